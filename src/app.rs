@@ -1,0 +1,52 @@
+//! What the service can do, free of transport: one file for each capability. Every function takes
+//! the caller's identity and checks the scope it needs.
+
+pub mod cursor;
+pub mod edit;
+pub mod search;
+pub mod transfer;
+
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::identity::{Credentials, Identity, Issued, Provider, Tokens};
+use crate::store::Store;
+
+/// The service: what every request shares. Cloning is cheap.
+#[derive(Clone)]
+pub struct App(Arc<Shared>);
+
+struct Shared {
+    store: Store,
+    provider: Box<dyn Provider>,
+    tokens: Tokens,
+}
+
+impl App {
+    /// A service on a database, with a way to sign in.
+    pub fn new(store: Store, provider: Box<dyn Provider>, tokens: Tokens) -> Self {
+        Self(Arc::new(Shared { store, provider, tokens }))
+    }
+
+    /// The database.
+    pub fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    /// Signs in and issues a token.
+    ///
+    /// # Errors
+    /// The provider's.
+    pub async fn sign_in(&self, credentials: Credentials) -> Result<Issued> {
+        let identity = self.0.provider.sign_in(credentials).await?;
+        self.0.tokens.issue(&identity)
+    }
+
+    /// Who a token belongs to.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Unauthenticated`].
+    pub fn identify(&self, token: &str) -> Result<Identity> {
+        self.0.tokens.verify(token)
+    }
+}

@@ -1,0 +1,117 @@
+//! Searching: the stages of a query from text to page, one after the other.
+
+use chrono::{DateTime, Utc};
+use poem_openapi::Enum;
+use serde::{Deserialize, Serialize};
+
+use super::App;
+use super::cursor::{Cursor, fingerprint};
+use crate::error::{Error, Kind, Result};
+use crate::identity::{Access, Identity};
+use crate::query::{Arguments, Diagnostic, Shape, compile, prepare};
+use crate::record::{Record, timestamp_now};
+
+/// The records of a page when nothing is said.
+pub const DEFAULT_LIMIT: u32 = 20;
+
+/// The most records of a page.
+pub const MAX_LIMIT: u32 = 1000;
+
+/// Whether to count all matching records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Enum, Deserialize)]
+#[oai(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase")]
+pub enum Count {
+    /// Do not count.
+    #[default]
+    None,
+    /// Count them exactly, which reads them all.
+    Exact,
+}
+
+/// What is searched for.
+#[derive(Debug, Clone, Default)]
+pub struct SearchRequest {
+    /// Which records; all when absent.
+    pub filter: Option<String>,
+    /// In which order; of creation when absent.
+    pub order_by: Option<String>,
+    /// How many at most, 1 to [`MAX_LIMIT`]; [`DEFAULT_LIMIT`] when absent.
+    pub limit: Option<i64>,
+    /// Where the page before ended.
+    pub cursor: Option<String>,
+    /// Whether to count all pages' records.
+    pub count: Count,
+    /// Values for the `$parameters` of the filter.
+    pub parameters: Arguments,
+}
+
+/// A page of records.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Page<R> {
+    /// The records, in order.
+    pub items: Vec<R>,
+    /// Where the next page begins; absent on the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
+    /// How many records match on all pages together, when asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<i64>,
+    /// The moment that `today` and `now` stand for, when the filter uses them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<DateTime<Utc>>,
+    /// Remarks on a filter that is valid but easy to misread.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Finds one page of records.
+///
+/// # Errors
+/// [`Kind::InvalidQuery`], [`Kind::InvalidCursor`], [`Kind::InvalidParameter`] for a limit out of
+/// range, [`Kind::InsufficientScope`]; the database's.
+pub async fn search<R: Record>(
+    app: &App,
+    caller: &Identity,
+    request: SearchRequest,
+) -> Result<Page<R>> {
+    caller.require(Access::Read, R::SCHEMA)?;
+    let limit = page_size(request.limit)?;
+    let prepared = prepare(request.filter.as_deref(), request.order_by.as_deref(), R::SCHEMA)
+        .map_err(Error::query)?;
+    let search = fingerprint(R::SCHEMA, &prepared.ast, &request.parameters);
+    let order = &prepared.plan.order;
+    let cursor = match &request.cursor {
+        Some(text) => Some(Cursor::decode(text, &search, order)?),
+        None => None,
+    };
+    let as_of = cursor.as_ref().map_or_else(timestamp_now, |cursor| cursor.as_of);
+    let mut query = prepared.bind(&request.parameters, as_of).map_err(Error::query)?;
+    if let Some(cursor) = &cursor {
+        query.continue_after(&cursor.keys);
+    }
+
+    let dialect = app.store().dialect();
+    // One more than asked for tells whether there is a next page.
+    let statement = compile(&query, Shape::Page { limit: limit + 1 }, dialect);
+    let mut items: Vec<R> = app.store().fetch(statement).await?;
+    let total = match request.count {
+        Count::None => None,
+        Count::Exact => Some(app.store().count(compile(&query, Shape::Count, dialect)).await?),
+    };
+    let has_next = items.len() > limit as usize;
+    items.truncate(limit as usize);
+    let next_cursor = match items.last() {
+        Some(last) if has_next => Some(Cursor::behind(last, order, as_of).encode(&search)?),
+        _ => None,
+    };
+    let as_of = prepared.plan.uses_clock.then_some(as_of);
+    Ok(Page { items, next_cursor, total, as_of, warnings: prepared.warnings })
+}
+
+fn page_size(limit: Option<i64>) -> Result<u32> {
+    let Some(limit) = limit else { return Ok(DEFAULT_LIMIT) };
+    u32::try_from(limit).ok().filter(|limit| (1..=MAX_LIMIT).contains(limit)).ok_or_else(|| {
+        let detail = format!("limit must lie between 1 and {MAX_LIMIT}, and is {limit}");
+        Error::new(Kind::InvalidParameter, detail)
+    })
+}

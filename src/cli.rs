@@ -1,0 +1,146 @@
+//! The command line: one file for each subcommand.
+
+mod demo;
+mod import;
+mod openapi;
+mod query;
+mod serve;
+mod token;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{DatabaseSettings, LogSettings, TokenSettings};
+use crate::identity::{Access, Identity, Secret};
+use crate::record::{All, Records};
+use crate::store::{Location, Migrations, Missing, Store};
+use crate::telemetry;
+
+/// A movie catalogue served over HTTP and searched with a small, safe filter language
+#[derive(Parser)]
+#[command(version, propagate_version = true)]
+struct Cli {
+    #[command(flatten)]
+    log: LogSettings,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve a sample catalogue from a throwaway database, for a first look
+    Demo(demo::Demo),
+    /// Serve the catalogue over HTTP
+    Serve(serve::Serve),
+    /// Bring the database to this version's tables
+    Migrate(DatabaseSettings),
+    /// Import records from a file of JSON objects, one a line
+    Import(import::Import),
+    /// Search the database from the command line
+    Query(query::Query),
+    /// Issue a token
+    Token(token::Token),
+    /// Print the OpenAPI document
+    Openapi,
+}
+
+/// What a subcommand ends with: an exit code, or a message for standard error and exit code 1.
+type Outcome = Result<ExitCode, String>;
+
+/// Parses the command line, runs the subcommand and returns its exit code.
+pub fn main() -> ExitCode {
+    let Cli { log, command } = Cli::parse();
+    let outcome = telemetry::start(&log.log).and_then(|()| {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| error.to_string())?;
+        let outcome = runtime.block_on(run(command));
+        runtime.shutdown_background();
+        outcome
+    });
+    outcome.unwrap_or_else(|message| {
+        eprintln!("cinequery: {message}");
+        ExitCode::FAILURE
+    })
+}
+
+async fn run(command: Command) -> Outcome {
+    match command {
+        Command::Demo(demo) => demo.run().await,
+        Command::Serve(serve) => serve.run().await,
+        Command::Migrate(database) => {
+            let store = open(&database, Missing::Create).await?;
+            migrate(&store).await?;
+            store.close().await;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Import(import) => import.run().await,
+        Command::Query(query) => query.run().await,
+        Command::Token(token) => token.run(),
+        Command::Openapi => openapi::run(),
+    }
+}
+
+fn location(settings: &DatabaseSettings) -> Result<Location, String> {
+    settings.database.parse().map_err(|error| format!("--database: {error}"))
+}
+
+async fn open(settings: &DatabaseSettings, missing: Missing) -> Result<Store, String> {
+    Store::open(location(settings)?, missing).await.map_err(explain)
+}
+
+async fn migrate(store: &Store) -> Result<(), String> {
+    store.migrate(&Migrations::default(), &All::schemas()).await.map_err(explain)
+}
+
+/// An error for somebody at a terminal, who may see the cause.
+fn explain(error: crate::error::Error) -> String {
+    let mut lines = vec![match &error.cause {
+        Some(cause) => format!("{error}\n  {cause}"),
+        None => error.to_string(),
+    }];
+    for problem in &error.diagnostics {
+        let help = problem.help.as_ref().map(|help| format!("; {help}")).unwrap_or_default();
+        lines.push(format!(
+            "  {} {}:{}: {}{help} ({})",
+            problem.parameter,
+            problem.line,
+            problem.column,
+            problem.message,
+            problem.code.as_str()
+        ));
+    }
+    lines.join("\n")
+}
+
+/// Whoever can reach the database at the command line may do everything with records.
+fn operator() -> Identity {
+    let schemas = All::schemas();
+    let both = |schema| [Access::Read, Access::Write].map(|access| access.scope(schema));
+    let scopes = schemas.into_iter().flat_map(both).collect();
+    Identity { subject: "operator".to_owned(), scopes }
+}
+
+/// The secret that the settings name, or the one that is kept beside a SQLite database.
+fn secret(settings: &TokenSettings, location: &Location) -> Result<Secret, String> {
+    if let Some(secret) = &settings.jwt_secret {
+        return Secret::new(secret.as_bytes()).map_err(|error| format!("--jwt-secret: {error}"));
+    }
+    if let Some(path) = &settings.jwt_secret_file {
+        let failed = |error: String| format!("--jwt-secret-file {}: {error}", path.display());
+        let bytes = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
+        // Editors and `echo` end a file with a newline that is no part of the secret.
+        return Secret::new(bytes.trim_ascii_end()).map_err(failed);
+    }
+    match location {
+        Location::Sqlite(path) => Secret::read_or_create(&crate::store::beside(path, "secret")),
+        Location::Postgres(_) => Err(format!(
+            "on PostgreSQL the secret must be given, the same to all instances: set \
+             CINEQUERY_JWT_SECRET or CINEQUERY_JWT_SECRET_FILE to at least {} bytes, such as \
+             those of `openssl rand -base64 48`",
+            crate::identity::MIN_SECRET_BYTES
+        )),
+    }
+}

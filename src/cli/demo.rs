@@ -1,0 +1,94 @@
+//! `cinequery demo`: a first look, with nothing to set up and nothing left behind.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use tokio::net::TcpListener;
+
+use super::serve::stop_signal;
+use super::{Outcome, explain, import, migrate};
+use crate::app::App;
+use crate::config::DEFAULT_LISTEN;
+use crate::http;
+use crate::identity::{Credentials, Open, Secret, Tokens};
+use crate::record::{All, Movie, Records};
+use crate::store::{Conflict, Location, Missing, Store};
+
+/// Well-known films; their `expiry_date` is illustrative. Source and licence: `sample/README.md`.
+const SAMPLE: &[u8] = include_bytes!("../../sample/movies.ndjson");
+
+/// How long the printed token is accepted.
+const TOKEN_TTL: Duration = Duration::from_secs(12 * 60 * 60);
+
+#[derive(Args)]
+pub(super) struct Demo {
+    /// The loopback address to listen on; a free port is taken when the default is busy
+    #[arg(long, env = "CINEQUERY_LISTEN", default_value = DEFAULT_LISTEN)]
+    listen: SocketAddr,
+}
+
+impl Demo {
+    pub(super) async fn run(self) -> Outcome {
+        if !self.listen.ip().is_loopback() {
+            return Err("the demo lets everybody write and listens on loopback only, such as \
+                        127.0.0.1:8080"
+                .to_owned());
+        }
+        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let location = Location::Sqlite(folder.path().join("demo.db"));
+        let store = Store::open(location, Missing::Create).await.map_err(explain)?;
+        migrate(&store).await?;
+        import::load::<Movie>(store.clone(), SAMPLE, Conflict::Fail).await?;
+        let tokens = Tokens::new(&Secret::generate()?, TOKEN_TTL);
+        let app = App::new(store, Box::new(Open::new(&All::schemas())), tokens);
+        let credentials = Credentials { username: "demo".to_owned(), password: None };
+        let token = app.sign_in(credentials).await.map_err(explain)?.access_token;
+        let listener = self.bind().await?;
+        let address = listener.local_addr().map_err(|error| error.to_string())?;
+        println!("{}", welcome(address, &token));
+        let stop = stop_signal()?;
+        http::serve::<All>(listener, app, stop).await.map_err(|error| error.to_string())?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    async fn bind(&self) -> Result<TcpListener, String> {
+        let failed = |error| format!("cannot listen on {}: {error}", self.listen);
+        match TcpListener::bind(self.listen).await {
+            Err(error)
+                if error.kind() == ErrorKind::AddrInUse
+                    && self.listen.to_string() == DEFAULT_LISTEN =>
+            {
+                TcpListener::bind(SocketAddr::new(self.listen.ip(), 0)).await.map_err(failed)
+            }
+            other => other.map_err(failed),
+        }
+    }
+}
+
+fn welcome(address: SocketAddr, token: &str) -> String {
+    format!(
+        r#"cinequery is serving a sample catalogue from a throwaway database.
+The expiry dates are illustrative; everything is gone when you press Ctrl-C.
+
+Documentation, to try every operation:  http://{address}/docs
+
+A token for the next twelve hours, and three requests to paste:
+
+TOKEN={token}
+
+curl -s -G http://{address}/api/v1/movies -H "Authorization: Bearer $TOKEN" \
+  --data-urlencode 'filter=genre = "drama" and expiry_date between 2024-01-01 and 2024-06-30'
+
+curl -s -G http://{address}/api/v1/movies -H "Authorization: Bearer $TOKEN" \
+  --data-urlencode 'filter=title contains "star" and not release_year < 1977' \
+  --data-urlencode 'order_by=release_year desc' -d count=exact
+
+curl -s http://{address}/api/v1/movies -H "Authorization: Bearer $TOKEN" \
+  -H 'Content-Type: application/json' \
+  -d '{{"title":"My Film","genre":"drama","release_year":2026,"expiry_date":"2028-12-31"}}'
+"#
+    )
+}

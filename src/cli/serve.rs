@@ -1,0 +1,75 @@
+//! `cinequery serve`: the service.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Outcome, location, migrate, open, secret};
+use crate::app::App;
+use crate::config::{Auth, DatabaseSettings, ServeSettings, TokenSettings};
+use crate::http;
+use crate::identity::{Open, Provider, Tokens};
+use crate::record::{All, Records};
+use crate::store::Missing;
+
+#[derive(Args)]
+pub(super) struct Serve {
+    #[command(flatten)]
+    serve: ServeSettings,
+    #[command(flatten)]
+    database: DatabaseSettings,
+    #[command(flatten)]
+    tokens: TokenSettings,
+}
+
+impl Serve {
+    pub(super) async fn run(self) -> Outcome {
+        let provider = provider(&self.serve)?;
+        let location = location(&self.database)?;
+        let store = open(&self.database, Missing::Create).await?;
+        let secret = secret(&self.tokens, &location)?;
+        if !self.serve.no_migrate {
+            migrate(&store).await?;
+        }
+        let address = self.serve.listen;
+        let listener = TcpListener::bind(address)
+            .await
+            .map_err(|error| format!("cannot listen on {address}: {error}"))?;
+        let app = App::new(store, provider, Tokens::new(&secret, self.tokens.token_ttl));
+        let stop = stop_signal()?;
+        http::serve::<All>(listener, app, stop).await.map_err(|error| error.to_string())?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn provider(settings: &ServeSettings) -> Result<Box<dyn Provider>, String> {
+    match settings.auth {
+        None => Err("choose how people sign in: --auth open (or CINEQUERY_AUTH=open) lets \
+                     everybody in by name"
+            .to_owned()),
+        Some(Auth::Open) if !settings.listen.ip().is_loopback() && !settings.allow_open => {
+            Err(format!(
+                "--auth open lets everybody write, and others can reach {}; listen on \
+                 127.0.0.1, or add --allow-open if that is what you want",
+                settings.listen
+            ))
+        }
+        Some(Auth::Open) => Ok(Box::new(Open::new(&All::schemas()))),
+    }
+}
+
+/// Ready when the process is asked to stop: SIGTERM, as from Kubernetes, or SIGINT, as from Ctrl-C.
+pub(super) fn stop_signal() -> Result<impl Future<Output = ()> + Send, String> {
+    let listen = |kind| signal(kind).map_err(|error| error.to_string());
+    let (mut terminate, mut interrupt) =
+        (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping");
+    })
+}

@@ -1,0 +1,37 @@
+//! `cinequery token`: issue a token without asking the service.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::{Outcome, explain, location, operator, secret};
+use crate::config::{DatabaseSettings, TokenSettings};
+use crate::identity::{Identity, Tokens};
+
+#[derive(Args)]
+pub(super) struct Token {
+    /// Whose token it is
+    name: String,
+    /// What it allows, such as movies:read; may be repeated. Everything on records when absent
+    #[arg(long = "scope")]
+    scopes: Vec<String>,
+    #[command(flatten)]
+    database: DatabaseSettings,
+    #[command(flatten)]
+    tokens: TokenSettings,
+}
+
+impl Token {
+    pub(super) fn run(self) -> Outcome {
+        let known = operator().scopes;
+        if let Some(unknown) = self.scopes.iter().find(|scope| !known.contains(scope)) {
+            return Err(format!("there is no scope {unknown:?}; there are: {}", known.join(", ")));
+        }
+        let scopes = if self.scopes.is_empty() { known } else { self.scopes };
+        let secret = secret(&self.tokens, &location(&self.database)?)?;
+        let identity = Identity { subject: self.name, scopes };
+        let issued = Tokens::new(&secret, self.tokens.token_ttl).issue(&identity);
+        println!("{}", issued.map_err(explain)?.access_token);
+        Ok(ExitCode::SUCCESS)
+    }
+}

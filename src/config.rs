@@ -1,0 +1,86 @@
+//! Settings: flag before environment before default. Secrets may also stand in a file.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+/// Where the log goes and how much of it.
+#[derive(Debug, Clone, Args)]
+pub struct LogSettings {
+    /// What is logged: error, warn, info, debug or trace, also by module (`warn,cinequery=debug`)
+    #[arg(long, env = "CINEQUERY_LOG", default_value = "info", global = true)]
+    pub log: String,
+}
+
+/// Where the database is.
+#[derive(Debug, Clone, Args)]
+pub struct DatabaseSettings {
+    /// The database: sqlite:FILE or postgres://USER:PASSWORD@HOST/NAME (`?sslmode=require` for TLS)
+    #[arg(
+        long,
+        env = "CINEQUERY_DATABASE_URL",
+        default_value = "sqlite:cinequery.db",
+        hide_env_values = true
+    )]
+    pub database: String,
+}
+
+/// How tokens are signed.
+#[derive(Clone, Args)]
+pub struct TokenSettings {
+    /// The secret that signs tokens, at least 32 bytes. SQLite: made and kept beside the database
+    /// when absent. PostgreSQL: required, the same for all instances
+    #[arg(long, env = "CINEQUERY_JWT_SECRET", hide_env_values = true)]
+    pub jwt_secret: Option<String>,
+
+    /// A file that holds the secret; `--jwt-secret` goes before it
+    #[arg(long, env = "CINEQUERY_JWT_SECRET_FILE", value_name = "FILE")]
+    pub jwt_secret_file: Option<PathBuf>,
+
+    /// For how long a token is accepted, such as 90s, 30m or 12h
+    #[arg(long, env = "CINEQUERY_TOKEN_TTL", default_value = "30m", value_parser = ttl)]
+    pub token_ttl: Duration,
+}
+
+/// Where the service listens and whom it lets in.
+#[derive(Debug, Clone, Args)]
+pub struct ServeSettings {
+    /// The address to listen on. TLS is terminated in front of the service
+    #[arg(long, env = "CINEQUERY_LISTEN", default_value = DEFAULT_LISTEN)]
+    pub listen: SocketAddr,
+
+    /// How people sign in. There is no default: `serve` asks you to choose
+    #[arg(long, env = "CINEQUERY_AUTH")]
+    pub auth: Option<Auth>,
+
+    /// Let `--auth open` listen on an address that others can reach
+    #[arg(long, env = "CINEQUERY_ALLOW_OPEN")]
+    pub allow_open: bool,
+
+    /// Do not migrate the database first
+    #[arg(long, env = "CINEQUERY_NO_MIGRATE")]
+    pub no_migrate: bool,
+}
+
+/// The address that is listened on when none is given.
+pub const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
+
+/// The ways to sign in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Auth {
+    /// A name is enough: tokens serve to monitor and throttle, not to protect
+    Open,
+}
+
+/// A lifetime of at least a second and at most a year.
+fn ttl(text: &str) -> Result<Duration, String> {
+    const YEAR: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+    let ttl = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if (Duration::from_secs(1)..=YEAR).contains(&ttl) {
+        Ok(ttl)
+    } else {
+        Err("a token lives for one second to one year".to_owned())
+    }
+}

@@ -1,0 +1,171 @@
+//! What can go wrong, free of transport: a stable code and public text for the caller, the cause
+//! for the log.
+
+use poem_openapi::Object;
+use serde::Serialize;
+
+use crate::query::Diagnostic;
+
+macro_rules! kinds {
+    ($($(#[doc = $meaning:literal])+ $variant:ident = $code:literal, $status:literal, $title:literal;)+) => {
+        /// The kinds of error. This table is the only place that names their codes.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Kind {
+            $($(#[doc = $meaning])+ $variant,)+
+        }
+
+        impl Kind {
+            /// Every kind, with what it means.
+            pub const ALL: &[(Kind, &str)] = &[$((Kind::$variant, concat!($($meaning),+)),)+];
+
+            /// The stable code that clients match on.
+            pub fn code(self) -> &'static str {
+                match self { $(Kind::$variant => $code,)+ }
+            }
+
+            /// The HTTP status that carries it.
+            pub fn status(self) -> u16 {
+                match self { $(Kind::$variant => $status,)+ }
+            }
+
+            /// A short text that is the same for every error of the kind.
+            pub fn title(self) -> &'static str {
+                match self { $(Kind::$variant => $title,)+ }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// The filter, the order or a bind parameter is wrong; `diagnostics` says where.
+    InvalidQuery = "invalid_query", 400, "The query is not valid";
+    /// The cursor is not one of ours, or belongs to another search.
+    InvalidCursor = "invalid_cursor", 400, "The cursor does not belong to this search";
+    /// A parameter of the URL or a header is unknown, repeated or malformed.
+    InvalidParameter = "invalid_parameter", 400, "A parameter is not valid";
+    /// The body is not the JSON that is expected.
+    InvalidBody = "invalid_body", 400, "The body is not valid";
+    /// The record breaks a rule; `errors` says which.
+    InvalidRecord = "invalid_record", 400, "The record is not valid";
+    /// There is no token, or it is not accepted.
+    Unauthenticated = "unauthenticated", 401, "A valid bearer token is needed";
+    /// The token does not carry the scope.
+    InsufficientScope = "insufficient_scope", 403, "The token does not allow this";
+    /// There is no such record.
+    NotFound = "not_found", 404, "There is no such record";
+    /// There is no such route.
+    UnknownRoute = "unknown_route", 404, "There is nothing at this address";
+    /// The route does not know the method; `Allow` lists those it knows.
+    MethodNotAllowed = "method_not_allowed", 405, "The method is not allowed here";
+    /// A record with the same natural key exists.
+    Duplicate = "duplicate", 409, "The record exists already";
+    /// The record has changed since the version in `If-Match`.
+    PreconditionFailed = "precondition_failed", 412, "The record has changed";
+    /// The body is larger than is read.
+    BodyTooLarge = "body_too_large", 413, "The body is too large";
+    /// The body is of a media type or coding that is not read here.
+    UnsupportedMediaType = "unsupported_media_type", 415, "The media type is not supported";
+    /// A change needs `If-Match`.
+    PreconditionRequired = "precondition_required", 428, "The request must be conditional";
+    /// A defect of the service. The log has the cause.
+    Internal = "internal", 500, "The service failed";
+    /// The database cannot be reached or is overloaded. The request may be repeated.
+    Unavailable = "unavailable", 503, "The service is not available now";
+}
+
+/// One rule that a record breaks.
+#[derive(Debug, Clone, PartialEq, Eq, Object, Serialize)]
+pub struct Violation {
+    /// The member of the record, as a JSON Pointer (RFC 6901).
+    pub pointer: String,
+    /// What is wrong with it and what it must be.
+    pub detail: String,
+}
+
+impl Violation {
+    /// A rule that the member breaks.
+    pub fn new(member: &str, detail: impl Into<String>) -> Self {
+        let escaped = member.replace('~', "~0").replace('/', "~1");
+        Self { pointer: format!("/{escaped}"), detail: detail.into() }
+    }
+}
+
+/// An error with two audiences.
+#[derive(Debug)]
+pub struct Error {
+    /// What kind of error it is.
+    pub kind: Kind,
+    /// Public: what happened and what to do about it.
+    pub detail: String,
+    /// Public: problems of a query.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Public: problems of a record.
+    pub violations: Vec<Violation>,
+    /// For the log alone.
+    pub cause: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// What most of the service returns.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// An error with its public text.
+    pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
+        Self {
+            kind,
+            detail: detail.into(),
+            diagnostics: Vec::new(),
+            violations: Vec::new(),
+            cause: None,
+        }
+    }
+
+    /// A query that is refused.
+    pub fn query(diagnostics: Vec<Diagnostic>) -> Self {
+        let detail = match diagnostics.as_slice() {
+            [only] => only.message.clone(),
+            all => format!("{} problems; see `diagnostics`", all.len()),
+        };
+        Self { diagnostics, ..Self::new(Kind::InvalidQuery, detail) }
+    }
+
+    /// A record that is refused.
+    pub fn record(violations: Vec<Violation>) -> Self {
+        let detail = match violations.as_slice() {
+            [only] => format!("{}: {}", only.pointer, only.detail),
+            all => format!("{} problems; see `errors`", all.len()),
+        };
+        Self { violations, ..Self::new(Kind::InvalidRecord, detail) }
+    }
+
+    /// A failure that may pass.
+    pub fn unavailable(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self {
+            cause: Some(cause.into()),
+            ..Self::new(Kind::Unavailable, "the database does not answer; try again")
+        }
+    }
+
+    /// A defect, or a failure that trying again will not mend.
+    pub fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        let detail = "this is not your fault; the log has the cause under the request's id";
+        Self { cause: Some(cause.into()), ..Self::new(Kind::Internal, detail) }
+    }
+
+    /// Whether the same request may succeed later.
+    pub fn is_retryable(&self) -> bool {
+        self.kind == Kind::Unavailable
+    }
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.kind.title(), self.detail)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.cause.as_deref().map(|cause| cause as &(dyn std::error::Error + 'static))
+    }
+}

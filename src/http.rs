@@ -1,0 +1,74 @@
+//! The service over HTTP: every route on one screen.
+//!
+//! A request passes, from the outside in: [`envelope`] (request id, log, panics, compression, and
+//! the one place where an error becomes a problem document), [`resource`] (methods and query
+//! parameters, as strict as the specification says), the operation.
+
+mod body;
+mod caller;
+mod conditional;
+mod documentation;
+mod envelope;
+mod health;
+mod problem;
+mod records;
+mod resource;
+mod serve;
+mod specification;
+mod token;
+
+use poem::{Endpoint, EndpointExt, Route};
+use poem_openapi::OpenApi;
+
+pub use self::body::MAX_BODY_BYTES;
+pub use self::serve::serve;
+pub use self::specification::specification;
+use crate::app::App;
+use crate::record::{Record, Records};
+
+/// A set of record types with their operations.
+pub trait Served: Records {
+    /// The operations of all of them.
+    type Operations: OpenApi + Send + Sync + 'static;
+
+    /// The operations of all of them.
+    fn operations() -> Self::Operations;
+}
+
+macro_rules! served {
+    ($(($($record:ident),+) => $operations:ty;)+) => {$(
+        impl<$($record: Record),+> Served for ($($record,)+) {
+            type Operations = $operations;
+
+            fn operations() -> Self::Operations {
+                Default::default()
+            }
+        }
+    )+};
+}
+
+served! {
+    (A) => records::Operations<A>;
+    (A, B) => (records::Operations<A>, records::Operations<B>);
+    (A, B, C) => (records::Operations<A>, (records::Operations<B>, records::Operations<C>));
+}
+
+/// The operations of the specification: those of the records, `POST /api/token`, `GET /livez` and
+/// `GET /readyz`.
+type Operations<C> = (<C as Served>::Operations, (token::Operations, health::Operations));
+
+fn operations<C: Served>() -> Operations<C> {
+    (C::operations(), (token::Operations, health::Operations))
+}
+
+/// The whole service.
+pub fn endpoint<C: Served>(app: App) -> impl Endpoint + 'static {
+    let specification = specification::<C>();
+    Route::new()
+        .nest("/", resource::routes(operations::<C>()))
+        .at("/openapi.json", documentation::specification(&specification))
+        .at("/docs", documentation::page())
+        .at("/docs/:file", documentation::file())
+        .data(app)
+        .around(envelope::wrap)
+}

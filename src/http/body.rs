@@ -1,0 +1,256 @@
+//! Bodies: JSON read strictly and written straight to bytes.
+
+use poem::http::header::{ETAG, LINK, LOCATION};
+use poem::http::{HeaderName, HeaderValue, StatusCode};
+use poem::{IntoResponse, Request, RequestBody, Response};
+use poem_openapi::payload::Payload;
+use poem_openapi::registry::{
+    MetaHeader, MetaMediaType, MetaRequest, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef,
+    Registry,
+};
+use poem_openapi::types::Type as Documented;
+use poem_openapi::{ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOptions};
+use serde::Serialize;
+
+use super::conditional::etag;
+use crate::app::search::Page;
+use crate::error::{Error, Kind, Result};
+use crate::record::{Draft, Members, Patch, Record};
+
+/// The largest body that is read, in bytes.
+pub const MAX_BODY_BYTES: usize = 1024 * 1024;
+
+/// What can be read from a body.
+pub(super) trait Input: Documented + Sized {
+    /// The media type it travels as.
+    const MEDIA_TYPE: &'static str = "application/json";
+
+    /// Reads it.
+    fn read(bytes: &[u8]) -> Result<Self>;
+}
+
+impl<R: Record> Input for Draft<R> {
+    fn read(bytes: &[u8]) -> Result<Self> {
+        Draft::read(json(bytes)?).map_err(Error::record)
+    }
+}
+
+impl<R: Record> Input for Patch<R> {
+    const MEDIA_TYPE: &'static str = "application/merge-patch+json";
+
+    fn read(bytes: &[u8]) -> Result<Self> {
+        Patch::read(json::<Members>(bytes)?).map_err(Error::record)
+    }
+}
+
+/// JSON as the type wants it, no member more.
+pub(super) fn json<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    serde_json::from_slice(bytes).map_err(|error| Error::new(Kind::InvalidBody, error.to_string()))
+}
+
+/// The body of a request.
+pub(super) struct Body<T>(pub(super) T);
+
+impl<'a, T: Input + Send + 'static> ApiExtractor<'a> for Body<T> {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+
+    fn request_meta() -> Option<MetaRequest> {
+        let content = MetaMediaType { content_type: T::MEDIA_TYPE, schema: T::schema_ref() };
+        Some(MetaRequest { description: None, content: vec![content], required: true })
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        body: &mut RequestBody,
+        _options: ExtractParamOptions<()>,
+    ) -> poem::Result<Self> {
+        let media_type = request.content_type().unwrap_or_default();
+        let essence = media_type.split(';').next().unwrap_or_default().trim();
+        if !essence.eq_ignore_ascii_case(T::MEDIA_TYPE) {
+            let detail = format!("send Content-Type: {}", T::MEDIA_TYPE);
+            return Err(Error::new(Kind::UnsupportedMediaType, detail).into());
+        }
+        let bytes = body.take()?.into_bytes_limit(MAX_BODY_BYTES).await.map_err(|error| {
+            use poem::error::ReadBodyError;
+            match error {
+                ReadBodyError::PayloadTooLarge => {
+                    let detail = format!("at most {MAX_BODY_BYTES} bytes are read");
+                    Error::new(Kind::BodyTooLarge, detail)
+                }
+                _ => Error::new(Kind::InvalidBody, "the body ends too early"),
+            }
+        })?;
+        Ok(Self(T::read(&bytes)?))
+    }
+}
+
+/// A value as JSON, from serde to bytes without a detour. Its documentation is the type's.
+pub(super) struct Json<T>(pub(super) T);
+
+impl<T: Documented> Payload for Json<T> {
+    const CONTENT_TYPE: &'static str = "application/json";
+
+    fn schema_ref() -> MetaSchemaRef {
+        T::schema_ref()
+    }
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+}
+
+impl<T: Serialize + Send> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        match serde_json::to_vec(&self.0) {
+            Ok(body) => Response::builder().content_type("application/json").body(body),
+            Err(error) => super::envelope::refused(Error::internal(error)),
+        }
+    }
+}
+
+/// A page of records, and the address of the next one.
+pub(super) struct Paged<R> {
+    pub(super) page: Page<R>,
+    pub(super) next: Option<String>,
+}
+
+impl<R: Record> IntoResponse for Paged<R> {
+    fn into_response(self) -> Response {
+        let mut response = Json(self.page).into_response();
+        if let Some(next) = self.next {
+            insert(&mut response, LINK, &format!("<{next}>; rel=\"next\""));
+        }
+        response
+    }
+}
+
+/// A record that was created, with its address.
+pub(super) struct Created<R> {
+    pub(super) record: R,
+    pub(super) location: String,
+}
+
+/// A record with its version as ETag.
+pub(super) struct Current<R>(pub(super) R);
+
+/// A record, or 304 when the client has it already.
+pub(super) enum IfChanged<R> {
+    /// Here it is.
+    Changed(R),
+    /// The client has this version.
+    NotModified(i64),
+}
+
+/// 204.
+pub(super) struct NoContent;
+
+impl<R: Record> IntoResponse for Created<R> {
+    fn into_response(self) -> Response {
+        let mut response = Current(self.record).into_response();
+        response.set_status(StatusCode::CREATED);
+        insert(&mut response, LOCATION, &self.location);
+        response
+    }
+}
+
+impl<R: Record> IntoResponse for Current<R> {
+    fn into_response(self) -> Response {
+        let tag = etag(self.0.version());
+        let mut response = Json(self.0).into_response();
+        insert(&mut response, ETAG, &tag);
+        response
+    }
+}
+
+impl<R: Record> IntoResponse for IfChanged<R> {
+    fn into_response(self) -> Response {
+        match self {
+            IfChanged::Changed(record) => Current(record).into_response(),
+            IfChanged::NotModified(version) => {
+                let mut response = Response::builder().status(StatusCode::NOT_MODIFIED).finish();
+                insert(&mut response, ETAG, &etag(version));
+                response
+            }
+        }
+    }
+}
+
+impl IntoResponse for NoContent {
+    fn into_response(self) -> Response {
+        Response::builder().status(StatusCode::NO_CONTENT).finish()
+    }
+}
+
+fn insert(response: &mut Response, name: HeaderName, value: &str) {
+    // Tags, addresses and cursors are printable ASCII.
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(name, value);
+    }
+}
+
+/// One documented response.
+fn documented(
+    status: u16,
+    description: &'static str,
+    schema: Option<MetaSchemaRef>,
+    headers: &[(&str, &str)],
+) -> MetaResponse {
+    let content = schema.map(|schema| MetaMediaType { content_type: "application/json", schema });
+    let headers = headers.iter().map(|(name, description)| MetaHeader {
+        name: (*name).to_owned(),
+        description: Some((*description).to_owned()),
+        required: false,
+        deprecated: false,
+        schema: MetaSchemaRef::Inline(Box::new(MetaSchema::new("string"))),
+    });
+    MetaResponse {
+        description,
+        status: Some(status),
+        status_range: None,
+        content: content.into_iter().collect(),
+        headers: headers.collect(),
+    }
+}
+
+const TAG: (&str, &str) = ("ETag", "The version of the record, to be sent in If-Match.");
+
+macro_rules! answers {
+    ($([$($generic:ident: $bound:path)?] $answer:ty, [$($registered:ty)?] => [$($response:expr),+];)+) => {$(
+        impl$(<$generic: $bound>)? ApiResponse for $answer {
+            fn meta() -> MetaResponses {
+                MetaResponses { responses: vec![$($response),+] }
+            }
+
+            fn register(_registry: &mut Registry) {
+                $(<$registered as Documented>::register(_registry);)?
+            }
+        }
+    )+};
+}
+
+answers! {
+    [T: Documented] Json<T>, [T] => [documented(200, "Done.", Some(T::schema_ref()), &[])];
+    [R: Record] Paged<R>, [Page<R>] => [
+        documented(200, "A page of records.", Some(Page::<R>::schema_ref()), &[
+            ("Link", "The address of the next page, with rel=\"next\"; absent on the last."),
+        ])
+    ];
+    [R: Record] Created<R>, [R] => [documented(201, "The record as created.", Some(R::schema_ref()), &[
+        TAG,
+        ("Location", "The address of the record."),
+    ])];
+    [R: Record] Current<R>, [R] => [
+        documented(200, "The record as it is now.", Some(R::schema_ref()), &[TAG])
+    ];
+    [R: Record] IfChanged<R>, [R] => [
+        documented(200, "The record.", Some(R::schema_ref()), &[TAG]),
+        documented(304, "The client has this version already.", None, &[TAG])
+    ];
+    [] NoContent, [] => [documented(204, "Deleted.", None, &[])];
+}

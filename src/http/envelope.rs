@@ -1,0 +1,198 @@
+//! What every request passes on its way in and every response on its way out.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Instant;
+
+use futures_util::FutureExt;
+use poem::http::header::{
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, VARY,
+};
+use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use poem::web::{Compress, CompressionAlgo};
+use poem::{Endpoint, IntoResponse, Request, Response, Result};
+use uuid::Uuid;
+
+use super::problem;
+use crate::error::{Error, Kind};
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const NOSNIFF: HeaderName = HeaderName::from_static("x-content-type-options");
+
+/// The longest request id that is taken over from a client.
+const MAX_REQUEST_ID: usize = 128;
+
+/// Below this many bytes compression gains nothing.
+const MIN_COMPRESSED_BYTES: u64 = 1024;
+
+/// Handles a request; whatever happens, there is a response, and it has the request's id.
+pub(super) async fn wrap<E: Endpoint>(endpoint: E, mut request: Request) -> Result<Response> {
+    let started = Instant::now();
+    let id = request_id(request.headers());
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let accepts_gzip = accepts_gzip(request.headers());
+    let response = match coded_body(request.headers()) {
+        Some(refusal) => Err(refusal),
+        None => {
+            // No route knows TRACE, and so no route knows a method that the standards do not.
+            if is_extension(&method) {
+                request.set_method(Method::TRACE);
+            }
+            call(&endpoint, request).await
+        }
+    };
+    let mut response = match response {
+        Ok(response) => response,
+        Err(error) => refused(error),
+    };
+    if let Some(error) = take_error(&mut response) {
+        log_cause(&error, &id);
+        let head = std::mem::take(&mut response).into_parts().0;
+        response = problem::response(error, &id, head);
+    }
+    let mut response = if accepts_gzip && is_compressible(&response) {
+        response.headers_mut().remove(CONTENT_LENGTH);
+        Compress::new(response, CompressionAlgo::GZIP).into_response()
+    } else {
+        response
+    };
+    response.headers_mut().insert(NOSNIFF, HeaderValue::from_static("nosniff"));
+    response.headers_mut().append(VARY, HeaderValue::from_static("accept-encoding"));
+    if !response.headers().contains_key(CACHE_CONTROL) {
+        // Answers depend on the token, and records change: whoever keeps one asks again.
+        let private = HeaderValue::from_static("private, no-cache");
+        response.headers_mut().insert(CACHE_CONTROL, private);
+    }
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(X_REQUEST_ID, id);
+    }
+    let status = response.status().as_u16();
+    let milliseconds = started.elapsed().as_secs_f64() * 1e3;
+    tracing::info!(request_id = id, %method, path, status, milliseconds, "request");
+    Ok(response)
+}
+
+/// An error on its way out to [`wrap`], as an otherwise empty response.
+pub(super) fn refused(error: Error) -> Response {
+    let mut response = Response::default();
+    response
+        .extensions_mut()
+        .insert(Carried(std::sync::Arc::new(std::sync::Mutex::new(Some(error)))));
+    response
+}
+
+/// Response extensions must be `Clone`, and an error is not.
+#[derive(Clone)]
+struct Carried(std::sync::Arc<std::sync::Mutex<Option<Error>>>);
+
+fn take_error(response: &mut Response) -> Option<Error> {
+    if let Some(Carried(error)) = response.extensions_mut().remove::<Carried>() {
+        return error.lock().ok().and_then(|mut error| error.take());
+    }
+    // What the framework refuses by itself says so with a status and plain text.
+    let status = response.status();
+    let is_error = status.is_client_error() || status.is_server_error();
+    (is_error && response.content_type() != Some(problem::MEDIA_TYPE)).then(|| from_status(status))
+}
+
+fn from_status(status: StatusCode) -> Error {
+    match status {
+        StatusCode::NOT_FOUND => {
+            Error::new(Kind::UnknownRoute, "see /docs for the routes there are")
+        }
+        StatusCode::METHOD_NOT_ALLOWED => {
+            Error::new(Kind::MethodNotAllowed, "see `Allow` for the methods there are")
+        }
+        StatusCode::PAYLOAD_TOO_LARGE => Error::new(Kind::BodyTooLarge, "send less"),
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+            Error::new(Kind::UnsupportedMediaType, "send application/json")
+        }
+        status if status.is_client_error() => {
+            Error::new(Kind::InvalidParameter, "the request is malformed")
+        }
+        status => Error::internal(format!("the framework answered {status}")),
+    }
+}
+
+async fn call<E: Endpoint>(endpoint: &E, request: Request) -> Result<Response, Error> {
+    match AssertUnwindSafe(endpoint.get_response(request)).catch_unwind().await {
+        Ok(response) => Ok(response),
+        Err(panic) => {
+            let text = panic
+                .downcast_ref::<&str>()
+                .map(|text| (*text).to_owned())
+                .or_else(|| panic.downcast_ref::<String>().cloned())
+                .unwrap_or_else(|| "no text".to_owned());
+            Err(Error::internal(format!("panic: {text}")))
+        }
+    }
+}
+
+fn log_cause(error: &Error, id: &str) {
+    let Some(cause) = &error.cause else { return };
+    let code = error.kind.code();
+    match error.kind {
+        Kind::Internal => tracing::error!(request_id = id, code, cause = %cause, "failed"),
+        Kind::Unavailable => tracing::warn!(request_id = id, code, cause = %cause, "unavailable"),
+        _ => tracing::debug!(request_id = id, code, cause = %cause, "refused"),
+    }
+}
+
+/// The client's own id, when it is short and printable; else a new one.
+fn request_id(headers: &HeaderMap) -> String {
+    headers
+        .get(X_REQUEST_ID)
+        .and_then(|id| id.to_str().ok())
+        .filter(|id| (1..=MAX_REQUEST_ID).contains(&id.len()))
+        .filter(|id| id.bytes().all(|byte| byte.is_ascii_graphic()))
+        .map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
+}
+
+/// Bodies in a content coding are not inflated: a small one could become huge.
+fn coded_body(headers: &HeaderMap) -> Option<Error> {
+    let coding = headers.get(CONTENT_ENCODING)?;
+    if coding.as_bytes().eq_ignore_ascii_case(b"identity") {
+        return None;
+    }
+    Some(Error::new(Kind::UnsupportedMediaType, "send the body without Content-Encoding"))
+}
+
+fn is_extension(method: &Method) -> bool {
+    let standard = [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::PATCH,
+        Method::DELETE,
+        Method::OPTIONS,
+        Method::CONNECT,
+    ];
+    !standard.contains(method)
+}
+
+/// Whether `Accept-Encoding` asks for gzip (RFC 9110, section 12.5.3).
+fn accepts_gzip(headers: &HeaderMap) -> bool {
+    let weight = |coding: &str| {
+        let values =
+            headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+        values.flat_map(|value| value.split(',')).find_map(|item| {
+            let (name, parameters) = item.split_once(';').unwrap_or((item, "q=1"));
+            let quality = parameters.trim().strip_prefix("q=")?.trim().parse::<f32>().ok()?;
+            name.trim().eq_ignore_ascii_case(coding).then_some(quality)
+        })
+    };
+    weight("gzip").or_else(|| weight("*")).is_some_and(|quality| quality > 0.0)
+}
+
+/// Records with an ETag stay as they are: a strong tag stands for the same bytes every time.
+fn is_compressible(response: &Response) -> bool {
+    let headers = response.headers();
+    let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let is_text = media_type
+        .is_some_and(|media_type| media_type.contains("json") || media_type.starts_with("text/"));
+    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    is_text
+        && !headers.contains_key(ETAG)
+        && !headers.contains_key(CONTENT_ENCODING)
+        && length.is_none_or(|length: u64| length >= MIN_COMPRESSED_BYTES)
+}

@@ -1,0 +1,118 @@
+//! An error as a problem document (RFC 9457).
+
+use poem::error::ResponseError;
+use poem::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use poem::http::{HeaderValue, StatusCode};
+use poem::{Response, ResponseParts};
+use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, Registry};
+use poem_openapi::types::Type as _;
+use poem_openapi::{ApiResponse, Object};
+use serde::Serialize;
+
+use crate::error::{Error, Kind, Violation};
+use crate::query::Diagnostic;
+
+/// The media type of a problem.
+pub(super) const MEDIA_TYPE: &str = "application/problem+json";
+
+/// How long a client is asked to wait before it repeats a request, in seconds.
+const RETRY_AFTER_SECONDS: u32 = 1;
+
+/// What went wrong, and what to do about it.
+#[derive(Debug, Object, Serialize)]
+#[oai(skip_serializing_if_is_none)]
+pub(super) struct Problem {
+    /// `about:blank`: the problem has no more meaning than its status and code.
+    #[serde(rename = "type")]
+    #[oai(rename = "type")]
+    problem_type: String,
+    /// A short text that is the same for every problem of this code.
+    title: String,
+    /// The HTTP status.
+    status: i32,
+    /// A stable code to match on, such as `invalid_query`.
+    code: String,
+    /// What happened this time.
+    detail: String,
+    /// The id of the request, as in `X-Request-Id`; quote it when you ask for help.
+    request_id: String,
+    /// With `invalid_query`: each problem of the filter, the order or a parameter.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[oai(skip_serializing_if_is_empty)]
+    diagnostics: Vec<Diagnostic>,
+    /// With `invalid_record`: each rule that the record breaks.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[oai(skip_serializing_if_is_empty)]
+    errors: Vec<Violation>,
+}
+
+/// Every operation may fail, and says so in the same way.
+impl ApiResponse for Error {
+    fn meta() -> MetaResponses {
+        let problem = |range: &str, description| MetaResponse {
+            description,
+            status: None,
+            status_range: Some(range.to_owned()),
+            content: vec![MetaMediaType {
+                content_type: MEDIA_TYPE,
+                schema: Problem::schema_ref(),
+            }],
+            headers: Vec::new(),
+        };
+        let responses = vec![
+            problem("4XX", "The request is refused; `code` says why."),
+            problem("5XX", "The service failed, or is not available now."),
+        ];
+        MetaResponses { responses }
+    }
+
+    fn register(registry: &mut Registry) {
+        Problem::register(registry);
+    }
+}
+
+impl ResponseError for Error {
+    fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+}
+
+/// The response that tells of an error. `head` has the headers that were set on the way, such as
+/// `Allow`.
+pub(super) fn response(error: Error, request_id: &str, head: ResponseParts) -> Response {
+    let status = error.status();
+    let challenge = challenge(&error);
+    let is_retryable = error.is_retryable();
+    let problem = Problem {
+        problem_type: "about:blank".to_owned(),
+        title: error.kind.title().to_owned(),
+        status: i32::from(status.as_u16()),
+        code: error.kind.code().to_owned(),
+        detail: error.detail,
+        request_id: request_id.to_owned(),
+        diagnostics: error.diagnostics,
+        errors: error.violations,
+    };
+    // Strings and numbers always serialise.
+    let body = serde_json::to_vec(&problem).unwrap_or_default();
+    let mut response = Response::from_parts(head, body.into()).set_content_type(MEDIA_TYPE);
+    response.set_status(status);
+    if let Some(challenge) = challenge {
+        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    }
+    if is_retryable {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+    }
+    response
+}
+
+/// What a bearer has to show (RFC 6750, section 3). No error is named when nothing was shown.
+fn challenge(error: &Error) -> Option<HeaderValue> {
+    let challenge = match (error.kind, &error.cause) {
+        (Kind::Unauthenticated, None) => r#"Bearer realm="cinequery""#,
+        (Kind::Unauthenticated, Some(_)) => r#"Bearer realm="cinequery", error="invalid_token""#,
+        (Kind::InsufficientScope, _) => r#"Bearer realm="cinequery", error="insufficient_scope""#,
+        _ => return None,
+    };
+    Some(HeaderValue::from_static(challenge))
+}

@@ -1,0 +1,334 @@
+//! The operations on records of one type. In the specification `{record}` and `{records}` stand for
+//! its names.
+
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+
+use poem::Request;
+use poem::web::Data;
+use poem_openapi::param::{Header, Path, Query};
+use poem_openapi::registry::{MetaSchema, MetaSchemaRef, MetaTag, Registry};
+use poem_openapi::types::{Any, Type as Documented};
+use poem_openapi::{Object, OpenApi, Tags};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::body::{Body, Created, Current, IfChanged, Input, Json, NoContent, Paged, json};
+use super::caller::Caller;
+use super::conditional;
+use super::resource::ARGUMENT_PREFIX;
+use crate::app::search::{Count, Page, SearchRequest};
+use crate::app::{App, edit, search};
+use crate::error::Result;
+use crate::query::{Argument, Arguments, Diagnostic};
+use crate::record::{Draft, Members, Patch, Record};
+
+/// The operations on one type of record.
+pub struct Operations<R>(PhantomData<R>);
+
+impl<R> Default for Operations<R> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+#[OpenApi(prefix_path = collection::<R>().as_str(), tag = "Tag::<R>::TAG")]
+impl<R: Record> Operations<R> {
+    /// Search {records}
+    ///
+    /// Finds {records} with the filter language, a page at a time. Values for the `$parameters` of
+    /// the filter are given as query parameters named `p.NAME`: `filter=genre = $g` and `p.g=drama`.
+    #[oai(path = "/", method = "get")]
+    #[allow(clippy::too_many_arguments, reason = "each is a documented query parameter")]
+    async fn list(
+        &self,
+        caller: Caller,
+        app: Data<&App>,
+        request: &Request,
+        /// Which {records}; all when absent. At most 8 KiB.
+        filter: Query<Option<String>>,
+        /// In which order: fields with `asc` or `desc`, separated by commas. In order of creation
+        /// when absent.
+        order_by: Query<Option<String>>,
+        /// How many at most.
+        #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
+        limit: Query<Option<i32>>,
+        /// `next_cursor` of the page before. Filter, parameters and order must stay the same.
+        cursor: Query<Option<String>>,
+        /// Whether to count the {records} of all pages.
+        count: Query<Option<Count>>,
+    ) -> Result<Paged<R>> {
+        let search = SearchRequest {
+            filter: filter.0,
+            order_by: order_by.0,
+            limit: limit.0.map(i64::from),
+            cursor: cursor.0,
+            count: count.0.unwrap_or_default(),
+            parameters: arguments(request),
+        };
+        let page = search::search::<R>(&app, &caller.0, search).await?;
+        let next = page.next_cursor.as_deref().map(|cursor| next_address(request, cursor));
+        Ok(Paged { page, next })
+    }
+
+    /// Search {records} with a JSON body
+    ///
+    /// The same as GET, for filters too long for a URL and for generated clients, which cannot know
+    /// the names of `p.NAME`.
+    #[oai(path = "/search", method = "post")]
+    async fn search(
+        &self,
+        caller: Caller,
+        app: Data<&App>,
+        body: Body<SearchBody>,
+    ) -> Result<Json<Page<R>>> {
+        search::search(&app, &caller.0, body.0.into()).await.map(Json)
+    }
+
+    /// Create a {record}
+    #[oai(path = "/", method = "post")]
+    async fn create(
+        &self,
+        caller: Caller,
+        app: Data<&App>,
+        body: Body<Draft<R>>,
+    ) -> Result<Created<R>> {
+        let record = edit::create(&app, &caller.0, &body.0).await?;
+        let location = format!("{}/{}", collection::<R>(), record.id());
+        Ok(Created { record, location })
+    }
+
+    /// Read a {record}
+    #[oai(path = "/:id", method = "get")]
+    async fn get(
+        &self,
+        caller: Caller,
+        app: Data<&App>,
+        /// The id of the {record}.
+        id: Path<Uuid>,
+        /// ETags of versions the client has.
+        #[oai(name = "If-None-Match")]
+        if_none_match: Header<Option<String>>,
+    ) -> Result<IfChanged<R>> {
+        let record: R = edit::get(&app, &caller.0, id.0).await?;
+        let version = record.version();
+        let is_known = if_none_match.0.is_some_and(|tags| conditional::is_known(&tags, version));
+        Ok(if is_known { IfChanged::NotModified(version) } else { IfChanged::Changed(record) })
+    }
+
+    /// Replace a {record}
+    #[oai(path = "/:id", method = "put")]
+    async fn replace(
+        &self,
+        caller: Caller,
+        app: Data<&App>,
+        /// The id of the {record}.
+        id: Path<Uuid>,
+        /// The ETag of the version that is replaced, or `*`. Required: 428 without it.
+        #[oai(name = "If-Match")]
+        if_match: Header<Option<String>>,
+        body: Body<Draft<R>>,
+    ) -> Result<Current<R>> {
+        let expected = conditional::required(if_match.0.as_deref())?;
+        edit::replace(&app, &caller.0, id.0, &body.0, &expected).await.map(Current)
+    }
+
+    /// Change some fields of a {record}
+    ///
+    /// The body is a JSON merge patch (RFC 7396). A field that is not in it stays as it is.
+    #[oai(path = "/:id", method = "patch")]
+    async fn patch(
+        &self,
+        caller: Caller,
+        app: Data<&App>,
+        /// The id of the {record}.
+        id: Path<Uuid>,
+        /// The ETag of the version that is changed, or `*`. Required: 428 without it.
+        #[oai(name = "If-Match")]
+        if_match: Header<Option<String>>,
+        body: Body<Patch<R>>,
+    ) -> Result<Current<R>> {
+        let expected = conditional::required(if_match.0.as_deref())?;
+        edit::patch(&app, &caller.0, id.0, &body.0, &expected).await.map(Current)
+    }
+
+    /// Delete a {record}
+    #[oai(path = "/:id", method = "delete")]
+    async fn delete(
+        &self,
+        caller: Caller,
+        app: Data<&App>,
+        /// The id of the {record}.
+        id: Path<Uuid>,
+        /// The ETag of the version that is deleted; whichever there is when absent.
+        #[oai(name = "If-Match")]
+        if_match: Header<Option<String>>,
+    ) -> Result<NoContent> {
+        let expected = conditional::optional(if_match.0.as_deref())?;
+        edit::delete::<R>(&app, &caller.0, id.0, &expected).await.map(|_| NoContent)
+    }
+}
+
+/// The path of the collection.
+pub(super) fn collection<R: Record>() -> String {
+    format!("/api/v1/{}", R::SCHEMA.table)
+}
+
+/// The values that a query string gives to the parameters of its filter.
+fn arguments(request: &Request) -> Arguments {
+    let pairs: Vec<(String, String)> = request.params().unwrap_or_default();
+    let arguments = pairs.into_iter().filter_map(|(name, value)| {
+        Some((name.strip_prefix(ARGUMENT_PREFIX)?.to_owned(), Argument::Untyped(value)))
+    });
+    arguments.collect()
+}
+
+/// The address of the request with another cursor, relative to the host.
+fn next_address(request: &Request, cursor: &str) -> String {
+    let uri = request.original_uri();
+    let kept = uri.query().unwrap_or_default().split('&');
+    let kept = kept.filter(|pair| !pair.is_empty() && !pair.starts_with("cursor="));
+    let next = format!("cursor={cursor}");
+    let query: Vec<&str> = kept.chain([next.as_str()]).collect();
+    format!("{}?{}", uri.path(), query.join("&"))
+}
+
+/// A search.
+#[derive(Object, Deserialize)]
+#[oai(rename = "SearchRequest")]
+#[serde(deny_unknown_fields)]
+pub(super) struct SearchBody {
+    /// Which records; all when absent. At most 8 KiB.
+    filter: Option<String>,
+    /// In which order: fields with `asc` or `desc`, separated by commas. In order of creation when
+    /// absent.
+    order_by: Option<String>,
+    /// How many at most.
+    #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
+    limit: Option<i32>,
+    /// `next_cursor` of the page before. Filter, parameters and order must stay the same.
+    cursor: Option<String>,
+    /// Whether to count the records of all pages.
+    count: Option<Count>,
+    /// Values for the `$parameters` of the filter, by name.
+    #[serde(default, deserialize_with = "unique_members")]
+    parameters: Option<BTreeMap<String, Any<serde_json::Value>>>,
+}
+
+fn unique_members<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<Option<BTreeMap<String, Any<serde_json::Value>>>, D::Error> {
+    let members = Option::<Members>::deserialize(deserializer)?;
+    Ok(members.map(|members| members.0.into_iter().map(|(name, json)| (name, Any(json))).collect()))
+}
+
+impl Input for SearchBody {
+    fn read(bytes: &[u8]) -> Result<Self> {
+        json(bytes)
+    }
+}
+
+impl From<SearchBody> for SearchRequest {
+    fn from(body: SearchBody) -> Self {
+        let parameters = body.parameters.unwrap_or_default().into_iter();
+        Self {
+            filter: body.filter,
+            order_by: body.order_by,
+            limit: body.limit.map(i64::from),
+            cursor: body.cursor,
+            count: body.count.unwrap_or_default(),
+            parameters: parameters.map(|(name, Any(json))| (name, json.into())).collect(),
+        }
+    }
+}
+
+impl<R: Record> Documented for Page<R> {
+    const IS_REQUIRED: bool = true;
+    type RawValueType = Self;
+    type RawElementValueType = Self;
+
+    fn name() -> std::borrow::Cow<'static, str> {
+        format!("{}Page", R::SCHEMA.name).into()
+    }
+
+    fn schema_ref() -> MetaSchemaRef {
+        MetaSchemaRef::Reference(Self::name().into_owned())
+    }
+
+    fn register(registry: &mut Registry) {
+        R::register(registry);
+        Diagnostic::register(registry);
+        let described = |schema: MetaSchema, description| {
+            MetaSchemaRef::Inline(Box::new(MetaSchema { description: Some(description), ..schema }))
+        };
+        let array = |items| MetaSchema { items: Some(Box::new(items)), ..MetaSchema::new("array") };
+        let properties = vec![
+            ("items", described(array(R::schema_ref()), "The records, in order.")),
+            (
+                "next_cursor",
+                described(
+                    MetaSchema::new("string"),
+                    "Where the next page begins; absent on the last.",
+                ),
+            ),
+            (
+                "total",
+                described(
+                    MetaSchema::new_with_format("integer", "int64"),
+                    "How many records match on all pages together, with `count=exact`.",
+                ),
+            ),
+            (
+                "as_of",
+                described(
+                    MetaSchema::new_with_format("string", "date-time"),
+                    "The moment `today` and `now` stand for, when the filter uses them. All pages \
+                     of a search have the same.",
+                ),
+            ),
+            (
+                "warnings",
+                described(
+                    array(Diagnostic::schema_ref()),
+                    "Remarks on a filter that is valid but easy to misread.",
+                ),
+            ),
+        ];
+        registry.create_schema::<Self, _>(Self::name().into_owned(), |_| MetaSchema {
+            description: Some("A page of records."),
+            required: vec!["items", "warnings"],
+            properties,
+            ..MetaSchema::new("object")
+        });
+    }
+
+    fn as_raw_value(&self) -> Option<&Self> {
+        Some(self)
+    }
+
+    fn raw_element_iter<'a>(&'a self) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
+        Box::new(std::iter::once(self))
+    }
+}
+
+/// The tag under which the operations of a type of record are grouped.
+struct Tag<R>(PhantomData<R>);
+
+impl<R> Tag<R> {
+    const TAG: Self = Self(PhantomData);
+}
+
+impl<R: Record> Tags for Tag<R> {
+    fn register(&self, registry: &mut Registry) {
+        registry.create_tag(MetaTag {
+            name: R::SCHEMA.table,
+            description: Some(R::SCHEMA.description),
+            external_docs: None,
+        });
+    }
+
+    #[allow(clippy::misnamed_getters, reason = "a tag groups the operations of a collection")]
+    fn name(&self) -> &'static str {
+        R::SCHEMA.table
+    }
+}

@@ -1,0 +1,224 @@
+//! Routing as strict as the specification: the methods of each path and the query parameters of
+//! each operation are those that are documented, and nothing else is passed over in silence.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use poem::endpoint::BoxEndpoint;
+use poem::http::header::{ALLOW, CONTENT_LENGTH};
+use poem::http::{HeaderValue, Method};
+use poem::{Endpoint, EndpointExt, IntoEndpoint, Request, Response, RouteMethod};
+use poem_openapi::error::{
+    AuthorizationError, ParseParamError, ParsePathError, ParseRequestPayloadError,
+};
+use poem_openapi::registry::{MetaApi, MetaParamIn, Registry};
+use poem_openapi::{OpenApi, OpenApiService};
+
+use super::envelope::refused;
+use crate::error::{Error, Kind};
+use crate::query::diagnostic::did_you_mean;
+
+type Methods = HashMap<Method, BoxEndpoint<'static>>;
+
+/// The prefix of query parameters that carry the values of a filter's `$parameters`.
+pub(super) const ARGUMENT_PREFIX: &str = "p.";
+
+/// The routes of documented operations.
+pub(super) fn routes(operations: impl OpenApi + Send + Sync + 'static) -> impl Endpoint {
+    OpenApiService::new(Strict(operations), "", "").into_endpoint()
+}
+
+/// A path that is not part of the specification and is only read.
+pub(super) fn read_only(
+    endpoint: impl Endpoint + 'static,
+) -> impl IntoEndpoint<Endpoint = RouteMethod> {
+    let endpoint = endpoint.map_to_response().boxed();
+    let strict = StrictOperation { endpoint, query: Vec::new() }.boxed();
+    complete(HashMap::from([(Method::GET, strict)]))
+        .into_iter()
+        .fold(RouteMethod::new(), |route, (method, endpoint)| route.method(method, endpoint))
+}
+
+/// Operations that check what the framework does not.
+struct Strict<A>(A);
+
+impl<A: OpenApi> OpenApi for Strict<A> {
+    fn meta() -> Vec<MetaApi> {
+        A::meta()
+    }
+
+    fn register(registry: &mut Registry) {
+        A::register(registry);
+    }
+
+    fn add_routes(self, table: &mut HashMap<String, Methods>) {
+        let mut documented: HashMap<(String, Method), Vec<String>> = HashMap::new();
+        for path in A::meta().into_iter().flat_map(|api| api.paths) {
+            for operation in path.operations {
+                let query = operation.params.into_iter();
+                let query = query.filter(|parameter| parameter.in_type == MetaParamIn::Query);
+                let names = query.map(|parameter| parameter.name).collect();
+                documented.insert((route_pattern(&path.path), operation.method), names);
+            }
+        }
+        let mut routes = HashMap::new();
+        self.0.add_routes(&mut routes);
+        for (path, methods) in routes {
+            let strict = methods.into_iter().map(|(method, endpoint)| {
+                let query = documented.remove(&(path.clone(), method.clone())).unwrap_or_default();
+                (method, StrictOperation { endpoint, query }.boxed())
+            });
+            let methods = complete(strict.collect());
+            table.entry(path).or_default().extend(methods);
+        }
+    }
+}
+
+/// `/movies/{id}` as the router writes it: `/movies/:param0`.
+fn route_pattern(path: &str) -> String {
+    let mut count = 0..;
+    let segments = path.split('/').map(|segment| {
+        if segment.starts_with('{') {
+            format!(":param{}", count.next().unwrap_or_default())
+        } else {
+            segment.to_owned()
+        }
+    });
+    segments.collect::<Vec<_>>().join("/")
+}
+
+/// An operation and the names of its query parameters.
+struct StrictOperation {
+    endpoint: BoxEndpoint<'static>,
+    query: Vec<String>,
+}
+
+impl Endpoint for StrictOperation {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> poem::Result<Response> {
+        if let Err(error) = self.check_query(request.uri().query().unwrap_or_default()) {
+            return Ok(refused(error));
+        }
+        let answer = self.endpoint.call(request).await;
+        Ok(answer.unwrap_or_else(|error| refused(translate(error))))
+    }
+}
+
+impl StrictOperation {
+    fn check_query(&self, query: &str) -> Result<(), Error> {
+        let refuse = |detail: String| Err(Error::new(Kind::InvalidParameter, detail));
+        let mut seen: Vec<String> = Vec::new();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let Some(name) = decode(name).filter(|_| decode(value).is_some()) else {
+                return refuse(format!("{pair:?} is not percent-encoded UTF-8"));
+            };
+            let is_argument = name.strip_prefix(ARGUMENT_PREFIX).is_some_and(|n| !n.is_empty())
+                && self.query.iter().any(|known| known == "filter");
+            if !is_argument && !self.query.contains(&name) {
+                let help = did_you_mean(&name, self.query.iter().map(String::as_str));
+                return refuse(format!("there is no query parameter {name:?}; {help}"));
+            }
+            if seen.contains(&name) {
+                return refuse(format!("the query parameter {name:?} is repeated"));
+            }
+            seen.push(name);
+        }
+        Ok(())
+    }
+}
+
+/// A component of a query string; `None` when it is not UTF-8 or has a malformed escape.
+fn decode(component: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(component.len());
+    let mut rest = component.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let mut digit = || char::from(rest.next()?).to_digit(16);
+                u8::try_from(digit()? * 16 + digit()?).ok()?
+            }
+            other => other,
+        });
+    }
+    String::from_utf8(bytes).ok()
+}
+
+/// The methods with those that every path has: HEAD as GET without its body, OPTIONS, and a refusal
+/// of the others that names the ones there are.
+fn complete(mut methods: Methods) -> Methods {
+    if let Some(get) = methods.remove(&Method::GET) {
+        let get = Arc::new(get);
+        methods.insert(Method::GET, get.clone().boxed());
+        methods.insert(Method::HEAD, poem::endpoint::make(move |r| head(get.clone(), r)).boxed());
+    }
+    let mut names: Vec<&str> = methods.keys().map(Method::as_str).collect();
+    names.push(Method::OPTIONS.as_str());
+    names.sort_unstable();
+    let allow = names.join(", ");
+    let answer = |error: fn() -> Option<Error>| {
+        let allow = allow.clone();
+        poem::endpoint::make_sync(move |_| {
+            let mut response = match error() {
+                Some(error) => refused(error),
+                None => Response::builder().status(poem::http::StatusCode::NO_CONTENT).finish(),
+            };
+            if let Ok(allow) = HeaderValue::from_str(&allow) {
+                response.headers_mut().insert(ALLOW, allow);
+            }
+            response
+        })
+        .map_to_response()
+        .boxed()
+    };
+    methods.insert(Method::OPTIONS, answer(|| None));
+    for method in [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::PATCH,
+        Method::DELETE,
+        Method::TRACE,
+        Method::CONNECT,
+    ] {
+        methods.entry(method).or_insert_with(|| {
+            answer(|| Some(Error::new(Kind::MethodNotAllowed, "see `Allow` for those there are")))
+        });
+    }
+    methods
+}
+
+/// Answers HEAD: the headers of GET, the length of its body among them.
+async fn head(get: Arc<BoxEndpoint<'static>>, mut request: Request) -> poem::Result<Response> {
+    request.set_method(Method::GET);
+    let mut response = get.call(request).await?;
+    let body = response.take_body().into_bytes().await?;
+    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    Ok(response)
+}
+
+/// The framework's errors as ours.
+fn translate(error: poem::Error) -> Error {
+    let error = match error.downcast::<Error>() {
+        Ok(ours) => return ours,
+        Err(error) => error,
+    };
+    if let Some(ParseParamError { name, reason }) = error.downcast_ref() {
+        return Error::new(Kind::InvalidParameter, format!("{name}: {reason}"));
+    }
+    if error.is::<ParsePathError>() {
+        return Error::new(Kind::NotFound, "the address has no valid id");
+    }
+    if let Some(ParseRequestPayloadError { reason }) = error.downcast_ref() {
+        return Error::new(Kind::InvalidBody, reason.clone());
+    }
+    if error.is::<AuthorizationError>() {
+        let detail = "send `Authorization: Bearer …` with a token of POST /api/token";
+        return Error::new(Kind::Unauthenticated, detail);
+    }
+    let status = error.status();
+    Error::internal(format!("{status}: {error}"))
+}

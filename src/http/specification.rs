@@ -1,0 +1,149 @@
+//! The OpenAPI document: what poem-openapi generates, mended in one step.
+
+#![allow(
+    clippy::indexing_slicing,
+    reason = "indexing a JSON object by name inserts what is missing, and what the framework \
+              generates are objects; a test renders the document"
+)]
+
+use poem_openapi::OpenApiService;
+use serde_json::{Map, Value, json};
+
+use super::{Served, operations};
+use crate::app::search::DEFAULT_LIMIT;
+use crate::query::{Schema, limits};
+
+/// What stands in front of the operations.
+fn description() -> String {
+    format!(
+        "A movie catalogue, searched with a small filter language.\n\n\
+         ```\ngenre = \"drama\" and expiry_date between 2024-01-01 and 2024-06-30\n```\n\n\
+         Sign in with `POST /api/token` and send the token as `Authorization: Bearer …`. Every \
+         error is a problem document (RFC 9457) with a stable `code`; errors of the filter \
+         language have `diagnostics` that say where and what to write instead.\n\n\
+         Limits: {} bytes of filter, {} parentheses and `not`s open at one place, {} predicates, \
+         {} items in a list, {} bytes of body.",
+        limits::MAX_TEXT_BYTES,
+        limits::MAX_DEPTH,
+        limits::MAX_PREDICATES,
+        limits::MAX_IN_ITEMS,
+        super::MAX_BODY_BYTES,
+    )
+}
+
+/// Examples of `filter`, each a name, a text and what it shows.
+const FILTER_EXAMPLES: &[(&str, &str, &str)] = &[
+    (
+        "genre_and_dates",
+        "genre = \"drama\" and expiry_date between 2024-01-01 and 2024-06-30",
+        "Dramas whose licence ends in the first half of 2024",
+    ),
+    (
+        "alternatives",
+        "(genre in (\"drama\", \"comedy\") or title contains 'star') and not release_year < 1990",
+        "Several genres or a word of the title, not before 1990",
+    ),
+    ("soon", "expiry_date between today and today + 30d", "Licences that end within thirty days"),
+];
+
+/// Operation ids by method and by what follows the collection's path. They are given here because
+/// the framework takes only literals, and the operations are generic.
+const OPERATIONS: &[(&str, &str, &str)] = &[
+    ("get", "", "list{Records}"),
+    ("post", "", "create{Record}"),
+    ("post", "/search", "search{Records}"),
+    ("get", "/{id}", "get{Record}"),
+    ("put", "/{id}", "replace{Record}"),
+    ("patch", "/{id}", "update{Record}"),
+    ("delete", "/{id}", "delete{Record}"),
+];
+
+/// Operation ids of the paths that belong to no record.
+const OTHER_OPERATIONS: &[(&str, &str)] =
+    &[("/api/token", "signIn"), ("/livez", "getLiveness"), ("/readyz", "getReadiness")];
+
+/// The document for these record types.
+pub fn specification<C: Served>() -> Value {
+    let generated = OpenApiService::new(operations::<C>(), "cinequery", env!("CARGO_PKG_VERSION"))
+        .description(description())
+        .server("/")
+        .spec();
+    // What the framework renders is JSON.
+    let mut document: Value = serde_json::from_str(&generated).unwrap_or_default();
+    document["info"]["license"] =
+        json!({ "name": "MIT OR Apache-2.0", "url": "https://spdx.org/licenses/MIT.html" });
+    let schemas = C::schemas();
+    for (path, operations) in members(&mut document["paths"]) {
+        let schema = schemas.iter().find_map(|schema| {
+            Some((*schema, path.strip_prefix(&format!("/api/v1/{}", schema.table))?))
+        });
+        for (method, operation) in members(operations) {
+            match schema {
+                Some((schema, rest)) => {
+                    let id = OPERATIONS.iter().find(|(m, r, _)| m == method && *r == rest);
+                    operation["operationId"] = json!(id.map(|(_, _, id)| *id));
+                    name_record(operation, schema);
+                }
+                None => {
+                    let id = OTHER_OPERATIONS.iter().find(|(known, _)| known == path);
+                    operation["operationId"] = json!(id.map(|(_, id)| *id));
+                }
+            }
+            describe_parameters(operation);
+        }
+    }
+    for (name, schema) in members(&mut document["components"]["schemas"]) {
+        // What a request may hold is refused when it holds more.
+        if ["Draft", "Patch", "Request"].iter().any(|suffix| name.ends_with(suffix)) {
+            schema["additionalProperties"] = json!(false);
+        }
+    }
+    document
+}
+
+/// Examples and limits, which the framework cannot take from constants.
+fn describe_parameters(operation: &mut Value) {
+    for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
+        match parameter["name"].as_str() {
+            Some("filter") => {
+                parameter["examples"] = filter_examples();
+                parameter["schema"]["maxLength"] = json!(limits::MAX_TEXT_BYTES);
+            }
+            Some("order_by") => parameter["example"] = json!("release_year desc, title"),
+            Some("limit") => parameter["schema"]["default"] = json!(DEFAULT_LIMIT),
+            _ => {}
+        }
+    }
+}
+
+fn filter_examples() -> Value {
+    let examples = FILTER_EXAMPLES.iter().map(|(name, filter, summary)| {
+        ((*name).to_owned(), json!({ "summary": summary, "value": filter }))
+    });
+    Value::Object(examples.collect())
+}
+
+/// Puts the names of a record in the place of `{record}` and its kind, in every text of the value.
+fn name_record(value: &mut Value, schema: &Schema) {
+    match value {
+        Value::String(text) => {
+            let (record, records) = (schema.name, schema.table);
+            let mut plural: Vec<char> = records.chars().collect();
+            if let Some(initial) = plural.first_mut() {
+                initial.make_ascii_uppercase();
+            }
+            *text = text
+                .replace("{Records}", &plural.into_iter().collect::<String>())
+                .replace("{records}", records)
+                .replace("{Record}", record)
+                .replace("{record}", &record.to_lowercase());
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| name_record(item, schema)),
+        Value::Object(object) => object.values_mut().for_each(|item| name_record(item, schema)),
+        _ => {}
+    }
+}
+
+fn members(value: &mut Value) -> impl Iterator<Item = (&String, &mut Value)> {
+    value.as_object_mut().into_iter().flat_map(Map::iter_mut)
+}

@@ -1,0 +1,78 @@
+//! Who is calling, and what they may do.
+//!
+//! A [`Provider`] decides who somebody is; [`Tokens`] carry the answer from request to request.
+//! To replace authentication, write another provider.
+
+mod open;
+mod secret;
+mod token;
+
+use futures_util::future::BoxFuture;
+
+pub use self::open::Open;
+pub use self::secret::{MIN_SECRET_BYTES, Secret};
+pub use self::token::{Issued, Tokens};
+use crate::error::{Error, Kind, Result};
+use crate::query::Schema;
+
+/// What a caller shows to sign in.
+#[derive(Clone)]
+pub struct Credentials {
+    /// The name.
+    pub username: String,
+    /// The password, where the provider asks for one.
+    pub password: Option<String>,
+}
+
+/// Decides who somebody is.
+pub trait Provider: Send + Sync {
+    /// The identity behind the credentials.
+    ///
+    /// # Errors
+    /// [`Kind::Unauthenticated`] when they are not accepted.
+    fn sign_in(&self, credentials: Credentials) -> BoxFuture<'_, Result<Identity>>;
+}
+
+/// Somebody, and what they may do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Who.
+    pub subject: String,
+    /// Which scopes they hold, such as `movies:read`.
+    pub scopes: Vec<String>,
+}
+
+/// What a request does with records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// It reads them.
+    Read,
+    /// It changes them.
+    Write,
+}
+
+impl Access {
+    /// The scope it needs on a type of record.
+    pub fn scope(self, schema: &Schema) -> String {
+        let verb = match self {
+            Access::Read => "read",
+            Access::Write => "write",
+        };
+        format!("{}:{verb}", schema.table)
+    }
+}
+
+impl Identity {
+    /// Refuses a caller who does not hold the scope.
+    ///
+    /// # Errors
+    /// [`Kind::InsufficientScope`].
+    pub fn require(&self, access: Access, schema: &Schema) -> Result<()> {
+        let scope = access.scope(schema);
+        if self.scopes.contains(&scope) {
+            return Ok(());
+        }
+        let detail = format!("this needs a token with the scope {scope}");
+        Err(Error::new(Kind::InsufficientScope, detail))
+    }
+}

@@ -1,0 +1,113 @@
+//! The filter language: text in, a checked and bound query out, SQL at the end.
+//!
+//! Nothing in here does I/O, knows a database driver or speaks HTTP. Each stage has one type, and a
+//! later type cannot express a mistake that an earlier stage has ruled out:
+//!
+//! ```text
+//! &str ──parse──▶ ast::Query ──check──▶ Plan ──bind──▶ Query ──compile──▶ Statement
+//! ```
+
+pub mod ast;
+pub mod bind;
+pub mod check;
+pub mod compile;
+pub mod diagnostic;
+pub mod dialect;
+pub mod format;
+pub mod limits;
+pub mod parse;
+pub mod plan;
+mod scan;
+pub mod schema;
+pub mod text;
+pub mod value;
+
+pub use bind::{Argument, Arguments, Query, bind};
+pub use check::check;
+pub use compile::{Shape, Statement, compile};
+pub use diagnostic::{Code, Diagnostic, Fault};
+pub use dialect::Dialect;
+pub use plan::Plan;
+pub use schema::{Field, Schema, Type};
+pub use value::Value;
+
+/// A filter and an order, parsed and checked against a record's schema.
+#[derive(Debug)]
+pub struct Prepared<'a> {
+    /// What was written, without the text.
+    pub ast: ast::Query,
+    /// What it means.
+    pub plan: Plan,
+    /// Remarks on a filter that is valid but easy to misread.
+    pub warnings: Vec<Diagnostic>,
+    filter: Option<&'a str>,
+}
+
+/// Parses and checks a filter and an order together.
+///
+/// # Errors
+/// The problems of both texts at once, each with its place; at most
+/// [`limits::MAX_DIAGNOSTICS`] of them.
+pub fn prepare<'a>(
+    filter: Option<&'a str>,
+    order_by: Option<&str>,
+    schema: &'static Schema,
+) -> Result<Prepared<'a>, Vec<Diagnostic>> {
+    let mut problems = Vec::new();
+    let mut warnings = Vec::new();
+    let mut ast = ast::Query::default();
+    match filter.map(parse::filter).transpose() {
+        Ok(None) => {}
+        Ok(Some(parsed)) => {
+            warnings = locate(parsed.warnings, "filter", filter);
+            ast.filter = Some(parsed.expr);
+        }
+        Err(faults) => problems.extend(locate(faults, "filter", filter)),
+    }
+    match order_by.map(parse::order_by).transpose() {
+        Ok(keys) => ast.order_by = keys.unwrap_or_default(),
+        Err(faults) => problems.extend(locate(faults, "order_by", order_by)),
+    }
+    match check(&ast, schema) {
+        Ok(plan) if problems.is_empty() => Ok(Prepared { ast, plan, warnings, filter }),
+        Ok(_) => Err(problems),
+        Err(faults) => {
+            problems.extend(locate(faults.filter, "filter", filter));
+            problems.extend(locate(faults.order_by, "order_by", order_by));
+            problems.truncate(limits::MAX_DIAGNOSTICS);
+            Err(problems)
+        }
+    }
+}
+
+impl Prepared<'_> {
+    /// Binds the plan to the values and the moment of a request.
+    ///
+    /// # Errors
+    /// The problems with the parameters and with offsets from `today` and `now`.
+    pub fn bind(
+        &self,
+        arguments: &Arguments,
+        now: chrono::DateTime<chrono::Utc>,
+    ) -> Result<Query, Vec<Diagnostic>> {
+        bind(&self.plan, arguments, now).map_err(|faults| {
+            let mut problems = locate(faults.filter, "filter", self.filter);
+            problems.extend(faults.arguments.into_iter().map(|(name, fault)| {
+                let text = match arguments.get(&name) {
+                    Some(Argument::Untyped(text) | Argument::Text(text)) => text,
+                    _ => "",
+                };
+                let span = diagnostic::Span::new(0, text.len());
+                Fault { span, ..fault }.locate(&format!("p.{name}"), text)
+            }));
+            problems.truncate(limits::MAX_DIAGNOSTICS);
+            problems
+        })
+    }
+}
+
+fn locate(mut faults: Vec<Fault>, parameter: &str, text: Option<&str>) -> Vec<Diagnostic> {
+    faults.truncate(limits::MAX_DIAGNOSTICS);
+    let text = text.unwrap_or_default();
+    faults.into_iter().map(|fault| fault.locate(parameter, text)).collect()
+}

@@ -1,0 +1,362 @@
+//! What was written: the tree the parser builds, and constructors for callers that have no text.
+//!
+//! Nothing is resolved here. Names may be unknown and types may clash; `check` decides.
+
+use chrono::{DateTime, NaiveDate, Utc};
+
+use super::diagnostic::Span;
+
+/// A node and where it stood. Two nodes are equal when they say the same, wherever they stood.
+#[derive(Debug, Clone)]
+pub struct At<T> {
+    /// What was written.
+    pub node: T,
+    /// Where.
+    pub span: Span,
+}
+
+impl<T> At<T> {
+    /// A node at a place.
+    pub fn new(node: T, span: Span) -> Self {
+        Self { node, span }
+    }
+}
+
+impl<T: PartialEq> PartialEq for At<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.node == other.node
+    }
+}
+
+impl<T> From<T> for At<T> {
+    /// A node that no text stands behind.
+    fn from(node: T) -> Self {
+        Self::new(node, Span::default())
+    }
+}
+
+/// A filter and an order.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Query {
+    /// Which records; all of them when absent.
+    pub filter: Option<Expr>,
+    /// In which order; by id alone when empty.
+    pub order_by: Vec<OrderKey>,
+}
+
+/// A truth-valued expression. Chains are n-ary, so that a long filter is a wide tree and not a deep
+/// one.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Expr {
+    /// Two or more joined by `and`, none of them an `All`.
+    All(Vec<Expr>),
+    /// Two or more joined by `or`, none of them an `Any`.
+    Any(Vec<Expr>),
+    /// `not`.
+    Not(Box<Expr>),
+    /// A single test of one field.
+    Predicate(Box<Predicate>),
+}
+
+impl Expr {
+    /// All of these; chains inside chains are joined. The list must not be empty.
+    pub fn all(terms: Vec<Expr>) -> Self {
+        Self::chain(terms, Expr::All, |term| match term {
+            Expr::All(inner) => Ok(inner),
+            other => Err(other),
+        })
+    }
+
+    /// Any of these; chains inside chains are joined. The list must not be empty.
+    pub fn any(terms: Vec<Expr>) -> Self {
+        Self::chain(terms, Expr::Any, |term| match term {
+            Expr::Any(inner) => Ok(inner),
+            other => Err(other),
+        })
+    }
+
+    fn chain(
+        terms: Vec<Expr>,
+        join: fn(Vec<Expr>) -> Expr,
+        open: fn(Expr) -> Result<Vec<Expr>, Expr>,
+    ) -> Self {
+        let mut flat = Vec::with_capacity(terms.len());
+        for term in terms {
+            match open(term) {
+                Ok(inner) => flat.extend(inner),
+                Err(other) => flat.push(other),
+            }
+        }
+        if flat.len() == 1 { flat.remove(0) } else { join(flat) }
+    }
+
+    /// The opposite.
+    pub fn negate(self) -> Self {
+        Expr::Not(Box::new(self))
+    }
+
+    /// `field operator value`.
+    pub fn compare(field: &str, operator: Comparison, value: Literal) -> Self {
+        let operand = Operand::Literal(value).into();
+        Self::test(field, Test::Compare { operator, operand })
+    }
+
+    /// `field between low and high`.
+    pub fn between(field: &str, low: Literal, high: Literal) -> Self {
+        let (low, high) = (Operand::Literal(low).into(), Operand::Literal(high).into());
+        Self::test(field, Test::Between { negated: false, low, high })
+    }
+
+    /// `field contains text`, `field starts with text` or `field ends with text`.
+    pub fn matching(field: &str, matching: Matching, text: &str) -> Self {
+        let operand = Operand::Literal(Literal::Text(text.to_owned())).into();
+        Self::test(field, Test::Match { negated: false, matching, operand })
+    }
+
+    fn test(field: &str, test: Test) -> Self {
+        let subject = Subject { function: None, field: At::from(field.to_owned()) };
+        Expr::Predicate(Box::new(Predicate { subject: subject.into(), test: test.into() }))
+    }
+}
+
+/// One test of one subject.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Predicate {
+    /// What is tested.
+    pub subject: At<Subject>,
+    /// How; its place is that of the operator.
+    pub test: At<Test>,
+}
+
+/// A field, or a function of one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Subject {
+    /// The function's name, if it is one.
+    pub function: Option<At<String>>,
+    /// The field's name.
+    pub field: At<String>,
+}
+
+/// What is asked of a subject.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Test {
+    /// The field stands alone: it is true.
+    Flag,
+    /// `= != < <= > >=`
+    Compare {
+        /// Which of them.
+        operator: Comparison,
+        /// With what.
+        operand: At<Operand>,
+    },
+    /// `[not] between low and high`, both inclusive.
+    Between {
+        /// Whether `not` stands before it.
+        negated: bool,
+        /// The lower bound.
+        low: At<Operand>,
+        /// The upper bound.
+        high: At<Operand>,
+    },
+    /// `[not] in (…)`
+    In {
+        /// Whether `not` stands before it.
+        negated: bool,
+        /// The list.
+        items: Vec<At<Operand>>,
+    },
+    /// `[not] contains`, `starts with`, `ends with`
+    Match {
+        /// Whether `not` stands before it.
+        negated: bool,
+        /// Which of them.
+        matching: Matching,
+        /// The text looked for.
+        operand: At<Operand>,
+    },
+    /// `is [not] null`
+    Null {
+        /// Whether `not` stands in it.
+        negated: bool,
+    },
+}
+
+/// A comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Comparison {
+    /// `=`
+    Equal,
+    /// `!=`
+    NotEqual,
+    /// `<`
+    Less,
+    /// `<=`
+    LessOrEqual,
+    /// `>`
+    Greater,
+    /// `>=`
+    GreaterOrEqual,
+}
+
+impl Comparison {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Equal,
+        Self::NotEqual,
+        Self::Less,
+        Self::LessOrEqual,
+        Self::Greater,
+        Self::GreaterOrEqual,
+    ];
+
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Equal => "=",
+            Self::NotEqual => "!=",
+            Self::Less => "<",
+            Self::LessOrEqual => "<=",
+            Self::Greater => ">",
+            Self::GreaterOrEqual => ">=",
+        }
+    }
+}
+
+/// A way to look for text inside text, indifferent to case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Matching {
+    /// Anywhere.
+    Contains,
+    /// At the beginning.
+    StartsWith,
+    /// At the end.
+    EndsWith,
+}
+
+impl Matching {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Contains, Self::StartsWith, Self::EndsWith];
+
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Contains => "contains",
+            Self::StartsWith => "starts with",
+            Self::EndsWith => "ends with",
+        }
+    }
+}
+
+/// What a subject is compared with.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Operand {
+    /// A value as written.
+    Literal(Literal),
+    /// `$name`: a value that comes with the request.
+    Parameter(String),
+    /// Another field, or a function of one.
+    Subject(Subject),
+    /// A moment counted from the request's own.
+    Clock(Clock),
+}
+
+/// A value as written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Literal {
+    /// `"…"` or `'…'`, unescaped.
+    Text(String),
+    /// A whole number.
+    Integer(i64),
+    /// `true` or `false`.
+    Boolean(bool),
+    /// `2024-01-31`
+    Date(NaiveDate),
+    /// `2024-01-31T12:00:00Z`
+    Timestamp(DateTime<Utc>),
+    /// `null`
+    Null,
+}
+
+/// `today` or `now`, perhaps with an offset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Clock {
+    /// From where.
+    pub base: ClockBase,
+    /// How far.
+    pub offset: Option<Offset>,
+}
+
+/// Where a [`Clock`] starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClockBase {
+    /// The day of the request, in UTC.
+    Today,
+    /// The instant of the request.
+    Now,
+}
+
+impl ClockBase {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Today => "today",
+            Self::Now => "now",
+        }
+    }
+}
+
+/// A distance in calendar time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Offset {
+    /// How many units; negative is back.
+    pub count: i32,
+    /// Of what.
+    pub unit: Unit,
+}
+
+/// A unit of calendar time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// `d`
+    Day,
+    /// `w`, seven days
+    Week,
+    /// `mo`, clamped to the end of the month
+    Month,
+    /// `y`, twelve months
+    Year,
+}
+
+impl Unit {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Day, Self::Week, Self::Month, Self::Year];
+
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Day => "d",
+            Self::Week => "w",
+            Self::Month => "mo",
+            Self::Year => "y",
+        }
+    }
+}
+
+/// One key of an order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OrderKey {
+    /// The field's name.
+    pub field: At<String>,
+    /// Which way.
+    pub direction: Direction,
+}
+
+/// Which way an order runs. Nulls come last either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Direction {
+    /// The least first.
+    #[default]
+    Ascending,
+    /// The greatest first.
+    Descending,
+}

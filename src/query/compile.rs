@@ -1,0 +1,166 @@
+//! A bound query to one SQL statement. User text travels as bound values only.
+
+use std::fmt::Write;
+
+use sea_query::{
+    Alias, Condition as Junction, Expr, ExprTrait, NullOrdering, Order, Query as Sql,
+    SelectStatement, Values,
+};
+
+use super::ast::{Comparison, Direction, Matching};
+use super::bind::Query;
+use super::dialect::Dialect;
+use super::plan::{Condition, Side, SortKey, Term};
+use super::schema::Field;
+use super::text::after_prefix;
+use super::value::Value;
+
+/// A statement and its bound values.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Statement {
+    /// The SQL, with a placeholder for each value.
+    pub sql: String,
+    /// The values, in the order of their placeholders.
+    pub values: Values,
+}
+
+impl From<(String, Values)> for Statement {
+    fn from((sql, values): (String, Values)) -> Self {
+        Self { sql, values }
+    }
+}
+
+/// What a statement asks of the matching records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// The records themselves, in order.
+    Page {
+        /// The most there may be.
+        limit: u32,
+    },
+    /// How many there are on all pages together.
+    Count,
+}
+
+/// Page sizes (with the one row more that tells whether there is a next page) that are written into
+/// the statement. PostgreSQL plans a bound LIMIT anew each time; writing every number out would
+/// instead fill the statement cache.
+const LITERAL_LIMITS: [u32; 3] = [21, 101, 1001];
+
+/// Compiles a query.
+pub fn compile(query: &Query, shape: Shape, dialect: Dialect) -> Statement {
+    let compiler = Compiler { dialect };
+    let mut select = Sql::select();
+    select.from(query.schema.table);
+    if let Some(filter) = &query.filter {
+        select.and_where(compiler.condition(filter));
+    }
+    match shape {
+        Shape::Count => {
+            select.expr(Expr::cust("count(*)"));
+            compiler.statement(&select)
+        }
+        Shape::Page { limit } => {
+            select.columns(query.schema.names());
+            if let Some(after) = &query.after {
+                select.and_where(compiler.condition(after));
+            }
+            for key in &query.order {
+                compiler.order(&mut select, key);
+            }
+            if !LITERAL_LIMITS.contains(&limit) {
+                select.limit(u64::from(limit));
+                return compiler.statement(&select);
+            }
+            let mut statement = compiler.statement(&select);
+            // Writing to a String cannot fail; LIMIT is the last clause of a select.
+            let _ = write!(statement.sql, " LIMIT {limit}");
+            statement
+        }
+    }
+}
+
+/// The column that holds the folded form of a text field.
+pub fn folded_column(field: &Field) -> Alias {
+    Alias::new(format!("{}_folded", field.name))
+}
+
+struct Compiler {
+    dialect: Dialect,
+}
+
+impl Compiler {
+    fn statement(&self, select: &SelectStatement) -> Statement {
+        self.dialect.build(select).into()
+    }
+
+    fn order(&self, select: &mut SelectStatement, key: &SortKey) {
+        let order = match key.direction {
+            Direction::Ascending => Order::Asc,
+            Direction::Descending => Order::Desc,
+        };
+        // Said only where there can be nulls: `NULLS LAST` keeps SQLite from using an index.
+        if key.field.nullable {
+            select.order_by_with_nulls(key.field.name, order, NullOrdering::Last);
+        } else {
+            select.order_by(key.field.name, order);
+        }
+    }
+
+    fn condition(&self, condition: &Condition<Value>) -> Expr {
+        match condition {
+            Condition::All(terms) => self.junction(Junction::all(), terms),
+            Condition::Any(terms) => self.junction(Junction::any(), terms),
+            Condition::Not(inner) => self.condition(inner).not(),
+            Condition::Flag(field) => Expr::col(field.name).eq(true),
+            Condition::Null(field) => Expr::col(field.name).is_null(),
+            Condition::Compare(left, operator, right) => {
+                let left = self.term(*left);
+                let right = match right {
+                    Side::Value(value) => self.value(value),
+                    Side::Term(term) => self.term(*term),
+                };
+                match operator {
+                    Comparison::Equal => left.eq(right),
+                    Comparison::NotEqual => left.ne(right),
+                    Comparison::Less => left.lt(right),
+                    Comparison::LessOrEqual => left.lte(right),
+                    Comparison::Greater => left.gt(right),
+                    Comparison::GreaterOrEqual => left.gte(right),
+                }
+            }
+            Condition::In(term, values) => {
+                self.term(*term).is_in(values.iter().map(|value| self.value(value)))
+            }
+            Condition::Match(field, matching, needle) => {
+                self.matching(field, *matching, &needle.to_string())
+            }
+        }
+    }
+
+    fn junction(&self, junction: Junction, terms: &[Condition<Value>]) -> Expr {
+        terms.iter().fold(junction, |all, term| all.add(self.condition(term))).into()
+    }
+
+    fn matching(&self, field: &Field, matching: Matching, needle: &str) -> Expr {
+        let column = || Expr::col(folded_column(field));
+        match matching {
+            // True of every text and unknown of null, as an empty needle is.
+            _ if needle.is_empty() => column().gte(""),
+            Matching::Contains => self.dialect.contains(column(), needle),
+            Matching::EndsWith => self.dialect.ends_with(column(), needle),
+            Matching::StartsWith => match after_prefix(needle) {
+                Some(end) => column().gte(needle).and(column().lt(end)),
+                None => column().gte(needle),
+            },
+        }
+    }
+
+    fn term(&self, term: Term) -> Expr {
+        self.dialect.part(Expr::col(term.field.name), term.part)
+    }
+
+    fn value(&self, value: &Value) -> Expr {
+        Expr::val(self.dialect.value(value))
+    }
+}

@@ -1,0 +1,203 @@
+//! What is wrong with a query: a stable code, a place, a sentence and what to do about it.
+
+use poem_openapi::{Enum, Object};
+use serde::Serialize;
+
+/// A half-open range of bytes in the text a query was read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Span {
+    /// The first byte.
+    pub start: usize,
+    /// One past the last byte.
+    pub end: usize,
+}
+
+impl Span {
+    /// The bytes from `start` up to `end`.
+    pub fn new(start: usize, end: usize) -> Self {
+        Self { start, end }
+    }
+
+    /// The smallest span that holds both.
+    pub fn to(self, other: Self) -> Self {
+        Self::new(self.start.min(other.start), self.end.max(other.end))
+    }
+}
+
+macro_rules! codes {
+    ($($(#[doc = $meaning:literal])+ $variant:ident = $name:literal,)+) => {
+        /// Why a query was refused, or what it was warned of. Codes are stable: clients may match on them.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Enum, Serialize)]
+        #[oai(rename = "DiagnosticCode")]
+        pub enum Code {
+            $($(#[doc = $meaning])+ #[oai(rename = $name)] #[serde(rename = $name)] $variant,)+
+        }
+
+        impl Code {
+            /// Every code, with what it means.
+            pub const ALL: &[(Code, &str)] = &[$((Code::$variant, concat!($($meaning),+)),)+];
+
+            /// The code as clients see it.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Code::$variant => $name,)+ }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The text is longer than 8 KiB.
+    TextTooLong = "text_too_long",
+    /// More than 32 parentheses and `not`s are open at one place.
+    TooDeep = "too_deep",
+    /// The filter has more than 200 predicates.
+    TooManyPredicates = "too_many_predicates",
+    /// An `in` list has more than 1,000 items.
+    TooManyItems = "too_many_items",
+    /// The filter or order is present but blank.
+    Empty = "empty",
+    /// A string or a quoted name is never closed.
+    Unterminated = "unterminated",
+    /// A backslash in a string is not followed by one of the known escapes.
+    InvalidEscape = "invalid_escape",
+    /// A character that has no meaning in the language, or U+0000.
+    InvalidCharacter = "invalid_character",
+    /// An operator of another language, such as `==` or `&&`.
+    ForeignOperator = "foreign_operator",
+    /// A parenthesis without its partner.
+    UnbalancedParenthesis = "unbalanced_parenthesis",
+    /// Something else was expected at this place.
+    UnexpectedToken = "unexpected_token",
+    /// A keyword stands where a name should.
+    ReservedWord = "reserved_word",
+    /// A number that is not a whole number of 64 bits.
+    InvalidNumber = "invalid_number",
+    /// A date that is not written YYYY-MM-DD, or not in the calendar.
+    InvalidDate = "invalid_date",
+    /// A timestamp that is not RFC 3339, or finer than a microsecond.
+    InvalidTimestamp = "invalid_timestamp",
+    /// A duration that is not a count and one of d, w, mo, y.
+    InvalidDuration = "invalid_duration",
+    /// Arithmetic on anything but `today` and `now`.
+    UnsupportedArithmetic = "unsupported_arithmetic",
+    /// The record has no such field.
+    UnknownField = "unknown_field",
+    /// There is no such function.
+    UnknownFunction = "unknown_function",
+    /// A value or field of another type than the one it meets.
+    TypeMismatch = "type_mismatch",
+    /// The operator does not exist for fields of this type.
+    OperatorMismatch = "operator_mismatch",
+    /// A comparison with `null`, which is neither true nor false of anything.
+    NullComparison = "null_comparison",
+    /// A value that cannot be held by the field, or a day outside the years 0001 to 9999.
+    OutOfRange = "out_of_range",
+    /// `in ()` holds nothing.
+    EmptyList = "empty_list",
+    /// The bounds of `between` are the wrong way round.
+    ReversedBounds = "reversed_bounds",
+    /// A place that takes only a literal or a parameter.
+    LiteralExpected = "literal_expected",
+    /// The same field twice in one order.
+    RepeatedOrderKey = "repeated_order_key",
+    /// One parameter is used with fields of different types.
+    ConflictingParameter = "conflicting_parameter",
+    /// A parameter of the filter was given no value.
+    MissingParameter = "missing_parameter",
+    /// A value was given for a parameter that the filter does not use.
+    UnknownParameter = "unknown_parameter",
+    /// The value of a parameter is not of its type.
+    InvalidParameter = "invalid_parameter",
+    /// Warning: `and` and `or` are mixed without parentheses.
+    MixedAndOr = "mixed_and_or",
+}
+
+/// A problem found in a query, at a place given in bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// Which kind of problem.
+    pub code: Code,
+    /// Where.
+    pub span: Span,
+    /// One sentence on what was found.
+    pub message: String,
+    /// What to write instead, where that can be said.
+    pub help: Option<String>,
+}
+
+impl Fault {
+    /// A problem without advice.
+    pub fn new(code: Code, span: Span, message: impl Into<String>) -> Self {
+        Self { code, span, message: message.into(), help: None }
+    }
+
+    /// The same problem with advice.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Places the problem in the text it was found in. `parameter` names the text: `filter`,
+    /// `order_by`, or a bind parameter.
+    pub fn locate(self, parameter: &str, text: &str) -> Diagnostic {
+        let start = self.span.start.min(text.len());
+        let before = text.get(..start).unwrap_or_default();
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
+        Diagnostic {
+            code: self.code,
+            parameter: parameter.to_owned(),
+            message: self.message,
+            help: self.help,
+            line: count(before.matches('\n').count() + 1),
+            column: count(before.get(line_start..).unwrap_or_default().chars().count() + 1),
+            start: count(start),
+            end: count(self.span.end.min(text.len())),
+        }
+    }
+}
+
+/// A problem with a query, or a warning about one, as clients see it.
+#[derive(Debug, Clone, PartialEq, Eq, Object, Serialize)]
+#[oai(skip_serializing_if_is_none)]
+pub struct Diagnostic {
+    /// A stable code to match on.
+    pub code: Code,
+    /// Which text it is about: `filter`, `order_by` or `p.NAME`.
+    pub parameter: String,
+    /// One sentence on what was found.
+    pub message: String,
+    /// What to write instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
+    /// The line it starts on, counted from 1.
+    pub line: i32,
+    /// The character of that line it starts on, counted from 1.
+    pub column: i32,
+    /// The byte of the text it starts on, counted from 0.
+    pub start: i32,
+    /// One past the last byte of the text it covers.
+    pub end: i32,
+}
+
+/// The name among `known` that `name` was probably meant to be: the nearest within two edits.
+pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .into_iter()
+        .map(|candidate| (strsim::osa_distance(&name.to_ascii_lowercase(), candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= 2 && *distance < candidate.len())
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// Advice for an unknown name: the one that was probably meant, or else all there are.
+pub fn did_you_mean<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
+    match nearest(name, known.clone()) {
+        Some(candidate) => format!("did you mean `{candidate}`?"),
+        None => match known.collect::<Vec<_>>().join(", ") {
+            names if names.is_empty() => "there are none here".to_owned(),
+            names => format!("there are: {names}"),
+        },
+    }
+}

@@ -1,0 +1,89 @@
+//! Every difference between SQLite and PostgreSQL that a statement can show.
+
+use sea_query::{
+    Expr, ExprTrait, Func, PostgresQueryBuilder, QueryStatementWriter, SqliteQueryBuilder,
+    Value as SqlValue, Values,
+};
+
+use super::plan::Part;
+use super::schema::{Field, Type};
+use super::value::Value;
+
+/// A database engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Dialect {
+    /// SQLite, 3.35 or later.
+    Sqlite,
+    /// PostgreSQL, 13 or later.
+    Postgres,
+}
+
+impl Dialect {
+    /// Writes the statement out, values apart.
+    pub fn build(self, statement: &impl QueryStatementWriter) -> (String, Values) {
+        match self {
+            Dialect::Sqlite => statement.build(SqliteQueryBuilder),
+            Dialect::Postgres => statement.build(PostgresQueryBuilder),
+        }
+    }
+
+    /// The value as the engine stores and compares it. SQLite has no instants: there they are text
+    /// of one width, `2024-01-31T12:00:00.000000Z`, which sorts as time does.
+    pub fn value(self, value: &Value) -> SqlValue {
+        match (value, self) {
+            (Value::Text(text), _) => SqlValue::from(text.as_str()),
+            (Value::Integer(number), _) => SqlValue::from(*number),
+            (Value::Boolean(flag), _) => SqlValue::from(*flag),
+            (Value::Date(date), _) => SqlValue::from(*date),
+            (Value::Timestamp(_), Dialect::Sqlite) => SqlValue::from(value.to_string()),
+            (Value::Timestamp(instant), Dialect::Postgres) => SqlValue::from(*instant),
+            (Value::Id(id), _) => SqlValue::from(*id),
+        }
+    }
+
+    /// The null of the field's type; PostgreSQL infers parameter types from it.
+    pub fn null(self, field: &Field) -> SqlValue {
+        match (field.ty, self) {
+            (Type::Text, _) | (Type::Timestamp, Dialect::Sqlite) => SqlValue::String(None),
+            (Type::Integer, _) => SqlValue::BigInt(None),
+            (Type::Boolean, _) => SqlValue::Bool(None),
+            (Type::Date, _) => SqlValue::ChronoDate(None),
+            (Type::Timestamp, Dialect::Postgres) => SqlValue::ChronoDateTimeUtc(None),
+            (Type::Id, _) => SqlValue::Uuid(None),
+        }
+    }
+
+    /// `year(column)` or `month(column)` as an integer; the column itself when whole.
+    pub fn part(self, column: Expr, part: Part) -> Expr {
+        let template = match (part, self) {
+            (Part::Whole, _) => return column,
+            (Part::Year, Dialect::Postgres) => "CAST(EXTRACT(YEAR FROM $1) AS integer)",
+            (Part::Month, Dialect::Postgres) => "CAST(EXTRACT(MONTH FROM $1) AS integer)",
+            (Part::Year, Dialect::Sqlite) => "CAST(substr(?, 1, 4) AS integer)",
+            (Part::Month, Dialect::Sqlite) => "CAST(substr(?, 6, 2) AS integer)",
+        };
+        Expr::cust_with_expr(template, column)
+    }
+
+    /// Whether the column holds the text. Neither function knows wildcards.
+    pub fn contains(self, column: Expr, text: &str) -> Expr {
+        let function = match self {
+            Dialect::Sqlite => "instr",
+            Dialect::Postgres => "strpos",
+        };
+        Expr::from(Func::cust(function).args([column, Expr::val(text)])).gt(Expr::cust("0"))
+    }
+
+    /// Whether the column ends with the text, which must not be empty: `substr(…, -0)` is all of it.
+    pub fn ends_with(self, column: Expr, text: &str) -> Expr {
+        let length = i64::try_from(text.chars().count()).unwrap_or(i64::MAX);
+        let end = match self {
+            // No text is that long: the limits of the language are far below.
+            Dialect::Sqlite => Func::cust("substr").args([column, Expr::val(-length)]),
+            Dialect::Postgres => {
+                Func::cust("right").args([column, Expr::val(length).cast_as("int4")])
+            }
+        };
+        Expr::from(end).eq(text)
+    }
+}

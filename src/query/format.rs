@@ -1,0 +1,202 @@
+//! The canonical text of a query: minimal parentheses, lower-case keywords, single quotes.
+//! For every tree the parser can build, `parse(print(tree)) == tree`.
+
+use std::fmt::Write;
+
+use chrono::SecondsFormat;
+
+use super::ast::{Direction, Expr, Literal, Operand, OrderKey, Predicate, Query, Subject, Test};
+use super::parse::is_reserved;
+
+/// The canonical text of a filter.
+pub fn filter(expr: &Expr) -> String {
+    print(expr, Parentheses::Needed)
+}
+
+/// The text of a filter with every `and` inside an `or` in parentheses: what precedence means.
+pub fn explicit(expr: &Expr) -> String {
+    print(expr, Parentheses::Explicit)
+}
+
+/// The canonical text of an order.
+pub fn order_by(keys: &[OrderKey]) -> String {
+    let mut out = String::new();
+    for (position, key) in keys.iter().enumerate() {
+        if position > 0 {
+            out.push_str(", ");
+        }
+        name(&mut out, &key.field.node);
+        if key.direction == Direction::Descending {
+            out.push_str(" desc");
+        }
+    }
+    out
+}
+
+/// A literal as it is written.
+pub fn literal_text(value: &Literal) -> String {
+    let mut out = String::new();
+    literal(&mut out, value);
+    out
+}
+
+/// The canonical text of both, one line each: what a cursor's fingerprint is taken of.
+pub fn query(query: &Query) -> String {
+    let filter = query.filter.as_ref().map(filter).unwrap_or_default();
+    format!("{filter}\n{}", order_by(&query.order_by))
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Parentheses {
+    Needed,
+    Explicit,
+}
+
+fn print(expr: &Expr, style: Parentheses) -> String {
+    let mut out = String::new();
+    expression(&mut out, expr, style);
+    out
+}
+
+fn expression(out: &mut String, expr: &Expr, style: Parentheses) {
+    match expr {
+        Expr::All(terms) => chain(out, terms, " and ", style, |term| matches!(term, Expr::Any(_))),
+        Expr::Any(terms) => chain(out, terms, " or ", style, |term| {
+            style == Parentheses::Explicit && matches!(term, Expr::All(_))
+        }),
+        Expr::Not(inner) => {
+            out.push_str("not ");
+            parenthesised(out, inner, style, matches!(**inner, Expr::All(_) | Expr::Any(_)));
+        }
+        Expr::Predicate(test) => predicate(out, test),
+    }
+}
+
+fn chain(
+    out: &mut String,
+    terms: &[Expr],
+    joint: &str,
+    style: Parentheses,
+    needs_parentheses: impl Fn(&Expr) -> bool,
+) {
+    for (position, term) in terms.iter().enumerate() {
+        if position > 0 {
+            out.push_str(joint);
+        }
+        parenthesised(out, term, style, needs_parentheses(term));
+    }
+}
+
+fn parenthesised(out: &mut String, expr: &Expr, style: Parentheses, needed: bool) {
+    if needed {
+        out.push('(');
+    }
+    expression(out, expr, style);
+    if needed {
+        out.push(')');
+    }
+}
+
+fn predicate(out: &mut String, predicate: &Predicate) {
+    subject(out, &predicate.subject.node);
+    let not = |negated: &bool| if *negated { " not" } else { "" };
+    match &predicate.test.node {
+        Test::Flag => {}
+        Test::Compare { operator, operand: right } => {
+            push(out, format_args!(" {} ", operator.as_str()));
+            operand(out, &right.node);
+        }
+        Test::Between { negated, low, high } => {
+            push(out, format_args!("{} between ", not(negated)));
+            operand(out, &low.node);
+            out.push_str(" and ");
+            operand(out, &high.node);
+        }
+        Test::In { negated, items } => {
+            push(out, format_args!("{} in (", not(negated)));
+            for (position, item) in items.iter().enumerate() {
+                if position > 0 {
+                    out.push_str(", ");
+                }
+                operand(out, &item.node);
+            }
+            out.push(')');
+        }
+        Test::Match { negated, matching, operand: right } => {
+            push(out, format_args!("{} {} ", not(negated), matching.as_str()));
+            operand(out, &right.node);
+        }
+        Test::Null { negated } => push(out, format_args!(" is{} null", not(negated))),
+    }
+}
+
+fn subject(out: &mut String, subject: &Subject) {
+    match &subject.function {
+        None => name(out, &subject.field.node),
+        Some(function) => {
+            push(out, format_args!("{}(", function.node));
+            name(out, &subject.field.node);
+            out.push(')');
+        }
+    }
+}
+
+fn operand(out: &mut String, operand: &Operand) {
+    match operand {
+        Operand::Literal(value) => literal(out, value),
+        Operand::Parameter(parameter) => push(out, format_args!("${parameter}")),
+        Operand::Subject(other) => subject(out, other),
+        Operand::Clock(clock) => {
+            out.push_str(clock.base.as_str());
+            if let Some(offset) = clock.offset {
+                let sign = if offset.count < 0 { '-' } else { '+' };
+                let count = offset.count.unsigned_abs();
+                push(out, format_args!(" {sign} {count}{}", offset.unit.as_str()));
+            }
+        }
+    }
+}
+
+fn literal(out: &mut String, literal: &Literal) {
+    match literal {
+        Literal::Text(text) => string(out, text),
+        Literal::Integer(number) => push(out, format_args!("{number}")),
+        Literal::Boolean(flag) => push(out, format_args!("{flag}")),
+        Literal::Date(date) => push(out, format_args!("{date}")),
+        Literal::Timestamp(instant) => {
+            out.push_str(&instant.to_rfc3339_opts(SecondsFormat::AutoSi, true));
+        }
+        Literal::Null => out.push_str("null"),
+    }
+}
+
+fn string(out: &mut String, text: &str) {
+    out.push('\'');
+    for character in text.chars() {
+        match character {
+            '\'' => out.push_str("\\'"),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\t' => out.push_str("\\t"),
+            control if control.is_control() => {
+                push(out, format_args!("\\u{:04X}", u32::from(control)));
+            }
+            other => out.push(other),
+        }
+    }
+    out.push('\'');
+}
+
+/// A name, in backticks when it would otherwise be read as a keyword.
+fn name(out: &mut String, name: &str) {
+    if is_reserved(name) {
+        push(out, format_args!("`{name}`"));
+    } else {
+        out.push_str(name);
+    }
+}
+
+fn push(out: &mut String, text: std::fmt::Arguments<'_>) {
+    // Writing to a String cannot fail.
+    let _ = out.write_fmt(text);
+}

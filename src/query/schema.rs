@@ -1,0 +1,158 @@
+//! What a record looks like to the language: its fields, their types and what each type can do.
+
+use std::ops::RangeInclusive;
+
+/// A record type: its names and its fields.
+#[derive(Debug)]
+pub struct Schema {
+    /// The record type in code and specification, such as `Movie`.
+    pub name: &'static str,
+    /// Its table in the database and its collection in URLs and scopes, such as `movies`.
+    pub table: &'static str,
+    /// One sentence for the specification.
+    pub description: &'static str,
+    /// The columns in their order, those that the service manages among them.
+    pub fields: &'static [Field],
+    /// The fields that together tell one record from another.
+    pub natural_key: &'static [&'static str],
+}
+
+impl Schema {
+    /// The field of that name.
+    pub fn field(&self, name: &str) -> Option<&'static Field> {
+        self.fields.iter().find(|field| field.name == name)
+    }
+
+    /// The fields that clients write; the others are the service's.
+    pub fn writable(&self) -> impl Iterator<Item = &'static Field> + Clone + use<> {
+        self.fields.iter().filter(|field| field.writable)
+    }
+
+    /// The names of all fields.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> + Clone + use<> {
+        self.fields.iter().map(|field| field.name)
+    }
+}
+
+impl PartialEq for Schema {
+    /// Schemas are static: the name identifies them.
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+/// One field of a record.
+#[derive(Debug)]
+pub struct Field {
+    /// Its name in the language, in JSON and in the database.
+    pub name: &'static str,
+    /// One sentence for the specification.
+    pub description: &'static str,
+    /// The type of its values.
+    pub ty: Type,
+    /// How many characters a text may have, or between which values an integer may lie; for other
+    /// types it says nothing.
+    pub bounds: RangeInclusive<i64>,
+    /// Whether it may be null.
+    pub nullable: bool,
+    /// Whether clients write it.
+    pub writable: bool,
+}
+
+impl Field {
+    /// The integers that fit into the field's column, which is 32 bits wide when its bounds allow.
+    pub fn column_range(&self) -> RangeInclusive<i64> {
+        let narrow = i64::from(i32::MIN)..=i64::from(i32::MAX);
+        if narrow.contains(self.bounds.start()) && narrow.contains(self.bounds.end()) {
+            narrow
+        } else {
+            i64::MIN..=i64::MAX
+        }
+    }
+}
+
+impl PartialEq for Field {
+    /// Fields are static: within one schema the name identifies them.
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+/// The types of the language.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Type {
+    /// Unicode text.
+    Text,
+    /// A 32- or 64-bit whole number.
+    Integer,
+    /// True or false.
+    Boolean,
+    /// A day.
+    Date,
+    /// An instant.
+    Timestamp,
+    /// A UUID.
+    Id,
+}
+
+impl Type {
+    /// What it is called in messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Type::Text => "text",
+            Type::Integer => "integer",
+            Type::Boolean => "boolean",
+            Type::Date => "date",
+            Type::Timestamp => "timestamp",
+            Type::Id => "id",
+        }
+    }
+
+    /// What it is called in a sentence.
+    pub fn with_article(self) -> &'static str {
+        match self {
+            Type::Text => "a text",
+            Type::Integer => "an integer",
+            Type::Boolean => "a boolean",
+            Type::Date => "a date",
+            Type::Timestamp => "a timestamp",
+            Type::Id => "an id",
+        }
+    }
+
+    /// How a literal of the type is written.
+    pub fn example(self) -> &'static str {
+        match self {
+            Type::Text => "\"drama\"",
+            Type::Integer => "1994",
+            Type::Boolean => "true",
+            Type::Date => "2024-01-31",
+            Type::Timestamp => "2024-01-31T12:00:00Z",
+            Type::Id => "\"01890a5d-ac96-774b-bcce-b302099a8057\"",
+        }
+    }
+
+    /// The operators that exist for fields of the type.
+    pub fn operators(self) -> &'static [&'static str] {
+        match self {
+            Type::Text => &[
+                "=",
+                "!=",
+                "<",
+                "<=",
+                ">",
+                ">=",
+                "between",
+                "in",
+                "contains",
+                "starts with",
+                "ends with",
+                "is null",
+            ],
+            Type::Integer | Type::Date | Type::Timestamp | Type::Id => {
+                &["=", "!=", "<", "<=", ">", ">=", "between", "in", "is null"]
+            }
+            Type::Boolean => &["=", "!=", "in", "is null"],
+        }
+    }
+}

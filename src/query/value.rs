@@ -1,0 +1,143 @@
+//! A value of one of the language's types.
+
+use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
+use uuid::Uuid;
+
+use super::schema::Type;
+
+/// A typed, non-null value.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Value {
+    /// Text in Unicode NFC, ordered by code point.
+    Text(String),
+    /// A whole number.
+    Integer(i64),
+    /// True or false.
+    Boolean(bool),
+    /// A day of the proleptic Gregorian calendar, years 0001 to 9999.
+    Date(NaiveDate),
+    /// An instant in UTC, to the microsecond.
+    Timestamp(DateTime<Utc>),
+    /// A UUID.
+    Id(Uuid),
+}
+
+impl Value {
+    /// The type this is a value of.
+    pub fn ty(&self) -> Type {
+        match self {
+            Value::Text(_) => Type::Text,
+            Value::Integer(_) => Type::Integer,
+            Value::Boolean(_) => Type::Boolean,
+            Value::Date(_) => Type::Date,
+            Value::Timestamp(_) => Type::Timestamp,
+            Value::Id(_) => Type::Id,
+        }
+    }
+}
+
+/// The value as text, in the form that a query-string parameter would have.
+impl std::fmt::Display for Value {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Value::Text(text) => f.write_str(text),
+            Value::Integer(number) => number.fmt(f),
+            Value::Boolean(flag) => flag.fmt(f),
+            Value::Date(date) => date.fmt(f),
+            Value::Timestamp(instant) => {
+                f.write_str(&instant.to_rfc3339_opts(SecondsFormat::Micros, true))
+            }
+            Value::Id(id) => id.fmt(f),
+        }
+    }
+}
+
+/// A value that comes from outside the language, before it is known which type it must have.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Argument {
+    /// Characters that may stand for a value of any type, as in a query string.
+    Untyped(String),
+    /// A string of JSON. It stands for text, and for the types JSON has none of its own for.
+    Text(String),
+    /// A whole number of JSON.
+    Integer(i64),
+    /// A truth value of JSON.
+    Boolean(bool),
+    /// Anything else of JSON, by the name of its kind. No field holds one.
+    Unsupported(&'static str),
+}
+
+impl From<serde_json::Value> for Argument {
+    fn from(json: serde_json::Value) -> Self {
+        use serde_json::Value as Json;
+        match json {
+            Json::String(text) => Argument::Text(text),
+            Json::Bool(flag) => Argument::Boolean(flag),
+            Json::Number(number) => match number.as_i64() {
+                Some(number) => Argument::Integer(number),
+                None if number.is_u64() => Argument::Unsupported("a number past 64 bits"),
+                None => Argument::Unsupported("a number that is not whole"),
+            },
+            Json::Null => Argument::Unsupported("null"),
+            Json::Array(_) => Argument::Unsupported("an array"),
+            Json::Object(_) => Argument::Unsupported("an object"),
+        }
+    }
+}
+
+/// Why a value could not be read: one sentence and, where there is any, advice.
+pub type Misread = (String, Option<String>);
+
+impl Argument {
+    /// Reads it as a value of the type. Nothing is coerced: a JSON string is no integer, `2000.0`
+    /// is no whole number.
+    ///
+    /// # Errors
+    /// What it is instead, and how a value of the type is written.
+    pub fn read(&self, ty: Type) -> Result<Value, Misread> {
+        match (self, ty) {
+            (Argument::Untyped(text) | Argument::Text(text), Type::Text) => text_value(text),
+            (Argument::Integer(number), Type::Integer) => Ok(Value::Integer(*number)),
+            (Argument::Untyped(text), Type::Integer) => {
+                text.parse().map(Value::Integer).map_err(|_| self.mismatch(ty))
+            }
+            (Argument::Boolean(flag), Type::Boolean) => Ok(Value::Boolean(*flag)),
+            (Argument::Untyped(text), Type::Boolean) => {
+                text.parse().map(Value::Boolean).map_err(|_| self.mismatch(ty))
+            }
+            (Argument::Untyped(text) | Argument::Text(text), Type::Date) => {
+                super::parse::date(text).map(Value::Date)
+            }
+            (Argument::Untyped(text) | Argument::Text(text), Type::Timestamp) => {
+                super::parse::timestamp(text).map(Value::Timestamp)
+            }
+            (Argument::Untyped(text) | Argument::Text(text), Type::Id) => {
+                Uuid::try_parse(text).map(Value::Id).map_err(|_| self.mismatch(ty))
+            }
+            _ => Err(self.mismatch(ty)),
+        }
+    }
+
+    fn mismatch(&self, ty: Type) -> Misread {
+        let found = match self {
+            Argument::Untyped(text) | Argument::Text(text) => format!("the text {text:?}"),
+            Argument::Integer(number) => format!("the number {number}"),
+            Argument::Boolean(flag) => flag.to_string(),
+            Argument::Unsupported(kind) => (*kind).to_owned(),
+        };
+        let example = ty.example();
+        let advice = format!("write {} such as {example}", ty.with_article());
+        (format!("expected {}, found {found}", ty.with_article()), Some(advice))
+    }
+}
+
+/// Text in the form in which it is stored and compared.
+///
+/// # Errors
+/// U+0000, which PostgreSQL's text cannot hold.
+pub fn text_value(text: &str) -> Result<Value, Misread> {
+    if text.contains('\0') {
+        return Err(("text cannot hold the character U+0000".to_owned(), None));
+    }
+    Ok(Value::Text(super::text::nfc(text).into_owned()))
+}

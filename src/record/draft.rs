@@ -1,0 +1,179 @@
+//! What clients send: the writable fields of a record, read against its schema.
+
+use std::marker::PhantomData;
+
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
+
+use super::Record;
+use crate::error::Violation;
+use crate::query::diagnostic::did_you_mean;
+use crate::query::{Argument, Field, Schema, Type, Value};
+
+/// The members of a JSON object in their order, each name once.
+#[derive(Debug, Default)]
+pub struct Members(pub Vec<(String, serde_json::Value)>);
+
+impl<'de> Deserialize<'de> for Members {
+    /// Refuses a repeated name, which plain JSON parsers resolve silently and differently.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = Members;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                let mut members: Vec<(String, serde_json::Value)> = Vec::new();
+                while let Some((name, value)) = map.next_entry::<String, serde_json::Value>()? {
+                    if members.iter().any(|(earlier, _)| *earlier == name) {
+                        return Err(A::Error::custom(format!("the member {name:?} is repeated")));
+                    }
+                    members.push((name, value));
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(Object)
+    }
+}
+
+/// Values for fields of one record type, `None` for null.
+pub type Row = Vec<(&'static Field, Option<Value>)>;
+
+/// A whole record without what the service adds: every writable field has a value.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Draft<R> {
+    row: Row,
+    record: PhantomData<R>,
+}
+
+/// A JSON merge patch (RFC 7396) of a record: values for some of the writable fields.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Patch<R> {
+    row: Row,
+    record: PhantomData<R>,
+}
+
+impl<R: Record> Draft<R> {
+    /// Reads a record that must have no other members than its fields.
+    ///
+    /// # Errors
+    /// Every rule it breaks.
+    pub fn read(members: Members) -> Result<Self, Vec<Violation>> {
+        let (read, unknown) = read(R::SCHEMA, members, Absent::MustBeNullable);
+        Ok(Self { row: refuse_unknown::<R>(read, unknown)?, record: PhantomData })
+    }
+
+    /// Reads a record among other members, whose names are returned.
+    ///
+    /// # Errors
+    /// Every rule it breaks.
+    pub fn read_among_others(members: Members) -> (Result<Self, Vec<Violation>>, Vec<String>) {
+        let (read, unknown) = read(R::SCHEMA, members, Absent::MustBeNullable);
+        (read.map(|row| Self { row, record: PhantomData }), unknown)
+    }
+
+    /// The values of all writable fields, in the order of the schema.
+    pub fn row(&self) -> &Row {
+        &self.row
+    }
+}
+
+impl<R: Record> Patch<R> {
+    /// Reads a patch that must have no other members than the record's fields.
+    ///
+    /// # Errors
+    /// Every rule it breaks.
+    pub fn read(members: Members) -> Result<Self, Vec<Violation>> {
+        let (read, unknown) = read(R::SCHEMA, members, Absent::StaysAsItIs);
+        Ok(Self { row: refuse_unknown::<R>(read, unknown)?, record: PhantomData })
+    }
+
+    /// The values of the fields that change, in the order of the schema.
+    pub fn row(&self) -> &Row {
+        &self.row
+    }
+}
+
+/// What it means that a field is not among the members.
+#[derive(Clone, Copy, PartialEq)]
+enum Absent {
+    MustBeNullable,
+    StaysAsItIs,
+}
+
+fn read(
+    schema: &'static Schema,
+    Members(mut members): Members,
+    absent: Absent,
+) -> (Result<Row, Vec<Violation>>, Vec<String>) {
+    let mut row = Row::new();
+    let mut violations = Vec::new();
+    for field in schema.writable() {
+        let position = members.iter().position(|(name, _)| name == field.name);
+        let value = match position.map(|position| members.remove(position).1) {
+            None if absent == Absent::StaysAsItIs => continue,
+            None if field.nullable => Ok(None),
+            None => Err("is missing".to_owned()),
+            Some(json) => read_field(field, &Argument::from(json)),
+        };
+        match value {
+            Ok(value) => row.push((field, value)),
+            Err(detail) => violations.push(Violation::new(field.name, detail)),
+        }
+    }
+    let unknown = members.into_iter().map(|(name, _)| name).collect();
+    (if violations.is_empty() { Ok(row) } else { Err(violations) }, unknown)
+}
+
+fn refuse_unknown<R: Record>(
+    read: Result<Row, Vec<Violation>>,
+    unknown: Vec<String>,
+) -> Result<Row, Vec<Violation>> {
+    let strangers = unknown.into_iter().map(|name| {
+        let detail = match R::SCHEMA.field(&name) {
+            Some(_) => "is set by the service and cannot be written".to_owned(),
+            None => {
+                let names = R::SCHEMA.writable().map(|field| field.name);
+                format!("is no field of {}; {}", R::SCHEMA.name, did_you_mean(&name, names))
+            }
+        };
+        Violation::new(&name, detail)
+    });
+    let strangers: Vec<Violation> = strangers.collect();
+    match read {
+        Ok(row) if strangers.is_empty() => Ok(row),
+        Ok(_) => Err(strangers),
+        Err(violations) => Err(violations.into_iter().chain(strangers).collect()),
+    }
+}
+
+/// A value that obeys the field's type and bounds.
+fn read_field(field: &Field, argument: &Argument) -> Result<Option<Value>, String> {
+    if *argument == Argument::Unsupported("null") {
+        return if field.nullable { Ok(None) } else { Err("cannot be null".to_owned()) };
+    }
+    let value = argument.read(field.ty).map_err(|(message, help)| match help {
+        Some(help) => format!("{message}; {help}"),
+        None => message,
+    })?;
+    let (low, high) = (field.bounds.start(), field.bounds.end());
+    match (&value, field.ty) {
+        (Value::Text(text), Type::Text) => {
+            let length = i64::try_from(text.chars().count()).unwrap_or(i64::MAX);
+            if !field.bounds.contains(&length) {
+                return Err(format!("must have {low} to {high} characters, and has {length}"));
+            }
+            if let Some(control) = text.chars().find(|c| c.is_control()) {
+                return Err(format!("cannot hold the control character {control:?}"));
+            }
+        }
+        (Value::Integer(number), _) if !field.bounds.contains(number) => {
+            return Err(format!("must lie between {low} and {high}, and is {number}"));
+        }
+        _ => {}
+    }
+    Ok(Some(value))
+}

@@ -1,0 +1,213 @@
+//! The database: pools, statements, failures. It returns records and knows no pages or cursors.
+//!
+//! Reads are single statements and need no transaction: each sees one snapshot. Writes of one
+//! record are single statements too, so that a request that is cut off leaves nothing open.
+
+mod import;
+mod location;
+mod migrate;
+mod write;
+
+use std::time::Duration;
+
+use sea_query_sqlx::SqlxValues;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{AssertSqlSafe, PgPool, SqlitePool};
+
+pub use self::import::{Conflict, Message, Tally};
+pub use self::location::Location;
+pub use self::migrate::Migrations;
+pub(crate) use self::migrate::beside;
+pub use self::write::Expected;
+use crate::error::{Error, Kind, Result};
+use crate::query::{Dialect, Statement};
+use crate::record::Record;
+
+/// How long a request waits for a connection before it is told to come back.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long SQLite waits for another process's write.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long PostgreSQL works on one statement, in its own notation.
+const STATEMENT_TIMEOUT: &str = "15s";
+
+/// Connections to PostgreSQL; keep instances × this below 80 % of its `max_connections`.
+const POSTGRES_CONNECTIONS: u32 = 8;
+
+/// Connections that read SQLite. One more writes, since SQLite has one writer at a time.
+const SQLITE_READERS: u32 = 4;
+
+/// What to do when the database file does not exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// Make it.
+    Create,
+    /// Refuse.
+    Refuse,
+}
+
+/// A database.
+#[derive(Debug, Clone)]
+pub struct Store {
+    engine: Engine,
+    location: Location,
+}
+
+#[derive(Debug, Clone)]
+enum Engine {
+    Sqlite { read: SqlitePool, write: SqlitePool },
+    Postgres(PgPool),
+}
+
+/// Runs the same code on the pool of either engine.
+macro_rules! on {
+    (read $store:expr, $pool:ident => $body:expr) => {
+        match &$store.engine {
+            $crate::store::Engine::Sqlite { read: $pool, .. } => $body,
+            $crate::store::Engine::Postgres($pool) => $body,
+        }
+    };
+    (write $store:expr, $pool:ident => $body:expr) => {
+        match &$store.engine {
+            $crate::store::Engine::Sqlite { write: $pool, .. } => $body,
+            $crate::store::Engine::Postgres($pool) => $body,
+        }
+    };
+}
+use on;
+
+impl Store {
+    /// Opens the database. PostgreSQL is first reached when it is first needed, so that a service
+    /// may start before its database.
+    ///
+    /// # Errors
+    /// A malformed address; a SQLite file that is missing (when it must not be) or unreadable.
+    pub async fn open(location: Location, missing: Missing) -> Result<Self> {
+        let engine = match &location {
+            Location::Sqlite(path) => {
+                let options = SqliteConnectOptions::new()
+                    .filename(path)
+                    .busy_timeout(BUSY_TIMEOUT)
+                    .foreign_keys(true);
+                let writer = options
+                    .clone()
+                    .create_if_missing(missing == Missing::Create)
+                    .journal_mode(SqliteJournalMode::Wal)
+                    // A commit that was acknowledged survives a loss of power.
+                    .synchronous(SqliteSynchronous::Full);
+                let write = SqlitePoolOptions::new()
+                    .max_connections(1)
+                    .acquire_timeout(ACQUIRE_TIMEOUT)
+                    .connect_with(writer)
+                    .await
+                    .map_err(database_error)?;
+                let read = SqlitePoolOptions::new()
+                    .max_connections(SQLITE_READERS)
+                    .acquire_timeout(ACQUIRE_TIMEOUT)
+                    .connect_lazy_with(options.read_only(true));
+                Engine::Sqlite { read, write }
+            }
+            Location::Postgres(url) => {
+                let options: PgConnectOptions = url.parse().map_err(Error::internal)?;
+                let options = options
+                    .application_name("cinequery")
+                    .options([("statement_timeout", STATEMENT_TIMEOUT)]);
+                let pool = PgPoolOptions::new()
+                    .max_connections(POSTGRES_CONNECTIONS)
+                    .acquire_timeout(ACQUIRE_TIMEOUT)
+                    .connect_lazy_with(options);
+                Engine::Postgres(pool)
+            }
+        };
+        Ok(Self { engine, location })
+    }
+
+    /// The engine's dialect.
+    pub fn dialect(&self) -> Dialect {
+        match self.engine {
+            Engine::Sqlite { .. } => Dialect::Sqlite,
+            Engine::Postgres(_) => Dialect::Postgres,
+        }
+    }
+
+    /// The records a statement selects, in its order.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn fetch<R: Record>(&self, Statement { sql, values }: Statement) -> Result<Vec<R>> {
+        on!(read self, pool => {
+            sqlx::query_as_with(AssertSqlSafe(sql), SqlxValues(values)).fetch_all(pool).await
+        })
+        .map_err(database_error)
+    }
+
+    /// The single number a statement selects.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn count(&self, Statement { sql, values }: Statement) -> Result<i64> {
+        on!(read self, pool => {
+            sqlx::query_scalar_with(AssertSqlSafe(sql), SqlxValues(values)).fetch_one(pool).await
+        })
+        .map_err(database_error)
+    }
+
+    /// Whether the database answers and has been migrated.
+    ///
+    /// # Errors
+    /// What keeps it from that.
+    pub async fn ping(&self) -> Result<()> {
+        let sql = "SELECT value FROM cinequery_meta WHERE name = 'folding'";
+        let folding: Option<String> = on!(read self, pool => {
+            sqlx::query_scalar(sql).fetch_optional(pool).await
+        })
+        .map_err(database_error)?;
+        folding.map(|_| ()).ok_or_else(|| Error::unavailable("the database is not migrated"))
+    }
+
+    /// Closes all connections, after their statements have ended.
+    pub async fn close(&self) {
+        match &self.engine {
+            Engine::Sqlite { read, write } => {
+                read.close().await;
+                write.close().await;
+            }
+            Engine::Postgres(pool) => pool.close().await,
+        }
+    }
+}
+
+/// What a failure of the database means for the caller. Its text is for the log alone.
+fn database_error(error: sqlx::Error) -> Error {
+    if let sqlx::Error::Database(database) = &error {
+        if database.is_unique_violation() {
+            let detail = "a record with the same natural key exists already";
+            return Error { cause: Some(error.into()), ..Error::new(Kind::Duplicate, detail) };
+        }
+        let code = database.code().unwrap_or_default();
+        return if is_passing(&code) { Error::unavailable(error) } else { Error::internal(error) };
+    }
+    match error {
+        sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::WorkerCrashed => Error::unavailable(error),
+        _ => Error::internal(error),
+    }
+}
+
+/// Whether a failure with this code may pass by itself.
+///
+/// SQLSTATE classes of PostgreSQL: 08 connection, 25P03 and 40 rollback, 53 resources, 55P03 lock,
+/// 57 operator intervention (shutdown, statement timeout). Primary result codes of SQLite, in the
+/// low byte: 5 busy, 6 locked, 10 I/O error, 13 full.
+fn is_passing(code: &str) -> bool {
+    if code.len() == 5 {
+        return ["08", "40", "53", "57"].iter().any(|class| code.starts_with(class))
+            || ["25P03", "55P03"].contains(&code);
+    }
+    code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 10 | 13))
+}

@@ -1,0 +1,217 @@
+//! Bringing a database to this version's tables, once, however many instances start together.
+
+use std::fs::{File, OpenOptions};
+use std::path::{Path, PathBuf};
+
+use sea_query::{Expr, ExprTrait, Query as Sql};
+use sea_query_sqlx::SqlxValues;
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row as _};
+use uuid::Uuid;
+
+use super::{Engine, Location, Store, database_error, on};
+use crate::error::{Error, Result};
+use crate::query::compile::folded_column;
+use crate::query::text::{FOLDING, fold};
+use crate::query::{Dialect, Schema, Type};
+
+/// What every migrating instance locks in PostgreSQL: "cinequer" as a number.
+const ADVISORY_LOCK: i64 = 0x6369_6e65_7175_6572;
+
+/// Rows that are folded anew in one go.
+const REFOLD_BATCH: u64 = 500;
+
+/// Migrations, each with its text for both engines.
+#[derive(Debug, Clone)]
+pub struct Migrations(Vec<Step>);
+
+#[derive(Debug, Clone)]
+struct Step {
+    number: i64,
+    name: &'static str,
+    sqlite: &'static str,
+    postgres: &'static str,
+}
+
+impl Default for Migrations {
+    /// Those of the record types in [`crate::record::All`].
+    fn default() -> Self {
+        Self(Vec::new()).with(
+            1,
+            "catalogue",
+            include_str!("../../migrations/sqlite/0001_catalogue.sql"),
+            include_str!("../../migrations/postgres/0001_catalogue.sql"),
+        )
+    }
+}
+
+impl Migrations {
+    /// These and one more. Numbers below 1000 are the service's own.
+    #[must_use]
+    pub fn with(
+        mut self,
+        number: i64,
+        name: &'static str,
+        sqlite: &'static str,
+        postgres: &'static str,
+    ) -> Self {
+        self.0.push(Step { number, name, sqlite, postgres });
+        self
+    }
+
+    fn migrator(&self, dialect: Dialect) -> Migrator {
+        let migrations = self.0.iter().map(|step| {
+            let sql = match dialect {
+                Dialect::Sqlite => step.sqlite,
+                Dialect::Postgres => step.postgres,
+            };
+            let sql = sqlx::SqlSafeStr::into_sql_str(sql);
+            Migration::new(step.number, step.name.into(), MigrationType::Simple, sql, false)
+        });
+        let mut migrator = Migrator::with_migrations(migrations.collect());
+        // The lock taken below is held over everything, the folding included.
+        migrator.set_locking(false);
+        migrator
+    }
+}
+
+impl Store {
+    /// Applies what has not been applied, then folds text anew if it was folded by other rules.
+    ///
+    /// One instance does it, the others wait: on PostgreSQL for an advisory lock of a transaction
+    /// (which also holds behind a transaction-pooling proxy), on SQLite for the lock of a file
+    /// beside the database.
+    ///
+    /// # Errors
+    /// A database that cannot be reached, one that a newer version has migrated, one whose applied
+    /// migrations differ from ours.
+    pub async fn migrate(
+        &self,
+        migrations: &Migrations,
+        schemas: &[&'static Schema],
+    ) -> Result<()> {
+        let migrator = migrations.migrator(self.dialect());
+        match (&self.engine, &self.location) {
+            (Engine::Postgres(pool), _) => {
+                // Outside the pool: one connection holds the lock while another works, and neither
+                // is cut off by the time limit of requests.
+                let options =
+                    (*pool.connect_options()).clone().options([("statement_timeout", "0")]);
+                let mut guard = options.connect().await.map_err(database_error)?;
+                let mut worker = options.connect().await.map_err(database_error)?;
+                let lock = format!("BEGIN; SELECT pg_advisory_xact_lock({ADVISORY_LOCK})");
+                let lock = sqlx::raw_sql(AssertSqlSafe(lock));
+                lock.execute(&mut guard).await.map_err(database_error)?;
+                migrator.run(&mut worker).await.map_err(migrate_error)?;
+                self.refold(schemas).await?;
+                worker.close().await.map_err(database_error)?;
+                guard.close().await.map_err(database_error)
+            }
+            (Engine::Sqlite { write, .. }, Location::Sqlite(path)) => {
+                let _guard = lock_beside(path.clone()).await?;
+                migrator.run(write).await.map_err(migrate_error)?;
+                self.refold(schemas).await
+            }
+            (Engine::Sqlite { .. }, Location::Postgres(_)) => {
+                Err(Error::internal("SQLite was opened from an address of PostgreSQL"))
+            }
+        }
+    }
+
+    /// Computes every folded column anew, unless they were computed by the current rules.
+    async fn refold(&self, schemas: &[&'static Schema]) -> Result<()> {
+        let select = "SELECT value FROM cinequery_meta WHERE name = 'folding'";
+        let recorded: Option<String> = on!(write self, pool => {
+            sqlx::query_scalar(select).fetch_optional(pool).await
+        })
+        .map_err(database_error)?;
+        if recorded.as_deref() == Some(FOLDING) {
+            return Ok(());
+        }
+        if recorded.is_some() {
+            for schema in schemas {
+                tracing::info!(table = schema.table, folding = FOLDING, "folding text anew");
+                self.refold_table(schema).await?;
+            }
+        }
+        let upsert = "INSERT INTO cinequery_meta (name, value) VALUES ('folding', $1) \
+                      ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+        on!(write self, pool => sqlx::query(upsert).bind(FOLDING).execute(pool).await.map(|_| ()))
+            .map_err(database_error)
+    }
+
+    async fn refold_table(&self, schema: &'static Schema) -> Result<()> {
+        let texts: Vec<_> = schema.fields.iter().filter(|field| field.ty == Type::Text).collect();
+        let mut last = None;
+        loop {
+            let mut select = Sql::select();
+            select
+                .column("id")
+                .columns(texts.iter().map(|field| field.name))
+                .from(schema.table)
+                .and_where_option(last.map(|id: Uuid| Expr::col("id").gt(id)))
+                .order_by("id", sea_query::Order::Asc)
+                .limit(REFOLD_BATCH);
+            let (sql, values) = self.dialect().build(&select);
+            let rows: Vec<(Uuid, Vec<Option<String>>)> = on!(write self, pool => {
+                let rows = sqlx::query_with(AssertSqlSafe(sql), SqlxValues(values))
+                    .fetch_all(pool)
+                    .await
+                    .map_err(database_error)?;
+                rows.iter()
+                    .map(|row| {
+                        let text = |column| row.try_get(column);
+                        let texts = (1..=texts.len()).map(text).collect::<sqlx::Result<_>>()?;
+                        Ok((row.try_get(0)?, texts))
+                    })
+                    .collect::<sqlx::Result<_>>()
+                    .map_err(database_error)?
+            });
+            let Some((id, _)) = rows.last() else { return Ok(()) };
+            last = Some(*id);
+            for (id, values) in rows {
+                let mut update = Sql::update();
+                update.table(schema.table).and_where(Expr::col("id").eq(id));
+                for (field, value) in texts.iter().zip(values) {
+                    update.value(folded_column(field), value.as_deref().map(fold));
+                }
+                let (sql, values) = self.dialect().build(&update);
+                on!(write self, pool => {
+                    let update = sqlx::query_with(AssertSqlSafe(sql), SqlxValues(values));
+                    update.execute(pool).await.map(|_| ())
+                })
+                .map_err(database_error)?;
+            }
+        }
+    }
+}
+
+/// A lock on a file beside the database, held until it is dropped, and by the system released when
+/// the process ends however it may.
+async fn lock_beside(database: PathBuf) -> Result<File> {
+    let lock = move || {
+        let file = OpenOptions::new()
+            .create(true)
+            .write(true)
+            .truncate(false)
+            .open(beside(&database, "lock"))?;
+        file.lock()?;
+        Ok::<_, std::io::Error>(file)
+    };
+    tokio::task::spawn_blocking(lock).await.map_err(Error::internal)?.map_err(Error::internal)
+}
+
+/// The path of a file that belongs to the database file.
+pub(crate) fn beside(database: &Path, extension: &str) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push(".");
+    name.push(extension);
+    PathBuf::from(name)
+}
+
+fn migrate_error(error: sqlx::migrate::MigrateError) -> Error {
+    match error {
+        sqlx::migrate::MigrateError::Execute(error) => database_error(error),
+        other => Error::internal(other),
+    }
+}

@@ -1,0 +1,143 @@
+//! Writing one record: a single statement each, which returns what it wrote.
+
+use chrono::{DateTime, Utc};
+use sea_query::{Alias, Expr, ExprTrait, Query as Sql, Value as SqlValue};
+use sea_query_sqlx::SqlxValues;
+use sqlx::AssertSqlSafe;
+use uuid::Uuid;
+
+use super::{Store, database_error, on};
+use crate::error::{Error, Result};
+use crate::query::compile::folded_column;
+use crate::query::text::fold;
+use crate::query::{Dialect, Field, Statement, Type, Value};
+use crate::record::{Draft, Record, Row};
+
+/// Which version of a record a write expects to find (RFC 9110, section 13.1.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Expected {
+    /// Whichever there is.
+    Any,
+    /// One of these.
+    Versions(Vec<i64>),
+}
+
+impl Store {
+    /// Creates a record.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Duplicate`] when the natural key is taken; the database's.
+    pub async fn insert<R: Record>(
+        &self,
+        id: Uuid,
+        draft: &Draft<R>,
+        now: DateTime<Utc>,
+    ) -> Result<R> {
+        let mut insert = insert_statement::<R>(id, draft.row(), now, self.dialect())?;
+        insert.returning(Sql::returning().columns(R::SCHEMA.names()));
+        let written = self.write_one(self.dialect().build(&insert).into()).await?;
+        written.ok_or_else(|| Error::internal("the insert returned no row"))
+    }
+
+    /// Sets fields of a record; `None` when there is no record of that id and version.
+    ///
+    /// # Errors
+    /// As [`Store::insert`].
+    pub async fn update<R: Record>(
+        &self,
+        id: Uuid,
+        row: &Row,
+        expected: &Expected,
+        now: DateTime<Utc>,
+    ) -> Result<Option<R>> {
+        let dialect = self.dialect();
+        let mut update = Sql::update();
+        update.table(R::SCHEMA.table);
+        for (column, value) in columns(row, dialect) {
+            update.value(column, value);
+        }
+        update
+            .value("version", Expr::col("version").add(Expr::cust("1")))
+            .value("updated_at", dialect.value(&Value::Timestamp(now)))
+            .and_where(Expr::col("id").eq(id))
+            .and_where_option(version_is(expected))
+            .returning(Sql::returning().columns(R::SCHEMA.names()));
+        self.write_one(dialect.build(&update).into()).await
+    }
+
+    /// Deletes a record; `None` when there is no record of that id and version.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn delete<R: Record>(&self, id: Uuid, expected: &Expected) -> Result<Option<R>> {
+        let mut delete = Sql::delete();
+        delete
+            .from_table(R::SCHEMA.table)
+            .and_where(Expr::col("id").eq(id))
+            .and_where_option(version_is(expected))
+            .returning(Sql::returning().columns(R::SCHEMA.names()));
+        self.write_one(self.dialect().build(&delete).into()).await
+    }
+
+    async fn write_one<R: Record>(
+        &self,
+        Statement { sql, values }: Statement,
+    ) -> Result<Option<R>> {
+        on!(write self, pool => {
+            sqlx::query_as_with(AssertSqlSafe(sql), SqlxValues(values)).fetch_optional(pool).await
+        })
+        .map_err(database_error)
+    }
+}
+
+fn version_is(expected: &Expected) -> Option<Expr> {
+    match expected {
+        Expected::Any => None,
+        Expected::Versions(versions) => Some(Expr::col("version").is_in(versions.iter().copied())),
+    }
+}
+
+/// The statement that creates a record, without what it returns.
+pub(super) fn insert_statement<R: Record>(
+    id: Uuid,
+    row: &Row,
+    now: DateTime<Utc>,
+    dialect: Dialect,
+) -> Result<sea_query::InsertStatement> {
+    let managed = [
+        ("id", Value::Id(id)),
+        ("version", Value::Integer(1)),
+        ("created_at", Value::Timestamp(now)),
+        ("updated_at", Value::Timestamp(now)),
+    ]
+    .map(|(name, value)| (Alias::new(name), dialect.value(&value)));
+    let (names, values): (Vec<Alias>, Vec<SqlValue>) =
+        managed.into_iter().chain(columns(row, dialect)).unzip();
+    let mut insert = Sql::insert();
+    insert
+        .into_table(R::SCHEMA.table)
+        .columns(names)
+        .values(values.into_iter().map(Expr::from))
+        .map_err(Error::internal)?;
+    Ok(insert)
+}
+
+/// The columns that hold these values: one for each field, and one more for each text.
+pub(super) fn columns(row: &Row, dialect: Dialect) -> impl Iterator<Item = (Alias, SqlValue)> + '_ {
+    row.iter().flat_map(move |(field, value)| {
+        let plain = match value {
+            Some(value) => dialect.value(value),
+            None => dialect.null(field),
+        };
+        let folded = (field.ty == Type::Text)
+            .then(|| (folded_column(field), folded_value(field, value.as_ref(), dialect)));
+        std::iter::once((Alias::new(field.name), plain)).chain(folded)
+    })
+}
+
+fn folded_value(field: &Field, value: Option<&Value>, dialect: Dialect) -> SqlValue {
+    match value {
+        Some(Value::Text(text)) => SqlValue::from(fold(text)),
+        _ => dialect.null(field),
+    }
+}
