@@ -1,7 +1,7 @@
 //! The service over HTTP: every route on one screen.
 //!
-//! A request passes, from the outside in: [`envelope`] (request id, log, panics, compression, and
-//! the one place where an error becomes a problem document), [`resource`] (methods and query
+//! A request passes, from the outside in: `envelope` (request id, log, panics, compression, and
+//! the one place where an error becomes a problem document), `resource` (methods and query
 //! parameters, as strict as the specification says), the operation.
 
 mod body;

@@ -28,8 +28,8 @@ impl Serve {
     pub(super) async fn run(self) -> Outcome {
         let provider = provider(&self.serve)?;
         let location = location(&self.database)?;
-        let store = open(&self.database, Missing::Create).await?;
         let secret = secret(&self.tokens, &location)?;
+        let store = open(&self.database, Missing::Create).await?;
         if !self.serve.no_migrate {
             migrate(&store).await?;
         }

@@ -1,7 +1,7 @@
 //! An error as a problem document (RFC 9457).
 
 use poem::error::ResponseError;
-use poem::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use poem::http::header::{CONTENT_LENGTH, RETRY_AFTER, WWW_AUTHENTICATE};
 use poem::http::{HeaderValue, StatusCode};
 use poem::{Response, ResponseParts};
 use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, Registry};
@@ -97,6 +97,7 @@ pub(super) fn response(error: Error, request_id: &str, head: ResponseParts) -> R
     let body = serde_json::to_vec(&problem).unwrap_or_default();
     let mut response = Response::from_parts(head, body.into()).set_content_type(MEDIA_TYPE);
     response.set_status(status);
+    response.headers_mut().remove(CONTENT_LENGTH);
     if let Some(challenge) = challenge {
         response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     }

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::body::{Body, Created, Current, IfChanged, Input, Json, NoContent, Paged, json};
-use super::caller::Caller;
+use super::caller::{Reader, Writer};
 use super::conditional;
 use super::resource::ARGUMENT_PREFIX;
 use crate::app::search::{Count, Page, SearchRequest};
@@ -42,7 +42,7 @@ impl<R: Record> Operations<R> {
     #[allow(clippy::too_many_arguments, reason = "each is a documented query parameter")]
     async fn list(
         &self,
-        caller: Caller,
+        caller: Reader<R>,
         app: Data<&App>,
         request: &Request,
         /// Which {records}; all when absent. At most 8 KiB.
@@ -78,7 +78,7 @@ impl<R: Record> Operations<R> {
     #[oai(path = "/search", method = "post")]
     async fn search(
         &self,
-        caller: Caller,
+        caller: Reader<R>,
         app: Data<&App>,
         body: Body<SearchBody>,
     ) -> Result<Json<Page<R>>> {
@@ -89,7 +89,7 @@ impl<R: Record> Operations<R> {
     #[oai(path = "/", method = "post")]
     async fn create(
         &self,
-        caller: Caller,
+        caller: Writer<R>,
         app: Data<&App>,
         body: Body<Draft<R>>,
     ) -> Result<Created<R>> {
@@ -102,7 +102,7 @@ impl<R: Record> Operations<R> {
     #[oai(path = "/:id", method = "get")]
     async fn get(
         &self,
-        caller: Caller,
+        caller: Reader<R>,
         app: Data<&App>,
         /// The id of the {record}.
         id: Path<Uuid>,
@@ -120,7 +120,7 @@ impl<R: Record> Operations<R> {
     #[oai(path = "/:id", method = "put")]
     async fn replace(
         &self,
-        caller: Caller,
+        caller: Writer<R>,
         app: Data<&App>,
         /// The id of the {record}.
         id: Path<Uuid>,
@@ -139,7 +139,7 @@ impl<R: Record> Operations<R> {
     #[oai(path = "/:id", method = "patch")]
     async fn patch(
         &self,
-        caller: Caller,
+        caller: Writer<R>,
         app: Data<&App>,
         /// The id of the {record}.
         id: Path<Uuid>,
@@ -156,7 +156,7 @@ impl<R: Record> Operations<R> {
     #[oai(path = "/:id", method = "delete")]
     async fn delete(
         &self,
-        caller: Caller,
+        caller: Writer<R>,
         app: Data<&App>,
         /// The id of the {record}.
         id: Path<Uuid>,
@@ -187,7 +187,8 @@ fn arguments(request: &Request) -> Arguments {
 fn next_address(request: &Request, cursor: &str) -> String {
     let uri = request.original_uri();
     let kept = uri.query().unwrap_or_default().split('&');
-    let kept = kept.filter(|pair| !pair.is_empty() && !pair.starts_with("cursor="));
+    // By its full name: poem-openapi's `Type` in scope has an `is_empty` for `&str` too, always false.
+    let kept = kept.filter(|pair| !str::is_empty(pair) && !pair.starts_with("cursor="));
     let next = format!("cursor={cursor}");
     let query: Vec<&str> = kept.chain([next.as_str()]).collect();
     format!("{}?{}", uri.path(), query.join("&"))

@@ -8,10 +8,8 @@ use poem::endpoint::BoxEndpoint;
 use poem::http::header::{ALLOW, CONTENT_LENGTH};
 use poem::http::{HeaderValue, Method};
 use poem::{Endpoint, EndpointExt, IntoEndpoint, Request, Response, RouteMethod};
-use poem_openapi::error::{
-    AuthorizationError, ParseParamError, ParsePathError, ParseRequestPayloadError,
-};
-use poem_openapi::registry::{MetaApi, MetaParamIn, Registry};
+use poem_openapi::error::{AuthorizationError, ParseParamError, ParsePathError};
+use poem_openapi::registry::{MetaApi, MetaParamIn, MetaSchemaRef, Registry};
 use poem_openapi::{OpenApi, OpenApiService};
 
 use super::envelope::refused;
@@ -52,13 +50,18 @@ impl<A: OpenApi> OpenApi for Strict<A> {
     }
 
     fn add_routes(self, table: &mut HashMap<String, Methods>) {
-        let mut documented: HashMap<(String, Method), Vec<String>> = HashMap::new();
+        let mut registry = Registry::new();
+        A::register(&mut registry);
+        let mut documented: HashMap<(String, Method), Vec<Parameter>> = HashMap::new();
         for path in A::meta().into_iter().flat_map(|api| api.paths) {
             for operation in path.operations {
-                let query = operation.params.into_iter();
+                let query = operation.params.iter();
                 let query = query.filter(|parameter| parameter.in_type == MetaParamIn::Query);
-                let names = query.map(|parameter| parameter.name).collect();
-                documented.insert((route_pattern(&path.path), operation.method), names);
+                let query = query.map(|parameter| Parameter {
+                    name: parameter.name.clone(),
+                    expectation: expectation(&parameter.schema, &registry),
+                });
+                documented.insert((route_pattern(&path.path), operation.method), query.collect());
             }
         }
         let mut routes = HashMap::new();
@@ -87,10 +90,34 @@ fn route_pattern(path: &str) -> String {
     segments.collect::<Vec<_>>().join("/")
 }
 
-/// An operation and the names of its query parameters.
+/// An operation and its query parameters.
 struct StrictOperation {
     endpoint: BoxEndpoint<'static>,
-    query: Vec<String>,
+    query: Vec<Parameter>,
+}
+
+/// A documented query parameter.
+struct Parameter {
+    name: String,
+    /// What its values must be, in words.
+    expectation: String,
+}
+
+/// What a schema asks of a value, in words.
+fn expectation(schema: &MetaSchemaRef, registry: &Registry) -> String {
+    let schema = match schema {
+        MetaSchemaRef::Inline(schema) => Some(schema.as_ref()),
+        MetaSchemaRef::Reference(name) => registry.schemas.get(name),
+    };
+    let Some(schema) = schema else { return "valid".to_owned() };
+    match (schema.ty, schema.minimum, schema.maximum) {
+        _ if !schema.enum_items.is_empty() => {
+            let items = schema.enum_items.iter().filter_map(|item| item.as_str());
+            format!("one of {}", items.collect::<Vec<_>>().join(", "))
+        }
+        (ty, Some(low), Some(high)) => format!("a {ty} from {low} to {high}"),
+        (ty, ..) => format!("a {ty}"),
+    }
 }
 
 impl Endpoint for StrictOperation {
@@ -101,7 +128,7 @@ impl Endpoint for StrictOperation {
             return Ok(refused(error));
         }
         let answer = self.endpoint.call(request).await;
-        Ok(answer.unwrap_or_else(|error| refused(translate(error))))
+        Ok(answer.unwrap_or_else(|error| refused(self.translate(error))))
     }
 }
 
@@ -115,9 +142,9 @@ impl StrictOperation {
                 return refuse(format!("{pair:?} is not percent-encoded UTF-8"));
             };
             let is_argument = name.strip_prefix(ARGUMENT_PREFIX).is_some_and(|n| !n.is_empty())
-                && self.query.iter().any(|known| known == "filter");
-            if !is_argument && !self.query.contains(&name) {
-                let help = did_you_mean(&name, self.query.iter().map(String::as_str));
+                && self.query.iter().any(|known| known.name == "filter");
+            if !is_argument && !self.query.iter().any(|known| known.name == name) {
+                let help = did_you_mean(&name, self.query.iter().map(|known| known.name.as_str()));
                 return refuse(format!("there is no query parameter {name:?}; {help}"));
             }
             if seen.contains(&name) {
@@ -126,6 +153,31 @@ impl StrictOperation {
             seen.push(name);
         }
         Ok(())
+    }
+
+    /// The framework's errors as ours.
+    fn translate(&self, error: poem::Error) -> Error {
+        let error = match error.downcast::<Error>() {
+            Ok(ours) => return ours,
+            Err(error) => error,
+        };
+        if let Some(ParseParamError { name, reason }) = error.downcast_ref() {
+            let documented = self.query.iter().find(|parameter| parameter.name == *name);
+            let detail = match documented {
+                Some(parameter) => format!("{name} must be {}", parameter.expectation),
+                None => format!("{name}: {reason}"),
+            };
+            return Error::new(Kind::InvalidParameter, detail);
+        }
+        if error.is::<ParsePathError>() {
+            return Error::new(Kind::NotFound, "the address has no valid id");
+        }
+        if error.is::<AuthorizationError>() {
+            let detail = "send `Authorization: Bearer …` with a token of POST /api/token";
+            return Error::new(Kind::Unauthenticated, detail);
+        }
+        let status = error.status();
+        Error::internal(format!("{status}: {error}"))
     }
 }
 
@@ -198,27 +250,4 @@ async fn head(get: Arc<BoxEndpoint<'static>>, mut request: Request) -> poem::Res
     let body = response.take_body().into_bytes().await?;
     response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
     Ok(response)
-}
-
-/// The framework's errors as ours.
-fn translate(error: poem::Error) -> Error {
-    let error = match error.downcast::<Error>() {
-        Ok(ours) => return ours,
-        Err(error) => error,
-    };
-    if let Some(ParseParamError { name, reason }) = error.downcast_ref() {
-        return Error::new(Kind::InvalidParameter, format!("{name}: {reason}"));
-    }
-    if error.is::<ParsePathError>() {
-        return Error::new(Kind::NotFound, "the address has no valid id");
-    }
-    if let Some(ParseRequestPayloadError { reason }) = error.downcast_ref() {
-        return Error::new(Kind::InvalidBody, reason.clone());
-    }
-    if error.is::<AuthorizationError>() {
-        let detail = "send `Authorization: Bearer …` with a token of POST /api/token";
-        return Error::new(Kind::Unauthenticated, detail);
-    }
-    let status = error.status();
-    Error::internal(format!("{status}: {error}"))
 }

@@ -1,0 +1,34 @@
+# Each target is what its line says. `make` alone lists them.
+
+CARGO ?= cargo
+
+.PHONY: help run test check fmt bench openapi postgres
+
+help:  ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+
+run:  ## Build and start a demo on a sample catalogue
+	$(CARGO) build --profile demo --bin cinequery
+	@target/demo/cinequery demo
+
+test: postgres  ## Run every test, on SQLite and PostgreSQL
+	$(CARGO) test --all-targets
+	$(CARGO) test --doc
+
+check:  ## Format, lint and document with warnings denied
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --document-private-items
+
+fmt:  ## Format the code
+	$(CARGO) fmt
+
+bench:  ## Measure the language, stage by stage
+	$(CARGO) bench --bench language
+
+openapi:  ## Write openapi/v1.json from the code
+	$(CARGO) run --quiet -- openapi > openapi/v1.json.new
+	mv openapi/v1.json.new openapi/v1.json
+
+postgres:  ## Find PostgreSQL's server programs, or install them where that may be done
+	@tests/support/postgres.sh

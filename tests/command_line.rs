@@ -1,0 +1,346 @@
+//! The binary, run as people run it.
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::support::{Client, SECRET, on_both};
+
+/// The binary, with nothing in its environment that could change what it does.
+fn cinequery(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cinequery"));
+    command.current_dir(folder).args(arguments).env_clear();
+    command
+}
+
+fn run(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
+    let Output { status, stdout, stderr } = cinequery(folder, arguments).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (status.code().unwrap(), text(stdout), text(stderr))
+}
+
+/// A service in a process of its own, ended when it is dropped.
+struct Service {
+    process: Child,
+    address: String,
+}
+
+impl Service {
+    /// Starts it on a free port and waits for the line that names its address.
+    fn start(mut command: Command) -> Self {
+        let mut process = command.stderr(Stdio::piped()).spawn().unwrap();
+        let mut log = BufReader::new(process.stderr.take().unwrap());
+        let address = loop {
+            let mut line = String::new();
+            assert_ne!(log.read_line(&mut line).unwrap(), 0, "the service has ended");
+            if let Some((_, rest)) = line.split_once("\"addresses\":\"") {
+                let address = rest.split('"').next().unwrap();
+                break format!("http://{}", address.trim_start_matches("socket://"));
+            }
+        };
+        // The pipe must not fill up.
+        std::thread::spawn(move || log.read_to_end(&mut Vec::new()));
+        Self { process, address }
+    }
+
+    /// Asks it to stop and returns its exit code.
+    fn stop(mut self) -> Option<i32> {
+        let id = self.process.id().to_string();
+        assert!(Command::new("kill").arg(id).status().unwrap().success());
+        self.process.wait().unwrap().code()
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn folder() -> TempDir {
+    TempDir::new().unwrap()
+}
+
+const FILMS: &str = concat!(
+    "{\"title\":\"One\",\"genre\":\"drama\",\"release_year\":2001,\"expiry_date\":\"2024-01-31\",\"stars\":3}\n",
+    "\n",
+    "{\"title\":\"Two\",\"genre\":\"comedy\",\"release_year\":2002,\"expiry_date\":\"2024-02-29\"}\r\n",
+    "{\"title\":\"Zoë\",\"genre\":\"drama\",\"release_year\":2003,\"expiry_date\":\"2024-03-31\"}",
+);
+
+#[tokio::test]
+async fn films_are_imported_and_found() {
+    on_both(async |database| {
+        let folder = folder();
+        let url = database.url();
+        let file = folder.path().join("films.ndjson");
+        std::fs::write(&file, FILMS).unwrap();
+        let import = |policy: &str| {
+            let arguments = ["import", "films.ndjson", "--database", &url, "--on-conflict", policy];
+            run(folder.path(), &arguments)
+        };
+        let (code, _, log) = import("fail");
+        assert_eq!(code, 0, "{log}");
+        assert!(log.contains("3 created, 0 updated, 0 skipped, 0 refused"), "{log}");
+        assert_eq!(log.matches("warning").count(), 1, "{log}");
+        assert!(log.contains("ignored: stars"), "{log}");
+
+        let (code, _, log) = import("fail");
+        assert_eq!(code, 2, "{log}");
+        assert!(log.contains("line 1: ") && log.contains("line 4: "), "{log}");
+        assert!(log.contains("nothing was imported"), "{log}");
+        let (code, _, log) = import("skip");
+        assert_eq!((code, log.contains("0 created, 0 updated, 3 skipped")), (0, true), "{log}");
+        let (code, _, log) = import("update");
+        assert_eq!((code, log.contains("0 created, 3 updated, 0 skipped")), (0, true), "{log}");
+
+        let filter = "genre = $g and expiry_date between 2024-01-01 and 2024-06-30";
+        let query =
+            ["query", filter, "--param", "g=drama", "--order-by", "title desc", "--database", &url];
+        let (code, table, log) = run(folder.path(), &query);
+        assert_eq!(code, 0, "{log}");
+        let rows: Vec<Vec<&str>> =
+            table.lines().map(|line| line.split_whitespace().collect()).collect();
+        let expected = [
+            ["title", "genre", "release_year", "expiry_date"],
+            ["Zoë", "drama", "2003", "2024-03-31"],
+            ["One", "drama", "2001", "2024-01-31"],
+        ];
+        assert_eq!(rows, expected);
+        let column = |line: &str| line.find("200").or(line.find("release"));
+        let starts: Vec<_> = table
+            .lines()
+            .map(|line| line.char_indices().position(|(at, _)| Some(at) == column(line)))
+            .collect();
+        assert!(starts.windows(2).all(|pair| pair[0] == pair[1]), "{table}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn refused_rows_are_listed_by_line() {
+    on_both(async |database| {
+        let folder = folder();
+        let url = database.url();
+        let mut rows = FILMS.as_bytes().to_vec();
+        rows.extend_from_slice(b"\nnot json\n{\"title\":\"\xff\"}\n{\"title\":\"\"}\n");
+        rows.extend_from_slice(format!("{{\"title\":\"{}\"}}\n", "x".repeat(70_000)).as_bytes());
+        rows.extend_from_slice(b"{\"title\":\"Last\",\"genre\":\"g\",\"release_year\":2000,\"expiry_date\":\"2024-01-01\"}");
+        std::fs::write(folder.path().join("films.ndjson"), rows).unwrap();
+        for (policy, created) in [("fail", "nothing was imported"), ("skip", "4 created")] {
+            let arguments = ["import", "films.ndjson", "--database", &url, "--on-conflict", policy];
+            let (code, _, log) = run(folder.path(), &arguments);
+            assert_eq!(code, 2, "{log}");
+            for line in ["line 5: ", "line 6: ", "line 7: ", "line 8: "] {
+                assert!(log.contains(line), "{line} is missing: {log}");
+            }
+            assert!(!log.contains("line 9: ") && log.contains(created), "{log}");
+        }
+    })
+    .await;
+}
+
+#[test]
+fn a_statement_is_shown_and_not_run() {
+    let folder = folder();
+    let filter = "title contains 'star' or release_year = 1977";
+    let (code, shown, _) = run(folder.path(), &["query", filter, "--sql"]);
+    assert_eq!(code, 0);
+    assert!(shown.contains("instr(\"title_folded\", ?)") && shown.contains("1977"), "{shown}");
+    let url = ["--database", "postgres://nobody@127.0.0.1:1/none"];
+    let (code, shown, _) = run(folder.path(), &[&["query", filter, "--sql"][..], &url].concat());
+    assert_eq!((code, shown.contains("strpos(\"title_folded\", $1)")), (0, true), "{shown}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+/// Arguments, and a part of what is said when they are refused.
+const REFUSED: &[(&[&str], &str)] = &[
+    (&["serve"], "choose how people sign in"),
+    (&["serve", "--auth", "open", "--listen", "0.0.0.0:0"], "--allow-open"),
+    (&["serve", "--auth", "open", "--database", "sqlite::memory:"], "every connection would see"),
+    (&["serve", "--auth", "open", "--database", "mysql://x"], "sqlite:FILE or postgres://"),
+    (
+        &["serve", "--auth", "open", "--database", "postgres://x@127.0.0.1/y"],
+        "CINEQUERY_JWT_SECRET",
+    ),
+    (&["serve", "--auth", "open", "--jwt-secret", "short"], "needs 32"),
+    (&["serve", "--auth", "open", "--token-ttl", "0s"], "one second to one year"),
+    (&["serve", "--auth", "open", "--token-ttl", "soon"], "expected number"),
+    (&["serve", "--auth", "open", "--log", "=="], "--log"),
+    (&["demo", "--listen", "0.0.0.0:0"], "loopback only"),
+    (&["query", "gnre = 'x'", "--sql"], "did you mean `genre`?"),
+    (&["query", "genre = 'x'"], "unable to open database file"),
+    (&["import", "missing.ndjson"], "missing.ndjson"),
+    (&["token", "joe", "--scope", "admin"], "movies:read, movies:write"),
+];
+
+#[test]
+fn refusals_say_what_to_do_and_leave_nothing_behind() {
+    for (arguments, expected) in REFUSED {
+        let folder = folder();
+        let (code, _, log) = run(folder.path(), arguments);
+        assert_ne!(code, 0, "{arguments:?}");
+        assert!(log.contains(expected), "{arguments:?}: {log}");
+        assert!(!log.contains("panicked"), "{log}");
+        let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
+        assert!(left.is_empty(), "{arguments:?} left {left:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_service_keeps_its_secret_beside_sqlite() {
+    let folder = folder();
+    let serve = || {
+        Service::start(cinequery(
+            folder.path(),
+            &["serve", "--auth", "open", "--listen", "127.0.0.1:0"],
+        ))
+    };
+    let service = serve();
+    let client = Client::at(service.address.clone()).with_token(None);
+    let issued = client.post("/api/token", &json!({"username": "joe"})).await.json();
+    let token = issued["access_token"].as_str().unwrap().to_owned();
+    assert_eq!(service.stop(), Some(0));
+
+    let file = std::fs::metadata(folder.path().join("cinequery.db.secret")).unwrap();
+    assert_eq!(file.permissions().mode() & 0o777, 0o600);
+    let service = serve();
+    let client = Client::at(service.address.clone()).with_token(Some(token));
+    assert_eq!(client.get("/api/v1/movies").await.status, 200);
+    // The command line issues tokens of the same service, with less in them if asked.
+    let (code, token, _) = run(folder.path(), &["token", "joe", "--scope", "movies:read"]);
+    assert_eq!(code, 0);
+    let reader = client.with_token(Some(token.trim().to_owned()));
+    assert_eq!(reader.get("/api/v1/movies").await.status, 200);
+    reader.post("/api/v1/movies", &json!({})).await.problem(403, "insufficient_scope");
+}
+
+#[tokio::test]
+async fn two_services_share_a_database_and_a_secret() {
+    on_both(async |database| {
+        let folder = folder();
+        let secret = folder.path().join("secret");
+        std::fs::write(&secret, format!("{SECRET}\n")).unwrap();
+        let start = || {
+            let mut command =
+                cinequery(folder.path(), &["serve", "--listen", "127.0.0.1:0", "--log", "info"]);
+            command
+                .env("CINEQUERY_AUTH", "open")
+                .env("CINEQUERY_DATABASE_URL", database.url())
+                .env("CINEQUERY_JWT_SECRET_FILE", &secret);
+            Service::start(command)
+        };
+        let (one, two) = (start(), start());
+        let one_client = Client::at(one.address.clone());
+        let movie =
+            json!({"title": "x", "genre": "g", "release_year": 2000, "expiry_date": "2024-01-01"});
+        let created = one_client.create(&movie).await;
+        let other = Client::at(two.address.clone());
+        let path = format!("/api/v1/movies/{}", created["id"].as_str().unwrap());
+        assert_eq!(other.get(&path).await.json(), created);
+        assert_eq!((one.stop(), two.stop()), (Some(0), Some(0)));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_service_without_migrations_is_not_ready() {
+    let folder = folder();
+    let arguments = ["serve", "--auth", "open", "--listen", "127.0.0.1:0", "--no-migrate"];
+    let service = Service::start(cinequery(folder.path(), &arguments));
+    let client = Client::at(service.address.clone());
+    assert_eq!(client.get("/livez").await.status, 200);
+    client.get("/readyz").await.problem(500, "internal");
+    assert_eq!(run(folder.path(), &["migrate"]).0, 0);
+    assert_eq!(client.get("/readyz").await.status, 200);
+}
+
+/// The demo says what to paste, and what it says works.
+#[tokio::test]
+async fn the_demo_s_requests_work_when_pasted() {
+    let folder = folder();
+    let mut command = cinequery(folder.path(), &["demo", "--listen", "127.0.0.1:0"]);
+    command.env("TMPDIR", folder.path()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut process = command.spawn().unwrap();
+    let mut output = BufReader::new(process.stdout.take().unwrap());
+    let mut said = String::new();
+    while !said.contains("2028-12-31") {
+        assert_ne!(output.read_line(&mut said).unwrap(), 0, "{said}");
+    }
+    let service = Service { process, address: String::new() };
+    let docs = said.split_whitespace().find(|word| word.ends_with("/docs")).unwrap();
+    assert_eq!(reqwest::get(docs).await.unwrap().status(), 200);
+    // Everything from the token on is for the shell.
+    let script = &said[said.find("TOKEN=").unwrap()..];
+    let script = script.replace("\n\ncurl", "\necho\ncurl");
+    let answers = Command::new("sh").arg("-c").arg(script).output().unwrap();
+    let answers = String::from_utf8(answers.stdout).unwrap();
+    let answers: Vec<serde_json::Value> = answers
+        .lines()
+        .filter(|l| !l.is_empty())
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
+    assert_eq!(answers.len(), 3);
+    assert!(!answers[0]["items"].as_array().unwrap().is_empty(), "the card's example finds films");
+    assert!(answers[1]["total"].as_i64().unwrap() > 0);
+    assert_eq!(answers[2]["title"], "My Film");
+    assert_eq!(service.stop(), Some(0));
+    let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
+    assert!(left.is_empty(), "the demo left {left:?}");
+}
+
+#[tokio::test]
+async fn unreachable_databases_are_told_of_without_their_password() {
+    let folder = folder();
+    let url = "postgres://joe:hunter2@127.0.0.1:1/none";
+    let (code, _, log) = run(folder.path(), &["migrate", "--database", url]);
+    assert_eq!(code, 1);
+    assert!(log.contains("refused") && !log.contains("hunter2"), "{log}");
+    let service = [
+        "serve",
+        "--auth",
+        "open",
+        "--listen",
+        "127.0.0.1:0",
+        "--no-migrate",
+        "--jwt-secret",
+        SECRET,
+        "--database",
+        url,
+    ];
+    let service = Service::start(cinequery(folder.path(), &service));
+    let client = Client::at(service.address.clone());
+    assert_eq!(client.get("/livez").await.status, 200);
+    for path in ["/readyz", "/api/v1/movies"] {
+        let answer = client.get(path).await;
+        let problem = answer.problem(503, "unavailable");
+        assert!(!problem.to_string().contains("hunter2"));
+        assert_eq!(answer.header("retry-after"), "1");
+    }
+}
+
+#[test]
+fn the_document_is_printed() {
+    let (code, printed, _) = run(folder().path(), &["openapi"]);
+    assert_eq!((code, printed.as_str()), (0, include_str!("../openapi/v1.json")));
+}
+
+#[test]
+fn databases_are_named_as_flag_environment_or_default() {
+    let folder = folder();
+    let shown = |arguments: &[&str], environment: &[(&str, &str)]| {
+        let mut command = cinequery(folder.path(), &[&["query", "--sql"][..], arguments].concat());
+        command.envs(environment.iter().copied());
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    };
+    let is_postgres = |statement: String| statement.contains("$1");
+    let postgres = ("CINEQUERY_DATABASE_URL", "postgres://x@127.0.0.1/y");
+    assert!(!is_postgres(shown(&[], &[])));
+    assert!(is_postgres(shown(&[], &[postgres])));
+    assert!(!is_postgres(shown(&["--database", "sqlite:x.db"], &[postgres])));
+}

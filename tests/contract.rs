@@ -1,0 +1,186 @@
+//! The published document: what stands in the repository is what is served, and it is sound.
+
+use std::collections::BTreeSet;
+
+use cinequery::http::specification;
+use cinequery::query::prepare;
+use cinequery::record::{All, Movie, Record};
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
+
+use crate::support::{Catalogue, Client, Database};
+
+const PUBLISHED: &str = include_str!("../openapi/v1.json");
+
+#[test]
+fn the_published_document_is_the_generated_one() {
+    let published: Value = serde_json::from_str(PUBLISHED).unwrap();
+    assert!(
+        published == specification::<All>(),
+        "openapi/v1.json differs from what the code says: run `make openapi` and review the change"
+    );
+}
+
+#[tokio::test]
+async fn the_served_document_is_the_generated_one() {
+    let client = Client::of(Database::sqlite()).await.with_token(None);
+    assert_eq!(client.get("/openapi.json").await.json(), specification::<Catalogue>());
+}
+
+/// JSON that refuses a repeated member.
+struct Strict;
+
+impl<'de> Deserialize<'de> for Strict {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl<'de> Visitor<'de> for Any {
+            type Value = Strict;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("JSON")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Strict, A::Error> {
+                let mut seen = BTreeSet::new();
+                while let Some((name, Strict)) = map.next_entry::<String, Strict>()? {
+                    assert!(seen.insert(name.clone()), "{name} is repeated");
+                }
+                Ok(Strict)
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Strict, A::Error> {
+                while seq.next_element::<Strict>()?.is_some() {}
+                Ok(Strict)
+            }
+            fn visit_bool<E>(self, _: bool) -> Result<Strict, E> {
+                Ok(Strict)
+            }
+            fn visit_i64<E>(self, _: i64) -> Result<Strict, E> {
+                Ok(Strict)
+            }
+            fn visit_u64<E>(self, _: u64) -> Result<Strict, E> {
+                Ok(Strict)
+            }
+            fn visit_f64<E>(self, _: f64) -> Result<Strict, E> {
+                Ok(Strict)
+            }
+            fn visit_str<E>(self, _: &str) -> Result<Strict, E> {
+                Ok(Strict)
+            }
+            fn visit_unit<E>(self) -> Result<Strict, E> {
+                Ok(Strict)
+            }
+        }
+        deserializer.deserialize_any(Any)
+    }
+}
+
+#[test]
+fn no_member_of_the_document_is_repeated() {
+    serde_json::from_str::<Strict>(PUBLISHED).unwrap();
+}
+
+/// Every value below with that member name.
+fn all<'a>(value: &'a Value, name: &str, found: &mut Vec<&'a Value>) {
+    match value {
+        Value::Object(object) => {
+            for (member, inner) in object {
+                if member == name {
+                    found.push(inner);
+                }
+                all(inner, name, found);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| all(item, name, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_framework_s_defects_are_mended() {
+    let document = specification::<Catalogue>();
+    let mut formats = Vec::new();
+    all(&document, "format", &mut formats);
+    let formats: BTreeSet<&str> = formats.iter().filter_map(|format| format.as_str()).collect();
+    let known = BTreeSet::from(["date", "date-time", "int32", "int64", "uuid"]);
+    assert!(formats.is_subset(&known), "{formats:?}");
+
+    let mut contents = Vec::new();
+    all(&document, "content", &mut contents);
+    let types: BTreeSet<&str> =
+        contents.iter().flat_map(|c| c.as_object().unwrap().keys().map(String::as_str)).collect();
+    let known = ["application/json", "application/merge-patch+json", "application/problem+json"];
+    assert_eq!(types, BTreeSet::from(known));
+
+    let mut references = Vec::new();
+    all(&document, "$ref", &mut references);
+    for reference in references {
+        let name = reference.as_str().unwrap().strip_prefix("#/components/schemas/").unwrap();
+        assert!(document["components"]["schemas"][name].is_object(), "{name} is not there");
+    }
+    assert!(
+        !document
+            .to_string()
+            .contains('{')
+            .then(|| document.to_string())
+            .unwrap()
+            .contains("{record")
+    );
+    assert_eq!(
+        document["components"]["schemas"]["Screening"]["properties"]["hall"]["nullable"],
+        true
+    );
+    assert_eq!(
+        document["components"]["schemas"]["ScreeningDraft"]["required"].as_array().unwrap().len(),
+        2
+    );
+}
+
+#[test]
+fn every_operation_has_an_id_of_its_own_and_typed_problems() {
+    let document = specification::<Catalogue>();
+    let mut ids = BTreeSet::new();
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            let id = operation["operationId"].as_str();
+            let id = id.unwrap_or_else(|| panic!("{method} {path} has no operationId"));
+            assert!(ids.insert(id), "{id} is repeated");
+            assert!(operation["summary"].is_string(), "{method} {path} has no summary");
+            for range in ["4XX", "5XX"] {
+                let content = &operation["responses"][range]["content"];
+                let schema = &content["application/problem+json"]["schema"]["$ref"];
+                assert_eq!(schema, "#/components/schemas/Problem", "{method} {path}");
+            }
+            let is_public = ["/api/token", "/livez", "/readyz"].contains(&path.as_str());
+            assert_eq!(operation["security"].is_array(), !is_public, "{method} {path}");
+        }
+    }
+}
+
+#[test]
+fn every_example_of_a_filter_is_valid() {
+    let document = specification::<All>();
+    let mut parameters = Vec::new();
+    all(&document, "examples", &mut parameters);
+    let examples: Vec<&Value> =
+        parameters.iter().flat_map(|e| e.as_object().unwrap().values()).collect();
+    assert!(examples.len() >= 3);
+    for example in examples {
+        let filter = example["value"].as_str().unwrap();
+        let prepared = prepare(Some(filter), None, Movie::SCHEMA);
+        assert!(prepared.is_ok_and(|prepared| prepared.warnings.is_empty()), "{filter}");
+    }
+}
+
+#[tokio::test]
+async fn the_documentation_needs_no_network() {
+    let client = Client::of(Database::sqlite()).await.with_token(None);
+    let page = client.get("/docs").await;
+    assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
+    let html = String::from_utf8(page.body.clone()).unwrap();
+    assert!(!html.contains("http:") && !html.contains("https:"), "{html}");
+    assert!(page.header("content-security-policy").contains("default-src 'none'"));
+    let files: Vec<&str> = html.split('"').filter(|part| part.starts_with("/docs/")).collect();
+    assert_eq!(files.len(), 4);
+    for file in files {
+        let answer = client.get(file).await;
+        assert!(answer.status == 200 && !answer.body.is_empty(), "{file}: {}", answer.status);
+    }
+}

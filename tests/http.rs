@@ -1,0 +1,343 @@
+//! What holds for every route: errors, methods, headers, bodies, tokens.
+
+use std::io::Read;
+use std::time::Duration;
+
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_TYPE};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::support::{Client, Database, identity, served_on_both, token, tokens};
+
+const MOVIES: &str = "/api/v1/movies";
+const JSON: &str = "application/json";
+
+/// Method, path, media type, body, status, code.
+type Case = (&'static str, &'static str, &'static str, &'static str, u16, &'static str);
+
+const REFUSED: &[Case] = &[
+    ("GET", "/", "", "", 404, "unknown_route"),
+    ("GET", "/api/v1", "", "", 404, "unknown_route"),
+    ("GET", "/api/v1/movies/", "", "", 404, "unknown_route"),
+    ("GET", "/api/v1/cinemas", "", "", 404, "unknown_route"),
+    ("POST", "/nothing", JSON, "{}", 404, "unknown_route"),
+    ("GET", "/docs/../Cargo.toml", "", "", 404, "unknown_route"),
+    ("GET", "/docs/nothing.js", "", "", 404, "unknown_route"),
+    ("GET", "/api/v1/movies/17", "", "", 404, "not_found"),
+    ("GET", "/api/v1/movies/00000000-0000-0000-0000-000000000000", "", "", 404, "not_found"),
+    ("DELETE", "/api/v1/movies", "", "", 405, "method_not_allowed"),
+    ("BREW", "/api/v1/movies", "", "", 405, "method_not_allowed"),
+    ("TRACE", "/livez", "", "", 405, "method_not_allowed"),
+    ("POST", "/docs", "", "", 405, "method_not_allowed"),
+    ("PUT", "/openapi.json", "", "", 405, "method_not_allowed"),
+    // Query parameters: none is passed over.
+    ("GET", "/api/v1/movies?filtre=x", "", "", 400, "invalid_parameter"),
+    (
+        "GET",
+        "/api/v1/movies?filter=title%20=%201&filter=title%20=%202",
+        "",
+        "",
+        400,
+        "invalid_parameter",
+    ),
+    ("GET", "/api/v1/movies?p.=x", "", "", 400, "invalid_parameter"),
+    ("GET", "/livez?verbose", "", "", 400, "invalid_parameter"),
+    ("GET", "/docs?x=1", "", "", 400, "invalid_parameter"),
+    ("GET", "/api/v1/movies?limit=0", "", "", 400, "invalid_parameter"),
+    ("GET", "/api/v1/movies?limit=1001", "", "", 400, "invalid_parameter"),
+    ("GET", "/api/v1/movies?limit=99999999999999999999", "", "", 400, "invalid_parameter"),
+    ("GET", "/api/v1/movies?limit=ten", "", "", 400, "invalid_parameter"),
+    ("GET", "/api/v1/movies?count=maybe", "", "", 400, "invalid_parameter"),
+    ("GET", "/api/v1/movies?filter=%ff", "", "", 400, "invalid_parameter"),
+    ("GET", "/api/v1/movies?filter=%zz", "", "", 400, "invalid_parameter"),
+    ("GET", "/api/v1/movies?%ff=1", "", "", 400, "invalid_parameter"),
+    ("GET", "/api/v1/movies?cursor=x", "", "", 400, "invalid_cursor"),
+    ("GET", "/api/v1/movies?filter=", "", "", 400, "invalid_query"),
+    ("GET", "/api/v1/movies?order_by=", "", "", 400, "invalid_query"),
+    ("GET", "/api/v1/movies?filter=genre%20=%20$g", "", "", 400, "invalid_query"),
+    ("GET", "/api/v1/movies?p.g=x", "", "", 400, "invalid_query"),
+    // Bodies.
+    ("POST", MOVIES, "", "{}", 415, "unsupported_media_type"),
+    ("POST", MOVIES, "text/plain", "{}", 415, "unsupported_media_type"),
+    ("POST", MOVIES, "application/jsonp", "{}", 415, "unsupported_media_type"),
+    ("POST", MOVIES, JSON, "", 400, "invalid_body"),
+    ("POST", MOVIES, JSON, "{", 400, "invalid_body"),
+    ("POST", MOVIES, JSON, "[]", 400, "invalid_body"),
+    ("POST", MOVIES, JSON, "null", 400, "invalid_body"),
+    ("POST", MOVIES, JSON, "{} {}", 400, "invalid_body"),
+    ("POST", MOVIES, JSON, r#"{"title":"a","title":"b"}"#, 400, "invalid_body"),
+    ("POST", MOVIES, JSON, r#"{"title":1e999}"#, 400, "invalid_body"),
+    ("POST", MOVIES, "application/json; charset=utf-8", "{}", 400, "invalid_record"),
+    ("POST", "/api/v1/movies/search", JSON, r#"{"filtre":"x"}"#, 400, "invalid_body"),
+    ("POST", "/api/v1/movies/search", JSON, r#"{"limit":"5"}"#, 400, "invalid_body"),
+    ("POST", "/api/v1/movies/search", JSON, r#"{"limit":5000}"#, 400, "invalid_parameter"),
+    ("POST", "/api/v1/movies/search", JSON, r#"{"count":"all"}"#, 400, "invalid_body"),
+    ("POST", "/api/v1/movies/search", JSON, r#"{"parameters":{"a":1,"a":2}}"#, 400, "invalid_body"),
+    (
+        "POST",
+        "/api/v1/movies/search",
+        JSON,
+        r#"{"filter":"genre = $g","parameters":{"g":null}}"#,
+        400,
+        "invalid_query",
+    ),
+    (
+        "POST",
+        "/api/v1/movies/search",
+        JSON,
+        r#"{"filter":"genre = $g","parameters":{"g":["x"]}}"#,
+        400,
+        "invalid_query",
+    ),
+    ("POST", "/api/v1/movies/search?limit=5", JSON, "{}", 400, "invalid_parameter"),
+    ("POST", "/api/token", JSON, "{}", 400, "invalid_body"),
+    ("POST", "/api/token", JSON, r#"{"username":""}"#, 400, "invalid_record"),
+    ("POST", "/api/token", JSON, r#"{"username":"a\nb"}"#, 400, "invalid_record"),
+    ("POST", "/api/token", JSON, r#"{"username":"a","admin":true}"#, 400, "invalid_body"),
+];
+
+#[tokio::test]
+async fn every_refusal_is_a_problem_with_its_code() {
+    served_on_both(async |client| {
+        for (method, path, media_type, body, status, code) in REFUSED {
+            let mut request = client.request(method, path).body(*body);
+            if !media_type.is_empty() {
+                request = request.header(CONTENT_TYPE, *media_type);
+            }
+            println!("{method} {path} {body}");
+            let answer = client.send(request).await;
+            answer.problem(*status, code);
+            assert_eq!(answer.headers.contains_key("allow"), *status == 405);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn invalid_utf8_is_refused_everywhere() {
+    let client = Client::of(Database::sqlite()).await;
+    let body = b"{\"title\":\"\xff\"}".to_vec();
+    let request = client.request("POST", MOVIES).header(CONTENT_TYPE, JSON).body(body);
+    client.send(request).await.problem(400, "invalid_body");
+    // Raw bytes in the target: hyper lets them pass.
+    let raw = raw_request(&client, b"GET /api/v1/movies?filter=\xff HTTP/1.1\r\nhost: x\r\n").await;
+    assert!(raw.starts_with("HTTP/1.1 400"), "{raw}");
+}
+
+/// Sends the bytes with the rest of a request, and returns all of the answer.
+async fn raw_request(client: &Client, head: &[u8]) -> String {
+    let address = client.address().strip_prefix("http://").unwrap();
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    stream.write_all(head).await.unwrap();
+    stream.write_all(b"connection: close\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn methods_are_answered_by_what_the_path_knows() {
+    let client = Client::of(Database::sqlite()).await;
+    let created = client
+        .create(
+            &json!({"title": "x", "genre": "g", "release_year": 2000, "expiry_date": "2024-01-01"}),
+        )
+        .await;
+    let record = format!("{MOVIES}/{}", created["id"].as_str().unwrap());
+    for (path, allow) in [
+        (MOVIES, "GET, HEAD, OPTIONS, POST"),
+        (record.as_str(), "DELETE, GET, HEAD, OPTIONS, PATCH, PUT"),
+        ("/api/v1/movies/search", "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"),
+        ("/api/token", "OPTIONS, POST"),
+        ("/livez", "GET, HEAD, OPTIONS"),
+        ("/docs", "GET, HEAD, OPTIONS"),
+        ("/openapi.json", "GET, HEAD, OPTIONS"),
+    ] {
+        let options = client.send(client.request("OPTIONS", path)).await;
+        // `search` is an id as far as the other methods are concerned.
+        if path != "/api/v1/movies/search" {
+            assert_eq!((options.status, options.header("allow")), (204, allow), "{path}");
+        }
+        if allow.contains("HEAD") && path != "/api/v1/movies/search" {
+            let (get, head) =
+                (client.get(path).await, client.send(client.request("HEAD", path)).await);
+            assert_eq!((head.status, head.body.len()), (get.status, 0), "{path}");
+            for name in ["content-length", "content-type", "etag"] {
+                assert_eq!(head.header(name), get.header(name), "{path} {name}");
+            }
+        }
+    }
+    client.with_token(None).send(client.request("HEAD", "/nothing")).await;
+}
+
+#[tokio::test]
+async fn a_request_keeps_its_id() {
+    let client = Client::of(Database::sqlite()).await;
+    let send = async |id: &str| {
+        let answer = client.send(client.request("GET", "/livez").header("x-request-id", id)).await;
+        answer.header("x-request-id").to_owned()
+    };
+    assert_eq!(send("my-id.42").await, "my-id.42");
+    for other in ["", "with blank", "x".repeat(129).as_str(), "é"] {
+        let id = send(other).await;
+        assert!(uuid::Uuid::try_parse(&id).is_ok(), "{other:?} became {id:?}");
+    }
+    let problem =
+        client.send(client.request("GET", "/nothing").header("x-request-id", "abc")).await;
+    assert_eq!(problem.problem(404, "unknown_route")["request_id"], "abc");
+}
+
+#[tokio::test]
+async fn answers_are_compressed_when_asked() {
+    let client = Client::of(Database::sqlite()).await;
+    for number in 0..30 {
+        client
+            .create(&json!({"title": format!("film {number}"), "genre": "g", "release_year": 2000,
+                            "expiry_date": "2024-01-01"}))
+            .await;
+    }
+    let send = async |path: &str, accept: &str| {
+        client.send(client.request("GET", path).header(ACCEPT_ENCODING, accept)).await
+    };
+    let plain = send(MOVIES, "identity").await;
+    for accept in ["gzip", "br, gzip;q=0.5", "*", "GZIP; q=1.0"] {
+        let packed = send(MOVIES, accept).await;
+        assert_eq!(packed.header("content-encoding"), "gzip", "{accept}");
+        assert!(packed.body.len() < plain.body.len());
+        let mut unpacked = Vec::new();
+        flate2::read::GzDecoder::new(&packed.body[..]).read_to_end(&mut unpacked).unwrap();
+        let without = |body: &[u8]| {
+            let mut page: Value = serde_json::from_slice(body).unwrap();
+            page["next_cursor"] = Value::Null;
+            page
+        };
+        assert_eq!(without(&unpacked), without(&plain.body));
+    }
+    for accept in ["", "br", "gzip;q=0", "*;q=0", "gzip;q=0, *"] {
+        assert_eq!(send(MOVIES, accept).await.header("content-encoding"), "", "{accept}");
+    }
+    assert_eq!(plain.header("vary"), "accept-encoding");
+    // A strong ETag stands for the same bytes every time.
+    let id = plain.json()["items"][0]["id"].as_str().unwrap().to_owned();
+    let record = send(&format!("{MOVIES}/{id}"), "gzip").await;
+    assert_eq!((record.header("etag"), record.header("content-encoding")), ("\"1\"", ""));
+    // What comes in is not inflated.
+    let coded = client.request("POST", MOVIES).header("content-encoding", "gzip").body("x");
+    client.send(coded).await.problem(415, "unsupported_media_type");
+}
+
+#[tokio::test]
+async fn bodies_are_limited_also_in_chunks() {
+    let client = Client::of(Database::sqlite()).await;
+    let limit = cinequery::http::MAX_BODY_BYTES;
+    let body = |length: usize| {
+        let frame = json!({"filter": ""}).to_string();
+        json!({"filter": " ".repeat(length - frame.len())}).to_string()
+    };
+    assert_eq!(body(limit).len(), limit);
+    let path = "/api/v1/movies/search";
+    let send = async |body: reqwest::Body| {
+        client.send(client.request("POST", path).header(CONTENT_TYPE, JSON).body(body)).await
+    };
+    send(body(limit).into()).await.problem(400, "invalid_query");
+    send(body(limit + 1).into()).await.problem(413, "body_too_large");
+    let address = client.address().strip_prefix("http://").unwrap();
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: {JSON}\r\nauthorization: Bearer {}\r\n\
+         transfer-encoding: chunked\r\nconnection: close\r\n\r\n",
+        token(&["movies:read"])
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let chunk = format!("10000\r\n{}\r\n", " ".repeat(0x10000));
+    let mut sent = 0;
+    // The service may close before all of it is written.
+    while sent < 64 && stream.write_all(chunk.as_bytes()).await.is_ok() {
+        sent += 1;
+    }
+    let _ = stream.write_all(b"0\r\n\r\n").await;
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    assert!(answer.contains("body_too_large"), "{answer}");
+}
+
+#[tokio::test]
+async fn who_may_do_what() {
+    served_on_both(async |client| {
+        let movie =
+            json!({"title": "x", "genre": "g", "release_year": 2000, "expiry_date": "2024-01-01"});
+        let created = client.create(&movie).await;
+        let record = format!("{MOVIES}/{}", created["id"].as_str().unwrap());
+        let nobody = client.with_token(None);
+        let reader = client.with_scopes(&["movies:read"]);
+        let writer = client.with_scopes(&["movies:write"]);
+        let operations = [
+            ("GET", MOVIES, JSON, true),
+            ("POST", "/api/v1/movies/search", JSON, true),
+            ("POST", MOVIES, JSON, false),
+            ("GET", record.as_str(), JSON, true),
+            ("PUT", record.as_str(), JSON, false),
+            ("PATCH", record.as_str(), "application/merge-patch+json", false),
+            ("DELETE", record.as_str(), JSON, false),
+        ];
+        for (method, path, media_type, reads) in operations {
+            let body = if path.ends_with("search") { json!({}) } else { movie.clone() };
+            // Authentication comes before the media type and the body.
+            let answer = nobody.change(method, path, "text/plain", None, &json!(5)).await;
+            answer.problem(401, "unauthenticated");
+            assert_eq!(answer.header("www-authenticate"), "Bearer realm=\"cinequery\"");
+            let refused = if reads { &writer } else { &reader };
+            let answer = refused.change(method, path, media_type, Some("*"), &body).await;
+            answer.problem(403, "insufficient_scope");
+            assert!(answer.header("www-authenticate").contains("insufficient_scope"));
+        }
+        assert_eq!(client.get(&record).await.json(), created);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_token_is_issued_and_no_other_is_accepted() {
+    let client = Client::of(Database::sqlite()).await;
+    let nobody = client.with_token(None);
+    let issued = nobody.post("/api/token", &json!({"username": "Zoë"})).await;
+    assert_eq!((issued.status, issued.header("cache-control")), (200, "no-store"));
+    let issued = issued.json();
+    assert_eq!((&issued["token_type"], &issued["expires_in"]), (&json!("Bearer"), &json!(600)));
+    let scope = "movies:read movies:write screenings:read screenings:write";
+    assert_eq!(issued["scope"], scope);
+    let mine = issued["access_token"].as_str().unwrap().to_owned();
+    assert_eq!(client.with_token(Some(mine.clone())).get(MOVIES).await.status, 200);
+
+    let parts: Vec<&str> = mine.split('.').collect();
+    let expired = tokens(Duration::ZERO).issue(&identity(&["movies:read"])).unwrap().access_token;
+    // The leeway is five seconds.
+    assert_eq!(client.with_token(Some(expired)).get(MOVIES).await.status, 200);
+    let forged = [
+        String::new(),
+        "x".to_owned(),
+        format!("{}.{}.", parts[0], parts[1]),
+        format!("{}.{}.{}", parts[0], parts[1], parts[2].replace(&parts[2][..1], "_")),
+        format!("eyJhbGciOiJub25lIn0.{}.", parts[1]),
+        "x".repeat(9000),
+    ];
+    for token in forged {
+        let answer = client.with_token(Some(token)).get(MOVIES).await;
+        answer.problem(401, "unauthenticated");
+    }
+    let basic = nobody.request("GET", MOVIES).header("authorization", "Basic eDp5");
+    client.send(basic).await.problem(401, "unauthenticated");
+}
+
+#[tokio::test]
+async fn probes_tell_whether_the_service_lives_and_is_ready() {
+    served_on_both(async |client| {
+        let nobody = client.with_token(None);
+        for path in ["/livez", "/readyz"] {
+            assert_eq!(nobody.get(path).await.json(), json!({"status": "ok"}));
+        }
+    })
+    .await;
+}

@@ -1,0 +1,421 @@
+//! The language without a database: cases as data, and properties.
+
+mod cases;
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use cinequery::query::ast::{
+    self, Clock, ClockBase, Comparison, Direction, Expr, Literal, Matching, Offset, Operand,
+    OrderKey, Predicate, Subject, Test, Unit,
+};
+use cinequery::query::{
+    Argument, Arguments, Code, Diagnostic, Dialect, Shape, Value, compile, format, limits, parse,
+    prepare, text,
+};
+use cinequery::record::{Movie, Record};
+use proptest::prelude::*;
+use sha2::{Digest, Sha256};
+
+use crate::support::Screening;
+
+/// Everything that is wrong with a filter, from text to statement.
+fn problems(filter: &str, parameters: &[(&str, Argument)]) -> Vec<Diagnostic> {
+    let arguments: Arguments =
+        parameters.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+    match prepare(Some(filter), None, Screening::SCHEMA) {
+        Err(problems) => problems,
+        Ok(prepared) => match prepared.bind(&arguments, Utc::now()) {
+            Err(problems) => problems,
+            Ok(_) => prepared.warnings,
+        },
+    }
+}
+
+#[test]
+fn accepted_filters_have_a_canonical_form() {
+    for (filter, canonical) in cases::ACCEPTED {
+        let parsed = parse::filter(filter).unwrap_or_else(|faults| panic!("{filter}: {faults:?}"));
+        assert_eq!(&format::filter(&parsed.expr), canonical, "{filter}");
+        let again = parse::filter(canonical).unwrap();
+        assert_eq!(again.expr, parsed.expr, "{filter}");
+    }
+}
+
+#[test]
+fn refused_filters_say_why_and_where() {
+    for (filter, expected) in cases::REFUSED {
+        let found = problems(filter, &[]);
+        let found: Vec<(&str, &str)> = found
+            .iter()
+            .map(|d| (d.code.as_str(), &filter[d.start as usize..d.end as usize]))
+            .collect();
+        assert_eq!(&found, expected, "{filter}");
+    }
+}
+
+#[test]
+fn refused_filters_say_what_to_write() {
+    for (filter, expected) in cases::ADVICE {
+        let found = problems(filter, &[]);
+        let advice: Vec<&str> = found.iter().filter_map(|d| d.help.as_deref()).collect();
+        assert!(advice.iter().any(|help| help.contains(expected)), "{filter}: {found:#?}");
+    }
+}
+
+#[test]
+fn columns_count_characters_and_spans_count_bytes() {
+    let found = &problems("film = \"é\"\n  and hal = 'x'", &[])[0];
+    assert_eq!((found.line, found.column, found.start, found.end), (2, 7, 18, 21), "{found:?}");
+}
+
+#[test]
+fn parameters_are_typed_by_the_field_opposite() {
+    let filter =
+        "film = $f and seats = $s and starts_at > $t and sale_ends < $d and subtitled = $b";
+    let text = |text: &str| Argument::Untyped(text.to_owned());
+    let good = [
+        ("f", text("x")),
+        ("s", text("5")),
+        ("t", text("2024-01-01T00:00:00Z")),
+        ("d", text("2024-01-01")),
+        ("b", text("true")),
+    ];
+    assert_eq!(problems(filter, &good), []);
+    let json = [
+        ("f", Argument::Text("x".into())),
+        ("s", Argument::Integer(5)),
+        ("t", Argument::Text("2024-01-01T00:00:00Z".into())),
+        ("d", Argument::Text("2024-01-01".into())),
+        ("b", Argument::Boolean(true)),
+    ];
+    assert_eq!(problems(filter, &json), []);
+
+    let bad = [
+        ("f", Argument::Integer(5)),
+        ("s", Argument::Text("5".into())),
+        ("t", text("2024-01-01")),
+        ("d", text("2024-02-30")),
+        ("b", text("yes")),
+        ("g", text("x")),
+    ];
+    let found: BTreeSet<_> =
+        problems(filter, &bad).into_iter().map(|d| (d.parameter, d.code.as_str())).collect();
+    let expected = [
+        ("p.b", "invalid_parameter"),
+        ("p.d", "invalid_parameter"),
+        ("p.f", "invalid_parameter"),
+        ("p.g", "unknown_parameter"),
+        ("p.s", "invalid_parameter"),
+        ("p.t", "invalid_parameter"),
+    ];
+    let expected: BTreeSet<_> = expected.map(|(name, code)| (name.to_owned(), code)).into();
+    assert_eq!(found, expected);
+    let huge = problems("seats = $s", &[("s", Argument::Integer(1 << 40))]);
+    assert_eq!(huge[0].code, Code::OutOfRange);
+}
+
+#[test]
+fn both_texts_are_reported_together() {
+    let found = prepare(Some("hal = 1 and seat = 2"), Some("sets, film, film"), Screening::SCHEMA)
+        .unwrap_err();
+    let found: Vec<_> = found.iter().map(|d| (d.parameter.as_str(), d.code.as_str())).collect();
+    let expected = [
+        ("filter", "unknown_field"),
+        ("filter", "unknown_field"),
+        ("order_by", "unknown_field"),
+        ("order_by", "repeated_order_key"),
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn every_code_is_provoked_by_a_case() {
+    let mut seen: BTreeSet<&str> = cases::REFUSED
+        .iter()
+        .flat_map(|(_, faults)| faults.iter().map(|(code, _)| *code))
+        .collect();
+    // Those whose texts are too long to stand in the table, or that need values or an order.
+    seen.extend(["text_too_long", "too_deep", "too_many_predicates", "too_many_items"]);
+    seen.extend(["unknown_parameter", "invalid_parameter", "repeated_order_key"]);
+    let all: BTreeSet<&str> = Code::ALL.iter().map(|(code, _)| code.as_str()).collect();
+    assert_eq!(seen, all);
+}
+
+#[test]
+fn limits_hold_exactly() {
+    let nested = |depth: usize| format!("{}seats = 1{}", "(".repeat(depth), ")".repeat(depth));
+    let denied = |depth: usize| format!("{}seats = 1", "not ".repeat(depth));
+    let many = |count: usize| vec!["seats=1"; count].join(" or ");
+    let list = |count: usize| format!("seats in ({})", vec!["1"; count].join(","));
+    let long = |length: usize| format!("film = '{}'", "x".repeat(length - "film = ''".len()));
+    let inside = |depth: usize| {
+        format!("{}seats not in (1){}", "(".repeat(depth - 1), ")".repeat(depth - 1))
+    };
+    type Case<'a> = (&'a dyn Fn(usize) -> String, usize, &'a str);
+    let cases: [Case<'_>; 6] = [
+        (&nested, limits::MAX_DEPTH, "too_deep"),
+        (&denied, limits::MAX_DEPTH, "too_deep"),
+        (&inside, limits::MAX_DEPTH, "too_deep"),
+        (&many, limits::MAX_PREDICATES, "too_many_predicates"),
+        (&list, limits::MAX_IN_ITEMS, "too_many_items"),
+        (&long, limits::MAX_TEXT_BYTES, "text_too_long"),
+    ];
+    for (text, limit, code) in cases {
+        assert_eq!(problems(&text(limit), &[]), [], "{code} at the limit");
+        let found = problems(&text(limit + 1), &[]);
+        assert_eq!(found.iter().map(|d| d.code.as_str()).collect::<Vec<_>>(), [code]);
+    }
+}
+
+/// The stack of a thread that must do for any text, in a build without optimisation.
+const SMALL_STACK: usize = 512 * 1024;
+
+fn on_a_small_stack(test: impl FnOnce() + Send + 'static) {
+    std::thread::Builder::new().stack_size(SMALL_STACK).spawn(test).unwrap().join().unwrap();
+}
+
+#[test]
+fn hostile_text_gets_its_code_without_stack() {
+    on_a_small_stack(|| {
+        let letters = "(){}[]'\"\\`$ nota=<>!&|-1.é\u{1F3AC}";
+        let mut cases: Vec<(String, &str)> = vec![
+            ("(".repeat(25), "unbalanced_parenthesis"),
+            ("(".repeat(10_000), "text_too_long"),
+            ("(".repeat(8192), "too_deep"),
+            (")".repeat(8192), "unbalanced_parenthesis"),
+            ("not ".repeat(10_000), "text_too_long"),
+            ("not ".repeat(2048), "too_deep"),
+            ("(not ".repeat(1600), "too_deep"),
+            ("x".repeat(1 << 20), "text_too_long"),
+            ("seats = 1 and ".repeat(500), "unexpected_token"),
+        ];
+        for letter in letters.chars() {
+            let text = letter.to_string().repeat(8192 / letter.len_utf8());
+            cases.push((text, ""));
+        }
+        for (text, code) in cases {
+            let found = problems(&text, &[]);
+            let start: String = text.chars().take(20).collect();
+            assert!(!found.is_empty(), "{start}… is accepted");
+            assert!(found.len() <= limits::MAX_DIAGNOSTICS, "{start}…: {}", found.len());
+            assert!(code.is_empty() || found[0].code.as_str() == code, "{start}…: {:?}", found[0]);
+        }
+        // The widest and the deepest filter that is accepted.
+        let wide = vec!["year(sale_ends) != 2024"; limits::MAX_PREDICATES].join(" or ");
+        let deep = format!("{}{wide}{}", "(".repeat(31), ")".repeat(31));
+        assert_eq!(problems(&deep, &[]), []);
+    });
+}
+
+#[test]
+fn user_text_is_never_part_of_the_statement() {
+    let filter = "film = 'marker' or film contains \"Marker\" or hall in ('marker') or film = $m \
+                  or hall starts with 'marker' or film ends with 'marker' or seats = 424242 \
+                  or film < 'marker\\'; drop table screenings --'";
+    let prepared = prepare(Some(filter), None, Screening::SCHEMA).unwrap();
+    let arguments = Arguments::from([("m".to_owned(), Argument::Untyped("marker".into()))]);
+    let mut query = prepared.bind(&arguments, Utc::now()).unwrap();
+    query.continue_after(&[Some(Value::Text("marker".into()))]);
+    for dialect in [Dialect::Sqlite, Dialect::Postgres] {
+        let statement = compile(&query, Shape::Page { limit: 424_243 }, dialect);
+        for text in ["marker", "424242", "424243"] {
+            assert!(!statement.sql.contains(text), "{}", statement.sql);
+        }
+        assert!(statement.values.iter().count() >= 8);
+    }
+}
+
+#[test]
+fn offsets_clamp_and_stay_in_the_calendar() {
+    let now: DateTime<Utc> = "2024-01-31T10:00:00Z".parse().unwrap();
+    let shifted = |offset: &str| {
+        let filter = format!("sale_ends = today {offset}");
+        let prepared = prepare(Some(&filter), None, Screening::SCHEMA).unwrap();
+        let query = prepared.bind(&Arguments::new(), now).map_err(|found| found[0].code)?;
+        let statement = compile(&query, Shape::Count, Dialect::Sqlite);
+        Ok(format!("{:?}", statement.values.iter().next().unwrap()))
+    };
+    for (offset, expected) in [
+        ("", "2024-01-31"),
+        ("+ 30d", "2024-03-01"),
+        ("- 2w", "2024-01-17"),
+        ("+ 1mo", "2024-02-29"),
+        ("- 2mo", "2023-11-30"),
+        ("+ 1y", "2025-01-31"),
+        ("+ 0d", "2024-01-31"),
+        ("- 2023y", "0001-01-31"),
+    ] {
+        let found: Result<String, Code> = shifted(offset);
+        assert_eq!(found, Ok(format!("ChronoDate(Some({expected}))")), "{offset}");
+    }
+    for offset in ["- 2024y", "+ 7976y", "+ 2147483647y", "- 2147483647w", "+ 2147483647mo"] {
+        assert_eq!(shifted(offset), Err(Code::OutOfRange), "{offset}");
+    }
+}
+
+/// A digest of how every character folds. When it changes, the tables of a dependency have: give
+/// [`text::FOLDING`] a new name, so that databases fold their columns anew, and then renew this.
+#[test]
+fn folding_is_what_its_name_says() {
+    let mut digest = Sha256::new();
+    for character in '\0'..=char::MAX {
+        digest.update(text::fold(&character.to_string()));
+    }
+    let digest: String = digest.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect();
+    assert_eq!((text::FOLDING, digest.as_str()), cases::FOLDING_DIGEST);
+}
+
+#[test]
+fn folding_ignores_case_and_composition() {
+    for (left, right) in [
+        ("STRASSE", "straße"),
+        ("ΌΣΟΣ", "όσος"),
+        ("e\u{301}", "É"),
+        ("İ", "i\u{307}"),
+        ("ﬃ", "FFI"),
+        ("\u{10400}", "\u{10428}"),
+    ] {
+        assert_eq!(text::fold(left), text::fold(right), "{left} {right}");
+    }
+    assert_ne!(text::fold("é"), text::fold("e"));
+}
+
+proptest! {
+    #[test]
+    fn what_is_printed_parses_to_the_same(query in query()) {
+        if let Some(filter) = &query.filter {
+            let text = format::filter(filter);
+            let parsed = parse::filter(&text).map_err(|f| TestCaseError::fail(format!("{text}: {f:?}")))?;
+            prop_assert_eq!(&parsed.expr, filter, "{}", text);
+            let explicit = parse::filter(&format::explicit(filter)).unwrap();
+            prop_assert_eq!(&explicit.expr, filter);
+            prop_assert!(explicit.warnings.is_empty());
+        }
+        if !query.order_by.is_empty() {
+            let text = format::order_by(&query.order_by);
+            prop_assert_eq!(parse::order_by(&text).unwrap(), query.order_by, "{}", text);
+        }
+    }
+
+    #[test]
+    fn any_text_is_answered_with_places_inside_it(filter in any_text(), order_by in any_text()) {
+        if let Err(found) = prepare(Some(&filter), Some(&order_by), Movie::SCHEMA) {
+            prop_assert!(!found.is_empty());
+            for problem in found {
+                let text = if problem.parameter == "filter" { &filter } else { &order_by };
+                let (start, end) = (problem.start as usize, problem.end as usize);
+                prop_assert!(start <= end, "{problem:?}");
+                prop_assert!(text.get(start..end).is_some(), "{problem:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_prefix_is_a_range(prefix in "[a-c\u{10FFFF}\u{D7FF}é]{0,3}", text in "[a-c\u{10FFFF}\u{D7FF}é]{0,5}") {
+        let in_range = text >= prefix
+            && text::after_prefix(&prefix).is_none_or(|end| text < end);
+        prop_assert_eq!(in_range, text.starts_with(&prefix));
+    }
+
+    #[test]
+    fn folding_twice_is_folding_once(text in "\\PC{0,8}") {
+        let once = text::fold(&text);
+        prop_assert_eq!(text::fold(&once), once);
+    }
+}
+
+/// Text that often gets past the scan: pieces of the language in any order.
+fn any_text() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        8 => prop::sample::select(cases::PIECES).prop_map(str::to_owned),
+        1 => "\\PC{0,3}".prop_map(String::from),
+    ];
+    prop::collection::vec(piece, 0..12).prop_map(|pieces| pieces.join(" "))
+}
+
+fn query() -> impl Strategy<Value = ast::Query> {
+    let direction = prop::sample::select(vec![Direction::Ascending, Direction::Descending]);
+    let key = (name(), direction)
+        .prop_map(|(field, direction)| OrderKey { field: field.into(), direction });
+    (prop::option::of(expr()), prop::collection::vec(key, 0..4))
+        .prop_map(|(filter, order_by)| ast::Query { filter, order_by })
+}
+
+fn expr() -> impl Strategy<Value = Expr> {
+    let predicate = (subject(), test()).prop_map(|(subject, test)| {
+        Expr::Predicate(Box::new(Predicate { subject: subject.into(), test: test.into() }))
+    });
+    predicate.prop_recursive(5, 40, 4, |inner| {
+        let list = prop::collection::vec(inner.clone(), 1..4);
+        prop_oneof![
+            list.clone().prop_map(Expr::all),
+            list.prop_map(Expr::any),
+            inner.prop_map(Expr::negate),
+        ]
+    })
+}
+
+fn name() -> impl Strategy<Value = String> {
+    let reserved = prop::sample::select(vec!["and", "not", "today", "Null", "contains", "desc"]);
+    prop_oneof!["[A-Za-z_][A-Za-z0-9_]{0,6}", reserved.prop_map(str::to_owned)]
+}
+
+fn subject() -> impl Strategy<Value = Subject> {
+    // A function's name is never quoted, so it cannot be a keyword.
+    let function = prop::option::of("f[a-z0-9_]{0,5}");
+    (function, name()).prop_map(|(function, field)| Subject {
+        function: function.map(Into::into),
+        field: field.into(),
+    })
+}
+
+fn literal() -> impl Strategy<Value = Literal> {
+    let days = NaiveDate::from_ymd_opt(1, 1, 1).unwrap();
+    let instants = DateTime::from_timestamp(0, 0).unwrap();
+    prop_oneof![
+        "\\PC{0,8}|[\u{1}-\u{1F}'\"\\\\]{0,6}".prop_map(Literal::Text),
+        any::<i64>().prop_map(Literal::Integer),
+        any::<bool>().prop_map(Literal::Boolean),
+        (0..3_652_059_i64).prop_map(move |n| Literal::Date(days + TimeDelta::days(n))),
+        (-62_135_596_800_000_000..253_402_300_800_000_000_i64)
+            .prop_map(move |n| Literal::Timestamp(instants + TimeDelta::microseconds(n))),
+        Just(Literal::Null),
+    ]
+}
+
+fn operand() -> impl Strategy<Value = Operand> {
+    let unit = prop::sample::select(Unit::ALL.to_vec());
+    let offset = (-i32::MAX..=i32::MAX, unit).prop_map(|(count, unit)| Offset { count, unit });
+    let base = prop::sample::select(vec![ClockBase::Today, ClockBase::Now]);
+    let clock = (base, prop::option::of(offset)).prop_map(|(base, offset)| Clock { base, offset });
+    prop_oneof![
+        literal().prop_map(Operand::Literal),
+        "[a-z_][a-z0-9]{0,4}".prop_map(Operand::Parameter),
+        subject().prop_map(Operand::Subject),
+        clock.prop_map(Operand::Clock),
+    ]
+}
+
+fn test() -> impl Strategy<Value = Test> {
+    let comparison = prop::sample::select(Comparison::ALL.to_vec());
+    let matching = prop::sample::select(Matching::ALL.to_vec());
+    let items = prop::collection::vec(operand().prop_map(Into::into), 0..4);
+    prop_oneof![
+        Just(Test::Flag),
+        (comparison, operand())
+            .prop_map(|(operator, operand)| Test::Compare { operator, operand: operand.into() }),
+        (any::<bool>(), operand(), operand()).prop_map(|(negated, low, high)| Test::Between {
+            negated,
+            low: low.into(),
+            high: high.into()
+        }),
+        (any::<bool>(), items).prop_map(|(negated, items)| Test::In { negated, items }),
+        (any::<bool>(), matching, operand()).prop_map(|(negated, matching, operand)| Test::Match {
+            negated,
+            matching,
+            operand: operand.into()
+        }),
+        any::<bool>().prop_map(|negated| Test::Null { negated }),
+    ]
+}

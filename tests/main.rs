@@ -1,0 +1,20 @@
+//! The tests: one binary, so that one PostgreSQL cluster serves them all.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_sign_loss,
+    unreachable_pub,
+    reason = "a test that fails this way has failed"
+)]
+
+mod architecture;
+mod command_line;
+mod contract;
+mod films;
+mod http;
+mod language;
+mod records;
+mod store;
+mod support;

@@ -1,0 +1,301 @@
+//! The typed routes of records, on both engines.
+
+use serde_json::{Value, json};
+
+use crate::support::{Client, served_on_both};
+
+const JSON: &str = "application/json";
+const PATCH: &str = "application/merge-patch+json";
+
+fn movie(title: &str) -> Value {
+    json!({"title": title, "genre": "drama", "release_year": 2001, "expiry_date": "2024-03-31"})
+}
+
+#[tokio::test]
+async fn a_record_is_created_read_changed_and_deleted() {
+    served_on_both(async |client| {
+        let created = client.post("/api/v1/movies", &movie("Ame\u{301}lie")).await;
+        assert_eq!((created.status, created.header("etag")), (201, "\"1\""));
+        let path = created.header("location").to_owned();
+        let record = created.json();
+        assert_eq!(record["title"], "Am\u{e9}lie");
+        assert_eq!(record["created_at"], record["updated_at"]);
+        assert_eq!(path, format!("/api/v1/movies/{}", record["id"].as_str().unwrap()));
+
+        let read = client.get(&path).await;
+        assert_eq!((read.status, read.json(), read.header("etag")), (200, record.clone(), "\"1\""));
+
+        let replaced = client.change("PUT", &path, JSON, Some("\"1\""), &movie("Amelie")).await;
+        assert_eq!((replaced.status, replaced.header("etag")), (200, "\"2\""));
+        assert_eq!(replaced.json()["title"], "Amelie");
+        assert_eq!(replaced.json()["created_at"], record["created_at"]);
+        assert_ne!(replaced.json()["updated_at"], record["updated_at"]);
+
+        let patched =
+            client.change("PATCH", &path, PATCH, Some("\"2\""), &json!({"genre": "comedy"})).await;
+        assert_eq!((patched.status, patched.header("etag")), (200, "\"3\""));
+        let patched = patched.json();
+        assert_eq!((&patched["genre"], &patched["title"]), (&json!("comedy"), &json!("Amelie")));
+        assert_eq!(client.get(&path).await.json(), patched);
+        // The folded column has followed.
+        let found = client.search(&[("filter", "genre contains 'COMEDY'")]).await;
+        assert_eq!(found.column("title"), ["Amelie"]);
+
+        let deleted = client.send(client.request("DELETE", &path)).await;
+        assert_eq!((deleted.status, deleted.body.len()), (204, 0));
+        client.get(&path).await.problem(404, "not_found");
+        client.send(client.request("DELETE", &path)).await.problem(404, "not_found");
+        let gone = client.change("PUT", &path, JSON, Some("*"), &movie("x")).await;
+        gone.problem(404, "not_found");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn conditions_are_kept() {
+    served_on_both(async |client| {
+        let created = client.post("/api/v1/movies", &movie("One")).await;
+        let path = created.header("location").to_owned();
+        let change = async |method: &str, tag: Option<&str>| {
+            let media_type = if method == "PATCH" { PATCH } else { JSON };
+            client.change(method, &path, media_type, tag, &movie("Two")).await
+        };
+        for method in ["PUT", "PATCH"] {
+            change(method, None).await.problem(428, "precondition_required");
+            for stale in ["\"0\"", "\"99\"", "W/\"1\"", "\"01\"", "\"+1\"", "\"x\"", "\"\""] {
+                change(method, Some(stale)).await.problem(412, "precondition_failed");
+            }
+            for malformed in ["1", "", "\"1", "*, \"1\""] {
+                change(method, Some(malformed)).await.problem(400, "invalid_parameter");
+            }
+        }
+        assert_eq!(client.get(&path).await.header("etag"), "\"1\"");
+        assert_eq!(change("PUT", Some("\"7\", \"1\"")).await.status, 200);
+        assert_eq!(change("PATCH", Some("*")).await.header("etag"), "\"3\"");
+        let stale = client.request("DELETE", &path).header("if-match", "\"1\"");
+        client.send(stale).await.problem(412, "precondition_failed");
+
+        for (tags, status) in [
+            ("\"3\"", 304),
+            ("W/\"3\"", 304),
+            ("\"1\", \"3\"", 304),
+            ("*", 304),
+            ("\"2\"", 200),
+            ("3", 200),
+        ] {
+            let read =
+                client.send(client.request("GET", &path).header("if-none-match", tags)).await;
+            assert_eq!((read.status, read.header("etag")), (status, "\"3\""), "{tags}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn of_many_writers_with_one_version_one_wins() {
+    served_on_both(async |client| {
+        let created = client.post("/api/v1/movies", &movie("Race")).await;
+        let path = created.header("location").to_owned();
+        let tries = (0..16).map(|number| {
+            let body = json!({"genre": format!("genre {number}")});
+            let (client, path) = (&client, &path);
+            async move { client.change("PATCH", path, PATCH, Some("\"1\""), &body).await.status }
+        });
+        let mut statuses = futures_util::future::join_all(tries).await;
+        statuses.sort_unstable();
+        assert_eq!((statuses[0], &statuses[1..]), (200, &[412; 15][..]));
+        assert_eq!(client.get(&path).await.header("etag"), "\"2\"");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn title_and_year_are_unique() {
+    served_on_both(async |client| {
+        let path = |record: &Value| format!("/api/v1/movies/{}", record["id"].as_str().unwrap());
+        client.create(&movie("Same")).await;
+        let problem = client.post("/api/v1/movies", &movie("Same")).await.problem(409, "duplicate");
+        assert!(problem["detail"].as_str().unwrap().contains("title, release_year"), "{problem}");
+        // Composed otherwise, it is the same title.
+        client.create(&movie("\u{e9}")).await;
+        client.post("/api/v1/movies", &movie("e\u{301}")).await.problem(409, "duplicate");
+        let mut remake = movie("Same");
+        remake["release_year"] = json!(2020);
+        let remake = client.create(&remake).await;
+        let year = json!({"release_year": 2001});
+        let answer = client.change("PATCH", &path(&remake), PATCH, Some("*"), &year).await;
+        answer.problem(409, "duplicate");
+    })
+    .await;
+}
+
+/// A body, and the members it is refused for.
+fn refused_records() -> Vec<(Value, &'static [&'static str])> {
+    let with = |member: &str, value: Value| {
+        let mut movie = movie("x");
+        movie[member] = value;
+        movie
+    };
+    vec![
+        (json!({}), &["/title", "/genre", "/release_year", "/expiry_date"]),
+        (with("title", json!("")), &["/title"]),
+        (with("title", json!("x".repeat(301))), &["/title"]),
+        (with("title", json!("a\nb")), &["/title"]),
+        (with("title", json!("a\u{0}b")), &["/title"]),
+        (with("title", json!("a\u{85}b")), &["/title"]),
+        (with("title", Value::Null), &["/title"]),
+        (with("title", json!(5)), &["/title"]),
+        (with("genre", json!("x".repeat(101))), &["/genre"]),
+        (with("genre", json!(["drama"])), &["/genre"]),
+        (with("release_year", json!(1869)), &["/release_year"]),
+        (with("release_year", json!(10000)), &["/release_year"]),
+        (with("release_year", json!("2000")), &["/release_year"]),
+        (with("release_year", json!(2000.0)), &["/release_year"]),
+        (with("release_year", json!(18_446_744_073_709_551_615_u64)), &["/release_year"]),
+        (with("expiry_date", json!("2024-02-30")), &["/expiry_date"]),
+        (with("expiry_date", json!("2024-1-1")), &["/expiry_date"]),
+        (with("expiry_date", json!("2024-01-01T00:00:00Z")), &["/expiry_date"]),
+        (with("expiry_date", json!("0000-01-01")), &["/expiry_date"]),
+        (with("expiry_date", json!(20240101)), &["/expiry_date"]),
+        (with("id", json!("x")), &["/id"]),
+        (with("version", json!(1)), &["/version"]),
+        (with("a/b~c", json!(1)), &["/a~1b~0c"]),
+    ]
+}
+
+#[tokio::test]
+async fn a_record_that_breaks_a_rule_is_refused_with_every_rule() {
+    served_on_both(async |client| {
+        for (body, expected) in refused_records() {
+            let problem = client.post("/api/v1/movies", &body).await.problem(400, "invalid_record");
+            let found: Vec<&str> = problem["errors"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|error| error["pointer"].as_str().unwrap())
+                .collect();
+            assert_eq!(found, expected, "{body}");
+        }
+        let extremes = [
+            ("x", 1870, "0001-01-01"),
+            ("\u{1F3AC}".repeat(300).as_str(), 9999, "9999-12-31"),
+        ]
+        .map(|(title, year, date)| {
+            json!({"title": title, "genre": "g", "release_year": year, "expiry_date": date})
+        });
+        for extreme in extremes {
+            let created = client.create(&extreme).await;
+            for (member, value) in extreme.as_object().unwrap() {
+                assert_eq!(&created[member], value);
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_search_counts_pages_and_links() {
+    served_on_both(async |client| {
+        for number in 0..5 {
+            client.create(&movie(&format!("Film {number}"))).await;
+        }
+        let filter = ("filter", "genre = $g");
+        let page = client
+            .search(&[
+                filter,
+                ("p.g", "drama"),
+                ("limit", "2"),
+                ("count", "exact"),
+                ("order_by", "title desc"),
+            ])
+            .await;
+        assert_eq!(page.column("title"), ["Film 4", "Film 3"]);
+        assert_eq!(page.json()["total"], 5);
+        let link = page.header("link");
+        let next = link.strip_prefix('<').and_then(|l| l.strip_suffix(">; rel=\"next\"")).unwrap();
+        let page = client.get(next).await;
+        assert_eq!(page.column("title"), ["Film 2", "Film 1"]);
+        let link = page.header("link").to_owned();
+        let next = link.strip_prefix('<').and_then(|l| l.strip_suffix(">; rel=\"next\"")).unwrap();
+        let page = client.get(next).await;
+        assert_eq!((page.column("title"), page.header("link")), (vec![json!("Film 0")], ""));
+        assert_eq!((&page.json()["next_cursor"], &page.json()["total"]), (&Value::Null, &json!(5)));
+
+        // The same as a body, and a page of one may be walked by the other.
+        let body = json!({"filter": "genre = $g", "parameters": {"g": "drama"}, "limit": 2,
+                          "order_by": "title desc", "count": "exact"});
+        let posted = client.post("/api/v1/movies/search", &body).await;
+        assert_eq!(posted.column("title"), ["Film 4", "Film 3"]);
+        let cursor = posted.json()["next_cursor"].as_str().unwrap().to_owned();
+        let page = client
+            .search(&[filter, ("p.g", "drama"), ("order_by", "title  DESC"), ("cursor", &cursor)])
+            .await;
+        assert_eq!(page.column("title"), ["Film 2", "Film 1", "Film 0"]);
+
+        let plain = client.get("/api/v1/movies").await;
+        assert_eq!((plain.column("title").len(), plain.header("link")), (5, ""));
+        let one = client.get("/api/v1/movies?limit=1").await;
+        assert!(one.header("link").starts_with("</api/v1/movies?limit=1&cursor="), "{one:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_card_s_example_finds_films_and_warnings_come_along() {
+    served_on_both(async |client| {
+        client.create(&movie("In time")).await;
+        let mut late = movie("Late");
+        late["expiry_date"] = json!("2024-07-01");
+        client.create(&late).await;
+        let card = r#"genre = "drama" and expiry_date between 2024-01-01 and 2024-06-30"#;
+        let page = client.search(&[("filter", card)]).await;
+        assert_eq!(
+            (page.column("title"), &page.json()["warnings"]),
+            (vec![json!("In time")], &json!([]))
+        );
+        let mixed = "title = 'x' or genre = 'drama' and release_year = 2001";
+        let page = client.search(&[("filter", mixed), ("order_by", "title")]).await;
+        assert_eq!(page.column("title"), ["In time", "Late"]);
+        assert_eq!(page.json()["warnings"][0]["code"], "mixed_and_or");
+        let soon = client.search(&[("filter", "expiry_date < today")]).await;
+        assert!(soon.json()["as_of"].is_string());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_second_record_type_has_all_of_it() {
+    served_on_both(async |client| {
+        let screening = json!({"film": "Alien", "starts_at": "2024-05-01T20:00:00Z", "seats": 80});
+        let created = client.post("/api/v1/screenings", &screening).await;
+        assert_eq!((created.status, &created.json()["hall"]), (201, &Value::Null));
+        let path = created.header("location").to_owned();
+        let patch = json!({"hall": "Blue", "seats": null});
+        let patched = client.change("PATCH", &path, PATCH, Some("\"1\""), &patch).await;
+        assert_eq!(
+            (&patched.json()["hall"], &patched.json()["seats"]),
+            (&json!("Blue"), &Value::Null)
+        );
+        let body = json!({"filter": "seats is null and hall starts with 'b'"});
+        let found = client.post("/api/v1/screenings/search", &body).await;
+        assert_eq!(found.column("film"), ["Alien"]);
+        let only_movies = client.with_scopes(&["movies:read", "movies:write"]);
+        only_movies.get("/api/v1/screenings").await.problem(403, "insufficient_scope");
+    })
+    .await;
+}
+
+/// Ids sort by time of creation, also within a millisecond.
+#[tokio::test]
+async fn ids_increase() {
+    served_on_both(async |client: Client| {
+        let mut ids = Vec::new();
+        for number in 0..20 {
+            ids.push(client.create(&movie(&number.to_string())).await["id"].clone());
+        }
+        let titles: Vec<Value> = (0..20).map(|number| json!(number.to_string())).collect();
+        assert_eq!(client.get("/api/v1/movies").await.column("title"), titles);
+        assert!(ids.is_sorted_by_key(|id| id.as_str().unwrap().to_owned()));
+    })
+    .await;
+}

@@ -1,0 +1,478 @@
+//! What the database is asked and what it answers, on both engines.
+
+use std::cmp::Ordering;
+
+use cinequery::app::edit;
+use cinequery::app::search::{Count, Page, SearchRequest, search};
+use cinequery::error::Kind;
+use cinequery::identity::Identity;
+use cinequery::query::{Argument, Value};
+use cinequery::record::{Draft, Members, Record, Records, timestamp_now};
+use cinequery::store::{Conflict, Expected, Message, Store, Tally};
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::TestRunner;
+use serde_json::json;
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use crate::support::{Catalogue, Database, Screening, app, identity, on_both, screening};
+
+fn reader() -> Identity {
+    identity(&["screenings:read"])
+}
+
+fn draft(json: serde_json::Value) -> Draft<Screening> {
+    let members: Members = serde_json::from_value(json).unwrap();
+    Draft::read(members).unwrap()
+}
+
+/// Screenings named by their film, each there for what its filter must or must not find.
+fn house() -> Vec<serde_json::Value> {
+    let all = [
+        json!({"film": "plain", "hall": "Blue", "seats": 100, "subtitled": true,
+               "sale_ends": "2024-02-29"}),
+        json!({"film": "nulls"}),
+        json!({"film": "zero", "hall": "", "seats": 0, "subtitled": false,
+               "sale_ends": "0001-01-01"}),
+        json!({"film": "last", "hall": "z", "seats": 5000, "sale_ends": "9999-12-31"}),
+        json!({"film": "100% wild_card*", "hall": "a\\b", "seats": 7}),
+        json!({"film": "STRASSE Ünïted", "hall": "straße"}),
+        json!({"film": "it's \"quoted\"", "hall": "O'Hall"}),
+        json!({"film": "\u{1F3AC} film", "hall": "\u{FFFD}"}),
+        json!({"film": "e\u{301}clair", "hall": "\u{E000}"}),
+    ];
+    all.into_iter()
+        .enumerate()
+        .map(|(number, mut screening)| {
+            screening["starts_at"] =
+                json!(format!("2024-01-0{}T20:00:00.00000{number}Z", number + 1));
+            if screening["hall"] == "" {
+                screening["hall"] = json!("zero");
+            }
+            screening
+        })
+        .collect()
+}
+
+async fn fill(store: &Store, rows: Vec<serde_json::Value>) {
+    for row in rows {
+        store.insert(Uuid::now_v7(), &draft(row), timestamp_now()).await.unwrap();
+    }
+}
+
+/// A filter, and the films it finds by the first word of their title, in order of creation.
+const MEANING: &[(&str, &[&str])] = &[
+    // Text: exact and by code point, or by folded part.
+    ("film = 'plain'", &["plain"]),
+    ("film = 'Plain'", &[]),
+    ("film = 'e\u{301}clair'", &["éclair"]),
+    ("film = '\u{e9}clair'", &["éclair"]),
+    ("film in ('plain', 'nulls', 'nobody')", &["plain", "nulls"]),
+    ("film contains 'PLAI'", &["plain"]),
+    ("film contains '%'", &["100%"]),
+    ("film contains '_'", &["100%"]),
+    ("film contains '*'", &["100%"]),
+    ("hall contains '\\\\'", &["100%"]),
+    ("hall = 'straße'", &["STRASSE"]),
+    ("hall contains 'STRASSE'", &["STRASSE"]),
+    ("film starts with 'straße ü'", &["STRASSE"]),
+    ("film ends with 'NÏTED'", &["STRASSE"]),
+    ("film ends with 'wild_card*'", &["100%"]),
+    ("film ends with 'a very long text that is longer than any of the titles'", &[]),
+    ("film contains '\"QUOTED\"' and hall = \"O'Hall\"", &["it's"]),
+    ("film starts with '\u{1F3AC}'", &["\u{1F3AC}"]),
+    (
+        "hall starts with ''",
+        &["plain", "zero", "last", "100%", "STRASSE", "it's", "\u{1F3AC}", "éclair"],
+    ),
+    ("hall ends with '' and not hall contains ''", &[]),
+    ("hall > 'z'", &["zero", "\u{1F3AC}", "éclair"]),
+    ("hall >= '\u{E000}'", &["\u{1F3AC}", "éclair"]),
+    ("film > hall", &["plain", "it's", "\u{1F3AC}"]),
+    ("hall between 'B' and 'C'", &["plain"]),
+    // Null is neither.
+    ("hall is null", &["nulls"]),
+    ("seats is not null", &["plain", "zero", "last", "100%"]),
+    ("seats != 7", &["plain", "zero", "last"]),
+    ("not seats = 7", &["plain", "zero", "last"]),
+    ("not (seats = 7 or hall = 'z')", &["plain", "zero"]),
+    ("seats not in (7, 0)", &["plain", "last"]),
+    (
+        "not (seats = 7 and hall = 'nowhere')",
+        &["plain", "zero", "last", "100%", "STRASSE", "it's", "\u{1F3AC}", "éclair"],
+    ),
+    ("seats not between 1 and 99", &["plain", "zero", "last"]),
+    ("hall not contains 'l'", &["zero", "last", "100%", "STRASSE", "\u{1F3AC}", "éclair"]),
+    // Booleans.
+    ("subtitled", &["plain"]),
+    ("not subtitled", &["zero"]),
+    ("subtitled != true", &["zero"]),
+    ("subtitled in (true, false)", &["plain", "zero"]),
+    // Integers.
+    ("seats >= -2147483648 and seats <= 2147483647", &["plain", "zero", "last", "100%"]),
+    // Dates, and parts of them.
+    ("sale_ends = 2024-02-29", &["plain"]),
+    ("sale_ends <= 0001-01-01 or sale_ends >= 9999-12-31", &["zero", "last"]),
+    ("year(sale_ends) = 2024", &["plain"]),
+    ("year(sale_ends) != 2024", &["zero", "last"]),
+    ("year(sale_ends) > 2024", &["last"]),
+    ("year(sale_ends) <= 2024", &["plain", "zero"]),
+    ("year(sale_ends) < 1", &[]),
+    ("not year(sale_ends) < -5", &["plain", "zero", "last"]),
+    ("year(sale_ends) < 10000", &["plain", "zero", "last"]),
+    ("year(sale_ends) != 20000", &["plain", "zero", "last"]),
+    ("year(sale_ends) in (1, 9999)", &["zero", "last"]),
+    ("year(sale_ends) between 2 and 9998", &["plain"]),
+    ("month(sale_ends) = 2", &["plain"]),
+    ("month(sale_ends) > 1 and month(sale_ends) != 2", &["last"]),
+    ("year(sale_ends) = seats", &[]),
+    ("month(sale_ends) < year(sale_ends)", &["plain", "last"]),
+    ("sale_ends < today", &["plain", "zero"]),
+    // Timestamps, to the microsecond.
+    ("starts_at = 2024-01-01T20:00:00Z", &["plain"]),
+    ("starts_at = 2024-01-02T21:00:00.000001+01:00", &["nulls"]),
+    ("starts_at < 2024-01-02T20:00:00.000001Z", &["plain"]),
+    ("starts_at between 2024-01-03T00:00:00Z and 2024-01-04T23:59:59.999999Z", &["zero", "last"]),
+    ("created_at > now - 1d and updated_at <= now + 1d and version = 1 and seats = 7", &["100%"]),
+];
+
+#[tokio::test]
+async fn filters_mean_the_same_on_both_engines() {
+    on_both(async |database| {
+        let store = database.store().await;
+        fill(&store, house()).await;
+        let app = app(store);
+        for (filter, expected) in MEANING {
+            let request =
+                SearchRequest { filter: Some((*filter).to_owned()), ..Default::default() };
+            let page: Page<Screening> = search(&app, &reader(), request)
+                .await
+                .unwrap_or_else(|error| panic!("{filter}: {error:?}"));
+            let found: Vec<&str> =
+                page.items.iter().map(|s| s.film.split(' ').next().unwrap()).collect();
+            assert_eq!(&found, expected, "{filter}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_id_finds_its_record() {
+    on_both(async |database| {
+        let store = database.store().await;
+        fill(&store, house()).await;
+        let app = app(store);
+        let all: Page<Screening> = search(&app, &reader(), SearchRequest::default()).await.unwrap();
+        for record in &all.items {
+            let filter = format!("id in ('{}')", record.id);
+            let request = SearchRequest { filter: Some(filter), ..Default::default() };
+            let page: Page<Screening> = search(&app, &reader(), request).await.unwrap();
+            assert_eq!(page.items, std::slice::from_ref(record));
+        }
+    })
+    .await;
+}
+
+/// Rows with many equal and null keys.
+fn random_rows(count: usize) -> Vec<serde_json::Value> {
+    let mut runner = TestRunner::deterministic();
+    let row = (
+        proptest::option::of("[ab\u{E000}\u{10000}]"),
+        proptest::option::of(0..3_i32),
+        proptest::option::of(proptest::bool::ANY),
+        proptest::option::of(1..4_u32),
+    );
+    (0..count)
+        .map(|number| {
+            let (hall, seats, subtitled, day) = row.new_tree(&mut runner).unwrap().current();
+            json!({
+                "film": format!("film {}", number % 7), "hall": hall, "seats": seats,
+                "subtitled": subtitled, "sale_ends": day.map(|day| format!("2024-01-0{day}")),
+                "starts_at": format!("2024-01-01T00:{:02}:{:02}Z", number / 60, number % 60),
+            })
+        })
+        .collect()
+}
+
+/// The order that a search promises, by values: nulls last in both directions.
+fn compare(left: &Screening, right: &Screening, order_by: &str) -> Ordering {
+    for key in order_by.split(", ").filter(|key| !key.is_empty()).chain(["id"]) {
+        let (field, descending) = match key.strip_suffix(" desc") {
+            Some(field) => (field, true),
+            None => (key, false),
+        };
+        let ordering = match (left.value(field), right.value(field)) {
+            (None, None) => Ordering::Equal,
+            (None, _) => Ordering::Greater,
+            (_, None) => Ordering::Less,
+            (Some(l), Some(r)) if descending => r.cmp(&l),
+            (Some(l), Some(r)) => l.cmp(&r),
+        };
+        if ordering != Ordering::Equal {
+            return ordering;
+        }
+    }
+    Ordering::Equal
+}
+
+const ORDERS: &[&str] = &[
+    "",
+    "id desc",
+    "film",
+    "film desc, hall",
+    "hall",
+    "hall desc",
+    "seats desc, hall desc, subtitled",
+    "subtitled desc, sale_ends",
+    "sale_ends desc, seats",
+    "starts_at desc",
+    "created_at, hall desc",
+];
+
+#[tokio::test]
+async fn pages_walk_every_order_once_and_whole() {
+    on_both(async |database| {
+        let store = database.store().await;
+        fill(&store, random_rows(60)).await;
+        let app = app(store);
+        let all = SearchRequest { limit: Some(1000), ..Default::default() };
+        let mut expected = search::<Screening>(&app, &reader(), all).await.unwrap().items;
+        for order_by in ORDERS {
+            expected.sort_by(|left, right| compare(left, right, order_by));
+            for limit in [1, 7, 59, 60] {
+                let mut walked = Vec::new();
+                let mut cursor = None;
+                loop {
+                    let request = SearchRequest {
+                        order_by: (!order_by.is_empty()).then(|| (*order_by).to_owned()),
+                        limit: Some(limit),
+                        cursor: cursor.take(),
+                        ..Default::default()
+                    };
+                    let page = search::<Screening>(&app, &reader(), request).await.unwrap();
+                    walked.extend(page.items);
+                    cursor = page.next_cursor;
+                    if cursor.is_none() {
+                        break;
+                    }
+                }
+                assert_eq!(walked, expected, "{order_by:?} by {limit}");
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn pages_are_stable_while_records_come_and_go() {
+    on_both(async |database| {
+        let store = database.store().await;
+        fill(&store, random_rows(30)).await;
+        let app = app(store.clone());
+        let request = |cursor| SearchRequest {
+            order_by: Some("starts_at".to_owned()),
+            limit: Some(10),
+            cursor,
+            ..Default::default()
+        };
+        let first = search::<Screening>(&app, &reader(), request(None)).await.unwrap();
+        // One that was seen goes away, one comes in before, one comes in behind.
+        store.delete::<Screening>(first.items[3].id, &Expected::Any).await.unwrap();
+        fill(
+            &store,
+            vec![
+                json!({"film": "before", "starts_at": "2023-12-31T00:00:00Z"}),
+                json!({"film": "behind", "starts_at": "2024-01-01T00:00:10.5Z"}),
+            ],
+        )
+        .await;
+        let second =
+            search::<Screening>(&app, &reader(), request(first.next_cursor)).await.unwrap();
+        let films: Vec<String> = second.items.iter().map(|s| s.starts_at.to_rfc3339()).collect();
+        let mut expected: Vec<String> =
+            (10..19).map(|second| format!("2024-01-01T00:00:{second}+00:00")).collect();
+        expected.insert(1, "2024-01-01T00:00:10.500+00:00".to_owned());
+        assert_eq!(films, expected);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_cursor_keeps_the_day_of_the_first_page() {
+    let database = Database::sqlite();
+    let store = database.store().await;
+    fill(&store, random_rows(5)).await;
+    let app = app(store);
+    let request = |cursor| SearchRequest {
+        filter: Some("created_at <= now".to_owned()),
+        limit: Some(2),
+        cursor,
+        ..Default::default()
+    };
+    let first = search::<Screening>(&app, &reader(), request(None)).await.unwrap();
+    assert!(first.as_of.is_some());
+    let second = search::<Screening>(&app, &reader(), request(first.next_cursor)).await.unwrap();
+    assert_eq!(first.as_of, second.as_of);
+}
+
+#[tokio::test]
+async fn a_cursor_of_another_search_is_refused() {
+    let database = Database::sqlite();
+    let store = database.store().await;
+    fill(&store, random_rows(9)).await;
+    let app = app(store);
+    let run = async |filter: &str, order: Option<&str>, value: i64, cursor: Option<String>| {
+        let request = SearchRequest {
+            filter: Some(filter.to_owned()),
+            order_by: order.map(str::to_owned),
+            limit: Some(1),
+            cursor,
+            parameters: [("n".to_owned(), Argument::Integer(value))].into(),
+            ..Default::default()
+        };
+        search::<Screening>(&app, &reader(), request).await
+    };
+    let filter = "seats != $n or seats is null";
+    let cursor = run(filter, None, 1, None).await.unwrap().next_cursor.unwrap();
+    // Written otherwise, it is the same search.
+    run("(seats  !=  $n) OR seats IS null", None, 1, Some(cursor.clone())).await.unwrap();
+    let others = [
+        run("seats != $n", None, 1, Some(cursor.clone())).await,
+        run(filter, Some("film"), 1, Some(cursor.clone())).await,
+        run(filter, None, 2, Some(cursor.clone())).await,
+        run(filter, None, 1, Some(format!("{cursor}x"))).await,
+        run(filter, None, 1, Some(String::new())).await,
+        run(filter, None, 1, Some("é".repeat(20_000))).await,
+    ];
+    for other in others {
+        assert_eq!(other.unwrap_err().kind, Kind::InvalidCursor);
+    }
+}
+
+#[tokio::test]
+async fn eight_instances_migrate_at_once() {
+    on_both(async |database| {
+        let migrate = || async {
+            let store = database.open().await;
+            let schemas = Catalogue::schemas();
+            store.migrate(&screening::migrations(), &schemas).await.unwrap();
+            store.ping().await.unwrap();
+        };
+        futures_util::future::join_all((0..8).map(|_| migrate())).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_database_that_is_not_migrated_is_not_ready() {
+    on_both(async |database| {
+        assert!(database.open().await.ping().await.is_err());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn text_is_folded_anew_when_the_folding_has_changed() {
+    on_both(async |database| {
+        let store = database.store().await;
+        fill(&store, random_rows(50)).await;
+        fill(&store, house()).await;
+        // As an older version of the service would have left it.
+        for sql in [
+            "UPDATE screenings SET film_folded = 'old', hall_folded = 'old'",
+            "UPDATE cinequery_meta SET value = 'old' WHERE name = 'folding'",
+        ] {
+            run_sql(&database, sql).await;
+        }
+        let find = async |filter: &str| {
+            let request = SearchRequest { filter: Some(filter.to_owned()), ..Default::default() };
+            let page: Page<Screening> =
+                search(&app(store.clone()), &reader(), request).await.unwrap();
+            page.items.len()
+        };
+        assert_eq!(find("film contains 'straße'").await, 0);
+        database.store().await;
+        assert_eq!(find("film contains 'straße'").await, 1);
+        assert_eq!(find("hall contains 'old'").await, 0);
+        assert_eq!(find("hall is null and hall contains ''").await, 0);
+    })
+    .await;
+}
+
+/// Runs SQL behind the service's back.
+async fn run_sql(database: &Database, sql: &'static str) {
+    use sqlx::Connection;
+    if database.url().starts_with("sqlite") {
+        let mut connection = sqlx::SqliteConnection::connect(&database.url()).await.unwrap();
+        sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+    } else {
+        let mut connection = sqlx::PgConnection::connect(&database.url()).await.unwrap();
+        sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+    }
+}
+
+async fn import(store: &Store, policy: Conflict, rows: usize, end: bool) -> Tally {
+    let (sender, receiver) = mpsc::channel(8);
+    let feed = async {
+        for (number, row) in (1..).zip(random_rows(rows)) {
+            sender.send(Message::Record(number, draft(row))).await.unwrap();
+        }
+        if end {
+            sender.send(Message::End).await.unwrap();
+        }
+        drop(sender);
+    };
+    let (tally, ()) = tokio::join!(store.import(policy, receiver), feed);
+    tally.unwrap()
+}
+
+async fn count(store: &Store) -> i64 {
+    let request = SearchRequest { count: Count::Exact, limit: Some(1), ..Default::default() };
+    search::<Screening>(&app(store.clone()), &reader(), request).await.unwrap().total.unwrap()
+}
+
+#[tokio::test]
+async fn imports_are_whole_or_nothing_unless_told_otherwise() {
+    on_both(async |database| {
+        let store = database.store().await;
+        // Cut off before its end, nothing stays.
+        import(&store, Conflict::Fail, 20, false).await;
+        assert_eq!(count(&store).await, 0);
+
+        assert_eq!(import(&store, Conflict::Fail, 20, true).await.inserted, 20);
+        // The first twenty are there already: each is named, and the others do not come either.
+        let tally = import(&store, Conflict::Fail, 30, true).await;
+        assert_eq!(tally.conflicts, (1..=20).collect::<Vec<u64>>());
+        assert_eq!(count(&store).await, 20);
+
+        let tally = import(&store, Conflict::Skip, 30, true).await;
+        assert_eq!((tally.inserted, tally.skipped), (10, 20));
+        let tally = import(&store, Conflict::Update, 40, true).await;
+        assert_eq!((tally.inserted, tally.updated), (10, 30));
+        assert_eq!(count(&store).await, 40);
+
+        // A thousand are committed before the cut, the rest is not.
+        import(&store, Conflict::Skip, 1500, false).await;
+        assert_eq!(count(&store).await, 1000);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_written_comes_back_unchanged() {
+    on_both(async |database| {
+        let store = database.store().await;
+        for row in house().into_iter().chain(random_rows(20)) {
+            let draft = draft(row);
+            let written = store.insert(Uuid::now_v7(), &draft, timestamp_now()).await.unwrap();
+            let app = app(store.clone());
+            let read: Screening = edit::get(&app, &reader(), written.id).await.unwrap();
+            assert_eq!(read, written);
+            for (field, value) in draft.row() {
+                assert_eq!(&read.value(field.name), value, "{}", field.name);
+            }
+            assert_eq!(read.value("version"), Some(Value::Integer(1)));
+        }
+    })
+    .await;
+}

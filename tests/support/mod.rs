@@ -1,0 +1,90 @@
+//! The harness: databases of both engines, a running service, a client.
+
+mod client;
+mod postgres;
+#[path = "../../examples/screenings/screening.rs"]
+pub mod screening;
+
+use std::time::Duration;
+
+use cinequery::app::App;
+use cinequery::identity::{Identity, Open, Secret, Tokens};
+use cinequery::record::{Movie, Records};
+use cinequery::store::{Location, Missing, Store};
+use tempfile::TempDir;
+
+pub use client::{Client, token};
+pub use screening::Screening;
+
+/// The record types of the tests: the product's and one with nullable fields.
+pub type Catalogue = (Movie, Screening);
+
+/// An empty database of its own, gone when it is dropped or the tests end.
+pub struct Database {
+    pub location: Location,
+    _folder: Option<TempDir>,
+}
+
+impl Database {
+    pub fn sqlite() -> Self {
+        let folder = TempDir::new().unwrap();
+        Self { location: Location::Sqlite(folder.path().join("test.db")), _folder: Some(folder) }
+    }
+
+    pub async fn postgres() -> Self {
+        Self { location: Location::Postgres(postgres::create_database().await), _folder: None }
+    }
+
+    /// As `--database` takes it.
+    pub fn url(&self) -> String {
+        match &self.location {
+            Location::Sqlite(path) => format!("sqlite:{}", path.display()),
+            Location::Postgres(url) => url.clone(),
+        }
+    }
+
+    pub async fn open(&self) -> Store {
+        Store::open(self.location.clone(), Missing::Create).await.unwrap()
+    }
+
+    /// The database, migrated.
+    pub async fn store(&self) -> Store {
+        let store = self.open().await;
+        store.migrate(&screening::migrations(), &Catalogue::schemas()).await.unwrap();
+        store
+    }
+}
+
+/// Runs a test on an empty database of each engine.
+pub async fn on_both(test: impl AsyncFn(Database)) {
+    println!("on SQLite");
+    test(Database::sqlite()).await;
+    println!("on PostgreSQL");
+    test(Database::postgres().await).await;
+}
+
+/// Runs a test against a running service on each engine.
+pub async fn served_on_both(test: impl AsyncFn(Client)) {
+    on_both(async |database| test(Client::of(database).await).await).await;
+}
+
+/// A service on the database, with a secret of its own.
+pub fn app(store: Store) -> App {
+    App::new(store, Box::new(Open::new(&Catalogue::schemas())), tokens(Duration::from_secs(600)))
+}
+
+/// The tests' tokens; all services of the tests share their secret.
+pub fn tokens(ttl: Duration) -> Tokens {
+    Tokens::new(&Secret::new(SECRET).unwrap(), ttl)
+}
+
+/// What the tests sign with.
+pub const SECRET: &str = "a secret for tests, at least 32 bytes long";
+
+/// Somebody with these scopes.
+pub fn identity(scopes: &[&str]) -> Identity {
+    Identity {
+        subject: "tester".to_owned(),
+        scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
+    }
+}

@@ -1,0 +1,35 @@
+#!/bin/sh
+# Finds PostgreSQL's server programs where the tests look for them, and installs them when they are
+# missing and this may be done. The tests start servers of their own: none of the system's is used.
+set -eu
+
+found() {
+    command -v initdb >/dev/null 2>&1 && command -v postgres >/dev/null 2>&1 && return 0
+    for folder in /usr/lib/postgresql/*/bin; do
+        [ -x "$folder/initdb" ] && [ -x "$folder/postgres" ] && return 0
+    done
+    return 1
+}
+
+found && exit 0
+
+if command -v apt-get >/dev/null 2>&1 && [ "$(id -u)" -eq 0 ]; then
+    echo "installing PostgreSQL's server programs for the tests" >&2
+    # Debian would create a cluster and start it; the tests need neither.
+    mkdir -p /etc/postgresql-common
+    [ -e /etc/postgresql-common/createcluster.conf ] ||
+        echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql >&2
+    found && exit 0
+fi
+
+cat >&2 <<'TEXT'
+The tests need PostgreSQL's server programs (initdb, postgres; version 13 or later), on PATH or in
+/usr/lib/postgresql/*/bin. Install them and run `make test` again:
+
+    sudo apt-get install postgresql          Debian, Ubuntu
+    sudo dnf install postgresql-server       Fedora
+    brew install postgresql                  macOS
+TEXT
+exit 1
