@@ -1,5 +1,5 @@
 //! What the service can do, free of transport: one file for each capability. Every function takes
-//! the caller's identity and checks the scope it needs.
+//! the store, and the caller's identity to check the scope it needs.
 
 pub mod cursor;
 pub mod edit;

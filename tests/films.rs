@@ -10,7 +10,7 @@ use cinequery::store::{Conflict, Message, Store, Tally};
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
-use crate::support::{Database, app, identity};
+use crate::support::{Database, identity};
 
 /// A line of the file.
 #[derive(Deserialize)]
@@ -76,13 +76,12 @@ async fn import(store: &Store, lines: &str) -> Tally {
 }
 
 async fn found(store: &Store, filter: &str) -> BTreeSet<(String, i32)> {
-    let app = app(store.clone());
     let mut found = BTreeSet::new();
     let mut cursor = None;
     loop {
         let filter = Some(filter.to_owned());
         let request = SearchRequest { filter, limit: Some(1000), cursor, ..Default::default() };
-        let page: Page<Movie> = search(&app, &identity(&["movies:read"]), request).await.unwrap();
+        let page: Page<Movie> = search(store, &identity(&["movies:read"]), request).await.unwrap();
         found.extend(page.items.into_iter().map(|movie| (movie.title, movie.release_year)));
         cursor = page.next_cursor;
         if cursor.is_none() {

@@ -15,7 +15,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use crate::support::{Catalogue, Database, Screening, app, identity, on_both, screening};
+use crate::support::{Catalogue, Database, Screening, identity, on_both, screening};
 
 fn reader() -> Identity {
     identity(&["screenings:read"])
@@ -141,11 +141,10 @@ async fn filters_mean_the_same_on_both_engines() {
     on_both(async |database| {
         let store = database.store().await;
         fill(&store, house()).await;
-        let app = app(store);
         for (filter, expected) in MEANING {
             let request =
                 SearchRequest { filter: Some((*filter).to_owned()), ..Default::default() };
-            let page: Page<Screening> = search(&app, &reader(), request)
+            let page: Page<Screening> = search(&store, &reader(), request)
                 .await
                 .unwrap_or_else(|error| panic!("{filter}: {error:?}"));
             let found: Vec<&str> =
@@ -161,12 +160,12 @@ async fn an_id_finds_its_record() {
     on_both(async |database| {
         let store = database.store().await;
         fill(&store, house()).await;
-        let app = app(store);
-        let all: Page<Screening> = search(&app, &reader(), SearchRequest::default()).await.unwrap();
+        let all: Page<Screening> =
+            search(&store, &reader(), SearchRequest::default()).await.unwrap();
         for record in &all.items {
             let filter = format!("id in ('{}')", record.id);
             let request = SearchRequest { filter: Some(filter), ..Default::default() };
-            let page: Page<Screening> = search(&app, &reader(), request).await.unwrap();
+            let page: Page<Screening> = search(&store, &reader(), request).await.unwrap();
             assert_eq!(page.items, std::slice::from_ref(record));
         }
     })
@@ -234,9 +233,8 @@ async fn pages_walk_every_order_once_and_whole() {
     on_both(async |database| {
         let store = database.store().await;
         fill(&store, random_rows(60)).await;
-        let app = app(store);
         let all = SearchRequest { limit: Some(1000), ..Default::default() };
-        let mut expected = search::<Screening>(&app, &reader(), all).await.unwrap().items;
+        let mut expected = search::<Screening>(&store, &reader(), all).await.unwrap().items;
         for order_by in ORDERS {
             expected.sort_by(|left, right| compare(left, right, order_by));
             for limit in [1, 7, 59, 60] {
@@ -249,7 +247,7 @@ async fn pages_walk_every_order_once_and_whole() {
                         cursor: cursor.take(),
                         ..Default::default()
                     };
-                    let page = search::<Screening>(&app, &reader(), request).await.unwrap();
+                    let page = search::<Screening>(&store, &reader(), request).await.unwrap();
                     walked.extend(page.items);
                     cursor = page.next_cursor;
                     if cursor.is_none() {
@@ -268,14 +266,13 @@ async fn pages_are_stable_while_records_come_and_go() {
     on_both(async |database| {
         let store = database.store().await;
         fill(&store, random_rows(30)).await;
-        let app = app(store.clone());
         let request = |cursor| SearchRequest {
             order_by: Some("starts_at".to_owned()),
             limit: Some(10),
             cursor,
             ..Default::default()
         };
-        let first = search::<Screening>(&app, &reader(), request(None)).await.unwrap();
+        let first = search::<Screening>(&store, &reader(), request(None)).await.unwrap();
         // One that was seen goes away, one comes in before, one comes in behind.
         store.delete::<Screening>(first.items[3].id, &Expected::Any).await.unwrap();
         fill(
@@ -287,7 +284,7 @@ async fn pages_are_stable_while_records_come_and_go() {
         )
         .await;
         let second =
-            search::<Screening>(&app, &reader(), request(first.next_cursor)).await.unwrap();
+            search::<Screening>(&store, &reader(), request(first.next_cursor)).await.unwrap();
         let films: Vec<String> = second.items.iter().map(|s| s.starts_at.to_rfc3339()).collect();
         let mut expected: Vec<String> =
             (10..19).map(|second| format!("2024-01-01T00:00:{second}+00:00")).collect();
@@ -302,16 +299,15 @@ async fn a_cursor_keeps_the_day_of_the_first_page() {
     let database = Database::sqlite();
     let store = database.store().await;
     fill(&store, random_rows(5)).await;
-    let app = app(store);
     let request = |cursor| SearchRequest {
         filter: Some("created_at <= now".to_owned()),
         limit: Some(2),
         cursor,
         ..Default::default()
     };
-    let first = search::<Screening>(&app, &reader(), request(None)).await.unwrap();
+    let first = search::<Screening>(&store, &reader(), request(None)).await.unwrap();
     assert!(first.as_of.is_some());
-    let second = search::<Screening>(&app, &reader(), request(first.next_cursor)).await.unwrap();
+    let second = search::<Screening>(&store, &reader(), request(first.next_cursor)).await.unwrap();
     assert_eq!(first.as_of, second.as_of);
 }
 
@@ -320,7 +316,6 @@ async fn a_cursor_of_another_search_is_refused() {
     let database = Database::sqlite();
     let store = database.store().await;
     fill(&store, random_rows(9)).await;
-    let app = app(store);
     let run = async |filter: &str, order: Option<&str>, value: i64, cursor: Option<String>| {
         let request = SearchRequest {
             filter: Some(filter.to_owned()),
@@ -330,7 +325,7 @@ async fn a_cursor_of_another_search_is_refused() {
             parameters: [("n".to_owned(), Argument::Integer(value))].into(),
             ..Default::default()
         };
-        search::<Screening>(&app, &reader(), request).await
+        search::<Screening>(&store, &reader(), request).await
     };
     let filter = "seats != $n or seats is null";
     let cursor = run(filter, None, 1, None).await.unwrap().next_cursor.unwrap();
@@ -386,8 +381,7 @@ async fn text_is_folded_anew_when_the_folding_has_changed() {
         }
         let find = async |filter: &str| {
             let request = SearchRequest { filter: Some(filter.to_owned()), ..Default::default() };
-            let page: Page<Screening> =
-                search(&app(store.clone()), &reader(), request).await.unwrap();
+            let page: Page<Screening> = search(&store, &reader(), request).await.unwrap();
             page.items.len()
         };
         assert_eq!(find("film contains 'straße'").await, 0);
@@ -428,7 +422,7 @@ async fn import(store: &Store, policy: Conflict, rows: usize, end: bool) -> Tall
 
 async fn count(store: &Store) -> i64 {
     let request = SearchRequest { count: Count::Exact, limit: Some(1), ..Default::default() };
-    search::<Screening>(&app(store.clone()), &reader(), request).await.unwrap().total.unwrap()
+    search::<Screening>(store, &reader(), request).await.unwrap().total.unwrap()
 }
 
 #[tokio::test]
@@ -465,8 +459,7 @@ async fn what_is_written_comes_back_unchanged() {
         for row in house().into_iter().chain(random_rows(20)) {
             let draft = draft(row);
             let written = store.insert(Uuid::now_v7(), &draft, timestamp_now()).await.unwrap();
-            let app = app(store.clone());
-            let read: Screening = edit::get(&app, &reader(), written.id).await.unwrap();
+            let read: Screening = edit::get(&store, &reader(), written.id).await.unwrap();
             assert_eq!(read, written);
             for (field, value) in draft.row() {
                 assert_eq!(&read.value(field.name), value, "{}", field.name);

@@ -2,30 +2,29 @@
 
 use uuid::Uuid;
 
-use super::App;
 use crate::error::{Error, Kind, Result};
 use crate::identity::{Access, Identity};
 use crate::query::plan::{Condition, Side, Term};
 use crate::query::{Query, Shape, Value, compile};
 use crate::record::{Draft, Patch, Record, Row, timestamp_now};
-use crate::store::Expected;
+use crate::store::{Expected, Store};
 
 /// Creates a record.
 ///
 /// # Errors
 /// [`Kind::Duplicate`], [`Kind::InsufficientScope`]; the database's.
-pub async fn create<R: Record>(app: &App, caller: &Identity, draft: &Draft<R>) -> Result<R> {
+pub async fn create<R: Record>(store: &Store, caller: &Identity, draft: &Draft<R>) -> Result<R> {
     caller.require(Access::Write, R::SCHEMA)?;
-    app.store().insert(Uuid::now_v7(), draft, timestamp_now()).await.map_err(name_key::<R>)
+    store.insert(Uuid::now_v7(), draft, timestamp_now()).await.map_err(name_key::<R>)
 }
 
 /// Reads a record.
 ///
 /// # Errors
 /// [`Kind::NotFound`], [`Kind::InsufficientScope`]; the database's.
-pub async fn get<R: Record>(app: &App, caller: &Identity, id: Uuid) -> Result<R> {
+pub async fn get<R: Record>(store: &Store, caller: &Identity, id: Uuid) -> Result<R> {
     caller.require(Access::Read, R::SCHEMA)?;
-    find(app, id).await
+    find(store, id).await
 }
 
 /// Replaces a record's fields.
@@ -34,14 +33,14 @@ pub async fn get<R: Record>(app: &App, caller: &Identity, id: Uuid) -> Result<R>
 /// [`Kind::NotFound`], [`Kind::PreconditionFailed`], [`Kind::Duplicate`],
 /// [`Kind::InsufficientScope`]; the database's.
 pub async fn replace<R: Record>(
-    app: &App,
+    store: &Store,
     caller: &Identity,
     id: Uuid,
     draft: &Draft<R>,
     expected: &Expected,
 ) -> Result<R> {
     caller.require(Access::Write, R::SCHEMA)?;
-    write(app, id, draft.row(), expected).await
+    write(store, id, draft.row(), expected).await
 }
 
 /// Changes some of a record's fields. A patch without any still makes a new version.
@@ -49,14 +48,14 @@ pub async fn replace<R: Record>(
 /// # Errors
 /// As [`replace`].
 pub async fn patch<R: Record>(
-    app: &App,
+    store: &Store,
     caller: &Identity,
     id: Uuid,
     patch: &Patch<R>,
     expected: &Expected,
 ) -> Result<R> {
     caller.require(Access::Write, R::SCHEMA)?;
-    write(app, id, patch.row(), expected).await
+    write(store, id, patch.row(), expected).await
 }
 
 /// Deletes a record and returns it as it was.
@@ -64,27 +63,27 @@ pub async fn patch<R: Record>(
 /// # Errors
 /// [`Kind::NotFound`], [`Kind::PreconditionFailed`], [`Kind::InsufficientScope`]; the database's.
 pub async fn delete<R: Record>(
-    app: &App,
+    store: &Store,
     caller: &Identity,
     id: Uuid,
     expected: &Expected,
 ) -> Result<R> {
     caller.require(Access::Write, R::SCHEMA)?;
-    match app.store().delete(id, expected).await? {
+    match store.delete(id, expected).await? {
         Some(deleted) => Ok(deleted),
-        None => Err(stale::<R>(app, id).await),
+        None => Err(stale::<R>(store, id).await),
     }
 }
 
-async fn write<R: Record>(app: &App, id: Uuid, row: &Row, expected: &Expected) -> Result<R> {
-    let written = app.store().update(id, row, expected, timestamp_now()).await;
+async fn write<R: Record>(store: &Store, id: Uuid, row: &Row, expected: &Expected) -> Result<R> {
+    let written = store.update(id, row, expected, timestamp_now()).await;
     match written.map_err(name_key::<R>)? {
         Some(record) => Ok(record),
-        None => Err(stale::<R>(app, id).await),
+        None => Err(stale::<R>(store, id).await),
     }
 }
 
-async fn find<R: Record>(app: &App, id: Uuid) -> Result<R> {
+async fn find<R: Record>(store: &Store, id: Uuid) -> Result<R> {
     let field = R::SCHEMA.field("id").ok_or_else(|| Error::internal("a record has no id"))?;
     let by_id = Condition::Compare(
         Term::whole(field),
@@ -92,13 +91,13 @@ async fn find<R: Record>(app: &App, id: Uuid) -> Result<R> {
         Side::Value(Value::Id(id)),
     );
     let query = Query { schema: R::SCHEMA, filter: Some(by_id), order: Vec::new(), after: None };
-    let statement = compile(&query, Shape::Page { limit: 1 }, app.store().dialect());
-    app.store().fetch::<R>(statement).await?.pop().ok_or_else(|| missing::<R>(id))
+    let statement = compile(&query, Shape::Page { limit: 1 }, store.dialect());
+    store.fetch::<R>(statement).await?.pop().ok_or_else(|| missing::<R>(id))
 }
 
 /// Why a write has found nothing: the record is gone, or of another version.
-async fn stale<R: Record>(app: &App, id: Uuid) -> Error {
-    match find::<R>(app, id).await {
+async fn stale<R: Record>(store: &Store, id: Uuid) -> Error {
+    match find::<R>(store, id).await {
         Err(error) => error,
         Ok(record) => {
             let detail = format!("the record is at version \"{}\" now", record.version());

@@ -4,12 +4,12 @@ use chrono::{DateTime, Utc};
 use poem_openapi::Enum;
 use serde::{Deserialize, Serialize};
 
-use super::App;
 use super::cursor::{Cursor, fingerprint};
 use crate::error::{Error, Kind, Result};
 use crate::identity::{Access, Identity};
 use crate::query::{Arguments, Diagnostic, Shape, compile, prepare};
 use crate::record::{Record, timestamp_now};
+use crate::store::Store;
 
 /// The records of a page when nothing is said.
 pub const DEFAULT_LIMIT: u32 = 20;
@@ -70,7 +70,7 @@ pub struct Page<R> {
 /// [`Kind::InvalidQuery`], [`Kind::InvalidCursor`], [`Kind::InvalidParameter`] for a limit out of
 /// range, [`Kind::InsufficientScope`]; the database's.
 pub async fn search<R: Record>(
-    app: &App,
+    store: &Store,
     caller: &Identity,
     request: SearchRequest,
 ) -> Result<Page<R>> {
@@ -90,13 +90,13 @@ pub async fn search<R: Record>(
         query.continue_after(&cursor.keys);
     }
 
-    let dialect = app.store().dialect();
+    let dialect = store.dialect();
     // One more than asked for tells whether there is a next page.
     let statement = compile(&query, Shape::Page { limit: limit + 1 }, dialect);
-    let mut items: Vec<R> = app.store().fetch(statement).await?;
+    let mut items: Vec<R> = store.fetch(statement).await?;
     let total = match request.count {
         Count::None => None,
-        Count::Exact => Some(app.store().count(compile(&query, Shape::Count, dialect)).await?),
+        Count::Exact => Some(store.count(compile(&query, Shape::Count, dialect)).await?),
     };
     let has_next = items.len() > limit as usize;
     items.truncate(limit as usize);

@@ -2,11 +2,10 @@
 
 use tokio::sync::mpsc;
 
-use super::App;
 use crate::error::Result;
 use crate::identity::{Access, Identity};
 use crate::record::Record;
-use crate::store::{Conflict, Message, Tally};
+use crate::store::{Conflict, Message, Store, Tally};
 
 /// Writes records as they arrive. Under [`Conflict::Fail`] nothing is written unless everything is;
 /// otherwise every thousand records are committed.
@@ -14,11 +13,11 @@ use crate::store::{Conflict, Message, Tally};
 /// # Errors
 /// [`crate::error::Kind::InsufficientScope`]; the database's.
 pub async fn import<R: Record>(
-    app: &App,
+    store: &Store,
     caller: &Identity,
     policy: Conflict,
     records: mpsc::Receiver<Message<R>>,
 ) -> Result<Tally> {
     caller.require(Access::Write, R::SCHEMA)?;
-    app.store().import(policy, records).await
+    store.import(policy, records).await
 }

@@ -11,9 +11,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::mpsc;
 
 use super::{Outcome, explain, migrate, open, operator};
-use crate::app::{App, transfer};
+use crate::app::transfer;
 use crate::config::DatabaseSettings;
-use crate::identity::{Open, Secret, Tokens};
 use crate::record::{All, Draft, Members, Record, Records, Visitor};
 use crate::store::{Conflict, Message, Missing, Store, Tally};
 
@@ -102,10 +101,7 @@ pub(super) async fn load<R: Record>(
     let (sender, receiver) = mpsc::channel(QUEUE);
     let lines =
         tokio::task::spawn_blocking(move || read::<R>(BufReader::new(file), policy, &sender));
-    let secret = Secret::generate()?;
-    let tokens = Tokens::new(&secret, std::time::Duration::ZERO);
-    let app = App::new(store, Box::new(Open::new(&[])), tokens);
-    let written = transfer::import::<R>(&app, &operator(), policy, receiver).await;
+    let written = transfer::import::<R>(&store, &operator(), policy, receiver).await;
     let lines = lines.await.map_err(|error| error.to_string())?;
     let tally = written.map_err(explain)?;
     Ok(Report { lines: lines?, tally })

@@ -6,11 +6,9 @@ use clap::Args;
 use comfy_table::{Table, presets};
 
 use super::{Outcome, explain, location, open, operator};
-use crate::app::App;
 use crate::app::search::{Count, SearchRequest, search};
 use crate::config::DatabaseSettings;
 use crate::error::Error;
-use crate::identity::{Open, Secret, Tokens};
 use crate::query::{Argument, Arguments, Dialect, Shape, compile, prepare};
 use crate::record::{Movie, Record, timestamp_now};
 use crate::store::{Location, Missing};
@@ -54,8 +52,6 @@ impl Query {
             return self.show_statement(&parameters);
         }
         let store = open(&self.database, Missing::Refuse).await?;
-        let tokens = Tokens::new(&Secret::generate()?, std::time::Duration::ZERO);
-        let app = App::new(store, Box::new(Open::new(&[])), tokens);
         let request = SearchRequest {
             filter: self.filter,
             order_by: self.order_by,
@@ -64,7 +60,7 @@ impl Query {
             count: if self.count { Count::Exact } else { Count::None },
             parameters,
         };
-        let page = search::<Movie>(&app, &operator(), request).await.map_err(explain)?;
+        let page = search::<Movie>(&store, &operator(), request).await.map_err(explain)?;
         for warning in &page.warnings {
             let help = warning.help.as_deref().unwrap_or_default();
             eprintln!("warning: {}; {help}", warning.message);
@@ -75,7 +71,7 @@ impl Query {
             Some(total) => eprintln!("{} of {total}", page.items.len()),
             None => eprintln!("{}{more}", page.items.len()),
         }
-        app.store().close().await;
+        store.close().await;
         Ok(ExitCode::SUCCESS)
     }
 

@@ -66,7 +66,7 @@ impl<R: Record> Operations<R> {
             count: count.0.unwrap_or_default(),
             parameters: arguments(request),
         };
-        let page = search::search::<R>(&app, &caller.0, search).await?;
+        let page = search::search::<R>(app.store(), &caller.0, search).await?;
         let next = page.next_cursor.as_deref().map(|cursor| next_address(request, cursor));
         Ok(Paged { page, next })
     }
@@ -82,7 +82,7 @@ impl<R: Record> Operations<R> {
         app: Data<&App>,
         body: Body<SearchBody>,
     ) -> Result<Json<Page<R>>> {
-        search::search(&app, &caller.0, body.0.into()).await.map(Json)
+        search::search(app.store(), &caller.0, body.0.into()).await.map(Json)
     }
 
     /// Create a {record}
@@ -93,7 +93,7 @@ impl<R: Record> Operations<R> {
         app: Data<&App>,
         body: Body<Draft<R>>,
     ) -> Result<Created<R>> {
-        let record = edit::create(&app, &caller.0, &body.0).await?;
+        let record = edit::create(app.store(), &caller.0, &body.0).await?;
         let location = format!("{}/{}", collection::<R>(), record.id());
         Ok(Created { record, location })
     }
@@ -110,7 +110,7 @@ impl<R: Record> Operations<R> {
         #[oai(name = "If-None-Match")]
         if_none_match: Header<Option<String>>,
     ) -> Result<IfChanged<R>> {
-        let record: R = edit::get(&app, &caller.0, id.0).await?;
+        let record: R = edit::get(app.store(), &caller.0, id.0).await?;
         let version = record.version();
         let is_known = if_none_match.0.is_some_and(|tags| conditional::is_known(&tags, version));
         Ok(if is_known { IfChanged::NotModified(version) } else { IfChanged::Changed(record) })
@@ -130,7 +130,7 @@ impl<R: Record> Operations<R> {
         body: Body<Draft<R>>,
     ) -> Result<Current<R>> {
         let expected = conditional::required(if_match.0.as_deref())?;
-        edit::replace(&app, &caller.0, id.0, &body.0, &expected).await.map(Current)
+        edit::replace(app.store(), &caller.0, id.0, &body.0, &expected).await.map(Current)
     }
 
     /// Change some fields of a {record}
@@ -149,7 +149,7 @@ impl<R: Record> Operations<R> {
         body: Body<Patch<R>>,
     ) -> Result<Current<R>> {
         let expected = conditional::required(if_match.0.as_deref())?;
-        edit::patch(&app, &caller.0, id.0, &body.0, &expected).await.map(Current)
+        edit::patch(app.store(), &caller.0, id.0, &body.0, &expected).await.map(Current)
     }
 
     /// Delete a {record}
@@ -165,7 +165,7 @@ impl<R: Record> Operations<R> {
         if_match: Header<Option<String>>,
     ) -> Result<NoContent> {
         let expected = conditional::optional(if_match.0.as_deref())?;
-        edit::delete::<R>(&app, &caller.0, id.0, &expected).await.map(|_| NoContent)
+        edit::delete::<R>(app.store(), &caller.0, id.0, &expected).await.map(|_| NoContent)
     }
 }
 

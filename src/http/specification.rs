@@ -71,7 +71,7 @@ pub fn specification<C: Served>() -> Value {
     // What the framework renders is JSON.
     let mut document: Value = serde_json::from_str(&generated).unwrap_or_default();
     document["info"]["license"] =
-        json!({ "name": "MIT OR Apache-2.0", "url": "https://spdx.org/licenses/MIT.html" });
+        json!({ "name": "MIT", "url": "https://spdx.org/licenses/MIT.html" });
     let schemas = C::schemas();
     for (path, operations) in members(&mut document["paths"]) {
         let schema = schemas.iter().find_map(|schema| {

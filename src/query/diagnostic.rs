@@ -185,6 +185,8 @@ pub struct Diagnostic {
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()
+        // A distance is at least the difference in length; this keeps long nonsense cheap.
+        .filter(|candidate| candidate.len().abs_diff(name.len()) <= 2)
         .map(|candidate| (strsim::osa_distance(&name.to_ascii_lowercase(), candidate), candidate))
         .filter(|(distance, candidate)| *distance <= 2 && *distance < candidate.len())
         .min_by_key(|(distance, _)| *distance)

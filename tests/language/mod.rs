@@ -10,8 +10,8 @@ use cinequery::query::ast::{
     OrderKey, Predicate, Subject, Test, Unit,
 };
 use cinequery::query::{
-    Argument, Arguments, Code, Diagnostic, Dialect, Shape, Value, compile, format, limits, parse,
-    prepare, text,
+    Argument, Arguments, Code, Diagnostic, Dialect, Shape, Type, Value, compile, format, limits,
+    parse, prepare, text,
 };
 use cinequery::record::{Movie, Record};
 use proptest::prelude::*;
@@ -418,4 +418,27 @@ fn test() -> impl Strategy<Value = Test> {
         }),
         any::<bool>().prop_map(|negated| Test::Null { negated }),
     ]
+}
+
+/// The reference in `grammar/` says what the code does.
+#[test]
+fn the_reference_has_every_code_limit_and_operator() {
+    let reference = include_str!("../../grammar/README.md");
+    for (code, meaning) in Code::ALL {
+        let row = format!("| `{}` |{meaning} |", code.as_str());
+        assert!(reference.contains(&row), "{row}");
+    }
+    for limit in [
+        limits::MAX_TEXT_BYTES,
+        limits::MAX_DEPTH,
+        limits::MAX_PREDICATES,
+        limits::MAX_IN_ITEMS,
+        limits::MAX_DIAGNOSTICS,
+    ] {
+        assert!(reference.contains(&format!("| {limit}")), "{limit}");
+    }
+    for ty in [Type::Text, Type::Integer, Type::Boolean] {
+        let operators = format!("`{}`", ty.operators().join(" "));
+        assert!(reference.contains(&operators), "{operators}");
+    }
 }
