@@ -87,6 +87,8 @@ pub fn specification<C: Served>() -> Value {
                 None => {
                     let id = OTHER_OPERATIONS.iter().find(|(known, _)| known == path);
                     operation["operationId"] = json!(id.map(|(_, id)| *id));
+                    // Said and not only left out: these need no token.
+                    operation["security"] = json!([]);
                 }
             }
             describe_parameters(operation);
@@ -98,12 +100,44 @@ pub fn specification<C: Served>() -> Value {
             schema["additionalProperties"] = json!(false);
         }
     }
+    if let Some(tags) = document["tags"].as_array_mut() {
+        // As somebody comes to need them: sign in, records, probes.
+        tags.sort_by_key(|tag| match tag["name"].as_str() {
+            Some("token") => 0,
+            Some("health") => 2,
+            _ => 1,
+        });
+    }
+    unwrap_references(&mut document);
     document
+}
+
+/// A described reference is generated as `allOf` of the reference and its description, which
+/// generators of clients take for another type.
+fn unwrap_references(value: &mut Value) {
+    let only_reference =
+        value.get("allOf").and_then(Value::as_array).and_then(|all| match all.as_slice() {
+            [reference, rest] if reference.get("$ref").is_some() => {
+                let is_description = rest.as_object()?.keys().all(|key| key == "description");
+                is_description.then(|| reference.clone())
+            }
+            _ => None,
+        });
+    if let Some(reference) = only_reference {
+        *value = reference;
+        return;
+    }
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(unwrap_references),
+        Value::Object(object) => object.values_mut().for_each(unwrap_references),
+        _ => {}
+    }
 }
 
 /// Examples and limits, which the framework cannot take from constants.
 fn describe_parameters(operation: &mut Value) {
-    for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
+    let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
+    for parameter in parameters.into_iter().flatten() {
         match parameter["name"].as_str() {
             Some("filter") => {
                 parameter["examples"] = filter_examples();
