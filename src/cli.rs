@@ -7,6 +7,7 @@ mod query;
 mod serve;
 mod token;
 
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -95,24 +96,35 @@ async fn migrate(store: &Store) -> Result<(), String> {
     store.migrate(&Migrations::default(), &All::schemas()).await.map_err(explain)
 }
 
+/// Writes to standard output. That its reader has gone away, as `head` does, is no failure.
+fn print(text: &str) -> Result<(), String> {
+    let mut stdout = std::io::stdout().lock();
+    match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.to_string()),
+        _ => Ok(()),
+    }
+}
+
 /// An error for somebody at a terminal, who may see the cause.
 fn explain(error: crate::error::Error) -> String {
-    let mut lines = vec![match &error.cause {
-        Some(cause) => format!("{error}\n  {cause}"),
-        None => error.to_string(),
-    }];
-    for problem in &error.diagnostics {
+    if error.diagnostics.is_empty() {
+        return match &error.cause {
+            Some(cause) => format!("{error}\n  {cause}"),
+            None => error.to_string(),
+        };
+    }
+    let problems = error.diagnostics.iter().map(|problem| {
         let help = problem.help.as_ref().map(|help| format!("; {help}")).unwrap_or_default();
-        lines.push(format!(
-            "  {} {}:{}: {}{help} ({})",
+        format!(
+            "\n  {} {}:{}: {}{help} ({})",
             problem.parameter,
             problem.line,
             problem.column,
             problem.message,
             problem.code.as_str()
-        ));
-    }
-    lines.join("\n")
+        )
+    });
+    format!("{}{}", error.kind.title(), problems.collect::<String>())
 }
 
 /// Whoever can reach the database at the command line may do everything with records.

@@ -8,6 +8,7 @@ mod location;
 mod migrate;
 mod write;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use sea_query_sqlx::SqlxValues;
@@ -52,12 +53,11 @@ pub enum Missing {
 #[derive(Debug, Clone)]
 pub struct Store {
     engine: Engine,
-    location: Location,
 }
 
 #[derive(Debug, Clone)]
 enum Engine {
-    Sqlite { read: SqlitePool, write: SqlitePool },
+    Sqlite { read: SqlitePool, write: SqlitePool, path: PathBuf },
     Postgres(PgPool),
 }
 
@@ -79,16 +79,15 @@ macro_rules! on {
 use on;
 
 impl Store {
-    /// Opens the database. PostgreSQL is first reached when it is first needed, so that a service
-    /// may start before its database.
+    /// Opens the database. PostgreSQL is first reached when it is first needed.
     ///
     /// # Errors
     /// A malformed address; a SQLite file that is missing (when it must not be) or unreadable.
     pub async fn open(location: Location, missing: Missing) -> Result<Self> {
-        let engine = match &location {
+        let engine = match location {
             Location::Sqlite(path) => {
                 let options = SqliteConnectOptions::new()
-                    .filename(path)
+                    .filename(&path)
                     .busy_timeout(BUSY_TIMEOUT)
                     .foreign_keys(true);
                 let writer = options
@@ -107,7 +106,7 @@ impl Store {
                     .max_connections(SQLITE_READERS)
                     .acquire_timeout(ACQUIRE_TIMEOUT)
                     .connect_lazy_with(options.read_only(true));
-                Engine::Sqlite { read, write }
+                Engine::Sqlite { read, write, path }
             }
             Location::Postgres(url) => {
                 let options: PgConnectOptions = url.parse().map_err(Error::internal)?;
@@ -121,7 +120,7 @@ impl Store {
                 Engine::Postgres(pool)
             }
         };
-        Ok(Self { engine, location })
+        Ok(Self { engine })
     }
 
     /// The engine's dialect.
@@ -157,20 +156,20 @@ impl Store {
     /// Whether the database answers and has been migrated.
     ///
     /// # Errors
-    /// What keeps it from that.
+    /// [`Kind::Unavailable`], whatever keeps it from that.
     pub async fn ping(&self) -> Result<()> {
         let sql = "SELECT value FROM cinequery_meta WHERE name = 'folding'";
         let folding: Option<String> = on!(read self, pool => {
             sqlx::query_scalar(sql).fetch_optional(pool).await
         })
-        .map_err(database_error)?;
+        .map_err(Error::unavailable)?;
         folding.map(|_| ()).ok_or_else(|| Error::unavailable("the database is not migrated"))
     }
 
     /// Closes all connections, after their statements have ended.
     pub async fn close(&self) {
         match &self.engine {
-            Engine::Sqlite { read, write } => {
+            Engine::Sqlite { read, write, .. } => {
                 read.close().await;
                 write.close().await;
             }

@@ -255,7 +255,7 @@ async fn a_service_without_migrations_is_not_ready() {
     let service = Service::start(cinequery(folder.path(), &arguments));
     let client = Client::at(service.address.clone());
     assert_eq!(client.get("/livez").await.status, 200);
-    client.get("/readyz").await.problem(500, "internal");
+    client.get("/readyz").await.problem(503, "unavailable");
     assert_eq!(run(folder.path(), &["migrate"]).0, 0);
     assert_eq!(client.get("/readyz").await.status, 200);
 }
@@ -322,6 +322,31 @@ async fn unreachable_databases_are_told_of_without_their_password() {
         assert!(!problem.to_string().contains("hunter2"));
         assert_eq!(answer.header("retry-after"), "1");
     }
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let folder = folder();
+    let mut process = cinequery(folder.path(), &["openapi"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(process.stdout.take());
+    let output = process.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
+}
+
+/// Whoever holds the default port, the demo takes another.
+#[test]
+fn the_demo_takes_a_free_port_when_the_default_is_busy() {
+    let folder = folder();
+    let _holder = std::net::TcpListener::bind(cinequery::config::DEFAULT_LISTEN);
+    let mut command = cinequery(folder.path(), &["demo"]);
+    command.env("TMPDIR", folder.path()).stdout(Stdio::null());
+    let service = Service::start(command);
+    assert!(!service.address.ends_with(cinequery::config::DEFAULT_LISTEN), "{}", service.address);
+    assert_eq!(service.stop(), Some(0));
 }
 
 #[test]

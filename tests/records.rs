@@ -72,6 +72,10 @@ async fn conditions_are_kept() {
         assert_eq!(client.get(&path).await.header("etag"), "\"1\"");
         assert_eq!(change("PUT", Some("\"7\", \"1\"")).await.status, 200);
         assert_eq!(change("PATCH", Some("*")).await.header("etag"), "\"3\"");
+        // Several lines are one list.
+        let two =
+            client.request("DELETE", &path).header("if-match", "\"1\"").header("if-match", "2");
+        client.send(two).await.problem(400, "invalid_parameter");
         let stale = client.request("DELETE", &path).header("if-match", "\"1\"");
         client.send(stale).await.problem(412, "precondition_failed");
 

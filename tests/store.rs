@@ -2,6 +2,8 @@
 
 use std::cmp::Ordering;
 
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use cinequery::app::edit;
 use cinequery::app::search::{Count, Page, SearchRequest, search};
 use cinequery::error::Kind;
@@ -338,10 +340,32 @@ async fn a_cursor_of_another_search_is_refused() {
         run(filter, None, 1, Some(format!("{cursor}x"))).await,
         run(filter, None, 1, Some(String::new())).await,
         run(filter, None, 1, Some("é".repeat(20_000))).await,
+        run(filter, None, 1, Some(tampered(&cursor, "as_of", json!("+262000-01-01T00:00:00Z"))))
+            .await,
+        run(
+            filter,
+            None,
+            1,
+            Some(tampered(&cursor, "as_of", json!("2024-01-01T00:00:00.0000001Z"))),
+        )
+        .await,
+        run(filter, None, 1, Some(tampered(&cursor, "keys", json!([])))).await,
+        run(filter, None, 1, Some(tampered(&cursor, "keys", json!([null])))).await,
+        run(filter, None, 1, Some(tampered(&cursor, "keys", json!([1.5])))).await,
+        run(filter, None, 1, Some(tampered(&cursor, "keys", json!(["x"])))).await,
     ];
     for other in others {
         assert_eq!(other.unwrap_err().kind, Kind::InvalidCursor);
     }
+}
+
+/// The cursor with another value for one of its members.
+fn tampered(cursor: &str, member: &str, value: serde_json::Value) -> String {
+    let json = BASE64_URL_SAFE_NO_PAD.decode(cursor).unwrap();
+    let mut wire: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    assert!(wire[member].is_string() || wire[member].is_array());
+    wire[member] = value;
+    BASE64_URL_SAFE_NO_PAD.encode(wire.to_string())
 }
 
 #[tokio::test]

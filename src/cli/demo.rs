@@ -9,7 +9,7 @@ use clap::Args;
 use tokio::net::TcpListener;
 
 use super::serve::stop_signal;
-use super::{Outcome, explain, import, migrate};
+use super::{Outcome, explain, import, migrate, print};
 use crate::app::App;
 use crate::config::DEFAULT_LISTEN;
 use crate::http;
@@ -48,7 +48,7 @@ impl Demo {
         let token = app.sign_in(credentials).await.map_err(explain)?.access_token;
         let listener = self.bind().await?;
         let address = listener.local_addr().map_err(|error| error.to_string())?;
-        println!("{}", welcome(address, &token));
+        print(&welcome(address, &token))?;
         let stop = stop_signal()?;
         http::serve::<All>(listener, app, stop).await.map_err(|error| error.to_string())?;
         Ok(ExitCode::SUCCESS)

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use comfy_table::{Table, presets};
 
-use super::{Outcome, explain, location, open, operator};
+use super::{Outcome, explain, location, open, operator, print};
 use crate::app::search::{Count, SearchRequest, search};
 use crate::config::DatabaseSettings;
 use crate::error::Error;
@@ -65,7 +65,7 @@ impl Query {
             let help = warning.help.as_deref().unwrap_or_default();
             eprintln!("warning: {}; {help}", warning.message);
         }
-        println!("{}", table(&page.items));
+        print(&table(&page.items).to_string())?;
         let more = if page.next_cursor.is_some() { ", and there are more" } else { "" };
         match page.total {
             Some(total) => eprintln!("{} of {total}", page.items.len()),
@@ -85,10 +85,9 @@ impl Query {
             .map_err(refused)?;
         let query = prepared.bind(parameters, timestamp_now()).map_err(refused)?;
         let statement = compile(&query, Shape::Page { limit: self.limit }, dialect);
-        println!("{}", statement.sql);
-        for (position, value) in (1..).zip(statement.values.iter()) {
-            println!("-- {position}: {value:?}");
-        }
+        let values = (1..).zip(statement.values.iter());
+        let values = values.map(|(position, value)| format!("\n-- {position}: {value:?}"));
+        print(&format!("{}{}", statement.sql, values.collect::<String>()))?;
         Ok(ExitCode::SUCCESS)
     }
 }

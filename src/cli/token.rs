@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{Outcome, explain, location, operator, secret};
+use super::{Outcome, explain, location, operator, print, secret};
 use crate::config::{DatabaseSettings, TokenSettings};
 use crate::identity::{Identity, Tokens};
 
@@ -31,7 +31,7 @@ impl Token {
         let secret = secret(&self.tokens, &location(&self.database)?)?;
         let identity = Identity { subject: self.name, scopes };
         let issued = Tokens::new(&secret, self.tokens.token_ttl).issue(&identity);
-        println!("{}", issued.map_err(explain)?.access_token);
+        print(&issued.map_err(explain)?.access_token)?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -1,11 +1,13 @@
 //! What every request passes on its way in and every response on its way out.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::FutureExt;
 use poem::http::header::{
-    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, VARY,
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_MATCH,
+    IF_NONE_MATCH, VARY,
 };
 use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use poem::web::{Compress, CompressionAlgo};
@@ -37,6 +39,8 @@ pub(super) async fn wrap<E: Endpoint>(endpoint: E, mut request: Request) -> Resu
             if is_extension(&method) {
                 request.set_method(Method::TRACE);
             }
+            join_lines(request.headers_mut(), &IF_MATCH);
+            join_lines(request.headers_mut(), &IF_NONE_MATCH);
             call(&endpoint, request).await
         }
     };
@@ -47,7 +51,7 @@ pub(super) async fn wrap<E: Endpoint>(endpoint: E, mut request: Request) -> Resu
     if let Some(error) = take_error(&mut response) {
         log_cause(&error, &id);
         let head = std::mem::take(&mut response).into_parts().0;
-        response = problem::response(error, &id, head);
+        response = problem::response(&error, &id, head);
     }
     let mut response = if accepts_gzip && is_compressible(&response) {
         response.headers_mut().remove(CONTENT_LENGTH);
@@ -74,24 +78,19 @@ pub(super) async fn wrap<E: Endpoint>(endpoint: E, mut request: Request) -> Resu
 /// An error on its way out to [`wrap`], as an otherwise empty response.
 pub(super) fn refused(error: Error) -> Response {
     let mut response = Response::default();
-    response
-        .extensions_mut()
-        .insert(Carried(std::sync::Arc::new(std::sync::Mutex::new(Some(error)))));
+    response.extensions_mut().insert(Arc::new(error));
     response
 }
 
-/// Response extensions must be `Clone`, and an error is not.
-#[derive(Clone)]
-struct Carried(std::sync::Arc<std::sync::Mutex<Option<Error>>>);
-
-fn take_error(response: &mut Response) -> Option<Error> {
-    if let Some(Carried(error)) = response.extensions_mut().remove::<Carried>() {
-        return error.lock().ok().and_then(|mut error| error.take());
+fn take_error(response: &mut Response) -> Option<Arc<Error>> {
+    if let Some(error) = response.extensions_mut().remove::<Arc<Error>>() {
+        return Some(error);
     }
     // What the framework refuses by itself says so with a status and plain text.
     let status = response.status();
     let is_error = status.is_client_error() || status.is_server_error();
-    (is_error && response.content_type() != Some(problem::MEDIA_TYPE)).then(|| from_status(status))
+    (is_error && response.content_type() != Some(problem::MEDIA_TYPE))
+        .then(|| Arc::new(from_status(status)))
 }
 
 fn from_status(status: StatusCode) -> Error {
@@ -145,6 +144,17 @@ fn request_id(headers: &HeaderMap) -> String {
         .filter(|id| (1..=MAX_REQUEST_ID).contains(&id.len()))
         .filter(|id| id.bytes().all(|byte| byte.is_ascii_graphic()))
         .map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
+}
+
+/// Several lines of a list-valued field are one list (RFC 9110, section 5.3); the framework would
+/// read the first alone.
+fn join_lines(headers: &mut HeaderMap, name: &HeaderName) {
+    let lines: Vec<&[u8]> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
+    if lines.len() > 1
+        && let Ok(joined) = HeaderValue::from_bytes(&lines.join(&b", "[..]))
+    {
+        headers.insert(name, joined);
+    }
 }
 
 /// Bodies in a content coding are not inflated: a small one could become huge.

@@ -79,29 +79,27 @@ impl ResponseError for Error {
 
 /// The response that tells of an error. `head` has the headers that were set on the way, such as
 /// `Allow`.
-pub(super) fn response(error: Error, request_id: &str, head: ResponseParts) -> Response {
+pub(super) fn response(error: &Error, request_id: &str, head: ResponseParts) -> Response {
     let status = error.status();
-    let challenge = challenge(&error);
-    let is_retryable = error.is_retryable();
     let problem = Problem {
         problem_type: "about:blank".to_owned(),
         title: error.kind.title().to_owned(),
         status: i32::from(status.as_u16()),
         code: error.kind.code().to_owned(),
-        detail: error.detail,
+        detail: error.detail.clone(),
         request_id: request_id.to_owned(),
-        diagnostics: error.diagnostics,
-        errors: error.violations,
+        diagnostics: error.diagnostics.clone(),
+        errors: error.violations.clone(),
     };
     // Strings and numbers always serialise.
     let body = serde_json::to_vec(&problem).unwrap_or_default();
     let mut response = Response::from_parts(head, body.into()).set_content_type(MEDIA_TYPE);
     response.set_status(status);
     response.headers_mut().remove(CONTENT_LENGTH);
-    if let Some(challenge) = challenge {
+    if let Some(challenge) = challenge(error) {
         response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     }
-    if is_retryable {
+    if error.is_retryable() {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
     }
     response

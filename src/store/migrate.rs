@@ -9,7 +9,7 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row as _};
 use uuid::Uuid;
 
-use super::{Engine, Location, Store, database_error, on};
+use super::{Engine, Store, database_error, on};
 use crate::error::{Error, Result};
 use crate::query::compile::folded_column;
 use crate::query::text::{FOLDING, fold};
@@ -91,8 +91,8 @@ impl Store {
         schemas: &[&'static Schema],
     ) -> Result<()> {
         let migrator = migrations.migrator(self.dialect());
-        match (&self.engine, &self.location) {
-            (Engine::Postgres(pool), _) => {
+        match &self.engine {
+            Engine::Postgres(pool) => {
                 // Outside the pool: one connection holds the lock while another works, and neither
                 // is cut off by the time limit of requests.
                 let options =
@@ -107,13 +107,10 @@ impl Store {
                 worker.close().await.map_err(database_error)?;
                 guard.close().await.map_err(database_error)
             }
-            (Engine::Sqlite { write, .. }, Location::Sqlite(path)) => {
+            Engine::Sqlite { write, path, .. } => {
                 let _guard = lock_beside(path.clone()).await?;
                 migrator.run(write).await.map_err(migrate_error)?;
                 self.refold(schemas).await
-            }
-            (Engine::Sqlite { .. }, Location::Postgres(_)) => {
-                Err(Error::internal("SQLite was opened from an address of PostgreSQL"))
             }
         }
     }
