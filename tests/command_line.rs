@@ -37,9 +37,8 @@ impl Service {
         let address = loop {
             let mut line = String::new();
             assert_ne!(log.read_line(&mut line).unwrap(), 0, "the service has ended");
-            if let Some((_, rest)) = line.split_once("\"addresses\":\"") {
-                let address = rest.split('"').next().unwrap();
-                break format!("http://{}", address.trim_start_matches("socket://"));
+            if let Some((_, rest)) = line.split_once("\"addr\":\"socket://") {
+                break format!("http://{}", rest.split('"').next().unwrap());
             }
         };
         // The pipe must not fill up.

@@ -127,10 +127,15 @@ impl Report {
             let names: Vec<_> = lines.unknown.iter().map(String::as_str).collect();
             eprintln!("warning: columns that no field has were ignored: {}", names.join(", "));
         }
-        for line in tally.conflicts.iter().take(usize::try_from(MAX_LISTED).unwrap_or(usize::MAX)) {
+        let conflicts = tally.conflicts.len() as u64;
+        let listed = tally.conflicts.iter().zip(0..MAX_LISTED);
+        for (line, _) in listed {
             eprintln!("line {line}: a record with the same natural key exists already");
         }
-        let conflicts = tally.conflicts.len() as u64;
+        let more = lines.refused.saturating_sub(MAX_LISTED) + conflicts.saturating_sub(MAX_LISTED);
+        if more > 0 {
+            eprintln!("and {more} more");
+        }
         let refused = lines.refused.saturating_add(conflicts);
         if policy == Conflict::Fail && refused > 0 {
             eprintln!("nothing was imported from {}: {refused} rows refused", file.display());

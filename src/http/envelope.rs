@@ -70,8 +70,8 @@ pub(super) async fn wrap<E: Endpoint>(endpoint: E, mut request: Request) -> Resu
         response.headers_mut().insert(X_REQUEST_ID, id);
     }
     let status = response.status().as_u16();
-    let milliseconds = started.elapsed().as_secs_f64() * 1e3;
-    tracing::info!(request_id = id, %method, path, status, milliseconds, "request");
+    let microseconds = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+    tracing::info!(request_id = id, %method, path, status, microseconds, "request");
     Ok(response)
 }
 

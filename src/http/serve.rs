@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use poem::Server;
-use poem::listener::{Acceptor, TcpAcceptor};
+use poem::listener::TcpAcceptor;
 
 use super::{Served, endpoint};
 use crate::app::App;
@@ -23,9 +23,6 @@ pub async fn serve<C: Served>(
 ) -> std::io::Result<()> {
     let store = app.store().clone();
     let acceptor = TcpAcceptor::from_tokio(listener)?;
-    let addresses: Vec<_> =
-        acceptor.local_addr().iter().map(|address| address.to_string()).collect();
-    tracing::info!(addresses = addresses.join(" "), "listening");
     Server::new_with_acceptor(acceptor)
         .run_with_graceful_shutdown(endpoint::<C>(app), stop, Some(DRAIN_TIMEOUT))
         .await?;
