@@ -15,6 +15,7 @@ pub mod diagnostic;
 pub mod dialect;
 pub mod format;
 pub mod limits;
+pub mod literal;
 pub mod parse;
 pub mod plan;
 mod scan;

@@ -360,3 +360,14 @@ pub enum Direction {
     /// The greatest first.
     Descending,
 }
+
+/// Words that are no names unless they stand in backticks, in lower case.
+const RESERVED: &[&str] = &[
+    "and", "between", "contains", "ends", "false", "in", "is", "not", "now", "null", "or",
+    "starts", "today", "true",
+];
+
+/// Whether a name must stand in backticks.
+pub fn is_reserved(name: &str) -> bool {
+    RESERVED.iter().any(|word| word.eq_ignore_ascii_case(name))
+}

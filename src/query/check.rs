@@ -6,7 +6,7 @@ use super::ast::{self, At, ClockBase, Comparison, Expr, Literal, Operand, Subjec
 use super::diagnostic::{Code, Fault, Span, did_you_mean};
 use super::format;
 use super::limits::MAX_IN_ITEMS;
-use super::parse;
+use super::literal;
 use super::plan::{Condition, Parameter, Part, Plan, Side, Slot, SortKey, Term};
 use super::schema::{Schema, Type};
 use super::value::{Value, text_value};
@@ -309,7 +309,7 @@ impl Checker {
                 let message = format!("`{name}` is {}, and {written} is not", ty.with_article());
                 let meant = match (literal, ty) {
                     (Literal::Text(text), Type::Date) => {
-                        parse::date(text).ok().map(|d| d.to_string())
+                        literal::date(text).ok().map(|d| d.to_string())
                     }
                     (Literal::Text(text), Type::Integer) => {
                         text.parse::<i64>().ok().map(|n| n.to_string())

@@ -5,8 +5,9 @@ use std::fmt::Write;
 
 use chrono::SecondsFormat;
 
-use super::ast::{Direction, Expr, Literal, Operand, OrderKey, Predicate, Query, Subject, Test};
-use super::parse::is_reserved;
+use super::ast::{
+    Direction, Expr, Literal, Operand, OrderKey, Predicate, Query, Subject, Test, is_reserved,
+};
 
 /// The canonical text of a filter.
 pub fn filter(expr: &Expr) -> String {

@@ -106,10 +106,10 @@ impl Argument {
                 text.parse().map(Value::Boolean).map_err(|_| self.mismatch(ty))
             }
             (Argument::Untyped(text) | Argument::Text(text), Type::Date) => {
-                super::parse::date(text).map(Value::Date)
+                super::literal::date(text).map(Value::Date)
             }
             (Argument::Untyped(text) | Argument::Text(text), Type::Timestamp) => {
-                super::parse::timestamp(text).map(Value::Timestamp)
+                super::literal::timestamp(text).map(Value::Timestamp)
             }
             (Argument::Untyped(text) | Argument::Text(text), Type::Id) => {
                 Uuid::try_parse(text).map(Value::Id).map_err(|_| self.mismatch(ty))

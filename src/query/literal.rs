@@ -1,0 +1,89 @@
+//! Values as they are written: dates, timestamps, escapes in strings.
+
+use chrono::{DateTime, Datelike, NaiveDate, Utc};
+
+use super::limits::{MAX_YEAR, MIN_YEAR};
+use super::value::Misread;
+
+/// Reads a date as literals are read.
+///
+/// # Errors
+/// What is wrong and, where it can be guessed, the date that was probably meant.
+pub fn date(text: &str) -> Result<NaiveDate, Misread> {
+    let parts: Vec<&str> = text.split('-').collect();
+    let numbers: Option<Vec<u32>> = parts.iter().map(|part| part.parse().ok()).collect();
+    let (Some([year, month, day]), [y, m, d]) = (numbers.as_deref(), parts.as_slice()) else {
+        return Err((format!("`{text}` is not a date"), Some("write YYYY-MM-DD".to_owned())));
+    };
+    let year = i32::try_from(*year).unwrap_or(i32::MAX);
+    if !(MIN_YEAR..=MAX_YEAR).contains(&year) {
+        return Err((format!("`{text}` is outside the years 0001 to 9999"), None));
+    }
+    let clamped = |day: u32| NaiveDate::from_ymd_opt(year, *month, day);
+    match clamped(*day) {
+        Some(date) if (y.len(), m.len(), d.len()) == (4, 2, 2) => Ok(date),
+        Some(date) => Err((format!("`{text}` is not a date"), Some(format!("write {date}")))),
+        None => {
+            let last = (28..=31).rev().find_map(clamped).filter(|_| (29..=31).contains(day));
+            let help = last.map(|last| format!("the month ends on {last}"));
+            Err((format!("`{text}` is not in the calendar"), help))
+        }
+    }
+}
+
+/// Reads a timestamp as literals are read: RFC 3339, at most microseconds.
+///
+/// # Errors
+/// What is wrong, and how one is written.
+pub fn timestamp(text: &str) -> Result<DateTime<Utc>, Misread> {
+    let wrong = |message: String| (message, Some("write 2024-01-31T12:00:00Z".to_owned()));
+    let instant = DateTime::parse_from_rfc3339(text)
+        .map_err(|_| wrong(format!("`{text}` is not an RFC 3339 timestamp")))?
+        .to_utc();
+    if instant.timestamp_subsec_nanos() % 1000 != 0 {
+        return Err(wrong(format!("`{text}` is finer than a microsecond")));
+    }
+    // A 60th second is folded by chrono into more than 999 ms of the 59th.
+    if instant.timestamp_subsec_nanos() >= 1_000_000_000 {
+        return Err(wrong(format!("`{text}` is a leap second")));
+    }
+    if !(MIN_YEAR..=MAX_YEAR).contains(&instant.year()) {
+        return Err(wrong(format!("`{text}` is outside the years 0001 to 9999")));
+    }
+    Ok(instant)
+}
+
+/// Reads the escape the text starts with: the character and how many bytes it took, or how many
+/// bytes are wrong and why. A character beyond U+FFFF is written as two surrogates, as in JSON
+/// (RFC 8259, section 7).
+pub(super) fn read_escape(text: &str) -> Result<(char, usize), (usize, String)> {
+    let letter = text.chars().nth(1).unwrap_or(' ');
+    let simple = match letter {
+        '\\' | '\'' | '"' => letter,
+        'n' => '\n',
+        't' => '\t',
+        'u' => return unicode_escape(text),
+        other => {
+            return Err((1 + other.len_utf8(), format!("`\\{other}` is not an escape")));
+        }
+    };
+    Ok((simple, 2))
+}
+
+fn unicode_escape(text: &str) -> Result<(char, usize), (usize, String)> {
+    let unit = |start: usize| {
+        let digits = text.get(start..start + 6)?.strip_prefix("\\u")?;
+        let is_hex = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_hex.then(|| u16::from_str_radix(digits, 16).ok()).flatten()
+    };
+    let Some(first) = unit(0) else {
+        return Err((2, "`\\u` needs four hexadecimal digits".to_owned()));
+    };
+    let second = unit(6);
+    let units: Vec<u16> = std::iter::once(first).chain(second).collect();
+    match char::decode_utf16(units).next() {
+        Some(Ok('\0')) => Err((6, "text cannot hold the character U+0000".to_owned())),
+        Some(Ok(character)) => Ok((character, 6 * character.len_utf16())),
+        _ => Err((6, "half of a surrogate pair is not a character".to_owned())),
+    }
+}
