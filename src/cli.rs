@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::{DatabaseSettings, LogSettings, TokenSettings};
+use crate::error::{Error, Kind};
 use crate::identity::{Access, Identity, Secret};
 use crate::record::{All, Records};
 use crate::store::{Location, Migrations, Missing, Store};
@@ -106,9 +107,11 @@ fn print(text: &str) -> Result<(), String> {
 }
 
 /// An error for somebody at a terminal, who may see the cause.
-fn explain(error: crate::error::Error) -> String {
+fn explain(error: Error) -> String {
     if error.diagnostics.is_empty() {
         return match &error.cause {
+            // The public text sends people to the log; here is its reader.
+            Some(cause) if error.kind == Kind::Internal => cause.to_string(),
             Some(cause) => format!("{error}\n  {cause}"),
             None => error.to_string(),
         };
@@ -137,14 +140,8 @@ fn operator() -> Identity {
 
 /// The secret that the settings name, or the one that is kept beside a SQLite database.
 fn secret(settings: &TokenSettings, location: &Location) -> Result<Secret, String> {
-    if let Some(secret) = &settings.jwt_secret {
-        return Secret::new(secret.as_bytes()).map_err(|error| format!("--jwt-secret: {error}"));
-    }
-    if let Some(path) = &settings.jwt_secret_file {
-        let failed = |error: String| format!("--jwt-secret-file {}: {error}", path.display());
-        let bytes = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
-        // Editors and `echo` end a file with a newline that is no part of the secret.
-        return Secret::new(bytes.trim_ascii_end()).map_err(failed);
+    if let Some(secret) = settings.given_secret()? {
+        return Secret::new(secret).map_err(|error| format!("the secret of tokens: {error}"));
     }
     match location {
         Location::Sqlite(path) => Secret::read_or_create(&crate::store::beside(path, "secret")),

@@ -1,9 +1,11 @@
 //! Settings: flag before environment before default. Secrets may also stand in a file.
 
 use std::net::SocketAddr;
+use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
 
 /// Where the log goes and how much of it.
@@ -31,13 +33,13 @@ pub struct DatabaseSettings {
 #[derive(Clone, Args)]
 pub struct TokenSettings {
     /// The secret that signs tokens, at least 32 bytes. SQLite: made and kept beside the database
-    /// when absent. PostgreSQL: required, the same for all instances
-    #[arg(long, env = "CINEQUERY_JWT_SECRET", hide_env_values = true)]
-    pub jwt_secret: Option<String>,
+    /// when absent. PostgreSQL: required, the same for all instances [env: CINEQUERY_JWT_SECRET]
+    #[arg(long, conflicts_with = "jwt_secret_file")]
+    jwt_secret: Option<String>,
 
-    /// A file that holds the secret; `--jwt-secret` goes before it
-    #[arg(long, env = "CINEQUERY_JWT_SECRET_FILE", value_name = "FILE")]
-    pub jwt_secret_file: Option<PathBuf>,
+    /// A file that holds the secret [env: CINEQUERY_JWT_SECRET_FILE]
+    #[arg(long, value_name = "FILE")]
+    jwt_secret_file: Option<PathBuf>,
 
     /// For how long a token is accepted, such as 90s, 30m or 12h
     #[arg(long, env = "CINEQUERY_TOKEN_TTL", default_value = "30m", value_parser = ttl)]
@@ -56,11 +58,11 @@ pub struct ServeSettings {
     pub auth: Option<Auth>,
 
     /// Let `--auth open` listen on an address that others can reach
-    #[arg(long, env = "CINEQUERY_ALLOW_OPEN")]
+    #[arg(long, env = "CINEQUERY_ALLOW_OPEN", value_parser = FalseyValueParser::new())]
     pub allow_open: bool,
 
     /// Do not migrate the database first
-    #[arg(long, env = "CINEQUERY_NO_MIGRATE")]
+    #[arg(long, env = "CINEQUERY_NO_MIGRATE", value_parser = FalseyValueParser::new())]
     pub no_migrate: bool,
 }
 
@@ -72,6 +74,34 @@ pub const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 pub enum Auth {
     /// A name is enough: tokens serve to monitor and throttle, not to protect
     Open,
+}
+
+impl TokenSettings {
+    /// The secret that was given: in a flag, in the file that a flag names, in the environment, or in
+    /// the file that the environment names, in this order. A file's last newline is no part of it.
+    ///
+    /// # Errors
+    /// A file that cannot be read; two secrets in the environment.
+    pub fn given_secret(&self) -> Result<Option<Vec<u8>>, String> {
+        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        let (value, file) = match (&self.jwt_secret, &self.jwt_secret_file) {
+            (None, None) => {
+                let file = variable("CINEQUERY_JWT_SECRET_FILE").map(PathBuf::from);
+                (variable("CINEQUERY_JWT_SECRET").map(OsStringExt::into_vec), file)
+            }
+            (value, file) => (value.clone().map(String::into_bytes), file.clone()),
+        };
+        match (value, file) {
+            (Some(_), Some(_)) => {
+                Err("set CINEQUERY_JWT_SECRET or CINEQUERY_JWT_SECRET_FILE, not both".to_owned())
+            }
+            (value, None) => Ok(value),
+            (None, Some(file)) => match std::fs::read(&file) {
+                Ok(bytes) => Ok(Some(bytes.trim_ascii_end().to_vec())),
+                Err(error) => Err(format!("{}: {error}", file.display())),
+            },
+        }
+    }
 }
 
 /// A lifetime of at least a second and at most a year.

@@ -34,6 +34,10 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long PostgreSQL works on one statement, in its own notation.
 const STATEMENT_TIMEOUT: &str = "15s";
 
+/// How long a request waits for a row that somebody else is writing. A few that waited longer would
+/// hold every connection.
+const LOCK_TIMEOUT: &str = "2s";
+
 /// Connections to PostgreSQL; keep instances × this below 80 % of its `max_connections`.
 const POSTGRES_CONNECTIONS: u32 = 8;
 
@@ -110,9 +114,10 @@ impl Store {
             }
             Location::Postgres(url) => {
                 let options: PgConnectOptions = url.parse().map_err(Error::internal)?;
-                let options = options
-                    .application_name("cinequery")
-                    .options([("statement_timeout", STATEMENT_TIMEOUT)]);
+                let options = options.application_name("cinequery").options([
+                    ("statement_timeout", STATEMENT_TIMEOUT),
+                    ("lock_timeout", LOCK_TIMEOUT),
+                ]);
                 let pool = PgPoolOptions::new()
                     .max_connections(POSTGRES_CONNECTIONS)
                     .acquire_timeout(ACQUIRE_TIMEOUT)

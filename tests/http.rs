@@ -3,11 +3,12 @@
 use std::io::Read;
 use std::time::Duration;
 
+use base64::Engine;
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_TYPE};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::{Client, Database, identity, served_on_both, token, tokens};
+use crate::support::{Client, Database, SECRET, identity, served_on_both, token, tokens};
 
 const MOVIES: &str = "/api/v1/movies";
 const JSON: &str = "application/json";
@@ -23,6 +24,8 @@ const REFUSED: &[Case] = &[
     ("POST", "/nothing", JSON, "{}", 404, "unknown_route"),
     ("GET", "/docs/../Cargo.toml", "", "", 404, "unknown_route"),
     ("GET", "/docs/nothing.js", "", "", 404, "unknown_route"),
+    ("GET", "/docs/%ff", "", "", 400, "invalid_parameter"),
+    ("GET", "/api/v1/movies/%ff", "", "", 400, "invalid_parameter"),
     ("GET", "/api/v1/movies/17", "", "", 404, "not_found"),
     ("GET", "/api/v1/movies/00000000-0000-0000-0000-000000000000", "", "", 404, "not_found"),
     ("DELETE", "/api/v1/movies", "", "", 405, "method_not_allowed"),
@@ -90,6 +93,8 @@ const REFUSED: &[Case] = &[
         "invalid_query",
     ),
     ("POST", "/api/v1/movies/search?limit=5", JSON, "{}", 400, "invalid_parameter"),
+    ("POST", "/api/v1/movies/search", JSON, r#"["genre = 'x'", null, 1]"#, 400, "invalid_body"),
+    ("POST", "/api/token", JSON, r#"["joe", null]"#, 400, "invalid_body"),
     ("POST", "/api/token", JSON, "{}", 400, "invalid_body"),
     ("POST", "/api/token", JSON, r#"{"username":""}"#, 400, "invalid_record"),
     ("POST", "/api/token", JSON, r#"{"username":"a\nb"}"#, 400, "invalid_record"),
@@ -133,6 +138,38 @@ async fn raw_request(client: &Client, head: &[u8]) -> String {
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await.unwrap();
     String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// A condition that cannot be read is no reason to go without one.
+#[tokio::test]
+async fn an_unreadable_condition_is_refused() {
+    let client = Client::of(Database::sqlite()).await;
+    let movie =
+        json!({"title": "x", "genre": "g", "release_year": 2000, "expiry_date": "2024-01-01"});
+    let created = client.create(&movie).await;
+    let path = format!("{MOVIES}/{}", created["id"].as_str().unwrap());
+    let token = token(&["movies:write"]);
+    for lines in ["if-match: \"\u{ff}\"\r\n", "if-match: \"1\"\r\nif-match: \"\u{ff}\"\r\n"] {
+        let head =
+            format!("DELETE {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n");
+        let answer = raw_request(&client, format!("{head}{lines}").as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    }
+    assert_eq!(client.get(&path).await.status, 200);
+}
+
+#[tokio::test]
+async fn refused_members_are_listed_up_to_a_limit() {
+    let client = Client::of(Database::sqlite()).await;
+    let body: serde_json::Map<String, Value> =
+        (0..5000).map(|number| (format!("member {number}"), json!(1))).collect();
+    let problem = client.post(MOVIES, &Value::Object(body.clone())).await;
+    let problem = problem.problem(400, "invalid_record");
+    assert!(problem["errors"].as_array().unwrap().len() < 30);
+    let search = json!({"parameters": body});
+    let problem = client.post("/api/v1/movies/search", &search).await;
+    let problem = problem.problem(400, "invalid_query");
+    assert_eq!(problem["diagnostics"].as_array().unwrap().len(), 20);
 }
 
 #[tokio::test]
@@ -327,6 +364,14 @@ async fn a_token_is_issued_and_no_other_is_accepted() {
         let answer = client.with_token(Some(token)).get(MOVIES).await;
         answer.problem(401, "unauthenticated");
     }
+    // Well signed, but with an extension that must be understood.
+    let mut header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::HS256);
+    header.crit = Some(vec!["exp".to_owned()]);
+    let payload = base64::prelude::BASE64_URL_SAFE_NO_PAD.decode(parts[1]).unwrap();
+    let claims: Value = serde_json::from_slice(&payload).unwrap();
+    let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
+    let critical = jsonwebtoken::encode(&header, &claims, &key).unwrap();
+    client.with_token(Some(critical)).get(MOVIES).await.problem(401, "unauthenticated");
     let basic = nobody.request("GET", MOVIES).header("authorization", "Basic eDp5");
     client.send(basic).await.problem(401, "unauthenticated");
 }

@@ -476,6 +476,62 @@ async fn imports_are_whole_or_nothing_unless_told_otherwise() {
     .await;
 }
 
+/// Two imports of the same records in opposite order must not wait for each other.
+#[tokio::test]
+async fn imports_that_meet_both_end() {
+    on_both(async |database| {
+        let store = database.store().await;
+        let load = async |mut rows: Vec<serde_json::Value>, reverse: bool| {
+            if reverse {
+                rows.reverse();
+            }
+            let (sender, receiver) = mpsc::channel(8);
+            let feed = async {
+                for row in rows {
+                    sender.send(Message::Record(0, draft(row))).await.unwrap();
+                }
+                sender.send(Message::End).await.unwrap();
+            };
+            let (tally, ()) = tokio::join!(store.import(Conflict::Skip, receiver), feed);
+            tally.unwrap()
+        };
+        let (one, two) = tokio::join!(load(random_rows(300), false), load(random_rows(300), true));
+        assert_eq!((one.inserted + two.inserted, one.skipped + two.skipped), (300, 300));
+    })
+    .await;
+}
+
+/// Somebody else's open transaction holds the key: the request is told to come back, and does not
+/// keep its connection for as long as that lasts.
+#[tokio::test]
+async fn a_lock_that_lasts_is_not_waited_for() {
+    use sqlx::Connection;
+    let database = Database::postgres().await;
+    let store = database.store().await;
+    let row = || json!({"film": "held", "starts_at": "2024-01-01T00:00:00Z"});
+    let mut holder = sqlx::PgConnection::connect(&database.url()).await.unwrap();
+    let hold = "BEGIN; INSERT INTO screenings (id, film, film_folded, starts_at, version, created_at, \
+                updated_at) VALUES (gen_random_uuid(), 'held', 'held', '2024-01-01T00:00:00Z', 1, \
+                now(), now())";
+    sqlx::raw_sql(hold).execute(&mut holder).await.unwrap();
+    let refused = store.insert(Uuid::now_v7(), &draft(row()), timestamp_now()).await;
+    assert_eq!(refused.unwrap_err().kind, Kind::Unavailable);
+    sqlx::raw_sql("ROLLBACK").execute(&mut holder).await.unwrap();
+    store.insert(Uuid::now_v7(), &draft(row()), timestamp_now()).await.unwrap();
+}
+
+/// SQLite writes its log back into the database as it goes, after writes of one record too.
+#[tokio::test]
+async fn the_log_of_sqlite_stays_small() {
+    let database = Database::sqlite();
+    let store = database.store().await;
+    fill(&store, random_rows(600)).await;
+    let path = database.url().strip_prefix("sqlite:").unwrap().to_owned();
+    let log = std::fs::metadata(format!("{path}-wal")).unwrap().len();
+    // The default threshold is a thousand pages of 4 KiB.
+    assert!(log < 6 * 1024 * 1024, "the log has {log} bytes");
+}
+
 #[tokio::test]
 async fn what_is_written_comes_back_unchanged() {
     on_both(async |database| {

@@ -4,13 +4,13 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use chrono::{DateTime, Datelike, SubsecRound, Utc};
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Kind, Result};
 use crate::query::plan::SortKey;
-use crate::query::{Argument, Arguments, Schema, Value, ast, format, limits};
+use crate::query::{Argument, Arguments, Schema, Value, ast, format, literal};
 use crate::record::Record;
 
 /// The longest cursor that is read, in characters. The longest that is made is shorter.
@@ -33,7 +33,7 @@ pub struct Cursor {
 #[serde(deny_unknown_fields)]
 struct Wire {
     search: String,
-    as_of: DateTime<Utc>,
+    as_of: String,
     keys: Vec<serde_json::Value>,
 }
 
@@ -55,7 +55,8 @@ impl Cursor {
             Some(Value::Boolean(flag)) => serde_json::Value::from(*flag),
             Some(other) => serde_json::Value::from(other.to_string()),
         });
-        let wire = Wire { search: search.to_owned(), as_of: self.as_of, keys: keys.collect() };
+        let as_of = Value::Timestamp(self.as_of).to_string();
+        let wire = Wire { search: search.to_owned(), as_of, keys: keys.collect() };
         let json = serde_json::to_vec(&wire).map_err(Error::internal)?;
         Ok(BASE64_URL_SAFE_NO_PAD.encode(json))
     }
@@ -75,17 +76,16 @@ impl Cursor {
         if wire.search != search {
             return Err(refused("filter, parameters and order must stay those of the first page"));
         }
-        // A moment that no clock has told could lead `today` out of the calendar.
-        let is_moment = (limits::MIN_YEAR..=limits::MAX_YEAR).contains(&wire.as_of.year())
-            && wire.as_of == wire.as_of.trunc_subsecs(6);
-        if wire.keys.len() != order.len() || !is_moment {
+        // The same bounds as for a literal: beyond them `today` would leave the calendar.
+        let as_of = literal::timestamp(&wire.as_of).map_err(|_| malformed())?;
+        if wire.keys.len() != order.len() {
             return Err(malformed());
         }
         let keys = order.iter().zip(wire.keys).map(|(key, json)| match json {
             serde_json::Value::Null if key.field.nullable => Ok(None),
             json => Argument::from(json).read(key.field.ty).map(Some).map_err(|_| malformed()),
         });
-        Ok(Self { as_of: wire.as_of, keys: keys.collect::<Result<_>>()? })
+        Ok(Self { as_of, keys: keys.collect::<Result<_>>()? })
     }
 }
 

@@ -56,6 +56,9 @@ impl Import {
     pub(super) async fn run(self) -> Outcome {
         let file =
             File::open(&self.file).map_err(|error| format!("{}: {error}", self.file.display()))?;
+        if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+            return Err(format!("{} is a folder", self.file.display()));
+        }
         let store = open(&self.database, Missing::Create).await?;
         migrate(&store).await?;
         let policy = match self.on_conflict {
@@ -125,7 +128,7 @@ impl Report {
         let Self { lines, tally } = self;
         if !lines.unknown.is_empty() {
             let names: Vec<_> = lines.unknown.iter().map(String::as_str).collect();
-            eprintln!("warning: columns that no field has were ignored: {}", names.join(", "));
+            eprintln!("warning: columns that are not imported were ignored: {}", names.join(", "));
         }
         let conflicts = tally.conflicts.len() as u64;
         let listed = tally.conflicts.iter().zip(0..MAX_LISTED);

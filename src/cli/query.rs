@@ -21,7 +21,7 @@ pub(super) struct Query {
     #[arg(long)]
     order_by: Option<String>,
     /// How many movies at most, 1 to 1000
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     limit: u32,
     /// A value for a $NAME of the filter; may be repeated
     #[arg(long = "param", value_name = "NAME=VALUE", value_parser = parameter)]

@@ -45,7 +45,12 @@ impl<R: Record> Input for Patch<R> {
 
 /// JSON as the type wants it, no member more.
 pub(super) fn json<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    serde_json::from_slice(bytes).map_err(|error| Error::new(Kind::InvalidBody, error.to_string()))
+    let refused = |detail: String| Error::new(Kind::InvalidBody, detail);
+    // serde reads a structure from an array as well, member after member.
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        return Err(refused("expected a JSON object".to_owned()));
+    }
+    serde_json::from_slice(bytes).map_err(|error| refused(error.to_string()))
 }
 
 /// The body of a request.

@@ -1,5 +1,8 @@
 //! Conditional requests (RFC 9110, section 13). The ETag of a record is its version.
 
+use poem::http::header::{IF_MATCH, IF_NONE_MATCH};
+use poem::http::{HeaderMap, HeaderValue};
+
 use crate::error::{Error, Kind, Result};
 use crate::store::Expected;
 
@@ -22,11 +25,15 @@ pub(super) fn optional(if_match: Option<&str>) -> Result<Expected> {
 }
 
 /// Whether `If-None-Match` names this version. The comparison is weak: `W/` makes no difference.
-pub(super) fn is_known(if_none_match: &str, version: i64) -> bool {
-    let tag = etag(version);
-    let names_it =
-        |listed: &str| listed == "*" || listed.strip_prefix("W/").unwrap_or(listed) == tag;
-    if_none_match.split(',').any(|listed| names_it(listed.trim()))
+///
+/// # Errors
+/// A field that is no list of entity tags.
+pub(super) fn is_known(if_none_match: &str, version: i64) -> Result<bool> {
+    if if_none_match.trim() == "*" {
+        return Ok(true);
+    }
+    let own = version.to_string();
+    Ok(tags("If-None-Match", if_none_match)?.iter().any(|(_, tag)| *tag == own))
 }
 
 /// The comparison is strong: a weak tag matches nothing, and neither does one that is not ours.
@@ -34,17 +41,55 @@ fn parse(if_match: &str) -> Result<Expected> {
     if if_match.trim() == "*" {
         return Ok(Expected::Any);
     }
-    let mut versions = Vec::new();
-    for listed in if_match.split(',').map(str::trim) {
-        let opaque = listed.strip_prefix("W/").unwrap_or(listed);
-        let Some(tag) = opaque.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')) else {
-            let detail = "If-Match takes entity tags in double quotes, such as \"3\"";
+    let strong =
+        tags("If-Match", if_match)?.into_iter().filter(|(strength, _)| strength.is_empty());
+    // Only what we would write ourselves: `"+3"` and `"03"` are other tags.
+    let versions = strong.filter_map(|(_, tag)| {
+        tag.parse::<i64>().ok().filter(|version| version.to_string() == tag)
+    });
+    Ok(Expected::Versions(versions.collect()))
+}
+
+/// The entity tags of a list, each with `W/` or nothing before it. Empty elements do not count.
+fn tags<'a>(field: &str, list: &'a str) -> Result<Vec<(&'a str, &'a str)>> {
+    let malformed = || {
+        let detail = format!("{field} takes entity tags in double quotes, such as \"3\"");
+        Error::new(Kind::InvalidParameter, detail)
+    };
+    let is_separator = |c: char| matches!(c, ',' | ' ' | '\t');
+    let mut tags = Vec::new();
+    let mut rest = list.trim_matches(is_separator);
+    while !rest.is_empty() {
+        let (strength, opened) = rest.split_once('"').ok_or_else(malformed)?;
+        let (tag, behind) = opened.split_once('"').ok_or_else(malformed)?;
+        let next = behind.trim_start_matches([' ', '\t']);
+        if !["", "W/"].contains(&strength) || !(next.is_empty() || next.starts_with(',')) {
+            return Err(malformed());
+        }
+        tags.push((strength, tag));
+        rest = next.trim_start_matches(is_separator);
+    }
+    if tags.is_empty() { Err(malformed()) } else { Ok(tags) }
+}
+
+/// Makes one readable line of each conditional field. Several lines of a list are one list (RFC
+/// 9110, section 5.3), of which the framework would read the first alone; and what it cannot read
+/// it would take for absent, and so for no condition.
+///
+/// # Errors
+/// A field that is not visible ASCII.
+pub(super) fn normalise(headers: &mut HeaderMap) -> Result<()> {
+    for name in [IF_MATCH, IF_NONE_MATCH] {
+        let lines: Vec<&[u8]> = headers.get_all(&name).iter().map(HeaderValue::as_bytes).collect();
+        if lines.is_empty() {
+            continue;
+        }
+        let line = HeaderValue::from_bytes(&lines.join(&b", "[..])).ok();
+        let Some(line) = line.filter(|line| line.to_str().is_ok()) else {
+            let detail = format!("{name} is not readable: entity tags are of visible ASCII");
             return Err(Error::new(Kind::InvalidParameter, detail));
         };
-        if !listed.starts_with("W/") {
-            // Only what we would write ourselves: `"+3"` and `"03"` are other tags.
-            versions.extend(tag.parse::<i64>().ok().filter(|version| version.to_string() == tag));
-        }
+        headers.insert(name, line);
     }
-    Ok(Expected::Versions(versions))
+    Ok(())
 }

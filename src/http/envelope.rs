@@ -6,8 +6,7 @@ use std::time::Instant;
 
 use futures_util::FutureExt;
 use poem::http::header::{
-    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_MATCH,
-    IF_NONE_MATCH, VARY,
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, VARY,
 };
 use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use poem::web::{Compress, CompressionAlgo};
@@ -39,8 +38,6 @@ pub(super) async fn wrap<E: Endpoint>(endpoint: E, mut request: Request) -> Resu
             if is_extension(&method) {
                 request.set_method(Method::TRACE);
             }
-            join_lines(request.headers_mut(), &IF_MATCH);
-            join_lines(request.headers_mut(), &IF_NONE_MATCH);
             call(&endpoint, request).await
         }
     };
@@ -93,7 +90,7 @@ fn take_error(response: &mut Response) -> Option<Arc<Error>> {
         .then(|| Arc::new(from_status(status)))
 }
 
-fn from_status(status: StatusCode) -> Error {
+pub(super) fn from_status(status: StatusCode) -> Error {
     match status {
         StatusCode::NOT_FOUND => {
             Error::new(Kind::UnknownRoute, "see /docs for the routes there are")
@@ -146,21 +143,10 @@ fn request_id(headers: &HeaderMap) -> String {
         .map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
 }
 
-/// Several lines of a list-valued field are one list (RFC 9110, section 5.3); the framework would
-/// read the first alone.
-fn join_lines(headers: &mut HeaderMap, name: &HeaderName) {
-    let lines: Vec<&[u8]> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
-    if lines.len() > 1
-        && let Ok(joined) = HeaderValue::from_bytes(&lines.join(&b", "[..]))
-    {
-        headers.insert(name, joined);
-    }
-}
-
 /// Bodies in a content coding are not inflated: a small one could become huge.
 fn coded_body(headers: &HeaderMap) -> Option<Error> {
-    let coding = headers.get(CONTENT_ENCODING)?;
-    if coding.as_bytes().eq_ignore_ascii_case(b"identity") {
+    let mut codings = headers.get_all(CONTENT_ENCODING).iter();
+    if codings.all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
         return None;
     }
     Some(Error::new(Kind::UnsupportedMediaType, "send the body without Content-Encoding"))

@@ -112,7 +112,10 @@ impl<R: Record> Operations<R> {
     ) -> Result<IfChanged<R>> {
         let record: R = edit::get(app.store(), &caller.0, id.0).await?;
         let version = record.version();
-        let is_known = if_none_match.0.is_some_and(|tags| conditional::is_known(&tags, version));
+        let is_known = match &if_none_match.0 {
+            Some(tags) => conditional::is_known(tags, version)?,
+            None => false,
+        };
         Ok(if is_known { IfChanged::NotModified(version) } else { IfChanged::Changed(record) })
     }
 

@@ -12,7 +12,8 @@ use poem_openapi::error::{AuthorizationError, ParseParamError, ParsePathError};
 use poem_openapi::registry::{MetaApi, MetaParamIn, MetaSchemaRef, Registry};
 use poem_openapi::{OpenApi, OpenApiService};
 
-use super::envelope::refused;
+use super::conditional;
+use super::envelope::{from_status, refused};
 use crate::error::{Error, Kind};
 use crate::query::diagnostic::did_you_mean;
 
@@ -123,8 +124,11 @@ fn expectation(schema: &MetaSchemaRef, registry: &Registry) -> String {
 impl Endpoint for StrictOperation {
     type Output = Response;
 
-    async fn call(&self, request: Request) -> poem::Result<Response> {
-        if let Err(error) = self.check_query(request.uri().query().unwrap_or_default()) {
+    async fn call(&self, mut request: Request) -> poem::Result<Response> {
+        let checked = self
+            .check_query(request.uri().query().unwrap_or_default())
+            .and_then(|()| conditional::normalise(request.headers_mut()));
+        if let Err(error) = checked {
             return Ok(refused(error));
         }
         let answer = self.endpoint.call(request).await;
@@ -176,8 +180,7 @@ impl StrictOperation {
             let detail = "send `Authorization: Bearer …` with a token of POST /api/token";
             return Error::new(Kind::Unauthenticated, detail);
         }
-        let status = error.status();
-        Error::internal(format!("{status}: {error}"))
+        from_status(error.status())
     }
 }
 
@@ -248,6 +251,8 @@ async fn head(get: Arc<BoxEndpoint<'static>>, mut request: Request) -> poem::Res
     request.set_method(Method::GET);
     let mut response = get.call(request).await?;
     let body = response.take_body().into_bytes().await?;
-    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    if response.status().is_success() {
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    }
     Ok(response)
 }

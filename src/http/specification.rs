@@ -20,7 +20,9 @@ fn description() -> String {
          ```\ngenre = \"drama\" and expiry_date between 2024-01-01 and 2024-06-30\n```\n\n\
          Sign in with `POST /api/token` and send the token as `Authorization: Bearer …`. Every \
          error is a problem document (RFC 9457) with a stable `code`; errors of the filter \
-         language have `diagnostics` that say where and what to write instead.\n\n\
+         language have `diagnostics` that say where and what to write instead. Only a request so \
+         malformed that it never reaches the service, such as one with a broken request line, is \
+         answered without.\n\n\
          Limits: {} bytes of filter, {} parentheses and `not`s open at one place, {} predicates, \
          {} items in a list, {} bytes of body.",
         limits::MAX_TEXT_BYTES,

@@ -51,7 +51,10 @@ impl Secret {
     pub fn read_or_create(path: &Path) -> Result<Self, String> {
         let failed = |error: std::io::Error| format!("{}: {error}", path.display());
         match std::fs::read(path) {
-            Ok(bytes) => return Self::new(bytes).map_err(|e| format!("{}: {e}", path.display())),
+            Ok(bytes) => {
+                let secret = Self::new(bytes.trim_ascii_end());
+                return secret.map_err(|error| format!("{}: {error}", path.display()));
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(failed(error)),
         }

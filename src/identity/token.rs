@@ -105,9 +105,13 @@ impl Tokens {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(refused(None));
         }
-        let claims = decode::<Claims>(token, &self.decoding, &self.validation)
-            .map_err(|error| refused(Some(error.into())))?
-            .claims;
+        let decoded = decode::<Claims>(token, &self.decoding, &self.validation)
+            .map_err(|error| refused(Some(error.into())))?;
+        // RFC 7515, section 4.1.11: extensions that must be understood, and we know none.
+        if decoded.header.crit.is_some() {
+            return Err(refused(Some("the token has critical extensions".into())));
+        }
+        let claims = decoded.claims;
         if claims.iat > Utc::now().timestamp() + LEEWAY.cast_signed() {
             return Err(refused(Some("the token is from the future".into())));
         }

@@ -6,7 +6,7 @@ use chrono::{DateTime, Datelike, Days, Months, NaiveDate, Utc};
 
 use super::ast::{Clock, ClockBase, Comparison, Direction, Unit};
 use super::diagnostic::{Code, Fault, Span, did_you_mean};
-use super::limits::{MAX_YEAR, MIN_YEAR};
+use super::limits::{MAX_DIAGNOSTICS, MAX_TEXT_BYTES, MAX_YEAR, MIN_YEAR};
 use super::plan::{Condition, Part, Plan, Side, Slot, SortKey, Term};
 use super::schema::Schema;
 use super::text::fold;
@@ -104,13 +104,12 @@ pub struct Faults {
 /// `now` that leaves the years 0001 to 9999.
 pub fn bind(plan: &Plan, arguments: &Arguments, now: DateTime<Utc>) -> Result<Query, Faults> {
     let mut faults = Faults::default();
-    for name in arguments.keys() {
-        if !plan.parameters.iter().any(|parameter| &parameter.name == name) {
-            let message = format!("the filter has no parameter `${name}`");
-            let help = did_you_mean(name, plan.parameters.iter().map(|p| p.name.as_str()));
-            let fault = Fault::new(Code::UnknownParameter, Span::default(), message).help(help);
-            faults.arguments.push((name.clone(), fault));
-        }
+    let is_known = |name: &String| plan.parameters.iter().any(|known| &known.name == name);
+    for name in arguments.keys().filter(|name| !is_known(name)).take(MAX_DIAGNOSTICS) {
+        let message = format!("the filter has no parameter `${name}`");
+        let help = did_you_mean(name, plan.parameters.iter().map(|p| p.name.as_str()));
+        let fault = Fault::new(Code::UnknownParameter, Span::default(), message).help(help);
+        faults.arguments.push((name.clone(), fault));
     }
     let mut values = Vec::with_capacity(plan.parameters.len());
     for parameter in &plan.parameters {
@@ -141,12 +140,19 @@ pub fn bind(plan: &Plan, arguments: &Arguments, now: DateTime<Utc>) -> Result<Qu
 
 fn read(argument: &Argument, term: Term) -> Result<Value, Fault> {
     let fault = |code, (message, help)| Fault { code, span: Span::default(), message, help };
+    if let Argument::Untyped(text) | Argument::Text(text) = argument
+        && text.len() > MAX_TEXT_BYTES
+    {
+        let message = format!("the value has {} bytes", text.len());
+        let help = format!("at most {MAX_TEXT_BYTES} bytes are read");
+        return Err(fault(Code::TextTooLong, (message, Some(help))));
+    }
     let value =
         argument.read(term.ty()).map_err(|misread| fault(Code::InvalidParameter, misread))?;
     if let Value::Integer(number) = value
         && !term.column_range().contains(&number)
     {
-        let message = format!("{number} does not fit into `{}`", term.field.name);
+        let message = format!("{number} does not fit into `{term}`");
         return Err(fault(Code::OutOfRange, (message, None)));
     }
     Ok(value)

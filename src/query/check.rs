@@ -1,5 +1,7 @@
 //! Tree and schema to plan, or everything that is wrong with the tree.
 
+use std::collections::BTreeSet;
+
 use uuid::Uuid;
 
 use super::ast::{self, At, ClockBase, Comparison, Expr, Literal, Operand, Subject, Test};
@@ -255,7 +257,14 @@ impl Checker {
             return self.refuse(Fault::new(Code::TooManyItems, place, message).help(help));
         }
         let slots: Vec<_> = items.iter().map(|item| self.item(item, subject, term)).collect();
-        slots.into_iter().collect()
+        let mut slots: Vec<Slot> = slots.into_iter().collect::<Option<_>>()?;
+        // A parameter counts once: its value may be long, and a list can name it a thousand times.
+        let mut seen = BTreeSet::new();
+        slots.retain(|slot| match slot {
+            Slot::Parameter(position) => seen.insert(*position),
+            _ => true,
+        });
+        Some(slots)
     }
 
     /// A place that takes only a literal or a parameter.
@@ -331,7 +340,7 @@ impl Checker {
         if range.contains(&number) {
             return Some(Slot::Value(Value::Integer(number)));
         }
-        let message = format!("{number} does not fit into `{}`", term.field.name);
+        let message = format!("{number} does not fit into `{term}`");
         let help = format!("it holds {} to {}", range.start(), range.end());
         self.refuse(Fault::new(Code::OutOfRange, place, message).help(help))
     }
@@ -342,8 +351,13 @@ impl Checker {
             self.parameters.push(Parameter { name: name.to_owned(), term, span: place });
             return Some(Slot::Parameter(position));
         };
-        let first = self.parameters.get(position)?.term;
+        let known = self.parameters.get_mut(position)?;
+        let first = known.term;
         if first.ty() == term.ty() {
+            // The value must fit everywhere it is used.
+            if known.term.column_range().contains(term.column_range().start()) {
+                known.term = term;
+            }
             return Some(Slot::Parameter(position));
         }
         let message = format!(

@@ -11,7 +11,11 @@ use super::value::Misread;
 /// What is wrong and, where it can be guessed, the date that was probably meant.
 pub fn date(text: &str) -> Result<NaiveDate, Misread> {
     let parts: Vec<&str> = text.split('-').collect();
-    let numbers: Option<Vec<u32>> = parts.iter().map(|part| part.parse().ok()).collect();
+    // Digits alone: the number parser would take a sign.
+    let number = |part: &&str| {
+        part.bytes().all(|byte| byte.is_ascii_digit()).then(|| part.parse::<u32>().ok()).flatten()
+    };
+    let numbers: Option<Vec<u32>> = parts.iter().map(number).collect();
     let (Some([year, month, day]), [y, m, d]) = (numbers.as_deref(), parts.as_slice()) else {
         return Err((format!("`{text}` is not a date"), Some("write YYYY-MM-DD".to_owned())));
     };
@@ -37,8 +41,12 @@ pub fn date(text: &str) -> Result<NaiveDate, Misread> {
 /// What is wrong, and how one is written.
 pub fn timestamp(text: &str) -> Result<DateTime<Utc>, Misread> {
     let wrong = |message: String| (message, Some("write 2024-01-31T12:00:00Z".to_owned()));
-    let instant = DateTime::parse_from_rfc3339(text)
-        .map_err(|_| wrong(format!("`{text}` is not an RFC 3339 timestamp")))?
+    // chrono takes a blank for the T and a minus sign of Unicode, too.
+    let is_strict = text.is_ascii() && matches!(text.as_bytes().get(10), Some(b'T' | b't'));
+    let instant = Some(text)
+        .filter(|_| is_strict)
+        .and_then(|text| DateTime::parse_from_rfc3339(text).ok())
+        .ok_or_else(|| wrong(format!("`{text}` is not an RFC 3339 timestamp")))?
         .to_utc();
     if instant.timestamp_subsec_nanos() % 1000 != 0 {
         return Err(wrong(format!("`{text}` is finer than a microsecond")));

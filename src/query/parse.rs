@@ -230,6 +230,9 @@ impl Builder {
         }
         let mut tokens = pair.clone().into_inner().peekable();
         let subject = self.subject(&mut tokens);
+        if let Some(offset) = tokens.next_if(|next| next.as_rule() == Rule::offset) {
+            self.arithmetic(subject.span.to(span(&offset)));
+        }
         let Some(mut token) = tokens.next() else {
             let span = subject.span;
             return Predicate { subject, test: At::new(Test::Flag, span) };
@@ -368,14 +371,16 @@ impl Builder {
             let span = operand.span;
             match &mut operand.node {
                 Operand::Clock(clock) => clock.offset = self.offset(offset),
-                _ => {
-                    let message = "there is no arithmetic on fields and values".to_owned();
-                    let help = "only `today` and `now` take an offset".to_owned();
-                    self.fault(Code::UnsupportedArithmetic, span, message, Some(help));
-                }
+                _ => self.arithmetic(span),
             }
         }
         operand
+    }
+
+    fn arithmetic(&mut self, place: Span) {
+        let message = "there is no arithmetic on fields and values".to_owned();
+        let help = "only `today` and `now` take an offset".to_owned();
+        self.fault(Code::UnsupportedArithmetic, place, message, Some(help));
     }
 
     fn offset(&mut self, offset: Pair<'_, Rule>) -> Option<Offset> {

@@ -73,6 +73,16 @@ impl Term {
     }
 }
 
+/// The term as it is written.
+impl std::fmt::Display for Term {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match Part::FUNCTIONS.iter().find(|(_, part)| *part == self.part) {
+            Some((function, _)) => write!(f, "{function}({})", self.field.name),
+            None => f.write_str(self.field.name),
+        }
+    }
+}
+
 /// Which part of a field a term means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Part {

@@ -98,7 +98,8 @@ impl Argument {
         match (self, ty) {
             (Argument::Untyped(text) | Argument::Text(text), Type::Text) => text_value(text),
             (Argument::Integer(number), Type::Integer) => Ok(Value::Integer(*number)),
-            (Argument::Untyped(text), Type::Integer) => {
+            // As a literal is written: no plus sign.
+            (Argument::Untyped(text), Type::Integer) if !text.starts_with('+') => {
                 text.parse().map(Value::Integer).map_err(|_| self.mismatch(ty))
             }
             (Argument::Boolean(flag), Type::Boolean) => Ok(Value::Boolean(*flag)),

@@ -1,5 +1,6 @@
 //! What clients send: the writable fields of a record, read against its schema.
 
+use std::collections::HashSet;
 use std::marker::PhantomData;
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
@@ -7,6 +8,7 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use super::Record;
 use crate::error::Violation;
 use crate::query::diagnostic::did_you_mean;
+use crate::query::limits::MAX_DIAGNOSTICS;
 use crate::query::{Argument, Field, Schema, Type, Value};
 
 /// The members of a JSON object in their order, each name once.
@@ -25,9 +27,10 @@ impl<'de> Deserialize<'de> for Members {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
-                let mut members: Vec<(String, serde_json::Value)> = Vec::new();
+                let mut members = Vec::new();
+                let mut names = HashSet::new();
                 while let Some((name, value)) = map.next_entry::<String, serde_json::Value>()? {
-                    if members.iter().any(|(earlier, _)| *earlier == name) {
+                    if !names.insert(name.clone()) {
                         return Err(A::Error::custom(format!("the member {name:?} is repeated")));
                     }
                     members.push((name, value));
@@ -132,7 +135,7 @@ fn refuse_unknown<R: Record>(
     read: Result<Row, Vec<Violation>>,
     unknown: Vec<String>,
 ) -> Result<Row, Vec<Violation>> {
-    let strangers = unknown.into_iter().map(|name| {
+    let strangers = unknown.into_iter().take(MAX_DIAGNOSTICS).map(|name| {
         let detail = match R::SCHEMA.field(&name) {
             Some(_) => "is set by the service and cannot be written".to_owned(),
             None => {

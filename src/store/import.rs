@@ -16,6 +16,9 @@ use crate::record::{Draft, Record, timestamp_now};
 /// Records between two commits, where an import commits before its end.
 const BATCH: u64 = 1000;
 
+/// What every import locks in PostgreSQL: "imports!" as a number.
+const ADVISORY_LOCK: i64 = 0x696d_706f_7274_7321;
+
 /// What to do with a record whose natural key is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Conflict {
@@ -113,18 +116,24 @@ where
     Ok(tally)
 }
 
-/// SQLite takes its write lock at once: a transaction that reads first and then finds another
-/// writer could only be rolled back.
+/// Begins a transaction that waits for other imports instead of meeting them row by row, where two
+/// could wait for each other. SQLite takes its one write lock at once; PostgreSQL takes a lock that
+/// only imports take, and waits for it without the time limits of requests.
 async fn begin<DB>(pool: &Pool<DB>, dialect: Dialect) -> Result<Transaction<'static, DB>>
 where
     DB: Database,
     for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
 {
-    match dialect {
-        Dialect::Sqlite => pool.begin_with("BEGIN IMMEDIATE").await,
-        Dialect::Postgres => pool.begin().await,
+    if dialect == Dialect::Sqlite {
+        return pool.begin_with("BEGIN IMMEDIATE").await.map_err(database_error);
     }
-    .map_err(database_error)
+    let mut transaction = pool.begin().await.map_err(database_error)?;
+    let wait = format!(
+        "SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0; \
+         SELECT pg_advisory_xact_lock({ADVISORY_LOCK})"
+    );
+    sqlx::raw_sql(AssertSqlSafe(wait)).execute(&mut *transaction).await.map_err(database_error)?;
+    Ok(transaction)
 }
 
 /// Creates the record, or does what the policy says; returns the version it wrote, if any.

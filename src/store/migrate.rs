@@ -95,8 +95,9 @@ impl Store {
             Engine::Postgres(pool) => {
                 // Outside the pool: one connection holds the lock while another works, and neither
                 // is cut off by the time limit of requests.
-                let options =
-                    (*pool.connect_options()).clone().options([("statement_timeout", "0")]);
+                let options = (*pool.connect_options())
+                    .clone()
+                    .options([("statement_timeout", "0"), ("lock_timeout", "0")]);
                 let mut guard = options.connect().await.map_err(database_error)?;
                 let mut worker = options.connect().await.map_err(database_error)?;
                 let lock = format!("BEGIN; SELECT pg_advisory_xact_lock({ADVISORY_LOCK})");

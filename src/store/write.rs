@@ -83,10 +83,13 @@ impl Store {
         &self,
         Statement { sql, values }: Statement,
     ) -> Result<Option<R>> {
-        on!(write self, pool => {
-            sqlx::query_as_with(AssertSqlSafe(sql), SqlxValues(values)).fetch_optional(pool).await
+        // Read to the end, and not only to the first row: SQLite checkpoints its log when a statement
+        // is done, and the log would grow without bound.
+        let rows: Vec<R> = on!(write self, pool => {
+            sqlx::query_as_with(AssertSqlSafe(sql), SqlxValues(values)).fetch_all(pool).await
         })
-        .map_err(database_error)
+        .map_err(database_error)?;
+        Ok(rows.into_iter().next())
     }
 }
 

@@ -111,6 +111,26 @@ fn parameters_are_typed_by_the_field_opposite() {
     ];
     let expected: BTreeSet<_> = expected.map(|(name, code)| (name.to_owned(), code)).into();
     assert_eq!(found, expected);
+    for (name, value) in [
+        ("d", "2024-+1-+1"),
+        ("d", "+024-01-01"),
+        ("s", "+5"),
+        ("s", "5.0"),
+        ("t", "2024-01-01 00:00:00Z"),
+        ("t", "2024-01-01T00:00:00\u{2212}01:00"),
+    ] {
+        let mut arguments = good.clone();
+        arguments.iter_mut().filter(|(known, _)| *known == name).for_each(|a| a.1 = text(value));
+        let found = problems(filter, &arguments);
+        assert_eq!(found[0].code, Code::InvalidParameter, "{value}");
+    }
+    let long = problems("film = $f", &[("f", text(&"x".repeat(limits::MAX_TEXT_BYTES + 1)))]);
+    assert_eq!((long[0].code, long[0].parameter.as_str()), (Code::TextTooLong, "p.f"));
+    // Whichever use comes first, the value must fit into both.
+    for filter in ["version = $n or seats = $n", "seats = $n or version = $n"] {
+        let found = problems(filter, &[("n", Argument::Integer(1 << 40))]);
+        assert_eq!(found[0].code, Code::OutOfRange, "{filter}");
+    }
     let huge = problems("seats = $s", &[("s", Argument::Integer(1 << 40))]);
     assert_eq!(huge[0].code, Code::OutOfRange);
 }
@@ -224,6 +244,16 @@ fn user_text_is_never_part_of_the_statement() {
         }
         assert!(statement.values.iter().count() >= 8);
     }
+}
+
+#[test]
+fn a_parameter_is_bound_once_in_a_list() {
+    let filter = format!("film in ({})", vec!["$p"; 1000].join(","));
+    let prepared = prepare(Some(&filter), None, Screening::SCHEMA).unwrap();
+    let arguments = Arguments::from([("p".to_owned(), Argument::Text("x".repeat(1000)))]);
+    let query = prepared.bind(&arguments, Utc::now()).unwrap();
+    let statement = compile(&query, Shape::Count, Dialect::Postgres);
+    assert_eq!(statement.values.iter().count(), 1);
 }
 
 #[test]
