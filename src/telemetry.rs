@@ -2,20 +2,22 @@
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Starts logging to standard error.
 ///
 /// # Errors
 /// A filter that cannot be read.
 pub fn start(filter: &str) -> Result<(), String> {
-    let filter = EnvFilter::try_new(filter).map_err(|error| format!("--log: {error}"))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // A second start, as in tests, finds the first in place, and that will do.
-    if std::io::stderr().is_terminal() {
-        let _ = builder.with_target(false).try_init();
+    let targets: Targets = filter.parse().map_err(|error| format!("--log: {error}"))?;
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let layer = if std::io::stderr().is_terminal() {
+        layer.with_target(false).boxed()
     } else {
-        let _ = builder.json().flatten_event(true).with_ansi(false).try_init();
-    }
-    Ok(())
+        layer.json().flatten_event(true).with_ansi(false).boxed()
+    };
+    let subscriber = tracing_subscriber::registry().with(layer.with_filter(targets));
+    subscriber.try_init().map_err(|error| error.to_string())
 }

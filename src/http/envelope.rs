@@ -4,13 +4,14 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
+use async_compression::tokio::bufread::GzipEncoder;
 use futures_util::FutureExt;
 use poem::http::header::{
     ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, VARY,
 };
 use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use poem::web::{Compress, CompressionAlgo};
-use poem::{Endpoint, IntoResponse, Request, Response, Result};
+use poem::{Body, Endpoint, Request, Response, Result};
+use tokio::io::BufReader;
 use uuid::Uuid;
 
 use super::problem;
@@ -50,12 +51,8 @@ pub(super) async fn wrap<E: Endpoint>(endpoint: E, mut request: Request) -> Resu
         let head = std::mem::take(&mut response).into_parts().0;
         response = problem::response(&error, &id, head);
     }
-    let mut response = if accepts_gzip && is_compressible(&response) {
-        response.headers_mut().remove(CONTENT_LENGTH);
-        Compress::new(response, CompressionAlgo::GZIP).into_response()
-    } else {
-        response
-    };
+    let mut response =
+        if accepts_gzip && is_compressible(&response) { compressed(response) } else { response };
     response.headers_mut().insert(NOSNIFF, HeaderValue::from_static("nosniff"));
     response.headers_mut().append(VARY, HeaderValue::from_static("accept-encoding"));
     if !response.headers().contains_key(CACHE_CONTROL) {
@@ -131,6 +128,15 @@ fn log_cause(error: &Error, id: &str) {
         Kind::Unavailable => tracing::warn!(request_id = id, code, cause = %cause, "unavailable"),
         _ => tracing::debug!(request_id = id, code, cause = %cause, "refused"),
     }
+}
+
+/// The response in gzip, piece by piece.
+fn compressed(response: Response) -> Response {
+    let (mut head, body) = response.into_parts();
+    head.headers.remove(CONTENT_LENGTH);
+    head.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    let reader = GzipEncoder::new(BufReader::new(body.into_async_read()));
+    Response::from_parts(head, Body::from_async_read(reader))
 }
 
 /// The client's own id, when it is short and printable; else a new one.
