@@ -53,7 +53,10 @@ type Outcome = Result<ExitCode, String>;
 /// Parses the command line, runs the subcommand and returns its exit code.
 pub fn main() -> ExitCode {
     let Cli { log, command } = Cli::parse();
-    let outcome = telemetry::start(&log.log).and_then(|()| {
+    // The terminal of a demo holds the token and the requests to paste.
+    let default = if matches!(command, Command::Demo(_)) { "warn" } else { "info" };
+    let log = log.log.as_deref().unwrap_or(default);
+    let outcome = telemetry::start(log).and_then(|()| {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()

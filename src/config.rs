@@ -12,8 +12,9 @@ use clap::{Args, ValueEnum};
 #[derive(Debug, Clone, Args)]
 pub struct LogSettings {
     /// What is logged: error, warn, info, debug or trace, also by module (`warn,cinequery=debug`)
-    #[arg(long, env = "CINEQUERY_LOG", default_value = "info", global = true)]
-    pub log: String,
+    /// [default: info; of `demo`: warn]
+    #[arg(long, env = "CINEQUERY_LOG", global = true)]
+    pub log: Option<String>,
 }
 
 /// Where the database is.

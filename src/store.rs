@@ -90,6 +90,15 @@ impl Store {
     pub async fn open(location: Location, missing: Missing) -> Result<Self> {
         let engine = match location {
             Location::Sqlite(path) => {
+                if missing == Missing::Refuse && !path.exists() {
+                    let advice = "make it with `cinequery migrate` or `cinequery import`, or name \
+                                  another with --database";
+                    let message = format!("there is no database {}; {advice}", path.display());
+                    return Err(Error::internal(message));
+                }
+                // Of several processes that open a new file together, the switch to WAL below would
+                // fail for some: SQLite does not wait for its lock there.
+                let _guard = migrate::lock_beside(path.clone()).await?;
                 let options = SqliteConnectOptions::new()
                     .filename(&path)
                     .busy_timeout(BUSY_TIMEOUT)

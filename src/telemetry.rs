@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -11,7 +11,11 @@ use tracing_subscriber::util::SubscriberInitExt;
 /// # Errors
 /// A filter that cannot be read.
 pub fn start(filter: &str) -> Result<(), String> {
-    let targets: Targets = filter.parse().map_err(|error| format!("--log: {error}"))?;
+    let mut targets: Targets = filter.parse().map_err(|error| format!("--log: {error}"))?;
+    if !filter.contains("sqlx") {
+        // PostgreSQL has notices on every start, such as that a table exists already.
+        targets = targets.with_target("sqlx", LevelFilter::WARN);
+    }
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let layer = if std::io::stderr().is_terminal() {
         layer.with_target(false).boxed()

@@ -8,9 +8,9 @@ use cinequery::app::edit;
 use cinequery::app::search::{Count, Page, SearchRequest, search};
 use cinequery::error::Kind;
 use cinequery::identity::Identity;
-use cinequery::query::{Argument, Value};
-use cinequery::record::{Draft, Members, Record, Records, timestamp_now};
-use cinequery::store::{Conflict, Expected, Message, Store, Tally};
+use cinequery::query::{Argument, Field, Type, Value};
+use cinequery::record::{All, Draft, Members, Record, Records, Visitor, timestamp_now};
+use cinequery::store::{Conflict, Expected, Message, Migrations, Store, Tally};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 use serde_json::json;
@@ -530,6 +530,65 @@ async fn the_log_of_sqlite_stays_small() {
     let log = std::fs::metadata(format!("{path}-wal")).unwrap().len();
     // The default threshold is a thousand pages of 4 KiB.
     assert!(log < 6 * 1024 * 1024, "the log has {log} bytes");
+}
+
+/// A value that a field can hold.
+fn sample(field: &Field) -> serde_json::Value {
+    match field.ty {
+        Type::Text => json!("Sample"),
+        Type::Integer => json!((*field.bounds.start()).max(0)),
+        Type::Boolean => json!(true),
+        Type::Date => json!("2024-02-29"),
+        Type::Timestamp => json!("2024-02-29T12:00:00Z"),
+        Type::Id => json!("01890a5d-ac96-774b-bcce-b302099a8057"),
+    }
+}
+
+/// Writes, reads and searches a record with every field and one with every null.
+struct Exercise(Store);
+
+impl Visitor for Exercise {
+    type Output = futures_util::future::BoxFuture<'static, ()>;
+
+    fn visit<R: Record>(self) -> Self::Output {
+        Box::pin(async move {
+            let schema = R::SCHEMA;
+            let caller = identity(&[&format!("{}:read", schema.table)]);
+            for nulls in [false, true] {
+                let fields = schema.writable().filter(|field| !(nulls && field.nullable));
+                let members = fields.map(|field| (field.name.to_owned(), sample(field))).collect();
+                let draft = Draft::<R>::read(Members(members)).unwrap();
+                let written = self.0.insert(Uuid::now_v7(), &draft, timestamp_now()).await.unwrap();
+                assert_eq!(edit::get::<R>(&self.0, &caller, written.id()).await.unwrap(), written);
+                for field in schema.fields {
+                    let filter = match (field.ty, written.value(field.name)) {
+                        (_, None) => format!("{} is null", field.name),
+                        (Type::Text, Some(_)) => format!("{} contains 'SAMPLE'", field.name),
+                        _ => format!("{} is not null", field.name),
+                    };
+                    let order_by = Some(field.name.to_owned());
+                    let filter = Some(filter);
+                    let request = SearchRequest { filter, order_by, ..Default::default() };
+                    let page: Page<R> = search(&self.0, &caller, request).await.unwrap();
+                    assert_eq!(page.items, std::slice::from_ref(&written), "{}", field.name);
+                }
+                self.0.delete::<R>(written.id(), &Expected::Any).await.unwrap();
+            }
+        })
+    }
+}
+
+/// With the service's own migrations and nothing else.
+#[tokio::test]
+async fn every_type_of_the_service_has_its_tables() {
+    on_both(async |database| {
+        let store = database.open().await;
+        store.migrate(&Migrations::default(), &All::schemas()).await.unwrap();
+        for schema in All::schemas() {
+            All::visit(schema.table, Exercise(store.clone())).unwrap().await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
+use indicatif::ProgressBar;
 use tokio::net::TcpListener;
 
 use super::serve::stop_signal;
@@ -37,11 +38,15 @@ impl Demo {
                         127.0.0.1:8080"
                 .to_owned());
         }
-        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+        // First of all: whoever stops it early must not find the folder left behind.
+        let stop = stop_signal()?;
+        let folder = tempfile::Builder::new().prefix("cinequery-demo-").tempdir();
+        let folder = folder.map_err(|error| error.to_string())?;
         let location = Location::Sqlite(folder.path().join("demo.db"));
         let store = Store::open(location, Missing::Create).await.map_err(explain)?;
         migrate(&store).await?;
-        import::load::<Movie>(store.clone(), SAMPLE, Conflict::Fail).await?;
+        let hidden = ProgressBar::hidden();
+        import::load::<Movie>(store.clone(), SAMPLE, Conflict::Fail, hidden).await?;
         let tokens = Tokens::new(&Secret::generate()?, TOKEN_TTL);
         let app = App::new(store, Box::new(Open::new(&All::schemas())), tokens);
         let credentials = Credentials { username: "demo".to_owned(), password: None };
@@ -49,7 +54,6 @@ impl Demo {
         let listener = self.bind().await?;
         let address = listener.local_addr().map_err(|error| error.to_string())?;
         print(&welcome(address, &token))?;
-        let stop = stop_signal()?;
         http::serve::<All>(listener, app, stop).await.map_err(|error| error.to_string())?;
         Ok(ExitCode::SUCCESS)
     }
@@ -61,6 +65,7 @@ impl Demo {
                 if error.kind() == ErrorKind::AddrInUse
                     && self.listen.to_string() == DEFAULT_LISTEN =>
             {
+                eprintln!("{} is busy: another port is taken", self.listen);
                 TcpListener::bind(SocketAddr::new(self.listen.ip(), 0)).await.map_err(failed)
             }
             other => other.map_err(failed),
@@ -75,7 +80,7 @@ The expiry dates are illustrative; everything is gone when you press Ctrl-C.
 
 Documentation, to try every operation:  http://{address}/docs
 
-A token for the next twelve hours, and three requests to paste:
+A token for the next twelve hours, and three requests to paste in another terminal:
 
 TOKEN={token}
 

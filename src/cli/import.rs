@@ -91,7 +91,7 @@ impl Visitor for Load {
     type Output = futures_util::future::BoxFuture<'static, Result<Report, String>>;
 
     fn visit<R: Record>(self) -> Self::Output {
-        Box::pin(load::<R>(self.store, self.file, self.policy))
+        Box::pin(load::<R>(self.store, self.file, self.policy, progress()))
     }
 }
 
@@ -100,10 +100,12 @@ pub(super) async fn load<R: Record>(
     store: Store,
     file: impl Read + Send + 'static,
     policy: Conflict,
+    progress: ProgressBar,
 ) -> Result<Report, String> {
     let (sender, receiver) = mpsc::channel(QUEUE);
-    let lines =
-        tokio::task::spawn_blocking(move || read::<R>(BufReader::new(file), policy, &sender));
+    let lines = tokio::task::spawn_blocking(move || {
+        read::<R>(BufReader::new(file), policy, &sender, &progress)
+    });
     let written = transfer::import::<R>(&store, &operator(), policy, receiver).await;
     let lines = lines.await.map_err(|error| error.to_string())?;
     let tally = written.map_err(explain)?;
@@ -157,8 +159,8 @@ fn read<R: Record>(
     mut file: impl BufRead,
     policy: Conflict,
     records: &mpsc::Sender<Message<R>>,
+    progress: &ProgressBar,
 ) -> Result<Lines, String> {
-    let progress = progress();
     let mut lines = Lines::default();
     let mut line = Vec::new();
     for number in 1_u64.. {
@@ -202,7 +204,11 @@ fn read<R: Record>(
 
 fn read_line<R: Record>(line: &[u8], unknown: &mut BTreeSet<String>) -> Result<Draft<R>, String> {
     let text = std::str::from_utf8(line).map_err(|error| error.to_string())?;
-    let members: Members = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let members: Members = serde_json::from_str(text).map_err(|error| {
+        // serde counts lines within this one.
+        let error = error.to_string();
+        format!("not a JSON object on one line: {}", error.split(" at line ").next().unwrap_or(""))
+    })?;
     let (draft, others) = Draft::read_among_others(members);
     unknown.extend(others);
     draft.map_err(|violations| {

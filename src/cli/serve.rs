@@ -37,6 +37,7 @@ impl Serve {
         let listener = TcpListener::bind(address)
             .await
             .map_err(|error| format!("cannot listen on {address}: {error}"))?;
+        tracing::info!(database = ?location, "serving");
         let app = App::new(store, provider, Tokens::new(&secret, self.tokens.token_ttl));
         let stop = stop_signal()?;
         http::serve::<All>(listener, app, stop).await.map_err(|error| error.to_string())?;

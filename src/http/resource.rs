@@ -116,8 +116,8 @@ fn expectation(schema: &MetaSchemaRef, registry: &Registry) -> String {
             let items = schema.enum_items.iter().filter_map(|item| item.as_str());
             format!("one of {}", items.collect::<Vec<_>>().join(", "))
         }
-        (ty, Some(low), Some(high)) => format!("a {ty} from {low} to {high}"),
-        (ty, ..) => format!("a {ty}"),
+        (ty, Some(low), Some(high)) => format!("of type {ty}, from {low} to {high}"),
+        (ty, ..) => format!("of type {ty}"),
     }
 }
 

@@ -181,9 +181,18 @@ pub struct Diagnostic {
     pub end: i32,
 }
 
-/// The name among `known` that `name` was probably meant to be: the nearest within two edits.
-pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+/// The shortest beginning of a name that is taken for the name.
+const MIN_PREFIX: usize = 4;
+
+/// The name among `known` that `name` was probably meant to be: the nearest within two edits, or
+/// else the first that begins with it.
+pub fn nearest<'a>(
+    name: &str,
+    known: impl IntoIterator<Item = &'a str> + Clone,
+) -> Option<&'a str> {
+    let begins = |candidate: &&str| name.len() >= MIN_PREFIX && candidate.starts_with(name);
     known
+        .clone()
         .into_iter()
         // A distance is at least the difference in length; this keeps long nonsense cheap.
         .filter(|candidate| candidate.len().abs_diff(name.len()) <= 2)
@@ -191,6 +200,7 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .filter(|(distance, candidate)| *distance <= 2 && *distance < candidate.len())
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
+        .or_else(|| known.into_iter().find(begins))
 }
 
 /// Advice for an unknown name: the one that was probably meant, or else all there are.

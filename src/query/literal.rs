@@ -17,7 +17,9 @@ pub fn date(text: &str) -> Result<NaiveDate, Misread> {
     };
     let numbers: Option<Vec<u32>> = parts.iter().map(number).collect();
     let (Some([year, month, day]), [y, m, d]) = (numbers.as_deref(), parts.as_slice()) else {
-        return Err((format!("`{text}` is not a date"), Some("write YYYY-MM-DD".to_owned())));
+        let is_id = uuid::Uuid::try_parse(text).is_ok();
+        let help = if is_id { "an id stands in quotes" } else { "write YYYY-MM-DD" };
+        return Err((format!("`{text}` is not a date"), Some(help.to_owned())));
     };
     let year = i32::try_from(*year).unwrap_or(i32::MAX);
     if !(MIN_YEAR..=MAX_YEAR).contains(&year) {

@@ -89,6 +89,23 @@ const EXPECTATIONS: &[(&[Rule], &str)] = &[
     (&[Rule::EOI], "the end"),
 ];
 
+/// What people write out of habit where the grammar does not expect it, and what to write here.
+const HABITS: &[(&[&str], &str)] = &[
+    (
+        &["like", "ilike", "matches", "startswith", "starts_with", "endswith", "ends_with", "has"],
+        "write `contains`, `starts with` or `ends with`",
+    ),
+    (&["starts", "ends"], "write `starts with` or `ends with`"),
+    (&["equals", "eq", "is"], "write `=`, or `is null`"),
+    (&["order", "sort"], "the order is a parameter of its own, `order_by`"),
+    (&["limit"], "the limit is a parameter of its own, `limit`"),
+    (&["asc", "desc"], "the direction stands behind the field: `title desc`"),
+    (
+        &["+", "-"],
+        "only `today` and `now` take an offset, and only one; `-` is no descending order",
+    ),
+];
+
 fn unexpected(error: &pest::error::Error<Rule>, text: &str) -> Fault {
     let start = match error.location {
         InputLocation::Pos(start) | InputLocation::Span((start, _)) => start,
@@ -117,7 +134,24 @@ fn unexpected(error: &pest::error::Error<Rule>, text: &str) -> Fault {
         (found, _) => format!("`{found}` is unexpected here"),
     };
     let chained = after_operand && Comparison::ALL.iter().any(|c| found.starts_with(c.as_str()));
-    let fault = Fault::new(Code::UnexpectedToken, span, message);
+    let code = match found {
+        "+" | "-" if after_operand => Code::UnsupportedArithmetic,
+        _ => Code::UnexpectedToken,
+    };
+    let fault = Fault::new(code, span, message);
+    let is_found = |words: &&[&str]| words.iter().any(|word| word.eq_ignore_ascii_case(found));
+    if let Some((_, advice)) = HABITS.iter().find(|(words, _)| is_found(words)) {
+        return fault.help(*advice);
+    }
+    if found.starts_with(['"', '\''])
+        && text.get(..rest_start).is_some_and(|t| t.ends_with(['"', '\'']))
+    {
+        return fault.help("a quote inside text is written `\\'` or `\\\"`");
+    }
+    let is_value = found.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '"' | '\'' | '$'));
+    if is_value && words == ["a field"] {
+        return fault.help("the field stands on the left; for several values write `in (…)`");
+    }
     match words.split_last() {
         _ if chained && !words.contains(&"an operator") => {
             fault.help("comparisons do not chain: join two of them with `and`")
@@ -421,7 +455,9 @@ impl Builder {
         } else if text.get(1..).is_some_and(|rest| rest.contains('-')) {
             (Code::InvalidDate, date(text).map(Literal::Date))
         } else {
-            let help = if digits.contains('.') {
+            let help = if digits.matches('.').count() == 2 {
+                "a date is written YYYY-MM-DD"
+            } else if digits.contains('.') {
                 "numbers are whole"
             } else {
                 "a number and a word need a space between them; text stands in quotes"

@@ -34,6 +34,9 @@ const FOREIGN: &[(&str, &str)] = &[
     ("≥", "write `>=`"),
     ("~", "write `contains`, `starts with` or `ends with`"),
     (";", "there are no statements to separate"),
+    ("[", "a list stands in parentheses"),
+    ("]", "a list stands in parentheses"),
+    ("/", "there is no division; a date is written YYYY-MM-DD"),
 ];
 
 /// Scans the text.

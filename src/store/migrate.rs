@@ -186,15 +186,12 @@ impl Store {
 
 /// A lock on a file beside the database, held until it is dropped, and by the system released when
 /// the process ends however it may.
-async fn lock_beside(database: PathBuf) -> Result<File> {
+pub(super) async fn lock_beside(database: PathBuf) -> Result<File> {
     let lock = move || {
-        let file = OpenOptions::new()
-            .create(true)
-            .write(true)
-            .truncate(false)
-            .open(beside(&database, "lock"))?;
-        file.lock()?;
-        Ok::<_, std::io::Error>(file)
+        let path = beside(&database, "lock");
+        let options = OpenOptions::new().create(true).write(true).truncate(false).to_owned();
+        let file = options.open(&path).and_then(|file| file.lock().map(|()| file));
+        file.map_err(|error| format!("{}: {error}", path.display()))
     };
     tokio::task::spawn_blocking(lock).await.map_err(Error::internal)?.map_err(Error::internal)
 }

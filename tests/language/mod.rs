@@ -456,7 +456,7 @@ fn the_reference_has_every_code_limit_and_operator() {
     let reference = include_str!("../../grammar/README.md");
     for (code, meaning) in Code::ALL {
         let row = format!("| `{}` |{meaning} |", code.as_str());
-        assert!(reference.contains(&row), "{row}");
+        assert!(reference.contains(&row), "grammar/README.md should have: {row}");
     }
     for limit in [
         limits::MAX_TEXT_BYTES,

@@ -4,9 +4,8 @@
 set -eu
 
 found() {
-    command -v initdb >/dev/null 2>&1 && command -v postgres >/dev/null 2>&1 && return 0
-    for folder in /usr/lib/postgresql/*/bin; do
-        [ -x "$folder/initdb" ] && [ -x "$folder/postgres" ] && return 0
+    for folder in $(echo "$PATH" | tr ':' ' ') /usr/lib/postgresql/*/bin; do
+        [ -x "$folder/initdb" ] && [ -x "$folder/postgres" ] && [ -x "$folder/pg_isready" ] && return 0
     done
     return 1
 }
