@@ -15,6 +15,7 @@ use clap::{Parser, Subcommand};
 use crate::config::{DatabaseSettings, LogSettings, TokenSettings};
 use crate::error::{Error, Kind};
 use crate::identity::{Access, Identity, Secret};
+use crate::query::Diagnostic;
 use crate::record::{All, Records};
 use crate::store::{Location, Migrations, Missing, Store};
 use crate::telemetry;
@@ -111,6 +112,12 @@ fn print(text: &str) -> Result<(), String> {
 
 /// An error for somebody at a terminal, who may see the cause.
 fn explain(error: Error) -> String {
+    explain_in(error, |_| None)
+}
+
+/// An error for somebody at a terminal, and for the problems of a query the text each is in, by the
+/// name of the parameter.
+fn explain_in<'a>(error: Error, text: impl Fn(&str) -> Option<&'a str>) -> String {
     if error.diagnostics.is_empty() {
         return match &error.cause {
             // The public text sends people to the log; here is its reader.
@@ -119,18 +126,31 @@ fn explain(error: Error) -> String {
             None => error.to_string(),
         };
     }
-    let problems = error.diagnostics.iter().map(|problem| {
-        let help = problem.help.as_ref().map(|help| format!("; {help}")).unwrap_or_default();
-        format!(
-            "\n  {} {}:{}: {}{help} ({})",
-            problem.parameter,
-            problem.line,
-            problem.column,
-            problem.message,
-            problem.code.as_str()
-        )
-    });
-    format!("{}{}", error.kind.title(), problems.collect::<String>())
+    let problems =
+        error.diagnostics.iter().map(|problem| describe(problem, text(&problem.parameter)));
+    format!("{}\n{}", error.kind.title(), problems.collect::<Vec<_>>().join("\n"))
+}
+
+/// A problem of a query, with the line it is in and a mark below its place when the text is at hand.
+fn describe(problem: &Diagnostic, text: Option<&str>) -> String {
+    let Diagnostic { code, parameter, message, help, line, column, start, end } = problem;
+    let mut lines = vec![format!("{parameter}:{line}:{column}: {message} ({})", code.as_str())];
+    let position = usize::try_from(*line).ok().and_then(|line| line.checked_sub(1));
+    if let Some(source) = position.and_then(|position| text?.lines().nth(position)) {
+        let before = usize::try_from(*column).unwrap_or(1).saturating_sub(1);
+        let place = usize::try_from(*start).ok().zip(usize::try_from(*end).ok());
+        let marked = place.and_then(|(start, end)| text?.get(start..end)).unwrap_or_default();
+        // A problem may go on in the next line; its mark ends with this one. One at the end of the
+        // text covers nothing, and is marked all the same.
+        let rest = source.chars().count().saturating_sub(before);
+        let width = marked.chars().count().min(rest).max(1);
+        let indent: String =
+            source.chars().take(before).map(|c| if c == '\t' { c } else { ' ' }).collect();
+        lines.push(source.to_owned());
+        lines.push(format!("{indent}{}", "^".repeat(width)));
+    }
+    lines.extend(help.as_ref().map(|help| format!("help: {help}")));
+    lines.iter().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
 }
 
 /// Whoever can reach the database at the command line may do everything with records.

@@ -157,6 +157,24 @@ fn a_statement_is_shown_and_not_run() {
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
+#[test]
+fn problems_are_shown_below_their_place() {
+    let folder = folder();
+    let filter = "title = 'é' and\n\tgnre = 'x' and release_year =";
+    let (code, _, log) = run(folder.path(), &["query", "title = 'é' and\n\tgnre = 'x'", "--sql"]);
+    assert_eq!(code, 1);
+    assert!(log.contains("filter:2:2: Movie has no field `gnre` (unknown_field)"), "{log}");
+    assert!(log.contains("  \tgnre = 'x'\n  \t^^^^\n  help: did you mean `genre`?\n"), "{log}");
+    // At the end there is nothing to cover, and it is marked all the same.
+    let (_, _, log) = run(folder.path(), &["query", filter, "--sql"]);
+    let last = filter.lines().last().unwrap();
+    let indent = " ".repeat(last.chars().count() - 1);
+    assert!(log.contains(&format!("  {last}\n  \t{indent}^\n")), "{log}");
+    let value = ["query", "release_year = $y", "--param", "y=soon", "--sql"];
+    let (_, _, log) = run(folder.path(), &value);
+    assert!(log.contains("p.y:1:1: ") && log.contains("  soon\n  ^^^^\n"), "{log}");
+}
+
 /// Arguments, and a part of what is said when they are refused.
 const REFUSED: &[(&[&str], &str)] = &[
     (&["serve"], "choose how people sign in"),

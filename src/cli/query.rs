@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use comfy_table::{Table, presets};
 
-use super::{Outcome, explain, location, open, operator, print};
+use super::{Outcome, explain_in, location, open, operator, print};
 use crate::app::search::{Count, SearchRequest, search};
 use crate::config::DatabaseSettings;
 use crate::error::Error;
@@ -53,14 +53,15 @@ impl Query {
         }
         let store = open(&self.database, Missing::Refuse).await?;
         let request = SearchRequest {
-            filter: self.filter,
-            order_by: self.order_by,
+            filter: self.filter.clone(),
+            order_by: self.order_by.clone(),
             limit: Some(i64::from(self.limit)),
             cursor: None,
             count: if self.count { Count::Exact } else { Count::None },
             parameters,
         };
-        let page = search::<Movie>(&store, &operator(), request).await.map_err(explain)?;
+        let page = search::<Movie>(&store, &operator(), request).await;
+        let page = page.map_err(|error| self.explain(error))?;
         for warning in &page.warnings {
             let help = warning.help.as_deref().unwrap_or_default();
             eprintln!("warning: {}; {help}", warning.message);
@@ -75,12 +76,25 @@ impl Query {
         Ok(ExitCode::SUCCESS)
     }
 
+    /// Problems of the filter, the order and the parameters, each below the text it is in.
+    fn explain(&self, error: Error) -> String {
+        explain_in(error, |parameter| match parameter {
+            "filter" => self.filter.as_deref(),
+            "order_by" => self.order_by.as_deref(),
+            other => {
+                let name = other.strip_prefix("p.")?;
+                let given = self.parameters.iter().find(|(known, _)| known == name);
+                given.map(|(_, value)| value.as_str())
+            }
+        })
+    }
+
     fn show_statement(&self, parameters: &Arguments) -> Outcome {
         let dialect = match location(&self.database)? {
             Location::Sqlite(_) => Dialect::Sqlite,
             Location::Postgres(_) => Dialect::Postgres,
         };
-        let refused = |problems| explain(Error::query(problems));
+        let refused = |problems| self.explain(Error::query(problems));
         let prepared = prepare(self.filter.as_deref(), self.order_by.as_deref(), Movie::SCHEMA)
             .map_err(refused)?;
         let query = prepared.bind(parameters, timestamp_now()).map_err(refused)?;
