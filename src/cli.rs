@@ -10,7 +10,8 @@ mod token;
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 
 use crate::config::{DatabaseSettings, LogSettings, TokenSettings};
 use crate::error::{Error, Kind};
@@ -46,6 +47,11 @@ enum Command {
     Token(token::Token),
     /// Print the OpenAPI document
     Openapi,
+    /// Print a script that completes the command line, for a shell to load
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
 }
 
 /// What a subcommand ends with: an exit code, or a message for standard error and exit code 1.
@@ -86,6 +92,12 @@ async fn run(command: Command) -> Outcome {
         Command::Query(query) => query.run().await,
         Command::Token(token) => token.run(),
         Command::Openapi => openapi::run(),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "cinequery", &mut script);
+            print(&String::from_utf8_lossy(&script))?;
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 

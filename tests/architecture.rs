@@ -29,6 +29,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("poem", &["http"]),
     ("jsonwebtoken", &["identity/token.rs"]),
     ("clap", &["cli", "config.rs"]),
+    ("clap_complete", &["cli.rs"]),
     ("icu_casemap", &["query/text.rs"]),
     ("icu_normalizer", &["query/text.rs"]),
 ];

@@ -416,6 +416,17 @@ fn the_demo_takes_a_free_port_when_the_default_is_busy() {
 }
 
 #[test]
+fn shells_are_told_how_to_complete() {
+    for shell in ["bash", "zsh", "fish"] {
+        let (code, script, _) = run(folder().path(), &["completions", shell]);
+        assert_eq!(code, 0);
+        for word in ["serve", "import", "on-conflict"] {
+            assert!(script.contains(word), "{shell} knows nothing of {word}");
+        }
+    }
+}
+
+#[test]
 fn the_document_is_printed() {
     let (code, printed, _) = run(folder().path(), &["openapi"]);
     let is_published = printed == include_str!("../openapi/v1.json");
