@@ -15,7 +15,7 @@ use clap_complete::Shell;
 
 use crate::config::{DatabaseSettings, LogSettings, TokenSettings};
 use crate::error::{Error, Kind};
-use crate::identity::{Access, Identity, Secret};
+use crate::identity::{Identity, Secret, record_scopes};
 use crate::query::Diagnostic;
 use crate::record::{All, Records};
 use crate::store::{Location, Migrations, Missing, Store};
@@ -167,10 +167,7 @@ fn describe(problem: &Diagnostic, text: Option<&str>) -> String {
 
 /// Whoever can reach the database at the command line may do everything with records.
 fn operator() -> Identity {
-    let schemas = All::schemas();
-    let both = |schema| [Access::Read, Access::Write].map(|access| access.scope(schema));
-    let scopes = schemas.into_iter().flat_map(both).collect();
-    Identity { subject: "operator".to_owned(), scopes }
+    Identity { subject: "operator".to_owned(), scopes: record_scopes(&All::schemas()) }
 }
 
 /// The secret that the settings name, or the one that is kept beside a SQLite database.

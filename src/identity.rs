@@ -62,6 +62,12 @@ impl Access {
     }
 }
 
+/// The scopes for reading and writing records of all these types.
+pub fn record_scopes(schemas: &[&'static Schema]) -> Vec<String> {
+    let both = |schema| [Access::Read, Access::Write].map(|access| access.scope(schema));
+    schemas.iter().flat_map(|schema| both(schema)).collect()
+}
+
 impl Identity {
     /// Refuses a caller who does not hold the scope.
     ///

@@ -3,7 +3,7 @@
 
 use futures_util::future::BoxFuture;
 
-use super::{Access, Credentials, Identity, Provider};
+use super::{Credentials, Identity, Provider, record_scopes};
 use crate::error::{Error, Result, Violation};
 use crate::query::Schema;
 
@@ -19,8 +19,7 @@ pub struct Open {
 impl Open {
     /// Opens these record types to everybody.
     pub fn new(schemas: &[&'static Schema]) -> Self {
-        let both = |schema| [Access::Read, Access::Write].map(|access| access.scope(schema));
-        Self { scopes: schemas.iter().flat_map(|schema| both(schema)).collect() }
+        Self { scopes: record_scopes(schemas) }
     }
 }
 

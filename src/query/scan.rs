@@ -55,7 +55,7 @@ pub(super) fn scan(text: &str) -> Result<(), Vec<Fault>> {
     if text.trim_ascii().is_empty() {
         return Err(vec![
             Fault::new(Code::Empty, Span::new(0, text.len()), "there is nothing here")
-                .help("leave the parameter out to ask for everything"),
+                .help("leave the parameter out"),
         ]);
     }
     let mut scanner = Scanner { text, at: 0, nesting: Nesting::default(), faults: Vec::new() };
