@@ -1,6 +1,7 @@
 //! What the service can do, free of transport: one file for each capability. Every function takes
 //! the store, and the caller's identity to check the scope it needs.
 
+pub mod classic;
 pub mod cursor;
 pub mod edit;
 pub mod search;

@@ -1,6 +1,10 @@
 //! The command line: one file for each subcommand.
 
+mod check;
 mod demo;
+mod explain;
+mod export;
+mod file;
 mod import;
 mod openapi;
 mod query;
@@ -8,16 +12,18 @@ mod serve;
 mod token;
 
 use std::io::{ErrorKind, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
+use self::explain::{explain, explain_in};
+use crate::app::search::Selection;
 use crate::config::{DatabaseSettings, LogSettings, TokenSettings};
-use crate::error::{Error, Kind};
 use crate::identity::{Identity, Secret, record_scopes};
-use crate::query::Diagnostic;
-use crate::record::{All, Records};
+use crate::query::Argument;
+use crate::record::{All, Records, Visitor};
 use crate::store::{Location, Migrations, Missing, Store};
 use crate::telemetry;
 
@@ -39,8 +45,12 @@ enum Command {
     Serve(serve::Serve),
     /// Bring the database to this version's tables
     Migrate(DatabaseSettings),
-    /// Import records from a file of JSON objects, one a line
+    /// Tell whether the service could be started with these settings, without starting it
+    Check(check::Check),
+    /// Import records from a file, as JSON objects or CSV
     Import(import::Import),
+    /// Export records to a file, as JSON objects or CSV
+    Export(export::Export),
     /// Search the database from the command line
     Query(query::Query),
     /// Issue a token
@@ -88,7 +98,9 @@ async fn run(command: Command) -> Outcome {
             store.close().await;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Check(check) => check.run().await,
         Command::Import(import) => import.run().await,
+        Command::Export(export) => export.run().await,
         Command::Query(query) => query.run().await,
         Command::Token(token) => token.run(),
         Command::Openapi => openapi::run(),
@@ -122,47 +134,41 @@ fn print(text: &str) -> Result<(), String> {
     }
 }
 
-/// An error for somebody at a terminal, who may see the cause.
-fn explain(error: Error) -> String {
-    explain_in(error, |_| None)
+/// What is done with records of the type whose table has that name.
+fn of_type<V: Visitor>(table: &str, visitor: V) -> Result<V::Output, String> {
+    All::visit(table, visitor).ok_or_else(|| {
+        let tables: Vec<_> = All::schemas().iter().map(|schema| schema.table).collect();
+        format!("there is no type {table:?}; there are: {}", tables.join(", "))
+    })
 }
 
-/// An error for somebody at a terminal, and for the problems of a query the text each is in, by the
-/// name of the parameter.
-fn explain_in<'a>(error: Error, text: impl Fn(&str) -> Option<&'a str>) -> String {
-    if error.diagnostics.is_empty() {
-        return match &error.cause {
-            // The public text sends people to the log; here is its reader.
-            Some(cause) if error.kind == Kind::Internal => cause.to_string(),
-            Some(cause) => format!("{error}\n  {cause}"),
-            None => error.to_string(),
-        };
-    }
-    let problems =
-        error.diagnostics.iter().map(|problem| describe(problem, text(&problem.parameter)));
-    format!("{}\n{}", error.kind.title(), problems.collect::<Vec<_>>().join("\n"))
+/// Order and parameters of a filter.
+#[derive(Args)]
+struct Asked {
+    /// The order, such as: release_year desc, title
+    #[arg(long)]
+    order_by: Option<String>,
+    /// A value for a $NAME of the filter; may be repeated
+    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = parameter)]
+    parameters: Vec<(String, String)>,
 }
 
-/// A problem of a query, with the line it is in and a mark below its place when the text is at hand.
-fn describe(problem: &Diagnostic, text: Option<&str>) -> String {
-    let Diagnostic { code, parameter, message, help, line, column, start, end } = problem;
-    let mut lines = vec![format!("{parameter}:{line}:{column}: {message} ({})", code.as_str())];
-    let position = usize::try_from(*line).ok().and_then(|line| line.checked_sub(1));
-    if let Some(source) = position.and_then(|position| text?.lines().nth(position)) {
-        let before = usize::try_from(*column).unwrap_or(1).saturating_sub(1);
-        let place = usize::try_from(*start).ok().zip(usize::try_from(*end).ok());
-        let marked = place.and_then(|(start, end)| text?.get(start..end)).unwrap_or_default();
-        // A problem may go on in the next line; its mark ends with this one. One at the end of the
-        // text covers nothing, and is marked all the same.
-        let rest = source.chars().count().saturating_sub(before);
-        let width = marked.chars().count().min(rest).max(1);
-        let indent: String =
-            source.chars().take(before).map(|c| if c == '\t' { c } else { ' ' }).collect();
-        lines.push(source.to_owned());
-        lines.push(format!("{indent}{}", "^".repeat(width)));
+fn parameter(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+impl Asked {
+    fn selection(self, filter: Option<String>) -> Selection {
+        let parameters = self.parameters.into_iter();
+        let parameters = parameters.map(|(name, value)| (name, Argument::Untyped(value)));
+        Selection {
+            filter,
+            order_by: self.order_by,
+            parameters: parameters.collect(),
+            ..Selection::default()
+        }
     }
-    lines.extend(help.as_ref().map(|help| format!("help: {help}")));
-    lines.iter().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
 }
 
 /// Whoever can reach the database at the command line may do everything with records.
@@ -170,18 +176,35 @@ fn operator() -> Identity {
     Identity { subject: "operator".to_owned(), scopes: record_scopes(&All::schemas()) }
 }
 
-/// The secret that the settings name, or the one that is kept beside a SQLite database.
-fn secret(settings: &TokenSettings, location: &Location) -> Result<Secret, String> {
-    if let Some(secret) = settings.given_secret()? {
-        return Secret::new(secret).map_err(|error| format!("the secret of tokens: {error}"));
+/// Where the secret of tokens comes from.
+enum SecretSource {
+    /// The settings.
+    Given(Secret),
+    /// A file beside a SQLite database, made when it is first needed.
+    Kept(PathBuf),
+}
+
+impl SecretSource {
+    fn of(settings: &TokenSettings, location: &Location) -> Result<Self, String> {
+        match (settings.given_secret()?, location) {
+            (Some(secret), _) => {
+                let secret = Secret::new(secret);
+                secret.map(Self::Given).map_err(|error| format!("the secret of tokens: {error}"))
+            }
+            (None, Location::Sqlite(path)) => Ok(Self::Kept(crate::store::beside(path, "secret"))),
+            (None, Location::Postgres(_)) => Err(format!(
+                "on PostgreSQL the secret must be given, the same to all instances: set \
+                 CINEQUERY_JWT_SECRET or CINEQUERY_JWT_SECRET_FILE to at least {} bytes, such as \
+                 those of `openssl rand -base64 48`",
+                crate::identity::MIN_SECRET_BYTES
+            )),
+        }
     }
-    match location {
-        Location::Sqlite(path) => Secret::read_or_create(&crate::store::beside(path, "secret")),
-        Location::Postgres(_) => Err(format!(
-            "on PostgreSQL the secret must be given, the same to all instances: set \
-             CINEQUERY_JWT_SECRET or CINEQUERY_JWT_SECRET_FILE to at least {} bytes, such as \
-             those of `openssl rand -base64 48`",
-            crate::identity::MIN_SECRET_BYTES
-        )),
+
+    fn read(self) -> Result<Secret, String> {
+        match self {
+            Self::Given(secret) => Ok(secret),
+            Self::Kept(path) => Secret::read_or_create(&path),
+        }
     }
 }

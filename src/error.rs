@@ -47,6 +47,8 @@ kinds! {
     InvalidBody = "invalid_body", 400, "The body is not valid";
     /// The record breaks a rule; `errors` says which.
     InvalidRecord = "invalid_record", 400, "The record is not valid";
+    /// An import that is whole or nothing met rows it cannot write; `errors` says which.
+    RowsRefused = "rows_refused", 400, "Nothing was imported";
     /// There is no token, or it is not accepted.
     Unauthenticated = "unauthenticated", 401, "A valid bearer token is needed";
     /// The token does not carry the scope.
@@ -57,6 +59,10 @@ kinds! {
     UnknownRoute = "unknown_route", 404, "There is nothing at this address";
     /// The route does not know the method; `Allow` lists those it knows.
     MethodNotAllowed = "method_not_allowed", 405, "The method is not allowed here";
+    /// The client sent nothing for too long.
+    RequestTimeout = "request_timeout", 408, "The request took too long to arrive";
+    /// Several records are meant where one must be; `records` lists them.
+    Ambiguous = "ambiguous", 409, "Several records match";
     /// A record with the same natural key exists.
     Duplicate = "duplicate", 409, "The record exists already";
     /// The record has changed since the version in `If-Match`.
@@ -75,8 +81,12 @@ kinds! {
 
 /// One rule that a record breaks.
 #[derive(Debug, Clone, PartialEq, Eq, Object, Serialize)]
+#[oai(skip_serializing_if_is_none)]
 pub struct Violation {
-    /// The member of the record, as a JSON Pointer (RFC 6901).
+    /// In a file of records, the line that the record begins on, counted from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<i64>,
+    /// The member of the record, as a JSON Pointer (RFC 6901); empty when all of it is meant.
     pub pointer: String,
     /// What is wrong with it and what it must be.
     pub detail: String,
@@ -86,7 +96,30 @@ impl Violation {
     /// A rule that the member breaks.
     pub fn new(member: &str, detail: impl Into<String>) -> Self {
         let escaped = member.replace('~', "~0").replace('/', "~1");
-        Self { pointer: format!("/{escaped}"), detail: detail.into() }
+        Self { line: None, pointer: format!("/{escaped}"), detail: detail.into() }
+    }
+
+    /// A rule that the record as a whole breaks.
+    pub fn of_all(detail: impl Into<String>) -> Self {
+        Self { line: None, pointer: String::new(), detail: detail.into() }
+    }
+
+    /// The same of the record on that line of a file.
+    #[must_use]
+    pub fn on_line(self, line: u64) -> Self {
+        Self { line: i64::try_from(line).ok(), ..self }
+    }
+}
+
+impl std::fmt::Display for Violation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(line) = self.line {
+            write!(f, "line {line}: ")?;
+        }
+        match self.pointer.strip_prefix('/') {
+            Some(member) => write!(f, "{member} {}", self.detail),
+            None => f.write_str(&self.detail),
+        }
     }
 }
 
@@ -101,6 +134,8 @@ pub struct Error {
     pub diagnostics: Vec<Diagnostic>,
     /// Public: problems of a record.
     pub violations: Vec<Violation>,
+    /// Public: the records that match where one was meant, as JSON.
+    pub records: Vec<serde_json::Value>,
     /// For the log alone.
     pub cause: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -116,6 +151,7 @@ impl Error {
             detail: detail.into(),
             diagnostics: Vec::new(),
             violations: Vec::new(),
+            records: Vec::new(),
             cause: None,
         }
     }

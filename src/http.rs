@@ -6,6 +6,7 @@
 
 mod body;
 mod caller;
+mod classic;
 mod conditional;
 mod documentation;
 mod envelope;
@@ -15,7 +16,9 @@ mod records;
 mod resource;
 mod serve;
 mod specification;
+mod stream;
 mod token;
+mod transfer;
 
 use poem::{Endpoint, EndpointExt, Route};
 use poem_openapi::OpenApi;
@@ -23,6 +26,7 @@ use poem_openapi::OpenApi;
 pub use self::body::MAX_BODY_BYTES;
 pub use self::serve::serve;
 pub use self::specification::specification;
+pub use self::transfer::{IMPORT_IDLE_TIMEOUT, MAX_IMPORT_BYTES};
 use crate::app::App;
 use crate::record::{Record, Records};
 
@@ -48,17 +52,21 @@ macro_rules! served {
 }
 
 served! {
-    (A) => records::Operations<A>;
-    (A, B) => (records::Operations<A>, records::Operations<B>);
-    (A, B, C) => (records::Operations<A>, (records::Operations<B>, records::Operations<C>));
+    (A) => OfRecord<A>;
+    (A, B) => (OfRecord<A>, OfRecord<B>);
+    (A, B, C) => (OfRecord<A>, (OfRecord<B>, OfRecord<C>));
 }
 
-/// The operations of the specification: those of the records, `POST /api/token`, `GET /livez` and
-/// `GET /readyz`.
-type Operations<C> = (<C as Served>::Operations, (token::Operations, health::Operations));
+/// The operations on one type of record.
+type OfRecord<R> = (records::Operations<R>, transfer::Operations<R>);
+
+/// The operations of the specification: those of the records, `/api/token`, the classic ones, and
+/// `/livez` and `/readyz`.
+type Operations<C> =
+    (<C as Served>::Operations, (token::Operations, (classic::Operations, health::Operations)));
 
 fn operations<C: Served>() -> Operations<C> {
-    (C::operations(), (token::Operations, health::Operations))
+    (C::operations(), (token::Operations, (classic::Operations, health::Operations)))
 }
 
 /// The whole service.
@@ -70,5 +78,6 @@ pub fn endpoint<C: Served>(app: App) -> impl Endpoint + 'static {
         .at("/docs", documentation::page())
         .at("/docs/:file", documentation::file())
         .data(app)
+        .before(classic::without_slash)
         .around(envelope::wrap)
 }

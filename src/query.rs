@@ -54,6 +54,21 @@ pub fn prepare<'a>(
     order_by: Option<&str>,
     schema: &'static Schema,
 ) -> Result<Prepared<'a>, Vec<Diagnostic>> {
+    prepare_within(None, filter, order_by, schema)
+}
+
+/// The same among the records for which `within` holds: for callers that have no text for a part
+/// of what they ask, or for all of it. They give it values that the fields can hold; what `check`
+/// refuses of it has no place in the filter's text.
+///
+/// # Errors
+/// As [`prepare`].
+pub fn prepare_within<'a>(
+    within: Option<&ast::Expr>,
+    filter: Option<&'a str>,
+    order_by: Option<&str>,
+    schema: &'static Schema,
+) -> Result<Prepared<'a>, Vec<Diagnostic>> {
     let mut problems = Vec::new();
     let mut warnings = Vec::new();
     let mut ast = ast::Query::default();
@@ -65,6 +80,8 @@ pub fn prepare<'a>(
         }
         Err(faults) => problems.extend(locate(faults, "filter", filter)),
     }
+    let terms: Vec<ast::Expr> = within.cloned().into_iter().chain(ast.filter.take()).collect();
+    ast.filter = (!terms.is_empty()).then(|| ast::Expr::all(terms));
     match order_by.map(parse::order_by).transpose() {
         Ok(keys) => ast.order_by = keys.unwrap_or_default(),
         Err(faults) => problems.extend(locate(faults, "order_by", order_by)),

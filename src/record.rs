@@ -16,7 +16,7 @@ use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
-pub use self::draft::{Draft, Members, Patch, Row};
+pub use self::draft::{Draft, Fields, Members, Patch, Row};
 pub use self::movie::Movie;
 pub use self::specification::{Form, describe};
 use crate::query::{Schema, Type, Value};

@@ -9,17 +9,19 @@ mod migrate;
 mod write;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sea_query_sqlx::SqlxValues;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, PgPool, SqlitePool};
+use tokio::sync::Semaphore;
 
-pub use self::import::{Conflict, Message, Tally};
+pub use self::import::{Conflict, MAX_LISTED, Message, Tally};
 pub use self::location::Location;
-pub use self::migrate::Migrations;
 pub(crate) use self::migrate::beside;
+pub use self::migrate::{Migrations, State};
 pub use self::write::Expected;
 use crate::error::{Error, Kind, Result};
 use crate::query::{Dialect, Statement};
@@ -57,6 +59,8 @@ pub enum Missing {
 #[derive(Debug, Clone)]
 pub struct Store {
     engine: Engine,
+    /// The turn to write, of the imports of this process.
+    import_turn: Arc<Semaphore>,
 }
 
 #[derive(Debug, Clone)]
@@ -134,7 +138,7 @@ impl Store {
                 Engine::Postgres(pool)
             }
         };
-        Ok(Self { engine })
+        Ok(Self { engine, import_turn: Arc::new(Semaphore::new(1)) })
     }
 
     /// The engine's dialect.
@@ -165,6 +169,20 @@ impl Store {
             sqlx::query_scalar_with(AssertSqlSafe(sql), SqlxValues(values)).fetch_one(pool).await
         })
         .map_err(database_error)
+    }
+
+    /// The engine and its version, in words.
+    ///
+    /// # Errors
+    /// A database that cannot be reached.
+    pub async fn version(&self) -> Result<String> {
+        let (name, sql) = match self.dialect() {
+            Dialect::Sqlite => ("SQLite", "SELECT sqlite_version()"),
+            Dialect::Postgres => ("PostgreSQL", "SHOW server_version"),
+        };
+        let version: String = on!(read self, pool => sqlx::query_scalar(sql).fetch_one(pool).await)
+            .map_err(database_error)?;
+        Ok(format!("{name} {version}"))
     }
 
     /// Whether the database answers and has been migrated.

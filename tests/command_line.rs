@@ -157,22 +157,55 @@ fn a_statement_is_shown_and_not_run() {
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
+/// Arguments of `query`, and lines of what is said of them.
+const SHOWN: &[(&[&str], &[&str])] = &[
+    (
+        &["title = 'é' and\n gnre = 'x'"],
+        &[
+            "error[unknown_field]: Movie has no field `gnre`",
+            " --> filter:2:2",
+            "2 |  gnre = 'x'",
+            "  |  ^^^^",
+            "  = help: did you mean `genre`?",
+        ],
+    ),
+    // At the end there is nothing to cover, and it is marked all the same.
+    (&["genre ="], &["error[unexpected_token]", "1 | genre =", "  |        ^"]),
+    (&["release_year = $y", "--param", "y=soon"], &[" --> p.y:1:1", "1 | soon", "  | ^^^^"]),
+    (&["--order-by", "yaer"], &[" --> order_by:1:1", "1 | yaer", "  | ^^^^"]),
+    (
+        &["genre = 'a' or genre = 'b' and title = 'c'"],
+        &["warning[mixed_and_or]", "1 | genre = 'a' or genre = 'b' and title = 'c'"],
+    ),
+];
+
 #[test]
 fn problems_are_shown_below_their_place() {
     let folder = folder();
-    let filter = "title = 'é' and\n\tgnre = 'x' and release_year =";
-    let (code, _, log) = run(folder.path(), &["query", "title = 'é' and\n\tgnre = 'x'", "--sql"]);
-    assert_eq!(code, 1);
-    assert!(log.contains("filter:2:2: Movie has no field `gnre` (unknown_field)"), "{log}");
-    assert!(log.contains("  \tgnre = 'x'\n  \t^^^^\n  help: did you mean `genre`?\n"), "{log}");
-    // At the end there is nothing to cover, and it is marked all the same.
-    let (_, _, log) = run(folder.path(), &["query", filter, "--sql"]);
-    let last = filter.lines().last().unwrap();
-    let indent = " ".repeat(last.chars().count() - 1);
-    assert!(log.contains(&format!("  {last}\n  \t{indent}^\n")), "{log}");
-    let value = ["query", "release_year = $y", "--param", "y=soon", "--sql"];
-    let (_, _, log) = run(folder.path(), &value);
-    assert!(log.contains("p.y:1:1: ") && log.contains("  soon\n  ^^^^\n"), "{log}");
+    for (arguments, lines) in SHOWN {
+        let (_, _, log) = run(folder.path(), &[&["query", "--sql"], *arguments].concat());
+        for line in *lines {
+            let is_there = log.lines().any(|shown| shown.trim_end().contains(line));
+            assert!(is_there, "{line:?} is missing: {log}");
+        }
+        assert!(!log.contains('\u{1b}'), "colours go to terminals alone: {log:?}");
+    }
+}
+
+/// `script` of util-linux makes a terminal of its own for the command.
+#[cfg(target_os = "linux")]
+#[test]
+fn problems_are_coloured_on_a_terminal() {
+    let folder = folder();
+    let shown = |environment: &[(&str, &str)]| {
+        let command = format!("{} query --sql 'gnre = 1'", env!("CARGO_BIN_EXE_cinequery"));
+        let mut script = Command::new("script");
+        script.args(["-qec", &command, "/dev/null"]).current_dir(folder.path());
+        script.envs(environment.iter().copied()).stdin(Stdio::null());
+        String::from_utf8(script.output().unwrap().stdout).unwrap()
+    };
+    assert!(shown(&[("NO_COLOR", "")]).contains("\u{1b}["));
+    assert!(!shown(&[("NO_COLOR", "1")]).contains("\u{1b}["));
 }
 
 /// Arguments, and a part of what is said when they are refused.

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use cinequery::app::edit;
-use cinequery::app::search::{Count, Page, SearchRequest, search};
+use cinequery::app::search::{Count, Page, SearchRequest, Selection, search};
 use cinequery::error::Kind;
 use cinequery::identity::Identity;
 use cinequery::query::{Argument, Field, Type, Value};
@@ -21,6 +21,11 @@ use crate::support::{Catalogue, Database, Screening, identity, on_both, screenin
 
 fn reader() -> Identity {
     identity(&["screenings:read"])
+}
+
+/// Everything, in that order.
+fn ordered(order_by: Option<&str>) -> Selection {
+    Selection { order_by: order_by.map(str::to_owned), ..Selection::default() }
 }
 
 fn draft(json: serde_json::Value) -> Draft<Screening> {
@@ -145,7 +150,7 @@ async fn filters_mean_the_same_on_both_engines() {
         fill(&store, house()).await;
         for (filter, expected) in MEANING {
             let request =
-                SearchRequest { filter: Some((*filter).to_owned()), ..Default::default() };
+                SearchRequest { selection: Selection::filter(*filter), ..Default::default() };
             let page: Page<Screening> = search(&store, &reader(), request)
                 .await
                 .unwrap_or_else(|error| panic!("{filter}: {error:?}"));
@@ -166,7 +171,8 @@ async fn an_id_finds_its_record() {
             search(&store, &reader(), SearchRequest::default()).await.unwrap();
         for record in &all.items {
             let filter = format!("id in ('{}')", record.id);
-            let request = SearchRequest { filter: Some(filter), ..Default::default() };
+            let request =
+                SearchRequest { selection: Selection::filter(filter), ..Default::default() };
             let page: Page<Screening> = search(&store, &reader(), request).await.unwrap();
             assert_eq!(page.items, std::slice::from_ref(record));
         }
@@ -244,7 +250,7 @@ async fn pages_walk_every_order_once_and_whole() {
                 let mut cursor = None;
                 loop {
                     let request = SearchRequest {
-                        order_by: (!order_by.is_empty()).then(|| (*order_by).to_owned()),
+                        selection: ordered((!order_by.is_empty()).then_some(order_by)),
                         limit: Some(limit),
                         cursor: cursor.take(),
                         ..Default::default()
@@ -269,7 +275,7 @@ async fn pages_are_stable_while_records_come_and_go() {
         let store = database.store().await;
         fill(&store, random_rows(30)).await;
         let request = |cursor| SearchRequest {
-            order_by: Some("starts_at".to_owned()),
+            selection: ordered(Some("starts_at")),
             limit: Some(10),
             cursor,
             ..Default::default()
@@ -302,7 +308,7 @@ async fn a_cursor_keeps_the_day_of_the_first_page() {
     let store = database.store().await;
     fill(&store, random_rows(5)).await;
     let request = |cursor| SearchRequest {
-        filter: Some("created_at <= now".to_owned()),
+        selection: Selection::filter("created_at <= now"),
         limit: Some(2),
         cursor,
         ..Default::default()
@@ -320,11 +326,13 @@ async fn a_cursor_of_another_search_is_refused() {
     fill(&store, random_rows(9)).await;
     let run = async |filter: &str, order: Option<&str>, value: i64, cursor: Option<String>| {
         let request = SearchRequest {
-            filter: Some(filter.to_owned()),
-            order_by: order.map(str::to_owned),
+            selection: Selection {
+                order_by: order.map(str::to_owned),
+                parameters: [("n".to_owned(), Argument::Integer(value))].into(),
+                ..Selection::filter(filter)
+            },
             limit: Some(1),
             cursor,
-            parameters: [("n".to_owned(), Argument::Integer(value))].into(),
             ..Default::default()
         };
         search::<Screening>(&store, &reader(), request).await
@@ -404,7 +412,8 @@ async fn text_is_folded_anew_when_the_folding_has_changed() {
             run_sql(&database, sql).await;
         }
         let find = async |filter: &str| {
-            let request = SearchRequest { filter: Some(filter.to_owned()), ..Default::default() };
+            let request =
+                SearchRequest { selection: Selection::filter(filter), ..Default::default() };
             let page: Page<Screening> = search(&store, &reader(), request).await.unwrap();
             page.items.len()
         };
@@ -568,7 +577,8 @@ impl Visitor for Exercise {
                     };
                     let order_by = Some(field.name.to_owned());
                     let filter = Some(filter);
-                    let request = SearchRequest { filter, order_by, ..Default::default() };
+                    let selection = Selection { filter, order_by, ..Default::default() };
+                    let request = SearchRequest { selection, ..Default::default() };
                     let page: Page<R> = search(&self.0, &caller, request).await.unwrap();
                     assert_eq!(page.items, std::slice::from_ref(&written), "{}", field.name);
                 }

@@ -40,8 +40,7 @@ struct Wire {
 impl Cursor {
     /// The cursor behind a record.
     pub fn behind<R: Record>(record: &R, order: &[SortKey], as_of: DateTime<Utc>) -> Self {
-        let keys = order.iter().map(|key| record.value(key.field.name)).collect();
-        Self { as_of, keys }
+        Self { as_of, keys: sort_keys(record, order) }
     }
 
     /// The cursor as text, tied to its search.
@@ -87,6 +86,11 @@ impl Cursor {
         });
         Ok(Self { as_of, keys: keys.collect::<Result<_>>()? })
     }
+}
+
+/// The values by which an order places a record, `None` for null.
+pub fn sort_keys<R: Record>(record: &R, order: &[SortKey]) -> Vec<Option<Value>> {
+    order.iter().map(|key| record.value(key.field.name)).collect()
 }
 
 /// What a search is recognised by: its record type, canonical filter and order, and parameters.

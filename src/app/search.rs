@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::cursor::{Cursor, fingerprint};
 use crate::error::{Error, Kind, Result};
 use crate::identity::{Access, Identity};
-use crate::query::{Arguments, Diagnostic, Shape, compile, prepare};
+use crate::query::ast::Expr;
+use crate::query::{
+    Arguments, Diagnostic, Prepared, Query, Schema, Shape, compile, prepare_within,
+};
 use crate::record::{Record, timestamp_now};
 use crate::store::Store;
 
@@ -29,21 +32,60 @@ pub enum Count {
     Exact,
 }
 
-/// What is searched for.
+/// Which records, and in which order.
 #[derive(Debug, Clone, Default)]
-pub struct SearchRequest {
+pub struct Selection {
+    /// A condition that was built and not written; it holds beside the filter.
+    pub within: Option<Expr>,
     /// Which records; all when absent.
     pub filter: Option<String>,
     /// In which order; of creation when absent.
     pub order_by: Option<String>,
+    /// Values for the `$parameters` of the filter.
+    pub parameters: Arguments,
+}
+
+impl Selection {
+    /// The records for which a condition holds, in order of creation.
+    pub fn within(condition: Expr) -> Self {
+        Self { within: Some(condition), ..Self::default() }
+    }
+
+    /// The records for which a filter holds, in order of creation.
+    pub fn filter(filter: impl Into<String>) -> Self {
+        Self { filter: Some(filter.into()), ..Self::default() }
+    }
+
+    /// Parses and checks it.
+    ///
+    /// # Errors
+    /// [`Kind::InvalidQuery`].
+    pub fn prepare(&self, schema: &'static Schema) -> Result<Prepared<'_>> {
+        let Self { within, filter, order_by, .. } = self;
+        prepare_within(within.as_ref(), filter.as_deref(), order_by.as_deref(), schema)
+            .map_err(Error::query)
+    }
+
+    /// What is prepared, with the values of its parameters.
+    ///
+    /// # Errors
+    /// [`Kind::InvalidQuery`].
+    pub fn bind(&self, prepared: &Prepared<'_>, now: DateTime<Utc>) -> Result<Query> {
+        prepared.bind(&self.parameters, now).map_err(Error::query)
+    }
+}
+
+/// What is searched for.
+#[derive(Debug, Clone, Default)]
+pub struct SearchRequest {
+    /// Which records, and in which order.
+    pub selection: Selection,
     /// How many at most, 1 to [`MAX_LIMIT`]; [`DEFAULT_LIMIT`] when absent.
     pub limit: Option<i64>,
     /// Where the page before ended.
     pub cursor: Option<String>,
     /// Whether to count all pages' records.
     pub count: Count,
-    /// Values for the `$parameters` of the filter.
-    pub parameters: Arguments,
 }
 
 /// A page of records.
@@ -76,16 +118,16 @@ pub async fn search<R: Record>(
 ) -> Result<Page<R>> {
     caller.require(Access::Read, R::SCHEMA)?;
     let limit = page_size(request.limit)?;
-    let prepared = prepare(request.filter.as_deref(), request.order_by.as_deref(), R::SCHEMA)
-        .map_err(Error::query)?;
-    let search = fingerprint(R::SCHEMA, &prepared.ast, &request.parameters);
+    let selection = &request.selection;
+    let prepared = selection.prepare(R::SCHEMA)?;
+    let search = fingerprint(R::SCHEMA, &prepared.ast, &selection.parameters);
     let order = &prepared.plan.order;
     let cursor = match &request.cursor {
         Some(text) => Some(Cursor::decode(text, &search, order)?),
         None => None,
     };
     let as_of = cursor.as_ref().map_or_else(timestamp_now, |cursor| cursor.as_of);
-    let mut query = prepared.bind(&request.parameters, as_of).map_err(Error::query)?;
+    let mut query = selection.bind(&prepared, as_of)?;
     if let Some(cursor) = &cursor {
         query.continue_after(&cursor.keys);
     }

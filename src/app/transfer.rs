@@ -1,23 +1,54 @@
-//! Moving many records in at once.
+//! Moving many records in and out, as files that are read and written as they go by.
 
-use tokio::sync::mpsc;
+mod csv;
+mod export;
+mod import;
+mod ndjson;
 
-use crate::error::Result;
-use crate::identity::{Access, Identity};
-use crate::record::Record;
-use crate::store::{Conflict, Message, Store, Tally};
+use std::str::FromStr;
 
-/// Writes records as they arrive. Under [`Conflict::Fail`] nothing is written unless everything is;
-/// otherwise every thousand records are committed.
-///
-/// # Errors
-/// [`crate::error::Kind::InsufficientScope`]; the database's.
-pub async fn import<R: Record>(
-    store: &Store,
-    caller: &Identity,
-    policy: Conflict,
-    records: mpsc::Receiver<Message<R>>,
-) -> Result<Tally> {
-    caller.require(Access::Write, R::SCHEMA)?;
-    store.import(policy, records).await
+use poem_openapi::Enum;
+
+pub use self::export::{Export, Writer, export};
+pub use self::import::{MAX_ROW_BYTES, Report, import};
+
+/// The form of a file of records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Enum)]
+#[oai(rename = "Format", rename_all = "lowercase")]
+pub enum Format {
+    /// One JSON object a line.
+    #[default]
+    Ndjson,
+    /// Comma-separated values (RFC 4180) under a line of field names.
+    Csv,
+}
+
+impl Format {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Ndjson, Self::Csv];
+
+    /// Its name, which is also the extension of its files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ndjson => "ndjson",
+            Self::Csv => "csv",
+        }
+    }
+
+    /// Its media type.
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Ndjson => "application/x-ndjson",
+            Self::Csv => "text/csv",
+        }
+    }
+}
+
+impl FromStr for Format {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|format| format.as_str() == name);
+        found.ok_or_else(|| format!("write {}", Self::ALL.map(Self::as_str).join(" or ")))
+    }
 }

@@ -6,12 +6,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use indicatif::ProgressBar;
 use tokio::net::TcpListener;
 
 use super::serve::stop_signal;
-use super::{Outcome, explain, import, migrate, print};
+use super::{Outcome, explain, migrate, operator, print};
 use crate::app::App;
+use crate::app::transfer::{Format, import};
 use crate::config::DEFAULT_LISTEN;
 use crate::http;
 use crate::identity::{Credentials, Open, Secret, Tokens};
@@ -45,8 +45,9 @@ impl Demo {
         let location = Location::Sqlite(folder.path().join("demo.db"));
         let store = Store::open(location, Missing::Create).await.map_err(explain)?;
         migrate(&store).await?;
-        let hidden = ProgressBar::hidden();
-        import::load::<Movie>(store.clone(), SAMPLE, Conflict::Fail, hidden).await?;
+        let (operator, format) = (operator(), Format::Ndjson);
+        let sample = import::<Movie>(&store, &operator, SAMPLE, format, Conflict::Fail, |_| {});
+        sample.await.map_err(explain)?;
         let tokens = Tokens::new(&Secret::generate()?, TOKEN_TTL);
         let app = App::new(store, Box::new(Open::new(&All::schemas())), tokens);
         let credentials = Credentials { username: "demo".to_owned(), password: None };

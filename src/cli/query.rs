@@ -2,107 +2,134 @@
 
 use std::process::ExitCode;
 
+use annotate_snippets::Level;
 use clap::Args;
 use comfy_table::{Table, presets};
+use futures_util::future::BoxFuture;
 
-use super::{Outcome, explain_in, location, open, operator, print};
+use super::explain::describe;
+use super::{Asked, Outcome, explain_in, location, of_type, open, operator, print};
 use crate::app::search::{Count, SearchRequest, search};
 use crate::config::DatabaseSettings;
 use crate::error::Error;
-use crate::query::{Argument, Arguments, Dialect, Shape, compile, prepare};
-use crate::record::{Movie, Record, timestamp_now};
-use crate::store::{Location, Missing};
+use crate::query::{Diagnostic, Dialect, Shape, compile};
+use crate::record::{Record, Visitor, timestamp_now};
+use crate::store::{Location, Missing, Store};
+
+const EXAMPLES: &str = "\
+Examples:
+  cinequery query 'genre = \"drama\" and expiry_date between 2024-01-01 and 2024-06-30'
+  cinequery query 'title contains \"star\"' --order-by 'release_year desc' --limit 5 --count
+  cinequery query 'release_year = $y' --param y=1994
+  cinequery query 'expiry_date <= today + 30d' --sql";
 
 #[derive(Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Query {
-    /// The filter, such as: genre = "drama" and release_year >= 1990. All movies when absent
+    /// The filter, such as: genre = "drama" and release_year >= 1990. All records when absent
     filter: Option<String>,
-    /// The order, such as: release_year desc, title
-    #[arg(long)]
-    order_by: Option<String>,
-    /// How many movies at most, 1 to 1000
+    #[command(flatten)]
+    asked: Asked,
+    /// How many records at most, 1 to 1000
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     limit: u32,
-    /// A value for a $NAME of the filter; may be repeated
-    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = parameter)]
-    parameters: Vec<(String, String)>,
-    /// Count all movies that match
+    /// Count all records that match
     #[arg(long)]
     count: bool,
     /// Show the statement and its values instead of running it
     #[arg(long)]
     sql: bool,
+    /// The type of the records
+    #[arg(long = "type", value_name = "TYPE", default_value = "movies")]
+    table: String,
     #[command(flatten)]
     database: DatabaseSettings,
 }
 
-fn parameter(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
-    Ok((name.to_owned(), value.to_owned()))
-}
-
 impl Query {
     pub(super) async fn run(self) -> Outcome {
-        let parameters: Arguments = self
-            .parameters
-            .iter()
-            .map(|(name, value)| (name.clone(), Argument::Untyped(value.clone())))
-            .collect();
-        if self.sql {
-            return self.show_statement(&parameters);
-        }
-        let store = open(&self.database, Missing::Refuse).await?;
         let request = SearchRequest {
-            filter: self.filter.clone(),
-            order_by: self.order_by.clone(),
+            selection: self.asked.selection(self.filter),
             limit: Some(i64::from(self.limit)),
             cursor: None,
             count: if self.count { Count::Exact } else { Count::None },
-            parameters,
         };
-        let page = search::<Movie>(&store, &operator(), request).await;
-        let page = page.map_err(|error| self.explain(error))?;
-        for warning in &page.warnings {
-            let help = warning.help.as_deref().unwrap_or_default();
-            eprintln!("warning: {}; {help}", warning.message);
+        let selection = request.selection.clone();
+        let answer = if self.sql {
+            let dialect = match location(&self.database)? {
+                Location::Sqlite(_) => Dialect::Sqlite,
+                Location::Postgres(_) => Dialect::Postgres,
+            };
+            of_type(&self.table, Show { request, limit: self.limit, dialect })?
+        } else {
+            let store = open(&self.database, Missing::Refuse).await?;
+            let answer = of_type(&self.table, Find { store: store.clone(), request })?.await;
+            store.close().await;
+            answer
+        };
+        let Answer { output, warnings, remark } =
+            answer.map_err(|error| explain_in(error, &selection))?;
+        if !warnings.is_empty() {
+            eprintln!("{}", describe(&warnings, &Level::WARNING, &selection));
         }
-        print(&table(&page.items).to_string())?;
-        let more = if page.next_cursor.is_some() { ", and there are more" } else { "" };
-        match page.total {
-            Some(total) => eprintln!("{} of {total}", page.items.len()),
-            None => eprintln!("{}{more}", page.items.len()),
+        print(&output)?;
+        if let Some(remark) = remark {
+            eprintln!("{remark}");
         }
-        store.close().await;
         Ok(ExitCode::SUCCESS)
     }
+}
 
-    /// Problems of the filter, the order and the parameters, each below the text it is in.
-    fn explain(&self, error: Error) -> String {
-        explain_in(error, |parameter| match parameter {
-            "filter" => self.filter.as_deref(),
-            "order_by" => self.order_by.as_deref(),
-            other => {
-                let name = other.strip_prefix("p.")?;
-                let given = self.parameters.iter().find(|(known, _)| known == name);
-                given.map(|(_, value)| value.as_str())
-            }
+/// What is printed: the answer, and what is said about it.
+struct Answer {
+    output: String,
+    warnings: Vec<Diagnostic>,
+    remark: Option<String>,
+}
+
+/// Runs the search.
+struct Find {
+    store: Store,
+    request: SearchRequest,
+}
+
+impl Visitor for Find {
+    type Output = BoxFuture<'static, Result<Answer, Error>>;
+
+    fn visit<R: Record>(self) -> Self::Output {
+        Box::pin(async move {
+            let page = search::<R>(&self.store, &operator(), self.request).await?;
+            let shown = page.items.len();
+            let remark = match (page.total, page.next_cursor) {
+                (Some(total), _) => format!("{shown} of {total}"),
+                (None, Some(_)) => format!("{shown}, and there are more"),
+                (None, None) => shown.to_string(),
+            };
+            let output = table(&page.items).to_string();
+            Ok(Answer { output, warnings: page.warnings, remark: Some(remark) })
         })
     }
+}
 
-    fn show_statement(&self, parameters: &Arguments) -> Outcome {
-        let dialect = match location(&self.database)? {
-            Location::Sqlite(_) => Dialect::Sqlite,
-            Location::Postgres(_) => Dialect::Postgres,
-        };
-        let refused = |problems| self.explain(Error::query(problems));
-        let prepared = prepare(self.filter.as_deref(), self.order_by.as_deref(), Movie::SCHEMA)
-            .map_err(refused)?;
-        let query = prepared.bind(parameters, timestamp_now()).map_err(refused)?;
-        let statement = compile(&query, Shape::Page { limit: self.limit }, dialect);
+/// Shows the statement.
+struct Show {
+    request: SearchRequest,
+    limit: u32,
+    dialect: Dialect,
+}
+
+impl Visitor for Show {
+    type Output = Result<Answer, Error>;
+
+    fn visit<R: Record>(self) -> Self::Output {
+        let selection = &self.request.selection;
+        let prepared = selection.prepare(R::SCHEMA)?;
+        let query = selection.bind(&prepared, timestamp_now())?;
+        let statement = compile(&query, Shape::Page { limit: self.limit }, self.dialect);
         let values = (1..).zip(statement.values.iter());
         let values = values.map(|(position, value)| format!("\n-- {position}: {value:?}"));
-        print(&format!("{}{}", statement.sql, values.collect::<String>()))?;
-        Ok(ExitCode::SUCCESS)
+        let output = format!("{}{}", statement.sql, values.collect::<String>());
+        Ok(Answer { output, warnings: prepared.warnings, remark: None })
     }
 }
 

@@ -6,7 +6,7 @@ use clap::Args;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Outcome, location, migrate, open, secret};
+use super::{Outcome, SecretSource, location, migrate, open};
 use crate::app::App;
 use crate::config::{Auth, DatabaseSettings, ServeSettings, TokenSettings};
 use crate::http;
@@ -14,7 +14,16 @@ use crate::identity::{Open, Provider, Tokens};
 use crate::record::{All, Records};
 use crate::store::Missing;
 
+const EXAMPLES: &str = "\
+Examples:
+  cinequery serve --auth open
+  cinequery serve --auth open --database postgres://cinequery@db.example/cinequery \\
+      --jwt-secret-file /run/secrets/jwt --listen 127.0.0.1:9000
+
+`cinequery check` takes the same settings and tells whether they will do.";
+
 #[derive(Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Serve {
     #[command(flatten)]
     serve: ServeSettings,
@@ -28,7 +37,7 @@ impl Serve {
     pub(super) async fn run(self) -> Outcome {
         let provider = provider(&self.serve)?;
         let location = location(&self.database)?;
-        let secret = secret(&self.tokens, &location)?;
+        let secret = SecretSource::of(&self.tokens, &location)?.read()?;
         let store = open(&self.database, Missing::Create).await?;
         if !self.serve.no_migrate {
             migrate(&store).await?;
@@ -45,7 +54,7 @@ impl Serve {
     }
 }
 
-fn provider(settings: &ServeSettings) -> Result<Box<dyn Provider>, String> {
+pub(super) fn provider(settings: &ServeSettings) -> Result<Box<dyn Provider>, String> {
     match settings.auth {
         None => Err("choose how people sign in: --auth open (or CINEQUERY_AUTH=open) lets \
                      everybody in by name"

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{Outcome, explain, location, operator, print, secret};
+use super::{Outcome, SecretSource, explain, location, operator, print};
 use crate::config::{DatabaseSettings, TokenSettings};
 use crate::identity::{Identity, Tokens};
 
@@ -28,7 +28,7 @@ impl Token {
             return Err(format!("there is no scope {unknown:?}; there are: {}", known.join(", ")));
         }
         let scopes = if self.scopes.is_empty() { known } else { self.scopes };
-        let secret = secret(&self.tokens, &location(&self.database)?)?;
+        let secret = SecretSource::of(&self.tokens, &location(&self.database)?)?.read()?;
         let identity = Identity { subject: self.name, scopes };
         let issued = Tokens::new(&secret, self.tokens.token_ttl).issue(&identity);
         print(&issued.map_err(explain)?.access_token)?;

@@ -27,6 +27,12 @@ pub(super) trait Input: Documented + Sized {
 
     /// Reads it.
     fn read(bytes: &[u8]) -> Result<Self>;
+
+    /// What is said of another media type.
+    fn unsupported() -> Error {
+        let detail = format!("send Content-Type: {}", Self::MEDIA_TYPE);
+        Error::new(Kind::UnsupportedMediaType, detail)
+    }
 }
 
 impl<R: Record> Input for Draft<R> {
@@ -75,24 +81,31 @@ impl<'a, T: Input + Send + 'static> ApiExtractor<'a> for Body<T> {
         body: &mut RequestBody,
         _options: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        let media_type = request.content_type().unwrap_or_default();
-        let essence = media_type.split(';').next().unwrap_or_default().trim();
-        if !essence.eq_ignore_ascii_case(T::MEDIA_TYPE) {
-            let detail = format!("send Content-Type: {}", T::MEDIA_TYPE);
-            return Err(Error::new(Kind::UnsupportedMediaType, detail).into());
+        if !is_media_type(request.content_type().unwrap_or_default(), T::MEDIA_TYPE) {
+            return Err(T::unsupported().into());
         }
-        let bytes = body.take()?.into_bytes_limit(MAX_BODY_BYTES).await.map_err(|error| {
-            use poem::error::ReadBodyError;
-            match error {
-                ReadBodyError::PayloadTooLarge => {
-                    let detail = format!("at most {MAX_BODY_BYTES} bytes are read");
-                    Error::new(Kind::BodyTooLarge, detail)
-                }
-                _ => Error::new(Kind::InvalidBody, "the body ends too early"),
-            }
-        })?;
+        let bytes = read_body(body).await?;
         Ok(Self(T::read(&bytes)?))
     }
+}
+
+/// Whether `Content-Type` names that media type, whatever its parameters.
+pub(super) fn is_media_type(content_type: &str, media_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    essence.eq_ignore_ascii_case(media_type)
+}
+
+/// All of a body, up to [`MAX_BODY_BYTES`].
+pub(super) async fn read_body(body: &mut RequestBody) -> poem::Result<Vec<u8>> {
+    use poem::error::ReadBodyError;
+    let bytes = body.take()?.into_bytes_limit(MAX_BODY_BYTES).await;
+    let bytes = bytes.map_err(|error| match error {
+        ReadBodyError::PayloadTooLarge => {
+            Error::new(Kind::BodyTooLarge, format!("at most {MAX_BODY_BYTES} bytes are read"))
+        }
+        _ => Error::new(Kind::InvalidBody, "the body ends too early"),
+    })?;
+    Ok(bytes.into())
 }
 
 /// A value as JSON, from serde to bytes without a detour. Its documentation is the type's.
@@ -200,7 +213,7 @@ fn insert(response: &mut Response, name: HeaderName, value: &str) {
 }
 
 /// One documented response.
-fn documented(
+pub(super) fn documented(
     status: u16,
     description: &'static str,
     schema: Option<MetaSchemaRef>,

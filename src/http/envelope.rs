@@ -49,7 +49,7 @@ pub(super) async fn wrap<E: Endpoint>(endpoint: E, mut request: Request) -> Resu
     if let Some(error) = take_error(&mut response) {
         log_cause(&error, &id);
         let head = std::mem::take(&mut response).into_parts().0;
-        response = problem::response(&error, &id, head);
+        response = problem::response(&error, &path, &id, head);
     }
     let mut response =
         if accepts_gzip && is_compressible(&response) { compressed(response) } else { response };

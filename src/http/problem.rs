@@ -5,10 +5,11 @@ use poem::http::header::{CONTENT_LENGTH, RETRY_AFTER, WWW_AUTHENTICATE};
 use poem::http::{HeaderValue, StatusCode};
 use poem::{Response, ResponseParts};
 use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, Registry};
-use poem_openapi::types::Type as _;
+use poem_openapi::types::{Any, Type as _};
 use poem_openapi::{ApiResponse, Object};
 use serde::Serialize;
 
+use super::classic;
 use crate::error::{Error, Kind, Violation};
 use crate::query::Diagnostic;
 
@@ -34,16 +35,21 @@ pub(super) struct Problem {
     code: String,
     /// What happened this time.
     detail: String,
+    /// On the classic routes: `detail` under the name it had in the earlier service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    msg: Option<String>,
     /// The id of the request, as in `X-Request-Id`; quote it when you ask for help.
     request_id: String,
     /// With `invalid_query`: each problem of the filter, the order or a parameter.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[oai(skip_serializing_if_is_empty)]
-    diagnostics: Vec<Diagnostic>,
-    /// With `invalid_record`: each rule that the record breaks.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[oai(skip_serializing_if_is_empty)]
-    errors: Vec<Violation>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    diagnostics: Option<Vec<Diagnostic>>,
+    /// With `invalid_record`: each rule that the record breaks; with `rows_refused`: the same for
+    /// the rows of a file; on the classic routes: each parameter that is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    errors: Option<Vec<Violation>>,
+    /// With `ambiguous`: the records that match.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    records: Option<Vec<Any<serde_json::Value>>>,
 }
 
 /// Every operation may fail, and says so in the same way.
@@ -77,9 +83,14 @@ impl ResponseError for Error {
     }
 }
 
-/// The response that tells of an error. `head` has the headers that were set on the way, such as
+/// The response that tells of an error of a request. `head` has the headers that were set on the way, such as
 /// `Allow`.
-pub(super) fn response(error: &Error, request_id: &str, head: ResponseParts) -> Response {
+pub(super) fn response(
+    error: &Error,
+    path: &str,
+    request_id: &str,
+    head: ResponseParts,
+) -> Response {
     let status = error.status();
     let problem = Problem {
         problem_type: "about:blank".to_owned(),
@@ -87,9 +98,11 @@ pub(super) fn response(error: &Error, request_id: &str, head: ResponseParts) -> 
         status: i32::from(status.as_u16()),
         code: error.kind.code().to_owned(),
         detail: error.detail.clone(),
+        msg: classic::knows(path).then(|| error.detail.clone()),
         request_id: request_id.to_owned(),
-        diagnostics: error.diagnostics.clone(),
-        errors: error.violations.clone(),
+        diagnostics: some(&error.diagnostics),
+        errors: some(&error.violations),
+        records: some(&error.records).map(|all| all.into_iter().map(Any).collect()),
     };
     // Strings and numbers always serialise.
     let body = serde_json::to_vec(&problem).unwrap_or_default();
@@ -103,6 +116,11 @@ pub(super) fn response(error: &Error, request_id: &str, head: ResponseParts) -> 
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
     }
     response
+}
+
+/// The list, if there is anything in it.
+fn some<T: Clone>(list: &[T]) -> Option<Vec<T>> {
+    (!list.is_empty()).then(|| list.to_vec())
 }
 
 /// What a bearer has to show (RFC 6750, section 3). No error is named when nothing was shown.

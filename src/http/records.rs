@@ -17,7 +17,7 @@ use super::body::{Body, Created, Current, IfChanged, Input, Json, NoContent, Pag
 use super::caller::{Reader, Writer};
 use super::conditional;
 use super::resource::ARGUMENT_PREFIX;
-use crate::app::search::{Count, Page, SearchRequest};
+use crate::app::search::{Count, Page, SearchRequest, Selection};
 use crate::app::{App, edit, search};
 use crate::error::Result;
 use crate::query::{Argument, Arguments, Diagnostic};
@@ -59,12 +59,15 @@ impl<R: Record> Operations<R> {
         count: Query<Option<Count>>,
     ) -> Result<Paged<R>> {
         let search = SearchRequest {
-            filter: filter.0,
-            order_by: order_by.0,
+            selection: Selection {
+                filter: filter.0,
+                order_by: order_by.0,
+                parameters: arguments(request),
+                ..Selection::default()
+            },
             limit: limit.0.map(i64::from),
             cursor: cursor.0,
             count: count.0.unwrap_or_default(),
-            parameters: arguments(request),
         };
         let page = search::search::<R>(app.store(), &caller.0, search).await?;
         let next = page.next_cursor.as_deref().map(|cursor| next_address(request, cursor));
@@ -178,7 +181,7 @@ pub(super) fn collection<R: Record>() -> String {
 }
 
 /// The values that a query string gives to the parameters of its filter.
-fn arguments(request: &Request) -> Arguments {
+pub(super) fn arguments(request: &Request) -> Arguments {
     let pairs: Vec<(String, String)> = request.params().unwrap_or_default();
     let arguments = pairs.into_iter().filter_map(|(name, value)| {
         Some((name.strip_prefix(ARGUMENT_PREFIX)?.to_owned(), Argument::Untyped(value)))
@@ -236,12 +239,15 @@ impl From<SearchBody> for SearchRequest {
     fn from(body: SearchBody) -> Self {
         let parameters = body.parameters.unwrap_or_default().into_iter();
         Self {
-            filter: body.filter,
-            order_by: body.order_by,
+            selection: Selection {
+                filter: body.filter,
+                order_by: body.order_by,
+                parameters: parameters.map(|(name, Any(json))| (name, json.into())).collect(),
+                ..Selection::default()
+            },
             limit: body.limit.map(i64::from),
             cursor: body.cursor,
             count: body.count.unwrap_or_default(),
-            parameters: parameters.map(|(name, Any(json))| (name, json.into())).collect(),
         }
     }
 }
@@ -316,10 +322,10 @@ impl<R: Record> Documented for Page<R> {
 }
 
 /// The tag under which the operations of a type of record are grouped.
-struct Tag<R>(PhantomData<R>);
+pub(super) struct Tag<R>(PhantomData<R>);
 
 impl<R> Tag<R> {
-    const TAG: Self = Self(PhantomData);
+    pub(super) const TAG: Self = Self(PhantomData);
 }
 
 impl<R: Record> Tags for Tag<R> {

@@ -4,6 +4,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use http_body::Body as _;
+use http_body_util::combinators::BoxBody;
 use poem::endpoint::BoxEndpoint;
 use poem::http::header::{ALLOW, CONTENT_LENGTH};
 use poem::http::{HeaderValue, Method};
@@ -246,13 +249,14 @@ fn complete(mut methods: Methods) -> Methods {
     methods
 }
 
-/// Answers HEAD: the headers of GET, the length of its body among them.
+/// Answers HEAD: the headers of GET, and the length of its body where that is known without
+/// writing it.
 async fn head(get: Arc<BoxEndpoint<'static>>, mut request: Request) -> poem::Result<Response> {
     request.set_method(Method::GET);
     let mut response = get.call(request).await?;
-    let body = response.take_body().into_bytes().await?;
-    if response.status().is_success() {
-        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    let body: BoxBody<Bytes, std::io::Error> = response.take_body().into();
+    if let Some(length) = body.size_hint().exact().filter(|_| response.status().is_success()) {
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
     Ok(response)
 }

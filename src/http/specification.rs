@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Served, operations};
 use crate::app::search::DEFAULT_LIMIT;
+use crate::app::transfer::MAX_ROW_BYTES;
 use crate::query::{Schema, limits};
 
 /// What stands in front of the operations.
@@ -24,12 +25,14 @@ fn description() -> String {
          malformed that it never reaches the service, such as one with a broken request line, is \
          answered without.\n\n\
          Limits: {} bytes of filter, {} parentheses and `not`s open at one place, {} predicates, \
-         {} items in a list, {} bytes of body.",
+         {} items in a list, {} bytes of body; of a file that is imported {} bytes and {} a row.",
         limits::MAX_TEXT_BYTES,
         limits::MAX_DEPTH,
         limits::MAX_PREDICATES,
         limits::MAX_IN_ITEMS,
         super::MAX_BODY_BYTES,
+        super::MAX_IMPORT_BYTES,
+        MAX_ROW_BYTES,
     )
 }
 
@@ -54,15 +57,25 @@ const OPERATIONS: &[(&str, &str, &str)] = &[
     ("get", "", "list{Records}"),
     ("post", "", "create{Record}"),
     ("post", "/search", "search{Records}"),
+    ("get", "/export", "export{Records}"),
+    ("post", "/import", "import{Records}"),
     ("get", "/{id}", "get{Record}"),
     ("put", "/{id}", "replace{Record}"),
     ("patch", "/{id}", "update{Record}"),
     ("delete", "/{id}", "delete{Record}"),
 ];
 
-/// Operation ids of the paths that belong to no record.
-const OTHER_OPERATIONS: &[(&str, &str)] =
-    &[("/api/token", "signIn"), ("/livez", "getLiveness"), ("/readyz", "getReadiness")];
+/// Operation ids of the paths that belong to no record's collection.
+const OTHER_OPERATIONS: &[(&str, &str, &str)] = &[
+    ("post", "/api/token", "signIn"),
+    ("get", "/api", "classicListMovies"),
+    ("post", "/api", "classicCreateMovie"),
+    ("delete", "/api", "classicDeleteMovie"),
+    ("get", "/api/search", "classicSearchMovies"),
+    ("get", "/api/expiredMovies", "classicListExpiredMovies"),
+    ("get", "/livez", "getLiveness"),
+    ("get", "/readyz", "getReadiness"),
+];
 
 /// The document for these record types.
 pub fn specification<C: Served>() -> Value {
@@ -74,6 +87,8 @@ pub fn specification<C: Served>() -> Value {
     let mut document: Value = serde_json::from_str(&generated).unwrap_or_default();
     document["info"]["license"] =
         json!({ "name": "MIT", "url": "https://spdx.org/licenses/MIT.html" });
+    mend_dates(&mut document);
+    let movie = document["components"]["schemas"]["ClassicMovie"]["properties"].clone();
     let schemas = C::schemas();
     for (path, operations) in members(&mut document["paths"]) {
         let schema = schemas.iter().find_map(|schema| {
@@ -87,13 +102,18 @@ pub fn specification<C: Served>() -> Value {
                     name_record(operation, schema);
                 }
                 None => {
-                    let id = OTHER_OPERATIONS.iter().find(|(known, _)| known == path);
-                    operation["operationId"] = json!(id.map(|(_, id)| *id));
-                    // Said and not only left out: these need no token.
-                    operation["security"] = json!([]);
+                    let id = OTHER_OPERATIONS.iter().find(|(m, p, _)| m == method && p == path);
+                    operation["operationId"] = json!(id.map(|(_, _, id)| *id));
+                    if operation.get("security").is_none() {
+                        // Said and not only left out: these need no token.
+                        operation["security"] = json!([]);
+                    }
                 }
             }
             describe_parameters(operation);
+            if operation["tags"] == json!(["Classic"]) {
+                type_classic_parameters(operation, &movie);
+            }
         }
     }
     for (name, schema) in members(&mut document["components"]["schemas"]) {
@@ -106,7 +126,8 @@ pub fn specification<C: Served>() -> Value {
         // As somebody comes to need them: sign in, records, probes.
         tags.sort_by_key(|tag| match tag["name"].as_str() {
             Some("token") => 0,
-            Some("health") => 2,
+            Some("Classic") => 2,
+            Some("health") => 3,
             _ => 1,
         });
     }
@@ -133,6 +154,38 @@ fn unwrap_references(value: &mut Value) {
         Value::Array(items) => items.iter_mut().for_each(unwrap_references),
         Value::Object(object) => object.values_mut().for_each(unwrap_references),
         _ => {}
+    }
+}
+
+/// The framework has a name of its own for the format of a date.
+fn mend_dates(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(mend_dates),
+        Value::Object(object) => {
+            if object.get("format").is_some_and(|format| format == "naive-date") {
+                object.insert("format".to_owned(), json!("date"));
+            }
+            object.values_mut().for_each(mend_dates);
+        }
+        _ => {}
+    }
+}
+
+/// The classic routes read their parameters as text, in more forms than they document: the types are
+/// those of the movie they are about.
+fn type_classic_parameters(operation: &mut Value, movie: &Value) {
+    let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
+    for parameter in parameters.into_iter().flatten() {
+        let member = match parameter["name"].as_str() {
+            Some("from" | "to") => "expiry_date".to_owned(),
+            Some(name) => name.to_owned(),
+            None => continue,
+        };
+        for part in ["type", "format"] {
+            if let Some(value) = movie.pointer(&format!("/{member}/{part}")) {
+                parameter["schema"][part] = value.clone();
+            }
+        }
     }
 }
 

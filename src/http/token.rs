@@ -9,8 +9,9 @@ use poem_openapi::{ApiResponse, Object, OpenApi, Tags};
 use serde::{Deserialize, Serialize};
 
 use super::body::{Body, Input, Json, json};
+use super::classic::missing_json;
 use crate::app::App;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::identity::Credentials;
 
 #[derive(Tags)]
@@ -54,6 +55,11 @@ struct TokenRequest {
 impl Input for TokenRequest {
     fn read(bytes: &[u8]) -> Result<Self> {
         json(bytes)
+    }
+
+    /// The earlier service knew no 415.
+    fn unsupported() -> Error {
+        missing_json()
     }
 }
 

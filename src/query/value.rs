@@ -67,6 +67,11 @@ pub enum Argument {
     Unsupported(&'static str),
 }
 
+impl Argument {
+    /// Nothing.
+    pub const NULL: Self = Argument::Unsupported("null");
+}
+
 impl From<serde_json::Value> for Argument {
     fn from(json: serde_json::Value) -> Self {
         use serde_json::Value as Json;
@@ -78,7 +83,7 @@ impl From<serde_json::Value> for Argument {
                 None if number.is_u64() => Argument::Unsupported("a number past 64 bits"),
                 None => Argument::Unsupported("a number that is not whole"),
             },
-            Json::Null => Argument::Unsupported("null"),
+            Json::Null => Argument::NULL,
             Json::Array(_) => Argument::Unsupported("an array"),
             Json::Object(_) => Argument::Unsupported("an object"),
         }

@@ -1,5 +1,6 @@
 //! What clients send: the writable fields of a record, read against its schema.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::marker::PhantomData;
 
@@ -42,6 +43,16 @@ impl<'de> Deserialize<'de> for Members {
     }
 }
 
+/// What a record is read from: the names of its fields and what stands there, each name once.
+pub type Fields<'a> = Vec<(Cow<'a, str>, Argument)>;
+
+impl From<Members> for Fields<'_> {
+    fn from(members: Members) -> Self {
+        let fields = members.0.into_iter();
+        fields.map(|(name, json)| (Cow::Owned(name), Argument::from(json))).collect()
+    }
+}
+
 /// Values for fields of one record type, `None` for null.
 pub type Row = Vec<(&'static Field, Option<Value>)>;
 
@@ -65,16 +76,16 @@ impl<R: Record> Draft<R> {
     /// # Errors
     /// Every rule it breaks.
     pub fn read(members: Members) -> Result<Self, Vec<Violation>> {
-        let (read, unknown) = read(R::SCHEMA, members, Absent::MustBeNullable);
+        let (read, unknown) = read(R::SCHEMA, members.into(), Absent::MustBeNullable);
         Ok(Self { row: refuse_unknown::<R>(read, unknown)?, record: PhantomData })
     }
 
-    /// Reads a record among other members, whose names are returned.
+    /// Reads a record among other fields, whose names are returned.
     ///
     /// # Errors
     /// Every rule it breaks.
-    pub fn read_among_others(members: Members) -> (Result<Self, Vec<Violation>>, Vec<String>) {
-        let (read, unknown) = read(R::SCHEMA, members, Absent::MustBeNullable);
+    pub fn read_among_others(fields: Fields<'_>) -> (Result<Self, Vec<Violation>>, Vec<String>) {
+        let (read, unknown) = read(R::SCHEMA, fields, Absent::MustBeNullable);
         (read.map(|row| Self { row, record: PhantomData }), unknown)
     }
 
@@ -90,7 +101,7 @@ impl<R: Record> Patch<R> {
     /// # Errors
     /// Every rule it breaks.
     pub fn read(members: Members) -> Result<Self, Vec<Violation>> {
-        let (read, unknown) = read(R::SCHEMA, members, Absent::StaysAsItIs);
+        let (read, unknown) = read(R::SCHEMA, members.into(), Absent::StaysAsItIs);
         Ok(Self { row: refuse_unknown::<R>(read, unknown)?, record: PhantomData })
     }
 
@@ -109,25 +120,25 @@ enum Absent {
 
 fn read(
     schema: &'static Schema,
-    Members(mut members): Members,
+    mut fields: Fields<'_>,
     absent: Absent,
 ) -> (Result<Row, Vec<Violation>>, Vec<String>) {
     let mut row = Row::new();
     let mut violations = Vec::new();
     for field in schema.writable() {
-        let position = members.iter().position(|(name, _)| name == field.name);
-        let value = match position.map(|position| members.remove(position).1) {
+        let position = fields.iter().position(|(name, _)| name == field.name);
+        let value = match position.map(|position| fields.remove(position).1) {
             None if absent == Absent::StaysAsItIs => continue,
             None if field.nullable => Ok(None),
             None => Err("is missing".to_owned()),
-            Some(json) => read_field(field, &Argument::from(json)),
+            Some(argument) => read_field(field, &argument),
         };
         match value {
             Ok(value) => row.push((field, value)),
             Err(detail) => violations.push(Violation::new(field.name, detail)),
         }
     }
-    let unknown = members.into_iter().map(|(name, _)| name).collect();
+    let unknown = fields.into_iter().map(|(name, _)| name.into_owned()).collect();
     (if violations.is_empty() { Ok(row) } else { Err(violations) }, unknown)
 }
 
@@ -155,7 +166,7 @@ fn refuse_unknown<R: Record>(
 
 /// A value that obeys the field's type and bounds.
 fn read_field(field: &Field, argument: &Argument) -> Result<Option<Value>, String> {
-    if *argument == Argument::Unsupported("null") {
+    if *argument == Argument::NULL {
         return if field.nullable { Ok(None) } else { Err("cannot be null".to_owned()) };
     }
     let value = argument.read(field.ty).map_err(|(message, help)| match help {

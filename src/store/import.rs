@@ -1,20 +1,29 @@
 //! Writing many records: in one transaction, or in one for every thousand.
 
+use std::collections::{HashMap, HashSet};
+
 use chrono::{DateTime, Utc};
 use sea_query::{Expr, ExprTrait, OnConflict, Query as Sql};
 use sea_query_sqlx::SqlxValues;
-use sqlx::{AssertSqlSafe, Database, Executor, Pool, Transaction};
-use tokio::sync::mpsc;
+use sqlx::{AssertSqlSafe, Database, Executor, FromRow, Pool, Transaction};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use uuid::Uuid;
 
 use super::write::{columns, insert_statement};
-use super::{Store, database_error, on};
+use super::{ACQUIRE_TIMEOUT, Store, database_error, on};
 use crate::error::{Error, Result};
-use crate::query::{Dialect, Statement};
+use crate::query::{Dialect, Statement, Value};
 use crate::record::{Draft, Record, timestamp_now};
 
 /// Records between two commits, where an import commits before its end.
-const BATCH: u64 = 1000;
+const BATCH: usize = 1000;
+
+/// Records of one statement. More gain nothing, and both engines limit its parameters: SQLite to
+/// 32,766, PostgreSQL to 65,535.
+const ROWS: usize = 100;
+
+/// Lines that are listed; more are counted.
+pub const MAX_LISTED: usize = 100;
 
 /// What every import locks in PostgreSQL: "imports!" as a number.
 const ADVISORY_LOCK: i64 = 0x696d_706f_7274_7321;
@@ -39,7 +48,7 @@ pub enum Message<R> {
     End,
 }
 
-/// What became of an import's records.
+/// What became of an import's records, as far as it is committed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Tally {
     /// Created.
@@ -48,13 +57,26 @@ pub struct Tally {
     pub updated: u64,
     /// Left as they were.
     pub skipped: u64,
-    /// The lines whose natural key was taken, when that is a failure.
+    /// How many natural keys were taken, when that is a failure.
+    pub conflicting: u64,
+    /// The lines of the first [`MAX_LISTED`] of these.
     pub conflicts: Vec<u64>,
+}
+
+impl Tally {
+    fn add(&mut self, other: Tally) {
+        self.inserted += other.inserted;
+        self.updated += other.updated;
+        self.skipped += other.skipped;
+        self.conflicting += other.conflicting;
+        self.conflicts.extend(other.conflicts);
+        self.conflicts.truncate(MAX_LISTED);
+    }
 }
 
 impl Store {
     /// Writes records as they arrive. It runs as a task of its own: when the caller goes away, the
-    /// transaction still ends in order.
+    /// transaction still ends in order. Of several imports of a process one writes at a time.
     ///
     /// # Errors
     /// The database's; what has not been committed by then is rolled back.
@@ -63,17 +85,30 @@ impl Store {
         policy: Conflict,
         records: mpsc::Receiver<Message<R>>,
     ) -> Result<Tally> {
-        let dialect = self.dialect();
+        let (dialect, turn) = (self.dialect(), self.import_turn.clone());
         let task = on!(write self, pool => {
-            tokio::spawn(run::<R, _>(pool.clone(), dialect, policy, records))
+            let gate = Gate { pool: pool.clone(), turn, dialect };
+            tokio::spawn(run::<R, _>(gate, policy, records))
         });
         task.await.map_err(Error::internal)?
     }
 }
 
-async fn run<R, DB>(
+/// Where imports begin their transactions.
+struct Gate<DB: Database> {
     pool: Pool<DB>,
+    turn: std::sync::Arc<tokio::sync::Semaphore>,
     dialect: Dialect,
+}
+
+/// An open transaction, and the turn that it has.
+struct Open<DB: Database> {
+    transaction: Transaction<'static, DB>,
+    _turn: OwnedSemaphorePermit,
+}
+
+async fn run<R, DB>(
+    gate: Gate<DB>,
     policy: Conflict,
     mut records: mpsc::Receiver<Message<R>>,
 ) -> Result<Tally>
@@ -82,76 +117,188 @@ where
     DB: Database,
     for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
     SqlxValues: sqlx::IntoArguments<DB>,
-    i64: for<'r> sqlx::Decode<'r, DB> + sqlx::Type<DB>,
-    usize: sqlx::ColumnIndex<DB::Row>,
+    (Uuid, i64): for<'r> FromRow<'r, DB::Row>,
 {
     let mut tally = Tally::default();
-    let mut transaction = begin(&pool, dialect).await?;
-    let mut pending = 0_u64;
-    while let Some(message) = records.recv().await {
-        let Message::Record(line, draft) = message else {
-            if policy != Conflict::Fail || tally.conflicts.is_empty() {
-                transaction.commit().await.map_err(database_error)?;
-            }
+    let mut open: Option<Open<DB>> = None;
+    loop {
+        let (batch, next) = batch(&mut records).await;
+        if next == Next::BrokenOff {
             return Ok(tally);
-        };
-        let Statement { sql, values } = upsert(&draft, policy, timestamp_now(), dialect)?;
-        let version: Option<i64> = sqlx::query_scalar_with(AssertSqlSafe(sql), SqlxValues(values))
-            .fetch_optional(&mut *transaction)
-            .await
-            .map_err(database_error)?;
-        match (version, policy) {
-            (Some(1), _) => tally.inserted += 1,
-            (Some(_), _) => tally.updated += 1,
-            (None, Conflict::Fail) => tally.conflicts.push(line),
-            (None, _) => tally.skipped += 1,
         }
-        pending += 1;
-        if pending == BATCH && policy != Conflict::Fail {
-            transaction.commit().await.map_err(database_error)?;
-            transaction = begin(&pool, dialect).await?;
-            pending = 0;
+        let mut current = match open.take() {
+            Some(current) => current,
+            None => gate.begin().await?,
+        };
+        let written = write(&mut current.transaction, batch, policy, gate.dialect).await?;
+        let is_whole = policy == Conflict::Fail;
+        if is_whole {
+            tally.add(written);
+            if next == Next::More {
+                open = Some(current);
+                continue;
+            }
+            if tally.conflicting > 0 {
+                current.transaction.rollback().await.map_err(database_error)?;
+                return Ok(Tally { inserted: 0, ..tally });
+            }
+            current.transaction.commit().await.map_err(database_error)?;
+        } else {
+            current.transaction.commit().await.map_err(database_error)?;
+            tally.add(written);
+        }
+        if next == Next::End {
+            return Ok(tally);
         }
     }
-    Ok(tally)
 }
 
-/// Begins a transaction that waits for other imports instead of meeting them row by row, where two
-/// could wait for each other. SQLite takes its one write lock at once; PostgreSQL takes a lock that
-/// only imports take, and waits for it without the time limits of requests.
-async fn begin<DB>(pool: &Pool<DB>, dialect: Dialect) -> Result<Transaction<'static, DB>>
+/// What follows a batch.
+#[derive(PartialEq)]
+enum Next {
+    More,
+    End,
+    BrokenOff,
+}
+
+/// The next records. They are gathered before a transaction begins, so that a slow sender holds no
+/// lock while it is waited for.
+async fn batch<R>(records: &mut mpsc::Receiver<Message<R>>) -> (Vec<(u64, Draft<R>)>, Next) {
+    let mut batch = Vec::new();
+    while batch.len() < BATCH {
+        match records.recv().await {
+            Some(Message::Record(line, draft)) => batch.push((line, draft)),
+            Some(Message::End) => return (batch, Next::End),
+            None => return (batch, Next::BrokenOff),
+        }
+    }
+    (batch, Next::More)
+}
+
+impl<DB> Gate<DB>
 where
     DB: Database,
     for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
 {
-    if dialect == Dialect::Sqlite {
-        return pool.begin_with("BEGIN IMMEDIATE").await.map_err(database_error);
+    /// Begins a transaction that waits for other imports instead of meeting them row by row, where
+    /// two could wait for each other. SQLite takes its one write lock at once; PostgreSQL takes a
+    /// lock that only imports take, and waits for it without the time limits of requests. Imports of
+    /// this process wait before they take a connection: waiting, they would hold all of them.
+    async fn begin(&self) -> Result<Open<DB>> {
+        let turn = tokio::time::timeout(ACQUIRE_TIMEOUT, self.turn.clone().acquire_owned());
+        let turn = turn
+            .await
+            .map_err(|_| Error::unavailable("another import is writing"))?
+            .map_err(Error::internal)?;
+        if self.dialect == Dialect::Sqlite {
+            let transaction =
+                self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(database_error)?;
+            return Ok(Open { transaction, _turn: turn });
+        }
+        let mut transaction = self.pool.begin().await.map_err(database_error)?;
+        let wait = format!(
+            "SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0; \
+             SELECT pg_advisory_xact_lock({ADVISORY_LOCK})"
+        );
+        let wait = sqlx::raw_sql(AssertSqlSafe(wait));
+        wait.execute(&mut *transaction).await.map_err(database_error)?;
+        Ok(Open { transaction, _turn: turn })
     }
-    let mut transaction = pool.begin().await.map_err(database_error)?;
-    let wait = format!(
-        "SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0; \
-         SELECT pg_advisory_xact_lock({ADVISORY_LOCK})"
-    );
-    sqlx::raw_sql(AssertSqlSafe(wait)).execute(&mut *transaction).await.map_err(database_error)?;
-    Ok(transaction)
 }
 
-/// Creates the record, or does what the policy says; returns the version it wrote, if any.
+/// Writes a batch, several records with each statement.
+async fn write<R, DB>(
+    transaction: &mut Transaction<'static, DB>,
+    batch: Vec<(u64, Draft<R>)>,
+    policy: Conflict,
+    dialect: Dialect,
+) -> Result<Tally>
+where
+    R: Record,
+    DB: Database,
+    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+    SqlxValues: sqlx::IntoArguments<DB>,
+    (Uuid, i64): for<'r> FromRow<'r, DB::Row>,
+{
+    let mut tally = Tally::default();
+    let now = timestamp_now();
+    for rows in statements(&batch) {
+        let rows: Vec<(Uuid, u64, &Draft<R>)> =
+            rows.iter().map(|(line, draft)| (Uuid::now_v7(), *line, draft)).collect();
+        let Statement { sql, values } = upsert(&rows, policy, now, dialect)?;
+        let query = sqlx::query_as_with(AssertSqlSafe(sql), SqlxValues(values));
+        let written: Vec<(Uuid, i64)> =
+            query.fetch_all(&mut **transaction).await.map_err(database_error)?;
+        let written: HashMap<Uuid, i64> = written.into_iter().collect();
+        let created = rows.iter().filter(|(id, ..)| written.contains_key(id)).count() as u64;
+        let others = rows.len() as u64 - created;
+        let conflicts = rows.iter().filter(|(id, ..)| !written.contains_key(id));
+        tally.add(match policy {
+            Conflict::Skip => Tally { inserted: created, skipped: others, ..Tally::default() },
+            Conflict::Update => Tally { inserted: created, updated: others, ..Tally::default() },
+            Conflict::Fail => Tally {
+                inserted: created,
+                conflicting: others,
+                conflicts: conflicts.map(|(_, line, _)| *line).collect(),
+                ..Tally::default()
+            },
+        });
+    }
+    Ok(tally)
+}
+
+/// Cuts a batch into the rows of one statement each. No two of them have the same natural key:
+/// PostgreSQL refuses to write over a row twice in one statement.
+fn statements<R: Record>(batch: &[(u64, Draft<R>)]) -> Vec<&[(u64, Draft<R>)]> {
+    let mut statements = Vec::new();
+    let mut keys: HashSet<Vec<Option<&Value>>> = HashSet::with_capacity(ROWS);
+    let mut rest = batch;
+    let mut length = 0;
+    for (_, draft) in batch {
+        let key = natural_key(draft);
+        if length == ROWS || keys.contains(&key) {
+            let (rows, behind) = rest.split_at(length);
+            statements.push(rows);
+            rest = behind;
+            length = 0;
+            keys.clear();
+        }
+        keys.insert(key);
+        length += 1;
+    }
+    if !rest.is_empty() {
+        statements.push(rest);
+    }
+    statements
+}
+
+fn natural_key<R: Record>(draft: &Draft<R>) -> Vec<Option<&Value>> {
+    let is_key = |name| R::SCHEMA.natural_key.contains(&name);
+    let fields = draft.row().iter().filter(|(field, _)| is_key(field.name));
+    fields.map(|(_, value)| value.as_ref()).collect()
+}
+
+/// Creates the records, or does what the policy says; returns id and version of those it wrote. A
+/// record that was there keeps its id.
 fn upsert<R: Record>(
-    draft: &Draft<R>,
+    rows: &[(Uuid, u64, &Draft<R>)],
     policy: Conflict,
     now: DateTime<Utc>,
     dialect: Dialect,
 ) -> Result<Statement> {
-    let mut insert = insert_statement::<R>(Uuid::now_v7(), draft.row(), now, dialect)?;
+    let drafts = rows.iter().map(|(id, _, draft)| (*id, draft.row()));
+    let mut insert = insert_statement::<R>(drafts, now, dialect)?;
     let mut conflict = OnConflict::columns(R::SCHEMA.natural_key.iter().copied());
     match policy {
         Conflict::Fail | Conflict::Skip => conflict.do_nothing(),
-        Conflict::Update => conflict
-            .update_columns(columns(draft.row(), dialect).map(|(column, _)| column))
-            .update_column("updated_at")
-            .value("version", Expr::col((R::SCHEMA.table, "version")).add(Expr::cust("1"))),
+        Conflict::Update => {
+            let columns = rows.iter().take(1).flat_map(|(.., draft)| columns(draft.row(), dialect));
+            conflict
+                .update_columns(columns.map(|(column, _)| column))
+                .update_column("updated_at")
+                .value("version", Expr::col((R::SCHEMA.table, "version")).add(Expr::cust("1")))
+        }
     };
-    insert.on_conflict(conflict).returning(Sql::returning().column("version"));
+    insert.on_conflict(conflict).returning(Sql::returning().columns(["id", "version"]));
     Ok(dialect.build(&insert).into())
 }

@@ -75,6 +75,20 @@ impl Migrations {
     }
 }
 
+/// How a database's tables stand to the migrations of this version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// All are applied, and no others.
+    Current,
+    /// So many are still to be applied.
+    Behind {
+        /// How many.
+        missing: usize,
+    },
+    /// One is applied that this version does not have, or has otherwise, or that failed half-way.
+    Foreign,
+}
+
 impl Store {
     /// Applies what has not been applied, then folds text anew if it was folded by other rules.
     ///
@@ -114,6 +128,42 @@ impl Store {
                 self.refold(schemas).await
             }
         }
+    }
+
+    /// How the database's tables stand to these migrations. Nothing is written.
+    ///
+    /// # Errors
+    /// A database that cannot be reached.
+    pub async fn state(&self, migrations: &Migrations) -> Result<State> {
+        let table = match self.dialect() {
+            Dialect::Sqlite => "SELECT name FROM sqlite_schema WHERE name = '_sqlx_migrations'",
+            Dialect::Postgres => "SELECT to_regclass('_sqlx_migrations')::text",
+        };
+        let table: Option<Option<String>> = on!(read self, pool => {
+            sqlx::query_scalar(table).fetch_optional(pool).await
+        })
+        .map_err(database_error)?;
+        let applied: Vec<(i64, bool, Vec<u8>)> = match table.flatten() {
+            None => Vec::new(),
+            Some(_) => {
+                let select = "SELECT version, success, checksum FROM _sqlx_migrations";
+                on!(read self, pool => sqlx::query_as(select).fetch_all(pool).await)
+                    .map_err(database_error)?
+            }
+        };
+        let migrator = migrations.migrator(self.dialect());
+        let is_ours = |(version, success, checksum): &(i64, bool, Vec<u8>)| {
+            *success
+                && migrator.iter().any(|own| {
+                    own.version == *version && own.checksum.as_ref() == checksum.as_slice()
+                })
+        };
+        let known = migrator.iter().count();
+        Ok(match applied.iter().all(is_ours) {
+            false => State::Foreign,
+            true if applied.len() < known => State::Behind { missing: known - applied.len() },
+            true => State::Current,
+        })
     }
 
     /// Computes every folded column anew, unless they were computed by the current rules.

@@ -33,7 +33,7 @@ impl Store {
         draft: &Draft<R>,
         now: DateTime<Utc>,
     ) -> Result<R> {
-        let mut insert = insert_statement::<R>(id, draft.row(), now, self.dialect())?;
+        let mut insert = insert_statement::<R>([(id, draft.row())], now, self.dialect())?;
         insert.returning(Sql::returning().columns(R::SCHEMA.names()));
         let written = self.write_one(self.dialect().build(&insert).into()).await?;
         written.ok_or_else(|| Error::internal("the insert returned no row"))
@@ -100,28 +100,27 @@ fn version_is(expected: &Expected) -> Option<Expr> {
     }
 }
 
-/// The statement that creates a record, without what it returns.
-pub(super) fn insert_statement<R: Record>(
-    id: Uuid,
-    row: &Row,
+/// The statement that creates records, without what it returns. All rows have the same fields.
+pub(super) fn insert_statement<'a, R: Record>(
+    rows: impl IntoIterator<Item = (Uuid, &'a Row)>,
     now: DateTime<Utc>,
     dialect: Dialect,
 ) -> Result<sea_query::InsertStatement> {
-    let managed = [
-        ("id", Value::Id(id)),
-        ("version", Value::Integer(1)),
-        ("created_at", Value::Timestamp(now)),
-        ("updated_at", Value::Timestamp(now)),
-    ]
-    .map(|(name, value)| (Alias::new(name), dialect.value(&value)));
-    let (names, values): (Vec<Alias>, Vec<SqlValue>) =
-        managed.into_iter().chain(columns(row, dialect)).unzip();
     let mut insert = Sql::insert();
-    insert
-        .into_table(R::SCHEMA.table)
-        .columns(names)
-        .values(values.into_iter().map(Expr::from))
-        .map_err(Error::internal)?;
+    insert.into_table(R::SCHEMA.table);
+    for (id, row) in rows {
+        let managed = [
+            ("id", Value::Id(id)),
+            ("version", Value::Integer(1)),
+            ("created_at", Value::Timestamp(now)),
+            ("updated_at", Value::Timestamp(now)),
+        ]
+        .map(|(name, value)| (Alias::new(name), dialect.value(&value)));
+        let (names, values): (Vec<Alias>, Vec<SqlValue>) =
+            managed.into_iter().chain(columns(row, dialect)).unzip();
+        let values = values.into_iter().map(Expr::from);
+        insert.columns(names).values(values).map_err(Error::internal)?;
+    }
     Ok(insert)
 }
 

@@ -1,0 +1,247 @@
+//! Comma-separated values (RFC 4180), in and out.
+//!
+//! A spreadsheet takes a cell that begins with `=`, `+`, `-`, `@`, TAB or CR for a formula and runs
+//! it. In text such a beginning is therefore written behind an apostrophe, and behind one more where
+//! apostrophes stand before it already; reading takes one away again. Every text comes back as it
+//! was.
+
+use std::borrow::Cow;
+use std::io::{BufRead, Result as IoResult};
+
+use csv_core::ReadRecordResult;
+
+use super::import::{MAX_ROW_BYTES, Row, too_long};
+use crate::error::{Error, Kind, Result};
+use crate::query::diagnostic::did_you_mean;
+use crate::query::{Argument, Schema, Type, Value};
+use crate::record::Record;
+
+/// The most columns that are read.
+const MAX_COLUMNS: usize = 1000;
+
+/// What makes a formula of a cell that begins with it.
+const FORMULA: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
+
+/// The names of the fields, as a line.
+pub(super) fn head<R: Record>() -> Result<Vec<u8>> {
+    write(|writer| writer.write_record(R::SCHEMA.names()))
+}
+
+/// The records, a line each.
+pub(super) fn records<R: Record>(records: &[R]) -> Result<Vec<u8>> {
+    write(|writer| {
+        for record in records {
+            for name in R::SCHEMA.names() {
+                writer.write_field(match record.value(name) {
+                    Some(Value::Text(text)) => guarded(text),
+                    Some(value) => value.to_string(),
+                    None => String::new(),
+                })?;
+            }
+            writer.write_record(None::<&[u8]>)?;
+        }
+        Ok(())
+    })
+}
+
+fn write(rows: impl FnOnce(&mut csv::Writer<&mut Vec<u8>>) -> csv::Result<()>) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut writer =
+        csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(&mut bytes);
+    rows(&mut writer).map_err(Error::internal)?;
+    writer.flush().map_err(Error::internal)?;
+    drop(writer);
+    Ok(bytes)
+}
+
+fn guarded(text: String) -> String {
+    if text.trim_start_matches('\'').starts_with(FORMULA) { format!("'{text}") } else { text }
+}
+
+fn unguarded(text: &str) -> &str {
+    let is_guarded = text.trim_start_matches('\'').starts_with(FORMULA);
+    text.strip_prefix('\'').filter(|_| is_guarded).unwrap_or(text)
+}
+
+/// The rows of a file.
+pub(super) struct Table<I> {
+    rows: Rows<I>,
+    columns: Vec<Column>,
+}
+
+/// A column, and how its cells are read.
+struct Column {
+    name: String,
+    is_text: bool,
+    is_nullable: bool,
+}
+
+impl<I: BufRead> Table<I> {
+    /// Reads the line of names.
+    ///
+    /// # Errors
+    /// A line that names a field twice or leaves out one that every record needs; the input's.
+    pub(super) fn open(input: I, schema: &Schema) -> IoResult<Result<Self>> {
+        let mut rows = Rows::new(input);
+        let Some((line, cells)) = rows.next()? else {
+            return Ok(Err(refused("the file is empty; it begins with the names of the fields")));
+        };
+        let columns = cells.and_then(|cells| {
+            cells
+                .iter()
+                .map(|cell| Ok(std::str::from_utf8(cell).map_err(not_utf8)?.trim()))
+                .collect()
+        });
+        let columns: Vec<&str> = match columns {
+            Ok(columns) => columns,
+            Err(detail) => return Ok(Err(refused(&format!("line {line}: {detail}")))),
+        };
+        let mut missing = schema.writable().filter(|field| !field.nullable);
+        if let Some(missing) = missing.find(|field| !columns.contains(&field.name)) {
+            let advice = did_you_mean(missing.name, columns.iter().copied());
+            let detail = format!("line {line} names no column `{}`; {advice}", missing.name);
+            return Ok(Err(refused(&detail)));
+        }
+        let columns: Vec<Column> = columns
+            .into_iter()
+            .map(|name| {
+                let field = schema.field(name);
+                Column {
+                    name: name.to_owned(),
+                    is_text: field.is_some_and(|field| field.ty == Type::Text),
+                    is_nullable: field.is_some_and(|field| field.nullable),
+                }
+            })
+            .collect();
+        let repeated = columns.iter().enumerate().find(|(position, column)| {
+            columns.iter().take(*position).any(|other| other.name == column.name)
+        });
+        if let Some((_, Column { name, .. })) = repeated {
+            return Ok(Err(refused(&format!("line {line} names the column {name:?} twice"))));
+        }
+        Ok(Ok(Self { rows, columns }))
+    }
+
+    pub(super) fn next(&mut self) -> IoResult<Option<Row<'_>>> {
+        let Some((line, cells)) = self.rows.next()? else { return Ok(None) };
+        let fields = cells.and_then(|cells| {
+            if cells.len() != self.columns.len() {
+                let (found, expected) = (cells.len(), self.columns.len());
+                return Err(format!("has {found} cells under {expected} names"));
+            }
+            self.columns.iter().zip(cells).map(|(column, cell)| column.read(cell)).collect()
+        });
+        Ok(Some(Row { line, fields }))
+    }
+}
+
+impl Column {
+    fn read(&self, cell: &[u8]) -> std::result::Result<(Cow<'_, str>, Argument), String> {
+        let text = std::str::from_utf8(cell).map_err(not_utf8)?;
+        let argument = if text.is_empty() && self.is_nullable {
+            Argument::NULL
+        } else if self.is_text {
+            Argument::Untyped(unguarded(text).to_owned())
+        } else {
+            Argument::Untyped(text.to_owned())
+        };
+        Ok((Cow::Borrowed(self.name.as_str()), argument))
+    }
+}
+
+fn refused(detail: &str) -> Error {
+    Error::new(Kind::InvalidBody, detail)
+}
+
+fn not_utf8(error: std::str::Utf8Error) -> String {
+    format!("not UTF-8: {error}")
+}
+
+/// The cells of a file, row by row, in buffers of a fixed size: a quote that is never closed makes
+/// one long row of everything behind it, and nothing more.
+struct Rows<I> {
+    input: I,
+    reader: csv_core::Reader,
+    /// The line that is read next, counted from 1.
+    line: u64,
+    cells: Vec<u8>,
+    /// Where each cell ends in `cells`.
+    ends: Vec<usize>,
+}
+
+/// The cells of a row, or why there are none.
+type Cells<'a> = std::result::Result<Vec<&'a [u8]>, String>;
+
+impl<I: BufRead> Rows<I> {
+    fn new(input: I) -> Self {
+        let reader = csv_core::Reader::new();
+        let (cells, ends) = (vec![0; MAX_ROW_BYTES], vec![0; MAX_COLUMNS]);
+        Self { input, reader, line: 1, cells, ends }
+    }
+
+    /// The next row and the line it begins on. Blank lines are passed over.
+    fn next(&mut self) -> IoResult<Option<(u64, Cells<'_>)>> {
+        self.skip_blank_lines()?;
+        let line = self.line;
+        let (mut filled, mut ended, mut is_too_long) = (0, 0, false);
+        loop {
+            let input = self.input.fill_buf()?;
+            let (result, read, written, ends) = self.reader.read_record(
+                input,
+                self.cells.get_mut(filled..).unwrap_or_default(),
+                self.ends.get_mut(ended..).unwrap_or_default(),
+            );
+            let newlines = input.iter().take(read).filter(|byte| **byte == b'\n').count();
+            self.line += newlines as u64;
+            self.input.consume(read);
+            filled += written;
+            ended += ends;
+            match result {
+                ReadRecordResult::InputEmpty => {}
+                // The rest of the row is read over what there was.
+                ReadRecordResult::OutputFull | ReadRecordResult::OutputEndsFull => {
+                    (filled, ended, is_too_long) = (0, 0, true);
+                }
+                ReadRecordResult::End => return Ok(None),
+                ReadRecordResult::Record => break,
+            }
+        }
+        if is_too_long {
+            return Ok(Some((line, Err(too_long()))));
+        }
+        let mut start = 0;
+        let cells = self.ends.iter().take(ended).map(|end| {
+            let cell = self.cells.get(start..*end).unwrap_or_default();
+            start = *end;
+            cell
+        });
+        Ok(Some((line, Ok(cells.collect()))))
+    }
+
+    fn skip_blank_lines(&mut self) -> IoResult<()> {
+        loop {
+            let input = self.input.fill_buf()?;
+            let blank = input.iter().take_while(|byte| matches!(byte, b'\n' | b'\r')).count();
+            if blank == 0 {
+                return Ok(());
+            }
+            self.line += input.iter().take(blank).filter(|byte| **byte == b'\n').count() as u64;
+            self.input.consume(blank);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_guarded_text_is_no_formula_and_comes_back(text in "['=+\\-@\t\ra ]{0,6}|.{0,20}") {
+            let guarded = guarded(text.clone());
+            prop_assert!(!guarded.starts_with(FORMULA));
+            prop_assert_eq!(unguarded(&guarded), text);
+        }
+    }
+}

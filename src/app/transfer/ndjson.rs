@@ -1,0 +1,52 @@
+//! Reading one JSON object a line.
+
+use std::io::{BufRead, Read, Result};
+
+use super::import::{MAX_ROW_BYTES, Row, too_long};
+use crate::record::Members;
+
+/// The lines of a file. Blank ones are passed over.
+pub(super) struct Lines<I> {
+    input: I,
+    number: u64,
+    line: Vec<u8>,
+}
+
+impl<I: BufRead> Lines<I> {
+    pub(super) fn new(input: I) -> Self {
+        Self { input, number: 0, line: Vec::new() }
+    }
+
+    pub(super) fn next(&mut self) -> Result<Option<Row<'static>>> {
+        loop {
+            self.number += 1;
+            self.line.clear();
+            // One byte more than is allowed tells that there is more.
+            let mut limited = (&mut self.input).take(MAX_ROW_BYTES as u64 + 1);
+            if limited.read_until(b'\n', &mut self.line)? == 0 {
+                return Ok(None);
+            }
+            let is_ended = self.line.last() == Some(&b'\n');
+            if self.line.len() - usize::from(is_ended) > MAX_ROW_BYTES {
+                if !is_ended {
+                    self.input.skip_until(b'\n')?;
+                }
+                return Ok(Some(Row { line: self.number, fields: Err(too_long()) }));
+            }
+            if self.line.trim_ascii().is_empty() {
+                continue;
+            }
+            let fields = read(&self.line).map(Into::into);
+            return Ok(Some(Row { line: self.number, fields }));
+        }
+    }
+}
+
+fn read(line: &[u8]) -> std::result::Result<Members, String> {
+    let text = std::str::from_utf8(line).map_err(|error| format!("not UTF-8: {error}"))?;
+    serde_json::from_str(text).map_err(|error| {
+        // serde counts lines within this one.
+        let error = error.to_string();
+        format!("not a JSON object on one line: {}", error.split(" at line ").next().unwrap_or(""))
+    })
+}

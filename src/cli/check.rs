@@ -1,0 +1,112 @@
+//! `cinequery check`: whether the service could be started, without starting it.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::{Outcome, SecretSource, explain, location, print, serve};
+use crate::config::{DatabaseSettings, ServeSettings, TokenSettings};
+use crate::error::Error;
+use crate::store::{Location, Migrations, Missing, State, Store};
+
+const HELP: &str = "\
+Give it the settings of `serve`. Nothing is written, and no table is changed.
+
+Exit codes:
+  0  the service can be started, and finds its tables
+  1  a setting is refused
+  3  the database cannot be reached
+  4  tables are missing: `cinequery migrate` makes them, and so does `serve`
+  5  the tables are those of a newer version, or of something else";
+
+#[derive(Args)]
+#[command(after_help = HELP)]
+pub(super) struct Check {
+    #[command(flatten)]
+    serve: ServeSettings,
+    #[command(flatten)]
+    database: DatabaseSettings,
+    #[command(flatten)]
+    tokens: TokenSettings,
+}
+
+/// How far the check came, as an exit code.
+#[derive(Clone, Copy)]
+enum Verdict {
+    Ready = 0,
+    Refused = 1,
+    Unreachable = 3,
+    Behind = 4,
+    Foreign = 5,
+}
+
+impl Check {
+    pub(super) async fn run(self) -> Outcome {
+        let mut lines = Vec::new();
+        let verdict = self.check(&mut lines).await;
+        let lines = lines.iter().map(|(what, how)| format!("{what:<14} {how}"));
+        print(&lines.collect::<Vec<_>>().join("\n"))?;
+        Ok(ExitCode::from(verdict as u8))
+    }
+
+    async fn check(self, lines: &mut Vec<(&'static str, String)>) -> Verdict {
+        let location = match self.configuration() {
+            Ok(location) => location,
+            Err(message) => {
+                lines.push(("configuration", message));
+                return Verdict::Refused;
+            }
+        };
+        lines.push(("configuration", "ok".to_owned()));
+        if let Location::Sqlite(path) = &location
+            && !path.exists()
+        {
+            let message = format!("there is no {} yet", path.display());
+            lines.push(("database", message));
+            return Verdict::Behind;
+        }
+        let (version, state) = match reach(location).await {
+            Ok(found) => found,
+            Err(error) => {
+                lines.push(("database", explain(error)));
+                return Verdict::Unreachable;
+            }
+        };
+        lines.push(("database", format!("ok: {version}")));
+        let (verdict, message) = match state {
+            State::Current => (Verdict::Ready, "ok".to_owned()),
+            State::Behind { missing } => (
+                Verdict::Behind,
+                format!("{missing} to be applied: run `cinequery migrate`, or let `serve` do it"),
+            ),
+            State::Foreign => (
+                Verdict::Foreign,
+                "some are not those of this version: run the version that applied them, or a later \
+                 one"
+                .to_owned(),
+            ),
+        };
+        lines.push(("migrations", message));
+        verdict
+    }
+
+    /// Everything that `serve` would refuse before it opens the database.
+    fn configuration(&self) -> Result<Location, String> {
+        serve::provider(&self.serve)?;
+        let location = location(&self.database)?;
+        match SecretSource::of(&self.tokens, &location)? {
+            // It is made by whoever starts first; one that is there must do.
+            SecretSource::Kept(path) if !path.exists() => {}
+            source => drop(source.read()?),
+        }
+        Ok(location)
+    }
+}
+
+async fn reach(location: Location) -> Result<(String, State), Error> {
+    let store = Store::open(location, Missing::Refuse).await?;
+    let version = store.version().await?;
+    let state = store.state(&Migrations::default()).await?;
+    store.close().await;
+    Ok((version, state))
+}

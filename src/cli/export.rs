@@ -1,0 +1,113 @@
+//! `cinequery export`: records to a file.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use futures_util::future::BoxFuture;
+
+use super::file::{self, Output, STREAM};
+use super::{Asked, Outcome, explain_in, of_type, open, operator};
+use crate::app::search::Selection;
+use crate::app::transfer::{Format, Writer, export};
+use crate::config::DatabaseSettings;
+use crate::error::Error;
+use crate::record::{Record, Visitor};
+use crate::store::{Missing, Store};
+
+const EXAMPLES: &str = "\
+Examples:
+  cinequery export films.ndjson.gz
+  cinequery export dramas.csv --filter 'genre = \"drama\"' --order-by 'release_year desc'
+  cinequery export | head -n 3";
+
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Export {
+    /// The file. It appears when it is whole. `.gz` is compressed; `-` is standard output
+    #[arg(default_value = STREAM)]
+    file: PathBuf,
+    /// What is written, ndjson or csv [default: by the file's name, else ndjson]
+    #[arg(long)]
+    format: Option<Format>,
+    /// Which records, such as: genre = "drama" and release_year >= 1990. All when absent
+    #[arg(long)]
+    filter: Option<String>,
+    #[command(flatten)]
+    asked: Asked,
+    /// The type of the records
+    #[arg(long = "type", value_name = "TYPE", default_value = "movies")]
+    table: String,
+    #[command(flatten)]
+    database: DatabaseSettings,
+}
+
+impl Export {
+    pub(super) async fn run(self) -> Outcome {
+        let writer = Writer(self.format.unwrap_or_else(|| file::format(&self.file)));
+        let selection = self.asked.selection(self.filter);
+        let store = open(&self.database, Missing::Refuse).await?;
+        let output = Output::create(&self.file)?;
+        let save = Save { store: store.clone(), selection: selection.clone(), output, writer };
+        let saved = of_type(&self.table, save)?.await;
+        store.close().await;
+        match saved {
+            Ok(count) => {
+                eprintln!("{count} exported");
+                Ok(ExitCode::SUCCESS)
+            }
+            Err(Failure::Record(error)) => Err(explain_in(error, &selection)),
+            Err(Failure::File(error)) => Err(format!("{}: {error}", self.file.display())),
+        }
+    }
+}
+
+struct Save {
+    store: Store,
+    selection: Selection,
+    output: Output,
+    writer: Writer,
+}
+
+enum Failure {
+    Record(Error),
+    File(std::io::Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Record(error)
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::File(error)
+    }
+}
+
+impl Visitor for Save {
+    type Output = BoxFuture<'static, Result<u64, Failure>>;
+
+    fn visit<R: Record>(self) -> Self::Output {
+        Box::pin(self.save::<R>())
+    }
+}
+
+impl Save {
+    /// How many records were written.
+    async fn save<R: Record>(mut self) -> Result<u64, Failure> {
+        let mut records = export::<R>(&self.store, &operator(), &self.selection).await?;
+        let progress = file::progress();
+        let mut count = 0;
+        let mut is_read = self.output.write(&self.writer.head::<R>()?)?;
+        while is_read && let Some(page) = records.next().await? {
+            is_read = self.output.write(&self.writer.records(&page)?)?;
+            count += page.len() as u64;
+            progress.set_position(count);
+        }
+        progress.finish_and_clear();
+        self.output.finish()?;
+        Ok(count)
+    }
+}

@@ -1,0 +1,156 @@
+//! Files of records as they are named on the command line: `-` is a standard stream, `.gz` is
+//! compressed, and `.csv` says what is in it.
+
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{ErrorKind, IsTerminal, Read, Result as IoResult, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use flate2::Compression;
+use flate2::read::MultiGzDecoder;
+use flate2::write::GzEncoder;
+use indicatif::{ProgressBar, ProgressStyle};
+use tempfile::NamedTempFile;
+
+use crate::app::transfer::Format;
+
+/// The name of a standard stream.
+pub(super) const STREAM: &str = "-";
+
+/// How often progress is shown, in rows.
+pub(super) const STEP: u64 = 256;
+
+fn is_stream(path: &Path) -> bool {
+    path.as_os_str() == STREAM
+}
+
+fn is_gzip(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"))
+}
+
+/// What is in the file, going by its name: CSV when it ends in `.csv` or `.csv.gz`.
+pub(super) fn format(path: &Path) -> Format {
+    let name = if is_gzip(path) { path.with_extension("") } else { path.to_owned() };
+    let extension = name.extension().unwrap_or_default();
+    let is = |format: &Format| extension.eq_ignore_ascii_case(format.as_str());
+    Format::ALL.into_iter().find(is).unwrap_or_default()
+}
+
+/// Opens a file to be read.
+pub(super) fn open(path: &Path) -> Result<Box<dyn Read + Send>, String> {
+    let plain: Box<dyn Read + Send> = if is_stream(path) {
+        Box::new(std::io::stdin())
+    } else {
+        let file = File::open(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+            return Err(format!("{} is a folder", path.display()));
+        }
+        Box::new(file)
+    };
+    Ok(if is_gzip(path) { Box::new(MultiGzDecoder::new(plain)) } else { plain })
+}
+
+/// A file that is written. A regular file appears under its name when it is whole, and not before.
+pub(super) enum Output {
+    Plain(Target),
+    Gzip(Box<GzEncoder<Target>>),
+}
+
+/// Where the bytes go.
+pub(super) enum Target {
+    Stdout,
+    /// A device or a pipe.
+    Special(File),
+    Regular(NamedTempFile, PathBuf),
+}
+
+impl Output {
+    /// Begins the file.
+    pub(super) fn create(path: &Path) -> Result<Self, String> {
+        let failed = |error: std::io::Error| format!("{}: {error}", path.display());
+        let is_special = std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file());
+        let target = if is_stream(path) {
+            Target::Stdout
+        } else if is_special {
+            Target::Special(OpenOptions::new().write(true).open(path).map_err(failed)?)
+        } else {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            // As the shell would make it, less what the umask takes away.
+            let file = tempfile::Builder::new()
+                .permissions(Permissions::from_mode(0o666))
+                .tempfile_in(folder.unwrap_or(Path::new(".")))
+                .map_err(failed)?;
+            Target::Regular(file, path.to_owned())
+        };
+        Ok(if is_gzip(path) {
+            Output::Gzip(Box::new(GzEncoder::new(target, Compression::default())))
+        } else {
+            Output::Plain(target)
+        })
+    }
+
+    /// Writes the next bytes. False when the reader of a stream has gone away, as `head` does.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> IoResult<bool> {
+        still_read(match self {
+            Output::Plain(target) => target.write_all(bytes),
+            Output::Gzip(encoder) => encoder.write_all(bytes),
+        })
+    }
+
+    /// Ends the file and gives it its name.
+    pub(super) fn finish(self) -> IoResult<()> {
+        let target = match self {
+            Output::Plain(target) => Ok(target),
+            Output::Gzip(encoder) => encoder.finish(),
+        };
+        let ended = target.and_then(|mut target| {
+            target.flush()?;
+            match target {
+                Target::Regular(file, path) => {
+                    file.as_file().sync_all()?;
+                    file.persist(path)?;
+                    Ok(())
+                }
+                Target::Stdout | Target::Special(_) => Ok(()),
+            }
+        });
+        still_read(ended).map(|_| ())
+    }
+}
+
+fn still_read(written: IoResult<()>) -> IoResult<bool> {
+    match written {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        other => other.map(|()| true),
+    }
+}
+
+impl Write for Target {
+    fn write(&mut self, bytes: &[u8]) -> IoResult<usize> {
+        match self {
+            Target::Stdout => std::io::stdout().write(bytes),
+            Target::Special(file) => file.write(bytes),
+            Target::Regular(file, _) => file.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> IoResult<()> {
+        match self {
+            Target::Stdout => std::io::stdout().flush(),
+            Target::Special(file) => file.flush(),
+            Target::Regular(file, _) => file.flush(),
+        }
+    }
+}
+
+/// Progress with its rate on a terminal; nothing elsewhere.
+pub(super) fn progress() -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new_spinner();
+    match ProgressStyle::with_template("{spinner} {human_pos} rows, {per_sec}, {elapsed}") {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}

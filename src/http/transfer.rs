@@ -1,0 +1,231 @@
+//! Files of records over HTTP, in and out, both written while they are read.
+
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, stream};
+use poem::http::header::CONTENT_DISPOSITION;
+use poem::web::Data;
+use poem::{IntoResponse, Request, RequestBody, Response};
+use poem_openapi::param::Query;
+use poem_openapi::registry::{
+    MetaMediaType, MetaRequest, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef, Registry,
+};
+use poem_openapi::{
+    ApiExtractor, ApiExtractorType, ApiResponse, Enum, ExtractParamOptions, OpenApi,
+};
+use tokio_util::io::{StreamReader, SyncIoBridge};
+
+use super::body::{Json, is_media_type};
+use super::caller::{Reader, Writer};
+use super::records::{Tag, arguments, collection};
+use super::stream::{Framing, streamed};
+use crate::app::App;
+use crate::app::search::Selection;
+use crate::app::transfer::{self, Export, Format, Report};
+use crate::error::{Error, Kind, Result};
+use crate::record::Record;
+use crate::store::Conflict;
+
+/// The largest file that is read, in bytes.
+pub const MAX_IMPORT_BYTES: u64 = 1024 * 1024 * 1024;
+
+/// How long a sender may be silent. There is no limit on the whole.
+pub const IMPORT_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The operations on files of one type of record.
+pub struct Operations<R>(PhantomData<R>);
+
+impl<R> Default for Operations<R> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+/// What to do with a record that is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Enum)]
+#[oai(rename = "OnConflict", rename_all = "lowercase")]
+enum OnConflict {
+    /// Import nothing at all if there is one, or any row is refused.
+    #[default]
+    Fail,
+    /// Leave it as it is.
+    Skip,
+    /// Write over it.
+    Update,
+}
+
+#[OpenApi(prefix_path = collection::<R>().as_str(), tag = "Tag::<R>::TAG")]
+impl<R: Record> Operations<R> {
+    /// Export {records}
+    ///
+    /// All {records} of a filter as a file, however many, written while they are read. A file that
+    /// the service cannot finish breaks off without the end of its transfer. In CSV a text that a
+    /// spreadsheet would take for a formula (it begins with `=`, `+`, `-`, `@`, TAB or CR, perhaps
+    /// behind apostrophes) stands behind one more apostrophe, which an import takes away again.
+    #[oai(path = "/export", method = "get")]
+    #[allow(clippy::too_many_arguments, reason = "each is a documented query parameter")]
+    async fn export(
+        &self,
+        caller: Reader<R>,
+        app: Data<&App>,
+        request: &Request,
+        /// Which {records}; all when absent. At most 8 KiB.
+        filter: Query<Option<String>>,
+        /// In which order: fields with `asc` or `desc`, separated by commas. In order of creation
+        /// when absent.
+        order_by: Query<Option<String>>,
+        /// The form of the file.
+        format: Query<Option<Format>>,
+    ) -> Result<Download<R>> {
+        let selection = Selection {
+            filter: filter.0,
+            order_by: order_by.0,
+            parameters: arguments(request),
+            ..Selection::default()
+        };
+        let records = transfer::export(app.store(), &caller.0, &selection).await?;
+        Ok(Download { records, format: format.0.unwrap_or_default() })
+    }
+
+    /// Import {records}
+    ///
+    /// Reads a file while it arrives: a JSON object a line, or CSV under a line of field names.
+    /// Rows have at most 64 KiB, the file at most 1 GiB, and its sender may be silent for 30 seconds
+    /// at a time. Names that are no fields to be written are passed over and told. With `fail`
+    /// nothing is written unless everything is; otherwise every thousand rows are committed, and
+    /// rows that break a rule are left out and told with their line.
+    #[oai(path = "/import", method = "post")]
+    async fn import(
+        &self,
+        caller: Writer<R>,
+        app: Data<&App>,
+        /// What to do with a {record} that is there already; `fail` when absent.
+        on_conflict: Query<Option<OnConflict>>,
+        upload: Upload,
+    ) -> Result<Json<Report>> {
+        let Upload { input, format } = upload;
+        let policy = match on_conflict.0.unwrap_or_default() {
+            OnConflict::Fail => Conflict::Fail,
+            OnConflict::Skip => Conflict::Skip,
+            OnConflict::Update => Conflict::Update,
+        };
+        let import = transfer::import::<R>(app.store(), &caller.0, input, format, policy, |_| {});
+        import.await.map(Json)
+    }
+}
+
+/// A file that arrives.
+struct Upload {
+    input: Box<dyn std::io::Read + Send>,
+    format: Format,
+}
+
+/// A file in any of the formats, as the specification tells of it.
+fn file() -> Vec<MetaMediaType> {
+    let text = |format: Format| MetaMediaType {
+        content_type: format.media_type(),
+        schema: MetaSchemaRef::Inline(Box::new(MetaSchema::new("string"))),
+    };
+    Format::ALL.map(text).into()
+}
+
+impl<'a> ApiExtractor<'a> for Upload {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn request_meta() -> Option<MetaRequest> {
+        Some(MetaRequest { description: None, content: file(), required: true })
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        body: &mut RequestBody,
+        _options: ExtractParamOptions<()>,
+    ) -> poem::Result<Self> {
+        let media_type = request.content_type().unwrap_or_default();
+        let is_sent = |format: &Format| is_media_type(media_type, format.media_type());
+        let Some(format) = Format::ALL.into_iter().find(is_sent) else {
+            let known = Format::ALL.map(Format::media_type).join(" or ");
+            let detail = format!("send Content-Type: {known}");
+            return Err(Error::new(Kind::UnsupportedMediaType, detail).into());
+        };
+        let stream = limited(body.take()?.into_bytes_stream());
+        let input = SyncIoBridge::new(StreamReader::new(Box::pin(stream)));
+        Ok(Self { input: Box::new(input), format })
+    }
+}
+
+/// The stream, as far as it keeps the limits.
+fn limited(
+    stream: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static,
+) -> impl Stream<Item = std::io::Result<Bytes>> + Send {
+    stream::try_unfold((Box::pin(stream), 0), async |(mut stream, read)| {
+        let next = tokio::time::timeout(IMPORT_IDLE_TIMEOUT, stream.next()).await;
+        let next = next.map_err(|_| {
+            let seconds = IMPORT_IDLE_TIMEOUT.as_secs();
+            let detail = format!("nothing has arrived for {seconds} seconds");
+            std::io::Error::other(Error::new(Kind::RequestTimeout, detail))
+        })?;
+        let Some(bytes) = next.transpose()? else { return Ok(None) };
+        let read = read + bytes.len() as u64;
+        if read > MAX_IMPORT_BYTES {
+            let detail = format!("at most {MAX_IMPORT_BYTES} bytes are read");
+            return Err(std::io::Error::other(Error::new(Kind::BodyTooLarge, detail)));
+        }
+        Ok(Some((bytes, (stream, read))))
+    })
+}
+
+/// A file that leaves.
+struct Download<R> {
+    records: Export<R>,
+    format: Format,
+}
+
+impl<R> ApiResponse for Download<R> {
+    fn meta() -> MetaResponses {
+        let response = MetaResponse {
+            description: "The file.",
+            status: Some(200),
+            status_range: None,
+            content: file(),
+            headers: Vec::new(),
+        };
+        MetaResponses { responses: vec![response] }
+    }
+
+    fn register(_registry: &mut Registry) {}
+}
+
+impl<R: Record> IntoResponse for Download<R> {
+    fn into_response(self) -> Response {
+        let Self { records, format } = self;
+        let media_type = match format {
+            Format::Ndjson => format.media_type().to_owned(),
+            // RFC 7111 and RFC 4180: the first line names the columns.
+            Format::Csv => format!("{}; charset=utf-8; header=present", format.media_type()),
+        };
+        let file = format!("attachment; filename=\"{}.{}\"", R::SCHEMA.table, format.as_str());
+        Response::builder()
+            .content_type(media_type)
+            .header(CONTENT_DISPOSITION, file)
+            .body(streamed(records, transfer::Writer(format)))
+    }
+}
+
+impl<R: Record> Framing<R> for transfer::Writer {
+    fn head(&mut self) -> Result<Bytes> {
+        transfer::Writer::head::<R>(*self).map(Bytes::from)
+    }
+
+    fn page(&mut self, records: &[R]) -> Result<Bytes> {
+        self.records(records).map(Bytes::from)
+    }
+
+    fn tail(&mut self) -> Bytes {
+        Bytes::new()
+    }
+}
