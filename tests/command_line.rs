@@ -37,7 +37,7 @@ impl Service {
         let address = loop {
             let mut line = String::new();
             assert_ne!(log.read_line(&mut line).unwrap(), 0, "the service has ended");
-            if let Some((_, rest)) = line.split_once("\"addr\":\"socket://") {
+            if let Some((_, rest)) = line.split_once("\"address\":\"") {
                 break format!("http://{}", rest.split('"').next().unwrap());
             }
         };
@@ -155,6 +155,106 @@ fn a_statement_is_shown_and_not_run() {
     let (code, shown, _) = run(folder.path(), &[&["query", filter, "--sql"][..], &url].concat());
     assert_eq!((code, shown.contains("strpos(\"title_folded\", $1)")), (0, true), "{shown}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+/// Files by name: in what form, compressed or not, and from a stream.
+#[tokio::test]
+async fn films_leave_and_come_back_by_the_name_of_their_file() {
+    on_both(async |database| {
+        let folder = folder();
+        let url = database.url();
+        std::fs::write(folder.path().join("films.ndjson"), FILMS).unwrap();
+        let loaded = run(folder.path(), &["import", "films.ndjson", "--database", &url]);
+        assert_eq!(loaded.0, 0, "{}", loaded.2);
+        let (code, whole, log) = run(folder.path(), &["export", "--database", &url]);
+        assert_eq!((code, log.as_str()), (0, "3 exported\n"));
+        let films = |text: &str| -> Vec<[serde_json::Value; 2]> {
+            let films = text.lines().map(|line| serde_json::from_str(line).unwrap());
+            films
+                .map(|film: serde_json::Value| [film["title"].clone(), film["expiry_date"].clone()])
+                .collect()
+        };
+        assert_eq!(films(&whole).len(), 3);
+        for name in ["a.ndjson", "a.csv", "a.ndjson.gz", "a.CSV.GZ", "a"] {
+            let (code, out, log) = run(folder.path(), &["export", name, "--database", &url]);
+            assert_eq!((code, out.as_str()), (0, ""), "{log}");
+            let bytes = std::fs::read(folder.path().join(name)).unwrap();
+            let is_gzip = bytes.starts_with(&[0x1f, 0x8b]);
+            assert_eq!(is_gzip, name.to_lowercase().ends_with("gz"), "{name}");
+            let other = ["--database", "sqlite:other.db"];
+            let (code, _, log) = run(folder.path(), &[&["import", name][..], &other].concat());
+            assert!(code == 0 && log.contains("3 created"), "{name}: {log}");
+            let (_, again, _) = run(folder.path(), &[&["export"][..], &other].concat());
+            assert_eq!(films(&again), films(&whole), "{name}");
+            std::fs::remove_file(folder.path().join("other.db")).unwrap();
+        }
+        // A stream says with --format what is in it.
+        let csv = ["export", "-", "--format", "csv", "--filter", "title = $t", "--param", "t=Two"];
+        let (_, csv, log) = run(folder.path(), &[&csv[..], &["--database", &url]].concat());
+        assert_eq!((csv.lines().count(), log.as_str()), (2, "1 exported\n"));
+        let stream = ["import", "-", "--format", "csv", "--database", "sqlite:third.db"];
+        let mut process = cinequery(folder.path(), &stream);
+        let mut process = process.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        std::io::Write::write_all(&mut process.stdin.take().unwrap(), csv.as_bytes()).unwrap();
+        let log = String::from_utf8(process.wait_with_output().unwrap().stderr).unwrap();
+        assert!(log.contains("1 created"), "{log}");
+        // A file that cannot be finished does not appear, and one that is there stays.
+        std::fs::write(folder.path().join("kept.csv"), "kept").unwrap();
+        for name in ["kept.csv", "new.csv"] {
+            let wrong = ["export", name, "--filter", "gnre = 1", "--database", &url];
+            let (code, _, log) = run(folder.path(), &wrong);
+            assert!(code == 1 && log.contains("did you mean `genre`?"), "{log}");
+        }
+        assert_eq!(std::fs::read(folder.path().join("kept.csv")).unwrap(), b"kept");
+        let is_left = |entry: &std::fs::DirEntry| {
+            let name = entry.file_name();
+            name == "new.csv" || name.to_string_lossy().starts_with(".tmp")
+        };
+        let left: Vec<_> =
+            std::fs::read_dir(folder.path()).unwrap().flatten().filter(is_left).collect();
+        assert!(left.is_empty(), "{left:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_check_tells_what_serve_would_meet() {
+    on_both(async |database| {
+        let folder = folder();
+        let url = database.url();
+        let check = |arguments: &[&str]| {
+            let settings = ["check", "--auth", "open", "--jwt-secret", SECRET];
+            let (code, told, log) = run(folder.path(), &[&settings[..], arguments].concat());
+            assert_eq!(log, "");
+            (code, told)
+        };
+        let at = ["--database", &url];
+        let (code, told) = check(&at);
+        assert_eq!(code, 4, "{told}");
+        assert_eq!(run(folder.path(), &[&["migrate"][..], &at].concat()).0, 0);
+        let (code, told) = check(&at);
+        assert_eq!(code, 0, "{told}");
+        assert!(told.contains("SQLite 3.") || told.contains("PostgreSQL 1"), "{told}");
+        let (code, told) = check(&[&at[..], &["--listen", "0.0.0.0:80"]].concat());
+        assert!(code == 1 && told.contains("--allow-open"), "{told}");
+        database.run_sql("UPDATE _sqlx_migrations SET version = version + 500").await;
+        assert_eq!(check(&at).0, 5);
+        assert_eq!(check(&["--database", "sqlite:no/such.db"]).0, 4);
+        let (code, told) = check(&["--database", "postgres://joe:hunter2@127.0.0.1:1/none"]);
+        assert!(code == 3 && !told.contains("hunter2"), "{told}");
+        std::fs::write(folder.path().join("text.db"), "no database".repeat(100)).unwrap();
+        assert_eq!(check(&["--database", "sqlite:text.db"]).0, 3);
+    })
+    .await;
+}
+
+#[test]
+fn help_has_examples() {
+    for command in ["serve", "import", "export", "query", "check"] {
+        let (code, help, _) = run(folder().path(), &[command, "--help"]);
+        assert_eq!(code, 0);
+        assert!(help.contains("Examples:") || help.contains("Exit codes:"), "{help}");
+    }
 }
 
 /// Arguments of `query`, and lines of what is said of them.

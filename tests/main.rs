@@ -10,6 +10,7 @@
 )]
 
 mod architecture;
+mod classic;
 mod command_line;
 mod contract;
 mod films;
@@ -18,3 +19,4 @@ mod language;
 mod records;
 mod store;
 mod support;
+mod transfer;

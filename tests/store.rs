@@ -409,7 +409,7 @@ async fn text_is_folded_anew_when_the_folding_has_changed() {
             "UPDATE screenings SET film_folded = 'old', hall_folded = 'old'",
             "UPDATE cinequery_meta SET value = 'old' WHERE name = 'folding'",
         ] {
-            run_sql(&database, sql).await;
+            database.run_sql(sql).await;
         }
         let find = async |filter: &str| {
             let request =
@@ -424,18 +424,6 @@ async fn text_is_folded_anew_when_the_folding_has_changed() {
         assert_eq!(find("hall is null and hall contains ''").await, 0);
     })
     .await;
-}
-
-/// Runs SQL behind the service's back.
-async fn run_sql(database: &Database, sql: &'static str) {
-    use sqlx::Connection;
-    if database.url().starts_with("sqlite") {
-        let mut connection = sqlx::SqliteConnection::connect(&database.url()).await.unwrap();
-        sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
-    } else {
-        let mut connection = sqlx::PgConnection::connect(&database.url()).await.unwrap();
-        sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
-    }
 }
 
 async fn import(store: &Store, policy: Conflict, rows: usize, end: bool) -> Tally {

@@ -120,8 +120,10 @@ pub async fn create(store: &Store, caller: &Identity, draft: &Draft<Movie>) -> R
     super::edit::create(store, caller, draft).await.map_err(|error| match error.kind {
         // The earlier service knew no 409 here.
         Kind::Duplicate => {
-            let violation = Violation::new("title", "is taken: ".to_owned() + &error.detail);
-            Error { cause: error.cause, ..Error::record(vec![violation]) }
+            let violation =
+                Violation::new("title", "is taken in that year: the movie exists already");
+            let detail = violation.to_string();
+            Error { detail, cause: error.cause, ..Error::record(vec![violation]) }
         }
         _ => error,
     })

@@ -229,3 +229,44 @@ impl<R: Record> Framing<R> for transfer::Writer {
         Bytes::new()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn refused(stream: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static) -> Kind {
+        let mut stream = Box::pin(limited(stream));
+        loop {
+            match stream.next().await {
+                Some(Ok(_)) => {}
+                Some(Err(error)) => {
+                    break error.downcast::<Error>().map_or(Kind::Internal, |e| e.kind);
+                }
+                None => break Kind::NotFound,
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_sender_is_not_waited_for_and_a_slow_one_is() {
+        let row = || Ok(Bytes::from_static(b"{}\n"));
+        let slow = stream::unfold(0, move |count| async move {
+            tokio::time::sleep(IMPORT_IDLE_TIMEOUT - Duration::from_secs(1)).await;
+            (count < 1000).then(|| (row(), count + 1))
+        });
+        assert_eq!(refused(slow).await, Kind::NotFound, "it has come to its end");
+        let silent = stream::iter([row()]).chain(stream::pending());
+        assert_eq!(refused(silent).await, Kind::RequestTimeout);
+    }
+
+    #[tokio::test]
+    async fn a_file_has_a_size() {
+        let part = Bytes::from(vec![b' '; 1024 * 1024]);
+        let parts = MAX_IMPORT_BYTES / part.len() as u64;
+        let whole = std::iter::repeat_n(part, usize::try_from(parts).unwrap_or(usize::MAX));
+        let whole = || stream::iter(whole.clone().map(Ok));
+        assert_eq!(refused(whole()).await, Kind::NotFound);
+        let more = whole().chain(stream::iter([Ok(Bytes::from_static(b" "))]));
+        assert_eq!(refused(more).await, Kind::BodyTooLarge);
+    }
+}

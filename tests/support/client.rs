@@ -17,7 +17,7 @@ pub struct Client {
     http: reqwest::Client,
     address: String,
     token: Option<String>,
-    _service: Option<Arc<(oneshot::Sender<()>, Database)>>,
+    service: Option<Arc<(oneshot::Sender<()>, Database)>>,
 }
 
 /// What came back.
@@ -39,14 +39,14 @@ impl Client {
             let stopped = async { stopped.await.unwrap_or_default() };
             cinequery::http::serve::<Catalogue>(listener, app, stopped).await.unwrap();
         });
-        Self { _service: Some(Arc::new((stop, database))), ..Self::at(address) }
+        Self { service: Some(Arc::new((stop, database))), ..Self::at(address) }
     }
 
     /// A client of a service that runs elsewhere.
     pub fn at(address: String) -> Self {
         let scopes = ["movies:read", "movies:write", "screenings:read", "screenings:write"];
         let token = Some(token(&scopes));
-        Self { http: reqwest::Client::new(), address, token, _service: None }
+        Self { http: reqwest::Client::new(), address, token, service: None }
     }
 
     /// The same service with another token, or none.
@@ -57,6 +57,11 @@ impl Client {
     /// The same service with a token for these scopes alone.
     pub fn with_scopes(&self, scopes: &[&str]) -> Self {
         self.with_token(Some(token(scopes)))
+    }
+
+    /// The database of a service that was started here.
+    pub fn database(&self) -> &Database {
+        &self.service.as_ref().unwrap().1
     }
 
     pub fn address(&self) -> &str {

@@ -11,9 +11,10 @@ use cinequery::app::App;
 use cinequery::identity::{Identity, Open, Secret, Tokens};
 use cinequery::record::{Movie, Records};
 use cinequery::store::{Location, Missing, Store};
+use sqlx::Connection;
 use tempfile::TempDir;
 
-pub use client::{Client, token};
+pub use client::{Answer, Client, token};
 pub use screening::Screening;
 
 /// The record types of the tests: the product's and one with nullable fields.
@@ -40,6 +41,17 @@ impl Database {
         match &self.location {
             Location::Sqlite(path) => format!("sqlite:{}", path.display()),
             Location::Postgres(url) => url.clone(),
+        }
+    }
+
+    /// Runs SQL behind the service's back.
+    pub async fn run_sql(&self, sql: &'static str) {
+        if self.url().starts_with("sqlite") {
+            let mut connection = sqlx::SqliteConnection::connect(&self.url()).await.unwrap();
+            sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+        } else {
+            let mut connection = sqlx::PgConnection::connect(&self.url()).await.unwrap();
+            sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
         }
     }
 

@@ -172,14 +172,14 @@ impl Reading {
 /// The rows of a file in either form.
 enum Rows<I> {
     Ndjson(Lines<I>),
-    Csv(Table<I>),
+    Csv(Box<Table<I>>),
 }
 
 impl<I: BufRead> Rows<I> {
     fn open<R: Record>(input: I, format: Format) -> Result<Self> {
         Ok(match format {
             Format::Ndjson => Self::Ndjson(Lines::new(input)),
-            Format::Csv => Self::Csv(Table::open(input, R::SCHEMA).map_err(read_error)??),
+            Format::Csv => Self::Csv(Box::new(Table::open(input, R::SCHEMA).map_err(read_error)??)),
         })
     }
 
