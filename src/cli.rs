@@ -24,7 +24,7 @@ use crate::config::{DatabaseSettings, LogSettings, TokenSettings};
 use crate::identity::{Identity, Secret, record_scopes};
 use crate::query::Argument;
 use crate::record::{All, Records, Visitor};
-use crate::store::{Location, Migrations, Missing, Store};
+use crate::store::{Location, Migrations, Missing, State, Store};
 use crate::telemetry;
 
 /// A movie catalogue served over HTTP and searched with a small, safe filter language
@@ -119,6 +119,18 @@ fn location(settings: &DatabaseSettings) -> Result<Location, String> {
 
 async fn open(settings: &DatabaseSettings, missing: Missing) -> Result<Store, String> {
     Store::open(location(settings)?, missing).await.map_err(explain)
+}
+
+/// Opens a database that is read and not changed: it must be there, at this version's tables.
+async fn open_to_read(settings: &DatabaseSettings) -> Result<Store, String> {
+    let store = open(settings, Missing::Refuse).await?;
+    match store.state(&Migrations::default()).await.map_err(explain)? {
+        State::Current => Ok(store),
+        State::Behind { .. } => Err("tables are missing: run `cinequery migrate` first".to_owned()),
+        State::Foreign => {
+            Err("the tables are not those of this version; see `cinequery check`".to_owned())
+        }
+    }
 }
 
 async fn migrate(store: &Store) -> Result<(), String> {

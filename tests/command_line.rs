@@ -231,6 +231,9 @@ async fn a_check_tells_what_serve_would_meet() {
         let at = ["--database", &url];
         let (code, told) = check(&at);
         assert_eq!(code, 4, "{told}");
+        database.open().await.close().await;
+        let (_, _, log) = run(folder.path(), &[&["query"][..], &at].concat());
+        assert!(log.contains("run `cinequery migrate`"), "{log}");
         assert_eq!(run(folder.path(), &[&["migrate"][..], &at].concat()).0, 0);
         let (code, told) = check(&at);
         assert_eq!(code, 0, "{told}");

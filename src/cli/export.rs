@@ -7,13 +7,13 @@ use clap::Args;
 use futures_util::future::BoxFuture;
 
 use super::file::{self, Output, STREAM};
-use super::{Asked, Outcome, explain_in, of_type, open, operator};
+use super::{Asked, Outcome, explain_in, of_type, open_to_read, operator};
 use crate::app::search::Selection;
 use crate::app::transfer::{Format, Writer, export};
 use crate::config::DatabaseSettings;
 use crate::error::Error;
 use crate::record::{Record, Visitor};
-use crate::store::{Missing, Store};
+use crate::store::Store;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -46,7 +46,7 @@ impl Export {
     pub(super) async fn run(self) -> Outcome {
         let writer = Writer(self.format.unwrap_or_else(|| file::format(&self.file)));
         let selection = self.asked.selection(self.filter);
-        let store = open(&self.database, Missing::Refuse).await?;
+        let store = open_to_read(&self.database).await?;
         let output = Output::create(&self.file)?;
         let save = Save { store: store.clone(), selection: selection.clone(), output, writer };
         let saved = of_type(&self.table, save)?.await;

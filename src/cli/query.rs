@@ -8,13 +8,13 @@ use comfy_table::{Table, presets};
 use futures_util::future::BoxFuture;
 
 use super::explain::describe;
-use super::{Asked, Outcome, explain_in, location, of_type, open, operator, print};
+use super::{Asked, Outcome, explain_in, location, of_type, open_to_read, operator, print};
 use crate::app::search::{Count, SearchRequest, search};
 use crate::config::DatabaseSettings;
 use crate::error::Error;
 use crate::query::{Diagnostic, Dialect, Shape, compile};
 use crate::record::{Record, Visitor, timestamp_now};
-use crate::store::{Location, Missing, Store};
+use crate::store::{Location, Store};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -62,7 +62,7 @@ impl Query {
             };
             of_type(&self.table, Show { request, limit: self.limit, dialect })?
         } else {
-            let store = open(&self.database, Missing::Refuse).await?;
+            let store = open_to_read(&self.database).await?;
             let answer = of_type(&self.table, Find { store: store.clone(), request })?.await;
             store.close().await;
             answer
