@@ -135,7 +135,7 @@ fn refusals() -> Vec<Refused> {
         ("POST", "/api", none.clone(), 400, parameter, "title is missing"),
         ("POST", "/api", json!({}), 400, parameter, "title is missing"),
         ("POST", "/api", json!({"title": "x"}), 400, parameter, "genre is missing"),
-        ("POST", "/api?title=x&genre=y", none.clone(), 400, parameter, "release_year is missing"),
+        ("POST", "/api?title=x&genre=y", none.clone(), 400, parameter, "expiry_date is missing"),
         (
             "POST",
             "/api",

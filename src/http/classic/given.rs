@@ -143,8 +143,9 @@ impl Given {
     pub(super) fn draft(mut self) -> Result<Draft<Movie>> {
         let title = self.required("title", Self::text);
         let genre = self.required("genre", Self::text);
-        let release_year = self.required("release_year", Self::year);
+        // The order in which the earlier service named what is missing.
         let expiry_date = self.required("expiry_date", Self::date);
+        let release_year = self.required("release_year", Self::year);
         self.end()?;
         let members = [
             ("title", Json::from(title)),
@@ -180,7 +181,8 @@ fn refused(kind: Kind, violations: Vec<Violation>) -> Error {
 }
 
 /// A date, or the date of a date-time as it is written there: RFC 3339, what Python's `isoformat`
-/// prints, or the date of an HTTP header (RFC 9110, section 5.6.7).
+/// prints, the date of an HTTP header (RFC 9110, section 5.6.7), or the numbers of a date-time with
+/// `/`, `\`, `:` or `-` between them, which is how the earlier service read them.
 fn date(text: &str) -> Option<NaiveDate> {
     let text = text.trim();
     if let Ok(instant) = DateTime::parse_from_rfc2822(text) {
@@ -190,14 +192,25 @@ fn date(text: &str) -> Option<NaiveDate> {
     if !time.is_empty() && !is_time(time.get(1..)?) {
         return None;
     }
-    let separator = if day.contains('/') { '/' } else { '-' };
-    let parts: Vec<&str> = day.split(separator).collect();
-    match parts.as_slice() {
-        [year, month, day] if year.len() == 4 && month.len() <= 2 && day.len() <= 2 => {
+    let numbers: Vec<&str> = day.split(['/', '\\', ':', '-']).collect();
+    match numbers.as_slice() {
+        [year, month, day, clock @ ..]
+            if year.len() == 4 && month.len() <= 2 && day.len() <= 2 && is_clock(clock) =>
+        {
             literal::date(&format!("{year}-{month:0>2}-{day:0>2}")).ok()
         }
         _ => None,
     }
+}
+
+/// Whether these are hour, minute, second and microsecond, as far as they go.
+fn is_clock(numbers: &[&str]) -> bool {
+    const LIMITS: [u32; 4] = [24, 60, 60, 1_000_000];
+    let is_below = |(number, limit): (&&str, u32)| {
+        let is_number = number.bytes().all(|digit| digit.is_ascii_digit());
+        is_number && number.parse::<u32>().is_ok_and(|number| number < limit)
+    };
+    numbers.len() <= LIMITS.len() && numbers.iter().zip(LIMITS).all(is_below)
 }
 
 fn is_time(text: &str) -> bool {
@@ -228,7 +241,13 @@ mod tests {
             ("2024-01-05T25:00:00", ""),
             ("2024-01-05 noon", ""),
             ("05/01/2024", ""),
-            ("2024/01-05", ""),
+            ("2024/01-05", "2024-01-05"),
+            ("2024:1:5", "2024-01-05"),
+            ("2024\\01\\05", "2024-01-05"),
+            ("2024/1/5/23:59:59", "2024-01-05"),
+            ("2024-01-05-24", ""),
+            ("2024-01-05-1-2-3-4-5", ""),
+            ("2024-01-05-", ""),
             ("2024-01", ""),
             ("2024-01-005", ""),
             ("24-01-05", ""),
