@@ -42,42 +42,48 @@ pub enum Shape {
     Count,
 }
 
-/// Page sizes (with the one row more that tells whether there is a next page) that are written into
-/// the statement. PostgreSQL plans a bound LIMIT anew each time; writing every number out would
+/// Page sizes (with the one row more that tells whether there is a next page; and that of an export)
+/// that are written into the statement. PostgreSQL plans a bound LIMIT anew each time; writing every number out would
 /// instead fill the statement cache.
-const LITERAL_LIMITS: [u32; 3] = [21, 101, 1001];
+const LITERAL_LIMITS: [u32; 4] = [21, 101, 1000, 1001];
 
 /// Compiles a query.
 pub fn compile(query: &Query, shape: Shape, dialect: Dialect) -> Statement {
     let compiler = Compiler { dialect };
-    let mut select = Sql::select();
-    select.from(query.schema.table);
+    let mut matching = Sql::select();
+    matching.from(query.schema.table);
     if let Some(filter) = &query.filter {
-        select.and_where(compiler.condition(filter));
+        matching.and_where(compiler.condition(filter));
     }
-    match shape {
+    let limit = match shape {
         Shape::Count => {
-            select.expr(Expr::cust("count(*)"));
-            compiler.statement(&select)
+            matching.expr(Expr::cust("count(*)"));
+            return compiler.statement(&matching);
         }
-        Shape::Page { limit } => {
-            select.columns(query.schema.names());
-            if let Some(after) = &query.after {
-                select.and_where(compiler.condition(after));
-            }
-            for key in &query.order {
-                compiler.order(&mut select, key);
-            }
-            if !LITERAL_LIMITS.contains(&limit) {
-                select.limit(u64::from(limit));
-                return compiler.statement(&select);
-            }
-            let mut statement = compiler.statement(&select);
-            // Writing to a String cannot fail; LIMIT is the last clause of a select.
-            let _ = write!(statement.sql, " LIMIT {limit}");
-            statement
-        }
+        Shape::Page { limit } => limit,
+    };
+    if let Some(after) = &query.after {
+        matching.and_where(compiler.condition(after));
     }
+    compiler.order(&mut matching, &query.order);
+    if dialect.finds_ids_first() && query.filter.is_some() && !query.order.is_empty() {
+        matching.column("id").limit(u64::from(limit));
+        let mut page = Sql::select();
+        page.columns(query.schema.names())
+            .from(query.schema.table)
+            .and_where(Expr::col("id").in_subquery(matching));
+        compiler.order(&mut page, &query.order);
+        return compiler.statement(&page);
+    }
+    matching.columns(query.schema.names());
+    if !LITERAL_LIMITS.contains(&limit) {
+        matching.limit(u64::from(limit));
+        return compiler.statement(&matching);
+    }
+    let mut statement = compiler.statement(&matching);
+    // Writing to a String cannot fail; LIMIT is the last clause of a select.
+    let _ = write!(statement.sql, " LIMIT {limit}");
+    statement
 }
 
 /// The column that holds the folded form of a text field.
@@ -94,16 +100,18 @@ impl Compiler {
         self.dialect.build(select).into()
     }
 
-    fn order(&self, select: &mut SelectStatement, key: &SortKey) {
-        let order = match key.direction {
-            Direction::Ascending => Order::Asc,
-            Direction::Descending => Order::Desc,
-        };
-        // Said only where there can be nulls: `NULLS LAST` keeps SQLite from using an index.
-        if key.field.nullable {
-            select.order_by_with_nulls(key.field.name, order, NullOrdering::Last);
-        } else {
-            select.order_by(key.field.name, order);
+    fn order(&self, select: &mut SelectStatement, keys: &[SortKey]) {
+        for key in keys {
+            let order = match key.direction {
+                Direction::Ascending => Order::Asc,
+                Direction::Descending => Order::Desc,
+            };
+            // Said only where there can be nulls: `NULLS LAST` keeps SQLite from using an index.
+            if key.field.nullable {
+                select.order_by_with_nulls(key.field.name, order, NullOrdering::Last);
+            } else {
+                select.order_by(key.field.name, order);
+            }
         }
     }
 

@@ -27,6 +27,13 @@ impl Dialect {
         }
     }
 
+    /// Whether a page is found as ids first, and the records then by these. SQLite's tables are
+    /// ordered by id, so each of its indexes holds the ids too: it sorts and cuts without looking at a
+    /// record that is not on the page. PostgreSQL would look the page up a second time.
+    pub fn finds_ids_first(self) -> bool {
+        self == Dialect::Sqlite
+    }
+
     /// The value as the engine stores and compares it. SQLite has no instants: there they are text
     /// of one width, `2024-01-31T12:00:00.000000Z`, which sorts as time does.
     pub fn value(self, value: &Value) -> SqlValue {
