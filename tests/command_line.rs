@@ -586,3 +586,28 @@ fn databases_are_named_as_flag_environment_or_default() {
     assert!(is_postgres(shown(&[], &[postgres])));
     assert!(!is_postgres(shown(&["--database", "sqlite:x.db"], &[postgres])));
 }
+
+/// The table of settings in README has every setting, and no other.
+#[test]
+fn readme_knows_the_settings() {
+    let readme = include_str!("../README.md");
+    let words = |text: &'static str, prefix: &'static str| {
+        let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        let words = text.split(move |c: char| !is_part(c));
+        words
+            .filter(move |word| word.starts_with(prefix))
+            .collect::<std::collections::BTreeSet<_>>()
+    };
+    let variables = words(include_str!("../src/config.rs"), "CINEQUERY_");
+    let table: Vec<&str> = readme.lines().filter(|line| line.starts_with("| `--")).collect();
+    let in_table: std::collections::BTreeSet<&str> =
+        table.iter().flat_map(|row| words(row, "CINEQUERY_")).collect();
+    assert_eq!(in_table, variables);
+    let (_, help, _) = run(folder().path(), &["serve", "--help"]);
+    let flags: Vec<&str> =
+        table.iter().flat_map(|row| words(row.split('|').nth(1).unwrap(), "--")).collect();
+    assert!(flags.len() > 5);
+    for flag in flags {
+        assert!(help.contains(flag), "serve knows no {flag}");
+    }
+}
