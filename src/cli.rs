@@ -5,6 +5,7 @@ mod demo;
 mod explain;
 mod export;
 mod file;
+mod healthcheck;
 mod import;
 mod openapi;
 mod query;
@@ -43,6 +44,8 @@ enum Command {
     Demo(demo::Demo),
     /// Serve the catalogue over HTTP
     Serve(serve::Serve),
+    /// Ask a running service whether it can serve: exit code 0 if so, 1 otherwise
+    Healthcheck(healthcheck::Healthcheck),
     /// Bring the database to this version's tables
     Migrate(DatabaseSettings),
     /// Tell whether the service could be started with these settings, without starting it
@@ -92,6 +95,7 @@ async fn run(command: Command) -> Outcome {
     match command {
         Command::Demo(demo) => demo.run().await,
         Command::Serve(serve) => serve.run().await,
+        Command::Healthcheck(healthcheck) => healthcheck.run().await,
         Command::Migrate(database) => {
             let store = open(&database, Missing::Create).await?;
             migrate(&store).await?;

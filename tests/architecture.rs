@@ -39,7 +39,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("icu_normalizer", &["query/text.rs"]),
 ];
 
-fn sources() -> Vec<(String, String)> {
+pub(crate) fn sources() -> Vec<(String, String)> {
     fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
