@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help run test check fmt bench openapi postgres
+.PHONY: help run test check fmt bench openapi image manifests postgres
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -11,7 +11,7 @@ run:  ## Build and start a demo on a sample catalogue
 	$(CARGO) build --profile demo --bin cinequery
 	@target/demo/cinequery demo
 
-test: postgres  ## Run every test, on SQLite and PostgreSQL
+test: postgres manifests  ## Run every test, on SQLite and PostgreSQL
 	$(CARGO) test --all-targets
 	$(CARGO) test --doc
 
@@ -29,6 +29,12 @@ bench:  ## Measure the language, stage by stage
 openapi:  ## Write openapi/v1.json from the code
 	$(CARGO) run --quiet -- openapi > openapi/v1.json.new
 	mv openapi/v1.json.new openapi/v1.json
+
+image:  ## Build the image with docker or buildah, run it, and ask whether it is ready
+	@deploy/image.sh
+
+manifests:  ## Check deploy/kubernetes.yaml against the schemas of Kubernetes
+	@deploy/validate.sh
 
 postgres:  ## Find PostgreSQL's server programs, or install them where that may be done
 	@tests/support/postgres.sh

@@ -13,6 +13,7 @@ mod architecture;
 mod classic;
 mod command_line;
 mod contract;
+mod deploy;
 mod films;
 mod http;
 mod language;

@@ -1,0 +1,40 @@
+# Two stages: one compiles, and the image is what deploy/rootfs.sh puts together there. It holds the
+# binary, the libraries it loads, a user, and nothing that could be run besides.
+ARG BUILD_IMAGE=docker.io/library/rust:1.95-slim-bookworm
+
+FROM ${BUILD_IMAGE} AS build
+WORKDIR /build
+ENV CARGO_PROFILE_RELEASE_STRIP=symbols
+# The dependencies are a layer of their own, which a change of the sources leaves alone. They are
+# compiled for an empty crate; what is left of that must not pass for the real one later.
+COPY Cargo.toml Cargo.lock ./
+RUN mkdir src benches tests \
+    && touch src/lib.rs \
+    && echo 'fn main() {}' | tee src/main.rs benches/language.rs tests/main.rs >/dev/null \
+    && cargo build --release --locked --bin cinequery \
+    && cargo clean --release --package cinequery \
+    && rm -r src
+COPY . .
+RUN cargo build --release --locked --bin cinequery \
+    && deploy/rootfs.sh target/release/cinequery /rootfs
+
+FROM scratch
+COPY --from=build /rootfs /
+USER 65532:65532
+WORKDIR /data
+ENV CINEQUERY_LISTEN=0.0.0.0:8080 CINEQUERY_DATABASE_URL=sqlite:/data/cinequery.db
+EXPOSE 8080
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["/cinequery", "healthcheck"]
+ENTRYPOINT ["/cinequery"]
+CMD ["serve"]
+# Last, because they change with every build.
+ARG VERSION=unknown
+ARG REVISION=unknown
+ARG CREATED=unknown
+LABEL org.opencontainers.image.title="cinequery" \
+      org.opencontainers.image.description="A movie catalogue served over HTTP, searched with a small, safe filter language" \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${CREATED}"

@@ -1,0 +1,53 @@
+#!/bin/sh
+# Puts the image's root file system together: rootfs.sh BINARY FOLDER. It runs in the build stage of
+# the Dockerfile, on Debian, in the folder of the sources.
+set -eu
+binary=$1 root=$2
+
+mkdir -p "$root/data" "$root/etc" "$root/tmp" "$root/usr/share/licenses" \
+    "$root/var/lib/dpkg/status.d"
+install -m 755 "$binary" "$root/cinequery"
+
+cat >"$root/etc/passwd" <<'TEXT'
+root:x:0:0:root:/:/sbin/nologin
+nonroot:x:65532:65532:nonroot:/data:/sbin/nologin
+TEXT
+cat >"$root/etc/group" <<'TEXT'
+root:x:0:
+nonroot:x:65532:
+TEXT
+# Names of hosts are looked up in /etc/hosts first; without this file DNS would come before it.
+echo 'hosts: files dns' >"$root/etc/nsswitch.conf"
+# For SQLite, which keeps its files side by side.
+chown 65532:65532 "$root/data"
+chmod 700 "$root/data"
+chmod 1777 "$root/tmp"
+
+# The loader and the shared libraries, under the names by which they are looked for. Their packages'
+# entries tell scanners which versions these are; their licences come along.
+ldd "$binary" | grep -o '/[^ ]*' | while read -r library; do
+    install -D -m 755 "$library" "$root$library"
+    package=$(dpkg -S "*/${library##*/}" | head -n 1 | cut -d : -f 1)
+    dpkg -s "$package" >"$root/var/lib/dpkg/status.d/$package"
+    install -D -m 644 -t "$root/usr/share/doc/$package" "/usr/share/doc/$package/copyright"
+    grep -o '/usr/share/common-licenses/[A-Za-z]*-[0-9.]*[0-9]' \
+        "/usr/share/doc/$package/copyright" | sort -u | while read -r licence; do
+        install -D -m 644 "$licence" "$root$licence"
+    done
+done
+cp -L /etc/os-release "$root/etc/os-release"
+
+# The licences of this crate, of what it serves, and of the crates in the binary: a list with all of
+# them, and the texts they ship.
+licenses=$root/usr/share/licenses
+install -D -m 644 -t "$licenses/cinequery" LICENSE
+install -D -m 644 -t "$licenses/swagger-ui" openapi/swagger-ui/LICENSE openapi/swagger-ui/NOTICE
+install -D -m 644 -t "$licenses/sample" sample/README.md
+cargo tree --locked --edges normal --prefix none --no-dedupe --format '{p}: {l}' |
+    sed -e '/^cinequery /d' -e 's/ (proc-macro)//' | sort -u >"$licenses/crates"
+sed 's/ v\([^:]*\):.*/-\1/' "$licenses/crates" | while read -r crate; do
+    # Where cargo unpacks a download, and where deploy/image.sh puts the crates when there is none.
+    find "${CARGO_HOME:-$HOME/.cargo}/registry/src/"*/"$crate" "/.cargo/vendor/$crate" -maxdepth 1 \
+        -type f \( -iname 'licen[cs]e*' -o -iname 'copy*' -o -iname 'notice*' -o -iname 'unlicense*' \) \
+        -exec install -D -m 644 -t "$licenses/$crate" {} + 2>/dev/null || true
+done
