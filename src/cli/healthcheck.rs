@@ -20,7 +20,7 @@ const TIMEOUT: Duration = Duration::from_secs(4);
 
 #[derive(Args)]
 pub(super) struct Healthcheck {
-    /// The address the service listens on; 0.0.0.0 and [::] are asked over loopback
+    /// The address the service listens on; 0.0.0.0 and `[::]` are asked over loopback
     #[arg(long, env = "CINEQUERY_LISTEN", default_value = DEFAULT_LISTEN)]
     listen: SocketAddr,
 }
