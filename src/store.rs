@@ -61,6 +61,8 @@ pub struct Store {
     engine: Engine,
     /// The turn to write, of the imports of this process.
     import_turn: Arc<Semaphore>,
+    /// Places for imports, each of which has a thread that reads.
+    import_places: Arc<Semaphore>,
 }
 
 #[derive(Debug, Clone)]
@@ -138,7 +140,9 @@ impl Store {
                 Engine::Postgres(pool)
             }
         };
-        Ok(Self { engine, import_turn: Arc::new(Semaphore::new(1)) })
+        let import_turn = Arc::new(Semaphore::new(1));
+        let import_places = Arc::new(Semaphore::new(import::MAX_IMPORTS));
+        Ok(Self { engine, import_turn, import_places })
     }
 
     /// The engine's dialect.

@@ -407,6 +407,23 @@ async fn a_long_import_starves_no_reader() {
     assert_eq!(count(&client).await, 1500);
 }
 
+/// A crowd of senders is told to come back, and leaves places for the next.
+#[tokio::test]
+async fn senders_beyond_the_places_are_told_to_come_back() {
+    let client = Client::of(Database::sqlite()).await;
+    let mut crowd = Vec::new();
+    until(async || {
+        crowd.push(begin(&client, "?on_conflict=skip", &row("slow")).await);
+        let answer = import(&client, "?on_conflict=skip", NDJSON, row("one").as_bytes()).await;
+        assert!([200, 503].contains(&answer.status), "{answer:?}");
+        answer.status == 503 && answer.problem(503, "unavailable")["detail"] != ""
+    })
+    .await;
+    assert!(crowd.len() >= 8, "{} senders are a crowd", crowd.len());
+    drop(crowd);
+    until(async || import(&client, "?on_conflict=skip", NDJSON, b"").await.status == 200).await;
+}
+
 /// Asks for a path in a small window, so that the service cannot run far ahead of its reader.
 async fn ask(client: &Client, path: &str) -> tokio::net::TcpStream {
     let address = client.address().strip_prefix("http://").unwrap().parse().unwrap();

@@ -25,6 +25,10 @@ const ROWS: usize = 100;
 /// Lines that are listed; more are counted.
 pub const MAX_LISTED: usize = 100;
 
+/// Imports that a process reads at a time. They write one after the other, and a slow sender occupies
+/// a thread.
+pub(super) const MAX_IMPORTS: usize = 8;
+
 /// What every import locks in PostgreSQL: "imports!" as a number.
 const ADVISORY_LOCK: i64 = 0x696d_706f_7274_7321;
 
@@ -75,6 +79,17 @@ impl Tally {
 }
 
 impl Store {
+    /// A place for an import, which it keeps until it ends.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Unavailable`] when there are [`MAX_IMPORTS`] already.
+    pub fn import_place(&self) -> Result<OwnedSemaphorePermit> {
+        self.import_places.clone().try_acquire_owned().map_err(|_| {
+            let detail = format!("{MAX_IMPORTS} imports are running; try again");
+            Error { detail, ..Error::unavailable("no place for another import") }
+        })
+    }
+
     /// Writes records as they arrive. It runs as a task of its own: when the caller goes away, the
     /// transaction still ends in order. Of several imports of a process one writes at a time.
     ///

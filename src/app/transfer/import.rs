@@ -70,8 +70,10 @@ pub async fn import<R: Record>(
     progress: impl Fn(u64) + Send + 'static,
 ) -> Result<Report> {
     caller.require(Access::Write, R::SCHEMA)?;
+    let place = store.import_place()?;
     let (sender, receiver) = mpsc::channel(QUEUE);
     let reading = tokio::task::spawn_blocking(move || {
+        let _place = place;
         let mut read = Reading::default();
         let outcome = read.all::<R>(input, format, policy, &sender, progress);
         (read, outcome)
