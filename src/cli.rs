@@ -127,8 +127,8 @@ async fn open(settings: &DatabaseSettings, missing: Missing) -> Result<Store, St
 
 /// Opens a database that is read and not changed: it must be there, at this version's tables.
 async fn open_to_read(settings: &DatabaseSettings) -> Result<Store, String> {
-    let store = open(settings, Missing::Refuse).await?;
-    match store.state(&Migrations::default()).await.map_err(explain)? {
+    let store = open(settings, Missing::ReadOnly).await?;
+    match store.state(&Migrations::default(), &All::schemas()).await.map_err(explain)? {
         State::Current => Ok(store),
         State::Behind { .. } => Err("tables are missing: run `cinequery migrate` first".to_owned()),
         State::Foreign => {
@@ -152,18 +152,22 @@ fn print(text: &str) -> Result<(), String> {
 
 /// What is done with records of the type whose table has that name.
 fn of_type<V: Visitor>(table: &str, visitor: V) -> Result<V::Output, String> {
-    All::visit(table, visitor).ok_or_else(|| {
-        let tables: Vec<_> = All::schemas().iter().map(|schema| schema.table).collect();
-        format!("there is no type {table:?}; there are: {}", tables.join(", "))
-    })
+    known_type(table)?;
+    All::visit(table, visitor).ok_or_else(|| format!("there is no type {table:?}"))
 }
 
-/// Order and parameters of a filter.
+/// Refuses a name that is no type of record, before anything is done.
+fn known_type(table: &str) -> Result<(), String> {
+    let tables: Vec<_> = All::schemas().iter().map(|schema| schema.table).collect();
+    if tables.contains(&table) {
+        return Ok(());
+    }
+    Err(format!("there is no type {table:?}; there are: {}", tables.join(", ")))
+}
+
+/// Values for the parameters of a filter.
 #[derive(Args)]
-struct Asked {
-    /// The order, such as: release_year desc, title
-    #[arg(long)]
-    order_by: Option<String>,
+struct Given {
     /// A value for a $NAME of the filter; may be repeated
     #[arg(long = "param", value_name = "NAME=VALUE", value_parser = parameter)]
     parameters: Vec<(String, String)>,
@@ -174,16 +178,11 @@ fn parameter(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
-impl Asked {
-    fn selection(self, filter: Option<String>) -> Selection {
+impl Given {
+    fn selection(self, filter: Option<String>, order_by: Option<String>) -> Selection {
         let parameters = self.parameters.into_iter();
         let parameters = parameters.map(|(name, value)| (name, Argument::Untyped(value)));
-        Selection {
-            filter,
-            order_by: self.order_by,
-            parameters: parameters.collect(),
-            ..Selection::default()
-        }
+        Selection { filter, order_by, parameters: parameters.collect(), ..Selection::default() }
     }
 }
 

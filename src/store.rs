@@ -51,8 +51,8 @@ const SQLITE_READERS: u32 = 4;
 pub enum Missing {
     /// Make it.
     Create,
-    /// Refuse.
-    Refuse,
+    /// Refuse, and write nothing to one that is there.
+    ReadOnly,
 }
 
 /// A database.
@@ -96,35 +96,34 @@ impl Store {
     pub async fn open(location: Location, missing: Missing) -> Result<Self> {
         let engine = match location {
             Location::Sqlite(path) => {
-                if missing == Missing::Refuse && !path.exists() {
+                if missing == Missing::ReadOnly && !path.exists() {
                     let advice = "make it with `cinequery migrate` or `cinequery import`, or name \
                                   another with --database";
                     let message = format!("there is no database {}; {advice}", path.display());
                     return Err(Error::internal(message));
                 }
-                // Of several processes that open a new file together, the switch to WAL below would
-                // fail for some: SQLite does not wait for its lock there.
-                let _guard = migrate::lock_beside(path.clone()).await?;
                 let options = SqliteConnectOptions::new()
                     .filename(&path)
                     .busy_timeout(BUSY_TIMEOUT)
                     .foreign_keys(true);
+                let pool = || SqlitePoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT);
+                let read = pool()
+                    .max_connections(SQLITE_READERS)
+                    .connect_lazy_with(options.clone().read_only(true));
+                if missing == Missing::ReadOnly {
+                    let write = read.clone();
+                    return Ok(Self::of(Engine::Sqlite { read, write, path }));
+                }
+                // Of several processes that open a new file together, the switch to WAL below would
+                // fail for some: SQLite does not wait for its lock there.
+                let _guard = migrate::lock_beside(path.clone()).await?;
                 let writer = options
-                    .clone()
-                    .create_if_missing(missing == Missing::Create)
+                    .create_if_missing(true)
                     .journal_mode(SqliteJournalMode::Wal)
                     // A commit that was acknowledged survives a loss of power.
                     .synchronous(SqliteSynchronous::Full);
-                let write = SqlitePoolOptions::new()
-                    .max_connections(1)
-                    .acquire_timeout(ACQUIRE_TIMEOUT)
-                    .connect_with(writer)
-                    .await
-                    .map_err(database_error)?;
-                let read = SqlitePoolOptions::new()
-                    .max_connections(SQLITE_READERS)
-                    .acquire_timeout(ACQUIRE_TIMEOUT)
-                    .connect_lazy_with(options.read_only(true));
+                let write = pool().max_connections(1).connect_with(writer).await;
+                let write = write.map_err(database_error)?;
                 Engine::Sqlite { read, write, path }
             }
             Location::Postgres(url) => {
@@ -140,9 +139,13 @@ impl Store {
                 Engine::Postgres(pool)
             }
         };
+        Ok(Self::of(engine))
+    }
+
+    fn of(engine: Engine) -> Self {
         let import_turn = Arc::new(Semaphore::new(1));
         let import_places = Arc::new(Semaphore::new(import::MAX_IMPORTS));
-        Ok(Self { engine, import_turn, import_places })
+        Self { engine, import_turn, import_places }
     }
 
     /// The engine's dialect.

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::json;
+use sqlx::{ConnectOptions, Connection};
 use tempfile::TempDir;
 
 use crate::support::{Client, SECRET, on_both};
@@ -243,13 +244,80 @@ async fn a_check_tells_what_serve_would_meet() {
         assert!(code == 1 && told.contains("--allow-open"), "{told}");
         database.run_sql("UPDATE _sqlx_migrations SET version = version + 500").await;
         assert_eq!(check(&at).0, 5);
-        assert_eq!(check(&["--database", "sqlite:no/such.db"]).0, 4);
+        assert_eq!(check(&["--database", "sqlite:new.db"]).0, 4);
+        assert_eq!(check(&["--database", "sqlite:no/such.db"]).0, 3);
         let (code, told) = check(&["--database", "postgres://joe:hunter2@127.0.0.1:1/none"]);
         assert!(code == 3 && !told.contains("hunter2"), "{told}");
         std::fs::write(folder.path().join("text.db"), "no database".repeat(100)).unwrap();
         assert_eq!(check(&["--database", "sqlite:text.db"]).0, 3);
+        // A file of somebody else's is left as it is.
+        let other = folder.path().join("other.db");
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&other);
+        let mut connection = options.create_if_missing(true).connect().await.unwrap();
+        sqlx::raw_sql("CREATE TABLE movies (a)").execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        let before = std::fs::read(&other).unwrap();
+        assert_eq!(check(&["--database", "sqlite:other.db"]).0, 5);
+        assert_eq!(std::fs::read(&other).unwrap(), before);
+        let names =
+            std::fs::read_dir(folder.path()).unwrap().flatten().map(|entry| entry.file_name());
+        let beside = names.filter(|name| name.to_string_lossy().starts_with("other.db")).count();
+        assert_eq!(beside, 1);
     })
     .await;
+}
+
+/// A sender that never ends does not keep the service from ending.
+#[tokio::test]
+async fn a_service_ends_while_a_file_arrives() {
+    let folder = folder();
+    let arguments = ["serve", "--auth", "open", "--listen", "127.0.0.1:0", "--jwt-secret", SECRET];
+    let service = Service::start(cinequery(folder.path(), &arguments));
+    let address = service.address.strip_prefix("http://").unwrap().to_owned();
+    for policy in ["fail", "skip"] {
+        let mut stream = std::net::TcpStream::connect(&address).unwrap();
+        let head = format!(
+            "POST /api/v1/movies/import?on_conflict={policy} HTTP/1.1\r\nhost: x\r\n\
+             content-type: application/x-ndjson\r\ncontent-length: 1000000\r\n\
+             authorization: Bearer {}\r\n\r\n",
+            crate::support::token(&["movies:write"])
+        );
+        std::io::Write::write_all(&mut stream, head.as_bytes()).unwrap();
+        std::io::Write::write_all(&mut stream, FILMS.as_bytes()).unwrap();
+        // It stays open until the process ends.
+        std::mem::forget(stream);
+    }
+    assert_eq!(service.stop(), Some(0));
+}
+
+/// What stands in the place of a file: kept when the export fails, and kept as it is otherwise.
+#[test]
+fn an_export_writes_what_a_link_leads_to() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    assert_eq!(run(folder.path(), &["migrate"]).0, 0);
+    std::fs::write(at("secret.csv"), "old").unwrap();
+    std::fs::set_permissions(at("secret.csv"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    std::os::unix::fs::symlink("secret.csv", at("link.csv")).unwrap();
+    assert_eq!(run(folder.path(), &["export", "link.csv"]).0, 0);
+    assert!(std::fs::symlink_metadata(at("link.csv")).unwrap().is_symlink());
+    assert!(std::fs::read_to_string(at("secret.csv")).unwrap().starts_with("id,title,"));
+    let mode = std::fs::metadata(at("secret.csv")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn commands_in_a_file_do_not_reach_the_terminal() {
+    let folder = folder();
+    let row = r#"{"title":"a","genre":"g","release_year":2000,"expiry_date":"\u001b[31mx","\u001b]0;y":1}"#;
+    std::fs::write(folder.path().join("films.ndjson"), row).unwrap();
+    let (code, _, log) = run(folder.path(), &["import", "films.ndjson", "--on-conflict", "skip"]);
+    assert!(code == 2 && !log.contains('\u{1b}'), "{log:?}");
+    let (code, _, _) = run(
+        folder.path(),
+        &["import", "films.ndjson", "--type", "nothing", "--database", "sqlite:new.db"],
+    );
+    assert!(code == 1 && !folder.path().join("new.db").exists());
 }
 
 #[test]

@@ -81,7 +81,9 @@ fn the_secret_has_what_the_manifests_take_from_it() {
 #[test]
 fn the_service_may_end_what_it_is_doing() {
     let before = number(MANIFESTS, " seconds: ");
-    let drain = number(include_str!("../src/http/serve.rs"), "DRAIN_TIMEOUT: Duration");
+    let source = include_str!("../src/http/serve.rs");
+    let drain =
+        number(source, "DRAIN_TIMEOUT: Duration") + number(source, "CLOSE_TIMEOUT: Duration");
     let grace = number(MANIFESTS, "terminationGracePeriodSeconds: ");
     assert!(before + drain < grace, "{before} s and {drain} s do not fit into {grace} s");
 }

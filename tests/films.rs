@@ -65,8 +65,8 @@ fn file() -> Option<PathBuf> {
 
 async fn import(store: &Store, file: Vec<u8>, format: Format) -> Report {
     let caller = identity(&["movies:write"]);
-    let file = Cursor::new(file);
-    transfer::import::<Movie>(store, &caller, file, format, Conflict::Skip, |_| {}).await.unwrap()
+    let import = transfer::begin::<Movie>(store, &caller).unwrap();
+    import.run(Cursor::new(file), format, Conflict::Skip, |_| {}).await.unwrap()
 }
 
 async fn found(store: &Store, filter: &str) -> BTreeSet<(String, i32)> {

@@ -18,7 +18,7 @@ use crate::store::{Expected, Store};
 const MAX_LISTED: u32 = 100;
 
 /// How often a deletion begins anew because the movie was changed under it.
-const ATTEMPTS: usize = 3;
+const ATTEMPTS: usize = 20;
 
 /// A movie as the earlier service knew it.
 #[derive(Debug, Clone, PartialEq, Eq, Object, Serialize)]
@@ -164,7 +164,8 @@ pub async fn delete(
             return Ok(deleted);
         }
     }
-    Err(Error::unavailable("the movie is changed again and again"))
+    let detail = "the movie is changed again and again; try again".to_owned();
+    Err(Error { detail, ..Error::unavailable("a deletion has lost every race") })
 }
 
 fn ambiguous(title: &str, movies: &[Movie]) -> Result<Error> {

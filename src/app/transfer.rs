@@ -10,7 +10,7 @@ use std::str::FromStr;
 use poem_openapi::Enum;
 
 pub use self::export::{Export, Writer, export};
-pub use self::import::{MAX_ROW_BYTES, Report, import};
+pub use self::import::{Import, MAX_ROW_BYTES, Report, begin};
 
 /// The form of a file of records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Enum)]

@@ -7,14 +7,16 @@ use clap::Args;
 use super::{Outcome, SecretSource, explain, location, print, serve};
 use crate::config::{DatabaseSettings, ServeSettings, TokenSettings};
 use crate::error::Error;
+use crate::record::{All, Records};
 use crate::store::{Location, Migrations, Missing, State, Store};
 
 const HELP: &str = "\
-Give it the settings of `serve`. Nothing is written, and no table is changed.
+Give it the settings of `serve`. The database is only read.
 
 Exit codes:
   0  the service can be started, and finds its tables
   1  a setting is refused
+  2  the command line cannot be read
   3  the database cannot be reached
   4  tables are missing: `cinequery migrate` makes them, and so does `serve`
   5  the tables are those of a newer version, or of something else";
@@ -61,9 +63,15 @@ impl Check {
         if let Location::Sqlite(path) = &location
             && !path.exists()
         {
-            let message = format!("there is no {} yet", path.display());
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            let (verdict, message) = match folder.filter(|folder| !folder.is_dir()) {
+                Some(folder) => {
+                    (Verdict::Unreachable, format!("there is no folder {}", folder.display()))
+                }
+                None => (Verdict::Behind, format!("there is no {} yet", path.display())),
+            };
             lines.push(("database", message));
-            return Verdict::Behind;
+            return verdict;
         }
         let (version, state) = match reach(location).await {
             Ok(found) => found,
@@ -104,9 +112,9 @@ impl Check {
 }
 
 async fn reach(location: Location) -> Result<(String, State), Error> {
-    let store = Store::open(location, Missing::Refuse).await?;
+    let store = Store::open(location, Missing::ReadOnly).await?;
     let version = store.version().await?;
-    let state = store.state(&Migrations::default()).await?;
+    let state = store.state(&Migrations::default(), &All::schemas()).await?;
     store.close().await;
     Ok((version, state))
 }

@@ -21,10 +21,18 @@ pub(super) fn explain_in(error: Error, selection: &Selection) -> String {
     }
     match &error.cause {
         // The public text sends people to the log; here is its reader.
-        Some(cause) if error.kind == Kind::Internal => cause.to_string(),
-        Some(cause) => format!("{error}\n  {cause}"),
-        None => error.to_string(),
+        Some(cause) if error.kind == Kind::Internal => printable(&cause.to_string()),
+        Some(cause) => {
+            format!("{}\n  {}", printable(&error.to_string()), printable(&cause.to_string()))
+        }
+        None => printable(&error.to_string()),
     }
+}
+
+/// A text from outside, without what a terminal would take for a command.
+pub(super) fn printable(text: &str) -> String {
+    let is_command = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    text.chars().map(|c| if is_command(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 /// Problems or warnings, coloured on a terminal unless `NO_COLOR` forbids it.

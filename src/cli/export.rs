@@ -7,7 +7,8 @@ use clap::Args;
 use futures_util::future::BoxFuture;
 
 use super::file::{self, Output, STREAM};
-use super::{Asked, Outcome, explain_in, of_type, open_to_read, operator};
+use super::serve::stop_signal;
+use super::{Given, Outcome, explain_in, known_type, of_type, open_to_read, operator};
 use crate::app::search::Selection;
 use crate::app::transfer::{Format, Writer, export};
 use crate::config::DatabaseSettings;
@@ -18,7 +19,7 @@ use crate::store::Store;
 const EXAMPLES: &str = "\
 Examples:
   cinequery export films.ndjson.gz
-  cinequery export dramas.csv --filter 'genre = \"drama\"' --order-by 'release_year desc'
+  cinequery export dramas.csv --filter 'genre = \"drama\"'
   cinequery export | head -n 3";
 
 #[derive(Args)]
@@ -34,7 +35,7 @@ pub(super) struct Export {
     #[arg(long)]
     filter: Option<String>,
     #[command(flatten)]
-    asked: Asked,
+    given: Given,
     /// The type of the records
     #[arg(long = "type", value_name = "TYPE", default_value = "movies")]
     table: String,
@@ -45,11 +46,18 @@ pub(super) struct Export {
 impl Export {
     pub(super) async fn run(self) -> Outcome {
         let writer = Writer(self.format.unwrap_or_else(|| file::format(&self.file)));
-        let selection = self.asked.selection(self.filter);
+        let selection = self.given.selection(self.filter, None);
+        known_type(&self.table)?;
+        let stop = stop_signal()?;
         let store = open_to_read(&self.database).await?;
         let output = Output::create(&self.file)?;
         let save = Save { store: store.clone(), selection: selection.clone(), output, writer };
-        let saved = of_type(&self.table, save)?.await;
+        let save = of_type(&self.table, save)?;
+        let saved = tokio::select! {
+            saved = save => saved,
+            // What is not whole goes, as it would have if nothing had been begun.
+            () = stop => return Err(format!("{}: stopped before it was whole", self.file.display())),
+        };
         store.close().await;
         match saved {
             Ok(count) => {

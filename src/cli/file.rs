@@ -74,13 +74,18 @@ impl Output {
         } else if is_special {
             Target::Special(OpenOptions::new().write(true).open(path).map_err(failed)?)
         } else {
+            // A link stays, and what it leads to is written.
+            let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
             // As the shell would make it, less what the umask takes away.
             let file = tempfile::Builder::new()
                 .permissions(Permissions::from_mode(0o666))
                 .tempfile_in(folder.unwrap_or(Path::new(".")))
                 .map_err(failed)?;
-            Target::Regular(file, path.to_owned())
+            if let Ok(old) = std::fs::metadata(&path) {
+                file.as_file().set_permissions(old.permissions()).map_err(failed)?;
+            }
+            Target::Regular(file, path)
         };
         Ok(if is_gzip(path) {
             Output::Gzip(Box::new(GzEncoder::new(target, Compression::default())))

@@ -8,8 +8,9 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use futures_util::future::BoxFuture;
 
+use super::explain::printable;
 use super::file::{self, STEP};
-use super::{Outcome, explain, migrate, of_type, open, operator};
+use super::{Outcome, explain, known_type, migrate, of_type, open, operator};
 use crate::app::transfer::{self, Format, Report};
 use crate::config::DatabaseSettings;
 use crate::error::{Error, Kind, Violation};
@@ -58,6 +59,7 @@ enum OnConflict {
 
 impl Import {
     pub(super) async fn run(self) -> Outcome {
+        known_type(&self.table)?;
         let input = file::open(&self.file)?;
         let format = self.format.unwrap_or_else(|| file::format(&self.file));
         let policy = match self.on_conflict {
@@ -102,9 +104,8 @@ impl Visitor for Load {
             }
         };
         Box::pin(async move {
-            let operator = operator();
-            let import = transfer::import::<R>(&store, &operator, input, format, policy, progress);
-            let report = import.await;
+            let import = transfer::begin::<R>(&store, &operator())?;
+            let report = import.run(input, format, policy, progress).await;
             bar.finish_and_clear();
             report
         })
@@ -114,7 +115,8 @@ impl Visitor for Load {
 fn print(report: &Report) -> ExitCode {
     let Report { created, updated, skipped, refused, errors, ignored } = report;
     if !ignored.is_empty() {
-        eprintln!("warning: columns that are not imported were ignored: {}", ignored.join(", "));
+        let names = printable(&ignored.join(", "));
+        eprintln!("warning: columns that are not imported were ignored: {names}");
     }
     let more = refused.saturating_sub(list(errors));
     if more > 0 {
@@ -126,7 +128,7 @@ fn print(report: &Report) -> ExitCode {
 
 /// Prints the broken rules, and returns of how many rows they are.
 fn list(errors: &[Violation]) -> i64 {
-    errors.iter().for_each(|violation| eprintln!("{violation}"));
+    errors.iter().for_each(|violation| eprintln!("{}", printable(&violation.to_string())));
     let lines: BTreeSet<_> = errors.iter().map(|violation| violation.line).collect();
     i64::try_from(lines.len()).unwrap_or(i64::MAX)
 }

@@ -8,7 +8,7 @@ use comfy_table::{Table, presets};
 use futures_util::future::BoxFuture;
 
 use super::explain::describe;
-use super::{Asked, Outcome, explain_in, location, of_type, open_to_read, operator, print};
+use super::{Given, Outcome, explain_in, location, of_type, open_to_read, operator, print};
 use crate::app::search::{Count, SearchRequest, search};
 use crate::config::DatabaseSettings;
 use crate::error::Error;
@@ -28,8 +28,11 @@ Examples:
 pub(super) struct Query {
     /// The filter, such as: genre = "drama" and release_year >= 1990. All records when absent
     filter: Option<String>,
+    /// The order, such as: release_year desc, title
+    #[arg(long)]
+    order_by: Option<String>,
     #[command(flatten)]
-    asked: Asked,
+    given: Given,
     /// How many records at most, 1 to 1000
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     limit: u32,
@@ -49,7 +52,7 @@ pub(super) struct Query {
 impl Query {
     pub(super) async fn run(self) -> Outcome {
         let request = SearchRequest {
-            selection: self.asked.selection(self.filter),
+            selection: self.given.selection(self.filter, self.order_by),
             limit: Some(i64::from(self.limit)),
             cursor: None,
             count: if self.count { Count::Exact } else { Count::None },

@@ -1,6 +1,8 @@
 //! Bodies: JSON read strictly and written straight to bytes.
 
-use poem::http::header::{ETAG, LINK, LOCATION};
+use std::time::Duration;
+
+use poem::http::header::{CONTENT_ENCODING, ETAG, LINK, LOCATION};
 use poem::http::{HeaderName, HeaderValue, StatusCode};
 use poem::{IntoResponse, Request, RequestBody, Response};
 use poem_openapi::payload::Payload;
@@ -19,6 +21,9 @@ use crate::record::{Draft, Members, Patch, Record};
 
 /// The largest body that is read, in bytes.
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;
+
+/// How long a body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What can be read from a body.
 pub(super) trait Input: Documented + Sized {
@@ -84,7 +89,7 @@ impl<'a, T: Input + Send + 'static> ApiExtractor<'a> for Body<T> {
         if !is_media_type(request.content_type().unwrap_or_default(), T::MEDIA_TYPE) {
             return Err(T::unsupported().into());
         }
-        let bytes = read_body(body).await?;
+        let bytes = read_body(request, body).await?;
         Ok(Self(T::read(&bytes)?))
     }
 }
@@ -95,10 +100,15 @@ pub(super) fn is_media_type(content_type: &str, media_type: &str) -> bool {
     essence.eq_ignore_ascii_case(media_type)
 }
 
-/// All of a body, up to [`MAX_BODY_BYTES`].
-pub(super) async fn read_body(body: &mut RequestBody) -> poem::Result<Vec<u8>> {
+/// All of a body, up to [`MAX_BODY_BYTES`] and within [`BODY_TIMEOUT`].
+pub(super) async fn read_body(request: &Request, body: &mut RequestBody) -> poem::Result<Vec<u8>> {
     use poem::error::ReadBodyError;
-    let bytes = body.take()?.into_bytes_limit(MAX_BODY_BYTES).await;
+    refuse_coding(request)?;
+    let bytes = body.take()?.into_bytes_limit(MAX_BODY_BYTES);
+    let bytes = tokio::time::timeout(BODY_TIMEOUT, bytes).await.map_err(|_| {
+        let detail = format!("the body has not arrived within {} seconds", BODY_TIMEOUT.as_secs());
+        Error::new(Kind::RequestTimeout, detail)
+    })?;
     let bytes = bytes.map_err(|error| match error {
         ReadBodyError::PayloadTooLarge => {
             Error::new(Kind::BodyTooLarge, format!("at most {MAX_BODY_BYTES} bytes are read"))
@@ -106,6 +116,16 @@ pub(super) async fn read_body(body: &mut RequestBody) -> poem::Result<Vec<u8>> {
         _ => Error::new(Kind::InvalidBody, "the body ends too early"),
     })?;
     Ok(bytes.into())
+}
+
+/// Bodies in a content coding are not inflated: a small one could become huge.
+pub(super) fn refuse_coding(request: &Request) -> Result<()> {
+    let mut codings = request.headers().get_all(CONTENT_ENCODING).iter();
+    if codings.all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Ok(());
+    }
+    let detail = "send the body without Content-Encoding";
+    Err(Error::new(Kind::UnsupportedMediaType, detail))
 }
 
 /// A value as JSON, from serde to bytes without a detour. Its documentation is the type's.

@@ -32,16 +32,11 @@ pub(super) async fn wrap<E: Endpoint>(endpoint: E, mut request: Request) -> Resu
     let id = request_id(request.headers());
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let accepts_gzip = accepts_gzip(request.headers());
-    let response = match coded_body(request.headers()) {
-        Some(refusal) => Err(refusal),
-        None => {
-            // No route knows TRACE, and so no route knows a method that the standards do not.
-            if is_extension(&method) {
-                request.set_method(Method::TRACE);
-            }
-            call(&endpoint, request).await
-        }
-    };
+    // No route knows TRACE, and so no route knows a method that the standards do not.
+    if is_extension(&method) {
+        request.set_method(Method::TRACE);
+    }
+    let response = call(&endpoint, request).await;
     let mut response = match response {
         Ok(response) => response,
         Err(error) => refused(error),
@@ -147,15 +142,6 @@ fn request_id(headers: &HeaderMap) -> String {
         .filter(|id| (1..=MAX_REQUEST_ID).contains(&id.len()))
         .filter(|id| id.bytes().all(|byte| byte.is_ascii_graphic()))
         .map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
-}
-
-/// Bodies in a content coding are not inflated: a small one could become huge.
-fn coded_body(headers: &HeaderMap) -> Option<Error> {
-    let mut codings = headers.get_all(CONTENT_ENCODING).iter();
-    if codings.all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
-        return None;
-    }
-    Some(Error::new(Kind::UnsupportedMediaType, "send the body without Content-Encoding"))
 }
 
 fn is_extension(method: &Method) -> bool {

@@ -1,9 +1,11 @@
 //! Files of records over HTTP, in and out, both written while they are read.
 
+use std::io::{ErrorKind, Seek, Write};
 use std::marker::PhantomData;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt, stream};
 use poem::http::header::CONTENT_DISPOSITION;
 use poem::web::Data;
@@ -17,7 +19,7 @@ use poem_openapi::{
 };
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
-use super::body::{Json, is_media_type};
+use super::body::{Json, MAX_BODY_BYTES, is_media_type, refuse_coding};
 use super::caller::{Reader, Writer};
 use super::records::{Tag, arguments, collection};
 use super::stream::{Framing, streamed};
@@ -60,12 +62,11 @@ enum OnConflict {
 impl<R: Record> Operations<R> {
     /// Export {records}
     ///
-    /// All {records} of a filter as a file, however many, written while they are read. A file that
-    /// the service cannot finish breaks off without the end of its transfer. In CSV a text that a
+    /// All {records} of a filter as a file, however many, in order of creation, written while they
+    /// are read. A file that the service cannot finish breaks off without the end of its transfer. In CSV a text that a
     /// spreadsheet would take for a formula (it begins with `=`, `+`, `-`, `@`, TAB or CR, perhaps
     /// behind apostrophes) stands behind one more apostrophe, which an import takes away again.
     #[oai(path = "/export", method = "get")]
-    #[allow(clippy::too_many_arguments, reason = "each is a documented query parameter")]
     async fn export(
         &self,
         caller: Reader<R>,
@@ -73,18 +74,11 @@ impl<R: Record> Operations<R> {
         request: &Request,
         /// Which {records}; all when absent. At most 8 KiB.
         filter: Query<Option<String>>,
-        /// In which order: fields with `asc` or `desc`, separated by commas. In order of creation
-        /// when absent.
-        order_by: Query<Option<String>>,
         /// The form of the file.
         format: Query<Option<Format>>,
     ) -> Result<Download<R>> {
-        let selection = Selection {
-            filter: filter.0,
-            order_by: order_by.0,
-            parameters: arguments(request),
-            ..Selection::default()
-        };
+        let selection =
+            Selection { filter: filter.0, parameters: arguments(request), ..Selection::default() };
         let records = transfer::export(app.store(), &caller.0, &selection).await?;
         Ok(Download { records, format: format.0.unwrap_or_default() })
     }
@@ -94,8 +88,9 @@ impl<R: Record> Operations<R> {
     /// Reads a file while it arrives: a JSON object a line, or CSV under a line of field names.
     /// Rows have at most 64 KiB, the file at most 1 GiB, and its sender may be silent for 30 seconds
     /// at a time. Names that are no fields to be written are passed over and told. With `fail`
-    /// nothing is written unless everything is; otherwise every thousand rows are committed, and
-    /// rows that break a rule are left out and told with their line.
+    /// the file is kept until all of it is there, and nothing is written unless everything is;
+    /// otherwise every thousand rows are committed, and rows that break a rule are left out and told
+    /// with their line.
     #[oai(path = "/import", method = "post")]
     async fn import(
         &self,
@@ -105,21 +100,52 @@ impl<R: Record> Operations<R> {
         on_conflict: Query<Option<OnConflict>>,
         upload: Upload,
     ) -> Result<Json<Report>> {
-        let Upload { input, format } = upload;
+        let Upload { file, format } = upload;
+        let import = transfer::begin::<R>(app.store(), &caller.0)?;
         let policy = match on_conflict.0.unwrap_or_default() {
             OnConflict::Fail => Conflict::Fail,
             OnConflict::Skip => Conflict::Skip,
             OnConflict::Update => Conflict::Update,
         };
-        let import = transfer::import::<R>(app.store(), &caller.0, input, format, policy, |_| {});
-        import.await.map(Json)
+        let report = if policy == Conflict::Fail {
+            import.run(kept(file).await?, format, policy, |_| {}).await
+        } else {
+            import.run(SyncIoBridge::new(StreamReader::new(file)), format, policy, |_| {}).await
+        };
+        report.map(Json)
     }
 }
 
 /// A file that arrives.
 struct Upload {
-    input: Box<dyn std::io::Read + Send>,
+    file: BoxStream<'static, std::io::Result<Bytes>>,
     format: Format,
+}
+
+/// All of a file, once it is there; in memory when it is small, else in a temporary file. An import
+/// that is whole or nothing is one transaction, which nobody's slow line may keep open.
+async fn kept(
+    mut file: BoxStream<'static, std::io::Result<Bytes>>,
+) -> Result<tempfile::SpooledTempFile> {
+    let failed = |error: std::io::Error| match error {
+        error if error.kind() == ErrorKind::StorageFull => Error {
+            detail: "there is no room for the file".to_owned(),
+            ..Error::unavailable(error)
+        },
+        error => Error::internal(error),
+    };
+    let mut kept = tempfile::spooled_tempfile(MAX_BODY_BYTES);
+    while let Some(bytes) = file.next().await {
+        let bytes = bytes.map_err(|error| {
+            error.downcast::<Error>().unwrap_or_else(|error| Error {
+                cause: Some(error.into()),
+                ..Error::new(Kind::InvalidBody, "the file breaks off")
+            })
+        })?;
+        kept.write_all(&bytes).map_err(failed)?;
+    }
+    kept.rewind().map_err(failed)?;
+    Ok(kept)
 }
 
 /// A file in any of the formats, as the specification tells of it.
@@ -152,9 +178,9 @@ impl<'a> ApiExtractor<'a> for Upload {
             let detail = format!("send Content-Type: {known}");
             return Err(Error::new(Kind::UnsupportedMediaType, detail).into());
         };
-        let stream = limited(body.take()?.into_bytes_stream());
-        let input = SyncIoBridge::new(StreamReader::new(Box::pin(stream)));
-        Ok(Self { input: Box::new(input), format })
+        refuse_coding(request)?;
+        let file = limited(body.take()?.into_bytes_stream()).boxed();
+        Ok(Self { file, format })
     }
 }
 

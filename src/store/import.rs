@@ -82,7 +82,7 @@ impl Store {
     /// A place for an import, which it keeps until it ends.
     ///
     /// # Errors
-    /// [`crate::error::Kind::Unavailable`] when there are [`MAX_IMPORTS`] already.
+    /// [`crate::error::Kind::Unavailable`] when as many are running as are read at a time.
     pub fn import_place(&self) -> Result<OwnedSemaphorePermit> {
         self.import_places.clone().try_acquire_owned().map_err(|_| {
             let detail = format!("{MAX_IMPORTS} imports are running; try again");
@@ -203,7 +203,10 @@ where
         let turn = tokio::time::timeout(ACQUIRE_TIMEOUT, self.turn.clone().acquire_owned());
         let turn = turn
             .await
-            .map_err(|_| Error::unavailable("another import is writing"))?
+            .map_err(|_| Error {
+                detail: "another import is writing; try again".to_owned(),
+                ..Error::unavailable("an import has waited for its turn in vain")
+            })?
             .map_err(Error::internal)?;
         if self.dialect == Dialect::Sqlite {
             let transaction =

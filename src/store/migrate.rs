@@ -134,22 +134,23 @@ impl Store {
     ///
     /// # Errors
     /// A database that cannot be reached.
-    pub async fn state(&self, migrations: &Migrations) -> Result<State> {
-        let table = match self.dialect() {
-            Dialect::Sqlite => "SELECT name FROM sqlite_schema WHERE name = '_sqlx_migrations'",
-            Dialect::Postgres => "SELECT to_regclass('_sqlx_migrations')::text",
-        };
-        let table: Option<Option<String>> = on!(read self, pool => {
-            sqlx::query_scalar(table).fetch_optional(pool).await
-        })
-        .map_err(database_error)?;
-        let applied: Vec<(i64, bool, Vec<u8>)> = match table.flatten() {
-            None => Vec::new(),
-            Some(_) => {
-                let select = "SELECT version, success, checksum FROM _sqlx_migrations";
-                on!(read self, pool => sqlx::query_as(select).fetch_all(pool).await)
-                    .map_err(database_error)?
+    pub async fn state(
+        &self,
+        migrations: &Migrations,
+        schemas: &[&'static Schema],
+    ) -> Result<State> {
+        let applied: Vec<(i64, bool, Vec<u8>)> = if self.has_table("_sqlx_migrations").await? {
+            let select = "SELECT version, success, checksum FROM _sqlx_migrations";
+            on!(read self, pool => sqlx::query_as(select).fetch_all(pool).await)
+                .map_err(database_error)?
+        } else {
+            // Tables of our names that we have not made would be in the way.
+            for schema in schemas {
+                if self.has_table(schema.table).await? {
+                    return Ok(State::Foreign);
+                }
             }
+            Vec::new()
         };
         let migrator = migrations.migrator(self.dialect());
         let is_ours = |(version, success, checksum): &(i64, bool, Vec<u8>)| {
@@ -164,6 +165,20 @@ impl Store {
             true if applied.len() < known => State::Behind { missing: known - applied.len() },
             true => State::Current,
         })
+    }
+
+    async fn has_table(&self, name: &str) -> Result<bool> {
+        let select = match self.dialect() {
+            Dialect::Sqlite => "SELECT count(*) FROM sqlite_schema WHERE name = $1",
+            Dialect::Postgres => {
+                "SELECT count(*) FROM pg_class WHERE oid = to_regclass(quote_ident($1))"
+            }
+        };
+        let count: i64 = on!(read self, pool => {
+            sqlx::query_scalar(select).bind(name).fetch_one(pool).await
+        })
+        .map_err(database_error)?;
+        Ok(count > 0)
     }
 
     /// Computes every folded column anew, unless they were computed by the current rules.

@@ -10,9 +10,9 @@ use std::io::{BufRead, Result as IoResult};
 
 use csv_core::ReadRecordResult;
 
-use super::import::{MAX_ROW_BYTES, Row, too_long};
+use super::import::{MAX_NAME, MAX_ROW_BYTES, Row, too_long};
 use crate::error::{Error, Kind, Result};
-use crate::query::diagnostic::did_you_mean;
+use crate::query::limits::MAX_DIAGNOSTICS;
 use crate::query::{Argument, Schema, Type, Value};
 use crate::record::Record;
 
@@ -98,8 +98,11 @@ impl<I: BufRead> Table<I> {
         };
         let mut missing = schema.writable().filter(|field| !field.nullable);
         if let Some(missing) = missing.find(|field| !columns.contains(&field.name)) {
-            let advice = did_you_mean(missing.name, columns.iter().copied());
-            let detail = format!("line {line} names no column `{}`; {advice}", missing.name);
+            let named =
+                columns.iter().take(MAX_DIAGNOSTICS).map(|name| name.chars().take(MAX_NAME));
+            let named: Vec<String> = named.map(Iterator::collect).collect();
+            let (missing, named) = (missing.name, named.join(", "));
+            let detail = format!("line {line} must name a column `{missing}`, and names: {named}");
             return Ok(Err(refused(&detail)));
         }
         let columns: Vec<Column> = columns
@@ -114,7 +117,9 @@ impl<I: BufRead> Table<I> {
             })
             .collect();
         let repeated = columns.iter().enumerate().find(|(position, column)| {
-            columns.iter().take(*position).any(|other| other.name == column.name)
+            // Columns without a name are what a spreadsheet makes of empty ones.
+            !column.name.is_empty()
+                && columns.iter().take(*position).any(|other| other.name == column.name)
         });
         if let Some((_, Column { name, .. })) = repeated {
             return Ok(Err(refused(&format!("line {line} names the column {name:?} twice"))));
@@ -129,7 +134,9 @@ impl<I: BufRead> Table<I> {
                 let (found, expected) = (cells.len(), self.columns.len());
                 return Err(format!("has {found} cells under {expected} names"));
             }
-            self.columns.iter().zip(cells).map(|(column, cell)| column.read(cell)).collect()
+            let named =
+                self.columns.iter().zip(cells).filter(|(column, _)| !column.name.is_empty());
+            named.map(|(column, cell)| column.read(cell)).collect()
         });
         Ok(Some(Row { line, fields }))
     }
@@ -183,7 +190,7 @@ impl<I: BufRead> Rows<I> {
     fn next(&mut self) -> IoResult<Option<(u64, Cells<'_>)>> {
         self.skip_blank_lines()?;
         let line = self.line;
-        let (mut filled, mut ended, mut is_too_long) = (0, 0, false);
+        let (mut filled, mut ended, mut quotes, mut refusal) = (0, 0, 0, None);
         loop {
             let input = self.input.fill_buf()?;
             let (result, read, written, ends) = self.reader.read_record(
@@ -191,23 +198,33 @@ impl<I: BufRead> Rows<I> {
                 self.cells.get_mut(filled..).unwrap_or_default(),
                 self.ends.get_mut(ended..).unwrap_or_default(),
             );
-            let newlines = input.iter().take(read).filter(|byte| **byte == b'\n').count();
-            self.line += newlines as u64;
+            let count = |wanted| input.iter().take(read).filter(|byte| **byte == wanted).count();
+            self.line += count(b'\n') as u64;
+            quotes += count(b'"');
             self.input.consume(read);
             filled += written;
             ended += ends;
             match result {
                 ReadRecordResult::InputEmpty => {}
                 // The rest of the row is read over what there was.
-                ReadRecordResult::OutputFull | ReadRecordResult::OutputEndsFull => {
-                    (filled, ended, is_too_long) = (0, 0, true);
+                ReadRecordResult::OutputFull => {
+                    (filled, ended) = (0, 0);
+                    refusal = refusal.or(Some(too_long()));
+                }
+                ReadRecordResult::OutputEndsFull => {
+                    (filled, ended) = (0, 0);
+                    refusal = refusal.or(Some(format!("has more than {MAX_COLUMNS} cells")));
                 }
                 ReadRecordResult::End => return Ok(None),
                 ReadRecordResult::Record => break,
             }
         }
-        if is_too_long {
-            return Ok(Some((line, Err(too_long()))));
+        // Or the file was cut off inside a cell, and what is there of it would pass for the whole.
+        if refusal.is_none() && quotes % 2 == 1 {
+            refusal = Some("has a quote without its partner".to_owned());
+        }
+        if let Some(refusal) = refusal {
+            return Ok(Some((line, Err(refusal))));
         }
         let mut start = 0;
         let cells = self.ends.iter().take(ended).map(|end| {

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Cursor, Read};
+use std::marker::PhantomData;
 
 use poem_openapi::Object;
 use serde::Serialize;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::Format;
 use super::csv::Table;
@@ -21,6 +22,9 @@ pub const MAX_ROW_BYTES: usize = 64 * 1024;
 
 /// Records on their way from the file to the database.
 const QUEUE: usize = 256;
+
+/// As much of a name that is passed over as is told, in characters.
+pub(super) const MAX_NAME: usize = 100;
 
 /// What some programs write before UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
@@ -54,41 +58,59 @@ pub struct Report {
     pub ignored: Vec<String>,
 }
 
-/// Writes the records of a file as it is read. Under [`Conflict::Fail`] nothing is written unless
-/// everything is; otherwise every thousand records are committed. `progress` is told how many rows
-/// have been read.
+/// An import that may begin: its caller may write, and it has a place among those that read.
+pub struct Import<R> {
+    store: Store,
+    place: OwnedSemaphorePermit,
+    record: PhantomData<R>,
+}
+
+/// Prepares an import, before anything of its file is read.
 ///
 /// # Errors
-/// [`Kind::RowsRefused`] under [`Conflict::Fail`]; [`Kind::InvalidBody`] and what the input itself
-/// fails with; [`Kind::InsufficientScope`]; the database's.
-pub async fn import<R: Record>(
-    store: &Store,
-    caller: &Identity,
-    input: impl Read + Send + 'static,
-    format: Format,
-    policy: Conflict,
-    progress: impl Fn(u64) + Send + 'static,
-) -> Result<Report> {
+/// [`Kind::InsufficientScope`]; [`Kind::Unavailable`] when there are too many.
+pub fn begin<R: Record>(store: &Store, caller: &Identity) -> Result<Import<R>> {
     caller.require(Access::Write, R::SCHEMA)?;
-    let place = store.import_place()?;
-    let (sender, receiver) = mpsc::channel(QUEUE);
-    let reading = tokio::task::spawn_blocking(move || {
-        let _place = place;
-        let mut read = Reading::default();
-        let outcome = read.all::<R>(input, format, policy, &sender, progress);
-        (read, outcome)
-    });
-    // When the database fails it says so at once: the reader ends when it next has something to send.
-    let tally = store.import(policy, receiver).await?;
-    let (read, outcome) = reading.await.map_err(Error::internal)?;
-    if let Err(mut error) = outcome {
-        let written = tally.inserted + tally.updated;
-        if written > 0 {
-            error.detail = format!("{}; the {written} records before it are written", error.detail);
+    Ok(Import { store: store.clone(), place: store.import_place()?, record: PhantomData })
+}
+
+impl<R: Record> Import<R> {
+    /// Writes the records of a file as it is read. Under [`Conflict::Fail`] nothing is written unless
+    /// everything is; otherwise every thousand records are committed. `progress` is told how many
+    /// rows have been read.
+    ///
+    /// # Errors
+    /// [`Kind::RowsRefused`] under [`Conflict::Fail`]; [`Kind::InvalidBody`] and what the input itself
+    /// fails with; the database's.
+    pub async fn run(
+        self,
+        input: impl Read + Send + 'static,
+        format: Format,
+        policy: Conflict,
+        progress: impl Fn(u64) + Send + 'static,
+    ) -> Result<Report> {
+        let Self { store, place, .. } = self;
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        let reading = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            let mut read = Reading::default();
+            let outcome = read.all::<R>(input, format, policy, &sender, progress);
+            (read, outcome)
+        });
+        // When the database fails it says so at once: the reader ends when it next has something to
+        // send.
+        let tally = store.import(policy, receiver).await?;
+        let (read, outcome) = reading.await.map_err(Error::internal)?;
+        if let Err(mut error) = outcome {
+            let written = tally.inserted + tally.updated;
+            if written > 0 {
+                let detail = &error.detail;
+                error.detail = format!("{detail}; the {written} records before it are written");
+            }
+            return Err(error);
         }
-        return Err(error);
+        read.report(tally, policy)
     }
-    read.report(tally, policy)
 }
 
 /// What is known of a file while it is read.
@@ -144,12 +166,13 @@ impl Reading {
         let (draft, others) = Draft::read_among_others(fields);
         // As many as are shown and one more: a file can have a new name in every row.
         let room = (MAX_DIAGNOSTICS + 1).saturating_sub(self.ignored.len());
-        self.ignored.extend(others.into_iter().take(room));
+        let others = others.into_iter().take(room);
+        self.ignored.extend(others.map(|name| name.chars().take(MAX_NAME).collect::<String>()));
         draft
     }
 
     fn report(mut self, tally: Tally, policy: Conflict) -> Result<Report> {
-        let taken = "has a natural key that is taken: the record exists already";
+        let taken = "has a natural key that is taken, in the database or by a row before it";
         let conflicts = tally.conflicts.iter();
         self.errors.extend(conflicts.map(|line| Violation::of_all(taken).on_line(*line)));
         self.errors.sort_by_key(|violation| violation.line);

@@ -27,7 +27,7 @@ impl<'a> ApiExtractor<'a> for Body {
         body: &mut RequestBody,
         _options: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        let bytes = read_body(body).await?;
+        let bytes = read_body(request, body).await?;
         if bytes.is_empty() {
             return Ok(Self(Members::default()));
         }
