@@ -110,19 +110,20 @@ build --build-arg "BUILD_IMAGE=$build_image" --build-arg "VERSION=$version" \
 
 container='' job=''
 
-# The service, which is the last of the line of processes that buildah makes of a job. A signal to
-# the first would be no order to stop: buildah kills what it has started.
+# The service among the processes that the given one has started, if it is there. It is asked to stop
+# itself: buildah, which started it, would kill it.
 service() {
-    last=$job
-    while next=$(cat "/proc/$last/task/"*/children 2>/dev/null) && [ -n "$next" ]; do
-        last=${next%% *}
+    for child in $(cat "/proc/$1/task/"*/children 2>/dev/null || true); do
+        case $(readlink "/proc/$child/exe") in
+        */cinequery) echo "$child" ;;
+        *) service "$child" ;;
+        esac
     done
-    echo "$last"
 }
 
 clean_up() {
     if [ -n "$job" ]; then
-        kill -KILL "$(service)" 2>/dev/null || true
+        kill "$job" 2>/dev/null || true
         wait "$job" 2>/dev/null || true
     fi
     case $tool in
@@ -182,7 +183,8 @@ in_buildah() {
         sleep 0.2
     done
     [ -n "$address" ] || fail "the service does not listen: $(cat "$log")"
-    pid=$(service)
+    pid=$(service "$job")
+    [ -n "$pid" ] || fail "the service is not among the processes of buildah"
     user=$(awk '/^Uid:/ { uid = $2 } /^Gid:/ { print uid ":" $2 }' "/proc/$pid/status")
     inside() { engine run --env "CINEQUERY_LISTEN=$address" "$container" -- "$@"; }
     stop() {
