@@ -127,22 +127,14 @@ struct Upload {
 async fn kept(
     mut file: BoxStream<'static, std::io::Result<Bytes>>,
 ) -> Result<tempfile::SpooledTempFile> {
-    let failed = |error: std::io::Error| match error {
-        error if error.kind() == ErrorKind::StorageFull => Error {
-            detail: "there is no room for the file".to_owned(),
-            ..Error::unavailable(error)
-        },
-        error => Error::internal(error),
+    let failed = |error: std::io::Error| {
+        let is_full = error.kind() == ErrorKind::StorageFull;
+        let detail = "there is no room for the file".to_owned();
+        if is_full { Error { detail, ..Error::unavailable(error) } } else { Error::internal(error) }
     };
     let mut kept = tempfile::spooled_tempfile(MAX_BODY_BYTES);
     while let Some(bytes) = file.next().await {
-        let bytes = bytes.map_err(|error| {
-            error.downcast::<Error>().unwrap_or_else(|error| Error {
-                cause: Some(error.into()),
-                ..Error::new(Kind::InvalidBody, "the file breaks off")
-            })
-        })?;
-        kept.write_all(&bytes).map_err(failed)?;
+        kept.write_all(&bytes.map_err(transfer::read_error)?).map_err(failed)?;
     }
     kept.rewind().map_err(failed)?;
     Ok(kept)

@@ -227,8 +227,8 @@ fn without_mark(mut input: impl BufRead) -> std::io::Result<impl BufRead> {
     Ok(Cursor::new(start).chain(input))
 }
 
-/// An input may fail with an error of ours, such as a limit that it keeps.
-fn read_error(error: std::io::Error) -> Error {
+/// Why an input cannot be read. It may fail with an error of ours, such as that of a limit it keeps.
+pub(crate) fn read_error(error: std::io::Error) -> Error {
     error.downcast::<Error>().unwrap_or_else(|error| Error {
         cause: Some(error.into()),
         ..Error::new(Kind::InvalidBody, "the input breaks off")
