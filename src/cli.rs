@@ -28,9 +28,17 @@ use crate::record::{All, Records, Visitor};
 use crate::store::{Location, Migrations, Missing, State, Store};
 use crate::telemetry;
 
+const EXAMPLES: &str = "\
+Examples:
+  cinequery demo                                   a first look, with films in it
+  cinequery serve --auth open                      SQLite in ./cinequery.db, on 127.0.0.1:8080
+  cinequery import films.csv && cinequery query 'genre = \"drama\"'
+  cinequery migrate --database postgres://cinequery@db.example/cinequery
+  cinequery COMMAND --help                         more of them";
+
 /// A movie catalogue served over HTTP and searched with a small, safe filter language
 #[derive(Parser)]
-#[command(version, propagate_version = true)]
+#[command(version, propagate_version = true, after_help = EXAMPLES)]
 struct Cli {
     #[command(flatten)]
     log: LogSettings,

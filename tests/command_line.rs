@@ -322,8 +322,10 @@ fn commands_in_a_file_do_not_reach_the_terminal() {
 
 #[test]
 fn help_has_examples() {
-    for command in ["serve", "import", "export", "query", "check"] {
-        let (code, help, _) = run(folder().path(), &[command, "--help"]);
+    for command in ["", "serve", "import", "export", "query", "check", "token"] {
+        let arguments: Vec<&str> =
+            [command, "--help"].into_iter().filter(|a| !a.is_empty()).collect();
+        let (code, help, _) = run(folder().path(), &arguments);
         assert_eq!(code, 0);
         assert!(help.contains("Examples:") || help.contains("Exit codes:"), "{help}");
     }

@@ -8,7 +8,14 @@ use super::{Outcome, SecretSource, explain, location, operator, print};
 use crate::config::{DatabaseSettings, TokenSettings};
 use crate::identity::{Identity, Tokens};
 
+const EXAMPLES: &str = "\
+Examples:
+  cinequery token joe
+  cinequery token reports --scope movies:read --token-ttl 12h
+  curl -H \"Authorization: Bearer $(cinequery token joe)\" http://127.0.0.1:8080/api/v1/movies";
+
 #[derive(Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Token {
     /// Whose token it is
     name: String,
