@@ -56,7 +56,7 @@ enum Command {
     Healthcheck(healthcheck::Healthcheck),
     /// Bring the database to this version's tables
     Migrate(DatabaseSettings),
-    /// Tell whether the service could be started with these settings, without starting it
+    /// Tell whether these settings of the service will do, without starting it
     Check(check::Check),
     /// Import records from a file, as JSON objects or CSV
     Import(import::Import),

@@ -20,7 +20,7 @@ pub struct LogSettings {
 /// Where the database is.
 #[derive(Debug, Clone, Args)]
 pub struct DatabaseSettings {
-    /// The database: sqlite:FILE or postgres://USER:PASSWORD@HOST/NAME (`?sslmode=require` for TLS)
+    /// The database: sqlite:FILE or postgres://USER:PASSWORD@HOST/NAME (`?sslmode=verify-full` for TLS)
     #[arg(
         long,
         env = "CINEQUERY_DATABASE_URL",

@@ -201,8 +201,13 @@ impl Store {
         let folding: Option<String> = on!(read self, pool => {
             sqlx::query_scalar(sql).fetch_optional(pool).await
         })
-        .map_err(Error::unavailable)?;
-        folding.map(|_| ()).ok_or_else(|| Error::unavailable("the database is not migrated"))
+        .map_err(|error| match &error {
+            sqlx::Error::Database(cause) if !is_passing(&cause.code().unwrap_or_default()) => {
+                not_migrated(error)
+            }
+            _ => Error::unavailable(error),
+        })?;
+        folding.map(|_| ()).ok_or_else(|| not_migrated("it has no folding"))
     }
 
     /// Closes all connections, after their statements have ended.
@@ -215,6 +220,12 @@ impl Store {
             Engine::Postgres(pool) => pool.close().await,
         }
     }
+}
+
+/// A database without our tables.
+fn not_migrated(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    let detail = "the database is not migrated: run `cinequery migrate`".to_owned();
+    Error { detail, ..Error::unavailable(cause) }
 }
 
 /// What a failure of the database means for the caller. Its text is for the log alone.

@@ -482,7 +482,8 @@ async fn a_service_without_migrations_is_not_ready() {
     let service = Service::start(cinequery(folder.path(), &arguments));
     let client = Client::at(service.address.clone());
     assert_eq!(client.get("/livez").await.status, 200);
-    client.get("/readyz").await.problem(503, "unavailable");
+    let problem = client.get("/readyz").await.problem(503, "unavailable");
+    assert!(problem["detail"].as_str().unwrap().contains("cinequery migrate"), "{problem}");
     assert_eq!(run(folder.path(), &["migrate"]).0, 0);
     assert_eq!(client.get("/readyz").await.status, 200);
 }

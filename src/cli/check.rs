@@ -11,10 +11,10 @@ use crate::record::{All, Records};
 use crate::store::{Location, Migrations, Missing, State, Store};
 
 const HELP: &str = "\
-Give it the settings of `serve`. The database is only read.
+Give it the settings of `serve`. The database is only read, and the address is not listened on.
 
 Exit codes:
-  0  the service can be started, and finds its tables
+  0  the settings will do, and the tables are there
   1  a setting is refused
   2  the command line cannot be read
   3  the database cannot be reached
@@ -68,7 +68,10 @@ impl Check {
                 Some(folder) => {
                     (Verdict::Unreachable, format!("there is no folder {}", folder.display()))
                 }
-                None => (Verdict::Behind, format!("there is no {} yet", path.display())),
+                None => {
+                    let made = "`serve` and `cinequery migrate` make it";
+                    (Verdict::Behind, format!("there is no {} yet: {made}", path.display()))
+                }
             };
             lines.push(("database", message));
             return verdict;

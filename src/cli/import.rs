@@ -77,6 +77,7 @@ impl Import {
             Err(error) if error.kind == Kind::RowsRefused => {
                 list(&error.violations);
                 eprintln!("nothing was imported from {}: {}", self.file.display(), error.detail);
+                eprintln!("--on-conflict skip or update imports the others");
                 Ok(ExitCode::from(REFUSED))
             }
             Err(error) => Err(format!("{}: {}", self.file.display(), explain(error))),

@@ -43,9 +43,9 @@ impl Serve {
             migrate(&store).await?;
         }
         let address = self.serve.listen;
-        let listener = TcpListener::bind(address)
-            .await
-            .map_err(|error| format!("cannot listen on {address}: {error}"))?;
+        let listener = TcpListener::bind(address).await.map_err(|error| {
+            format!("cannot listen on {address}: {error}; --listen names another address")
+        })?;
         tracing::info!(database = ?location, "serving");
         let app = App::new(store, provider, Tokens::new(&secret, self.tokens.token_ttl));
         let stop = stop_signal()?;

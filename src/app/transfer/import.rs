@@ -179,7 +179,10 @@ impl Reading {
         let refused = self.refused.saturating_add(tally.conflicting);
         if policy == Conflict::Fail && refused > 0 {
             let rows = if refused == 1 { "row is" } else { "rows are" };
-            let detail = format!("{refused} {rows} refused; see `errors`");
+            let more = refused > MAX_LISTED as u64;
+            let first =
+                if more { ", of which the first are listed".to_owned() } else { String::new() };
+            let detail = format!("{refused} {rows} refused{first}");
             return Err(Error { violations: self.errors, ..Error::new(Kind::RowsRefused, detail) });
         }
         let count = |count| i64::try_from(count).unwrap_or(i64::MAX);
