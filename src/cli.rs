@@ -160,17 +160,18 @@ fn print(text: &str) -> Result<(), String> {
 
 /// What is done with records of the type whose table has that name.
 fn of_type<V: Visitor>(table: &str, visitor: V) -> Result<V::Output, String> {
-    known_type(table)?;
-    All::visit(table, visitor).ok_or_else(|| format!("there is no type {table:?}"))
+    All::visit(table, visitor).ok_or_else(|| unknown_type(table))
 }
 
 /// Refuses a name that is no type of record, before anything is done.
 fn known_type(table: &str) -> Result<(), String> {
+    let is_known = All::schemas().iter().any(|schema| schema.table == table);
+    if is_known { Ok(()) } else { Err(unknown_type(table)) }
+}
+
+fn unknown_type(table: &str) -> String {
     let tables: Vec<_> = All::schemas().iter().map(|schema| schema.table).collect();
-    if tables.contains(&table) {
-        return Ok(());
-    }
-    Err(format!("there is no type {table:?}; there are: {}", tables.join(", ")))
+    format!("there is no type {table:?}; there are: {}", tables.join(", "))
 }
 
 /// Values for the parameters of a filter.

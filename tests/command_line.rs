@@ -219,6 +219,35 @@ async fn films_leave_and_come_back_by_the_name_of_their_file() {
     .await;
 }
 
+/// What is said of a file that breaks off is what has become of its rows.
+#[tokio::test]
+async fn a_file_that_breaks_off_is_told_with_what_was_written() {
+    on_both(async |database| {
+        let folder = folder();
+        let url = database.url();
+        let rows = (0..2500)
+            .map(|number| FILMS.lines().next().unwrap().replace("One", &number.to_string()));
+        let rows = rows.collect::<Vec<_>>().join("\n");
+        std::fs::write(folder.path().join("films.ndjson"), rows).unwrap();
+        let other = ["--database", "sqlite:other.db"];
+        assert_eq!(run(folder.path(), &[&["import", "films.ndjson"][..], &other].concat()).0, 0);
+        assert_eq!(run(folder.path(), &[&["export", "films.ndjson.gz"][..], &other].concat()).0, 0);
+        let cut = folder.path().join("films.ndjson.gz");
+        let whole = std::fs::read(&cut).unwrap();
+        std::fs::write(&cut, &whole[..whole.len() - 10]).unwrap();
+        let count =
+            || run(folder.path(), &["query", "--count", "--limit", "1", "--database", &url]).2;
+        for (policy, written) in [("fail", false), ("skip", true)] {
+            let import = ["import", "films.ndjson.gz", "--database", &url, "--on-conflict", policy];
+            let (code, _, log) = run(folder.path(), &import);
+            assert_eq!((code, log.contains("are written")), (1, written), "{log}");
+            assert!(log.contains("breaks off"), "{log}");
+            assert_eq!(count().contains("0 of 0"), !written, "{}", count());
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_check_tells_what_serve_would_meet() {
     on_both(async |database| {

@@ -250,6 +250,24 @@ async fn a_record_that_is_there_is_refused_left_or_written_over() {
     .await;
 }
 
+/// Rows that break a rule and rows that are there already are told together, wherever they stand.
+#[tokio::test]
+async fn refused_rows_and_conflicts_are_told_together() {
+    served_on_both(async |client| {
+        assert_eq!(import(&client, "", NDJSON, row("there").as_bytes()).await.status, 200);
+        let file = format!("{}{{}}\n{}", row("there"), rows(0..1500));
+        let file = format!("{file}{}", row("there"));
+        let problem = import(&client, "", NDJSON, file.as_bytes()).await;
+        let problem = problem.problem(400, "rows_refused");
+        let errors = problem["errors"].as_array().unwrap();
+        let lines: std::collections::BTreeSet<u64> =
+            errors.iter().map(|error| error["line"].as_u64().unwrap()).collect();
+        assert_eq!(lines.into_iter().collect::<Vec<_>>(), [1, 2, 1503], "{problem}");
+        assert_eq!(count(&client).await, 1);
+    })
+    .await;
+}
+
 /// A key that stands twice in one file counts as there the second time.
 #[tokio::test]
 async fn a_key_may_stand_twice_in_a_file() {

@@ -78,12 +78,11 @@ pub async fn find(store: &Store, caller: &Identity, criteria: Criteria) -> Resul
     let part = |field, text: Option<String>| {
         text.map(|text| Expr::matching(field, Matching::Contains, &text))
     };
-    let exactly = |field, value| Expr::compare(field, Comparison::Equal, value);
     let terms: Vec<Expr> = [
         part("title", title),
         part("genre", genre),
-        release_year.map(|year| exactly("release_year", Literal::Integer(year))),
-        expiry_date.map(|date| exactly("expiry_date", Literal::Date(date))),
+        release_year.map(|year| equal("release_year", Literal::Integer(year))),
+        expiry_date.map(|date| equal("expiry_date", Literal::Date(date))),
     ]
     .into_iter()
     .flatten()
@@ -141,9 +140,8 @@ pub async fn delete(
     release_year: Option<i64>,
 ) -> Result<Movie> {
     caller.require(Access::Write, Movie::SCHEMA)?;
-    let exactly = |field, value| Expr::compare(field, Comparison::Equal, value);
-    let year = release_year.map(|year| exactly("release_year", Literal::Integer(year)));
-    let title_is = exactly("title", Literal::Text(title.to_owned()));
+    let year = release_year.map(|year| equal("release_year", Literal::Integer(year)));
+    let title_is = equal("title", Literal::Text(title.to_owned()));
     let within = Expr::all([title_is].into_iter().chain(year).collect());
     let selection = Selection::within(within);
     let query = selection.bind(&selection.prepare(Movie::SCHEMA)?, timestamp_now())?;
@@ -166,6 +164,10 @@ pub async fn delete(
     }
     let detail = "the movie is changed again and again; try again".to_owned();
     Err(Error { detail, ..Error::unavailable("a deletion has lost every race") })
+}
+
+fn equal(field: &str, value: Literal) -> Expr {
+    Expr::compare(field, Comparison::Equal, value)
 }
 
 fn ambiguous(title: &str, movies: &[Movie]) -> Result<Error> {

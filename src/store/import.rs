@@ -50,6 +50,8 @@ pub enum Message<R> {
     Record(u64, Draft<R>),
     /// That was all: commit. When the channel closes without it, the open transaction rolls back.
     End,
+    /// That was all, and under [`Conflict::Fail`] none of it may stay: its conflicts are of interest.
+    RollBack,
 }
 
 /// What became of an import's records, as far as it is committed.
@@ -75,6 +77,11 @@ impl Tally {
         self.conflicting += other.conflicting;
         self.conflicts.extend(other.conflicts);
         self.conflicts.truncate(MAX_LISTED);
+    }
+
+    /// The same without what has not stayed.
+    fn rolled_back(self) -> Self {
+        Self { inserted: 0, updated: 0, skipped: 0, ..self }
     }
 }
 
@@ -139,29 +146,23 @@ where
     loop {
         let (batch, next) = batch(&mut records).await;
         if next == Next::BrokenOff {
-            return Ok(tally);
+            // What was committed stays, and of a file that is whole or nothing that is nothing.
+            return Ok(if policy == Conflict::Fail { tally.rolled_back() } else { tally });
         }
         let mut current = match open.take() {
             Some(current) => current,
             None => gate.begin().await?,
         };
-        let written = write(&mut current.transaction, batch, policy, gate.dialect).await?;
-        let is_whole = policy == Conflict::Fail;
-        if is_whole {
-            tally.add(written);
-            if next == Next::More {
-                open = Some(current);
-                continue;
-            }
-            if tally.conflicting > 0 {
-                current.transaction.rollback().await.map_err(database_error)?;
-                return Ok(Tally { inserted: 0, ..tally });
-            }
-            current.transaction.commit().await.map_err(database_error)?;
-        } else {
-            current.transaction.commit().await.map_err(database_error)?;
-            tally.add(written);
+        tally.add(write(&mut current.transaction, batch, policy, gate.dialect).await?);
+        if policy == Conflict::Fail && next == Next::More {
+            open = Some(current);
+            continue;
         }
+        if next == Next::RollBack || tally.conflicting > 0 {
+            current.transaction.rollback().await.map_err(database_error)?;
+            return Ok(tally.rolled_back());
+        }
+        current.transaction.commit().await.map_err(database_error)?;
         if next == Next::End {
             return Ok(tally);
         }
@@ -173,6 +174,7 @@ where
 enum Next {
     More,
     End,
+    RollBack,
     BrokenOff,
 }
 
@@ -184,6 +186,7 @@ async fn batch<R>(records: &mut mpsc::Receiver<Message<R>>) -> (Vec<(u64, Draft<
         match records.recv().await {
             Some(Message::Record(line, draft)) => batch.push((line, draft)),
             Some(Message::End) => return (batch, Next::End),
+            Some(Message::RollBack) => return (batch, Next::RollBack),
             None => return (batch, Next::BrokenOff),
         }
     }

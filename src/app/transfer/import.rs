@@ -151,10 +151,9 @@ impl Reading {
             }
             progress(count);
         }
-        // Without the end nothing is committed, and under `fail` a refused row means just that.
-        if policy != Conflict::Fail || self.refused == 0 {
-            let _ = records.blocking_send(Message::End);
-        }
+        let is_refused = policy == Conflict::Fail && self.refused > 0;
+        // When nobody hears it the database has failed and says why.
+        let _ = records.blocking_send(if is_refused { Message::RollBack } else { Message::End });
         Ok(())
     }
 
@@ -179,9 +178,8 @@ impl Reading {
         let refused = self.refused.saturating_add(tally.conflicting);
         if policy == Conflict::Fail && refused > 0 {
             let rows = if refused == 1 { "row is" } else { "rows are" };
-            let more = refused > MAX_LISTED as u64;
-            let first =
-                if more { ", of which the first are listed".to_owned() } else { String::new() };
+            let is_cut = refused > MAX_LISTED as u64;
+            let first = if is_cut { ", of which the first are listed" } else { "" };
             let detail = format!("{refused} {rows} refused{first}");
             return Err(Error { violations: self.errors, ..Error::new(Kind::RowsRefused, detail) });
         }
