@@ -1,6 +1,7 @@
-//! The language without a database: cases as data, and properties.
+//! The language: its vectors, advice, limits and properties.
 
 mod cases;
+mod vectors;
 
 use std::collections::BTreeSet;
 
@@ -29,28 +30,6 @@ fn problems(filter: &str, parameters: &[(&str, Argument)]) -> Vec<Diagnostic> {
             Err(problems) => problems,
             Ok(_) => prepared.warnings,
         },
-    }
-}
-
-#[test]
-fn accepted_filters_have_a_canonical_form() {
-    for (filter, canonical) in cases::ACCEPTED {
-        let parsed = parse::filter(filter).unwrap_or_else(|faults| panic!("{filter}: {faults:?}"));
-        assert_eq!(&format::filter(&parsed.expr), canonical, "{filter}");
-        let again = parse::filter(canonical).unwrap();
-        assert_eq!(again.expr, parsed.expr, "{filter}");
-    }
-}
-
-#[test]
-fn refused_filters_say_why_and_where() {
-    for (filter, expected) in cases::REFUSED {
-        let found = problems(filter, &[]);
-        let found: Vec<(&str, &str)> = found
-            .iter()
-            .map(|d| (d.code.as_str(), &filter[d.start as usize..d.end as usize]))
-            .collect();
-        assert_eq!(&found, expected, "{filter}");
     }
 }
 
@@ -151,13 +130,13 @@ fn both_texts_are_reported_together() {
 
 #[test]
 fn every_code_is_provoked_by_a_case() {
-    let mut seen: BTreeSet<&str> = cases::REFUSED
+    let vectors = vectors::read();
+    let seen: BTreeSet<&str> = vectors
+        .cases
         .iter()
-        .flat_map(|(_, faults)| faults.iter().map(|(code, _)| *code))
+        .flat_map(|case| case.problems.iter().chain(&case.warnings))
+        .map(|problem| problem.code.as_str())
         .collect();
-    // Those whose texts are too long to stand in the table, or that need values or an order.
-    seen.extend(["text_too_long", "too_deep", "too_many_predicates", "too_many_items"]);
-    seen.extend(["unknown_parameter", "invalid_parameter", "repeated_order_key"]);
     let all: BTreeSet<&str> = Code::ALL.iter().map(|(code, _)| code.as_str()).collect();
     assert_eq!(seen, all);
 }

@@ -1,0 +1,294 @@
+//! The vectors of the language, `grammar/vectors.json`: what any implementation must answer.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use cinequery::query::{
+    Argument, Arguments, Diagnostic, Fault, Field, Query, Shape, Type, compile, format, parse,
+    prepare,
+};
+use cinequery::record::{Draft, Members, Record};
+use cinequery::store::{Expected, Store};
+use serde::Deserialize;
+use serde_json::Value as Json;
+use uuid::Uuid;
+
+use crate::support::{Screening, on_both};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Vectors {
+    #[serde(rename = "$schema")]
+    _schema: String,
+    now: DateTime<Utc>,
+    record: Shown,
+    catalogue: Vec<Stored>,
+    pub cases: Vec<Case>,
+}
+
+/// The record type that the cases ask about.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Shown {
+    name: String,
+    fields: Vec<ShownField>,
+}
+
+#[derive(Deserialize, Debug, PartialEq)]
+#[serde(deny_unknown_fields)]
+struct ShownField {
+    name: String,
+    #[serde(rename = "type")]
+    ty: String,
+    nullable: bool,
+    bits: Option<u8>,
+}
+
+/// A record of the catalogue. Strangers among its fields are refused by the draft.
+#[derive(Deserialize)]
+struct Stored {
+    id: Uuid,
+    version: i64,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+    #[serde(flatten)]
+    written: serde_json::Map<String, Json>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Case {
+    #[serde(rename = "about")]
+    _about: Option<String>,
+    filter: Option<Text>,
+    order_by: Option<Text>,
+    now: Option<DateTime<Utc>>,
+    #[serde(default)]
+    parameters: BTreeMap<String, Json>,
+    #[serde(default)]
+    query_string: BTreeMap<String, String>,
+    canonical: Option<Text>,
+    matches: Option<Vec<usize>>,
+    order: Option<Vec<usize>>,
+    #[serde(default)]
+    pub warnings: Vec<Problem>,
+    #[serde(default)]
+    pub problems: Vec<Problem>,
+    fix: Option<String>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Problem {
+    pub code: String,
+    parameter: Option<String>,
+    start: i32,
+    end: i32,
+    line: Option<i32>,
+    column: Option<i32>,
+}
+
+/// A text, long ones written by what is repeated in them.
+#[derive(Deserialize)]
+#[serde(from = "Written")]
+struct Text(String);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Out(String),
+    Short(Repeated),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Repeated {
+    #[serde(default)]
+    before: String,
+    repeat: String,
+    times: usize,
+    #[serde(default)]
+    after: String,
+}
+
+impl From<Written> for Text {
+    fn from(written: Written) -> Self {
+        Text(match written {
+            Written::Out(text) => text,
+            Written::Short(Repeated { before, repeat, times, after }) => {
+                before + &repeat.repeat(times) + &after
+            }
+        })
+    }
+}
+
+pub fn read() -> Vectors {
+    serde_json::from_str(include_str!("../../grammar/vectors.json")).unwrap()
+}
+
+impl Case {
+    /// The text that the case is about.
+    fn text(&self) -> &str {
+        match (&self.filter, &self.order_by) {
+            (Some(Text(text)), None) | (None, Some(Text(text))) => text,
+            _ => panic!("a case has either a filter or an order"),
+        }
+    }
+
+    /// What problems with that text name it.
+    fn parameter(&self) -> &'static str {
+        if self.filter.is_some() { "filter" } else { "order_by" }
+    }
+
+    fn arguments(&self) -> Arguments {
+        let json = self.parameters.iter().map(|(name, value)| (name, value.clone().into()));
+        let texts = self.query_string.iter();
+        let texts = texts.map(|(name, value)| (name, Argument::Untyped(value.clone())));
+        json.chain(texts).map(|(name, value)| (name.clone(), value)).collect()
+    }
+
+    /// The query that a text makes in the place of the case's own, and the warnings about it.
+    fn ask(
+        &self,
+        text: &str,
+        now: DateTime<Utc>,
+    ) -> Result<(Query, Vec<Diagnostic>), Vec<Diagnostic>> {
+        let is_filter = self.filter.is_some();
+        let (filter, order_by) = if is_filter { (Some(text), None) } else { (None, Some(text)) };
+        let prepared = prepare(filter, order_by, Screening::SCHEMA)?;
+        let query = prepared.bind(&self.arguments(), self.now.unwrap_or(now))?;
+        Ok((query, prepared.warnings))
+    }
+
+    /// The canonical form of the text by its grammar alone, and the warnings about it.
+    fn read(&self) -> Result<(String, Vec<Diagnostic>), Vec<Diagnostic>> {
+        let text = self.text();
+        let locate = |faults: Vec<Fault>| -> Vec<Diagnostic> {
+            faults.into_iter().map(|fault| fault.locate(self.parameter(), text)).collect()
+        };
+        if self.order_by.is_some() {
+            let keys = parse::order_by(text).map_err(locate)?;
+            let canonical = format::order_by(&keys);
+            assert_eq!(parse::order_by(&canonical).unwrap(), keys, "{canonical}");
+            return Ok((canonical, Vec::new()));
+        }
+        let parsed = parse::filter(text).map_err(locate)?;
+        let canonical = format::filter(&parsed.expr);
+        assert_eq!(parse::filter(&canonical).unwrap().expr, parsed.expr, "{canonical}");
+        Ok((canonical, locate(parsed.warnings)))
+    }
+
+    /// Whether the language says what the case does, and what it says otherwise.
+    fn check(&self, now: DateTime<Utc>) -> Result<(), String> {
+        // A case that says nothing of records is about the grammar alone.
+        let is_checked = self.canonical.is_none() || self.matches.is_some() || self.order.is_some();
+        let asked = if is_checked { self.ask(self.text(), now).map(|_| ()) } else { Ok(()) };
+        let found = asked.and_then(|()| self.read());
+        let holds = match (&self.canonical, &found) {
+            (Some(Text(canonical)), Ok((found, warnings))) => {
+                canonical == found
+                    && self.problems.is_empty()
+                    && self.agree(&self.warnings, warnings)
+            }
+            (None, Err(problems)) => self.agree(&self.problems, problems),
+            _ => false,
+        };
+        if holds { Ok(()) } else { Err(format!("{}\n    {found:?}", self.text())) }
+    }
+
+    /// Whether these are the problems found. In which order they are found is not part of the
+    /// language.
+    fn agree(&self, expected: &[Problem], found: &[Diagnostic]) -> bool {
+        let name = |problem: &Problem| {
+            problem.parameter.clone().unwrap_or_else(|| self.parameter().to_owned())
+        };
+        let mut expected: Vec<&Problem> = expected.iter().collect();
+        expected.sort_by_key(|problem| (name(problem), problem.start));
+        let mut found: Vec<&Diagnostic> = found.iter().collect();
+        found.sort_by_key(|found| (found.parameter.clone(), found.start));
+        expected.len() == found.len()
+            && expected.into_iter().zip(found).all(|(problem, found)| {
+                name(problem) == found.parameter
+                    && problem.code == found.code.as_str()
+                    && (problem.start, problem.end) == (found.start, found.end)
+                    && problem.line.is_none_or(|line| line == found.line)
+                    && problem.column.is_none_or(|column| column == found.column)
+            })
+    }
+}
+
+/// All that failed, so that one run shows what a change has touched.
+fn report(failures: Vec<String>) {
+    assert!(failures.is_empty(), "{} cases fail:\n\n{}", failures.len(), failures.join("\n\n"));
+}
+
+#[test]
+fn every_case_is_answered_as_it_says() {
+    let vectors = read();
+    report(vectors.cases.iter().filter_map(|case| case.check(vectors.now).err()).collect());
+}
+
+#[test]
+fn every_correction_is_accepted() {
+    let vectors = read();
+    let fixed = vectors.cases.iter().filter_map(|case| case.fix.as_deref().map(|fix| (case, fix)));
+    let failures = fixed.filter_map(|(case, fix)| match case.ask(fix, vectors.now) {
+        Ok((_, warnings)) if warnings.is_empty() => None,
+        Ok((_, found)) | Err(found) => Some(format!("{}\n    {fix}\n    {found:?}", case.text())),
+    });
+    report(failures.collect());
+}
+
+#[test]
+fn the_record_of_the_vectors_is_a_screening() {
+    let shown = |field: &Field| ShownField {
+        name: field.name.to_owned(),
+        ty: field.ty.as_str().to_owned(),
+        nullable: field.nullable,
+        bits: (field.ty == Type::Integer)
+            .then(|| if field.column_range().contains(&i64::MAX) { 64 } else { 32 }),
+    };
+    let record = read().record;
+    assert_eq!(record.name, Screening::SCHEMA.name);
+    assert_eq!(record.fields, Screening::SCHEMA.fields.iter().map(shown).collect::<Vec<_>>());
+}
+
+/// Writes the catalogue through the store, as often as the versions say.
+async fn fill(store: &Store, catalogue: &[Stored]) {
+    for Stored { id, version, created_at, updated_at, written } in catalogue {
+        assert_eq!(written.len(), Screening::SCHEMA.writable().count(), "{id}");
+        let members = Members(written.clone().into_iter().collect());
+        let draft: Draft<Screening> = Draft::read(members).unwrap();
+        store.insert(*id, &draft, *created_at).await.unwrap();
+        for _ in 1..*version {
+            let row = draft.row();
+            store.update::<Screening>(*id, row, &Expected::Any, *updated_at).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_case_finds_the_same_records_on_both_engines() {
+    on_both(async |database| {
+        let store = database.store().await;
+        let vectors = read();
+        fill(&store, &vectors.catalogue).await;
+        let mut failures = Vec::new();
+        for case in &vectors.cases {
+            let Some(expected) = case.matches.as_ref().or(case.order.as_ref()) else { continue };
+            let (query, _) = case.ask(case.text(), vectors.now).unwrap();
+            let statement = compile(&query, Shape::Page { limit: 1000 }, store.dialect());
+            let records: Vec<Screening> = store.fetch(statement).await.unwrap();
+            let number = |record: &Screening| {
+                1 + vectors.catalogue.iter().position(|stored| stored.id == record.id).unwrap()
+            };
+            let found: Vec<usize> = records.iter().map(number).collect();
+            if found != *expected {
+                let text = case.text();
+                failures.push(format!("{text}\n    expected {expected:?}\n    found    {found:?}"));
+            }
+        }
+        report(failures);
+    })
+    .await;
+}
