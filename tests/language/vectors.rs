@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use cinequery::query::{
-    Argument, Arguments, Diagnostic, Fault, Field, Query, Shape, Type, compile, format, parse,
-    prepare,
+    Argument, Arguments, Code, Diagnostic, Fault, Field, Query, Shape, Type, compile, format,
+    parse, prepare,
 };
 use cinequery::record::{Draft, Members, Record};
 use cinequery::store::{Expected, Store};
@@ -251,6 +251,14 @@ fn the_record_of_the_vectors_is_a_screening() {
     let record = read().record;
     assert_eq!(record.name, Screening::SCHEMA.name);
     assert_eq!(record.fields, Screening::SCHEMA.fields.iter().map(shown).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_schema_of_the_vectors_has_every_code() {
+    let schema: Json =
+        serde_json::from_str(include_str!("../../grammar/vectors.schema.json")).unwrap();
+    let codes = &schema["$defs"]["problem"]["properties"]["code"]["enum"];
+    assert_eq!(*codes, Code::ALL.iter().map(|(code, _)| code.as_str()).collect::<Json>());
 }
 
 /// Writes the catalogue through the store, as often as the versions say.
