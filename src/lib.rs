@@ -3,6 +3,9 @@
 //! The modules stand here in the order of their dependencies: each imports only from those above
 //! it. ARCHITECTURE.md is the map, and a test keeps the order.
 
+// What pest generates without its `std` feature names it. That feature would have every rule ask how
+// much stack is left; the scan has bounded the depth before pest starts.
+extern crate alloc;
 // `record!` names this crate by its name, inside it as well as outside.
 extern crate self as cinequery;
 

@@ -20,6 +20,7 @@ pub mod parse;
 pub mod plan;
 mod scan;
 pub mod schema;
+mod suggestion;
 pub mod text;
 pub mod value;
 
@@ -69,33 +70,57 @@ pub fn prepare_within<'a>(
     order_by: Option<&str>,
     schema: &'static Schema,
 ) -> Result<Prepared<'a>, Vec<Diagnostic>> {
+    let in_filter = |text: &str| filter_faults(text, schema);
+    let in_order = |text: &str| order_faults(text, schema);
     let mut problems = Vec::new();
     let mut warnings = Vec::new();
     let mut ast = ast::Query::default();
     match filter.map(parse::filter).transpose() {
         Ok(None) => {}
         Ok(Some(parsed)) => {
-            warnings = locate(parsed.warnings, "filter", filter);
+            let warnings_of = |text: &str| match parse::filter(text) {
+                Ok(parsed) => parsed.warnings,
+                Err(faults) => faults,
+            };
+            warnings = locate(parsed.warnings, "filter", filter, warnings_of);
             ast.filter = Some(parsed.expr);
         }
-        Err(faults) => problems.extend(locate(faults, "filter", filter)),
+        Err(faults) => problems.extend(locate(faults, "filter", filter, &in_filter)),
     }
     let terms: Vec<ast::Expr> = within.cloned().into_iter().chain(ast.filter.take()).collect();
     ast.filter = (!terms.is_empty()).then(|| ast::Expr::all(terms));
     match order_by.map(parse::order_by).transpose() {
         Ok(keys) => ast.order_by = keys.unwrap_or_default(),
-        Err(faults) => problems.extend(locate(faults, "order_by", order_by)),
+        Err(faults) => problems.extend(locate(faults, "order_by", order_by, &in_order)),
     }
     match check(&ast, schema) {
-        Ok(plan) if problems.is_empty() => Ok(Prepared { ast, plan, warnings, filter }),
-        Ok(_) => Err(problems),
+        Ok(plan) if problems.is_empty() => return Ok(Prepared { ast, plan, warnings, filter }),
+        Ok(_) => {}
         Err(faults) => {
-            problems.extend(locate(faults.filter, "filter", filter));
-            problems.extend(locate(faults.order_by, "order_by", order_by));
-            problems.truncate(limits::MAX_DIAGNOSTICS);
-            Err(problems)
+            problems.extend(locate(faults.filter, "filter", filter, in_filter));
+            problems.extend(locate(faults.order_by, "order_by", order_by, in_order));
         }
     }
+    problems.truncate(limits::MAX_DIAGNOSTICS);
+    Err(problems)
+}
+
+/// Everything that is wrong with a filter before it has values.
+fn filter_faults(text: &str, schema: &'static Schema) -> Vec<Fault> {
+    let checked = parse::filter(text).and_then(|parsed| {
+        let query = ast::Query { filter: Some(parsed.expr), ..ast::Query::default() };
+        check(&query, schema).map_err(|faults| faults.filter)
+    });
+    checked.err().unwrap_or_default()
+}
+
+/// Everything that is wrong with an order.
+fn order_faults(text: &str, schema: &'static Schema) -> Vec<Fault> {
+    let checked = parse::order_by(text).and_then(|order_by| {
+        let query = ast::Query { filter: None, order_by };
+        check(&query, schema).map_err(|faults| faults.order_by)
+    });
+    checked.err().unwrap_or_default()
 }
 
 impl Prepared<'_> {
@@ -109,12 +134,12 @@ impl Prepared<'_> {
         now: chrono::DateTime<chrono::Utc>,
     ) -> Result<Query, Vec<Diagnostic>> {
         bind(&self.plan, arguments, now).map_err(|faults| {
-            let mut problems = locate(faults.filter, "filter", self.filter);
+            let bound = faults.filter.into_iter();
+            let text = self.filter.unwrap_or_default();
+            let mut problems: Vec<Diagnostic> =
+                bound.map(|fault| fault.locate("filter", text)).collect();
             problems.extend(faults.arguments.into_iter().map(|(name, fault)| {
-                let text = match arguments.get(&name) {
-                    Some(Argument::Untyped(text) | Argument::Text(text)) => text,
-                    _ => "",
-                };
+                let text = arguments.get(&name).and_then(Argument::text).unwrap_or_default();
                 let span = diagnostic::Span::new(0, text.len());
                 Fault { span, ..fault }.locate(&format!("p.{name}"), text)
             }));
@@ -124,8 +149,16 @@ impl Prepared<'_> {
     }
 }
 
-fn locate(mut faults: Vec<Fault>, parameter: &str, text: Option<&str>) -> Vec<Diagnostic> {
+/// Places the problems in their text, with the suggestions that help. `read` says what is wrong
+/// with a text.
+fn locate(
+    mut faults: Vec<Fault>,
+    parameter: &str,
+    text: Option<&str>,
+    read: impl Fn(&str) -> Vec<Fault>,
+) -> Vec<Diagnostic> {
     faults.truncate(limits::MAX_DIAGNOSTICS);
     let text = text.unwrap_or_default();
-    faults.into_iter().map(|fault| fault.locate(parameter, text)).collect()
+    let faults = suggestion::keep_proven(faults, text, read).into_iter();
+    faults.map(|fault| fault.locate(parameter, text)).collect()
 }

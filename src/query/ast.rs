@@ -87,7 +87,13 @@ impl Expr {
                 Err(other) => flat.push(other),
             }
         }
-        if flat.len() == 1 { flat.remove(0) } else { join(flat) }
+        match flat.pop() {
+            Some(only) if flat.is_empty() => only,
+            last => {
+                flat.extend(last);
+                join(flat)
+            }
+        }
     }
 
     /// The opposite.
@@ -220,6 +226,11 @@ impl Comparison {
             Self::GreaterOrEqual => ">=",
         }
     }
+
+    /// The one that is written so.
+    pub fn of(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|comparison| comparison.as_str() == text)
+    }
 }
 
 /// A way to look for text inside text, indifferent to case.
@@ -244,6 +255,15 @@ impl Matching {
             Self::StartsWith => "starts with",
             Self::EndsWith => "ends with",
         }
+    }
+
+    /// The one that is written so, in any case and with any blanks inside.
+    pub fn of(text: &str) -> Option<Self> {
+        let first = text.split_ascii_whitespace().next()?;
+        let begins = |known: &Self| {
+            known.as_str().split(" ").next().is_some_and(|word| word.eq_ignore_ascii_case(first))
+        };
+        Self::ALL.into_iter().find(begins)
     }
 }
 
@@ -340,6 +360,17 @@ impl Unit {
             Self::Year => "y",
         }
     }
+
+    /// The one that somebody means who writes it out, or a month as `m`.
+    pub fn meant(word: &str) -> Option<Self> {
+        match word.to_ascii_lowercase().trim_end_matches('s') {
+            "day" => Some(Self::Day),
+            "week" | "wk" => Some(Self::Week),
+            "m" | "month" | "mon" => Some(Self::Month),
+            "year" | "yr" => Some(Self::Year),
+            _ => None,
+        }
+    }
 }
 
 /// One key of an order.
@@ -347,8 +378,8 @@ impl Unit {
 pub struct OrderKey {
     /// The field's name.
     pub field: At<String>,
-    /// Which way.
-    pub direction: Direction,
+    /// Which way; its place ends where the key does.
+    pub direction: At<Direction>,
 }
 
 /// Which way an order runs. Nulls come last either way.
@@ -361,13 +392,16 @@ pub enum Direction {
     Descending,
 }
 
-/// Words that are no names unless they stand in backticks, in lower case.
-const RESERVED: &[&str] = &[
-    "and", "between", "contains", "ends", "false", "in", "is", "not", "now", "null", "or",
-    "starts", "today", "true",
+/// The keywords, which are no names unless they stand in backticks, in lower case.
+pub const KEYWORDS: &[&str] = &[
+    "and", "asc", "between", "contains", "desc", "ends", "false", "in", "is", "not", "now", "null",
+    "or", "starts", "today", "true", "with",
 ];
+
+/// The length of the longest keyword.
+const LONGEST_KEYWORD: usize = 8;
 
 /// Whether a name must stand in backticks.
 pub fn is_reserved(name: &str) -> bool {
-    RESERVED.iter().any(|word| word.eq_ignore_ascii_case(name))
+    name.len() <= LONGEST_KEYWORD && KEYWORDS.iter().any(|word| word.eq_ignore_ascii_case(name))
 }

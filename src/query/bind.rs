@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Datelike, Days, Months, NaiveDate, Utc};
 
 use super::ast::{Clock, ClockBase, Comparison, Direction, Unit};
-use super::diagnostic::{Code, Fault, Span, did_you_mean};
+use super::diagnostic::{Code, Fault, Misread, Span, did_you_mean};
 use super::limits::{MAX_DIAGNOSTICS, MAX_TEXT_BYTES, MAX_YEAR, MIN_YEAR};
+use super::literal::LEAVES_THE_CALENDAR;
 use super::plan::{Condition, Part, Plan, Side, Slot, SortKey, Term};
 use super::schema::Schema;
 use super::text::fold;
@@ -108,10 +109,11 @@ pub fn bind(plan: &Plan, arguments: &Arguments, now: DateTime<Utc>) -> Result<Qu
     for name in arguments.keys().filter(|name| !is_known(name)).take(MAX_DIAGNOSTICS) {
         let message = format!("the filter has no parameter `${name}`");
         let help = did_you_mean(name, plan.parameters.iter().map(|p| p.name.as_str()));
+        // The name is not part of any text that could be changed.
         let fault = Fault::new(Code::UnknownParameter, Span::default(), message).help(help);
         faults.arguments.push((name.clone(), fault));
     }
-    let mut values = Vec::with_capacity(plan.parameters.len());
+    let mut values: Vec<Option<Value>> = Vec::with_capacity(plan.parameters.len());
     for parameter in &plan.parameters {
         let (name, ty) = (&parameter.name, parameter.term.ty());
         let Some(argument) = arguments.get(name) else {
@@ -120,46 +122,53 @@ pub fn bind(plan: &Plan, arguments: &Arguments, now: DateTime<Utc>) -> Result<Qu
             faults
                 .filter
                 .push(Fault::new(Code::MissingParameter, parameter.span, message).help(help));
+            values.push(None);
             continue;
         };
-        match read(argument, parameter.term) {
-            Ok(value) => values.push(value),
-            Err(fault) => faults.arguments.push((name.clone(), fault)),
-        }
-    }
-    if !faults.filter.is_empty() || !faults.arguments.is_empty() {
-        return Err(faults);
+        values.push(match read(argument, parameter.term) {
+            Ok(value) => Some(value),
+            Err(fault) => {
+                faults.arguments.push((name.clone(), fault));
+                None
+            }
+        });
     }
     let mut binder = Binder { values: &values, now, faults: Vec::new() };
     let filter = plan.filter.as_ref().map(|filter| binder.condition(filter));
-    if !binder.faults.is_empty() {
-        return Err(Faults { filter: binder.faults, arguments: Vec::new() });
+    faults.filter.append(&mut binder.faults);
+    if !faults.filter.is_empty() || !faults.arguments.is_empty() {
+        return Err(faults);
     }
     Ok(Query { schema: plan.schema, filter, order: plan.order.clone(), after: None })
 }
 
 fn read(argument: &Argument, term: Term) -> Result<Value, Fault> {
-    let fault = |code, (message, help)| Fault { code, span: Span::default(), message, help };
     if let Argument::Untyped(text) | Argument::Text(text) = argument
         && text.len() > MAX_TEXT_BYTES
     {
         let message = format!("the value has {} bytes", text.len());
-        let help = format!("at most {MAX_TEXT_BYTES} bytes are read");
-        return Err(fault(Code::TextTooLong, (message, Some(help))));
+        return Err(Fault::new(Code::TextTooLong, Span::default(), message)
+            .help(format!("at most {MAX_TEXT_BYTES} bytes are read")));
     }
-    let value =
-        argument.read(term.ty()).map_err(|misread| fault(Code::InvalidParameter, misread))?;
+    let value = argument.read(term.ty()).map_err(|misread| {
+        let text = argument.text().unwrap_or_default();
+        // An id is no date in quotes either, when it is a value and not part of a filter.
+        let meant =
+            misread.meant.filter(|meant| Argument::Untyped(meant.clone()).read(term.ty()).is_ok());
+        Misread { meant, ..misread }.at(Code::InvalidParameter, Span::new(0, text.len()))
+    })?;
     if let Value::Integer(number) = value
         && !term.column_range().contains(&number)
     {
         let message = format!("{number} does not fit into `{term}`");
-        return Err(fault(Code::OutOfRange, (message, None)));
+        return Err(Fault::new(Code::OutOfRange, Span::default(), message));
     }
     Ok(value)
 }
 
 struct Binder<'a> {
-    values: &'a [Value],
+    /// By position; `None` for one that has been refused, whose query nobody will see.
+    values: &'a [Option<Value>],
     now: DateTime<Utc>,
     faults: Vec<Fault>,
 }
@@ -199,14 +208,12 @@ impl Binder<'_> {
     fn slot(&mut self, slot: &Slot) -> Value {
         match slot {
             Slot::Value(value) => value.clone(),
-            Slot::Parameter(position) => self
-                .values
-                .get(*position)
-                .cloned()
-                .expect("a plan numbers its parameters, and each has been read"),
+            Slot::Parameter(position) => {
+                let value = self.values.get(*position).cloned().flatten();
+                value.unwrap_or(Value::Boolean(false))
+            }
             Slot::Clock(clock, span) => self.clock(*clock).unwrap_or_else(|| {
-                let message = "this leaves the years 0001 to 9999";
-                self.faults.push(Fault::new(Code::OutOfRange, *span, message));
+                self.faults.push(Fault::new(Code::OutOfRange, *span, LEAVES_THE_CALENDAR));
                 Value::Timestamp(self.now)
             }),
         }

@@ -2,10 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use uuid::Uuid;
-
 use super::ast::{self, At, ClockBase, Comparison, Expr, Literal, Operand, Subject, Test};
-use super::diagnostic::{Code, Fault, Span, did_you_mean};
+use super::diagnostic::{Code, Fault, Span, nearest};
 use super::format;
 use super::limits::MAX_IN_ITEMS;
 use super::literal;
@@ -69,6 +67,14 @@ impl Checker {
     }
 
     fn predicate(&mut self, predicate: &ast::Predicate) -> Option<Condition<Slot>> {
+        let checked = self.test(predicate);
+        if checked.is_none() {
+            self.unknown_operands(&predicate.test.node);
+        }
+        checked
+    }
+
+    fn test(&mut self, predicate: &ast::Predicate) -> Option<Condition<Slot>> {
         let subject = &predicate.subject;
         let place = predicate.test.span;
         let term = self.term(subject)?;
@@ -84,15 +90,13 @@ impl Checker {
             }
             Test::Compare { operator, operand } => {
                 self.operator(subject, term, operator.as_str(), place)?;
-                let side = self.side(operand, subject, term, *operator)?;
+                let side = self.side(operand, subject, term, Some((*operator, place)))?;
                 Some(Condition::Compare(term, *operator, side))
             }
             Test::Between { negated, low, high } => {
                 self.operator(subject, term, "between", place)?;
-                let sides = (
-                    self.side(low, subject, term, Comparison::GreaterOrEqual),
-                    self.side(high, subject, term, Comparison::LessOrEqual),
-                );
+                let sides =
+                    (self.side(low, subject, term, None), self.side(high, subject, term, None));
                 let (low_side, high_side) = (sides.0?, sides.1?);
                 if let (Side::Value(Slot::Value(l)), Side::Value(Slot::Value(h))) =
                     (&low_side, &high_side)
@@ -100,9 +104,11 @@ impl Checker {
                 {
                     let span = low.span.to(high.span);
                     let message = format!("nothing lies between {l} and {h}");
+                    let swapped = [high, low].map(|bound| format::operand_text(&bound.node));
                     return self.refuse(
                         Fault::new(Code::ReversedBounds, span, message)
-                            .help("the lower bound stands first"),
+                            .help("the lower bound stands first")
+                            .suggest(span, swapped.join(" and ")),
                     );
                 }
                 let range = Condition::All(vec![
@@ -125,6 +131,22 @@ impl Checker {
             Test::Null { negated } => {
                 let null = Condition::Null(term.field);
                 Some(if *negated { negate(null) } else { null })
+            }
+        }
+    }
+
+    /// Reports the names of a refused test that would be refused next.
+    fn unknown_operands(&mut self, test: &Test) {
+        let operands: Vec<&At<Operand>> = match test {
+            Test::Compare { operand, .. } | Test::Match { operand, .. } => vec![operand],
+            Test::Between { low, high, .. } => vec![low, high],
+            Test::In { .. } | Test::Flag | Test::Null { .. } => Vec::new(),
+        };
+        for operand in operands {
+            if let Operand::Subject(subject) = &operand.node
+                && !self.faults.iter().any(|fault| fault.span.touches(operand.span))
+            {
+                self.term(&At::new(subject.clone(), operand.span));
             }
         }
     }
@@ -154,8 +176,10 @@ impl Checker {
         };
         let Some(field) = self.schema.field(&name.node) else {
             let message = format!("{} has no field `{}`", self.schema.name, name.node);
-            let help = did_you_mean(&name.node, self.schema.names());
-            return self.refuse(Fault::new(Code::UnknownField, name.span, message).help(help));
+            return self.refuse(
+                Fault::new(Code::UnknownField, name.span, message)
+                    .did_you_mean(&name.node, self.schema.names()),
+            );
         };
         let part = part?;
         if part != Part::Whole && field.ty != Type::Date {
@@ -172,21 +196,23 @@ impl Checker {
 
     fn function(&mut self, name: &At<String>) -> Option<Part> {
         let known = Part::FUNCTIONS;
-        if let Some((_, part)) = known.iter().find(|(f, _)| f.eq_ignore_ascii_case(&name.node)) {
+        if let Some((_, part)) = known.iter().find(|(known, _)| *known == name.node) {
             return Some(*part);
         }
         let message = format!("there is no function `{}`", name.node);
-        let help = did_you_mean(&name.node, known.iter().map(|(f, _)| *f));
-        self.refuse(Fault::new(Code::UnknownFunction, name.span, message).help(help))
+        self.refuse(
+            Fault::new(Code::UnknownFunction, name.span, message)
+                .did_you_mean(&name.node, known.iter().map(|(known, _)| *known)),
+        )
     }
 
-    /// The right side of a comparison.
+    /// The right side of a comparison; `between` has two, and no operator for them.
     fn side(
         &mut self,
         operand: &At<Operand>,
         subject: &At<Subject>,
         term: Term,
-        operator: Comparison,
+        operator: Option<(Comparison, Span)>,
     ) -> Option<Side<Slot>> {
         let mismatch = |found: &str| {
             let name = subject_text(&subject.node);
@@ -196,23 +222,29 @@ impl Checker {
         match &operand.node {
             Operand::Literal(Literal::Null) => {
                 let name = subject_text(&subject.node);
+                let is_unequal = matches!(operator, Some((Comparison::NotEqual, _)));
+                let test = if is_unequal { "is not null" } else { "is null" };
                 let message = "a comparison with null is never true";
-                let test = if operator == Comparison::NotEqual { "is not null" } else { "is null" };
-                self.refuse(
-                    Fault::new(Code::NullComparison, operand.span, message)
-                        .help(format!("write {name} {test}")),
-                )
+                let fault = Fault::new(Code::NullComparison, operand.span, message)
+                    .help(format!("write {name} {test}"));
+                self.refuse(match operator {
+                    Some((Comparison::Equal | Comparison::NotEqual, place)) => {
+                        fault.suggest(place.to(operand.span), test)
+                    }
+                    _ => fault,
+                })
             }
             Operand::Literal(literal) => self.literal(literal, operand.span, subject, term),
             Operand::Parameter(name) => Some(self.parameter(name, operand.span, term)?),
             Operand::Subject(other) => {
                 let Some(other_term) = self.term(&At::new(other.clone(), operand.span)) else {
                     // What is no field was perhaps meant as text.
-                    if let Some(fault) = self.faults.last_mut()
-                        && term.ty() == Type::Text
+                    if term.ty() == Type::Text
                         && other.function.is_none()
+                        && nearest(&other.field.node, self.schema.names()).is_none()
+                        && let Some(fault) = self.faults.pop()
                     {
-                        fault.help = Some(quotes(other));
+                        self.faults.push(in_quotes(fault, operand.span, other));
                     }
                     return None;
                 };
@@ -281,7 +313,9 @@ impl Checker {
                 let message = "only a literal or a $parameter can stand here";
                 let fault = Fault::new(Code::LiteralExpected, operand.span, message);
                 self.refuse(match &operand.node {
-                    Operand::Subject(word) if term.ty() == Type::Text => fault.help(quotes(word)),
+                    Operand::Subject(word) if term.ty() == Type::Text => {
+                        in_quotes(fault, operand.span, word)
+                    }
                     _ => fault.help("compare with = or < instead, joined by or"),
                 })
             }
@@ -299,12 +333,10 @@ impl Checker {
         let value = match (literal, ty) {
             (Literal::Text(text), Type::Text) => match text_value(text) {
                 Ok(value) => value,
-                Err((message, _)) => {
-                    return self.refuse(Fault::new(Code::InvalidCharacter, place, message));
-                }
+                Err(misread) => return self.refuse(misread.at(Code::InvalidCharacter, place)),
             },
-            (Literal::Text(text), Type::Id) if Uuid::try_parse(text).is_ok() => {
-                Value::Id(Uuid::try_parse(text).ok()?)
+            (Literal::Text(text), Type::Id) if literal::id(text).is_some() => {
+                Value::Id(literal::id(text)?)
             }
             (Literal::Integer(number), Type::Integer) => {
                 return self.integer(*number, place, term);
@@ -320,16 +352,27 @@ impl Checker {
                     (Literal::Text(text), Type::Date) => {
                         literal::date(text).ok().map(|d| d.to_string())
                     }
+                    (Literal::Text(text), Type::Timestamp) => {
+                        literal::timestamp(text).ok().map(|_| text.clone())
+                    }
                     (Literal::Text(text), Type::Integer) => {
                         text.parse::<i64>().ok().map(|n| n.to_string())
+                    }
+                    (Literal::Text(text), Type::Boolean) => {
+                        text.parse::<bool>().ok().map(|flag| flag.to_string())
                     }
                     (Literal::Date(date), Type::Timestamp) => Some(format!("{date}T00:00:00Z")),
                     (Literal::Integer(number), Type::Text) => Some(format!("\"{number}\"")),
                     _ => None,
                 };
-                let meant = meant.unwrap_or_else(|| format!("{}, say", ty.example()));
-                let help = format!("write {meant}; {}", operators(ty));
-                return self.refuse(Fault::new(Code::TypeMismatch, place, message).help(help));
+                let fault = Fault::new(Code::TypeMismatch, place, message);
+                let operators = operators(ty);
+                return self.refuse(match meant {
+                    Some(meant) => {
+                        fault.help(format!("write {meant}; {operators}")).suggest(place, meant)
+                    }
+                    None => fault.help(format!("write {}, say; {operators}", ty.example())),
+                });
             }
         };
         Some(Slot::Value(value))
@@ -375,9 +418,12 @@ impl Checker {
     fn order(&mut self, keys: &[ast::OrderKey]) -> Vec<SortKey> {
         let mut order: Vec<SortKey> = Vec::with_capacity(keys.len() + 1);
         let id = At::from("id".to_owned());
-        let tie_breaker = ast::OrderKey { field: id, direction: ast::Direction::Ascending };
+        let ascending = At::from(ast::Direction::Ascending);
+        let tie_breaker = ast::OrderKey { field: id, direction: ascending };
+        let mut earlier_end = 0;
         for key in keys.iter().chain([&tie_breaker]) {
             let ast::OrderKey { field: At { node: name, span }, direction } = key;
+            let key_end = direction.span.end;
             let fault = match self.schema.field(name) {
                 Some(field) if order.iter().any(|earlier| earlier.field == field) => {
                     if std::ptr::eq(key, &tie_breaker) {
@@ -385,17 +431,21 @@ impl Checker {
                     }
                     let message = format!("`{name}` is in the order already");
                     Fault::new(Code::RepeatedOrderKey, *span, message)
+                        .help("remove it: only the first decides")
+                        .suggest(Span::new(earlier_end, key_end), "")
                 }
                 Some(field) => {
-                    order.push(SortKey { field, direction: *direction });
+                    order.push(SortKey { field, direction: direction.node });
+                    earlier_end = key_end;
                     continue;
                 }
                 None => {
                     let message = format!("{} has no field `{name}`", self.schema.name);
-                    let help = did_you_mean(name, self.schema.names());
-                    Fault::new(Code::UnknownField, *span, message).help(help)
+                    Fault::new(Code::UnknownField, *span, message)
+                        .did_you_mean(name, self.schema.names())
                 }
             };
+            earlier_end = key_end;
             self.faults.push(fault);
         }
         order
@@ -410,8 +460,10 @@ fn operators(ty: Type) -> String {
     format!("{} fields have {}", ty.as_str(), ty.operators().join(", "))
 }
 
-fn quotes(word: &Subject) -> String {
-    format!("text stands in quotes: \"{}\"", subject_text(word))
+/// The fault of a word that was probably meant as text.
+fn in_quotes(fault: Fault, place: Span, word: &Subject) -> Fault {
+    let text = format!("\"{}\"", subject_text(word));
+    fault.help(format!("text stands in quotes: {text}")).suggest(place, text)
 }
 
 fn subject_text(subject: &Subject) -> String {

@@ -22,6 +22,11 @@ impl Span {
     pub fn to(self, other: Self) -> Self {
         Self::new(self.start.min(other.start), self.end.max(other.end))
     }
+
+    /// Whether the two share a byte, or an empty one lies inside the other.
+    pub fn touches(self, other: Self) -> bool {
+        self.start < other.end && other.start < self.end
+    }
 }
 
 macro_rules! codes {
@@ -123,12 +128,33 @@ pub struct Fault {
     pub message: String,
     /// What to write instead, where that can be said.
     pub help: Option<String>,
+    /// The same as a change of the text, where one is evident.
+    pub edit: Option<Edit>,
+}
+
+/// A change of a text, at a place given in bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edit {
+    /// What is replaced; nothing when it is empty.
+    pub span: Span,
+    /// By what.
+    pub text: String,
+}
+
+impl Edit {
+    /// The text with the change, and where in it the change is.
+    pub fn apply(&self, text: &str) -> (String, Span) {
+        let Span { start, end } = self.span;
+        let before = text.get(..start).unwrap_or_default();
+        let after = text.get(end..).unwrap_or_default();
+        (format!("{before}{}{after}", self.text), Span::new(start, start + self.text.len()))
+    }
 }
 
 impl Fault {
     /// A problem without advice.
     pub fn new(code: Code, span: Span, message: impl Into<String>) -> Self {
-        Self { code, span, message: message.into(), help: None }
+        Self { code, span, message: message.into(), help: None, edit: None }
     }
 
     /// The same problem with advice.
@@ -138,23 +164,104 @@ impl Fault {
         self
     }
 
+    /// The same problem with a change of the text that mends it.
+    #[must_use]
+    pub fn suggest(mut self, span: Span, text: impl Into<String>) -> Self {
+        self.edit = Some(Edit { span, text: text.into() });
+        self
+    }
+
+    /// The same problem, which is an unknown name, with the one that was probably meant, or else
+    /// all there are.
+    #[must_use]
+    pub fn did_you_mean<'a>(
+        self,
+        name: &str,
+        known: impl Iterator<Item = &'a str> + Clone,
+    ) -> Self {
+        let span = self.span;
+        let meant = nearest(name, known.clone());
+        let fault = self.help(did_you_mean(name, known));
+        match meant {
+            Some(meant) => fault.suggest(span, meant),
+            None => fault,
+        }
+    }
+
     /// Places the problem in the text it was found in. `parameter` names the text: `filter`,
     /// `order_by`, or a bind parameter.
     pub fn locate(self, parameter: &str, text: &str) -> Diagnostic {
-        let start = self.span.start.min(text.len());
-        let before = text.get(..start).unwrap_or_default();
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
+        let Span { start, end } = self.span;
+        let (line, column) = line_and_column(text, start);
+        let (end_line, end_column) = line_and_column(text, end);
+        let suggestion = self.edit.map(|Edit { span, text }| Suggestion {
+            start: count(span.start),
+            end: count(span.end),
+            text,
+        });
         Diagnostic {
             code: self.code,
             parameter: parameter.to_owned(),
             message: self.message,
             help: self.help,
-            line: count(before.matches('\n').count() + 1),
-            column: count(before.get(line_start..).unwrap_or_default().chars().count() + 1),
-            start: count(start),
-            end: count(self.span.end.min(text.len())),
+            line,
+            column,
+            end_line,
+            end_column,
+            start: count(start.min(text.len())),
+            end: count(end.min(text.len())),
+            suggestion,
         }
+    }
+}
+
+fn count(n: usize) -> i32 {
+    i32::try_from(n).unwrap_or(i32::MAX)
+}
+
+/// The line and the character of it that a byte of the text is in, both counted from 1.
+fn line_and_column(text: &str, byte: usize) -> (i32, i32) {
+    let before = text.get(..byte.min(text.len())).unwrap_or_default();
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    let column = before.get(line_start..).unwrap_or_default().chars().count() + 1;
+    (count(before.matches('\n').count() + 1), count(column))
+}
+
+/// Why a value could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Misread {
+    /// One sentence on what was found.
+    pub message: String,
+    /// What to write instead, where that can be said.
+    pub help: Option<String>,
+    /// The value that was probably meant, as it is written.
+    pub meant: Option<String>,
+}
+
+impl Misread {
+    /// A value that could not be read.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), help: None, meant: None }
+    }
+
+    /// The same with advice.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// The same with the value that was probably meant, and advice to write that.
+    #[must_use]
+    pub fn meant(mut self, meant: impl Into<String>, help: impl Into<String>) -> Self {
+        self.meant = Some(meant.into());
+        self.help(help)
+    }
+
+    /// The same as a problem of a text that has the value at a place.
+    pub fn at(self, code: Code, span: Span) -> Fault {
+        let Misread { message, help, meant } = self;
+        Fault { code, span, message, help, edit: meant.map(|text| Edit { span, text }) }
     }
 }
 
@@ -175,10 +282,29 @@ pub struct Diagnostic {
     pub line: i32,
     /// The character of that line it starts on, counted from 1.
     pub column: i32,
+    /// The line it ends on, counted from 1.
+    pub end_line: i32,
+    /// One past the last character of that line it covers, counted from 1.
+    pub end_column: i32,
     /// The byte of the text it starts on, counted from 0.
     pub start: i32,
     /// One past the last byte of the text it covers.
     pub end: i32,
+    /// A change of the text that mends it, where one is evident.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suggestion: Option<Suggestion>,
+}
+
+/// A change of the text a problem was found in. It has been tried: the text with it is free of the
+/// problem.
+#[derive(Debug, Clone, PartialEq, Eq, Object, Serialize)]
+pub struct Suggestion {
+    /// The first byte of the text to replace, counted from 0.
+    pub start: i32,
+    /// One past the last byte to replace; `start` when the text is only added.
+    pub end: i32,
+    /// What to put there.
+    pub text: String,
 }
 
 /// The shortest beginning of a name that is taken for the name.

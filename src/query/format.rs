@@ -27,7 +27,7 @@ pub fn order_by(keys: &[OrderKey]) -> String {
             out.push_str(", ");
         }
         name(&mut out, &key.field.node);
-        if key.direction == Direction::Descending {
+        if key.direction.node == Direction::Descending {
             out.push_str(" desc");
         }
     }
@@ -38,6 +38,13 @@ pub fn order_by(keys: &[OrderKey]) -> String {
 pub fn literal_text(value: &Literal) -> String {
     let mut out = String::new();
     literal(&mut out, value);
+    out
+}
+
+/// An operand as it is written.
+pub fn operand_text(value: &Operand) -> String {
+    let mut out = String::new();
+    operand(&mut out, value);
     out
 }
 

@@ -1,9 +1,10 @@
 //! Values as they are written: dates, timestamps, escapes in strings.
 
 use chrono::{DateTime, Datelike, NaiveDate, Utc};
+use uuid::Uuid;
 
+use super::diagnostic::Misread;
 use super::limits::{MAX_YEAR, MIN_YEAR};
-use super::value::Misread;
 
 /// Reads a date as literals are read.
 ///
@@ -17,39 +18,59 @@ pub fn date(text: &str) -> Result<NaiveDate, Misread> {
     };
     let numbers: Option<Vec<u32>> = parts.iter().map(number).collect();
     let (Some([year, month, day]), [y, m, d]) = (numbers.as_deref(), parts.as_slice()) else {
-        let is_id = uuid::Uuid::try_parse(text).is_ok();
-        let help = if is_id { "an id stands in quotes" } else { "write YYYY-MM-DD" };
-        return Err((format!("`{text}` is not a date"), Some(help.to_owned())));
+        let misread = Misread::new(format!("`{text}` is not a date"));
+        return Err(match id(text) {
+            Some(_) => misread.meant(format!("\"{text}\""), "an id stands in quotes"),
+            None => misread.help("write YYYY-MM-DD"),
+        });
     };
     let year = i32::try_from(*year).unwrap_or(i32::MAX);
     if !(MIN_YEAR..=MAX_YEAR).contains(&year) {
-        return Err((format!("`{text}` is outside the years 0001 to 9999"), None));
+        return Err(Misread::new(format!("`{text}` is outside the years 0001 to 9999")));
+    }
+    let misread = || Misread::new(format!("`{text}` is not a date"));
+    if y.len() != 4 {
+        return Err(misread().help("write YYYY-MM-DD, the year with four digits"));
     }
     let clamped = |day: u32| NaiveDate::from_ymd_opt(year, *month, day);
     match clamped(*day) {
-        Some(date) if (y.len(), m.len(), d.len()) == (4, 2, 2) => Ok(date),
-        Some(date) => Err((format!("`{text}` is not a date"), Some(format!("write {date}")))),
+        Some(date) if (m.len(), d.len()) == (2, 2) => Ok(date),
+        Some(date) => Err(misread().meant(date.to_string(), format!("write {date}"))),
         None => {
+            let misread = Misread::new(format!("`{text}` is not in the calendar"));
             let last = (28..=31).rev().find_map(clamped).filter(|_| (29..=31).contains(day));
-            let help = last.map(|last| format!("the month ends on {last}"));
-            Err((format!("`{text}` is not in the calendar"), help))
+            Err(match last {
+                Some(last) => misread.meant(last.to_string(), format!("the month ends on {last}")),
+                None => misread,
+            })
         }
     }
 }
+
+/// Reads an id as literals and arguments are read: in the form with hyphens alone, of either case.
+pub fn id(text: &str) -> Option<Uuid> {
+    Uuid::try_parse(text).ok().filter(|id| text.len() == id.hyphenated().to_string().len())
+}
+
+/// What is said of a moment that an offset has moved too far.
+pub(super) const LEAVES_THE_CALENDAR: &str = "this leaves the years 0001 to 9999";
 
 /// Reads a timestamp as literals are read: RFC 3339, at most microseconds.
 ///
 /// # Errors
 /// What is wrong, and how one is written.
 pub fn timestamp(text: &str) -> Result<DateTime<Utc>, Misread> {
-    let wrong = |message: String| (message, Some("write 2024-01-31T12:00:00Z".to_owned()));
+    let wrong = |message: String| Misread::new(message).help("write 2024-01-31T12:00:00Z");
     // chrono takes a blank for the T and a minus sign of Unicode, too.
     let is_strict = text.is_ascii() && matches!(text.as_bytes().get(10), Some(b'T' | b't'));
-    let instant = Some(text)
-        .filter(|_| is_strict)
-        .and_then(|text| DateTime::parse_from_rfc3339(text).ok())
-        .ok_or_else(|| wrong(format!("`{text}` is not an RFC 3339 timestamp")))?
-        .to_utc();
+    let instant = Some(text).filter(|_| is_strict).and_then(timestamp_of).ok_or_else(|| {
+        let misread = wrong(format!("`{text}` is not an RFC 3339 timestamp"));
+        let in_utc = format!("{text}Z");
+        match timestamp_of(&in_utc).filter(|_| is_strict) {
+            Some(_) => misread.meant(in_utc, "the offset from UTC is missing: `Z`, say"),
+            None => misread,
+        }
+    })?;
     if instant.timestamp_subsec_nanos() % 1000 != 0 {
         return Err(wrong(format!("`{text}` is finer than a microsecond")));
     }
@@ -61,6 +82,10 @@ pub fn timestamp(text: &str) -> Result<DateTime<Utc>, Misread> {
         return Err(wrong(format!("`{text}` is outside the years 0001 to 9999")));
     }
     Ok(instant)
+}
+
+fn timestamp_of(text: &str) -> Option<DateTime<Utc>> {
+    DateTime::parse_from_rfc3339(text).ok().map(|instant| instant.to_utc())
 }
 
 /// Reads the escape the text starts with: the character and how many bytes it took, or how many

@@ -1,21 +1,20 @@
 //! Text to tree. The only file that sees pest.
 //!
-//! pest's pairs are flat and carry no precedence; it is assembled here into n-ary chains. Recursion
+//! The grammar yields tokens in a row; precedence is assembled here into n-ary chains. Recursion
 //! follows parentheses alone, and the scan has bounded those before pest starts.
 
 use std::iter::Peekable;
 
 use pest::Parser;
 use pest::error::{ErrorVariant, InputLocation};
-use pest::iterators::{Pair, Pairs};
 
 use super::ast::{
     At, Clock, ClockBase, Comparison, Direction, Expr, Literal, Matching, Offset, Operand,
     OrderKey, Predicate, Subject, Test, Unit, is_reserved,
 };
-use super::diagnostic::{Code, Fault, Span};
+use super::diagnostic::{Code, Fault, Misread, Span, nearest};
 use super::limits::{MAX_IN_ITEMS, MAX_PREDICATES};
-use super::literal::{date, read_escape, timestamp};
+use super::literal::{LEAVES_THE_CALENDAR, date, read_escape, timestamp};
 use super::{format, scan};
 use grammar::{Grammar, Rule};
 
@@ -42,8 +41,8 @@ pub struct Parsed {
 /// All lexical problems at once; else the first place where the grammar fails; else all malformed
 /// literals and exceeded counts.
 pub fn filter(text: &str) -> Result<Parsed, Vec<Fault>> {
-    let mut builder = Builder::default();
-    let expr = builder.expression(&mut tokens(Rule::filter, text)?);
+    let mut builder = Builder::new(Rule::filter, text)?;
+    let expr = builder.expression();
     let warnings = std::mem::take(&mut builder.warnings);
     builder.finish(expr).map(|expr| Parsed { expr, warnings })
 }
@@ -53,30 +52,43 @@ pub fn filter(text: &str) -> Result<Parsed, Vec<Fault>> {
 /// # Errors
 /// As [`filter`].
 pub fn order_by(text: &str) -> Result<Vec<OrderKey>, Vec<Fault>> {
-    let mut builder = Builder::default();
-    let keys = tokens(Rule::order_by, text)?
-        .filter(|pair| pair.as_rule() == Rule::order_key)
-        .map(|pair| builder.order_key(pair.into_inner()))
-        .collect();
+    let mut builder = Builder::new(Rule::order_by, text)?;
+    let mut keys = vec![builder.order_key()];
+    while builder.next_if(Rule::comma).is_some() {
+        keys.push(builder.order_key());
+    }
     builder.finish(keys)
 }
 
-type Tokens<'a> = Peekable<Pairs<'a, Rule>>;
+/// A token of the text. pest's pairs carry more than that and cost more.
+#[derive(Debug, Clone, Copy)]
+struct Token {
+    rule: Rule,
+    span: Span,
+}
 
-fn tokens(rule: Rule, text: &str) -> Result<Tokens<'_>, Vec<Fault>> {
-    scan::scan(text)?;
-    match Grammar::parse(rule, text) {
-        Ok(pairs) => Ok(pairs.peekable()),
-        Err(error) => Err(vec![unexpected(&error, text)]),
+/// The tokens of a text that the grammar has accepted, in a row: the rules that are not silent are
+/// all leaves, so each start is followed by its end.
+struct Tokens<'a>(pest::iterators::Tokens<'a, Rule>);
+
+impl Iterator for Tokens<'_> {
+    type Item = Token;
+
+    fn next(&mut self) -> Option<Token> {
+        let (start, end) = (self.0.next()?, self.0.next()?);
+        let (pest::Token::Start { rule, pos: start } | pest::Token::End { rule, pos: start }) =
+            start;
+        let (pest::Token::Start { pos: end, .. } | pest::Token::End { pos: end, .. }) = end;
+        Some(Token { rule, span: Span::new(start.pos(), end.pos()) })
     }
 }
 
 /// What pest expected, in words and in the order they are listed. A rule that is missing here is
 /// never the only one that could follow.
 const EXPECTATIONS: &[(&[Rule], &str)] = &[
-    (&[Rule::predicate, Rule::order_key, Rule::name], "a field"),
+    (&[Rule::name], "a field"),
     (&[Rule::string, Rule::numeric, Rule::parameter], "a value"),
-    (&[Rule::list], "a list in parentheses"),
+    (&[Rule::list_open], "a list in parentheses"),
     (&[Rule::comparison], "an operator"),
     (&[Rule::kw_between], "`between`, `in`, `contains`, `starts with` or `ends with`"),
     (&[Rule::duration], "a duration such as 30d"),
@@ -84,82 +96,221 @@ const EXPECTATIONS: &[(&[Rule], &str)] = &[
     (&[Rule::close], "`)`"),
     (&[Rule::kw_null], "`null`"),
     (&[Rule::kw_and], "`and`"),
-    (&[Rule::kw_or], "`or`"),
+    (&[Rule::connective], "`and`, `or`"),
     (&[Rule::kw_asc], "`asc` or `desc`"),
     (&[Rule::EOI], "the end"),
 ];
 
-/// What people write out of habit where the grammar does not expect it, and what to write here.
-const HABITS: &[(&[&str], &str)] = &[
+/// What people write out of habit where the grammar does not expect it: the words, what stands for
+/// them here if that can be said in general, and advice.
+const HABITS: &[(&[&str], Option<&str>, &str)] = &[
     (
-        &["like", "ilike", "matches", "startswith", "starts_with", "endswith", "ends_with", "has"],
+        &["like", "ilike", "matches", "has", "includes"],
+        Some("contains"),
         "write `contains`, `starts with` or `ends with`",
     ),
-    (&["starts", "ends"], "write `starts with` or `ends with`"),
-    (&["equals", "eq", "is"], "write `=`, or `is null`"),
-    (&["order", "sort"], "the order is a parameter of its own, `order_by`"),
-    (&["limit"], "the limit is a parameter of its own, `limit`"),
-    (&["asc", "desc"], "the direction stands behind the field: `title desc`"),
+    (&["startswith", "starts_with"], Some("starts with"), "write `starts with`"),
+    (&["endswith", "ends_with"], Some("ends with"), "write `ends with`"),
+    (&["starts"], Some("starts with"), "write `starts with`"),
+    (&["ends"], Some("ends with"), "write `ends with`"),
+    (&["equals", "eq"], Some("="), "write `=`"),
+    (&["ne", "neq"], Some("!="), "write `!=`"),
+    (&["lt"], Some("<"), "write `<`"),
+    (&["lte", "le"], Some("<="), "write `<=`"),
+    (&["gt"], Some(">"), "write `>`"),
+    (&["gte", "ge"], Some(">="), "write `>=`"),
+    (&["ascending"], Some("asc"), "write `asc`, or nothing"),
+    (&["descending"], Some("desc"), "write `desc`"),
+    (&["order", "sort"], None, "the order is a parameter of its own, `order_by`"),
+    (&["limit"], None, "the limit is a parameter of its own, `limit`"),
+    (&["asc", "desc"], None, "the direction stands behind the field: `title desc`"),
+    (&["+"], None, "only `today` and `now` take an offset, and only one"),
     (
-        &["+", "-"],
+        &["-"],
+        None,
         "only `today` and `now` take an offset, and only one; `-` is no descending order",
     ),
 ];
+
+const NO_ARITHMETIC: &str = "there is no arithmetic on fields and values";
+
+/// The place where the grammar could not go on.
+struct Failure<'a> {
+    text: &'a str,
+    expected: Vec<Rule>,
+    /// The token that stands there; empty at the end of the text.
+    found: &'a str,
+    span: Span,
+}
 
 fn unexpected(error: &pest::error::Error<Rule>, text: &str) -> Fault {
     let start = match error.location {
         InputLocation::Pos(start) | InputLocation::Span((start, _)) => start,
     };
-    let rest = text.get(start..).unwrap_or_default();
-    let rest_start = text.len() - rest.trim_ascii_start().len();
-    let found = first_token(rest.trim_ascii_start());
-    let span = Span::new(rest_start, rest_start + found.len());
-    let expected: &[Rule] = match &error.variant {
-        ErrorVariant::ParsingError { positives, .. } => positives,
-        ErrorVariant::CustomError { .. } => &[],
+    let rest = text.get(start..).unwrap_or_default().trim_ascii_start();
+    let (start, found) = (text.len() - rest.len(), first_token(rest));
+    let expected = match &error.variant {
+        ErrorVariant::ParsingError { positives, .. } => positives.clone(),
+        ErrorVariant::CustomError { .. } => Vec::new(),
     };
-    let is_expected = |rules: &[Rule]| rules.iter().any(|rule| expected.contains(rule));
-    let after_operand = is_expected(&[Rule::EOI]);
-    let words: Vec<&str> = EXPECTATIONS
-        .iter()
-        // `comparison` brings all its siblings along; naming each of them would hide the point.
-        .filter(|(rules, _)| {
-            is_expected(rules)
-                && !(is_expected(&[Rule::comparison]) && rules.contains(&Rule::kw_between))
-        })
-        .map(|(_, words)| *words)
-        .collect();
-    let message = match (found, words.as_slice()) {
-        ("", _) => "the text ends too early".to_owned(),
-        (found, _) => format!("`{found}` is unexpected here"),
-    };
-    let chained = after_operand && Comparison::ALL.iter().any(|c| found.starts_with(c.as_str()));
-    let code = match found {
-        "+" | "-" if after_operand => Code::UnsupportedArithmetic,
-        _ => Code::UnexpectedToken,
-    };
-    let fault = Fault::new(code, span, message);
-    let is_found = |words: &&[&str]| words.iter().any(|word| word.eq_ignore_ascii_case(found));
-    if let Some((_, advice)) = HABITS.iter().find(|(words, _)| is_found(words)) {
-        return fault.help(*advice);
-    }
-    if found.starts_with(['"', '\''])
-        && text.get(..rest_start).is_some_and(|t| t.ends_with(['"', '\'']))
-    {
-        return fault.help("a quote inside text is written `\\'` or `\\\"`");
-    }
-    let is_value = found.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '"' | '\'' | '$'));
-    if is_value && words == ["a field"] {
-        return fault.help("the field stands on the left; for several values write `in (…)`");
-    }
-    match words.split_last() {
-        _ if chained && !words.contains(&"an operator") => {
-            fault.help("comparisons do not chain: join two of them with `and`")
+    let span = Span::new(start, start + found.len());
+    Failure { text, expected, found, span }.fault()
+}
+
+impl Failure<'_> {
+    fn fault(&self) -> Fault {
+        let (found, span) = (self.found, self.span);
+        let after_operand = self.expects(Rule::EOI) || self.expects(Rule::comparison);
+        if let Some((place, word)) = self.keyword_before().filter(|_| after_operand) {
+            return reserved(word, place);
         }
-        None => fault,
-        Some((only, [])) => fault.help(format!("expected {only}")),
-        Some((last, others)) => fault.help(format!("expected {} or {last}", others.join(", "))),
+        let code = match found {
+            "+" | "-" if after_operand => Code::UnsupportedArithmetic,
+            _ => Code::UnexpectedToken,
+        };
+        let message = match (found, code) {
+            ("", _) => "the text ends too early".to_owned(),
+            (_, Code::UnsupportedArithmetic) => NO_ARITHMETIC.to_owned(),
+            _ => format!("`{found}` is unexpected here"),
+        };
+        let fault = Fault::new(code, span, message).help(self.advice());
+        match self.correction() {
+            Some((place, text)) => fault.suggest(place, text),
+            None => fault,
+        }
     }
+
+    fn expects(&self, rule: Rule) -> bool {
+        self.expected.contains(&rule)
+    }
+
+    /// What stands before, without blanks at its end.
+    fn before(&self) -> &str {
+        self.text.get(..self.span.start).unwrap_or_default().trim_ascii_end()
+    }
+
+    fn is_value(&self) -> bool {
+        self.found.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '"' | '\'' | '$'))
+            || (self.found.len() > 1 && self.found.starts_with('-'))
+    }
+
+    /// A keyword directly before, which the grammar can only have read as a name: none of these
+    /// ends an operand.
+    fn keyword_before(&self) -> Option<(Span, &str)> {
+        let before = self.before();
+        let word = before.trim_end_matches(|c: char| c.is_ascii_alphanumeric() || c == '_');
+        let start = word.len();
+        let word = before.get(start..)?;
+        let ends_operand = ["true", "false", "null", "today", "now", "asc", "desc"];
+        let is_operand = ends_operand.iter().any(|known| known.eq_ignore_ascii_case(word));
+        (is_reserved(word) && !is_operand).then(|| (Span::new(start, before.len()), word))
+    }
+
+    fn habit(&self) -> Option<&(&[&str], Option<&str>, &str)> {
+        let is_found = |word: &&str| word.eq_ignore_ascii_case(self.found);
+        HABITS.iter().find(|(words, ..)| words.iter().any(is_found))
+    }
+
+    /// The operator that the word was probably meant to be.
+    fn misspelt(&self) -> Option<&'static str> {
+        let operators = ["between", "contains"];
+        let words = if self.expects(Rule::comparison) { &operators[..] } else { &[] };
+        nearest(self.found, words.iter().copied())
+    }
+
+    fn words(&self) -> Vec<&'static str> {
+        EXPECTATIONS
+            .iter()
+            .filter(|(rules, _)| rules.iter().any(|rule| self.expects(*rule)))
+            // `comparison` brings all its siblings along; naming each of them would hide the point.
+            .filter(|(rules, _)| !(self.expects(Rule::comparison) && rules == &[Rule::kw_between]))
+            .map(|(_, words)| *words)
+            .collect()
+    }
+
+    fn advice(&self) -> String {
+        let words = self.words();
+        let is_comparison = Comparison::ALL.iter().any(|c| self.found.starts_with(c.as_str()));
+        if let Some((.., advice)) = self.habit() {
+            return (*advice).to_owned();
+        }
+        if let Some(operator) = self.misspelt() {
+            return format!("did you mean `{operator}`?");
+        }
+        if self.found.starts_with(['"', '\'']) && self.before().ends_with(['"', '\'']) {
+            return "a quote inside text is written `\\'` or `\\\"`".to_owned();
+        }
+        if self.is_value() && words == ["a field"] {
+            return "the field stands on the left; for several values write `in (…)`".to_owned();
+        }
+        if is_comparison && self.expects(Rule::EOI) && !self.expects(Rule::comparison) {
+            return "comparisons do not chain: join two of them with `and`".to_owned();
+        }
+        match words.split_last() {
+            None => "nothing can stand here".to_owned(),
+            Some((only, [])) => format!("expected {only}"),
+            Some((last, others)) => format!("expected {} or {last}", others.join(", ")),
+        }
+    }
+
+    /// What to write instead, and in which place, where that is evident.
+    fn correction(&self) -> Option<(Span, String)> {
+        let (found, span, before) = (self.found, self.span, self.before());
+        let end = before.len();
+        if let Some((_, Some(instead), _)) = self.habit() {
+            let rest = self.text.get(span.end..).unwrap_or_default();
+            let blanks = rest.len() - rest.trim_ascii_start().len();
+            let next = first_token(rest.trim_ascii_start());
+            // `starts wiht` is one slip and not two.
+            let is_with = instead.ends_with("with") && nearest(next, ["with"]).is_some();
+            let length = if is_with { found.len() + blanks + next.len() } else { found.len() };
+            return Some((Span::new(span.start, span.start + length), (*instead).to_owned()));
+        }
+        if let Some(operator) = self.misspelt() {
+            return Some((span, operator.to_owned()));
+        }
+        if before.ends_with(',') && matches!(found, "" | ")") {
+            return Some((Span::new(end - 1, end), String::new()));
+        }
+        if found == "-" && self.expects(Rule::name) && !self.expects(Rule::open) {
+            let key = first_token(self.text.get(span.end..)?);
+            return Some((
+                span.to(Span::new(span.end, span.end + key.len())),
+                format!("{key} desc"),
+            ));
+        }
+        if self.expects(Rule::list_open) && !found.is_empty() {
+            return Some((span, format!("({found})")));
+        }
+        if !self.is_value() {
+            return None;
+        }
+        if self.expects(Rule::kw_null) {
+            let (rest, operator) = match strip_word(before, "not") {
+                Some(rest) => (rest, "!="),
+                None => (before, "="),
+            };
+            let start = strip_word(rest, "is")?.len();
+            let blank = if start == self.text.len() { "" } else { " " };
+            return Some((Span::new(start, end), format!("{blank}{operator}")));
+        }
+        if self.expects(Rule::comparison) {
+            return Some((Span::new(span.start, span.start), "= ".to_owned()));
+        }
+        if self.expects(Rule::comma) {
+            return Some((Span::new(end, end), ",".to_owned()));
+        }
+        let quote = found.chars().next().filter(|quote| matches!(quote, '"' | '\''))?;
+        let is_doubled = end == span.start && before.ends_with(quote);
+        is_doubled.then(|| (Span::new(end - 1, end + 1), format!("\\{quote}")))
+    }
+}
+
+/// The text without the word at its end and the blanks before that.
+fn strip_word<'a>(text: &'a str, word: &str) -> Option<&'a str> {
+    let start = text.len().checked_sub(word.len())?;
+    let is_word = text.get(start..)?.eq_ignore_ascii_case(word);
+    is_word.then(|| text.get(..start).unwrap_or_default().trim_ascii_end())
 }
 
 /// The word, number, string or sign that the text starts with.
@@ -179,15 +330,13 @@ fn first_token(text: &str) -> &str {
     text.get(..end).unwrap_or(text)
 }
 
-fn span(pair: &Pair<'_, Rule>) -> Span {
-    let span = pair.as_span();
-    Span::new(span.start(), span.end())
-}
-
-/// Walks the pairs of a text that the grammar has accepted. The grammar decides which token can
+/// Walks the tokens of a text that the grammar has accepted. The grammar decides which token can
 /// come next, so a token that is missing or of another kind would be a defect of this file.
-#[derive(Default)]
-struct Builder {
+struct Builder<'a> {
+    text: &'a str,
+    tokens: Peekable<Tokens<'a>>,
+    /// The end of the last token that was taken.
+    end: usize,
     predicates: usize,
     faults: Vec<Fault>,
     warnings: Vec<Fault>,
@@ -195,266 +344,274 @@ struct Builder {
 
 const GRAMMAR_GUARANTEES: &str = "the grammar puts a token here";
 
-impl Builder {
+impl<'a> Builder<'a> {
+    /// Scans the text and has the grammar accept it.
+    fn new(rule: Rule, text: &'a str) -> Result<Self, Vec<Fault>> {
+        scan::scan(text)?;
+        let pairs = Grammar::parse(rule, text).map_err(|error| vec![unexpected(&error, text)])?;
+        let tokens = Tokens(pairs.tokens()).peekable();
+        let (faults, warnings) = (Vec::new(), Vec::new());
+        Ok(Self { text, tokens, end: 0, predicates: 0, faults, warnings })
+    }
+
     fn finish<T>(self, value: T) -> Result<T, Vec<Fault>> {
         if self.faults.is_empty() { Ok(value) } else { Err(self.faults) }
     }
 
-    fn fault(&mut self, code: Code, span: Span, message: String, help: Option<String>) {
-        self.faults.push(Fault { code, span, message, help });
+    fn next(&mut self) -> Token {
+        let token = self.tokens.next().expect(GRAMMAR_GUARANTEES);
+        self.end = token.span.end;
+        token
+    }
+
+    fn next_if(&mut self, rule: Rule) -> Option<Token> {
+        let token = self.tokens.next_if(|next| next.rule == rule)?;
+        self.end = token.span.end;
+        Some(token)
+    }
+
+    fn text(&self, span: Span) -> &'a str {
+        self.text.get(span.start..span.end).expect("a token's span lies in the text")
     }
 
     /// `term ((and | or) term)*`, by precedence: a run of `and`s is one member of the `or`.
-    fn expression(&mut self, tokens: &mut Tokens<'_>) -> Expr {
-        let first = tokens.peek().map(span).unwrap_or_default();
-        let mut last = first;
+    fn expression(&mut self) -> Expr {
+        let start = self.tokens.peek().expect(GRAMMAR_GUARANTEES).span.start;
         let mut members = Vec::new();
-        let mut run = Vec::new();
-        let (mut ands, mut ors) = (false, false);
-        while let Some(pair) = tokens.next() {
-            match pair.as_rule() {
-                Rule::kw_and => ands = true,
-                Rule::kw_or => {
-                    ors = true;
-                    members.push(Expr::all(std::mem::take(&mut run)));
-                }
-                Rule::EOI => break,
-                _ => {
-                    let (term, end) = self.term(pair, tokens);
-                    last = end;
-                    run.push(term);
-                }
+        let mut run = vec![self.term()];
+        let mut has_and = false;
+        while let Some(connective) = self.next_if(Rule::connective) {
+            if self.text(connective.span).eq_ignore_ascii_case("or") {
+                members.push(Expr::all(std::mem::take(&mut run)));
+            } else {
+                has_and = true;
             }
+            run.push(self.term());
         }
-        members.push(Expr::all(run));
+        let last = Expr::all(run);
+        if members.is_empty() {
+            return last;
+        }
+        members.push(last);
         let expr = Expr::any(members);
-        if ands && ors {
+        if has_and {
             let message = "`and` binds tighter than `or`".to_owned();
-            let fault = Fault::new(Code::MixedAndOr, first.to(last), message);
-            self.warnings.push(fault.help(format!("this means {}", format::explicit(&expr))));
+            let explicit = format::explicit(&expr);
+            self.warnings.push(
+                Fault::new(Code::MixedAndOr, Span::new(start, self.end), message)
+                    .help(format!("this means {explicit}"))
+                    .suggest(Span::new(start, self.end), explicit),
+            );
         }
         expr
     }
 
     /// Any number of `not`s and what they deny.
-    fn term(&mut self, first: Pair<'_, Rule>, tokens: &mut Tokens<'_>) -> (Expr, Span) {
+    fn term(&mut self) -> Expr {
         let mut negations = 0;
-        let mut pair = first;
-        while pair.as_rule() == Rule::kw_not {
+        while self.next_if(Rule::kw_not).is_some() {
             negations += 1;
-            pair = tokens.next().expect(GRAMMAR_GUARANTEES);
         }
-        let end = span(&pair);
-        let mut expr = match pair.as_rule() {
-            Rule::group => self.expression(&mut pair.into_inner().peekable()),
-            _ => Expr::Predicate(Box::new(self.predicate(&pair))),
+        let mut expr = if self.next_if(Rule::open).is_some() {
+            let expr = self.expression();
+            self.next();
+            expr
+        } else {
+            Expr::Predicate(Box::new(self.predicate()))
         };
         for _ in 0..negations {
             expr = expr.negate();
         }
-        (expr, end)
+        expr
     }
 
-    fn predicate(&mut self, pair: &Pair<'_, Rule>) -> Predicate {
+    fn predicate(&mut self) -> Predicate {
+        let subject = self.subject();
+        let start = subject.span.start;
+        let test = self.test(&subject);
         self.predicates += 1;
         if self.predicates == MAX_PREDICATES + 1 {
-            let message = "the filter has too many predicates".to_owned();
-            let help = format!("at most {MAX_PREDICATES} are allowed");
-            self.fault(Code::TooManyPredicates, span(pair), message, Some(help));
+            let message = "the filter has too many predicates";
+            let fault = Fault::new(Code::TooManyPredicates, Span::new(start, self.end), message);
+            self.faults.push(fault.help(format!("at most {MAX_PREDICATES} are allowed")));
         }
-        let mut tokens = pair.clone().into_inner().peekable();
-        let subject = self.subject(&mut tokens);
-        if let Some(offset) = tokens.next_if(|next| next.as_rule() == Rule::offset) {
-            self.arithmetic(subject.span.to(span(&offset)));
-        }
-        let Some(mut token) = tokens.next() else {
-            let span = subject.span;
-            return Predicate { subject, test: At::new(Test::Flag, span) };
+        Predicate { subject, test }
+    }
+
+    /// What is asked of a subject, at the place of its operator.
+    fn test(&mut self, subject: &At<Subject>) -> At<Test> {
+        let negation = self.next_if(Rule::kw_not);
+        let negated = negation.is_some();
+        let tail = [Rule::comparison, Rule::kw_between, Rule::kw_in, Rule::matching, Rule::kw_is];
+        let Some(operator) = self.tokens.next_if(|next| tail.contains(&next.rule)) else {
+            return At::new(Test::Flag, subject.span);
         };
-        let mut place = span(&token);
-        let negated = token.as_rule() == Rule::kw_not;
-        if negated {
-            token = tokens.next().expect(GRAMMAR_GUARANTEES);
-            place = place.to(span(&token));
-        }
-        let test = match token.as_rule() {
+        self.end = operator.span.end;
+        let word = self.text(operator.span);
+        let test = match operator.rule {
             Rule::kw_is => {
-                let negated = tokens.next().is_some_and(|next| next.as_rule() == Rule::kw_not);
+                let negated = self.next_if(Rule::kw_not).is_some();
+                self.next();
                 Test::Null { negated }
             }
             Rule::kw_between => {
-                let low = self.operand(&mut tokens);
-                tokens.next_if(|next| next.as_rule() == Rule::kw_and);
-                Test::Between { negated, low, high: self.operand(&mut tokens) }
+                let low = self.operand();
+                self.next();
+                Test::Between { negated, low, high: self.operand() }
             }
-            Rule::kw_in => {
-                let list = tokens.next().expect(GRAMMAR_GUARANTEES);
-                Test::In { negated, items: self.list(list) }
-            }
-            Rule::matching => {
-                let word = token.as_str();
-                let matching = Matching::ALL
-                    .into_iter()
-                    .find(|m| {
-                        m.as_str().as_bytes().first().is_some_and(|initial| {
-                            word.as_bytes().first().is_some_and(|w| w.eq_ignore_ascii_case(initial))
-                        })
-                    })
-                    .expect("`contains`, `starts` and `ends` differ in their first letter");
-                Test::Match { negated, matching, operand: self.operand(&mut tokens) }
-            }
-            _ => {
-                let operator = Comparison::ALL
-                    .into_iter()
-                    .find(|operator| operator.as_str() == token.as_str())
-                    .expect("the grammar knows these six comparisons and no other");
-                Test::Compare { operator, operand: self.operand(&mut tokens) }
-            }
+            Rule::kw_in => Test::In { negated, items: self.list() },
+            Rule::matching => Test::Match {
+                negated,
+                matching: Matching::of(word).expect("the grammar knows these three and no other"),
+                operand: self.operand(),
+            },
+            _ => Test::Compare {
+                operator: Comparison::of(word).expect("the grammar knows these six and no other"),
+                operand: self.operand(),
+            },
         };
-        Predicate { subject, test: At::new(test, place) }
+        let place = negation.map_or(operator.span, |not| not.span.to(operator.span));
+        At::new(test, place)
     }
 
-    fn list(&mut self, list: Pair<'_, Rule>) -> Vec<At<Operand>> {
-        let place = span(&list);
-        let mut tokens = list.into_inner().peekable();
+    fn list(&mut self) -> Vec<At<Operand>> {
+        let start = self.next().span.start;
         let mut items = Vec::new();
-        while let Some(next) = tokens.peek() {
-            match next.as_rule() {
-                Rule::comma | Rule::close => {
-                    tokens.next();
-                }
-                _ => items.push(self.operand(&mut tokens)),
-            }
+        while self.next_if(Rule::close).is_none() {
+            items.push(self.operand());
+            self.next_if(Rule::comma);
         }
         if items.len() > MAX_IN_ITEMS {
+            let place = Span::new(start, self.end);
             let message = format!("the list has {} items", items.len());
-            let help = format!("at most {MAX_IN_ITEMS} are allowed");
-            self.fault(Code::TooManyItems, place, message, Some(help));
+            let fault = Fault::new(Code::TooManyItems, place, message);
+            self.faults.push(fault.help(format!("at most {MAX_IN_ITEMS} are allowed")));
         }
         items
     }
 
-    fn subject(&mut self, tokens: &mut Tokens<'_>) -> At<Subject> {
-        let name = tokens.next().expect(GRAMMAR_GUARANTEES);
-        let place = span(&name);
-        match tokens.next_if(|next| next.as_rule() == Rule::call) {
-            None => {
-                let field = self.field(&name);
-                At::new(Subject { function: None, field }, place)
-            }
-            Some(call) => {
-                let place = place.to(span(&call));
-                let argument = call.into_inner().next().expect(GRAMMAR_GUARANTEES);
-                let function = Some(At::new(name.as_str().to_owned(), span(&name)));
-                At::new(Subject { function, field: self.field(&argument) }, place)
-            }
+    fn subject(&mut self) -> At<Subject> {
+        let first = self.next();
+        let name = self.name(first);
+        if self.next_if(Rule::call_open).is_none() {
+            let span = name.span;
+            return At::new(Subject { function: None, field: name }, span);
         }
+        let argument = self.next();
+        let field = self.name(argument);
+        let close = self.next();
+        At::new(Subject { function: Some(name), field }, first.span.to(close.span))
     }
 
-    /// A field's name: a keyword is one only in backticks.
-    fn field(&mut self, name: &Pair<'_, Rule>) -> At<String> {
-        let (text, place) = (name.as_str(), span(name));
+    /// A name: a keyword is one only in backticks.
+    fn name(&mut self, token: Token) -> At<String> {
+        let Token { span, .. } = token;
+        let text = self.text(span);
         let unquoted = text.trim_matches('`');
         if unquoted.len() == text.len() && is_reserved(text) {
-            let message = format!("`{text}` is a keyword, and a field is expected here");
-            let help = format!("a field of that name is written in backticks: `{text}`");
-            self.fault(Code::ReservedWord, place, message, Some(help));
+            self.faults.push(reserved(text, span));
         }
-        At::new(unquoted.to_owned(), place)
+        At::new(unquoted.to_owned(), span)
     }
 
-    fn operand(&mut self, tokens: &mut Tokens<'_>) -> At<Operand> {
-        let token = tokens.peek().expect(GRAMMAR_GUARANTEES).clone();
-        let (place, text) = (span(&token), token.as_str());
-        let operand = match token.as_rule() {
-            Rule::string => Operand::Literal(Literal::Text(self.unescape(text, place.start))),
-            Rule::numeric => Operand::Literal(self.numeric(text, place)),
+    fn operand(&mut self) -> At<Operand> {
+        let token = *self.tokens.peek().expect(GRAMMAR_GUARANTEES);
+        let (span, text) = (token.span, self.text(token.span));
+        let operand = match token.rule {
+            Rule::string => Operand::Literal(Literal::Text(self.unescape(text, span.start))),
+            Rule::numeric => Operand::Literal(self.numeric(text, span)),
             Rule::parameter => Operand::Parameter(text.trim_start_matches('$').to_owned()),
-            _ => return self.word(tokens),
+            _ => return self.word(text),
         };
-        tokens.next();
-        At::new(operand, place)
+        self.next();
+        At::new(operand, span)
     }
 
     /// A keyword that is a value, a clock, or a field or function.
-    fn word(&mut self, tokens: &mut Tokens<'_>) -> At<Operand> {
-        let token = tokens.peek().expect(GRAMMAR_GUARANTEES).clone();
-        let place = span(&token);
-        let constant = [
-            ("true", Operand::Literal(Literal::Boolean(true))),
-            ("false", Operand::Literal(Literal::Boolean(false))),
-            ("null", Operand::Literal(Literal::Null)),
-            ("today", Operand::Clock(Clock { base: ClockBase::Today, offset: None })),
-            ("now", Operand::Clock(Clock { base: ClockBase::Now, offset: None })),
-        ]
-        .into_iter()
-        .find(|(word, _)| word.eq_ignore_ascii_case(token.as_str()))
-        .map(|(_, constant)| constant);
+    fn word(&mut self, text: &str) -> At<Operand> {
+        let constant = match text.len() {
+            3..=5 => [
+                ("true", Operand::Literal(Literal::Boolean(true))),
+                ("false", Operand::Literal(Literal::Boolean(false))),
+                ("null", Operand::Literal(Literal::Null)),
+                ("today", Operand::Clock(Clock { base: ClockBase::Today, offset: None })),
+                ("now", Operand::Clock(Clock { base: ClockBase::Now, offset: None })),
+            ]
+            .into_iter()
+            .find(|(word, _)| word.eq_ignore_ascii_case(text))
+            .map(|(_, constant)| constant),
+            _ => None,
+        };
         let mut operand = match constant {
-            Some(constant) => {
-                tokens.next();
-                At::new(constant, place)
-            }
+            Some(constant) => At::new(constant, self.next().span),
             None => {
-                let subject = self.subject(tokens);
-                At::new(Operand::Subject(subject.node), subject.span)
+                let At { node, span } = self.subject();
+                At::new(Operand::Subject(node), span)
             }
         };
-        if let Some(offset) = tokens.next_if(|next| next.as_rule() == Rule::offset) {
-            operand.span = operand.span.to(span(&offset));
+        if let Some(sign) = self.next_if(Rule::sign) {
+            let duration = self.next();
+            operand.span = operand.span.to(duration.span);
             let span = operand.span;
             match &mut operand.node {
-                Operand::Clock(clock) => clock.offset = self.offset(offset),
-                _ => self.arithmetic(span),
+                Operand::Clock(clock) => clock.offset = self.offset(sign, duration),
+                _ => {
+                    let fault = Fault::new(Code::UnsupportedArithmetic, span, NO_ARITHMETIC);
+                    self.faults.push(fault.help("only `today` and `now` take an offset"));
+                }
             }
         }
         operand
     }
 
-    fn arithmetic(&mut self, place: Span) {
-        let message = "there is no arithmetic on fields and values".to_owned();
-        let help = "only `today` and `now` take an offset".to_owned();
-        self.fault(Code::UnsupportedArithmetic, place, message, Some(help));
-    }
-
-    fn offset(&mut self, offset: Pair<'_, Rule>) -> Option<Offset> {
-        let mut tokens = offset.into_inner();
-        let sign = tokens.next().expect(GRAMMAR_GUARANTEES).as_str();
-        let duration = tokens.next().expect(GRAMMAR_GUARANTEES);
-        let text = duration.as_str();
+    fn offset(&mut self, sign: Token, duration: Token) -> Option<Offset> {
+        let text = self.text(duration.span);
         let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-        let unit = text.get(digits.len()..).unwrap_or_default();
-        let unit = Unit::ALL.into_iter().find(|known| known.as_str().eq_ignore_ascii_case(unit));
-        let count = digits.parse::<i32>().ok();
-        let (Some(count), Some(unit)) = (count, unit) else {
-            let message = format!("`{text}` is not a duration");
-            let help = "write a count and a unit: 30d, 2w, 6mo or 1y".to_owned();
-            self.fault(Code::InvalidDuration, span(&duration), message, Some(help));
-            return None;
+        let word = text.get(digits.len()..).unwrap_or_default();
+        let unit = Unit::ALL.into_iter().find(|known| known.as_str().eq_ignore_ascii_case(word));
+        let is_count = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        let fault = match (unit, digits.parse::<i32>()) {
+            (Some(unit), Ok(count)) => {
+                // A count parsed from digits is not negative, so it can always be negated.
+                let count = if self.text(sign.span) == "-" { -count } else { count };
+                return Some(Offset { count, unit });
+            }
+            (Some(_), Err(_)) if is_count => {
+                Fault::new(Code::OutOfRange, duration.span, LEAVES_THE_CALENDAR)
+            }
+            _ => {
+                let message = format!("`{text}` is not a duration");
+                let fault = Fault::new(Code::InvalidDuration, duration.span, message)
+                    .help("write a count and a unit: 30d, 2w, 6mo or 1y");
+                match Unit::meant(word).filter(|_| is_count) {
+                    Some(unit) => {
+                        fault.suggest(duration.span, format!("{digits}{}", unit.as_str()))
+                    }
+                    None => fault,
+                }
+            }
         };
-        // A count parsed from digits is not negative, so it can always be negated.
-        Some(Offset { count: if sign == "-" { -count } else { count }, unit })
+        self.faults.push(fault);
+        None
     }
 
     /// An integer, a date or a timestamp.
     fn numeric(&mut self, text: &str, place: Span) -> Literal {
         let digits = text.strip_prefix('-').unwrap_or(text);
         if digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            return match text.parse() {
-                Ok(number) => Literal::Integer(number),
-                Err(_) => {
-                    let message = format!("`{text}` does not fit into 64 bits");
-                    self.fault(Code::InvalidNumber, place, message, None);
-                    Literal::Null
-                }
-            };
+            return text.parse().map(Literal::Integer).unwrap_or_else(|_| {
+                let message = format!("`{text}` does not fit into 64 bits");
+                self.faults.push(Fault::new(Code::InvalidNumber, place, message));
+                Literal::Null
+            });
         }
         let is_timestamp = text.contains(['T', 't', ':']) && text.contains('-');
         let (code, read) = if is_timestamp {
             (Code::InvalidTimestamp, timestamp(text).map(Literal::Timestamp))
-        } else if text.get(1..).is_some_and(|rest| rest.contains('-')) {
+        } else if digits.contains('-') {
             (Code::InvalidDate, date(text).map(Literal::Date))
         } else {
+            let misread = Misread::new(format!("`{text}` is not a whole number"));
             let help = if digits.matches('.').count() == 2 {
                 "a date is written YYYY-MM-DD"
             } else if digits.contains('.') {
@@ -462,11 +619,10 @@ impl Builder {
             } else {
                 "a number and a word need a space between them; text stands in quotes"
             };
-            let message = format!("`{text}` is not a whole number");
-            (Code::InvalidNumber, Err((message, Some(help.to_owned()))))
+            (Code::InvalidNumber, Err(misread.help(help)))
         };
-        read.unwrap_or_else(|(message, help)| {
-            self.fault(code, place, message, help);
+        read.unwrap_or_else(|misread| {
+            self.faults.push(misread.at(code, place));
             Literal::Null
         })
     }
@@ -490,8 +646,11 @@ impl Builder {
                 }
                 Err((length, message)) => {
                     let place = Span::new(start, start + length);
-                    let help = "the escapes are \\\\ \\' \\\" \\n \\t and \\uXXXX".to_owned();
-                    self.fault(Code::InvalidEscape, place, message, Some(help));
+                    self.faults.push(
+                        Fault::new(Code::InvalidEscape, place, message)
+                            .help("the escapes are \\\\ \\' \\\" \\n \\t and \\uXXXX")
+                            .suggest(Span::new(start, start), "\\"),
+                    );
                     length
                 }
             };
@@ -501,16 +660,20 @@ impl Builder {
         out
     }
 
-    fn order_key(&mut self, tokens: Pairs<'_, Rule>) -> OrderKey {
-        let mut field = At::from(String::new());
-        let mut direction = Direction::Ascending;
-        for token in tokens {
-            match token.as_rule() {
-                Rule::kw_desc => direction = Direction::Descending,
-                Rule::kw_asc => {}
-                _ => field = self.field(&token),
-            }
-        }
-        OrderKey { field, direction }
+    fn order_key(&mut self) -> OrderKey {
+        let token = self.next();
+        let field = self.name(token);
+        let direction = match (self.next_if(Rule::kw_desc), self.next_if(Rule::kw_asc)) {
+            (Some(_), _) => Direction::Descending,
+            _ => Direction::Ascending,
+        };
+        OrderKey { field, direction: At::new(direction, Span::new(token.span.end, self.end)) }
     }
+}
+
+/// A keyword where a name should stand.
+fn reserved(word: &str, place: Span) -> Fault {
+    let message = format!("`{word}` is a keyword, and a name or a value is expected here");
+    Fault::new(Code::ReservedWord, place, message)
+        .help(format!("a field of that name is written in backticks: `{word}`"))
 }

@@ -5,38 +5,39 @@
 use super::diagnostic::{Code, Fault, Span};
 use super::limits::{MAX_DEPTH, MAX_TEXT_BYTES};
 
-/// What people write out of habit, and what to write here. Longer spellings stand before their
-/// prefixes.
-const FOREIGN: &[(&str, &str)] = &[
-    ("===", "write `=`"),
-    ("==", "write `=`"),
-    ("=~", "write `contains`, `starts with` or `ends with`"),
-    ("<=>", "write `=`"),
-    ("<>", "write `!=`"),
-    ("!==", "write `!=`"),
-    ("!~", "write `not contains`"),
-    ("=<", "write `<=`"),
-    ("=>", "write `>=`"),
-    ("&&", "write `and`"),
-    ("&", "write `and`"),
-    ("||", "write `or`"),
-    ("|", "write `or`"),
-    ("--", "there are no comments and no double signs"),
-    ("/*", "there are no comments"),
-    ("//", "there are no comments"),
-    ("“", "write a straight quote, `\"`"),
-    ("”", "write a straight quote, `\"`"),
-    ("„", "write a straight quote, `\"`"),
-    ("‘", "write a straight quote, `'`"),
-    ("’", "write a straight quote, `'`"),
-    ("≠", "write `!=`"),
-    ("≤", "write `<=`"),
-    ("≥", "write `>=`"),
-    ("~", "write `contains`, `starts with` or `ends with`"),
-    (";", "there are no statements to separate"),
-    ("[", "a list stands in parentheses"),
-    ("]", "a list stands in parentheses"),
-    ("/", "there is no division; a date is written YYYY-MM-DD"),
+/// What people write out of habit, what stands for it here if anything does, and advice. Longer
+/// spellings stand before their prefixes.
+const FOREIGN: &[(&str, Option<&str>, &str)] = &[
+    ("===", Some("="), "write `=`"),
+    ("==", Some("="), "write `=`"),
+    ("=~", Some("contains"), "write `contains`, `starts with` or `ends with`"),
+    ("<=>", Some("="), "write `=`"),
+    ("<>", Some("!="), "write `!=`"),
+    ("!==", Some("!="), "write `!=`"),
+    ("!~", Some("not contains"), "write `not contains`"),
+    ("=<", Some("<="), "write `<=`"),
+    ("=>", Some(">="), "write `>=`"),
+    ("&&", Some("and"), "write `and`"),
+    ("&", Some("and"), "write `and`"),
+    ("||", Some("or"), "write `or`"),
+    ("|", Some("or"), "write `or`"),
+    ("--", None, "there are no comments and no double signs"),
+    ("/*", None, "there are no comments"),
+    ("//", None, "there are no comments"),
+    ("“", Some("\""), "write a straight quote, `\"`"),
+    ("”", Some("\""), "write a straight quote, `\"`"),
+    ("„", Some("\""), "write a straight quote, `\"`"),
+    ("‘", Some("'"), "write a straight quote, `'`"),
+    ("’", Some("'"), "write a straight quote, `'`"),
+    ("≠", Some("!="), "write `!=`"),
+    ("≤", Some("<="), "write `<=`"),
+    ("≥", Some(">="), "write `>=`"),
+    ("~", Some("contains"), "write `contains`, `starts with` or `ends with`"),
+    (";", None, "there are no statements to separate"),
+    ("[", Some("("), "a list stands in parentheses"),
+    ("]", Some(")"), "a list stands in parentheses"),
+    ("/", Some("-"), "there is no division; a date is written YYYY-MM-DD"),
+    ("!", Some("not"), "write `not`"),
 ];
 
 /// Scans the text.
@@ -47,18 +48,20 @@ const FOREIGN: &[(&str, &str)] = &[
 pub(super) fn scan(text: &str) -> Result<(), Vec<Fault>> {
     if text.len() > MAX_TEXT_BYTES {
         let message = format!("the text has {} bytes", text.len());
+        let span = Span::new(text.floor_char_boundary(MAX_TEXT_BYTES), text.len());
         return Err(vec![
-            Fault::new(Code::TextTooLong, Span::new(MAX_TEXT_BYTES, text.len()), message)
+            Fault::new(Code::TextTooLong, span, message)
                 .help(format!("at most {MAX_TEXT_BYTES} bytes are read")),
         ]);
     }
-    if text.trim_ascii().is_empty() {
+    if text.bytes().all(is_blank) {
         return Err(vec![
             Fault::new(Code::Empty, Span::new(0, text.len()), "there is nothing here")
                 .help("leave the parameter out"),
         ]);
     }
-    let mut scanner = Scanner { text, at: 0, nesting: Nesting::default(), faults: Vec::new() };
+    let (nesting, faults) = (Nesting::default(), Vec::new());
+    let mut scanner = Scanner { text, at: 0, nesting, inner_quote: None, faults };
     match scanner.run() {
         Err(too_deep) => Err(vec![too_deep]),
         Ok(()) if scanner.faults.is_empty() => Ok(()),
@@ -70,7 +73,14 @@ struct Scanner<'a> {
     text: &'a str,
     at: usize,
     nesting: Nesting,
+    /// The end of a string that a letter follows directly: probably a quote inside of text.
+    inner_quote: Option<usize>,
     faults: Vec<Fault>,
+}
+
+/// Whether the grammar takes the byte for WHITESPACE.
+fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
 
 impl Scanner<'_> {
@@ -79,7 +89,7 @@ impl Scanner<'_> {
         while let Some(&byte) = bytes.get(self.at) {
             let start = self.at;
             match byte {
-                b' ' | b'\t' | b'\r' | b'\n' => self.at += 1,
+                _ if is_blank(byte) => self.at += 1,
                 b'a'..=b'z' | b'A'..=b'Z' | b'_' => {
                     self.at = end_of_word(bytes, start);
                     self.nesting.word(bytes.get(start..self.at).unwrap_or_default());
@@ -99,9 +109,13 @@ impl Scanner<'_> {
                 b')' => {
                     self.at += 1;
                     if !self.nesting.close() {
+                        let span = Span::new(start, self.at);
                         let message = "this `)` closes nothing";
-                        let advice = "remove it, or open one before it";
-                        self.fault(Code::UnbalancedParenthesis, start, message, advice);
+                        self.faults.push(
+                            Fault::new(Code::UnbalancedParenthesis, span, message)
+                                .help("remove it, or open one before it")
+                                .suggest(span, ""),
+                        );
                     }
                 }
                 _ => self.operator(),
@@ -116,7 +130,8 @@ impl Scanner<'_> {
         for (start, _) in &self.nesting.open {
             let span = Span::new(*start, start + 1);
             let fault = Fault::new(Code::UnbalancedParenthesis, span, "this `(` is never closed");
-            self.faults.push(fault.help("close it with `)`"));
+            let end = Span::new(self.text.len(), self.text.len());
+            self.faults.push(fault.help("close it with `)`").suggest(end, ")"));
         }
         Ok(())
     }
@@ -137,6 +152,10 @@ impl Scanner<'_> {
                 }
                 _ if byte == quote => {
                     self.at = position + 1;
+                    let next = self.text.as_bytes().get(self.at);
+                    if next.is_some_and(|next| next.is_ascii_alphanumeric()) {
+                        self.inner_quote = Some(position);
+                    }
                     return;
                 }
                 _ => {}
@@ -145,41 +164,65 @@ impl Scanner<'_> {
         self.at = self.text.len();
         let quote = char::from(quote);
         let message = format!("the text after this {quote} is never closed");
-        self.fault(Code::Unterminated, start, message, &format!("end it with {quote}"));
+        let fault = Fault::new(Code::Unterminated, Span::new(start, self.at), message);
+        self.faults.push(match self.inner_quote {
+            Some(inner) if self.text.get(inner..).is_some_and(|rest| rest.starts_with(quote)) => {
+                fault
+                    .help(format!("a {quote} inside of text is written \\{quote}"))
+                    .suggest(Span::new(inner, inner), "\\")
+            }
+            _ => fault
+                .help(format!("end it with {quote}"))
+                .suggest(Span::new(self.at, self.at), quote.to_string()),
+        });
     }
 
     fn operator(&mut self) {
         let start = self.at;
         let rest = self.text.get(start..).unwrap_or_default();
         let Some(character) = rest.chars().next() else { return };
-        if let Some((spelling, advice)) = FOREIGN.iter().find(|(s, _)| rest.starts_with(s)) {
-            self.at += spelling.len();
-            let message = format!("`{spelling}` is not part of the language");
-            self.fault(Code::ForeignOperator, start, message, advice);
-        } else if rest.starts_with("!=") {
-            self.at += 2;
-        } else {
-            self.at += character.len_utf8();
-            match character {
-                '=' | '<' | '>' | ',' | '+' | '-' | '.' | ':' => {}
-                '!' => {
-                    let message = "`!` is not part of the language";
-                    self.fault(Code::ForeignOperator, start, message, "write `not`");
-                }
-                _ => {
-                    let message = format!("the character {character:?} has no meaning here");
-                    let advice = "text stands in quotes; names have letters, digits and `_`";
-                    self.fault(Code::InvalidCharacter, start, message, advice);
-                }
-            }
-        }
         self.nesting.other();
+        if rest.starts_with("!=") && !rest.starts_with("!==") {
+            self.at += 2;
+            return;
+        }
+        let Some((spelling, instead, advice)) = FOREIGN.iter().find(|(s, ..)| rest.starts_with(s))
+        else {
+            self.at += character.len_utf8();
+            if !matches!(character, '=' | '<' | '>' | ',' | '+' | '-' | '.' | ':') {
+                let span = Span::new(start, self.at);
+                let message = format!("the character {character:?} has no meaning here");
+                self.faults.push(
+                    Fault::new(Code::InvalidCharacter, span, message)
+                        .help("text stands in quotes; names have letters, digits and `_`"),
+                );
+            }
+            return;
+        };
+        self.at += spelling.len();
+        let span = Span::new(start, self.at);
+        let message = format!("`{spelling}` is not part of the language");
+        let fault = Fault::new(Code::ForeignOperator, span, message).help(*advice);
+        self.faults.push(match instead {
+            Some(instead) => fault.suggest(span, self.spaced(instead, span)),
+            None if self.text.get(self.at..).is_some_and(|rest| rest.bytes().all(is_blank)) => {
+                fault.suggest(span, "")
+            }
+            None => fault,
+        });
     }
 
-    /// Reports what lies between `start` and here.
-    fn fault(&mut self, code: Code, start: usize, message: impl Into<String>, help: &str) {
-        let span = Span::new(start, self.at);
-        self.faults.push(Fault::new(code, span, message).help(help));
+    /// A word with blanks where it would otherwise run into its neighbours.
+    fn spaced(&self, instead: &str, span: Span) -> String {
+        let bytes = self.text.as_bytes();
+        let joins = |byte: Option<&u8>| byte.is_some_and(|byte| !is_blank(*byte) && *byte != b')');
+        if !instead.starts_with(|c: char| c.is_ascii_alphabetic()) {
+            return instead.to_owned();
+        }
+        let before = span.start.checked_sub(1).and_then(|last| bytes.get(last));
+        let before = if joins(before) || before == Some(&b')') { " " } else { "" };
+        let after = if joins(bytes.get(span.end)) { " " } else { "" };
+        format!("{before}{instead}{after}")
     }
 }
 

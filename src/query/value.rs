@@ -3,6 +3,8 @@
 use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 use uuid::Uuid;
 
+use super::diagnostic::Misread;
+use super::literal;
 use super::schema::Type;
 
 /// A typed, non-null value.
@@ -70,6 +72,14 @@ pub enum Argument {
 impl Argument {
     /// Nothing.
     pub const NULL: Self = Argument::Unsupported("null");
+
+    /// Its characters, if it has any.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Argument::Untyped(text) | Argument::Text(text) => Some(text),
+            _ => None,
+        }
+    }
 }
 
 impl From<serde_json::Value> for Argument {
@@ -90,9 +100,6 @@ impl From<serde_json::Value> for Argument {
     }
 }
 
-/// Why a value could not be read: one sentence and, where there is any, advice.
-pub type Misread = (String, Option<String>);
-
 impl Argument {
     /// Reads it as a value of the type. Nothing is coerced: a JSON string is no integer, `2000.0`
     /// is no whole number.
@@ -112,13 +119,13 @@ impl Argument {
                 text.parse().map(Value::Boolean).map_err(|_| self.mismatch(ty))
             }
             (Argument::Untyped(text) | Argument::Text(text), Type::Date) => {
-                super::literal::date(text).map(Value::Date)
+                literal::date(text).map(Value::Date)
             }
             (Argument::Untyped(text) | Argument::Text(text), Type::Timestamp) => {
-                super::literal::timestamp(text).map(Value::Timestamp)
+                literal::timestamp(text).map(Value::Timestamp)
             }
             (Argument::Untyped(text) | Argument::Text(text), Type::Id) => {
-                Uuid::try_parse(text).map(Value::Id).map_err(|_| self.mismatch(ty))
+                literal::id(text).map(Value::Id).ok_or_else(|| self.mismatch(ty))
             }
             _ => Err(self.mismatch(ty)),
         }
@@ -132,8 +139,8 @@ impl Argument {
             Argument::Unsupported(kind) => (*kind).to_owned(),
         };
         let example = ty.example();
-        let advice = format!("write {} such as {example}", ty.with_article());
-        (format!("expected {}, found {found}", ty.with_article()), Some(advice))
+        Misread::new(format!("expected {}, found {found}", ty.with_article()))
+            .help(format!("write {} such as {example}", ty.with_article()))
     }
 }
 
@@ -143,7 +150,7 @@ impl Argument {
 /// U+0000, which PostgreSQL's text cannot hold.
 pub fn text_value(text: &str) -> Result<Value, Misread> {
     if text.contains('\0') {
-        return Err(("text cannot hold the character U+0000".to_owned(), None));
+        return Err(Misread::new("text cannot hold the character U+0000"));
     }
     Ok(Value::Text(super::text::nfc(text).into_owned()))
 }

@@ -169,9 +169,9 @@ fn read_field(field: &Field, argument: &Argument) -> Result<Option<Value>, Strin
     if *argument == Argument::NULL {
         return if field.nullable { Ok(None) } else { Err("cannot be null".to_owned()) };
     }
-    let value = argument.read(field.ty).map_err(|(message, help)| match help {
-        Some(help) => format!("{message}; {help}"),
-        None => message,
+    let value = argument.read(field.ty).map_err(|misread| match misread.help {
+        Some(help) => format!("{}; {help}", misread.message),
+        None => misread.message,
     })?;
     let (low, high) = (field.bounds.start(), field.bounds.end());
     match (&value, field.ty) {

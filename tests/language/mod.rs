@@ -345,8 +345,10 @@ fn any_text() -> impl Strategy<Value = String> {
 
 fn query() -> impl Strategy<Value = ast::Query> {
     let direction = prop::sample::select(vec![Direction::Ascending, Direction::Descending]);
-    let key = (name(), direction)
-        .prop_map(|(field, direction)| OrderKey { field: field.into(), direction });
+    let key = (name(), direction).prop_map(|(field, direction)| OrderKey {
+        field: field.into(),
+        direction: direction.into(),
+    });
     (prop::option::of(expr()), prop::collection::vec(key, 0..4))
         .prop_map(|(filter, order_by)| ast::Query { filter, order_by })
 }

@@ -229,14 +229,33 @@ fn every_case_is_answered_as_it_says() {
 }
 
 #[test]
-fn every_correction_is_accepted() {
+fn every_correction_is_suggested_and_accepted() {
     let vectors = read();
     let fixed = vectors.cases.iter().filter_map(|case| case.fix.as_deref().map(|fix| (case, fix)));
-    let failures = fixed.filter_map(|(case, fix)| match case.ask(fix, vectors.now) {
-        Ok((_, warnings)) if warnings.is_empty() => None,
-        Ok((_, found)) | Err(found) => Some(format!("{}\n    {fix}\n    {found:?}", case.text())),
+    let failures = fixed.filter_map(|(case, fix)| {
+        let found = match case.ask(case.text(), vectors.now) {
+            Ok((_, found)) | Err(found) => found,
+        };
+        let suggested = corrected(case.text(), found);
+        match case.ask(fix, vectors.now) {
+            Ok((_, warnings)) if warnings.is_empty() && suggested == fix => None,
+            Ok((_, found)) | Err(found) => Some(format!(
+                "{}\n    expected  {fix}\n    suggested {suggested}\n    {found:?}",
+                case.text()
+            )),
+        }
     });
     report(failures.collect());
+}
+
+/// The text with every suggestion, the last one first, so that places stay what they were.
+fn corrected(text: &str, found: Vec<Diagnostic>) -> String {
+    let mut edits: Vec<_> = found.into_iter().filter_map(|found| found.suggestion).collect();
+    edits.sort_by_key(|edit| edit.start);
+    edits.into_iter().rev().fold(text.to_owned(), |mut text, edit| {
+        text.replace_range(edit.start as usize..edit.end as usize, &edit.text);
+        text
+    })
 }
 
 #[test]

@@ -107,7 +107,7 @@ impl Given {
             }
             Json::String(text) => match value::text_value(&text) {
                 Ok(_) => Some(text),
-                Err((message, _)) => self.refuse(name, format!("is no text: {message}")),
+                Err(misread) => self.refuse(name, format!("is no text: {}", misread.message)),
             },
             _ => self.refuse(name, "must be a text"),
         }
