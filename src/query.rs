@@ -87,8 +87,10 @@ pub fn prepare_within<'a>(
         }
         Err(faults) => problems.extend(locate(faults, "filter", filter, &in_filter)),
     }
-    let terms: Vec<ast::Expr> = within.cloned().into_iter().chain(ast.filter.take()).collect();
-    ast.filter = (!terms.is_empty()).then(|| ast::Expr::all(terms));
+    if let Some(within) = within {
+        let terms = [within.clone()].into_iter().chain(ast.filter.take());
+        ast.filter = Some(ast::Expr::all(terms.collect()));
+    }
     match order_by.map(parse::order_by).transpose() {
         Ok(keys) => ast.order_by = keys.unwrap_or_default(),
         Err(faults) => problems.extend(locate(faults, "order_by", order_by, &in_order)),

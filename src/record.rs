@@ -204,6 +204,7 @@ macro_rules! record {
                     nullable: <$rust as $crate::record::Column>::NULLABLE,
                     writable: $writable,
                 }),+],
+                select_list: concat!($(", \"", stringify!($field), "\""),+).split_at(2).1,
                 natural_key: &[$(stringify!($key)),+],
             };
 

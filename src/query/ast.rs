@@ -76,10 +76,15 @@ impl Expr {
     }
 
     fn chain(
-        terms: Vec<Expr>,
+        mut terms: Vec<Expr>,
         join: fn(Vec<Expr>) -> Expr,
         open: fn(Expr) -> Result<Vec<Expr>, Expr>,
     ) -> Self {
+        if terms.len() == 1
+            && let Some(only) = terms.pop()
+        {
+            return only;
+        }
         let mut flat = Vec::with_capacity(terms.len());
         for term in terms {
             match open(term) {
@@ -87,13 +92,7 @@ impl Expr {
                 Err(other) => flat.push(other),
             }
         }
-        match flat.pop() {
-            Some(only) if flat.is_empty() => only,
-            last => {
-                flat.extend(last);
-                join(flat)
-            }
-        }
+        join(flat)
     }
 
     /// The opposite.

@@ -62,8 +62,11 @@ impl Checker {
 
     /// All of them are checked even when the first has failed.
     fn exprs(&mut self, exprs: &[Expr]) -> Option<Vec<Condition<Slot>>> {
-        let checked: Vec<_> = exprs.iter().map(|expr| self.expr(expr)).collect();
-        checked.into_iter().collect()
+        let mut checked = Vec::with_capacity(exprs.len());
+        for expr in exprs {
+            checked.extend(self.expr(expr));
+        }
+        (checked.len() == exprs.len()).then_some(checked)
     }
 
     fn predicate(&mut self, predicate: &ast::Predicate) -> Option<Condition<Slot>> {
@@ -288,8 +291,13 @@ impl Checker {
             let help = format!("at most {MAX_IN_ITEMS} are allowed");
             return self.refuse(Fault::new(Code::TooManyItems, place, message).help(help));
         }
-        let slots: Vec<_> = items.iter().map(|item| self.item(item, subject, term)).collect();
-        let mut slots: Vec<Slot> = slots.into_iter().collect::<Option<_>>()?;
+        let mut slots = Vec::with_capacity(items.len());
+        for item in items {
+            slots.extend(self.item(item, subject, term));
+        }
+        if slots.len() < items.len() {
+            return None;
+        }
         // A parameter counts once: its value may be long, and a list can name it a thousand times.
         let mut seen = BTreeSet::new();
         slots.retain(|slot| match slot {

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use sea_query::{
-    Alias, Condition as Junction, Expr, ExprTrait, NullOrdering, Order, Query as Sql,
-    SelectStatement, Values,
+    Alias, Expr, ExprTrait, LogicalChainOper, NullOrdering, Order, Query as Sql, SelectStatement,
+    Values,
 };
 
 use super::ast::{Comparison, Direction, Matching};
@@ -52,30 +52,27 @@ pub fn compile(query: &Query, shape: Shape, dialect: Dialect) -> Statement {
     let compiler = Compiler { dialect };
     let mut matching = Sql::select();
     matching.from(query.schema.table);
-    if let Some(filter) = &query.filter {
-        matching.and_where(compiler.condition(filter));
-    }
+    let filter = query.filter.as_ref();
     let limit = match shape {
         Shape::Count => {
+            compiler.filter(&mut matching, filter);
             matching.expr(Expr::cust("count(*)"));
             return compiler.statement(&matching);
         }
         Shape::Page { limit } => limit,
     };
-    if let Some(after) = &query.after {
-        matching.and_where(compiler.condition(after));
-    }
+    compiler.filter(&mut matching, filter.into_iter().chain(&query.after));
     compiler.order(&mut matching, &query.order);
     if dialect.finds_ids_first() && query.filter.is_some() && !query.order.is_empty() {
         matching.column("id").limit(u64::from(limit));
         let mut page = Sql::select();
-        page.columns(query.schema.names())
+        page.expr(Expr::cust(query.schema.select_list))
             .from(query.schema.table)
             .and_where(Expr::col("id").in_subquery(matching));
         compiler.order(&mut page, &query.order);
         return compiler.statement(&page);
     }
-    matching.columns(query.schema.names());
+    matching.expr(Expr::cust(query.schema.select_list));
     if !LITERAL_LIMITS.contains(&limit) {
         matching.limit(u64::from(limit));
         return compiler.statement(&matching);
@@ -100,6 +97,19 @@ impl Compiler {
         self.dialect.build(select).into()
     }
 
+    /// The records for which all of the conditions hold. As one link of a chain: sea-query would
+    /// copy the expression on its way to the text if it stood in `and_where`.
+    fn filter<'a>(
+        &self,
+        select: &mut SelectStatement,
+        conditions: impl IntoIterator<Item = &'a Condition<Value>>,
+    ) {
+        let conditions = conditions.into_iter().map(|condition| self.condition(condition));
+        if let Some(all) = conditions.reduce(ExprTrait::and) {
+            select.and_or_where(LogicalChainOper::And(all));
+        }
+    }
+
     fn order(&self, select: &mut SelectStatement, keys: &[SortKey]) {
         for key in keys {
             let order = match key.direction {
@@ -117,8 +127,8 @@ impl Compiler {
 
     fn condition(&self, condition: &Condition<Value>) -> Expr {
         match condition {
-            Condition::All(terms) => self.junction(Junction::all(), terms),
-            Condition::Any(terms) => self.junction(Junction::any(), terms),
+            Condition::All(terms) => self.chain(terms, true, ExprTrait::and),
+            Condition::Any(terms) => self.chain(terms, false, ExprTrait::or),
             Condition::Not(inner) => self.condition(inner).not(),
             Condition::Flag(field) => Expr::col(field.name).eq(true),
             Condition::Null(field) => Expr::col(field.name).is_null(),
@@ -146,8 +156,15 @@ impl Compiler {
         }
     }
 
-    fn junction(&self, junction: Junction, terms: &[Condition<Value>]) -> Expr {
-        terms.iter().fold(junction, |all, term| all.add(self.condition(term))).into()
+    /// The conditions joined by an operator, and what it makes of none.
+    fn chain(
+        &self,
+        terms: &[Condition<Value>],
+        of_none: bool,
+        join: impl Fn(Expr, Expr) -> Expr,
+    ) -> Expr {
+        let terms = terms.iter().map(|term| self.condition(term));
+        terms.reduce(join).unwrap_or_else(|| Expr::val(of_none))
     }
 
     fn matching(&self, field: &Field, matching: Matching, needle: &str) -> Expr {

@@ -11,34 +11,35 @@ use super::limits::{MAX_YEAR, MIN_YEAR};
 /// # Errors
 /// What is wrong and, where it can be guessed, the date that was probably meant.
 pub fn date(text: &str) -> Result<NaiveDate, Misread> {
-    let parts: Vec<&str> = text.split('-').collect();
     // Digits alone: the number parser would take a sign.
-    let number = |part: &&str| {
+    let number = |part: &str| {
         part.bytes().all(|byte| byte.is_ascii_digit()).then(|| part.parse::<u32>().ok()).flatten()
     };
-    let numbers: Option<Vec<u32>> = parts.iter().map(number).collect();
-    let (Some([year, month, day]), [y, m, d]) = (numbers.as_deref(), parts.as_slice()) else {
+    let mut parts = text.splitn(3, '-').map(|part| (part.len(), number(part)));
+    let (Some((y, Some(year))), Some((m, Some(month))), Some((d, Some(day)))) =
+        (parts.next(), parts.next(), parts.next())
+    else {
         let misread = Misread::new(format!("`{text}` is not a date"));
         return Err(match id(text) {
             Some(_) => misread.meant(format!("\"{text}\""), "an id stands in quotes"),
             None => misread.help("write YYYY-MM-DD"),
         });
     };
-    let year = i32::try_from(*year).unwrap_or(i32::MAX);
+    let year = i32::try_from(year).unwrap_or(i32::MAX);
     if !(MIN_YEAR..=MAX_YEAR).contains(&year) {
         return Err(Misread::new(format!("`{text}` is outside the years 0001 to 9999")));
     }
     let misread = || Misread::new(format!("`{text}` is not a date"));
-    if y.len() != 4 {
+    if y != 4 {
         return Err(misread().help("write YYYY-MM-DD, the year with four digits"));
     }
-    let clamped = |day: u32| NaiveDate::from_ymd_opt(year, *month, day);
-    match clamped(*day) {
-        Some(date) if (m.len(), d.len()) == (2, 2) => Ok(date),
+    let clamped = |day: u32| NaiveDate::from_ymd_opt(year, month, day);
+    match clamped(day) {
+        Some(date) if (m, d) == (2, 2) => Ok(date),
         Some(date) => Err(misread().meant(date.to_string(), format!("write {date}"))),
         None => {
             let misread = Misread::new(format!("`{text}` is not in the calendar"));
-            let last = (28..=31).rev().find_map(clamped).filter(|_| (29..=31).contains(day));
+            let last = (28..=31).rev().find_map(clamped).filter(|_| (29..=31).contains(&day));
             Err(match last {
                 Some(last) => misread.meant(last.to_string(), format!("the month ends on {last}")),
                 None => misread,

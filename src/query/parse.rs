@@ -378,7 +378,8 @@ impl<'a> Builder<'a> {
     fn expression(&mut self) -> Expr {
         let start = self.tokens.peek().expect(GRAMMAR_GUARANTEES).span.start;
         let mut members = Vec::new();
-        let mut run = vec![self.term()];
+        let mut run = Vec::with_capacity(4);
+        run.push(self.term());
         let mut has_and = false;
         while let Some(connective) = self.next_if(Rule::connective) {
             if self.text(connective.span).eq_ignore_ascii_case("or") {

@@ -118,6 +118,12 @@ impl Scanner<'_> {
                         );
                     }
                 }
+                b'=' | b'<' | b'>' | b',' | b'+' | b'-' | b'.' | b':'
+                    if !bytes.get(start + 1).is_some_and(|next| b"=<>~-".contains(next)) =>
+                {
+                    self.at += 1;
+                    self.nesting.other();
+                }
                 _ => self.operator(),
             }
             if self.nesting.depth > MAX_DEPTH {
@@ -177,6 +183,7 @@ impl Scanner<'_> {
         });
     }
 
+    /// What may be an operator of another language, or a character without a meaning.
     fn operator(&mut self) {
         let start = self.at;
         let rest = self.text.get(start..).unwrap_or_default();

@@ -13,6 +13,8 @@ pub struct Schema {
     pub description: &'static str,
     /// The columns in their order, those that the service manages among them.
     pub fields: &'static [Field],
+    /// The same as SQL writes them, so that no statement has to spell them out anew.
+    pub select_list: &'static str,
     /// The fields that together tell one record from another.
     pub natural_key: &'static [&'static str],
 }
