@@ -4,7 +4,7 @@ CARGO ?= cargo
 # How long `make fuzz` goes on.
 MINUTES ?= 5
 
-.PHONY: help run test check fmt bench fuzz openapi image manifests postgres
+.PHONY: help run test check fmt bench peers fuzz openapi image manifests postgres
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -27,6 +27,9 @@ fmt:  ## Format the code
 
 bench:  ## Measure the language, stage by stage
 	$(CARGO) bench --bench language
+
+peers:  ## Compare text to SQL with cql2's parser, in one run
+	$(CARGO) run --release --target-dir target --manifest-path benches/peers/Cargo.toml
 
 fuzz:  ## Fuzz the language for MINUTES
 	@$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-fuzz
