@@ -87,15 +87,16 @@ pub fn prepare_within<'a>(
         Err(faults) => problems.extend(locate(faults, "order_by", order_by)),
     }
     match check(&ast, schema) {
-        Ok(plan) if problems.is_empty() => Ok(Prepared { ast, plan, warnings, filter }),
-        Ok(_) => Err(problems),
+        Ok(plan) if problems.is_empty() => return Ok(Prepared { ast, plan, warnings, filter }),
+        Ok(_) => {}
         Err(faults) => {
             problems.extend(locate(faults.filter, "filter", filter));
             problems.extend(locate(faults.order_by, "order_by", order_by));
-            problems.truncate(limits::MAX_DIAGNOSTICS);
-            Err(problems)
         }
     }
+    // Each text may have had as many.
+    problems.truncate(limits::MAX_DIAGNOSTICS);
+    Err(problems)
 }
 
 impl Prepared<'_> {

@@ -47,8 +47,9 @@ const FOREIGN: &[(&str, &str)] = &[
 pub(super) fn scan(text: &str) -> Result<(), Vec<Fault>> {
     if text.len() > MAX_TEXT_BYTES {
         let message = format!("the text has {} bytes", text.len());
+        let span = Span::new(text.floor_char_boundary(MAX_TEXT_BYTES), text.len());
         return Err(vec![
-            Fault::new(Code::TextTooLong, Span::new(MAX_TEXT_BYTES, text.len()), message)
+            Fault::new(Code::TextTooLong, span, message)
                 .help(format!("at most {MAX_TEXT_BYTES} bytes are read")),
         ]);
     }

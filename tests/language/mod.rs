@@ -151,6 +151,19 @@ fn both_texts_are_reported_together() {
 }
 
 #[test]
+fn problems_are_few_and_lie_on_characters() {
+    // Neither text reaches `check`, which would count for both.
+    let (filter, order_by) = ("#".repeat(30), "#".repeat(30));
+    let found = prepare(Some(&filter), Some(&order_by), Movie::SCHEMA).unwrap_err();
+    assert_eq!(found.len(), limits::MAX_DIAGNOSTICS);
+
+    let long = format!("x{}", "é".repeat(limits::MAX_TEXT_BYTES / 2));
+    let found = &problems(&long, &[])[0];
+    assert!(long.get(found.start as usize..found.end as usize).is_some(), "{found:?}");
+    assert_eq!(found.column as usize, limits::MAX_TEXT_BYTES / 2 + 1);
+}
+
+#[test]
 fn every_code_is_provoked_by_a_case() {
     let mut seen: BTreeSet<&str> = cases::REFUSED
         .iter()
