@@ -1,8 +1,10 @@
 # Each target is what its line says. `make` alone lists them.
 
 CARGO ?= cargo
+# How long `make fuzz` goes on.
+MINUTES ?= 5
 
-.PHONY: help run test check fmt bench openapi image manifests postgres
+.PHONY: help run test check fmt bench peers fuzz openapi image manifests postgres
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -25,6 +27,15 @@ fmt:  ## Format the code
 
 bench:  ## Measure the language, stage by stage
 	$(CARGO) bench --bench language
+
+peers:  ## Compare text to SQL with cql2's parser, in one run
+	$(CARGO) run --release --target-dir target --manifest-path benches/peers/Cargo.toml
+
+fuzz:  ## Fuzz the language for MINUTES
+	@$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-fuzz
+	@mkdir -p fuzz/found
+	$(CARGO) fuzz run --sanitizer none query fuzz/found fuzz/corpus/query -- \
+		-dict=fuzz/query.dict -max_len=8400 -timeout=5 -max_total_time=$$((60 * $(MINUTES)))
 
 openapi:  ## Write openapi/v1.json from the code
 	$(CARGO) run --quiet -- openapi > openapi/v1.json.new

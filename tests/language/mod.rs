@@ -1,6 +1,7 @@
 //! The language: its vectors, advice, limits and properties.
 
 mod cases;
+mod codes;
 mod vectors;
 
 use std::collections::BTreeSet;
@@ -126,6 +127,19 @@ fn both_texts_are_reported_together() {
         ("order_by", "repeated_order_key"),
     ];
     assert_eq!(found, expected);
+}
+
+#[test]
+fn problems_are_few_and_lie_on_characters() {
+    // Neither text reaches `check`, which would count for both.
+    let (filter, order_by) = ("#".repeat(30), "#".repeat(30));
+    let found = prepare(Some(&filter), Some(&order_by), Movie::SCHEMA).unwrap_err();
+    assert_eq!(found.len(), limits::MAX_DIAGNOSTICS);
+
+    let long = format!("x{}", "é".repeat(limits::MAX_TEXT_BYTES / 2));
+    let found = &problems(&long, &[])[0];
+    assert!(long.get(found.start as usize..found.end as usize).is_some(), "{found:?}");
+    assert_eq!(found.column as usize, limits::MAX_TEXT_BYTES / 2 + 1);
 }
 
 #[test]
@@ -436,7 +450,8 @@ fn test() -> impl Strategy<Value = Test> {
 fn the_reference_has_every_code_limit_and_operator() {
     let reference = include_str!("../../grammar/README.md");
     for (code, meaning) in Code::ALL {
-        let row = format!("| `{}` |{meaning} |", code.as_str());
+        let name = code.as_str();
+        let row = format!("| [`{name}`](codes/{name}.md) |{meaning} |");
         assert!(reference.contains(&row), "grammar/README.md should have: {row}");
     }
     for limit in [

@@ -1,0 +1,79 @@
+//! The card's filter from text to SQL and values, beside what another language's parser alone takes
+//! for the same filter. CPU time of this thread, in rounds that alternate, so that what else the
+//! machine does weighs on all of them alike.
+//!
+//! Dependencies in common are built once, with the features that either wants. So the figures are
+//! for comparing with each other; `make bench` has those of the service as it is built.
+
+use std::hint::black_box;
+
+use chrono::{DateTime, Utc};
+use cinequery::query::{Arguments, Dialect, Shape, compile, parse, prepare};
+use cinequery::record::{Movie, Record};
+use cpu_time::ThreadTime;
+use cql2::{ToSqlAst, parse_text};
+
+const CARD: &str = r#"genre = "drama" and expiry_date between 2024-01-01 and 2024-06-30"#;
+
+/// The same question in CQL2's text.
+const CQL2: &str =
+    "genre = 'drama' AND expiry_date BETWEEN DATE('2024-01-01') AND DATE('2024-06-30')";
+
+/// The card's own letters. CQL2 accepts them and means something else: 2024-01-01 is 2024 - 1 - 1.
+const VERBATIM: &str = "genre = 'drama' and expiry_date between 2024-01-01 and 2024-06-30";
+
+const ROUNDS: usize = 31;
+const TURNS: u32 = 2000;
+
+/// What is measured, and whether it did what it should.
+type Candidate = (&'static str, fn() -> bool);
+
+const CANDIDATES: [Candidate; 5] = [
+    ("cinequery, text to SQL and values", || {
+        let prepared = prepare(Some(black_box(CARD)), None, Movie::SCHEMA).ok();
+        let query = prepared.and_then(|p| p.bind(&Arguments::new(), NOW).ok());
+        let statement = query.map(|q| compile(&q, Shape::Page { limit: 21 }, Dialect::Postgres));
+        black_box(statement).is_some()
+    }),
+    ("cinequery, parse alone", || black_box(parse::filter(black_box(CARD))).is_ok()),
+    ("cql2, parse alone", || black_box(parse_text(black_box(CQL2))).is_ok()),
+    ("cql2, parse alone, the card's letters", || {
+        black_box(parse_text(black_box(VERBATIM))).is_ok()
+    }),
+    ("cql2, text to SQL", || {
+        let sql = parse_text(black_box(CQL2)).ok().and_then(|expr| expr.to_sql().ok());
+        black_box(sql).is_some()
+    }),
+];
+
+const NOW: DateTime<Utc> = DateTime::UNIX_EPOCH;
+
+fn main() {
+    for (name, run) in CANDIDATES {
+        assert!(run(), "{name} refuses its text");
+    }
+    let rounds: Vec<[f64; CANDIDATES.len()]> =
+        (0..ROUNDS).map(|_| CANDIDATES.map(|(_, run)| nanoseconds(run))).collect();
+    println!(
+        "CPU time in ns, median of {ROUNDS} rounds of {TURNS}; and the first line's, divided by it"
+    );
+    for (position, (name, _)) in CANDIDATES.iter().enumerate() {
+        let time = median(rounds.iter().map(|round| round[position]));
+        let ratio = median(rounds.iter().map(|round| round[0] / round[position]));
+        println!("{name:38} {time:7.0} {ratio:6.2}");
+    }
+}
+
+fn nanoseconds(run: fn() -> bool) -> f64 {
+    let start = ThreadTime::now();
+    for _ in 0..TURNS {
+        run();
+    }
+    start.elapsed().as_secs_f64() * 1e9 / f64::from(TURNS)
+}
+
+fn median(figures: impl Iterator<Item = f64>) -> f64 {
+    let mut figures: Vec<f64> = figures.collect();
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
