@@ -85,7 +85,7 @@ pub fn prepare_within<'a>(
             warnings = locate(parsed.warnings, "filter", filter, warnings_of);
             ast.filter = Some(parsed.expr);
         }
-        Err(faults) => problems.extend(locate(faults, "filter", filter, &in_filter)),
+        Err(faults) => problems.extend(locate(faults, "filter", filter, in_filter)),
     }
     if let Some(within) = within {
         let terms = [within.clone()].into_iter().chain(ast.filter.take());
@@ -93,7 +93,7 @@ pub fn prepare_within<'a>(
     }
     match order_by.map(parse::order_by).transpose() {
         Ok(keys) => ast.order_by = keys.unwrap_or_default(),
-        Err(faults) => problems.extend(locate(faults, "order_by", order_by, &in_order)),
+        Err(faults) => problems.extend(locate(faults, "order_by", order_by, in_order)),
     }
     match check(&ast, schema) {
         Ok(plan) if problems.is_empty() => return Ok(Prepared { ast, plan, warnings, filter }),

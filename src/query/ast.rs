@@ -397,6 +397,9 @@ pub const KEYWORDS: &[&str] = &[
     "or", "starts", "today", "true", "with",
 ];
 
+/// Those of them that are values and not syntax.
+pub const VALUE_KEYWORDS: &[&str] = &["false", "now", "null", "today", "true"];
+
 /// The length of the longest keyword.
 const LONGEST_KEYWORD: usize = 8;
 

@@ -161,7 +161,9 @@ fn read(argument: &Argument, term: Term) -> Result<Value, Fault> {
         && !term.column_range().contains(&number)
     {
         let message = format!("{number} does not fit into `{term}`");
-        return Err(Fault::new(Code::OutOfRange, Span::default(), message));
+        let (low, high) = (*term.column_range().start(), *term.column_range().end());
+        let fault = Fault::new(Code::OutOfRange, Span::default(), message);
+        return Err(fault.help(format!("it holds {low} to {high}")));
     }
     Ok(value)
 }

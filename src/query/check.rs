@@ -241,7 +241,18 @@ impl Checker {
             Operand::Parameter(name) => Some(self.parameter(name, operand.span, term)?),
             Operand::Subject(other) => {
                 let Some(other_term) = self.term(&At::new(other.clone(), operand.span)) else {
-                    // What is no field was perhaps meant as text.
+                    // What is no field was perhaps meant as a day or as text.
+                    let day = match other.field.node.as_str() {
+                        "tomorrow" => Some("today + 1d"),
+                        "yesterday" => Some("today - 1d"),
+                        _ => None,
+                    };
+                    if let Some(day) = day.filter(|_| term.ty() == Type::Date)
+                        && let Some(fault) = self.faults.pop()
+                    {
+                        let fault = fault.help(format!("write {day}"));
+                        return self.refuse(fault.suggest(operand.span, day));
+                    }
                     if term.ty() == Type::Text
                         && other.function.is_none()
                         && nearest(&other.field.node, self.schema.names()).is_none()
@@ -267,7 +278,15 @@ impl Checker {
                 };
                 if ty != term.ty() {
                     let found = format!("`{}` is {}", clock.base.as_str(), ty.with_article());
-                    return self.refuse(mismatch(&found));
+                    let other = match term.ty() {
+                        Type::Date => ClockBase::Today,
+                        Type::Timestamp => ClockBase::Now,
+                        _ => return self.refuse(mismatch(&found)),
+                    };
+                    let meant = ast::Clock { base: other, ..*clock };
+                    let meant = format::operand_text(&Operand::Clock(meant));
+                    let fault = mismatch(&found).help(format!("write {meant}"));
+                    return self.refuse(fault.suggest(operand.span, meant));
                 }
                 Some(Slot::Clock(*clock, operand.span))
             }
@@ -312,7 +331,8 @@ impl Checker {
         match &operand.node {
             Operand::Literal(Literal::Null) => {
                 let message = "null is equal to nothing and part of nothing";
-                let help = format!("write {} is null", subject_text(&subject.node));
+                let name = subject_text(&subject.node);
+                let help = format!("test it apart: {name} is null, or {name} is not null");
                 self.refuse(Fault::new(Code::NullComparison, operand.span, message).help(help))
             }
             Operand::Literal(literal) => self.literal(literal, operand.span, subject, term),
@@ -357,9 +377,10 @@ impl Checker {
                 let written = format::literal_text(literal);
                 let message = format!("`{name}` is {}, and {written} is not", ty.with_article());
                 let meant = match (literal, ty) {
-                    (Literal::Text(text), Type::Date) => {
-                        literal::date(text).ok().map(|d| d.to_string())
-                    }
+                    (Literal::Text(text), Type::Date) => match literal::date(text) {
+                        Ok(date) => Some(date.to_string()),
+                        Err(misread) => misread.meant.filter(|meant| literal::date(meant).is_ok()),
+                    },
                     (Literal::Text(text), Type::Timestamp) => {
                         literal::timestamp(text).ok().map(|_| text.clone())
                     }

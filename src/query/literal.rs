@@ -22,7 +22,10 @@ pub fn date(text: &str) -> Result<NaiveDate, Misread> {
         let misread = Misread::new(format!("`{text}` is not a date"));
         return Err(match id(text) {
             Some(_) => misread.meant(format!("\"{text}\""), "an id stands in quotes"),
-            None => misread.help("write YYYY-MM-DD"),
+            None if text.contains('+') => {
+                misread.help("write YYYY-MM-DD; only `today` and `now` take an offset")
+            }
+            None => misread.help("write YYYY-MM-DD; there is no arithmetic on values"),
         });
     };
     let year = i32::try_from(year).unwrap_or(i32::MAX);
@@ -40,9 +43,16 @@ pub fn date(text: &str) -> Result<NaiveDate, Misread> {
         None => {
             let misread = Misread::new(format!("`{text}` is not in the calendar"));
             let last = (28..=31).rev().find_map(clamped).filter(|_| (29..=31).contains(&day));
-            Err(match last {
-                Some(last) => misread.meant(last.to_string(), format!("the month ends on {last}")),
-                None => misread,
+            let turned = NaiveDate::from_ymd_opt(year, day, month).filter(|_| month > 12);
+            Err(match (last, turned) {
+                (Some(last), _) => {
+                    misread.meant(last.to_string(), format!("the month ends on {last}"))
+                }
+                (None, Some(turned)) => {
+                    let help = format!("the month stands before the day: write {turned}");
+                    misread.meant(turned.to_string(), help)
+                }
+                (None, None) => misread.help("months are 01 to 12 and days 01 to 31 at most"),
             })
         }
     }

@@ -10,7 +10,7 @@ use pest::error::{ErrorVariant, InputLocation};
 
 use super::ast::{
     At, Clock, ClockBase, Comparison, Direction, Expr, Literal, Matching, Offset, Operand,
-    OrderKey, Predicate, Subject, Test, Unit, is_reserved,
+    OrderKey, Predicate, Subject, Test, Unit, VALUE_KEYWORDS, is_reserved,
 };
 use super::diagnostic::{Code, Fault, Misread, Span, nearest};
 use super::limits::{MAX_IN_ITEMS, MAX_PREDICATES};
@@ -124,12 +124,6 @@ const HABITS: &[(&[&str], Option<&str>, &str)] = &[
     (&["order", "sort"], None, "the order is a parameter of its own, `order_by`"),
     (&["limit"], None, "the limit is a parameter of its own, `limit`"),
     (&["asc", "desc"], None, "the direction stands behind the field: `title desc`"),
-    (&["+"], None, "only `today` and `now` take an offset, and only one"),
-    (
-        &["-"],
-        None,
-        "only `today` and `now` take an offset, and only one; `-` is no descending order",
-    ),
 ];
 
 const NO_ARITHMETIC: &str = "there is no arithmetic on fields and values";
@@ -190,8 +184,11 @@ impl Failure<'_> {
     }
 
     fn is_value(&self) -> bool {
-        self.found.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '"' | '\'' | '$'))
-            || (self.found.len() > 1 && self.found.starts_with('-'))
+        let mut characters = self.found.chars();
+        match characters.next() {
+            Some('$') => characters.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_'),
+            first => first.is_some_and(|c| c.is_ascii_digit() || matches!(c, '"' | '\'')),
+        }
     }
 
     /// A keyword directly before, which the grammar can only have read as a name: none of these
@@ -201,14 +198,37 @@ impl Failure<'_> {
         let word = before.trim_end_matches(|c: char| c.is_ascii_alphanumeric() || c == '_');
         let start = word.len();
         let word = before.get(start..)?;
-        let ends_operand = ["true", "false", "null", "today", "now", "asc", "desc"];
-        let is_operand = ends_operand.iter().any(|known| known.eq_ignore_ascii_case(word));
+        let mut ends_operand = VALUE_KEYWORDS.iter().chain(&["asc", "desc"]);
+        let is_operand = ends_operand.any(|known| known.eq_ignore_ascii_case(word));
         (is_reserved(word) && !is_operand).then(|| (Span::new(start, before.len()), word))
     }
 
     fn habit(&self) -> Option<&(&[&str], Option<&str>, &str)> {
         let is_found = |word: &&str| word.eq_ignore_ascii_case(self.found);
         HABITS.iter().find(|(words, ..)| words.iter().any(is_found))
+    }
+
+    /// A count that a blank parts from its unit.
+    fn parted_unit(&self) -> Option<Unit> {
+        let unit = Unit::ALL.into_iter().find(|unit| unit.as_str() == self.found);
+        let after_count = self.before().ends_with(|c: char| c.is_ascii_digit());
+        unit.or_else(|| Unit::meant(self.found)).filter(|_| after_count)
+    }
+
+    /// A time of day that a blank parts from its date.
+    fn is_parted_time(&self) -> bool {
+        let date_before = || self.before().get(self.before().len().checked_sub(10)?..);
+        self.found.contains(':') && date_before().is_some_and(|text| date(text).is_ok())
+    }
+
+    /// `where` at the beginning, read as a field.
+    fn is_after_where(&self) -> bool {
+        self.before().eq_ignore_ascii_case("where")
+    }
+
+    /// `not` before a comparison.
+    fn is_negated_comparison(&self) -> bool {
+        self.found == "=" && strip_word(self.before(), "not").is_some()
     }
 
     /// The operator that the word was probably meant to be.
@@ -230,33 +250,72 @@ impl Failure<'_> {
 
     fn advice(&self) -> String {
         let words = self.words();
+        let is_sign = matches!(self.found, "+" | "-");
         let is_comparison = Comparison::ALL.iter().any(|c| self.found.starts_with(c.as_str()));
-        if let Some((.., advice)) = self.habit() {
-            return (*advice).to_owned();
-        }
-        if let Some(operator) = self.misspelt() {
-            return format!("did you mean `{operator}`?");
-        }
-        if self.found.starts_with(['"', '\'']) && self.before().ends_with(['"', '\'']) {
-            return "a quote inside text is written `\\'` or `\\\"`".to_owned();
-        }
-        if self.is_value() && words == ["a field"] {
-            return "the field stands on the left; for several values write `in (…)`".to_owned();
-        }
-        if is_comparison && self.expects(Rule::EOI) && !self.expects(Rule::comparison) {
-            return "comparisons do not chain: join two of them with `and`".to_owned();
-        }
-        match words.split_last() {
-            None => "nothing can stand here".to_owned(),
-            Some((only, [])) => format!("expected {only}"),
-            Some((last, others)) => format!("expected {} or {last}", others.join(", ")),
-        }
+        let after_quote = self.before().ends_with(['"', '\'']);
+        let fixed = match self.found {
+            _ if self.is_after_where() => {
+                "a filter begins with its first condition, without `where`"
+            }
+            _ if self.parted_unit().is_some() => "a count and its unit are one word, as in 30d",
+            _ if self.is_parted_time() => "a timestamp is one word, as in 2024-01-31T12:00:00Z",
+            _ if self.is_negated_comparison() => "write `!=`",
+            "" | ")" if self.before().ends_with(',') => "remove the comma before it",
+            "(" if self.expects(Rule::string) => {
+                "one value is expected: join several tests with `or`"
+            }
+            "-" if self.is_order_key() => "a descending order is written `title desc`",
+            _ if is_sign && self.expects(Rule::string) => {
+                "a number has no sign, or a `-` directly before its digits"
+            }
+            _ if is_sign => "only `today` and `now` take an offset, and only one",
+            found if found.starts_with(['"', '\'']) && after_quote => {
+                "a quote inside text is written `\\'` or `\\\"`"
+            }
+            found if found.starts_with('$') && !self.is_value() => {
+                "the name of a parameter begins with a letter or `_`"
+            }
+            _ if self.is_value() && words == ["a field"] && self.expects(Rule::open) => {
+                "the field stands on the left; for several values write `in (…)`"
+            }
+            _ if self.is_value() && words == ["a field"] => "expected a field, without quotes",
+            _ if is_comparison
+                && self.expects(Rule::connective)
+                && !self.expects(Rule::comparison) =>
+            {
+                "comparisons do not chain: join two of them with `and`"
+            }
+            _ => match (self.habit(), self.misspelt()) {
+                (Some((.., advice)), _) => advice,
+                (None, Some(operator)) => return format!("did you mean `{operator}`?"),
+                (None, None) => return expected(&words),
+            },
+        };
+        fixed.to_owned()
+    }
+
+    /// Whether a key of an order could begin here: a filter could begin with more.
+    fn is_order_key(&self) -> bool {
+        self.expects(Rule::name) && !self.expects(Rule::open) && !self.expects(Rule::string)
     }
 
     /// What to write instead, and in which place, where that is evident.
     fn correction(&self) -> Option<(Span, String)> {
         let (found, span, before) = (self.found, self.span, self.before());
         let end = before.len();
+        if self.is_after_where() {
+            return Some((Span::new(end - "where".len(), span.start), String::new()));
+        }
+        if let Some(unit) = self.parted_unit() {
+            return Some((Span::new(end, span.end), unit.as_str().to_owned()));
+        }
+        if self.is_parted_time() {
+            return Some((Span::new(end, span.end), format!("T{found}Z")));
+        }
+        if self.is_negated_comparison() {
+            let start = strip_word(before, "not")?.len();
+            return Some((Span::new(start, span.end), " !=".to_owned()));
+        }
         if let Some((_, Some(instead), _)) = self.habit() {
             let rest = self.text.get(span.end..).unwrap_or_default();
             let blanks = rest.len() - rest.trim_ascii_start().len();
@@ -272,7 +331,7 @@ impl Failure<'_> {
         if before.ends_with(',') && matches!(found, "" | ")") {
             return Some((Span::new(end - 1, end), String::new()));
         }
-        if found == "-" && self.expects(Rule::name) && !self.expects(Rule::open) {
+        if found == "-" && self.is_order_key() {
             let key = first_token(self.text.get(span.end..)?);
             return Some((
                 span.to(Span::new(span.end, span.end + key.len())),
@@ -306,6 +365,15 @@ impl Failure<'_> {
     }
 }
 
+/// What was expected, as advice.
+fn expected(words: &[&str]) -> String {
+    match words.split_last() {
+        None => "nothing can stand here".to_owned(),
+        Some((only, [])) => format!("expected {only}"),
+        Some((last, others)) => format!("expected {} or {last}", others.join(", ")),
+    }
+}
+
 /// The text without the word at its end and the blanks before that.
 fn strip_word<'a>(text: &'a str, word: &str) -> Option<&'a str> {
     let start = text.len().checked_sub(word.len())?;
@@ -318,7 +386,13 @@ fn first_token(text: &str) -> &str {
     let Some(first) = text.chars().next() else { return "" };
     let end = match first {
         '"' | '\'' | '`' => {
-            text.get(1..).and_then(|body| body.find(first)).map_or(text.len(), |end| end + 2)
+            let mut escaped = false;
+            let is_end = |c: char| {
+                let ends = c == first && !escaped;
+                escaped = c == '\\' && !escaped && first != '`';
+                ends
+            };
+            text.get(1..).and_then(|body| body.find(is_end)).map_or(text.len(), |end| end + 2)
         }
         c if c.is_ascii_alphanumeric() || matches!(c, '_' | '$') => {
             let body = text.get(1..).unwrap_or_default();
@@ -602,7 +676,12 @@ impl<'a> Builder<'a> {
         if digits.bytes().all(|byte| byte.is_ascii_digit()) {
             return text.parse().map(Literal::Integer).unwrap_or_else(|_| {
                 let message = format!("`{text}` does not fit into 64 bits");
-                self.faults.push(Fault::new(Code::InvalidNumber, place, message));
+                let fault = Fault::new(Code::InvalidNumber, place, message);
+                self.faults.push(fault.help(format!(
+                    "integers lie between {} and {}",
+                    i64::MIN,
+                    i64::MAX
+                )));
                 Literal::Null
             });
         }
@@ -612,15 +691,7 @@ impl<'a> Builder<'a> {
         } else if digits.contains('-') {
             (Code::InvalidDate, date(text).map(Literal::Date))
         } else {
-            let misread = Misread::new(format!("`{text}` is not a whole number"));
-            let help = if digits.matches('.').count() == 2 {
-                "a date is written YYYY-MM-DD"
-            } else if digits.contains('.') {
-                "numbers are whole"
-            } else {
-                "a number and a word need a space between them; text stands in quotes"
-            };
-            (Code::InvalidNumber, Err(misread.help(help)))
+            (Code::InvalidNumber, Err(not_whole(text)))
         };
         read.unwrap_or_else(|misread| {
             self.faults.push(misread.at(code, place));
@@ -672,8 +743,37 @@ impl<'a> Builder<'a> {
     }
 }
 
+/// Why what begins like a number is none.
+fn not_whole(text: &str) -> Misread {
+    let misread = Misread::new(format!("`{text}` is not a whole number"));
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let unit = text.get(digits.len()..).unwrap_or_default();
+    let plain = text.replace('_', "");
+    if plain.parse::<i64>().is_ok() {
+        return misread.meant(plain, "digits are not grouped");
+    }
+    if Unit::ALL.iter().any(|known| known.as_str() == unit) {
+        return misread.help(format!("a duration stands behind `today` or `now`: today + {text}"));
+    }
+    misread.help(if text.matches('.').count() == 2 {
+        "a date is written YYYY-MM-DD"
+    } else if text.contains('.') {
+        "numbers are whole"
+    } else if text.contains('+') {
+        "there is no arithmetic on values"
+    } else if text.contains(':') {
+        "a timestamp is written 2024-01-31T12:00:00Z"
+    } else {
+        "a number has decimal digits alone, and a space behind it; text stands in quotes"
+    })
+}
+
 /// A keyword where a name should stand.
 fn reserved(word: &str, place: Span) -> Fault {
+    if VALUE_KEYWORDS.iter().any(|value| value.eq_ignore_ascii_case(word)) {
+        let message = format!("`{word}` is a value, and a field is expected here");
+        return Fault::new(Code::ReservedWord, place, message).help("the field stands on the left");
+    }
     let message = format!("`{word}` is a keyword, and a name or a value is expected here");
     Fault::new(Code::ReservedWord, place, message)
         .help(format!("a field of that name is written in backticks: `{word}`"))

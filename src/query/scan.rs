@@ -29,6 +29,8 @@ const FOREIGN: &[(&str, Option<&str>, &str)] = &[
     ("„", Some("\""), "write a straight quote, `\"`"),
     ("‘", Some("'"), "write a straight quote, `'`"),
     ("’", Some("'"), "write a straight quote, `'`"),
+    ("−", Some("-"), "write a plain `-`"),
+    ("–", Some("-"), "write a plain `-`"),
     ("≠", Some("!="), "write `!=`"),
     ("≤", Some("<="), "write `<=`"),
     ("≥", Some(">="), "write `>=`"),
@@ -199,10 +201,12 @@ impl Scanner<'_> {
             if !matches!(character, '=' | '<' | '>' | ',' | '+' | '-' | '.' | ':') {
                 let span = Span::new(start, self.at);
                 let message = format!("the character {character:?} has no meaning here");
-                self.faults.push(
-                    Fault::new(Code::InvalidCharacter, span, message)
-                        .help("text stands in quotes; names have letters, digits and `_`"),
-                );
+                let fault = Fault::new(Code::InvalidCharacter, span, message);
+                self.faults.push(if character.is_whitespace() {
+                    fault.help("write a plain blank").suggest(span, " ")
+                } else {
+                    fault.help("text stands in quotes; names have letters, digits and `_`")
+                });
             }
             return;
         };

@@ -138,7 +138,7 @@ impl Argument {
             Argument::Boolean(flag) => flag.to_string(),
             Argument::Unsupported(kind) => (*kind).to_owned(),
         };
-        let example = ty.example();
+        let example = ty.example().trim_matches('"');
         Misread::new(format!("expected {}, found {found}", ty.with_article()))
             .help(format!("write {} such as {example}", ty.with_article()))
     }

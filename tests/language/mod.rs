@@ -35,12 +35,18 @@ fn problems(filter: &str, parameters: &[(&str, Argument)]) -> Vec<Diagnostic> {
 }
 
 #[test]
-fn refused_filters_say_what_to_write() {
-    for (filter, expected) in cases::ADVICE {
-        let found = problems(filter, &[]);
+fn what_is_refused_says_what_to_write() {
+    let in_order = |text: &str| prepare(None, Some(text), Screening::SCHEMA).unwrap_err();
+    let filters = cases::ADVICE.iter().map(|case| (problems(case.0, &[]), case));
+    let orders = cases::ADVICE_ON_ORDERS.iter().map(|case| (in_order(case.0), case));
+    let mut failures = Vec::new();
+    for (found, (text, expected)) in filters.chain(orders) {
         let advice: Vec<&str> = found.iter().filter_map(|d| d.help.as_deref()).collect();
-        assert!(advice.iter().any(|help| help.contains(expected)), "{filter}: {found:#?}");
+        if !advice.iter().any(|help| help.contains(expected)) {
+            failures.push(format!("{text}\n    expected {expected}\n    found    {advice:?}"));
+        }
     }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
 #[test]
