@@ -3,8 +3,11 @@
 CARGO ?= cargo
 # How long `make fuzz` goes on.
 MINUTES ?= 5
+# How many questions `make agree` asks, and which ones.
+CASES ?= 100000
+SEED ?= $(shell date +%s)
 
-.PHONY: help run test check fmt bench peers fuzz openapi image manifests postgres
+.PHONY: help run test check fmt bench peers agree fuzz openapi image manifests postgres
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -30,6 +33,9 @@ bench:  ## Measure the language, stage by stage
 
 peers:  ## Compare text to SQL with cql2's parser, in one run
 	$(CARGO) run --release --target-dir target --manifest-path benches/peers/Cargo.toml
+
+agree: postgres  ## Ask the evaluator, SQLite and PostgreSQL CASES generated questions
+	AGREE_CASES=$(CASES) AGREE_SEED=$(SEED) $(CARGO) test --profile demo --test suite -- agreement --nocapture
 
 fuzz:  ## Fuzz the language for MINUTES
 	@$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-fuzz

@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! &str ──parse──▶ ast::Query ──check──▶ Plan ──bind──▶ Query ──compile──▶ Statement
+//!                                                         └────evaluate──▶ Truth
 //! ```
 
 pub mod ast;
@@ -13,6 +14,7 @@ pub mod check;
 pub mod compile;
 pub mod diagnostic;
 pub mod dialect;
+pub mod evaluate;
 pub mod format;
 pub mod limits;
 pub mod literal;

@@ -19,7 +19,8 @@ use uuid::Uuid;
 pub use self::draft::{Draft, Fields, Members, Patch, Row};
 pub use self::movie::Movie;
 pub use self::specification::{Form, describe};
-use crate::query::{Schema, Type, Value};
+use crate::query::evaluate;
+use crate::query::{Field, Schema, Type, Value};
 
 /// Every record type of the service. A new one is one name here.
 pub type All = (Movie,);
@@ -49,6 +50,12 @@ pub trait Record:
 
     /// The value of a field, `None` for null.
     fn value(&self, field: &str) -> Option<Value>;
+}
+
+impl<R: Record> evaluate::Fields for R {
+    fn field(&self, field: &Field) -> Option<Value> {
+        self.value(field.name)
+    }
 }
 
 /// A set of record types: a tuple of them.

@@ -9,6 +9,7 @@
     reason = "a test that fails this way has failed"
 )]
 
+mod agreement;
 mod architecture;
 mod classic;
 mod command_line;

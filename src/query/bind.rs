@@ -8,7 +8,7 @@ use super::ast::{Clock, ClockBase, Comparison, Direction, Unit};
 use super::diagnostic::{Code, Fault, Misread, Span, did_you_mean};
 use super::limits::{MAX_DIAGNOSTICS, MAX_TEXT_BYTES, MAX_YEAR, MIN_YEAR};
 use super::literal::LEAVES_THE_CALENDAR;
-use super::plan::{Condition, Part, Plan, Side, Slot, SortKey, Term};
+use super::plan::{Condition, Plan, Side, Slot, SortKey, Term};
 use super::schema::Schema;
 use super::text::fold;
 pub use super::value::Argument;
@@ -186,12 +186,9 @@ impl Binder<'_> {
             Condition::Compare(left, operator, Side::Term(right)) => {
                 Condition::Compare(*left, *operator, Side::Term(*right))
             }
-            Condition::Compare(left, operator, Side::Value(slot)) => match self.slot(slot) {
-                Value::Integer(year) if left.part == Part::Year => {
-                    year_range(*left, *operator, year)
-                }
-                value => Condition::Compare(*left, *operator, Side::Value(value)),
-            },
+            Condition::Compare(left, operator, Side::Value(slot)) => {
+                Condition::Compare(*left, *operator, Side::Value(self.slot(slot)))
+            }
             Condition::In(term, slots) => {
                 Condition::In(*term, slots.iter().map(|slot| self.slot(slot)).collect())
             }
@@ -249,38 +246,4 @@ fn shifted(day: NaiveDate, clock: Clock) -> Option<NaiveDate> {
         }
     }?;
     (MIN_YEAR..=MAX_YEAR).contains(&moved.year()).then_some(moved)
-}
-
-/// A comparison of `year(date)` as one of the date itself, which an index can serve. It is unknown
-/// exactly where the original is: for a null date. Years outside the calendar keep that property by
-/// comparing with its first or last day.
-fn year_range(term: Term, operator: Comparison, year: i64) -> Condition<Value> {
-    use Comparison::{Equal, Greater, GreaterOrEqual, Less, LessOrEqual, NotEqual};
-    let compare = |operator, date| {
-        Condition::Compare(Term::whole(term.field), operator, Side::Value(Value::Date(date)))
-    };
-    let day = |year: i32, month, day| {
-        NaiveDate::from_ymd_opt(year, month, day).expect("the years 1 to 9999 are in the calendar")
-    };
-    let first_day = day(MIN_YEAR, 1, 1);
-    let (never, always) = (compare(Less, first_day), compare(GreaterOrEqual, first_day));
-    let in_calendar = i32::try_from(year).ok().filter(|y| (MIN_YEAR..=MAX_YEAR).contains(y));
-    let Some(in_calendar) = in_calendar else {
-        let is_before = year < i64::from(MIN_YEAR);
-        return match operator {
-            NotEqual => always,
-            Greater | GreaterOrEqual if is_before => always,
-            Less | LessOrEqual if !is_before => always,
-            _ => never,
-        };
-    };
-    let (start, end) = (day(in_calendar, 1, 1), day(in_calendar, 12, 31));
-    match operator {
-        Equal => Condition::All(vec![compare(GreaterOrEqual, start), compare(LessOrEqual, end)]),
-        NotEqual => Condition::Any(vec![compare(Less, start), compare(Greater, end)]),
-        Less => compare(Less, start),
-        LessOrEqual => compare(LessOrEqual, end),
-        Greater => compare(Greater, end),
-        GreaterOrEqual => compare(GreaterOrEqual, start),
-    }
 }

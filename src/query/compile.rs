@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use chrono::NaiveDate;
 use sea_query::{
     Alias, Expr, ExprTrait, LogicalChainOper, NullOrdering, Order, Query as Sql, SelectStatement,
     Values,
@@ -10,7 +11,8 @@ use sea_query::{
 use super::ast::{Comparison, Direction, Matching};
 use super::bind::Query;
 use super::dialect::Dialect;
-use super::plan::{Condition, Side, SortKey, Term};
+use super::limits::{MAX_YEAR, MIN_YEAR};
+use super::plan::{Condition, Part, Side, SortKey, Term};
 use super::schema::Field;
 use super::text::after_prefix;
 use super::value::Value;
@@ -132,6 +134,11 @@ impl Compiler {
             Condition::Not(inner) => self.condition(inner).not(),
             Condition::Flag(field) => Expr::col(field.name).eq(true),
             Condition::Null(field) => Expr::col(field.name).is_null(),
+            Condition::Compare(left, operator, Side::Value(Value::Integer(year)))
+                if left.part == Part::Year =>
+            {
+                self.condition(&year_range(*left, *operator, *year))
+            }
             Condition::Compare(left, operator, right) => {
                 let left = self.term(*left);
                 let right = match right {
@@ -187,5 +194,39 @@ impl Compiler {
 
     fn value(&self, value: &Value) -> Expr {
         Expr::val(self.dialect.value(value))
+    }
+}
+
+/// A comparison of `year(date)` as one of the date itself, which an index can serve. It is unknown
+/// exactly where the original is: for a null date. Years outside the calendar keep that property by
+/// comparing with its first or last day.
+fn year_range(term: Term, operator: Comparison, year: i64) -> Condition<Value> {
+    use Comparison::{Equal, Greater, GreaterOrEqual, Less, LessOrEqual, NotEqual};
+    let compare = |operator, date| {
+        Condition::Compare(Term::whole(term.field), operator, Side::Value(Value::Date(date)))
+    };
+    let day = |year: i32, month, day| {
+        NaiveDate::from_ymd_opt(year, month, day).expect("the years 1 to 9999 are in the calendar")
+    };
+    let first_day = day(MIN_YEAR, 1, 1);
+    let (never, always) = (compare(Less, first_day), compare(GreaterOrEqual, first_day));
+    let in_calendar = i32::try_from(year).ok().filter(|y| (MIN_YEAR..=MAX_YEAR).contains(y));
+    let Some(in_calendar) = in_calendar else {
+        let is_before = year < i64::from(MIN_YEAR);
+        return match operator {
+            NotEqual => always,
+            Greater | GreaterOrEqual if is_before => always,
+            Less | LessOrEqual if !is_before => always,
+            _ => never,
+        };
+    };
+    let (start, end) = (day(in_calendar, 1, 1), day(in_calendar, 12, 31));
+    match operator {
+        Equal => Condition::All(vec![compare(GreaterOrEqual, start), compare(LessOrEqual, end)]),
+        NotEqual => Condition::Any(vec![compare(Less, start), compare(Greater, end)]),
+        Less => compare(Less, start),
+        LessOrEqual => compare(LessOrEqual, end),
+        Greater => compare(Greater, end),
+        GreaterOrEqual => compare(GreaterOrEqual, start),
     }
 }

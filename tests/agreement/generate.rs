@@ -1,0 +1,401 @@
+//! Rows and questions about them, at random but seldom beside the point: most values of a question
+//! are values of a row, parts of them, or their neighbours.
+
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use cinequery::query::ast::{
+    At, Clock, ClockBase, Comparison, Direction, Expr, Literal, Matching, Offset, Operand,
+    OrderKey, Predicate, Subject, Test, Unit,
+};
+use cinequery::query::{Argument, Arguments, Field, Type, Value, format};
+use cinequery::record::Record;
+use proptest::prelude::*;
+use proptest::sample::select;
+use proptest::strategy::Union;
+use serde_json::{Value as Json, json};
+
+use super::specimen::Specimen;
+
+/// Characters that fold, compose, order or escape in an unusual way.
+const SCRAPS: &[&str] = &[
+    "a",
+    "A",
+    "b",
+    "ß",
+    "ẞ",
+    "ss",
+    "SS",
+    "é",
+    "É",
+    "e\u{301}",
+    "\u{301}",
+    "İ",
+    "i\u{307}",
+    "ı",
+    "I",
+    "Σ",
+    "σ",
+    "ς",
+    "ﬃ",
+    "FFI",
+    "ff",
+    "%",
+    "_",
+    "\\",
+    "'",
+    "\"",
+    "*",
+    "`",
+    "$1",
+    "?",
+    " ",
+    "--",
+    "🎬",
+    "𐐀",
+    "𐐨",
+    "\u{FF5E}",
+    "\u{FFFD}",
+    "\u{10FFFF}",
+    "\u{D7FF}",
+    "\u{E000}",
+    "Å",
+    "\u{212B}",
+    "A\u{30A}",
+    "K",
+    "\u{212A}",
+    "ǅ",
+    "ǆ",
+    "ǰ",
+    "ΐ",
+    "가",
+    "\u{1100}\u{1161}",
+    "ﷺ",
+    "and",
+    "null",
+    "\u{200D}",
+];
+
+const DAYS: &[&str] = &[
+    "0001-01-01",
+    "0001-12-31",
+    "0999-12-31",
+    "1970-01-01",
+    "2023-12-31",
+    "2024-01-01",
+    "2024-02-28",
+    "2024-02-29",
+    "2024-03-01",
+    "2024-12-31",
+    "2025-02-28",
+    "9999-01-01",
+    "9999-12-31",
+];
+
+const MOMENTS: &[&str] = &[
+    "0001-01-01T00:00:00Z",
+    "1969-12-31T23:59:59.999999Z",
+    "1970-01-01T00:00:00Z",
+    "2024-02-29T12:00:00Z",
+    "2024-02-29T12:00:00.000001Z",
+    "2024-02-29T12:00:00.1Z",
+    "9999-12-31T23:59:59.999999Z",
+];
+
+/// A record as it is written, without its label.
+pub(super) fn row() -> impl Strategy<Value = Json> {
+    let text = || prop::option::weighted(0.85, text());
+    let day = || prop::option::weighted(0.8, day().prop_map(|day| day.to_string()));
+    let moment = moment().prop_map(|moment| Value::Timestamp(moment).to_string());
+    let flag = || prop::option::weighted(0.7, any::<bool>());
+    let number = prop::option::weighted(0.8, integer(i64::MIN, i64::MAX));
+    let small = prop::option::weighted(0.8, integer(i32::MIN.into(), i32::MAX.into()));
+    let scalars = (number, small, flag(), flag(), prop::option::weighted(0.8, moment));
+    (text(), text(), scalars, day(), day()).prop_map(
+        |(name, note, (number, small, flag, mark, moment), day, end)| {
+            json!({
+                "name": name, "note": note, "number": number, "small": small, "flag": flag,
+                "mark": mark, "day": day, "end": end, "moment": moment,
+            })
+        },
+    )
+}
+
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        9 => prop::collection::vec(select(SCRAPS), 0..5).prop_map(|scraps| scraps.concat()),
+        1 => "\\PC{0,6}".prop_map(String::from),
+    ]
+}
+
+fn integer(low: i64, high: i64) -> impl Strategy<Value = i64> {
+    let edges = vec![low, low + 1, high - 1, high];
+    prop_oneof![2 => select(edges), 4 => -3..=3_i64, 1 => 1..=9999_i64, 1 => low..=high]
+}
+
+fn day() -> impl Strategy<Value = NaiveDate> {
+    let first = NaiveDate::from_ymd_opt(1, 1, 1).unwrap();
+    prop_oneof![
+        5 => select(DAYS).prop_map(|day| day.parse().unwrap()),
+        1 => (0..3_652_059_i64).prop_map(move |days| first + TimeDelta::days(days)),
+    ]
+}
+
+fn moment() -> impl Strategy<Value = DateTime<Utc>> {
+    prop_oneof![
+        5 => select(MOMENTS).prop_map(|moment| moment.parse().unwrap()),
+        1 => (-62_135_596_800_000_000..253_402_300_800_000_000_i64)
+            .prop_map(|micros| DateTime::from_timestamp_micros(micros).unwrap()),
+    ]
+}
+
+/// A question about the rows.
+#[derive(Clone)]
+pub(super) struct Question {
+    pub filter: Option<Expr>,
+    pub order_by: Vec<OrderKey>,
+    /// Values for two parameters of each type.
+    pub arguments: Arguments,
+    pub limit: i64,
+}
+
+/// As somebody would ask it.
+impl std::fmt::Debug for Question {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let filter = self.filter.as_ref().map(format::filter).unwrap_or_default();
+        write!(f, "{filter} | {} | limit {}", format::order_by(&self.order_by), self.limit)
+    }
+}
+
+/// Questions about these rows.
+pub(super) fn question(rows: &[Specimen]) -> impl Strategy<Value = Question> + use<> {
+    let values = Values::of(rows);
+    let names: Vec<&str> = Specimen::SCHEMA.names().collect();
+    let direction = select(vec![Direction::Ascending, Direction::Descending]);
+    let keys = (Just(names).prop_shuffle(), prop::collection::vec(direction, 0..4));
+    let order_by = keys.prop_map(|(names, directions)| {
+        let keys = names.into_iter().zip(directions);
+        keys.map(|(name, direction)| OrderKey {
+            field: name.to_owned().into(),
+            direction: direction.into(),
+        })
+        .collect()
+    });
+    (prop::option::weighted(0.95, filter(&values)), order_by, values.arguments(), 1..30_i64)
+        .prop_map(|(filter, order_by, arguments, limit)| Question {
+            filter,
+            order_by,
+            arguments,
+            limit,
+        })
+}
+
+fn filter(values: &Values) -> impl Strategy<Value = Expr> + use<> {
+    let predicates = Specimen::SCHEMA.fields.iter().map(|field| predicate(field, values).boxed());
+    Union::new(predicates).prop_recursive(4, 20, 4, |inner| {
+        let list = prop::collection::vec(inner.clone(), 1..4);
+        prop_oneof![
+            list.clone().prop_map(Expr::all),
+            list.prop_map(Expr::any),
+            inner.prop_map(Expr::negate),
+        ]
+    })
+}
+
+/// What a field can be asked; a date also for its year and its month.
+fn predicate(field: &'static Field, values: &Values) -> BoxedStrategy<Expr> {
+    let name = At::from(field.name.to_owned());
+    let whole = Subject { function: None, field: name.clone() };
+    let (low, high) = (*field.column_range().start(), *field.column_range().end());
+    let asked = |subject: Subject, test: BoxedStrategy<Test>| {
+        test.prop_map(move |test| {
+            let subject = subject.clone().into();
+            Expr::Predicate(Box::new(Predicate { subject, test: test.into() }))
+        })
+        .boxed()
+    };
+    let mut kinds = vec![asked(whole, test(field.ty, (low, high), values))];
+    if field.ty == Type::Date {
+        for function in ["year", "month"] {
+            let function = Some(At::from(function.to_owned()));
+            let part = Subject { function, field: name.clone() };
+            let range = (i32::MIN.into(), i32::MAX.into());
+            kinds.push(asked(part, test(Type::Integer, range, values)));
+        }
+    }
+    Union::new(kinds).boxed()
+}
+
+fn test(ty: Type, range: (i64, i64), values: &Values) -> BoxedStrategy<Test> {
+    let comparisons = match ty {
+        Type::Boolean => vec![Comparison::Equal, Comparison::NotEqual],
+        _ => Comparison::ALL.to_vec(),
+    };
+    let operand = operand(ty, range, values);
+    let item = prop_oneof![6 => values.literal(ty, range), 1 => parameter(ty)];
+    let items = prop::collection::vec(item.clone().prop_map(At::from), 1..5);
+    let mut kinds = vec![
+        (
+            6,
+            (select(comparisons), operand.clone())
+                .prop_map(|(operator, operand)| Test::Compare { operator, operand: operand.into() })
+                .boxed(),
+        ),
+        (
+            2,
+            (any::<bool>(), items).prop_map(|(negated, items)| Test::In { negated, items }).boxed(),
+        ),
+        (1, any::<bool>().prop_map(|negated| Test::Null { negated }).boxed()),
+    ];
+    if ty == Type::Boolean {
+        kinds.push((3, Just(Test::Flag).boxed()));
+    } else {
+        let bounds = (any::<bool>(), operand.clone(), operand);
+        kinds
+            .push((2, bounds.prop_map(|(negated, low, high)| between(negated, low, high)).boxed()));
+    }
+    if ty == Type::Text {
+        let matching = (any::<bool>(), select(Matching::ALL.to_vec()), item);
+        kinds.push((
+            8,
+            matching
+                .prop_map(|(negated, matching, operand)| Test::Match {
+                    negated,
+                    matching,
+                    operand: operand.into(),
+                })
+                .boxed(),
+        ));
+    }
+    Union::new_weighted(kinds).boxed()
+}
+
+/// Literal bounds the wrong way round would be refused.
+fn between(negated: bool, low: Operand, high: Operand) -> Test {
+    let is_reversed = match (&low, &high) {
+        (Operand::Literal(Literal::Text(low)), Operand::Literal(Literal::Text(high))) => low > high,
+        (Operand::Literal(Literal::Integer(low)), Operand::Literal(Literal::Integer(high))) => {
+            low > high
+        }
+        (Operand::Literal(Literal::Date(low)), Operand::Literal(Literal::Date(high))) => low > high,
+        (Operand::Literal(Literal::Timestamp(low)), Operand::Literal(Literal::Timestamp(high))) => {
+            low > high
+        }
+        _ => false,
+    };
+    let (low, high) = if is_reversed { (high, low) } else { (low, high) };
+    Test::Between { negated, low: low.into(), high: high.into() }
+}
+
+fn operand(ty: Type, range: (i64, i64), values: &Values) -> BoxedStrategy<Operand> {
+    let mut kinds = vec![(12, values.literal(ty, range)), (2, parameter(ty).boxed())];
+    let mut subjects: Vec<Subject> = Specimen::SCHEMA
+        .fields
+        .iter()
+        .filter(|field| field.ty == ty)
+        .map(|field| Subject { function: None, field: field.name.to_owned().into() })
+        .collect();
+    if ty == Type::Integer {
+        subjects.extend(["year", "month"].map(|function| Subject {
+            function: Some(At::from(function.to_owned())),
+            field: "end".to_owned().into(),
+        }));
+    }
+    kinds.push((3, select(subjects).prop_map(Operand::Subject).boxed()));
+    let base = match ty {
+        Type::Date => Some(ClockBase::Today),
+        Type::Timestamp => Some(ClockBase::Now),
+        _ => None,
+    };
+    if let Some(base) = base {
+        let offset = (-900..=900, select(Unit::ALL.to_vec()))
+            .prop_map(|(count, unit)| Offset { count, unit });
+        let clock = prop::option::of(offset).prop_map(move |offset| Clock { base, offset });
+        kinds.push((3, clock.prop_map(Operand::Clock).boxed()));
+    }
+    Union::new_weighted(kinds).boxed()
+}
+
+/// One of the two of its type; that of integers must fit into 32 bits everywhere.
+fn parameter(ty: Type) -> impl Strategy<Value = Operand> + Clone {
+    (1..=2).prop_map(move |number| Operand::Parameter(format!("{}{number}", ty.as_str())))
+}
+
+/// The values of the rows, by type.
+#[derive(Clone)]
+struct Values(Vec<Value>);
+
+impl Values {
+    fn of(rows: &[Specimen]) -> Self {
+        let fields = Specimen::SCHEMA.fields.iter();
+        Self(fields.flat_map(|field| rows.iter().filter_map(|row| row.value(field.name))).collect())
+    }
+
+    fn present(&self, ty: Type) -> BoxedStrategy<Value> {
+        select(self.0.iter().filter(|value| value.ty() == ty).cloned().collect::<Vec<_>>()).boxed()
+    }
+
+    /// A value of the type: one of a row, or near one.
+    fn value(&self, ty: Type, (low, high): (i64, i64)) -> BoxedStrategy<Value> {
+        let present = self.present(ty);
+        match ty {
+            Type::Text => prop_oneof![
+                2 => present.clone(),
+                4 => (present, any::<(u8, u8, u8)>()).prop_map(|(value, cut)| Value::Text(part(&value.to_string(), cut))),
+                1 => text().prop_map(Value::Text),
+            ]
+            .boxed(),
+            Type::Integer => {
+                let clamped = move |value| match value {
+                    Value::Integer(number) => Value::Integer(i64::clamp(number, low, high)),
+                    other => other,
+                };
+                prop_oneof![3 => present.prop_map(clamped), 2 => integer(low, high).prop_map(Value::Integer)].boxed()
+            }
+            Type::Date => prop_oneof![3 => present, 2 => day().prop_map(Value::Date)].boxed(),
+            Type::Timestamp => {
+                prop_oneof![3 => present, 2 => moment().prop_map(Value::Timestamp)].boxed()
+            }
+            Type::Boolean | Type::Id => present,
+        }
+    }
+
+    fn literal(&self, ty: Type, range: (i64, i64)) -> BoxedStrategy<Operand> {
+        let literal = self.value(ty, range).prop_map(|value| match value {
+            Value::Text(text) => Literal::Text(text),
+            Value::Integer(number) => Literal::Integer(number),
+            Value::Boolean(flag) => Literal::Boolean(flag),
+            Value::Date(date) => Literal::Date(date),
+            Value::Timestamp(instant) => Literal::Timestamp(instant),
+            Value::Id(id) => Literal::Text(id.to_string()),
+        });
+        literal.prop_map(Operand::Literal).boxed()
+    }
+
+    fn arguments(&self) -> impl Strategy<Value = Arguments> + use<> {
+        let types =
+            [Type::Text, Type::Integer, Type::Boolean, Type::Date, Type::Timestamp, Type::Id];
+        let named: Vec<_> = types
+            .into_iter()
+            .flat_map(|ty| [(ty, 1), (ty, 2)])
+            .map(|(ty, number)| {
+                let range = (i32::MIN.into(), i32::MAX.into());
+                self.value(ty, range).prop_map(move |value| {
+                    (format!("{}{number}", ty.as_str()), Argument::Untyped(value.to_string()))
+                })
+            })
+            .collect();
+        named.prop_map(|named| named.into_iter().collect())
+    }
+}
+
+/// A part of a text, perhaps in another case: what somebody looks for in it.
+fn part(text: &str, (start, length, case): (u8, u8, u8)) -> String {
+    let characters: Vec<char> = text.chars().collect();
+    let start = usize::from(start) % (characters.len() + 1);
+    let length = usize::from(length) % (characters.len() + 1 - start);
+    let part: String = characters[start..start + length].iter().collect();
+    match case % 3 {
+        0 => part,
+        1 => part.to_lowercase(),
+        _ => part.to_uppercase(),
+    }
+}
