@@ -53,6 +53,8 @@ kinds! {
     Unauthenticated = "unauthenticated", 401, "A valid bearer token is needed";
     /// The token does not carry the scope.
     InsufficientScope = "insufficient_scope", 403, "The token does not allow this";
+    /// A query that the service brings is to be changed.
+    BuiltIn = "built_in", 403, "A built-in query is read-only";
     /// There is no such record.
     NotFound = "not_found", 404, "There is no such record";
     /// There is no such route.
@@ -61,6 +63,8 @@ kinds! {
     MethodNotAllowed = "method_not_allowed", 405, "The method is not allowed here";
     /// The client sent nothing for too long.
     RequestTimeout = "request_timeout", 408, "The request took too long to arrive";
+    /// A saved query does not fit the records any more; `diagnostics` says why.
+    QueryOutdated = "query_outdated", 409, "The saved query does not fit the records";
     /// Several records are meant where one must be; `records` lists them.
     Ambiguous = "ambiguous", 409, "Several records match";
     /// A record with the same natural key exists.
@@ -97,6 +101,11 @@ impl Violation {
     pub fn new(member: &str, detail: impl Into<String>) -> Self {
         let escaped = member.replace('~', "~0").replace('/', "~1");
         Self { line: None, pointer: format!("/{escaped}"), detail: detail.into() }
+    }
+
+    /// A rule that the value at a JSON Pointer (RFC 6901) breaks.
+    pub fn at(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { line: None, pointer: pointer.into(), detail: detail.into() }
     }
 
     /// A rule that the record as a whole breaks.

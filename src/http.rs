@@ -14,6 +14,7 @@ mod health;
 mod problem;
 mod records;
 mod resource;
+mod saved;
 mod serve;
 mod specification;
 mod stream;
@@ -58,7 +59,7 @@ served! {
 }
 
 /// The operations on one type of record.
-type OfRecord<R> = (records::Operations<R>, transfer::Operations<R>);
+type OfRecord<R> = (records::Operations<R>, (transfer::Operations<R>, saved::Operations<R>));
 
 /// The operations of the specification: those of the records, `/api/token`, the classic ones, and
 /// `/livez` and `/readyz`.

@@ -6,6 +6,7 @@
 mod draft;
 mod movie;
 mod specification;
+mod stored_query;
 
 use std::ops::RangeInclusive;
 
@@ -19,6 +20,7 @@ use uuid::Uuid;
 pub use self::draft::{Draft, Fields, Members, Patch, Row};
 pub use self::movie::Movie;
 pub use self::specification::{Form, describe};
+pub use self::stored_query::StoredQuery;
 use crate::query::evaluate;
 use crate::query::{Field, Schema, Type, Value};
 

@@ -5,12 +5,13 @@ use chrono::NaiveDate;
 use poem_openapi::Object;
 use serde::Serialize;
 
+use super::saved::{EXPIRED_BETWEEN, built_in_selection};
 use super::search::Selection;
 use super::transfer::{Export, export};
 use crate::error::{Error, Kind, Result, Violation};
 use crate::identity::{Access, Identity};
 use crate::query::ast::{Comparison, Expr, Literal, Matching};
-use crate::query::{Arguments, Shape, compile};
+use crate::query::{Argument, Arguments, Shape, compile};
 use crate::record::{Draft, Movie, Record, timestamp_now};
 use crate::store::{Expected, Store};
 
@@ -106,8 +107,10 @@ pub async fn expired(
         let detail = format!("from must not lie after to: {from} is later than {to}");
         return Err(Error::new(Kind::InvalidParameter, detail));
     }
-    let between = Expr::between("expiry_date", Literal::Date(from), Literal::Date(to));
-    export(store, caller, &Selection::within(between)).await
+    let days = [("from", from), ("to", to)];
+    let days = days.map(|(name, day)| (name.to_owned(), Argument::Text(day.to_string())));
+    let selection = built_in_selection(EXPIRED_BETWEEN, Arguments::from(days))?;
+    export(store, caller, &selection).await
 }
 
 /// Creates a movie.

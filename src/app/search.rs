@@ -117,6 +117,14 @@ pub async fn search<R: Record>(
     request: SearchRequest,
 ) -> Result<Page<R>> {
     caller.require(Access::Read, R::SCHEMA)?;
+    page(store, request).await
+}
+
+/// The same for a caller who may read the records, as is known already.
+///
+/// # Errors
+/// As [`search`], without the scope.
+pub(super) async fn page<R: Record>(store: &Store, request: SearchRequest) -> Result<Page<R>> {
     let limit = page_size(request.limit)?;
     let selection = &request.selection;
     let prepared = selection.prepare(R::SCHEMA)?;

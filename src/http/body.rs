@@ -15,6 +15,8 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOpti
 use serde::Serialize;
 
 use super::conditional::etag;
+use super::saved::{Saved, Shown};
+use crate::app::saved::SavedQuery;
 use crate::app::search::Page;
 use crate::error::{Error, Kind, Result};
 use crate::record::{Draft, Members, Patch, Record};
@@ -225,7 +227,7 @@ impl IntoResponse for NoContent {
     }
 }
 
-fn insert(response: &mut Response, name: HeaderName, value: &str) {
+pub(super) fn insert(response: &mut Response, name: HeaderName, value: &str) {
     // Tags, addresses and cursors are printable ASCII.
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().insert(name, value);
@@ -256,7 +258,7 @@ pub(super) fn documented(
     }
 }
 
-const TAG: (&str, &str) = ("ETag", "The version of the record, to be sent in If-Match.");
+const TAG: (&str, &str) = ("ETag", "The version, to be sent in If-Match.");
 
 macro_rules! answers {
     ($([$($generic:ident: $bound:path)?] $answer:ty, [$($registered:ty)?] => [$($response:expr),+];)+) => {$(
@@ -289,6 +291,13 @@ answers! {
     [R: Record] IfChanged<R>, [R] => [
         documented(200, "The record.", Some(R::schema_ref()), &[TAG]),
         documented(304, "The client has this version already.", None, &[TAG])
+    ];
+    [] Saved, [SavedQuery] => [documented(201, "The query as saved.", Some(SavedQuery::schema_ref()), &[
+        TAG,
+        ("Location", "The address of the query."),
+    ])];
+    [] Shown, [SavedQuery] => [
+        documented(200, "The query as it is now.", Some(SavedQuery::schema_ref()), &[TAG])
     ];
     [] NoContent, [] => [documented(204, "Deleted.", None, &[])];
 }

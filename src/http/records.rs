@@ -190,7 +190,7 @@ pub(super) fn arguments(request: &Request) -> Arguments {
 }
 
 /// The address of the request with another cursor, relative to the host.
-fn next_address(request: &Request, cursor: &str) -> String {
+pub(super) fn next_address(request: &Request, cursor: &str) -> String {
     let uri = request.original_uri();
     let kept = uri.query().unwrap_or_default().split('&');
     // By its full name: poem-openapi's `Type` in scope has an `is_empty` for `&str` too, always false.
@@ -222,7 +222,7 @@ pub(super) struct SearchBody {
     parameters: Option<BTreeMap<String, Any<serde_json::Value>>>,
 }
 
-fn unique_members<'de, D: serde::Deserializer<'de>>(
+pub(super) fn unique_members<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> std::result::Result<Option<BTreeMap<String, Any<serde_json::Value>>>, D::Error> {
     let members = Option::<Members>::deserialize(deserializer)?;

@@ -25,6 +25,9 @@ type Methods = HashMap<Method, BoxEndpoint<'static>>;
 /// The prefix of query parameters that carry the values of a filter's `$parameters`.
 pub(super) const ARGUMENT_PREFIX: &str = "p.";
 
+/// What the paths of operations end with whose filter was saved before.
+const SAVED_FILTER: &str = "/results";
+
 /// The routes of documented operations.
 pub(super) fn routes(operations: impl OpenApi + Send + Sync + 'static) -> impl Endpoint {
     OpenApiService::new(Strict(operations), "", "").into_endpoint()
@@ -35,7 +38,7 @@ pub(super) fn read_only(
     endpoint: impl Endpoint + 'static,
 ) -> impl IntoEndpoint<Endpoint = RouteMethod> {
     let endpoint = endpoint.map_to_response().boxed();
-    let strict = StrictOperation { endpoint, query: Vec::new() }.boxed();
+    let strict = StrictOperation { endpoint, query: Vec::new(), takes_arguments: false }.boxed();
     complete(HashMap::from([(Method::GET, strict)]))
         .into_iter()
         .fold(RouteMethod::new(), |route, (method, endpoint)| route.method(method, endpoint))
@@ -73,7 +76,9 @@ impl<A: OpenApi> OpenApi for Strict<A> {
         for (path, methods) in routes {
             let strict = methods.into_iter().map(|(method, endpoint)| {
                 let query = documented.remove(&(path.clone(), method.clone())).unwrap_or_default();
-                (method, StrictOperation { endpoint, query }.boxed())
+                let has_filter = query.iter().any(|known| known.name == "filter");
+                let takes_arguments = has_filter || path.ends_with(SAVED_FILTER);
+                (method, StrictOperation { endpoint, query, takes_arguments }.boxed())
             });
             let methods = complete(strict.collect());
             table.entry(path).or_default().extend(methods);
@@ -98,6 +103,8 @@ fn route_pattern(path: &str) -> String {
 struct StrictOperation {
     endpoint: BoxEndpoint<'static>,
     query: Vec<Parameter>,
+    /// Whether values for the `$parameters` of a filter may come with it.
+    takes_arguments: bool,
 }
 
 /// A documented query parameter.
@@ -148,8 +155,8 @@ impl StrictOperation {
             let Some(name) = decode(name).filter(|_| decode(value).is_some()) else {
                 return refuse(format!("{pair:?} is not percent-encoded UTF-8"));
             };
-            let is_argument = name.strip_prefix(ARGUMENT_PREFIX).is_some_and(|n| !n.is_empty())
-                && self.query.iter().any(|known| known.name == "filter");
+            let is_argument = self.takes_arguments
+                && name.strip_prefix(ARGUMENT_PREFIX).is_some_and(|name| !name.is_empty());
             if !is_argument && !self.query.iter().any(|known| known.name == name) {
                 let help = did_you_mean(&name, self.query.iter().map(|known| known.name.as_str()));
                 return refuse(format!("there is no query parameter {name:?}; {help}"));

@@ -8,7 +8,7 @@ use super::ast::{Clock, ClockBase, Comparison, Direction, Unit};
 use super::diagnostic::{Code, Fault, Misread, Span, did_you_mean};
 use super::limits::{MAX_DIAGNOSTICS, MAX_TEXT_BYTES, MAX_YEAR, MIN_YEAR};
 use super::literal::LEAVES_THE_CALENDAR;
-use super::plan::{Condition, Plan, Side, Slot, SortKey, Term};
+use super::plan::{Condition, Parameter, Plan, Side, Slot, SortKey, Term};
 use super::schema::Schema;
 use super::text::fold;
 pub use super::value::Argument;
@@ -125,7 +125,7 @@ pub fn bind(plan: &Plan, arguments: &Arguments, now: DateTime<Utc>) -> Result<Qu
             values.push(None);
             continue;
         };
-        values.push(match read(argument, parameter.term) {
+        values.push(match parameter.read(argument) {
             Ok(value) => Some(value),
             Err(fault) => {
                 faults.arguments.push((name.clone(), fault));
@@ -142,30 +142,38 @@ pub fn bind(plan: &Plan, arguments: &Arguments, now: DateTime<Utc>) -> Result<Qu
     Ok(Query { schema: plan.schema, filter, order: plan.order.clone(), after: None })
 }
 
-fn read(argument: &Argument, term: Term) -> Result<Value, Fault> {
-    if let Argument::Untyped(text) | Argument::Text(text) = argument
-        && text.len() > MAX_TEXT_BYTES
-    {
-        let message = format!("the value has {} bytes", text.len());
-        return Err(Fault::new(Code::TextTooLong, Span::default(), message)
-            .help(format!("at most {MAX_TEXT_BYTES} bytes are read")));
+impl Parameter {
+    /// Reads a value for it. The place of a problem is in the value's own text.
+    ///
+    /// # Errors
+    /// A value of another type, too long, or outside of what the field holds.
+    pub fn read(&self, argument: &Argument) -> Result<Value, Fault> {
+        let term = self.term;
+        if let Argument::Untyped(text) | Argument::Text(text) = argument
+            && text.len() > MAX_TEXT_BYTES
+        {
+            let message = format!("the value has {} bytes", text.len());
+            return Err(Fault::new(Code::TextTooLong, Span::default(), message)
+                .help(format!("at most {MAX_TEXT_BYTES} bytes are read")));
+        }
+        let value = argument.read(term.ty()).map_err(|misread| {
+            let text = argument.text().unwrap_or_default();
+            // An id is no date in quotes either, when it is a value and not part of a filter.
+            let meant = misread
+                .meant
+                .filter(|meant| Argument::Untyped(meant.clone()).read(term.ty()).is_ok());
+            Misread { meant, ..misread }.at(Code::InvalidParameter, Span::new(0, text.len()))
+        })?;
+        if let Value::Integer(number) = value
+            && !term.column_range().contains(&number)
+        {
+            let message = format!("{number} does not fit into `{term}`");
+            let (low, high) = (*term.column_range().start(), *term.column_range().end());
+            let fault = Fault::new(Code::OutOfRange, Span::default(), message);
+            return Err(fault.help(format!("it holds {low} to {high}")));
+        }
+        Ok(value)
     }
-    let value = argument.read(term.ty()).map_err(|misread| {
-        let text = argument.text().unwrap_or_default();
-        // An id is no date in quotes either, when it is a value and not part of a filter.
-        let meant =
-            misread.meant.filter(|meant| Argument::Untyped(meant.clone()).read(term.ty()).is_ok());
-        Misread { meant, ..misread }.at(Code::InvalidParameter, Span::new(0, text.len()))
-    })?;
-    if let Value::Integer(number) = value
-        && !term.column_range().contains(&number)
-    {
-        let message = format!("{number} does not fit into `{term}`");
-        let (low, high) = (*term.column_range().start(), *term.column_range().end());
-        let fault = Fault::new(Code::OutOfRange, Span::default(), message);
-        return Err(fault.help(format!("it holds {low} to {high}")));
-    }
-    Ok(value)
 }
 
 struct Binder<'a> {

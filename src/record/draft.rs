@@ -89,6 +89,12 @@ impl<R: Record> Draft<R> {
         (read.map(|row| Self { row, record: PhantomData }), unknown)
     }
 
+    /// A record from values for all writable fields, in the order of the schema, which obey every
+    /// rule.
+    pub fn of(row: Row) -> Self {
+        Self { row, record: PhantomData }
+    }
+
     /// The values of all writable fields, in the order of the schema.
     pub fn row(&self) -> &Row {
         &self.row

@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::query::compile::folded_column;
 use crate::query::text::{FOLDING, fold};
 use crate::query::{Dialect, Schema, Type};
+use crate::record::{Record as _, StoredQuery};
 
 /// What every migrating instance locks in PostgreSQL: "cinequer" as a number.
 const ADVISORY_LOCK: i64 = 0x6369_6e65_7175_6572;
@@ -36,12 +37,19 @@ struct Step {
 impl Default for Migrations {
     /// Those of the record types in [`crate::record::All`].
     fn default() -> Self {
-        Self(Vec::new()).with(
-            1,
-            "catalogue",
-            include_str!("../../migrations/sqlite/0001_catalogue.sql"),
-            include_str!("../../migrations/postgres/0001_catalogue.sql"),
-        )
+        Self(Vec::new())
+            .with(
+                1,
+                "catalogue",
+                include_str!("../../migrations/sqlite/0001_catalogue.sql"),
+                include_str!("../../migrations/postgres/0001_catalogue.sql"),
+            )
+            .with(
+                2,
+                "saved_queries",
+                include_str!("../../migrations/sqlite/0002_saved_queries.sql"),
+                include_str!("../../migrations/postgres/0002_saved_queries.sql"),
+            )
     }
 }
 
@@ -89,6 +97,11 @@ pub enum State {
     Foreign,
 }
 
+/// The record types of a service and those it keeps for itself.
+fn with_own(schemas: &[&'static Schema]) -> Vec<&'static Schema> {
+    schemas.iter().copied().chain([StoredQuery::SCHEMA]).collect()
+}
+
 impl Store {
     /// Applies what has not been applied, then folds text anew if it was folded by other rules.
     ///
@@ -118,14 +131,14 @@ impl Store {
                 let lock = sqlx::raw_sql(AssertSqlSafe(lock));
                 lock.execute(&mut guard).await.map_err(database_error)?;
                 migrator.run(&mut worker).await.map_err(migrate_error)?;
-                self.refold(schemas).await?;
+                self.refold(&with_own(schemas)).await?;
                 worker.close().await.map_err(database_error)?;
                 guard.close().await.map_err(database_error)
             }
             Engine::Sqlite { write, path, .. } => {
                 let _guard = lock_beside(path.clone()).await?;
                 migrator.run(write).await.map_err(migrate_error)?;
-                self.refold(schemas).await
+                self.refold(&with_own(schemas)).await
             }
         }
     }
@@ -145,7 +158,7 @@ impl Store {
                 .map_err(database_error)?
         } else {
             // Tables of our names that we have not made would be in the way.
-            for schema in schemas {
+            for schema in with_own(schemas) {
                 if self.has_table(schema.table).await? {
                     return Ok(State::Foreign);
                 }

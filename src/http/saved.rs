@@ -1,0 +1,245 @@
+//! The operations on saved queries of one type of record. In the specification `{record}` and
+//! `{records}` stand for its names.
+
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+
+use poem::Request;
+use poem::http::StatusCode;
+use poem::http::header::{ETAG, LOCATION};
+use poem::web::Data;
+use poem::{IntoResponse, Response};
+use poem_openapi::param::{Header, Path, Query};
+use poem_openapi::types::Any;
+use poem_openapi::{Object, OpenApi};
+use serde::Deserialize;
+
+use super::body::{Body, Input, Json, NoContent, Paged, insert, json};
+use super::caller::{Reader, Writer};
+use super::conditional::{self, etag};
+use super::records::{Tag, arguments, collection, next_address, unique_members};
+use crate::app::App;
+use crate::app::saved::{self, RunRequest, SavedQuery, SavedQueryDraft, SavedQueryPage};
+use crate::app::search::{Count, Page};
+use crate::error::Result;
+use crate::record::Record;
+
+/// The operations on the saved queries of one type of record.
+pub struct Operations<R>(PhantomData<R>);
+
+impl<R> Default for Operations<R> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+#[OpenApi(prefix_path = queries::<R>().as_str(), tag = "Tag::<R>::TAG")]
+impl<R: Record> Operations<R> {
+    /// List the saved queries on {records}
+    ///
+    /// Those that were saved come a page at a time, by name; those that the service brings come with
+    /// every page.
+    #[oai(path = "/", method = "get")]
+    async fn list(
+        &self,
+        caller: Reader<R>,
+        app: Data<&App>,
+        /// How many at most.
+        #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
+        limit: Query<Option<i32>>,
+        /// `next_cursor` of the page before.
+        cursor: Query<Option<String>>,
+    ) -> Result<Json<SavedQueryPage>> {
+        let limit = limit.0.map(i64::from);
+        saved::list::<R>(app.store(), &caller.0, limit, cursor.0).await.map(Json)
+    }
+
+    /// Save a query on {records}
+    ///
+    /// Filter and order are checked; the types of the `$parameters` follow from the fields they are
+    /// compared with.
+    #[oai(path = "/", method = "post")]
+    async fn create(
+        &self,
+        caller: Writer<R>,
+        app: Data<&App>,
+        body: Body<SavedQueryDraft>,
+    ) -> Result<Saved> {
+        let query = saved::create::<R>(app.store(), &caller.0, body.0).await?;
+        let location = format!("{}/{}", queries::<R>(), query.name);
+        Ok(Saved { query, location })
+    }
+
+    /// Read a saved query on {records}
+    ///
+    /// It says whether it fits the records as they are now, and what keeps it from that.
+    #[oai(path = "/:name", method = "get")]
+    async fn get(
+        &self,
+        caller: Reader<R>,
+        app: Data<&App>,
+        /// The name of the query.
+        name: Path<String>,
+    ) -> Result<Shown> {
+        saved::get::<R>(app.store(), &caller.0, &name.0).await.map(Shown)
+    }
+
+    /// Replace a saved query on {records}
+    ///
+    /// With another `name` in the body it is renamed. Those that the service brings are read-only.
+    #[oai(path = "/:name", method = "put")]
+    async fn replace(
+        &self,
+        caller: Writer<R>,
+        app: Data<&App>,
+        /// The name of the query.
+        name: Path<String>,
+        /// The ETag of the version that is replaced, or `*`. Required: 428 without it.
+        #[oai(name = "If-Match")]
+        if_match: Header<Option<String>>,
+        body: Body<SavedQueryDraft>,
+    ) -> Result<Shown> {
+        let expected = conditional::required(if_match.0.as_deref())?;
+        let store = app.store();
+        saved::replace::<R>(store, &caller.0, &name.0, body.0, &expected).await.map(Shown)
+    }
+
+    /// Delete a saved query on {records}
+    #[oai(path = "/:name", method = "delete")]
+    async fn delete(
+        &self,
+        caller: Writer<R>,
+        app: Data<&App>,
+        /// The name of the query.
+        name: Path<String>,
+        /// The ETag of the version that is deleted; whichever there is when absent.
+        #[oai(name = "If-Match")]
+        if_match: Header<Option<String>>,
+    ) -> Result<NoContent> {
+        let expected = conditional::optional(if_match.0.as_deref())?;
+        saved::delete::<R>(app.store(), &caller.0, &name.0, &expected).await?;
+        Ok(NoContent)
+    }
+
+    /// Run a saved query on {records}
+    ///
+    /// Finds {records} as a search does, a page at a time. Values for its parameters are given as
+    /// query parameters named `p.NAME`; those that have defaults may be left out.
+    #[oai(path = "/:name/results", method = "get")]
+    #[allow(clippy::too_many_arguments, reason = "each is a documented query parameter")]
+    async fn run(
+        &self,
+        caller: Reader<R>,
+        app: Data<&App>,
+        request: &Request,
+        /// The name of the query.
+        name: Path<String>,
+        /// How many at most.
+        #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
+        limit: Query<Option<i32>>,
+        /// `next_cursor` of the page before. The query and its parameters must stay the same.
+        cursor: Query<Option<String>>,
+        /// Whether to count the {records} of all pages.
+        count: Query<Option<Count>>,
+    ) -> Result<Paged<R>> {
+        let run = RunRequest {
+            parameters: arguments(request),
+            limit: limit.0.map(i64::from),
+            cursor: cursor.0,
+            count: count.0.unwrap_or_default(),
+        };
+        let page = saved::run::<R>(app.store(), &caller.0, &name.0, run).await?;
+        let next = page.next_cursor.as_deref().map(|cursor| next_address(request, cursor));
+        Ok(Paged { page, next })
+    }
+
+    /// Run a saved query on {records} with a JSON body
+    ///
+    /// The same as GET, for generated clients, which cannot know the names of `p.NAME`.
+    #[oai(path = "/:name/results", method = "post")]
+    async fn run_with_body(
+        &self,
+        caller: Reader<R>,
+        app: Data<&App>,
+        /// The name of the query.
+        name: Path<String>,
+        body: Body<RunBody>,
+    ) -> Result<Json<Page<R>>> {
+        saved::run(app.store(), &caller.0, &name.0, body.0.into()).await.map(Json)
+    }
+}
+
+/// The path of the saved queries on a type of record.
+fn queries<R: Record>() -> String {
+    format!("{}/queries", collection::<R>())
+}
+
+/// How a saved query is run.
+#[derive(Object, Deserialize)]
+#[oai(rename = "RunRequest")]
+#[serde(deny_unknown_fields)]
+struct RunBody {
+    /// How many at most.
+    #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
+    limit: Option<i32>,
+    /// `next_cursor` of the page before. The query and its parameters must stay the same.
+    cursor: Option<String>,
+    /// Whether to count the records of all pages.
+    count: Option<Count>,
+    /// Values for its parameters, by name; those that have defaults may be left out.
+    #[serde(default, deserialize_with = "unique_members")]
+    parameters: Option<BTreeMap<String, Any<serde_json::Value>>>,
+}
+
+impl From<RunBody> for RunRequest {
+    fn from(body: RunBody) -> Self {
+        let parameters = body.parameters.unwrap_or_default().into_iter();
+        Self {
+            parameters: parameters.map(|(name, Any(json))| (name, json.into())).collect(),
+            limit: body.limit.map(i64::from),
+            cursor: body.cursor,
+            count: body.count.unwrap_or_default(),
+        }
+    }
+}
+
+impl Input for RunBody {
+    fn read(bytes: &[u8]) -> Result<Self> {
+        json(bytes)
+    }
+}
+
+impl Input for SavedQueryDraft {
+    fn read(bytes: &[u8]) -> Result<Self> {
+        json(bytes)
+    }
+}
+
+/// A query that was saved, with its address.
+pub(super) struct Saved {
+    query: SavedQuery,
+    location: String,
+}
+
+/// A saved query, with its version as ETag where it has one.
+pub(super) struct Shown(SavedQuery);
+
+impl IntoResponse for Saved {
+    fn into_response(self) -> Response {
+        let mut response = Shown(self.query).into_response();
+        response.set_status(StatusCode::CREATED);
+        insert(&mut response, LOCATION, &self.location);
+        response
+    }
+}
+
+impl IntoResponse for Shown {
+    fn into_response(self) -> Response {
+        let tag = self.0.version.map(etag);
+        let mut response = Json(self.0).into_response();
+        if let Some(tag) = tag {
+            insert(&mut response, ETAG, &tag);
+        }
+        response
+    }
+}
