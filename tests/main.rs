@@ -19,6 +19,7 @@ mod films;
 mod http;
 mod language;
 mod records;
+mod saved;
 mod store;
 mod support;
 mod transfer;
