@@ -7,6 +7,7 @@ pub mod edit;
 pub mod saved;
 pub mod search;
 pub mod transfer;
+pub mod why;
 
 use std::sync::Arc;
 

@@ -178,6 +178,17 @@ impl Store {
         .map_err(database_error)
     }
 
+    /// The single text a statement selects, if it selects any.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn text(&self, Statement { sql, values }: Statement) -> Result<Option<String>> {
+        on!(read self, pool => {
+            sqlx::query_scalar_with(AssertSqlSafe(sql), SqlxValues(values)).fetch_optional(pool).await
+        })
+        .map_err(database_error)
+    }
+
     /// The engine and its version, in words.
     ///
     /// # Errors

@@ -23,3 +23,4 @@ mod saved;
 mod store;
 mod support;
 mod transfer;
+mod why;

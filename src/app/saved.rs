@@ -375,7 +375,7 @@ pub async fn run<R: Record>(
     }
     let SavedQuery { filter, order_by, .. } = query;
     let selection = Selection { within: None, filter, order_by, parameters };
-    search::page(store, SearchRequest { selection, limit, cursor, count }).await
+    search::page(store, SearchRequest { selection, limit, cursor, count, why: false }).await
 }
 
 /// The row of a draft that obeys every rule.

@@ -5,6 +5,7 @@ use poem_openapi::Enum;
 use serde::{Deserialize, Serialize};
 
 use super::cursor::{Cursor, fingerprint};
+use super::why::{Reason, why_nothing};
 use crate::error::{Error, Kind, Result};
 use crate::identity::{Access, Identity};
 use crate::query::ast::Expr;
@@ -86,6 +87,8 @@ pub struct SearchRequest {
     pub cursor: Option<String>,
     /// Whether to count all pages' records.
     pub count: Count,
+    /// Whether to say why, should nothing be found.
+    pub why: bool,
 }
 
 /// A page of records.
@@ -102,6 +105,9 @@ pub struct Page<R> {
     /// The moment that `today` and `now` stand for, when the filter uses them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub as_of: Option<DateTime<Utc>>,
+    /// Why nothing was found, when it was asked and there is a filter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<Vec<Reason>>,
     /// Remarks on a filter that is valid but easy to misread.
     pub warnings: Vec<Diagnostic>,
 }
@@ -154,8 +160,14 @@ pub(super) async fn page<R: Record>(store: &Store, request: SearchRequest) -> Re
         Some(last) if has_next => Some(Cursor::behind(last, order, as_of).encode(&search)?),
         _ => None,
     };
+    let is_empty = items.is_empty() && cursor.is_none() && query.filter.is_some();
+    let why = if request.why && is_empty {
+        Some(why_nothing(store, &prepared, &selection.parameters, as_of).await?)
+    } else {
+        None
+    };
     let as_of = prepared.plan.uses_clock.then_some(as_of);
-    Ok(Page { items, next_cursor, total, as_of, warnings: prepared.warnings })
+    Ok(Page { items, next_cursor, total, as_of, why, warnings: prepared.warnings })
 }
 
 fn page_size(limit: Option<i64>) -> Result<u32> {

@@ -10,6 +10,7 @@ use futures_util::future::BoxFuture;
 use super::explain::describe;
 use super::{Given, Outcome, explain_in, location, of_type, open_to_read, operator, print};
 use crate::app::search::{Count, SearchRequest, search};
+use crate::app::why::Reason;
 use crate::config::DatabaseSettings;
 use crate::error::Error;
 use crate::query::{Diagnostic, Dialect, Shape, compile};
@@ -56,6 +57,7 @@ impl Query {
             limit: Some(i64::from(self.limit)),
             cursor: None,
             count: if self.count { Count::Exact } else { Count::None },
+            why: true,
         };
         let selection = request.selection.clone();
         let answer = if self.sql {
@@ -103,11 +105,16 @@ impl Visitor for Find {
         Box::pin(async move {
             let page = search::<R>(&self.store, &operator(), self.request).await?;
             let shown = page.items.len();
-            let remark = match (page.total, page.next_cursor) {
+            let mut remark = match (page.total, page.next_cursor) {
                 (Some(total), _) => format!("{shown} of {total}"),
                 (None, Some(_)) => format!("{shown}, and there are more"),
                 (None, None) => shown.to_string(),
             };
+            for Reason { condition, without, instead } in page.why.unwrap_or_default() {
+                let meant = instead.map(|instead| format!("; did you mean {instead}?"));
+                let meant = meant.unwrap_or_default();
+                remark.push_str(&format!("\n{without} without {condition}{meant}"));
+            }
             let output = table(&page.items).to_string();
             Ok(Answer { output, warnings: page.warnings, remark: Some(remark) })
         })

@@ -18,7 +18,8 @@ use super::caller::{Reader, Writer};
 use super::conditional;
 use super::resource::ARGUMENT_PREFIX;
 use crate::app::search::{Count, Page, SearchRequest, Selection};
-use crate::app::{App, edit, search};
+use crate::app::why::{Match, Reason};
+use crate::app::{App, edit, search, why};
 use crate::error::Result;
 use crate::query::{Argument, Arguments, Diagnostic};
 use crate::record::{Draft, Members, Patch, Record};
@@ -57,6 +58,9 @@ impl<R: Record> Operations<R> {
         cursor: Query<Option<String>>,
         /// Whether to count the {records} of all pages.
         count: Query<Option<Count>>,
+        /// Whether to say why, should nothing be found: how many {records} there would be without
+        /// each condition, and values that differ from those named in case alone.
+        why: Query<Option<bool>>,
     ) -> Result<Paged<R>> {
         let search = SearchRequest {
             selection: Selection {
@@ -68,6 +72,7 @@ impl<R: Record> Operations<R> {
             limit: limit.0.map(i64::from),
             cursor: cursor.0,
             count: count.0.unwrap_or_default(),
+            why: why.0.unwrap_or_default(),
         };
         let page = search::search::<R>(app.store(), &caller.0, search).await?;
         let next = page.next_cursor.as_deref().map(|cursor| next_address(request, cursor));
@@ -120,6 +125,25 @@ impl<R: Record> Operations<R> {
             None => false,
         };
         Ok(if is_known { IfChanged::NotModified(version) } else { IfChanged::Changed(record) })
+    }
+
+    /// Ask a filter of one {record}
+    ///
+    /// Says of the filter and of each test in it whether it is true, false or unknown of this
+    /// {record}: why it is found or not.
+    #[oai(path = "/:id/match", method = "get")]
+    async fn match_record(
+        &self,
+        caller: Reader<R>,
+        app: Data<&App>,
+        request: &Request,
+        /// The id of the {record}.
+        id: Path<Uuid>,
+        /// The filter. At most 8 KiB.
+        filter: Query<String>,
+    ) -> Result<Json<Match>> {
+        let selection = Selection { parameters: arguments(request), ..Selection::filter(filter.0) };
+        why::match_record::<R>(app.store(), &caller.0, id.0, &selection).await.map(Json)
     }
 
     /// Replace a {record}
@@ -217,6 +241,8 @@ pub(super) struct SearchBody {
     cursor: Option<String>,
     /// Whether to count the records of all pages.
     count: Option<Count>,
+    /// Whether to say why, should nothing be found.
+    why: Option<bool>,
     /// Values for the `$parameters` of the filter, by name.
     #[serde(default, deserialize_with = "unique_members")]
     parameters: Option<BTreeMap<String, Any<serde_json::Value>>>,
@@ -248,6 +274,7 @@ impl From<SearchBody> for SearchRequest {
             limit: body.limit.map(i64::from),
             cursor: body.cursor,
             count: body.count.unwrap_or_default(),
+            why: body.why.unwrap_or_default(),
         }
     }
 }
@@ -268,6 +295,7 @@ impl<R: Record> Documented for Page<R> {
     fn register(registry: &mut Registry) {
         R::register(registry);
         Diagnostic::register(registry);
+        Reason::register(registry);
         let described = |schema: MetaSchema, description| {
             MetaSchemaRef::Inline(Box::new(MetaSchema { description: Some(description), ..schema }))
         };
@@ -294,6 +322,14 @@ impl<R: Record> Documented for Page<R> {
                     MetaSchema::new_with_format("string", "date-time"),
                     "The moment `today` and `now` stand for, when the filter uses them. All pages \
                      of a search have the same.",
+                ),
+            ),
+            (
+                "why",
+                described(
+                    array(Reason::schema_ref()),
+                    "With `why=true` and no record found: each of the first ten conditions that are \
+                     joined by `and`.",
                 ),
             ),
             (

@@ -67,6 +67,7 @@ const OPERATIONS: &[(&str, &str, &str)] = &[
     ("get", "/queries/{name}/results", "run{Record}Query"),
     ("post", "/queries/{name}/results", "run{Record}QueryWithBody"),
     ("get", "/{id}", "get{Record}"),
+    ("get", "/{id}/match", "match{Record}"),
     ("put", "/{id}", "replace{Record}"),
     ("patch", "/{id}", "update{Record}"),
     ("delete", "/{id}", "delete{Record}"),

@@ -95,6 +95,25 @@ impl Expr {
         join(flat)
     }
 
+    /// The terms that must all hold: those of an `and`, or the expression itself.
+    pub fn conjuncts(&self) -> &[Expr] {
+        match self {
+            Expr::All(terms) => terms,
+            other => std::slice::from_ref(other),
+        }
+    }
+
+    /// The tests it is made of, as they are written from left to right.
+    pub fn predicates(&self) -> Vec<&Predicate> {
+        match self {
+            Expr::All(terms) | Expr::Any(terms) => {
+                terms.iter().flat_map(Expr::predicates).collect()
+            }
+            Expr::Not(inner) => inner.predicates(),
+            Expr::Predicate(predicate) => vec![predicate],
+        }
+    }
+
     /// The opposite.
     pub fn negate(self) -> Self {
         Expr::Not(Box::new(self))

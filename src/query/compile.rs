@@ -13,8 +13,8 @@ use super::bind::Query;
 use super::dialect::Dialect;
 use super::limits::{MAX_YEAR, MIN_YEAR};
 use super::plan::{Condition, Part, Side, SortKey, Term};
-use super::schema::Field;
-use super::text::after_prefix;
+use super::schema::{Field, Schema};
+use super::text::{after_prefix, fold};
 use super::value::Value;
 
 /// A statement and its bound values.
@@ -42,6 +42,11 @@ pub enum Shape {
     },
     /// How many there are on all pages together.
     Count,
+    /// The same, but counted no further than the limit.
+    CountUpTo {
+        /// Where counting ends.
+        limit: u32,
+    },
 }
 
 /// Page sizes (with the one row more that tells whether there is a next page; and that of an export)
@@ -60,6 +65,13 @@ pub fn compile(query: &Query, shape: Shape, dialect: Dialect) -> Statement {
             compiler.filter(&mut matching, filter);
             matching.expr(Expr::cust("count(*)"));
             return compiler.statement(&matching);
+        }
+        Shape::CountUpTo { limit } => {
+            compiler.filter(&mut matching, filter);
+            matching.expr(Expr::cust("1")).limit(u64::from(limit));
+            let mut count = Sql::select();
+            count.expr(Expr::cust("count(*)")).from_subquery(matching, "matching");
+            return compiler.statement(&count);
         }
         Shape::Page { limit } => limit,
     };
@@ -83,6 +95,24 @@ pub fn compile(query: &Query, shape: Shape, dialect: Dialect) -> Statement {
     // Writing to a String cannot fail; LIMIT is the last clause of a select.
     let _ = write!(statement.sql, " LIMIT {limit}");
     statement
+}
+
+/// The least value of a text field that folds to the same as the text: one that is written otherwise,
+/// if there is none that is written so.
+pub fn compile_respelling(
+    schema: &Schema,
+    field: &Field,
+    text: &str,
+    dialect: Dialect,
+) -> Statement {
+    let mut spelling = Sql::select();
+    spelling
+        .column(field.name)
+        .from(schema.table)
+        .and_where(Expr::col(folded_column(field)).eq(fold(text)))
+        .order_by(field.name, Order::Asc)
+        .limit(1);
+    dialect.build(&spelling).into()
 }
 
 /// The column that holds the folded form of a text field.

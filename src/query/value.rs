@@ -54,6 +54,17 @@ impl std::fmt::Display for Value {
     }
 }
 
+/// As JSON has it: what JSON has no type for is a string.
+impl From<&Value> for serde_json::Value {
+    fn from(value: &Value) -> Self {
+        match value {
+            Value::Integer(number) => (*number).into(),
+            Value::Boolean(flag) => (*flag).into(),
+            other => other.to_string().into(),
+        }
+    }
+}
+
 /// A value that comes from outside the language, before it is known which type it must have.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Argument {

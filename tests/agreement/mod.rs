@@ -157,6 +157,7 @@ async fn ask(question: &Question, rows: &[Specimen], store: &Store) -> Result<us
         limit: Some(question.limit),
         count: Count::Exact,
         cursor: None,
+        why: false,
     };
     let caller = identity(&["specimens:read"]);
     let disagree = |told: String| {
