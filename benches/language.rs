@@ -40,14 +40,22 @@ fn stages(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Texts made to hurt. Each is refused, and what it costs is bounded.
+/// Texts made to hurt, by what they cost. What is refused has its suggestions tried.
 fn hostile(criterion: &mut Criterion) {
+    let fill = |piece: &str| piece.repeat(8192 / piece.len());
+    let padding = "x".repeat(20);
     let texts = [
         ("25 open parentheses", "(".repeat(25)),
         ("8 KiB of parentheses", "(".repeat(8192)),
-        ("8 KiB of not", "not ".repeat(2048)),
-        ("8 KiB of letters", "a".repeat(8192)),
-        ("8 KiB of quotes", "\"".repeat(8192)),
+        ("8 KiB of not", fill("not ")),
+        ("8 KiB of letters", fill("a")),
+        ("8 KiB of quotes", fill("\"")),
+        ("8 KiB of curly quotes", fill("“")),
+        ("8 KiB of bad escapes", format!("title = '{}'", "\\d".repeat(4000))),
+        ("8 KiB of bad dates", format!("title in ({})", vec!["2024-02-30"; 700].join(","))),
+        ("200 unknown fields", vec![format!("titel = '{padding}'"); 200].join(" or ")),
+        ("200 times mixed and/or", vec!["(id>'a' or id<'b' and version=1)"; 66].join(" and ")),
+        ("1,000 items", format!("release_year in ({})", vec!["1234"; 1000].join(","))),
         ("1 MiB", "x".repeat(1 << 20)),
     ];
     let mut group = criterion.benchmark_group("hostile");

@@ -80,11 +80,10 @@ pub fn prepare_within<'a>(
     match filter.map(parse::filter).transpose() {
         Ok(None) => {}
         Ok(Some(parsed)) => {
-            let warnings_of = |text: &str| match parse::filter(text) {
-                Ok(parsed) => parsed.warnings,
-                Err(faults) => faults,
-            };
-            warnings = locate(parsed.warnings, "filter", filter, warnings_of);
+            let places = suggestion::keep_readable(parsed.warnings).into_iter();
+            let places = places.take(limits::MAX_DIAGNOSTICS);
+            let text = filter.unwrap_or_default();
+            warnings = places.map(|warning| warning.locate("filter", text)).collect();
             ast.filter = Some(parsed.expr);
         }
         Err(faults) => problems.extend(locate(faults, "filter", filter, in_filter)),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::ast::{self, At, ClockBase, Comparison, Expr, Literal, Operand, Subject, Test};
 use super::diagnostic::{Code, Fault, Span, nearest};
 use super::format;
-use super::limits::MAX_IN_ITEMS;
+use super::limits::{MAX_DIAGNOSTICS, MAX_IN_ITEMS};
 use super::literal;
 use super::plan::{Condition, Parameter, Part, Plan, Side, Slot, SortKey, Term};
 use super::schema::{Schema, Type};
@@ -60,11 +60,13 @@ impl Checker {
         }
     }
 
-    /// All of them are checked even when the first has failed.
+    /// All of them are checked even when the first has failed, until there is enough to report.
     fn exprs(&mut self, exprs: &[Expr]) -> Option<Vec<Condition<Slot>>> {
         let mut checked = Vec::with_capacity(exprs.len());
         for expr in exprs {
-            checked.extend(self.expr(expr));
+            if self.faults.len() < MAX_DIAGNOSTICS {
+                checked.extend(self.expr(expr));
+            }
         }
         (checked.len() == exprs.len()).then_some(checked)
     }
@@ -312,7 +314,9 @@ impl Checker {
         }
         let mut slots = Vec::with_capacity(items.len());
         for item in items {
-            slots.extend(self.item(item, subject, term));
+            if self.faults.len() < MAX_DIAGNOSTICS {
+                slots.extend(self.item(item, subject, term));
+            }
         }
         if slots.len() < items.len() {
             return None;

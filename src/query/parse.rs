@@ -13,7 +13,7 @@ use super::ast::{
     OrderKey, Predicate, Subject, Test, Unit, VALUE_KEYWORDS, is_reserved,
 };
 use super::diagnostic::{Code, Fault, Misread, Span, nearest};
-use super::limits::{MAX_IN_ITEMS, MAX_PREDICATES};
+use super::limits::{MAX_DIAGNOSTICS, MAX_IN_ITEMS, MAX_PREDICATES};
 use super::literal::{LEAVES_THE_CALENDAR, date, read_escape, timestamp};
 use super::{format, scan};
 use grammar::{Grammar, Rule};
@@ -707,7 +707,9 @@ impl<'a> Builder<'a> {
         }
         let mut out = String::with_capacity(body.len());
         let mut rest = body;
-        while let Some(position) = rest.find('\\') {
+        while self.faults.len() < MAX_DIAGNOSTICS
+            && let Some(position) = rest.find('\\')
+        {
             out.push_str(rest.get(..position).unwrap_or_default());
             let escape = rest.get(position..).unwrap_or_default();
             let start = offset + 1 + body.len() - escape.len();

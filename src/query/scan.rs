@@ -3,7 +3,7 @@
 //! languages. All of them are reported at once.
 
 use super::diagnostic::{Code, Fault, Span};
-use super::limits::{MAX_DEPTH, MAX_TEXT_BYTES};
+use super::limits::{MAX_DEPTH, MAX_DIAGNOSTICS, MAX_TEXT_BYTES};
 
 /// What people write out of habit, what stands for it here if anything does, and advice. Longer
 /// spellings stand before their prefixes.
@@ -88,7 +88,10 @@ fn is_blank(byte: u8) -> bool {
 impl Scanner<'_> {
     fn run(&mut self) -> Result<(), Fault> {
         let bytes = self.text.as_bytes();
-        while let Some(&byte) = bytes.get(self.at) {
+        // More would not be reported, and each costs as much as reading a line.
+        while self.faults.len() < MAX_DIAGNOSTICS
+            && let Some(&byte) = bytes.get(self.at)
+        {
             let start = self.at;
             match byte {
                 _ if is_blank(byte) => self.at += 1,
@@ -134,6 +137,9 @@ impl Scanner<'_> {
                 return Err(Fault::new(Code::TooDeep, span, message)
                     .help(format!("at most {MAX_DEPTH} may be open at one place")));
             }
+        }
+        if self.at < bytes.len() {
+            return Ok(());
         }
         for (start, _) in &self.nesting.open {
             let span = Span::new(*start, start + 1);

@@ -1,6 +1,7 @@
 //! Suggestions are tried before they are sent: the text with the edit is read again.
 
 use super::diagnostic::{Code, Fault};
+use super::parse;
 
 /// In which order problems come to light; those of a stage hide those of the later ones.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,4 +62,16 @@ pub(super) fn keep_proven(
         }
     }
     faults
+}
+
+/// Takes away the edits of warnings that would be warned of themselves. Each is a whole expression
+/// in the place of another, so it is read alone.
+pub(super) fn keep_readable(mut warnings: Vec<Fault>) -> Vec<Fault> {
+    for warning in &mut warnings {
+        let text = warning.edit.as_ref().map(|edit| edit.text.as_str()).unwrap_or_default();
+        if !parse::filter(text).is_ok_and(|parsed| parsed.warnings.is_empty()) {
+            warning.edit = None;
+        }
+    }
+    warnings
 }
