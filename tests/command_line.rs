@@ -369,7 +369,8 @@ const SHOWN: &[(&[&str], &[&str])] = &[
             " --> filter:2:2",
             "2 |  gnre = 'x'",
             "  |  ^^^^",
-            "  = help: did you mean `genre`?",
+            "help: did you mean `genre`?",
+            "2 |  genre = 'x'",
         ],
     ),
     // At the end there is nothing to cover, and it is marked all the same.

@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Group, Level, Patch, Renderer, Snippet};
 
 use crate::app::search::Selection;
 use crate::error::{Error, Kind};
@@ -48,20 +48,35 @@ pub(super) fn describe(
         Renderer::plain()
     };
     let groups: Vec<Group<'_>> =
-        problems.iter().map(|problem| group(problem, level, selection)).collect();
+        problems.iter().flat_map(|problem| groups(problem, level, selection)).collect();
     renderer.render(&groups)
 }
 
-fn group<'a>(problem: &'a Diagnostic, level: &Level<'a>, selection: &'a Selection) -> Group<'a> {
-    let Diagnostic { code, parameter, message, help, start, end, .. } = problem;
+/// A problem below its place, and below that the text with the suggestion.
+fn groups<'a>(
+    problem: &'a Diagnostic,
+    level: &Level<'a>,
+    selection: &'a Selection,
+) -> Vec<Group<'a>> {
+    let Diagnostic { code, parameter, message, help, start, end, suggestion, .. } = problem;
     let title = level.clone().primary_title(message).id(code.as_str());
-    let place = usize::try_from(*start).ok().zip(usize::try_from(*end).ok());
-    let snippet = text(selection, parameter).zip(place).map(|(text, (start, end))| {
-        let place = AnnotationKind::Primary.span(start..end.max(start));
-        Snippet::source(text).path(parameter).annotation(place)
+    let text = text(selection, parameter);
+    let snippet = text.zip(range(*start, *end)).map(|(text, place)| {
+        Snippet::source(text).path(parameter).annotation(AnnotationKind::Primary.span(place))
     });
-    let help = help.as_ref().map(|help| Level::HELP.message(help));
-    title.elements(snippet).elements(help)
+    let help = help.as_deref().unwrap_or("write");
+    let patch = suggestion.as_ref().and_then(|edit| {
+        let patch = Patch::new(range(edit.start, edit.end)?, edit.text.as_str());
+        Some(Level::HELP.secondary_title(help).element(Snippet::source(text?).patch(patch)))
+    });
+    let is_patched = patch.is_some();
+    let message = Some(Level::HELP.message(help)).filter(|_| !is_patched && problem.help.is_some());
+    [title.elements(snippet).elements(message)].into_iter().chain(patch).collect()
+}
+
+fn range(start: i32, end: i32) -> Option<std::ops::Range<usize>> {
+    let (start, end) = (usize::try_from(start).ok()?, usize::try_from(end).ok()?);
+    Some(start..end.max(start))
 }
 
 /// The text a problem is in, by the name of its parameter.

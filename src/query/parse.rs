@@ -685,6 +685,9 @@ impl<'a> Builder<'a> {
                 Literal::Null
             });
         }
+        if self.faults.len() >= MAX_DIAGNOSTICS {
+            return Literal::Null;
+        }
         let is_timestamp = text.contains(['T', 't', ':']) && text.contains('-');
         let (code, read) = if is_timestamp {
             (Code::InvalidTimestamp, timestamp(text).map(Literal::Timestamp))
