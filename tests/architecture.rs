@@ -20,8 +20,8 @@ const ORDER: &[&str] = &[
 
 /// A library, and the files that may name it (by the beginning of their path below `src`).
 const CONFINED: &[(&str, &[&str])] = &[
-    ("pest", &["query/parse.rs"]),
-    ("pest_derive", &["query/parse.rs"]),
+    ("pest", &["query/parse"]),
+    ("pest_derive", &["query/parse"]),
     // Beside the store, the declaration of a record says how it is read from a row.
     ("sqlx", &["store", "record.rs"]),
     ("sea_query_sqlx", &["store"]),

@@ -1,4 +1,4 @@
-//! Text to tree. The only file that sees pest.
+//! Text to tree. Only this file and the one below it see pest.
 //!
 //! The grammar yields tokens in a row; precedence is assembled here into n-ary chains. Recursion
 //! follows parentheses alone, and the scan has bounded those before pest starts.
@@ -6,17 +6,19 @@
 use std::iter::Peekable;
 
 use pest::Parser;
-use pest::error::{ErrorVariant, InputLocation};
 
+use self::failure::{Failure, NO_ARITHMETIC};
 use super::ast::{
     At, Clock, ClockBase, Comparison, Direction, Expr, Literal, Matching, Offset, Operand,
     OrderKey, Predicate, Subject, Test, Unit, VALUE_KEYWORDS, is_reserved,
 };
-use super::diagnostic::{Code, Fault, Misread, Span, nearest};
+use super::diagnostic::{Code, Fault, Misread, Span};
 use super::limits::{MAX_DIAGNOSTICS, MAX_IN_ITEMS, MAX_PREDICATES};
 use super::literal::{LEAVES_THE_CALENDAR, date, read_escape, timestamp};
 use super::{format, scan};
 use grammar::{Grammar, Rule};
+
+mod failure;
 
 mod grammar {
     #![allow(missing_docs, reason = "pest derives public items and no documentation")]
@@ -83,327 +85,6 @@ impl Iterator for Tokens<'_> {
     }
 }
 
-/// What pest expected, in words and in the order they are listed. A rule that is missing here is
-/// never the only one that could follow.
-const EXPECTATIONS: &[(&[Rule], &str)] = &[
-    (&[Rule::name], "a field"),
-    (&[Rule::string, Rule::numeric, Rule::parameter], "a value"),
-    (&[Rule::list_open], "a list in parentheses"),
-    (&[Rule::comparison], "an operator"),
-    (&[Rule::kw_between], "`between`, `in`, `contains`, `starts with` or `ends with`"),
-    (&[Rule::duration], "a duration such as 30d"),
-    (&[Rule::comma], "`,`"),
-    (&[Rule::close], "`)`"),
-    (&[Rule::kw_null], "`null`"),
-    (&[Rule::kw_and], "`and`"),
-    (&[Rule::connective], "`and`, `or`"),
-    (&[Rule::kw_asc], "`asc` or `desc`"),
-    (&[Rule::EOI], "the end"),
-];
-
-/// What people write out of habit where the grammar does not expect it: the words, what stands for
-/// them here if that can be said in general, and advice.
-const HABITS: &[(&[&str], Option<&str>, &str)] = &[
-    (
-        &["like", "ilike", "matches", "has", "includes"],
-        Some("contains"),
-        "write `contains`, `starts with` or `ends with`",
-    ),
-    (&["startswith", "starts_with"], Some("starts with"), "write `starts with`"),
-    (&["endswith", "ends_with"], Some("ends with"), "write `ends with`"),
-    (&["starts"], Some("starts with"), "write `starts with`"),
-    (&["ends"], Some("ends with"), "write `ends with`"),
-    (&["equals", "eq"], Some("="), "write `=`"),
-    (&["ne", "neq"], Some("!="), "write `!=`"),
-    (&["lt"], Some("<"), "write `<`"),
-    (&["lte", "le"], Some("<="), "write `<=`"),
-    (&["gt"], Some(">"), "write `>`"),
-    (&["gte", "ge"], Some(">="), "write `>=`"),
-    (&["ascending"], Some("asc"), "write `asc`, or nothing"),
-    (&["descending"], Some("desc"), "write `desc`"),
-    (&["order", "sort"], None, "the order is a parameter of its own, `order_by`"),
-    (&["limit"], None, "the limit is a parameter of its own, `limit`"),
-    (&["asc", "desc"], None, "the direction stands behind the field: `title desc`"),
-];
-
-const NO_ARITHMETIC: &str = "there is no arithmetic on fields and values";
-
-/// The place where the grammar could not go on.
-struct Failure<'a> {
-    text: &'a str,
-    expected: Vec<Rule>,
-    /// The token that stands there; empty at the end of the text.
-    found: &'a str,
-    span: Span,
-}
-
-fn unexpected(error: &pest::error::Error<Rule>, text: &str) -> Fault {
-    let start = match error.location {
-        InputLocation::Pos(start) | InputLocation::Span((start, _)) => start,
-    };
-    let rest = text.get(start..).unwrap_or_default().trim_ascii_start();
-    let (start, found) = (text.len() - rest.len(), first_token(rest));
-    let expected = match &error.variant {
-        ErrorVariant::ParsingError { positives, .. } => positives.clone(),
-        ErrorVariant::CustomError { .. } => Vec::new(),
-    };
-    let span = Span::new(start, start + found.len());
-    Failure { text, expected, found, span }.fault()
-}
-
-impl Failure<'_> {
-    fn fault(&self) -> Fault {
-        let (found, span) = (self.found, self.span);
-        let after_operand = self.expects(Rule::EOI) || self.expects(Rule::comparison);
-        if let Some((place, word)) = self.keyword_before().filter(|_| after_operand) {
-            return reserved(word, place);
-        }
-        let code = match found {
-            "+" | "-" if after_operand => Code::UnsupportedArithmetic,
-            _ => Code::UnexpectedToken,
-        };
-        let message = match (found, code) {
-            ("", _) => "the text ends too early".to_owned(),
-            (_, Code::UnsupportedArithmetic) => NO_ARITHMETIC.to_owned(),
-            _ => format!("`{found}` is unexpected here"),
-        };
-        let fault = Fault::new(code, span, message).help(self.advice());
-        match self.correction() {
-            Some((place, text)) => fault.suggest(place, text),
-            None => fault,
-        }
-    }
-
-    fn expects(&self, rule: Rule) -> bool {
-        self.expected.contains(&rule)
-    }
-
-    /// What stands before, without blanks at its end.
-    fn before(&self) -> &str {
-        self.text.get(..self.span.start).unwrap_or_default().trim_ascii_end()
-    }
-
-    fn is_value(&self) -> bool {
-        let mut characters = self.found.chars();
-        match characters.next() {
-            Some('$') => characters.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_'),
-            first => first.is_some_and(|c| c.is_ascii_digit() || matches!(c, '"' | '\'')),
-        }
-    }
-
-    /// A keyword directly before, which the grammar can only have read as a name: none of these
-    /// ends an operand.
-    fn keyword_before(&self) -> Option<(Span, &str)> {
-        let before = self.before();
-        let word = before.trim_end_matches(|c: char| c.is_ascii_alphanumeric() || c == '_');
-        let start = word.len();
-        let word = before.get(start..)?;
-        let mut ends_operand = VALUE_KEYWORDS.iter().chain(&["asc", "desc"]);
-        let is_operand = ends_operand.any(|known| known.eq_ignore_ascii_case(word));
-        (is_reserved(word) && !is_operand).then(|| (Span::new(start, before.len()), word))
-    }
-
-    fn habit(&self) -> Option<&(&[&str], Option<&str>, &str)> {
-        let is_found = |word: &&str| word.eq_ignore_ascii_case(self.found);
-        HABITS.iter().find(|(words, ..)| words.iter().any(is_found))
-    }
-
-    /// A count that a blank parts from its unit.
-    fn parted_unit(&self) -> Option<Unit> {
-        let unit = Unit::ALL.into_iter().find(|unit| unit.as_str() == self.found);
-        let after_count = self.before().ends_with(|c: char| c.is_ascii_digit());
-        unit.or_else(|| Unit::meant(self.found)).filter(|_| after_count)
-    }
-
-    /// A time of day that a blank parts from its date.
-    fn is_parted_time(&self) -> bool {
-        let date_before = || self.before().get(self.before().len().checked_sub(10)?..);
-        self.found.contains(':') && date_before().is_some_and(|text| date(text).is_ok())
-    }
-
-    /// `where` at the beginning, read as a field.
-    fn is_after_where(&self) -> bool {
-        self.before().eq_ignore_ascii_case("where")
-    }
-
-    /// `not` before a comparison.
-    fn is_negated_comparison(&self) -> bool {
-        self.found == "=" && strip_word(self.before(), "not").is_some()
-    }
-
-    /// The operator that the word was probably meant to be.
-    fn misspelt(&self) -> Option<&'static str> {
-        let operators = ["between", "contains"];
-        let words = if self.expects(Rule::comparison) { &operators[..] } else { &[] };
-        nearest(self.found, words.iter().copied())
-    }
-
-    fn words(&self) -> Vec<&'static str> {
-        EXPECTATIONS
-            .iter()
-            .filter(|(rules, _)| rules.iter().any(|rule| self.expects(*rule)))
-            // `comparison` brings all its siblings along; naming each of them would hide the point.
-            .filter(|(rules, _)| !(self.expects(Rule::comparison) && rules == &[Rule::kw_between]))
-            .map(|(_, words)| *words)
-            .collect()
-    }
-
-    fn advice(&self) -> String {
-        let words = self.words();
-        let is_sign = matches!(self.found, "+" | "-");
-        let is_comparison = Comparison::ALL.iter().any(|c| self.found.starts_with(c.as_str()));
-        let after_quote = self.before().ends_with(['"', '\'']);
-        let fixed = match self.found {
-            _ if self.is_after_where() => {
-                "a filter begins with its first condition, without `where`"
-            }
-            _ if self.parted_unit().is_some() => "a count and its unit are one word, as in 30d",
-            _ if self.is_parted_time() => "a timestamp is one word, as in 2024-01-31T12:00:00Z",
-            _ if self.is_negated_comparison() => "write `!=`",
-            "" | ")" if self.before().ends_with(',') => "remove the comma before it",
-            "(" if self.expects(Rule::string) => {
-                "one value is expected: join several tests with `or`"
-            }
-            "-" if self.is_order_key() => "a descending order is written `title desc`",
-            _ if is_sign && self.expects(Rule::string) => {
-                "a number has no sign, or a `-` directly before its digits"
-            }
-            _ if is_sign => "only `today` and `now` take an offset, and only one",
-            found if found.starts_with(['"', '\'']) && after_quote => {
-                "a quote inside text is written `\\'` or `\\\"`"
-            }
-            found if found.starts_with('$') && !self.is_value() => {
-                "the name of a parameter begins with a letter or `_`"
-            }
-            _ if self.is_value() && words == ["a field"] && self.expects(Rule::open) => {
-                "the field stands on the left; for several values write `in (…)`"
-            }
-            _ if self.is_value() && words == ["a field"] => "expected a field, without quotes",
-            _ if is_comparison
-                && self.expects(Rule::connective)
-                && !self.expects(Rule::comparison) =>
-            {
-                "comparisons do not chain: join two of them with `and`"
-            }
-            _ => match (self.habit(), self.misspelt()) {
-                (Some((.., advice)), _) => advice,
-                (None, Some(operator)) => return format!("did you mean `{operator}`?"),
-                (None, None) => return expected(&words),
-            },
-        };
-        fixed.to_owned()
-    }
-
-    /// Whether a key of an order could begin here: a filter could begin with more.
-    fn is_order_key(&self) -> bool {
-        self.expects(Rule::name) && !self.expects(Rule::open) && !self.expects(Rule::string)
-    }
-
-    /// What to write instead, and in which place, where that is evident.
-    fn correction(&self) -> Option<(Span, String)> {
-        let (found, span, before) = (self.found, self.span, self.before());
-        let end = before.len();
-        if self.is_after_where() {
-            return Some((Span::new(end - "where".len(), span.start), String::new()));
-        }
-        if let Some(unit) = self.parted_unit() {
-            return Some((Span::new(end, span.end), unit.as_str().to_owned()));
-        }
-        if self.is_parted_time() {
-            return Some((Span::new(end, span.end), format!("T{found}Z")));
-        }
-        if self.is_negated_comparison() {
-            let start = strip_word(before, "not")?.len();
-            return Some((Span::new(start, span.end), " !=".to_owned()));
-        }
-        if let Some((_, Some(instead), _)) = self.habit() {
-            let rest = self.text.get(span.end..).unwrap_or_default();
-            let blanks = rest.len() - rest.trim_ascii_start().len();
-            let next = first_token(rest.trim_ascii_start());
-            // `starts wiht` is one slip and not two.
-            let is_with = instead.ends_with("with") && nearest(next, ["with"]).is_some();
-            let length = if is_with { found.len() + blanks + next.len() } else { found.len() };
-            return Some((Span::new(span.start, span.start + length), (*instead).to_owned()));
-        }
-        if let Some(operator) = self.misspelt() {
-            return Some((span, operator.to_owned()));
-        }
-        if before.ends_with(',') && matches!(found, "" | ")") {
-            return Some((Span::new(end - 1, end), String::new()));
-        }
-        if found == "-" && self.is_order_key() {
-            let key = first_token(self.text.get(span.end..)?);
-            return Some((
-                span.to(Span::new(span.end, span.end + key.len())),
-                format!("{key} desc"),
-            ));
-        }
-        if self.expects(Rule::list_open) && !found.is_empty() {
-            return Some((span, format!("({found})")));
-        }
-        if !self.is_value() {
-            return None;
-        }
-        if self.expects(Rule::kw_null) {
-            let (rest, operator) = match strip_word(before, "not") {
-                Some(rest) => (rest, "!="),
-                None => (before, "="),
-            };
-            let start = strip_word(rest, "is")?.len();
-            let blank = if start == self.text.len() { "" } else { " " };
-            return Some((Span::new(start, end), format!("{blank}{operator}")));
-        }
-        if self.expects(Rule::comparison) {
-            return Some((Span::new(span.start, span.start), "= ".to_owned()));
-        }
-        if self.expects(Rule::comma) {
-            return Some((Span::new(end, end), ",".to_owned()));
-        }
-        let quote = found.chars().next().filter(|quote| matches!(quote, '"' | '\''))?;
-        let is_doubled = end == span.start && before.ends_with(quote);
-        is_doubled.then(|| (Span::new(end - 1, end + 1), format!("\\{quote}")))
-    }
-}
-
-/// What was expected, as advice.
-fn expected(words: &[&str]) -> String {
-    match words.split_last() {
-        None => "nothing can stand here".to_owned(),
-        Some((only, [])) => format!("expected {only}"),
-        Some((last, others)) => format!("expected {} or {last}", others.join(", ")),
-    }
-}
-
-/// The text without the word at its end and the blanks before that.
-fn strip_word<'a>(text: &'a str, word: &str) -> Option<&'a str> {
-    let start = text.len().checked_sub(word.len())?;
-    let is_word = text.get(start..)?.eq_ignore_ascii_case(word);
-    is_word.then(|| text.get(..start).unwrap_or_default().trim_ascii_end())
-}
-
-/// The word, number, string or sign that the text starts with.
-fn first_token(text: &str) -> &str {
-    let Some(first) = text.chars().next() else { return "" };
-    let end = match first {
-        '"' | '\'' | '`' => {
-            let mut escaped = false;
-            let is_end = |c: char| {
-                let ends = c == first && !escaped;
-                escaped = c == '\\' && !escaped && first != '`';
-                ends
-            };
-            text.get(1..).and_then(|body| body.find(is_end)).map_or(text.len(), |end| end + 2)
-        }
-        c if c.is_ascii_alphanumeric() || matches!(c, '_' | '$') => {
-            let body = text.get(1..).unwrap_or_default();
-            let is_end = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | ':'));
-            body.find(is_end).map_or(text.len(), |end| end + 1)
-        }
-        c => c.len_utf8(),
-    };
-    text.get(..end).unwrap_or(text)
-}
-
 /// Walks the tokens of a text that the grammar has accepted. The grammar decides which token can
 /// come next, so a token that is missing or of another kind would be a defect of this file.
 struct Builder<'a> {
@@ -422,7 +103,8 @@ impl<'a> Builder<'a> {
     /// Scans the text and has the grammar accept it.
     fn new(rule: Rule, text: &'a str) -> Result<Self, Vec<Fault>> {
         scan::scan(text)?;
-        let pairs = Grammar::parse(rule, text).map_err(|error| vec![unexpected(&error, text)])?;
+        let pairs =
+            Grammar::parse(rule, text).map_err(|error| vec![Failure::of(&error, text).fault()])?;
         let tokens = Tokens(pairs.tokens()).peekable();
         let (faults, warnings) = (Vec::new(), Vec::new());
         Ok(Self { text, tokens, end: 0, predicates: 0, faults, warnings })
