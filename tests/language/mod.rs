@@ -11,9 +11,10 @@ use cinequery::query::ast::{
     self, Clock, ClockBase, Comparison, Direction, Expr, Literal, Matching, Offset, Operand,
     OrderKey, Predicate, Subject, Test, Unit,
 };
+use cinequery::query::evaluate::{Fields, Truth, evaluate};
 use cinequery::query::{
-    Argument, Arguments, Code, Diagnostic, Dialect, Shape, Type, Value, compile, format, limits,
-    parse, prepare, text,
+    Argument, Arguments, Code, Diagnostic, Dialect, Field, Shape, Type, Value, compile, format,
+    limits, parse, prepare, text,
 };
 use cinequery::record::{Movie, Record};
 use proptest::prelude::*;
@@ -220,11 +221,37 @@ fn hostile_text_gets_its_code_without_stack() {
             assert!(found.len() <= limits::MAX_DIAGNOSTICS, "{start}…: {}", found.len());
             assert!(code.is_empty() || found[0].code.as_str() == code, "{start}…: {:?}", found[0]);
         }
-        // The widest and the deepest filter that is accepted.
+        // The widest and the deepest filters that are accepted, through every stage.
         let wide = vec!["year(sale_ends) != 2024"; limits::MAX_PREDICATES].join(" or ");
-        let deep = format!("{}{wide}{}", "(".repeat(31), ")".repeat(31));
-        assert_eq!(problems(&deep, &[]), []);
+        let long = vec!["seats = 1"; limits::MAX_PREDICATES].join(" and ");
+        let mixed = vec!["(seats = 1 or not subtitled)"; limits::MAX_PREDICATES / 2].join(" and ");
+        let nested = |text: &str| format!("{}{text}{}", "(".repeat(31), ")".repeat(31));
+        let denied = format!("{}seats = 1", "not ".repeat(limits::MAX_DEPTH));
+        for filter in [nested(&wide), nested(&long), mixed, denied] {
+            let prepared = prepare(Some(&filter), None, Screening::SCHEMA).unwrap();
+            let mut query = prepared.bind(&Arguments::new(), Utc::now()).unwrap();
+            query.continue_after(&[Some(Value::Text("x".to_owned()))]);
+            for dialect in [Dialect::Sqlite, Dialect::Postgres] {
+                for shape in
+                    [Shape::Page { limit: 20 }, Shape::Count, Shape::CountUpTo { limit: 9 }]
+                {
+                    assert!(!compile(&query, shape, dialect).sql.is_empty());
+                }
+            }
+            assert_eq!(evaluate(&query, &Nothing), Truth::Unknown);
+            let printed = format::filter(prepared.ast.filter.as_ref().unwrap());
+            assert_eq!(parse::filter(&printed).unwrap().expr, prepared.ast.filter.unwrap());
+        }
     });
+}
+
+/// A record whose fields are all null.
+struct Nothing;
+
+impl Fields for Nothing {
+    fn field(&self, _field: &Field) -> Option<Value> {
+        None
+    }
 }
 
 #[test]
