@@ -11,6 +11,7 @@ use sea_query::{
 use super::ast::{Comparison, Direction, Matching};
 use super::bind::Query;
 use super::dialect::Dialect;
+use super::facet::Facet;
 use super::limits::{MAX_YEAR, MIN_YEAR};
 use super::plan::{Condition, Part, Side, SortKey, Term};
 use super::schema::Field;
@@ -33,7 +34,7 @@ impl From<(String, Values)> for Statement {
 }
 
 /// What a statement asks of the matching records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Shape {
     /// The records themselves, in order.
     Page {
@@ -42,6 +43,15 @@ pub enum Shape {
     },
     /// How many there are on all pages together.
     Count,
+    /// How many there are for each value of a field or each bucket: the columns of a
+    /// [`Group`](super::facet::Group). Values come in the order of their counts, the greatest first,
+    /// and buckets in their own.
+    Groups {
+        /// By what.
+        facet: Facet,
+        /// The most there may be.
+        limit: u32,
+    },
 }
 
 /// Page sizes (with the one row more that tells whether there is a next page; and that of an export)
@@ -59,6 +69,12 @@ pub fn compile(query: &Query, shape: Shape, dialect: Dialect) -> Statement {
         Shape::Count => {
             compiler.filter(&mut matching, filter);
             matching.expr(Expr::cust("count(*)"));
+            return compiler.statement(&matching);
+        }
+        Shape::Groups { facet, limit } => {
+            compiler.filter(&mut matching, filter);
+            compiler.groups(&mut matching, &facet);
+            matching.limit(u64::from(limit));
             return compiler.statement(&matching);
         }
         Shape::Page { limit } => limit,
@@ -124,6 +140,27 @@ impl Compiler {
             } else {
                 select.order_by(key.field.name, order);
             }
+        }
+    }
+
+    fn groups(&self, select: &mut SelectStatement, facet: &Facet) {
+        // Columns are meant by their positions: a key with bound values, written out twice, would be
+        // two different expressions for PostgreSQL.
+        let (key, count) = (|| Expr::cust("1"), || Expr::cust("2"));
+        select
+            .expr(self.dialect.key(facet))
+            .expr(Expr::cust("count(*)"))
+            .expr(Expr::cust("count(*) OVER ()"))
+            // PostgreSQL's sum of integers of 64 bits is a decimal number.
+            .expr(Expr::cust("CAST(sum(count(*)) OVER () AS bigint)"))
+            .add_group_by([key()]);
+        if facet.interval().is_none() {
+            select.order_by_expr(count(), Order::Desc);
+        }
+        if facet.field().nullable {
+            select.order_by_expr_with_nulls(key(), Order::Asc, NullOrdering::Last);
+        } else {
+            select.order_by_expr(key(), Order::Asc);
         }
     }
 

@@ -54,6 +54,20 @@ impl std::fmt::Display for Value {
     }
 }
 
+/// The value as a record has it.
+impl From<&Value> for serde_json::Value {
+    fn from(value: &Value) -> Self {
+        match value {
+            Value::Integer(number) => Self::from(*number),
+            Value::Boolean(flag) => Self::from(*flag),
+            Value::Timestamp(instant) => {
+                Self::from(instant.to_rfc3339_opts(SecondsFormat::AutoSi, true))
+            }
+            other => Self::from(other.to_string()),
+        }
+    }
+}
+
 /// A value that comes from outside the language, before it is known which type it must have.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Argument {
