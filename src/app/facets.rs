@@ -34,8 +34,8 @@ pub struct Facets {
     /// The interval that makes the buckets, as it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interval: Option<String>,
-    /// The values, the most frequent first and equally frequent ones in their order; buckets in
-    /// their order alone. Null comes last.
+    /// The values: the most frequent first, equally frequent ones in their order and null behind
+    /// them. Buckets are in their order alone, null last.
     pub items: Vec<FacetItem>,
     /// What `limit` has cut off.
     pub rest: FacetRest,

@@ -45,7 +45,7 @@ pub enum Shape {
     Count,
     /// How many there are for each value of a field or each bucket: the columns of a
     /// [`Group`](super::facet::Group). Values come in the order of their counts, the greatest first,
-    /// and buckets in their own.
+    /// and equally frequent ones in their own; buckets in their own. Null is behind every other.
     Groups {
         /// By what.
         facet: Facet,
@@ -73,7 +73,11 @@ pub fn compile(query: &Query, shape: Shape, dialect: Dialect) -> Statement {
         }
         Shape::Groups { facet, limit } => {
             compiler.filter(&mut matching, filter);
-            compiler.groups(&mut matching, &facet);
+            let key = match filter {
+                Some(_) => dialect.key_of_some(&facet),
+                None => dialect.key(&facet),
+            };
+            groups(&mut matching, &facet, key);
             matching.limit(u64::from(limit));
             return compiler.statement(&matching);
         }
@@ -140,27 +144,6 @@ impl Compiler {
             } else {
                 select.order_by(key.field.name, order);
             }
-        }
-    }
-
-    fn groups(&self, select: &mut SelectStatement, facet: &Facet) {
-        // Columns are meant by their positions: a key with bound values, written out twice, would be
-        // two different expressions for PostgreSQL.
-        let (key, count) = (|| Expr::cust("1"), || Expr::cust("2"));
-        select
-            .expr(self.dialect.key(facet))
-            .expr(Expr::cust("count(*)"))
-            .expr(Expr::cust("count(*) OVER ()"))
-            // PostgreSQL's sum of integers of 64 bits is a decimal number.
-            .expr(Expr::cust("CAST(sum(count(*)) OVER () AS bigint)"))
-            .add_group_by([key()]);
-        if facet.interval().is_none() {
-            select.order_by_expr(count(), Order::Desc);
-        }
-        if facet.field().nullable {
-            select.order_by_expr_with_nulls(key(), Order::Asc, NullOrdering::Last);
-        } else {
-            select.order_by_expr(key(), Order::Asc);
         }
     }
 
@@ -231,6 +214,28 @@ impl Compiler {
 
     fn value(&self, value: &Value) -> Expr {
         Expr::val(self.dialect.value(value))
+    }
+}
+
+/// What [`Shape::Groups`] selects of the matching records.
+fn groups(select: &mut SelectStatement, facet: &Facet, key: Expr) {
+    // Columns are meant by their positions: a key with bound values, written out twice, would be
+    // two different expressions for PostgreSQL.
+    let (first, second) = (|| Expr::cust("1"), || Expr::cust("2"));
+    select
+        .expr(key)
+        .expr(Expr::cust("count(*)"))
+        .expr(Expr::cust("count(*) OVER ()"))
+        // PostgreSQL's sum of integers of 64 bits is a decimal number.
+        .expr(Expr::cust("CAST(sum(count(*)) OVER () AS bigint)"))
+        .add_group_by([first()]);
+    if facet.interval().is_none() {
+        select.order_by_expr(second(), Order::Desc);
+    }
+    if facet.field().nullable {
+        select.order_by_expr_with_nulls(first(), Order::Asc, NullOrdering::Last);
+    } else {
+        select.order_by_expr(first(), Order::Asc);
     }
 }
 
