@@ -4,6 +4,7 @@
 pub mod classic;
 pub mod cursor;
 pub mod edit;
+pub mod facets;
 pub mod saved;
 pub mod search;
 pub mod transfer;

@@ -10,6 +10,7 @@ mod classic;
 mod conditional;
 mod documentation;
 mod envelope;
+mod facets;
 mod health;
 mod problem;
 mod records;
@@ -59,7 +60,10 @@ served! {
 }
 
 /// The operations on one type of record.
-type OfRecord<R> = (records::Operations<R>, (transfer::Operations<R>, saved::Operations<R>));
+type OfRecord<R> = (
+    records::Operations<R>,
+    ((facets::Operations<R>, transfer::Operations<R>), saved::Operations<R>),
+);
 
 /// The operations of the specification: those of the records, `/api/token`, the classic ones, and
 /// `/livez` and `/readyz`.

@@ -1,8 +1,10 @@
-//! The database: pools, statements, failures. It returns records and knows no pages or cursors.
+//! The database: pools, statements, failures. It returns records and counts, and knows no
+//! pages or cursors.
 //!
 //! Reads are single statements and need no transaction: each sees one snapshot. Writes of one
 //! record are single statements too, so that a request that is cut off leaves nothing open.
 
+mod groups;
 mod import;
 mod location;
 mod migrate;

@@ -313,6 +313,7 @@ async fn who_may_do_what() {
         let operations = [
             ("GET", MOVIES, JSON, true),
             ("POST", "/api/v1/movies/search", JSON, true),
+            ("GET", "/api/v1/movies/facets?by=genre", JSON, true),
             ("POST", MOVIES, JSON, false),
             ("GET", record.as_str(), JSON, true),
             ("PUT", record.as_str(), JSON, false),

@@ -15,6 +15,7 @@ mod classic;
 mod command_line;
 mod contract;
 mod deploy;
+mod facets;
 mod films;
 mod http;
 mod language;

@@ -15,10 +15,10 @@ use crate::query::{
 use crate::record::{Record, timestamp_now};
 use crate::store::Store;
 
-/// The records of a page when nothing is said.
+/// The most records of a page, or counts of a facet, when nothing is said.
 pub const DEFAULT_LIMIT: u32 = 20;
 
-/// The most records of a page.
+/// The most that can be asked for.
 pub const MAX_LIMIT: u32 = 1000;
 
 /// Whether to count all matching records.
@@ -131,7 +131,7 @@ pub async fn search<R: Record>(
 /// # Errors
 /// As [`search`], without the scope.
 pub(super) async fn page<R: Record>(store: &Store, request: SearchRequest) -> Result<Page<R>> {
-    let limit = page_size(request.limit)?;
+    let limit = limit(request.limit)?;
     let selection = &request.selection;
     let prepared = selection.prepare(R::SCHEMA)?;
     let search = fingerprint(R::SCHEMA, &prepared.ast, &selection.parameters);
@@ -170,8 +170,9 @@ pub(super) async fn page<R: Record>(store: &Store, request: SearchRequest) -> Re
     Ok(Page { items, next_cursor, total, as_of, why, warnings: prepared.warnings })
 }
 
-fn page_size(limit: Option<i64>) -> Result<u32> {
-    let Some(limit) = limit else { return Ok(DEFAULT_LIMIT) };
+/// The most records or counts there may be, of what was asked.
+pub(super) fn limit(asked: Option<i64>) -> Result<u32> {
+    let Some(limit) = asked else { return Ok(DEFAULT_LIMIT) };
     u32::try_from(limit).ok().filter(|limit| (1..=MAX_LIMIT).contains(limit)).ok_or_else(|| {
         let detail = format!("limit must lie between 1 and {MAX_LIMIT}, and is {limit}");
         Error::new(Kind::InvalidParameter, detail)

@@ -66,6 +66,7 @@ impl<A: OpenApi> OpenApi for Strict<A> {
                 let query = query.filter(|parameter| parameter.in_type == MetaParamIn::Query);
                 let query = query.map(|parameter| Parameter {
                     name: parameter.name.clone(),
+                    is_required: parameter.required,
                     expectation: expectation(&parameter.schema, &registry),
                 });
                 documented.insert((route_pattern(&path.path), operation.method), query.collect());
@@ -110,6 +111,8 @@ struct StrictOperation {
 /// A documented query parameter.
 struct Parameter {
     name: String,
+    /// Whether a request must have it.
+    is_required: bool,
     /// What its values must be, in words.
     expectation: String,
 }
@@ -166,7 +169,11 @@ impl StrictOperation {
             }
             seen.push(name);
         }
-        Ok(())
+        let is_missing = |known: &&Parameter| known.is_required && !seen.contains(&known.name);
+        match self.query.iter().find(is_missing) {
+            Some(missing) => refuse(format!("the query parameter {:?} is missing", missing.name)),
+            None => Ok(()),
+        }
     }
 
     /// The framework's errors as ours.

@@ -57,6 +57,7 @@ const OPERATIONS: &[(&str, &str, &str)] = &[
     ("get", "", "list{Records}"),
     ("post", "", "create{Record}"),
     ("post", "/search", "search{Records}"),
+    ("get", "/facets", "get{Record}Facets"),
     ("get", "/export", "export{Records}"),
     ("post", "/import", "import{Records}"),
     ("get", "/queries", "list{Record}Queries"),
@@ -118,7 +119,7 @@ pub fn specification<C: Served>() -> Value {
                     }
                 }
             }
-            describe_parameters(operation);
+            describe_parameters(operation, schema.map(|(schema, _)| schema));
             if operation["tags"] == json!(["Classic"]) {
                 type_classic_parameters(operation, &movie);
             }
@@ -197,8 +198,8 @@ fn type_classic_parameters(operation: &mut Value, movie: &Value) {
     }
 }
 
-/// Examples and limits, which the framework cannot take from constants.
-fn describe_parameters(operation: &mut Value) {
+/// Examples, limits and names of fields, which the framework cannot take from constants.
+fn describe_parameters(operation: &mut Value, record: Option<&Schema>) {
     let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
     for parameter in parameters.into_iter().flatten() {
         match parameter["name"].as_str() {
@@ -207,6 +208,10 @@ fn describe_parameters(operation: &mut Value) {
                 parameter["schema"]["maxLength"] = json!(limits::MAX_TEXT_BYTES);
             }
             Some("order_by") => parameter["example"] = json!("release_year desc, title"),
+            Some("by") => {
+                let names = record.into_iter().flat_map(Schema::names);
+                parameter["schema"]["enum"] = names.collect();
+            }
             Some("limit") => parameter["schema"]["default"] = json!(DEFAULT_LIMIT),
             _ => {}
         }

@@ -5,6 +5,7 @@
 use chrono::{DateTime, NaiveDate, Utc};
 
 use super::diagnostic::Span;
+use super::value::Value;
 
 /// A node and where it stood. Two nodes are equal when they say the same, wherever they stood.
 #[derive(Debug, Clone)]
@@ -135,6 +136,11 @@ impl Expr {
     pub fn matching(field: &str, matching: Matching, text: &str) -> Self {
         let operand = Operand::Literal(Literal::Text(text.to_owned())).into();
         Self::test(field, Test::Match { negated: false, matching, operand })
+    }
+
+    /// `field is null`.
+    pub fn null(field: &str) -> Self {
+        Self::test(field, Test::Null { negated: false })
     }
 
     fn test(field: &str, test: Test) -> Self {
@@ -313,6 +319,20 @@ pub enum Literal {
     Timestamp(DateTime<Utc>),
     /// `null`
     Null,
+}
+
+/// The value as it is written; an id stands in quotes.
+impl From<Value> for Literal {
+    fn from(value: Value) -> Self {
+        match value {
+            Value::Text(text) => Literal::Text(text),
+            Value::Integer(number) => Literal::Integer(number),
+            Value::Boolean(flag) => Literal::Boolean(flag),
+            Value::Date(date) => Literal::Date(date),
+            Value::Timestamp(instant) => Literal::Timestamp(instant),
+            Value::Id(id) => Literal::Text(id.to_string()),
+        }
+    }
 }
 
 /// `today` or `now`, perhaps with an offset.

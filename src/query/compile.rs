@@ -11,6 +11,7 @@ use sea_query::{
 use super::ast::{Comparison, Direction, Matching};
 use super::bind::Query;
 use super::dialect::Dialect;
+use super::facet::Facet;
 use super::limits::{MAX_YEAR, MIN_YEAR};
 use super::plan::{Condition, Part, Side, SortKey, Term};
 use super::schema::{Field, Schema};
@@ -33,7 +34,7 @@ impl From<(String, Values)> for Statement {
 }
 
 /// What a statement asks of the matching records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Shape {
     /// The records themselves, in order.
     Page {
@@ -45,6 +46,15 @@ pub enum Shape {
     /// The same, but counted no further than the limit.
     CountUpTo {
         /// Where counting ends.
+        limit: u32,
+    },
+    /// How many there are for each value of a field or each bucket: the columns of a
+    /// [`Group`](super::facet::Group). Values come in the order of their counts, the greatest first,
+    /// and equally frequent ones in their own; buckets in their own. Null is behind every other.
+    Groups {
+        /// By what.
+        facet: Facet,
+        /// The most there may be.
         limit: u32,
     },
 }
@@ -72,6 +82,16 @@ pub fn compile(query: &Query, shape: Shape, dialect: Dialect) -> Statement {
             let mut count = Sql::select();
             count.expr(Expr::cust("count(*)")).from_subquery(matching, "matching");
             return compiler.statement(&count);
+        }
+        Shape::Groups { facet, limit } => {
+            compiler.filter(&mut matching, filter);
+            let key = match filter {
+                Some(_) => dialect.key_of_some(&facet),
+                None => dialect.key(&facet),
+            };
+            groups(&mut matching, &facet, key);
+            matching.limit(u64::from(limit));
+            return compiler.statement(&matching);
         }
         Shape::Page { limit } => limit,
     };
@@ -224,6 +244,28 @@ impl Compiler {
 
     fn value(&self, value: &Value) -> Expr {
         Expr::val(self.dialect.value(value))
+    }
+}
+
+/// What [`Shape::Groups`] selects of the matching records.
+fn groups(select: &mut SelectStatement, facet: &Facet, key: Expr) {
+    // Columns are meant by their positions: a key with bound values, written out twice, would be
+    // two different expressions for PostgreSQL.
+    let (first, second) = (|| Expr::cust("1"), || Expr::cust("2"));
+    select
+        .expr(key)
+        .expr(Expr::cust("count(*)"))
+        .expr(Expr::cust("count(*) OVER ()"))
+        // PostgreSQL's sum of integers of 64 bits is a decimal number.
+        .expr(Expr::cust("CAST(sum(count(*)) OVER () AS bigint)"))
+        .add_group_by([first()]);
+    if facet.interval().is_none() {
+        select.order_by_expr(second(), Order::Desc);
+    }
+    if facet.field().nullable {
+        select.order_by_expr_with_nulls(first(), Order::Asc, NullOrdering::Last);
+    } else {
+        select.order_by_expr(first(), Order::Asc);
     }
 }
 

@@ -5,6 +5,7 @@ use sea_query::{
     Value as SqlValue, Values,
 };
 
+use super::facet::{CalendarPart, Facet, Interval};
 use super::plan::Part;
 use super::schema::{Field, Type};
 use super::value::Value;
@@ -68,6 +69,69 @@ impl Dialect {
             (Part::Month, Dialect::Postgres) => "CAST(EXTRACT(MONTH FROM $1) AS integer)",
             (Part::Year, Dialect::Sqlite) => "CAST(substr(?, 1, 4) AS integer)",
             (Part::Month, Dialect::Sqlite) => "CAST(substr(?, 6, 2) AS integer)",
+        };
+        Expr::cust_with_expr(template, column)
+    }
+
+    /// The key by which a facet groups records; null where the field is. No step of it overflows, and
+    /// none depends on the time zone of a session.
+    pub fn key(self, facet: &Facet) -> Expr {
+        let field = facet.field();
+        let column = Expr::col(field.name);
+        match (facet.interval(), self) {
+            (Some(Interval::Width(width)), _) => {
+                // Division truncates, and a bucket's number is rounded down.
+                let (zero, one) = (|| Expr::cust("0"), || Expr::cust("1"));
+                let column = column.cast_as("bigint");
+                let below_zero = column.clone().add(one()).div(Expr::val(width)).sub(one());
+                let number = column.clone().div(Expr::val(width));
+                Expr::case(column.lt(zero()), below_zero).finally(number).into()
+            }
+            (Some(Interval::Calendar(part)), _) => self.first_day(column, field.ty, part),
+            // A driver reads the integers of 32 and of 64 bits as different types.
+            (None, Dialect::Postgres) if field.ty == Type::Integer => column.cast_as("bigint"),
+            (None, _) => column,
+        }
+    }
+
+    /// The same key for some of the records only. SQLite would go through all of them in the order of
+    /// an index on the key, and look each up for the filter; of an expression it knows no index.
+    pub fn key_of_some(self, facet: &Facet) -> Expr {
+        let key = self.key(facet);
+        match self {
+            Dialect::Sqlite => Expr::cust_with_expr("+?", key),
+            Dialect::Postgres => key,
+        }
+    }
+
+    /// The first day of the part of the calendar that a date or a timestamp lies in.
+    fn first_day(self, column: Expr, ty: Type, part: CalendarPart) -> Expr {
+        if (part, ty) == (CalendarPart::Day, Type::Date) {
+            return column;
+        }
+        if self == Dialect::Postgres {
+            // A date would become a timestamp with the time zone of the session.
+            let moment = match ty {
+                Type::Timestamp => Expr::cust_with_expr("$1 AT TIME ZONE 'UTC'", column),
+                _ => column.cast_as("timestamp"),
+            };
+            return Expr::cust_with_exprs(
+                "CAST(date_trunc($1, $2) AS date)",
+                [Expr::Constant(part.as_str().into()), moment],
+            );
+        }
+        // Both types are text that begins with the date.
+        let template = match part {
+            CalendarPart::Day => "substr(?, 1, 10)",
+            // Back to the day behind the Monday before, and on to the next Monday.
+            CalendarPart::Week => "date(substr(?, 1, 10), '-6 days', 'weekday 1')",
+            CalendarPart::Month => "substr(?, 1, 7) || '-01'",
+            CalendarPart::Year => "substr(?, 1, 4) || '-01-01'",
+            CalendarPart::Quarter => {
+                let month = self.part(column.clone(), Part::Month);
+                let template = "substr(?, 1, 5) || printf('%02d-01', (? - 1) / 3 * 3 + 1)";
+                return Expr::cust_with_exprs(template, [column, month]);
+            }
         };
         Expr::cust_with_expr(template, column)
     }

@@ -54,13 +54,16 @@ impl std::fmt::Display for Value {
     }
 }
 
-/// As JSON has it: what JSON has no type for is a string.
+/// The value as a record has it.
 impl From<&Value> for serde_json::Value {
     fn from(value: &Value) -> Self {
         match value {
-            Value::Integer(number) => (*number).into(),
-            Value::Boolean(flag) => (*flag).into(),
-            other => other.to_string().into(),
+            Value::Integer(number) => Self::from(*number),
+            Value::Boolean(flag) => Self::from(*flag),
+            Value::Timestamp(instant) => {
+                Self::from(instant.to_rfc3339_opts(SecondsFormat::AutoSi, true))
+            }
+            other => Self::from(other.to_string()),
         }
     }
 }

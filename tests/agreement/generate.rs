@@ -359,15 +359,7 @@ impl Values {
     }
 
     fn literal(&self, ty: Type, range: (i64, i64)) -> BoxedStrategy<Operand> {
-        let literal = self.value(ty, range).prop_map(|value| match value {
-            Value::Text(text) => Literal::Text(text),
-            Value::Integer(number) => Literal::Integer(number),
-            Value::Boolean(flag) => Literal::Boolean(flag),
-            Value::Date(date) => Literal::Date(date),
-            Value::Timestamp(instant) => Literal::Timestamp(instant),
-            Value::Id(id) => Literal::Text(id.to_string()),
-        });
-        literal.prop_map(Operand::Literal).boxed()
+        self.value(ty, range).prop_map(|value| Operand::Literal(value.into())).boxed()
     }
 
     fn arguments(&self) -> impl Strategy<Value = Arguments> + use<> {

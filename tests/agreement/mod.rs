@@ -1,6 +1,8 @@
 //! One meaning, three engines: the evaluator, SQLite and PostgreSQL agree on which records a
-//! generated filter finds, in which order, and on every page of a walk through them.
+//! generated filter finds, in which order, and on every page of a walk through them; and on how many
+//! there are of each value and in each bucket.
 
+mod facets;
 mod generate;
 mod specimen;
 
@@ -15,6 +17,7 @@ use cinequery::record::{Draft, Members, Movie, Record, Records};
 use cinequery::store::Store;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
+use serde_json::Value as Json;
 use uuid::Uuid;
 
 use self::generate::{Question, question, row};
@@ -38,12 +41,7 @@ fn the_engines_agree() {
     let cases: u32 = from_environment("AGREE_CASES").unwrap_or(CASES);
     let seed: u64 = from_environment("AGREE_SEED").unwrap_or(1);
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let stores = runtime.block_on(async {
-        let (sqlite, postgres) = (Database::sqlite(), Database::postgres().await);
-        let stores = (open(&sqlite).await, open(&postgres).await);
-        (stores, (sqlite, postgres))
-    });
-    let ((sqlite, postgres), _databases) = stores;
+    let ([sqlite, postgres], _databases) = runtime.block_on(stores());
     let (refused, telling) = (Cell::new(0), Cell::new(0));
     for batch in 0..cases.div_ceil(CASES_A_BATCH) {
         println!("batch {batch} of seed {seed}");
@@ -84,6 +82,13 @@ fn runner(seed: u64, batch: u32, cases: u32) -> TestRunner {
     TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes))
 }
 
+/// An empty database of each engine, and its store.
+async fn stores() -> ([Store; 2], [Database; 2]) {
+    let databases = [Database::sqlite(), Database::postgres().await];
+    let [sqlite, postgres] = &databases;
+    ([open(sqlite).await, open(postgres).await], databases)
+}
+
 async fn open(database: &Database) -> Store {
     let store = database.open().await;
     let schemas = <(Movie, Screening, Specimen)>::schemas();
@@ -96,26 +101,35 @@ async fn refill(stores: &[&Store; 2], runner: &mut TestRunner) -> Vec<Specimen> 
     let mut drafts = Vec::new();
     for number in 0..ROWS {
         let row = row().new_tree(runner).unwrap().current();
-        let mut members: Vec<_> = row.as_object().unwrap().clone().into_iter().collect();
-        members.push(("label".to_owned(), format!("row {number}").into()));
         let id: [u8; 16] = proptest::prelude::any::<[u8; 16]>().new_tree(runner).unwrap().current();
-        let draft = Draft::<Specimen>::read(Members(members)).unwrap();
-        drafts.push((Uuid::from_bytes(id), draft));
+        drafts.push((Uuid::from_bytes(id), draft(number, &row)));
     }
+    let read = write(stores, &drafts).await;
+    assert_eq!(read.len(), ROWS as usize);
+    read
+}
+
+fn draft(number: u32, row: &Json) -> Draft<Specimen> {
+    let mut members: Vec<_> = row.as_object().unwrap().clone().into_iter().collect();
+    members.push(("label".to_owned(), format!("row {number}").into()));
+    Draft::read(Members(members)).unwrap()
+}
+
+/// Writes these rows in the place of those that are there, and reads them back.
+async fn write(stores: &[&Store; 2], drafts: &[(Uuid, Draft<Specimen>)]) -> Vec<Specimen> {
     let now = "2024-02-29T12:00:00Z".parse().unwrap();
     let mut read: Vec<Vec<Specimen>> = Vec::new();
     for store in stores {
         for row in all(store).await {
             store.delete::<Specimen>(row.id, &cinequery::store::Expected::Any).await.unwrap();
         }
-        for (id, draft) in &drafts {
+        for (id, draft) in drafts {
             store.insert(*id, draft, now).await.unwrap();
         }
         read.push(all(store).await);
     }
     let [rows, others]: [Vec<Specimen>; 2] = read.try_into().unwrap();
     assert_eq!(rows, others, "the engines store different rows");
-    assert_eq!(rows.len(), ROWS as usize);
     rows
 }
 

@@ -13,8 +13,8 @@ use cinequery::query::ast::{
 };
 use cinequery::query::evaluate::{Fields, Truth, evaluate};
 use cinequery::query::{
-    Argument, Arguments, Code, Diagnostic, Dialect, Field, Shape, Type, Value, compile, format,
-    limits, parse, prepare, text,
+    Argument, Arguments, Code, Diagnostic, Dialect, Facet, Field, Shape, Type, Value, compile,
+    format, limits, parse, prepare, text,
 };
 use cinequery::record::{Movie, Record};
 use proptest::prelude::*;
@@ -263,9 +263,15 @@ fn user_text_is_never_part_of_the_statement() {
     let arguments = Arguments::from([("m".to_owned(), Argument::Untyped("marker".into()))]);
     let mut query = prepared.bind(&arguments, Utc::now()).unwrap();
     query.continue_after(&[Some(Value::Text("marker".into()))]);
-    for dialect in [Dialect::Sqlite, Dialect::Postgres] {
-        let statement = compile(&query, Shape::Page { limit: 424_243 }, dialect);
-        for text in ["marker", "424242", "424243"] {
+    let facet = Facet::of(Screening::SCHEMA, "seats", Some("424244")).unwrap();
+    let limit = 424_243;
+    let shapes = [Shape::Page { limit }, Shape::Groups { facet, limit }];
+    let dialects = [Dialect::Sqlite, Dialect::Postgres];
+    for (dialect, shape) in
+        dialects.iter().flat_map(|dialect| shapes.map(|shape| (*dialect, shape)))
+    {
+        let statement = compile(&query, shape, dialect);
+        for text in ["marker", "424242", "424243", "424244"] {
             assert!(!statement.sql.contains(text), "{}", statement.sql);
         }
         assert!(statement.values.iter().count() >= 8);

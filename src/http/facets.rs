@@ -1,0 +1,65 @@
+//! Counts of records, by the values of a field.
+
+use std::marker::PhantomData;
+
+use poem::Request;
+use poem::web::Data;
+use poem_openapi::OpenApi;
+use poem_openapi::param::Query;
+
+use super::body::Json;
+use super::caller::Reader;
+use super::records::{Tag, arguments, collection};
+use crate::app::App;
+use crate::app::facets::{Facets, FacetsRequest, facets};
+use crate::app::search::Selection;
+use crate::error::Result;
+use crate::record::Record;
+
+/// The operation that counts records of one type.
+pub struct Operations<R>(PhantomData<R>);
+
+impl<R> Default for Operations<R> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+#[OpenApi(prefix_path = collection::<R>().as_str(), tag = "Tag::<R>::TAG")]
+impl<R: Record> Operations<R> {
+    /// Count {records} by a field
+    ///
+    /// How many of the {records} that a filter finds have each value of a field, or lie in each bucket of
+    /// its values. Every item has the filter that finds its {records} among them.
+    #[oai(path = "/facets", method = "get")]
+    #[allow(clippy::too_many_arguments, reason = "each is a documented query parameter")]
+    async fn facets(
+        &self,
+        caller: Reader<R>,
+        app: Data<&App>,
+        request: &Request,
+        /// The field by which they are counted.
+        by: Query<String>,
+        /// Which {records}; all when absent. At most 8 KiB.
+        filter: Query<Option<String>>,
+        /// Buckets instead of values. Of an integer: `decade`, `century`, or a whole number, the width;
+        /// they begin at its multiples. Of a date, and of a timestamp in UTC: `day`, `week` (from
+        /// Monday), `month`, `quarter`, `year`.
+        interval: Query<Option<String>>,
+        /// How many items at most.
+        #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
+        limit: Query<Option<i32>>,
+    ) -> Result<Json<Facets>> {
+        let request = FacetsRequest {
+            selection: Selection {
+                filter: filter.0,
+                parameters: arguments(request),
+                ..Selection::default()
+            },
+            by: by.0,
+            interval: interval.0,
+            limit: limit.0.map(i64::from),
+        };
+        facets::<R>(app.store(), &caller.0, request).await.map(Json)
+    }
+}

@@ -1,0 +1,431 @@
+//! What is counted: rows grouped here, one by one, are what both engines count, and every item's
+//! filter finds its rows.
+
+use std::collections::BTreeMap;
+
+use chrono::{Datelike, NaiveDate, Utc, Weekday};
+use cinequery::app::facets::{Facets, FacetsRequest, facets};
+use cinequery::app::search::{Count, SearchRequest, Selection, search};
+use cinequery::query::evaluate::{Truth, evaluate};
+use cinequery::query::{Dialect, Field, Type, Value, format, prepare};
+use cinequery::record::Record;
+use cinequery::store::Store;
+use proptest::sample::select;
+use proptest::strategy::Strategy;
+use proptest::test_runner::TestCaseError;
+use serde_json::{Value as Json, json};
+use uuid::Uuid;
+
+use super::generate::{Question, question};
+use super::specimen::Specimen;
+use super::{CASES, draft, from_environment, refill, runner, stores, write};
+use crate::support::identity;
+
+/// One facet is asked for where so many questions are.
+const QUESTIONS_A_FACET: u32 = 5;
+
+/// How many are asked of the same rows.
+const CASES_A_BATCH: u32 = 50;
+
+/// How many items' filters are put to the engines; all are put to the evaluator.
+const SEARCHED: usize = 4;
+
+const WIDTHS: &[&str] = &[
+    "decade",
+    "century",
+    "1",
+    "7",
+    "1000",
+    "4294967296",
+    "9223372036854775806",
+    "9223372036854775807",
+];
+
+const CALENDAR: &[&str] = &["day", "week", "month", "quarter", "year"];
+
+/// A field and an interval that it has.
+type By = (&'static Field, Option<&'static str>);
+
+/// Every field by itself, and with every interval that it has.
+fn every_facet() -> Vec<By> {
+    let of = |field: &'static Field| {
+        let intervals = match field.ty {
+            Type::Integer => WIDTHS,
+            Type::Date | Type::Timestamp => CALENDAR,
+            _ => &[],
+        };
+        let intervals = intervals.iter().map(|interval| Some(*interval));
+        std::iter::once(None).chain(intervals).map(move |interval| (field, interval))
+    };
+    Specimen::SCHEMA.fields.iter().flat_map(of).collect()
+}
+
+#[test]
+fn the_engines_count_alike() {
+    let cases = from_environment("AGREE_CASES").unwrap_or(CASES).div_ceil(QUESTIONS_A_FACET);
+    let seed: u64 = from_environment("AGREE_SEED").unwrap_or(1);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let ([sqlite, postgres], _databases) = runtime.block_on(stores());
+    for batch in 0..cases.div_ceil(CASES_A_BATCH) {
+        println!("batch {batch} of seed {seed}");
+        let mut runner = runner(seed, batch, CASES_A_BATCH.min(cases - batch * CASES_A_BATCH));
+        let rows = runtime.block_on(refill(&[&sqlite, &postgres], &mut runner));
+        for by in every_facet() {
+            for store in [&sqlite, &postgres] {
+                let counted = runtime.block_on(count(&everything(1000), by, &rows, store));
+                counted.unwrap_or_else(|told| panic!("{told}"));
+            }
+        }
+        let limit = select(vec![1, 2, 5, 1000]);
+        let asked = (question(&rows), select(every_facet()), limit);
+        let asked = asked.prop_map(|(question, by, limit)| (Question { limit, ..question }, by));
+        let outcome = runner.run(&asked, |(question, by)| {
+            runtime.block_on(async {
+                count(&question, by, &rows, &sqlite).await.map_err(TestCaseError::fail)?;
+                count(&question, by, &rows, &postgres).await.map_err(TestCaseError::fail)
+            })
+        });
+        if let Err(error) = outcome {
+            panic!("{error}");
+        }
+    }
+}
+
+fn everything(limit: i64) -> Question {
+    Question { filter: None, order_by: Vec::new(), arguments: Default::default(), limit }
+}
+
+/// Compares what an engine counts with the rows grouped here. What it says otherwise, if anything.
+async fn count(
+    question: &Question,
+    (field, interval): By,
+    rows: &[Specimen],
+    store: &Store,
+) -> Result<(), String> {
+    let filter = question.filter.as_ref().map(format::filter);
+    let Ok(prepared) = prepare(filter.as_deref(), None, Specimen::SCHEMA) else { return Ok(()) };
+    let mut parameters = question.arguments.clone();
+    parameters.retain(|name, _| prepared.plan.parameters.iter().any(|known| known.name == *name));
+    if prepared.bind(&parameters, Utc::now()).is_err() {
+        return Ok(());
+    }
+    let caller = identity(&["specimens:read"]);
+    let selection = Selection {
+        filter: filter.clone(),
+        parameters: parameters.clone(),
+        ..Selection::default()
+    };
+    let request = FacetsRequest {
+        selection: selection.clone(),
+        by: field.name.to_owned(),
+        interval: interval.map(str::to_owned),
+        limit: Some(question.limit),
+    };
+    let engine = match store.dialect() {
+        Dialect::Sqlite => "SQLite",
+        Dialect::Postgres => "PostgreSQL",
+    };
+    let told =
+        |told: String| format!("{question:?} by {} {interval:?}\n{engine} {told}", field.name);
+    let answer = facets::<Specimen>(store, &caller, request).await;
+    let answer = answer.map_err(|error| told(format!("{error:?}")))?;
+
+    let as_of = answer.as_of.unwrap_or_else(Utc::now);
+    let query = prepared.bind(&parameters, as_of).unwrap();
+    let matching: Vec<&Specimen> =
+        rows.iter().filter(|row| evaluate(&query, *row) == Truth::True).collect();
+    let groups = groups(&matching, field, interval);
+    let limit = usize::try_from(question.limit).unwrap();
+    let (shown, rest) = groups.split_at(limit.min(groups.len()));
+    let expected: Vec<(Json, usize)> =
+        shown.iter().map(|(value, ids)| (value.clone(), ids.len())).collect();
+    let rest = (rest.len(), rest.iter().map(|(_, ids)| ids.len()).sum());
+    if counts(&answer) != (expected.clone(), rest, matching.len()) {
+        return Err(told(format!("counts {answer:?} and not {expected:?}, {rest:?}")));
+    }
+
+    for (position, (item, (_, ids))) in answer.items.iter().zip(shown).enumerate() {
+        let joined = match &selection.filter {
+            Some(filter) => format!("({filter}) and {}", item.filter),
+            None => item.filter.clone(),
+        };
+        let refused = |error: String| told(format!("has {joined:?}, which is refused: {error}"));
+        let item_query = prepare(Some(&joined), None, Specimen::SCHEMA)
+            .map_err(|problems| refused(format!("{problems:?}")))?;
+        let written = format::filter(
+            &prepare(Some(&item.filter), None, Specimen::SCHEMA).unwrap().ast.filter.unwrap(),
+        );
+        assert_eq!(written, item.filter, "it is not canonical");
+        let query = item_query.bind(&parameters, as_of).unwrap();
+        let found = rows.iter().filter(|row| evaluate(&query, *row) == Truth::True);
+        let found: Vec<Uuid> = found.map(|row| row.id).collect();
+        if found != *ids {
+            return Err(told(format!("has {joined:?}, which finds {found:?} and not {ids:?}")));
+        }
+        // The clock of a search runs on.
+        if position < SEARCHED && !item_query.plan.uses_clock {
+            let request = SearchRequest {
+                selection: Selection { filter: Some(joined.clone()), ..selection.clone() },
+                limit: Some(1),
+                cursor: None,
+                why: false,
+                count: Count::Exact,
+            };
+            let page = search::<Specimen>(store, &caller, request).await;
+            let total = page.map_err(|error| refused(format!("{error:?}")))?.total;
+            if total != Some(item.count) {
+                return Err(told(format!("has {joined:?}, which finds {total:?}")));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The items with their counts, the rest's values and count, and the total.
+type Counts = (Vec<(Json, usize)>, (usize, usize), usize);
+
+fn counts(answer: &Facets) -> Counts {
+    let unsigned = |count: i64| usize::try_from(count).unwrap();
+    let items = answer.items.iter();
+    let items = items.map(|item| (item.value.0.clone(), unsigned(item.count))).collect();
+    let rest = (unsigned(answer.rest.values), unsigned(answer.rest.count));
+    (items, rest, unsigned(answer.total))
+}
+
+/// The ids of the rows by what they have in common, in the order of the answer.
+fn groups(
+    rows: &[&Specimen],
+    field: &'static Field,
+    interval: Option<&str>,
+) -> Vec<(Json, Vec<Uuid>)> {
+    // Null last: `false` comes before `true`.
+    let mut groups: BTreeMap<(bool, Option<Value>), (Json, Vec<Uuid>)> = BTreeMap::new();
+    for row in rows {
+        let value = row.value(field.name);
+        let (key, json) = match (value, interval) {
+            (Some(value), Some(interval)) => {
+                let start = start(&value, field, interval);
+                (
+                    Some(start.clone()),
+                    match start {
+                        Value::Integer(number) => json!(number),
+                        other => json!(other.to_string()),
+                    },
+                )
+            }
+            (value, _) => (value, serde_json::to_value(row).unwrap()[field.name].clone()),
+        };
+        let group = groups.entry((key.is_none(), key)).or_insert_with(|| (json, Vec::new()));
+        group.1.push(row.id);
+    }
+    let mut groups: Vec<_> = groups.into_values().collect();
+    if interval.is_none() {
+        groups.sort_by_key(|(_, ids)| std::cmp::Reverse(ids.len()));
+    }
+    groups
+}
+
+/// Where the bucket begins that the value lies in.
+fn start(value: &Value, field: &Field, interval: &str) -> Value {
+    let day = match value {
+        Value::Integer(number) => {
+            let number = i128::from(*number);
+            let width = match interval {
+                "decade" => 10,
+                "century" => 100,
+                width => width.parse().unwrap(),
+            };
+            let start = i64::try_from(number - number.rem_euclid(width)).unwrap_or(i64::MIN);
+            return Value::Integer(start.max(*field.column_range().start()));
+        }
+        Value::Date(day) => *day,
+        Value::Timestamp(instant) => instant.date_naive(),
+        other => panic!("{other:?} has no buckets"),
+    };
+    let first = |month| NaiveDate::from_ymd_opt(day.year(), month, 1).unwrap();
+    Value::Date(match interval {
+        "day" => day,
+        "week" => day.week(Weekday::Mon).first_day(),
+        "month" => first(day.month()),
+        "quarter" => first([1, 4, 7, 10][day.month0() as usize / 3]),
+        "year" => first(1),
+        other => panic!("there is no {other}"),
+    })
+}
+
+/// A field, an interval, values of the field, and the items: value, count, filter.
+type Case =
+    (&'static str, Option<&'static str>, Json, &'static [(&'static str, i64, &'static str)]);
+
+fn cases() -> Vec<Case> {
+    vec![
+        (
+            "name",
+            None,
+            json!(["b", "a", "it's", "a", null, "A", null, null]),
+            &[
+                ("null", 3, "name is null"),
+                ("\"a\"", 2, "name = 'a'"),
+                ("\"A\"", 1, "name = 'A'"),
+                ("\"b\"", 1, "name = 'b'"),
+                ("\"it's\"", 1, r"name = 'it\'s'"),
+            ],
+        ),
+        (
+            "flag",
+            None,
+            json!([true, false, null]),
+            &[
+                ("false", 1, "flag = false"),
+                ("true", 1, "flag = true"),
+                ("null", 1, "flag is null"),
+            ],
+        ),
+        (
+            "moment",
+            None,
+            json!(["2024-02-29T12:00:00.1Z", "2024-02-29T13:00:00+01:00"]),
+            &[
+                ("\"2024-02-29T12:00:00Z\"", 1, "moment = 2024-02-29T12:00:00Z"),
+                ("\"2024-02-29T12:00:00.100Z\"", 1, "moment = 2024-02-29T12:00:00.100Z"),
+            ],
+        ),
+        (
+            "small",
+            Some("decade"),
+            json!([1990, 1999, 2000, null, -1, -10, -11, 0]),
+            &[
+                ("-20", 1, "small between -20 and -11"),
+                ("-10", 2, "small between -10 and -1"),
+                ("0", 1, "small between 0 and 9"),
+                ("1990", 2, "small between 1990 and 1999"),
+                ("2000", 1, "small between 2000 and 2009"),
+                ("null", 1, "small is null"),
+            ],
+        ),
+        ("small", Some("1"), json!([7, 7]), &[("7", 2, "small = 7")]),
+        // A bucket ends where the column does.
+        (
+            "small",
+            Some("century"),
+            json!([i32::MIN, i32::MAX]),
+            &[
+                ("-2147483648", 1, "small between -2147483648 and -2147483601"),
+                ("2147483600", 1, "small between 2147483600 and 2147483647"),
+            ],
+        ),
+        (
+            "number",
+            Some("decade"),
+            json!([i64::MIN, i64::MAX, i64::MIN + 8]),
+            &[
+                (
+                    "-9223372036854775808",
+                    1,
+                    "number between -9223372036854775808 and -9223372036854775801",
+                ),
+                (
+                    "-9223372036854775800",
+                    1,
+                    "number between -9223372036854775800 and -9223372036854775791",
+                ),
+                (
+                    "9223372036854775800",
+                    1,
+                    "number between 9223372036854775800 and 9223372036854775807",
+                ),
+            ],
+        ),
+        (
+            "number",
+            Some("9223372036854775807"),
+            json!([i64::MIN, i64::MIN + 1, -1, 0, i64::MAX - 1, i64::MAX]),
+            &[
+                ("-9223372036854775808", 1, "number = -9223372036854775808"),
+                ("-9223372036854775807", 2, "number between -9223372036854775807 and -1"),
+                ("0", 2, "number between 0 and 9223372036854775806"),
+                ("9223372036854775807", 1, "number = 9223372036854775807"),
+            ],
+        ),
+        (
+            "day",
+            Some("month"),
+            json!(["2024-02-29", "2024-02-01", "2023-02-28", "9999-12-31", "0001-01-01", null]),
+            &[
+                ("\"0001-01-01\"", 1, "day between 0001-01-01 and 0001-01-31"),
+                ("\"2023-02-01\"", 1, "day between 2023-02-01 and 2023-02-28"),
+                ("\"2024-02-01\"", 2, "day between 2024-02-01 and 2024-02-29"),
+                ("\"9999-12-01\"", 1, "day between 9999-12-01 and 9999-12-31"),
+                ("null", 1, "day is null"),
+            ],
+        ),
+        ("day", Some("day"), json!(["9999-12-31"]), &[("\"9999-12-31\"", 1, "day = 9999-12-31")]),
+        // The first day of the calendar is a Monday, the last one a Friday.
+        (
+            "day",
+            Some("week"),
+            json!(["0001-01-01", "0001-01-07", "2024-01-07", "2024-01-08", "9999-12-31"]),
+            &[
+                ("\"0001-01-01\"", 2, "day between 0001-01-01 and 0001-01-07"),
+                ("\"2024-01-01\"", 1, "day between 2024-01-01 and 2024-01-07"),
+                ("\"2024-01-08\"", 1, "day between 2024-01-08 and 2024-01-14"),
+                ("\"9999-12-27\"", 1, "day between 9999-12-27 and 9999-12-31"),
+            ],
+        ),
+        (
+            "moment",
+            Some("quarter"),
+            json!([
+                "2024-03-31T23:59:59.999999Z",
+                "2024-04-01T00:00:00Z",
+                "9999-12-31T23:59:59.999999Z"
+            ]),
+            &[
+                (
+                    "\"2024-01-01\"",
+                    1,
+                    "moment >= 2024-01-01T00:00:00Z and moment < 2024-04-01T00:00:00Z",
+                ),
+                (
+                    "\"2024-04-01\"",
+                    1,
+                    "moment >= 2024-04-01T00:00:00Z and moment < 2024-07-01T00:00:00Z",
+                ),
+                ("\"9999-10-01\"", 1, "moment >= 9999-10-01T00:00:00Z"),
+            ],
+        ),
+        ("note", None, json!([]), &[]),
+        ("day", Some("year"), json!([]), &[]),
+    ]
+}
+
+#[tokio::test]
+async fn items_are_as_they_are_written() {
+    let ([sqlite, postgres], _databases) = stores().await;
+    for (by, interval, values, expected) in cases() {
+        let drafts: Vec<_> = (0..)
+            .zip(values.as_array().unwrap())
+            .map(|(number, value)| (Uuid::now_v7(), draft(number, &json!({ by: value }))))
+            .collect();
+        write(&[&sqlite, &postgres], &drafts).await;
+        for store in [&sqlite, &postgres] {
+            let request = FacetsRequest {
+                by: by.to_owned(),
+                interval: interval.map(str::to_owned),
+                ..FacetsRequest::default()
+            };
+            let caller = identity(&["specimens:read"]);
+            let answer = facets::<Specimen>(store, &caller, request).await.unwrap();
+            let items: Vec<(String, i64, &str)> = answer
+                .items
+                .iter()
+                .map(|item| (item.value.0.to_string(), item.count, item.filter.as_str()))
+                .collect();
+            let expected: Vec<(String, i64, &str)> = expected
+                .iter()
+                .map(|(v, count, filter)| ((*v).to_owned(), *count, *filter))
+                .collect();
+            assert_eq!(items, expected, "{by} {interval:?} {:?}", store.dialect());
+        }
+    }
+}
