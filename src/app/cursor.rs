@@ -48,8 +48,7 @@ impl Cursor {
     /// # Errors
     /// None that could be provoked: the parts of a cursor are all JSON.
     pub fn encode(&self, search: &str) -> Result<String> {
-        let keys =
-            self.keys.iter().map(|key| key.as_ref().map_or(serde_json::Value::Null, Into::into));
+        let keys = self.keys.iter().map(|key| key.as_ref().into());
         let as_of = Value::Timestamp(self.as_of).to_string();
         let wire = Wire { search: search.to_owned(), as_of, keys: keys.collect() };
         let json = serde_json::to_vec(&wire).map_err(Error::internal)?;
