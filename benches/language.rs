@@ -58,12 +58,16 @@ fn hostile(criterion: &mut Criterion) {
         ("1,000 items", format!("release_year in ({})", vec!["1234"; 1000].join(","))),
         ("1 MiB", "x".repeat(1 << 20)),
     ];
+    let order = fill("releas_yea,");
     let mut group = criterion.benchmark_group("hostile");
     for (name, text) in &texts {
         group.bench_function(*name, |b| {
             b.iter(|| prepare(Some(black_box(text)), None, Movie::SCHEMA).is_err());
         });
     }
+    group.bench_function("8 KiB of unknown keys", |b| {
+        b.iter(|| prepare(None, Some(black_box(&order)), Movie::SCHEMA).is_err());
+    });
     group.finish();
 }
 

@@ -156,6 +156,8 @@ async fn what_cannot_be_saved_is_refused() {
             (with("description", json!("a\u{0}b")), "/description"),
             (with("description", json!("x".repeat(501))), "/description"),
             (json!({"name": "nothing"}), "/filter"),
+            (with("parameters", json!(vec![json!({"name": "genre"}); 10_000])), "/parameters"),
+            (with("description", json!("a\u{7}b")), "/description"),
             (parameter(json!({"name": "genres"})), "/parameters/0/name"),
             (parameter(json!({"name": "since", "type": "date"})), "/parameters/0/type"),
             (parameter(json!({"name": "since", "default": "1900"})), "/parameters/0/default"),
@@ -166,7 +168,9 @@ async fn what_cannot_be_saved_is_refused() {
                 "/parameters/1/name",
             ),
         ] {
-            let problem = client.post(QUERIES, &draft).await.problem(400, "invalid_record");
+            let answer = client.post(QUERIES, &draft).await;
+            assert!(answer.body.len() < 4096, "{} bytes", answer.body.len());
+            let problem = answer.problem(400, "invalid_record");
             assert_eq!(problem["errors"][0]["pointer"], pointer, "{problem}");
         }
         let both = json!({"name": "X", "filter": "gnre = 'drama'", "order_by": "titel"});
@@ -176,6 +180,29 @@ async fn what_cannot_be_saved_is_refused() {
         let stranger = json!({"name": "x", "filter": "genre = 'drama'", "sort": "title"});
         client.post(QUERIES, &stranger).await.problem(400, "invalid_body");
         assert_eq!(client.get(QUERIES).await.json()["items"], json!([]));
+    })
+    .await;
+}
+
+/// Characters that take more bytes in NFC, at the limits of what is sent.
+#[tokio::test]
+async fn what_is_saved_can_be_run_and_saved_again() {
+    served_on_both(async |client| {
+        let text = "\u{958}".repeat(2700);
+        let draft = json!({
+            "name": "long", "description": "\u{958}".repeat(500),
+            "filter": format!("title = '{text}' or title = $t"),
+            "parameters": [{"name": "t", "default": text}],
+        });
+        let created = client.post(QUERIES, &draft).await;
+        assert_eq!((created.status, &created.json()["valid"]), (201, &json!(true)));
+        for member in ["filter", "description"] {
+            assert_eq!(created.json()[member], draft[member], "as it was sent");
+        }
+        let path = format!("{QUERIES}/long");
+        assert_eq!(client.get(&format!("{path}/results")).await.status, 200);
+        let again = client.change("PUT", &path, "application/json", Some("*"), &draft).await;
+        assert_eq!(again.status, 200);
     })
     .await;
 }

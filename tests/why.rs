@@ -113,6 +113,12 @@ async fn a_search_that_finds_nothing_says_why() {
         let expected = json!([reason("hall = $h", 1), reason("seats > $s", 1)]);
         assert_eq!(why("hall = $h and seats > $s", &[("p.h", "Red"), ("p.s", "99")]).await, expected);
 
+        let expected = json!([respelt("film = $f", 4, "film = 'Alpha'")]);
+        assert_eq!(why("film = $f", &[("p.f", "ALPHA")]).await, expected);
+        // Both spellings of that hall exist, and this one is what was meant.
+        let expected = json!([reason("hall = 'blue'", 1), reason("seats = 100", 1)]);
+        assert_eq!(why("hall = 'blue' and seats = 100", &[]).await, expected);
+
         let many: Vec<String> = (1..=12).map(|number| format!("seats != {number}")).collect();
         let many = format!("{} and seats = -1", many.join(" and "));
         assert_eq!(why(&many, &[]).await.as_array().unwrap().len(), 10);

@@ -15,15 +15,16 @@ use crate::error::{Error, Kind, Result, Violation};
 use crate::identity::{Access, Identity};
 use crate::query::ast::{Comparison, Expr, Literal};
 use crate::query::diagnostic::did_you_mean;
-use crate::query::limits::MAX_TEXT_BYTES;
-use crate::query::text::nfc;
-use crate::query::value::text_value;
+use crate::query::limits::{MAX_DIAGNOSTICS, MAX_PREDICATES, MAX_TEXT_BYTES};
 use crate::query::{Argument, Arguments, Diagnostic, Plan, Schema, Value, prepare};
 use crate::record::{Draft, Record, Row, StoredQuery, timestamp_now};
 use crate::store::{Expected, Store};
 
 /// The longest name, in characters.
 const MAX_NAME: usize = 60;
+
+/// The most queries of a page: each may be long.
+const MAX_LISTED: u32 = 100;
 
 /// The longest description of a query or a parameter, in characters.
 const MAX_DESCRIPTION: usize = 500;
@@ -73,6 +74,7 @@ pub struct SavedParameter {
     #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
     pub ty: Option<String>,
     /// What it is for.
+    #[oai(validator(min_length = 1, max_length = 500))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// Its value where a request gives none; without it the parameter is required.
@@ -89,13 +91,13 @@ pub struct SavedQueryDraft {
     #[oai(validator(max_length = 60, pattern = "^[a-z0-9]+(-[a-z0-9]+)*$"))]
     pub name: String,
     /// What it is for.
-    #[oai(validator(max_length = 500))]
+    #[oai(validator(min_length = 1, max_length = 500))]
     pub description: Option<String>,
     /// Which records; all when absent.
-    #[oai(validator(max_length = 8192))]
+    #[oai(validator(min_length = 1, max_length = 8192))]
     pub filter: Option<String>,
     /// In which order; of creation when absent.
-    #[oai(validator(max_length = 8192))]
+    #[oai(validator(min_length = 1, max_length = 8192))]
     pub order_by: Option<String>,
     /// Defaults and descriptions of the filter's `$parameters`, for those that have any.
     #[serde(default)]
@@ -252,6 +254,12 @@ pub async fn list<R: Record>(
     caller.require(Access::Read, R::SCHEMA)?;
     let selection =
         Selection { order_by: Some("name".to_owned()), ..Selection::within(of_collection::<R>()) };
+    let limit = search::limit(limit)?;
+    if limit > MAX_LISTED {
+        let detail = format!("limit must lie between 1 and {MAX_LISTED}, and is {limit}");
+        return Err(Error::new(Kind::InvalidParameter, detail));
+    }
+    let limit = Some(i64::from(limit));
     let request = SearchRequest { selection, limit, cursor, ..SearchRequest::default() };
     let page: Page<StoredQuery> = search::page(store, request).await?;
     let items = page.items.into_iter().map(|stored| shown::<R>(stored));
@@ -313,7 +321,7 @@ pub async fn replace<R: Record>(
     let written = store.update::<StoredQuery>(stored.id, &row, expected, timestamp_now()).await;
     match written.map_err(name_taken)? {
         Some(stored) => shown::<R>(stored),
-        None => Err(stale::<R>(store, name).await),
+        None => Err(stale::<R>(store, name, expected).await),
     }
 }
 
@@ -333,7 +341,7 @@ pub async fn delete<R: Record>(
     let stored = find::<R>(store, name).await?;
     match store.delete::<StoredQuery>(stored.id, expected).await? {
         Some(_) => Ok(()),
-        None => Err(stale::<R>(store, name).await),
+        None => Err(stale::<R>(store, name, expected).await),
     }
 }
 
@@ -348,6 +356,8 @@ pub struct RunRequest {
     pub cursor: Option<String>,
     /// As in a search.
     pub count: search::Count,
+    /// As in a search.
+    pub why: bool,
 }
 
 /// Runs a query: one page of what it finds.
@@ -367,7 +377,7 @@ pub async fn run<R: Record>(
         let diagnostics = query.diagnostics;
         return Err(Error { diagnostics, ..Error::new(Kind::QueryOutdated, detail) });
     }
-    let RunRequest { mut parameters, limit, cursor, count } = request;
+    let RunRequest { mut parameters, limit, cursor, count, why } = request;
     for SavedParameter { name, default, .. } in query.parameters {
         if let Some(Any(default)) = default {
             parameters.entry(name).or_insert_with(|| default.into());
@@ -375,7 +385,7 @@ pub async fn run<R: Record>(
     }
     let SavedQuery { filter, order_by, .. } = query;
     let selection = Selection { within: None, filter, order_by, parameters };
-    search::page(store, SearchRequest { selection, limit, cursor, count, why: false }).await
+    search::page(store, SearchRequest { selection, limit, cursor, count, why }).await
 }
 
 /// The row of a draft that obeys every rule.
@@ -383,7 +393,9 @@ fn checked<R: Record>(draft: SavedQueryDraft) -> Result<Row> {
     let schema = R::SCHEMA;
     let mut violations = Vec::new();
     let mut refuse = |member: &str, detail: String| {
-        violations.push(Violation::at(format!("/{member}"), detail));
+        if violations.len() < MAX_DIAGNOSTICS {
+            violations.push(Violation::at(format!("/{member}"), detail));
+        }
     };
     let SavedQueryDraft { name, description, filter, order_by, parameters } = draft;
     let parameters = parameters.unwrap_or_default();
@@ -397,15 +409,15 @@ fn checked<R: Record>(draft: SavedQueryDraft) -> Result<Row> {
     if filter.is_none() && order_by.is_none() {
         refuse("filter", "is missing, and so is order_by: there is nothing to save".to_owned());
     }
-    let descriptions = [(("description".to_owned()), &description)].into_iter().chain(
-        parameters.iter().enumerate().map(|(position, parameter)| {
+    let descriptions = [("description".to_owned(), &description)].into_iter().chain(
+        parameters.iter().enumerate().take(MAX_PREDICATES).map(|(position, parameter)| {
             (format!("parameters/{position}/description"), &parameter.description)
         }),
     );
     for (pointer, description) in descriptions {
         let Some(description) = description else { continue };
-        if let Err(misread) = text_value(description) {
-            refuse(&pointer, misread.message);
+        if description.chars().any(char::is_control) {
+            refuse(&pointer, "cannot hold control characters".to_owned());
         } else if !(1..=MAX_DESCRIPTION).contains(&description.chars().count()) {
             refuse(&pointer, format!("must have 1 to {MAX_DESCRIPTION} characters"));
         }
@@ -414,6 +426,12 @@ fn checked<R: Record>(draft: SavedQueryDraft) -> Result<Row> {
         Ok(prepared) => prepared,
         Err(diagnostics) => return Err(Error { violations, ..Error::query(diagnostics) }),
     };
+    let count = prepared.plan.parameters.len();
+    if parameters.len() > count {
+        let said = parameters.len();
+        refuse("parameters", format!("are {said}, and the filter has {count}"));
+        return Err(Error::record(violations));
+    }
     for (position, said) in parameters.iter().enumerate() {
         let pointer = |member: &str| format!("parameters/{position}/{member}");
         let used = &prepared.plan.parameters;
@@ -448,12 +466,14 @@ fn checked<R: Record>(draft: SavedQueryDraft) -> Result<Row> {
     }
     let collection = Some(schema.table.to_owned());
     let texts = [collection, Some(name), description, filter, order_by, Some(parameters)];
-    let values = texts.map(|text| text.map(|text| Value::Text(nfc(&text).into_owned())));
+    // As they were sent, and not in NFC like the texts of records: places in them are told in bytes,
+    // and nobody compares them.
+    let values = texts.map(|text| text.map(Value::Text));
     Ok(StoredQuery::SCHEMA.writable().zip(values).collect())
 }
 
 /// The most that is kept of parameters, in bytes of JSON.
-const MAX_PARAMETERS_BYTES: usize = 8 * MAX_TEXT_BYTES;
+const MAX_PARAMETERS_BYTES: usize = 2 * MAX_TEXT_BYTES;
 
 fn of_collection<R: Record>() -> Expr {
     let collection = Literal::Text(R::SCHEMA.table.to_owned());
@@ -469,10 +489,12 @@ async fn find<R: Record>(store: &Store, name: &str) -> Result<StoredQuery> {
         Err(error) if error.kind == Kind::InvalidQuery => None,
         found => found?.items.pop(),
     };
-    found.ok_or_else(|| {
-        let collection = R::SCHEMA.table;
-        Error::new(Kind::NotFound, format!("{collection} have no saved query {name:?}"))
-    })
+    found.ok_or_else(|| missing::<R>(name))
+}
+
+fn missing<R: Record>(name: &str) -> Error {
+    let collection = R::SCHEMA.table;
+    Error::new(Kind::NotFound, format!("{collection} have no saved query {name:?}"))
 }
 
 fn refuse_built_in(schema: &Schema, name: &str) -> Result<()> {
@@ -484,9 +506,11 @@ fn refuse_built_in(schema: &Schema, name: &str) -> Result<()> {
 }
 
 /// Why a write has found nothing: the query is gone, or of another version.
-async fn stale<R: Record>(store: &Store, name: &str) -> Error {
+async fn stale<R: Record>(store: &Store, name: &str, expected: &Expected) -> Error {
     match find::<R>(store, name).await {
         Err(error) => error,
+        // Another has taken its name since; the one that was meant is gone.
+        Ok(_) if *expected == Expected::Any => missing::<R>(name),
         Ok(query) => {
             let detail = format!("the query is at version \"{}\" now", query.version);
             Error::new(Kind::PreconditionFailed, detail)

@@ -12,8 +12,10 @@ use crate::identity::Identity;
 use crate::query::ast::{self, At, Comparison, Expr, Literal, Operand, Predicate, Test};
 use crate::query::compile::compile_respelling;
 use crate::query::evaluate::{Truth, evaluate};
+use crate::query::text::nfc;
 use crate::query::{
-    Arguments, Diagnostic, Prepared, Query, Schema, Shape, Type, bind, check, compile, format,
+    Argument, Arguments, Diagnostic, Prepared, Query, Schema, Shape, Type, bind, check, compile,
+    format,
 };
 use crate::record::{Record, timestamp_now};
 use crate::store::Store;
@@ -158,7 +160,7 @@ pub(super) async fn why_nothing(
         };
         let shape = Shape::CountUpTo { limit: MAX_COUNT };
         let without = store.count(compile(&query, shape, store.dialect())).await?;
-        let instead = respelt(store, schema, condition, &mut spellings).await?;
+        let instead = respelt(store, schema, condition, parameters, &mut spellings).await?;
         let condition = format::filter(condition);
         let instead = instead.map(|instead| format::filter(&instead));
         reasons.push(Reason { condition, without, instead });
@@ -171,6 +173,7 @@ async fn respelt(
     store: &Store,
     schema: &'static Schema,
     condition: &Expr,
+    parameters: &Arguments,
     budget: &mut usize,
 ) -> Result<Option<Expr>> {
     let Expr::Predicate(predicate) = condition else { return Ok(None) };
@@ -186,12 +189,18 @@ async fn respelt(
     };
     let mut is_changed = false;
     for operand in operands {
-        let Operand::Literal(Literal::Text(text)) = &mut operand.node else { continue };
+        let text = match &operand.node {
+            Operand::Literal(Literal::Text(text)) => Some(text.as_str()),
+            Operand::Parameter(name) => parameters.get(name).and_then(Argument::text),
+            _ => None,
+        };
+        let Some(text) = text else { continue };
         let Some(left) = budget.checked_sub(1) else { break };
         *budget = left;
-        let spelling = compile_respelling(schema, field, text, store.dialect());
-        if let Some(spelling) = store.text(spelling).await?.filter(|spelling| spelling != text) {
-            *text = spelling;
+        let spelling = compile_respelling(schema, field, &nfc(text), store.dialect());
+        let meant = nfc(text);
+        if let Some(spelling) = store.text(spelling).await?.filter(|spelling| *spelling != meant) {
+            operand.node = Operand::Literal(Literal::Text(spelling));
             is_changed = true;
         }
     }

@@ -45,7 +45,7 @@ impl<R: Record> Operations<R> {
         caller: Reader<R>,
         app: Data<&App>,
         /// How many at most.
-        #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
+        #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
         limit: Query<Option<i32>>,
         /// `next_cursor` of the page before.
         cursor: Query<Option<String>>,
@@ -141,12 +141,15 @@ impl<R: Record> Operations<R> {
         cursor: Query<Option<String>>,
         /// Whether to count the {records} of all pages.
         count: Query<Option<Count>>,
+        /// Whether to say why, should nothing be found.
+        why: Query<Option<bool>>,
     ) -> Result<Paged<R>> {
         let run = RunRequest {
             parameters: arguments(request),
             limit: limit.0.map(i64::from),
             cursor: cursor.0,
             count: count.0.unwrap_or_default(),
+            why: why.0.unwrap_or_default(),
         };
         let page = saved::run::<R>(app.store(), &caller.0, &name.0, run).await?;
         let next = page.next_cursor.as_deref().map(|cursor| next_address(request, cursor));
@@ -186,6 +189,8 @@ struct RunBody {
     cursor: Option<String>,
     /// Whether to count the records of all pages.
     count: Option<Count>,
+    /// Whether to say why, should nothing be found.
+    why: Option<bool>,
     /// Values for its parameters, by name; those that have defaults may be left out.
     #[serde(default, deserialize_with = "unique_members")]
     parameters: Option<BTreeMap<String, Any<serde_json::Value>>>,
@@ -199,6 +204,7 @@ impl From<RunBody> for RunRequest {
             limit: body.limit.map(i64::from),
             cursor: body.cursor,
             count: body.count.unwrap_or_default(),
+            why: body.why.unwrap_or_default(),
         }
     }
 }

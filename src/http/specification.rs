@@ -127,7 +127,8 @@ pub fn specification<C: Served>() -> Value {
     }
     for (name, schema) in members(&mut document["components"]["schemas"]) {
         // What a request may hold is refused when it holds more.
-        if ["Draft", "Patch", "Request"].iter().any(|suffix| name.ends_with(suffix)) {
+        let closed = ["Draft", "Patch", "Request", "SavedParameter"];
+        if closed.iter().any(|suffix| name.ends_with(suffix)) {
             schema["additionalProperties"] = json!(false);
         }
     }

@@ -251,6 +251,17 @@ impl Comparison {
         }
     }
 
+    /// The same with its sides exchanged.
+    pub fn turned(self) -> Self {
+        match self {
+            Self::Less => Self::Greater,
+            Self::LessOrEqual => Self::GreaterOrEqual,
+            Self::Greater => Self::Less,
+            Self::GreaterOrEqual => Self::LessOrEqual,
+            Self::Equal | Self::NotEqual => self,
+        }
+    }
+
     /// The one that is written so.
     pub fn of(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|comparison| comparison.as_str() == text)

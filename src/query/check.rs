@@ -37,6 +37,9 @@ pub fn check(query: &ast::Query, schema: &'static Schema) -> Result<Plan, Faults
     Ok(Plan { schema, filter, order, parameters, uses_clock })
 }
 
+/// What people call days relative to the present one.
+const RELATIVE_DAYS: [&str; 3] = ["tomorrow", "yesterday", "current_date"];
+
 /// `None` from any of its functions means that a fault has been noted.
 struct Checker {
     schema: &'static Schema,
@@ -194,7 +197,10 @@ impl Checker {
                 field.name,
                 field.ty.with_article()
             );
-            return self.refuse(Fault::new(Code::TypeMismatch, name.span, message));
+            let dates = self.schema.fields.iter().filter(|field| field.ty == Type::Date);
+            let dates = dates.map(|field| field.name).collect::<Vec<_>>().join(", ");
+            let fault = Fault::new(Code::TypeMismatch, name.span, message);
+            return self.refuse(fault.help(format!("there are the dates: {dates}")));
         }
         Some(Term { field, part })
     }
@@ -205,10 +211,12 @@ impl Checker {
             return Some(*part);
         }
         let message = format!("there is no function `{}`", name.node);
-        self.refuse(
-            Fault::new(Code::UnknownFunction, name.span, message)
-                .did_you_mean(&name.node, known.iter().map(|(known, _)| *known)),
-        )
+        let fault = Fault::new(Code::UnknownFunction, name.span, message);
+        if ["lower", "upper", "casefold"].iter().any(|case| case.eq_ignore_ascii_case(&name.node)) {
+            let help = "`contains`, `starts with` and `ends with` are indifferent to case";
+            return self.refuse(fault.help(help));
+        }
+        self.refuse(fault.did_you_mean(&name.node, known.iter().map(|(known, _)| *known)))
     }
 
     /// The right side of a comparison; `between` has two, and no operator for them.
@@ -244,12 +252,17 @@ impl Checker {
             Operand::Subject(other) => {
                 let Some(other_term) = self.term(&At::new(other.clone(), operand.span)) else {
                     // What is no field was perhaps meant as a day or as text.
-                    let day = match other.field.node.as_str() {
-                        "tomorrow" => Some("today + 1d"),
-                        "yesterday" => Some("today - 1d"),
+                    let word = other.field.node.to_ascii_lowercase();
+                    let day = match (term.ty(), nearest(&word, RELATIVE_DAYS)) {
+                        (Type::Date, Some("tomorrow")) => Some("today + 1d"),
+                        (Type::Date, Some("yesterday")) => Some("today - 1d"),
+                        (Type::Date, Some(_)) => Some("today"),
+                        (Type::Timestamp, Some("tomorrow")) => Some("now + 1d"),
+                        (Type::Timestamp, Some("yesterday")) => Some("now - 1d"),
+                        (Type::Timestamp, Some(_)) => Some("now"),
                         _ => None,
                     };
-                    if let Some(day) = day.filter(|_| term.ty() == Type::Date)
+                    if let Some(day) = day
                         && let Some(fault) = self.faults.pop()
                     {
                         let fault = fault.help(format!("write {day}"));
@@ -280,15 +293,19 @@ impl Checker {
                 };
                 if ty != term.ty() {
                     let found = format!("`{}` is {}", clock.base.as_str(), ty.with_article());
-                    let other = match term.ty() {
-                        Type::Date => ClockBase::Today,
-                        Type::Timestamp => ClockBase::Now,
-                        _ => return self.refuse(mismatch(&found)),
-                    };
-                    let meant = ast::Clock { base: other, ..*clock };
-                    let meant = format::operand_text(&Operand::Clock(meant));
-                    let fault = mismatch(&found).help(format!("write {meant}"));
-                    return self.refuse(fault.suggest(operand.span, meant));
+                    let fault = mismatch(&found);
+                    return self.refuse(match term.ty() {
+                        Type::Date => {
+                            let meant = ast::Clock { base: ClockBase::Today, ..*clock };
+                            let meant = format::operand_text(&Operand::Clock(meant));
+                            fault.help(format!("write {meant}")).suggest(operand.span, meant)
+                        }
+                        // A day is no instant: which one of it was meant?
+                        Type::Timestamp => fault.help(
+                            "write an instant, as in 2024-01-31T00:00:00Z, or an offset, as in now - 1d",
+                        ),
+                        _ => fault,
+                    });
                 }
                 Some(Slot::Clock(*clock, operand.span))
             }
@@ -305,7 +322,8 @@ impl Checker {
     ) -> Option<Vec<Slot>> {
         if items.is_empty() {
             let message = "the list is empty, and nothing is in it";
-            return self.refuse(Fault::new(Code::EmptyList, place, message));
+            let fault = Fault::new(Code::EmptyList, place, message);
+            return self.refuse(fault.help("name at least one value, or leave the test out"));
         }
         if items.len() > MAX_IN_ITEMS {
             let message = format!("the list has {} items", items.len());
@@ -381,6 +399,8 @@ impl Checker {
                 let written = format::literal_text(literal);
                 let message = format!("`{name}` is {}, and {written} is not", ty.with_article());
                 let meant = match (literal, ty) {
+                    (Literal::Text(text), Type::Date) if text == "today" => Some(text.clone()),
+                    (Literal::Text(text), Type::Timestamp) if text == "now" => Some(text.clone()),
                     (Literal::Text(text), Type::Date) => match literal::date(text) {
                         Ok(date) => Some(date.to_string()),
                         Err(misread) => misread.meant.filter(|meant| literal::date(meant).is_ok()),
@@ -404,7 +424,13 @@ impl Checker {
                     Some(meant) => {
                         fault.help(format!("write {meant}; {operators}")).suggest(place, meant)
                     }
-                    None => fault.help(format!("write {}, say; {operators}", ty.example())),
+                    None => match (literal, ty) {
+                        (Literal::Integer(year @ 1..=9999), Type::Date) => fault.help(format!(
+                            "write year({name}) = {year}, or a date such as {}",
+                            ty.example()
+                        )),
+                        _ => fault.help(format!("write {}, say; {operators}", ty.example())),
+                    },
                 });
             }
         };
@@ -455,6 +481,9 @@ impl Checker {
         let tie_breaker = ast::OrderKey { field: id, direction: ascending };
         let mut earlier_end = 0;
         for key in keys.iter().chain([&tie_breaker]) {
+            if self.faults.len() >= MAX_DIAGNOSTICS {
+                break;
+            }
             let ast::OrderKey { field: At { node: name, span }, direction } = key;
             let key_end = direction.span.end;
             let fault = match self.schema.field(name) {

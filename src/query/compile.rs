@@ -117,8 +117,8 @@ pub fn compile(query: &Query, shape: Shape, dialect: Dialect) -> Statement {
     statement
 }
 
-/// The least value of a text field that folds to the same as the text: one that is written otherwise,
-/// if there is none that is written so.
+/// How a text is spelt in the database: as it is, if any record has it so, else as most records
+/// have it that differ from it in case alone.
 pub fn compile_respelling(
     schema: &Schema,
     field: &Field,
@@ -130,6 +130,9 @@ pub fn compile_respelling(
         .column(field.name)
         .from(schema.table)
         .and_where(Expr::col(folded_column(field)).eq(fold(text)))
+        .group_by_col(field.name)
+        .order_by_expr(Expr::col(field.name).eq(text), Order::Desc)
+        .order_by_expr(Expr::cust("count(*)"), Order::Desc)
         .order_by(field.name, Order::Asc)
         .limit(1);
     dialect.build(&spelling).into()

@@ -142,6 +142,16 @@ pub struct Edit {
 }
 
 impl Edit {
+    /// Where a place of the text is after the change, as far as it is still there.
+    pub fn moved(&self, place: Span) -> Span {
+        let moved = |byte: usize| match byte {
+            byte if byte <= self.span.start => byte,
+            byte if byte < self.span.end => self.span.start,
+            byte => byte - self.span.end + self.span.start + self.text.len(),
+        };
+        Span::new(moved(place.start), moved(place.end))
+    }
+
     /// The text with the change, and where in it the change is.
     pub fn apply(&self, text: &str) -> (String, Span) {
         let Span { start, end } = self.span;

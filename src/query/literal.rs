@@ -33,6 +33,9 @@ pub fn date(text: &str) -> Result<NaiveDate, Misread> {
         return Err(Misread::new(format!("`{text}` is outside the years 0001 to 9999")));
     }
     let misread = || Misread::new(format!("`{text}` is not a date"));
+    if (y <= 2, d) == (true, 4) {
+        return Err(year_first(misread(), year, month, day));
+    }
     if y != 4 {
         return Err(misread().help("write YYYY-MM-DD, the year with four digits"));
     }
@@ -58,6 +61,23 @@ pub fn date(text: &str) -> Result<NaiveDate, Misread> {
     }
 }
 
+/// A date whose year stands last: the day or the month stands first, and sometimes either could.
+fn year_first(misread: Misread, first: i32, second: u32, year: u32) -> Misread {
+    let date = |month: u32, day: u32| {
+        NaiveDate::from_ymd_opt(i32::try_from(year).ok()?, month, day).filter(|_| year > 0)
+    };
+    let first = u32::try_from(first).unwrap_or_default();
+    match (date(second, first), date(first, second)) {
+        (Some(meant), None) | (None, Some(meant)) => {
+            misread.meant(meant.to_string(), format!("the year stands first: write {meant}"))
+        }
+        (Some(meant), Some(other)) if meant == other => {
+            misread.meant(meant.to_string(), format!("the year stands first: write {meant}"))
+        }
+        _ => misread.help("the year stands first, then the month: write YYYY-MM-DD"),
+    }
+}
+
 /// Reads an id as literals and arguments are read: in the form with hyphens alone, of either case.
 pub fn id(text: &str) -> Option<Uuid> {
     Uuid::try_parse(text).ok().filter(|id| text.len() == id.hyphenated().to_string().len())
@@ -71,7 +91,8 @@ pub(super) const LEAVES_THE_CALENDAR: &str = "this leaves the years 0001 to 9999
 /// # Errors
 /// What is wrong, and how one is written.
 pub fn timestamp(text: &str) -> Result<DateTime<Utc>, Misread> {
-    let wrong = |message: String| Misread::new(message).help("write 2024-01-31T12:00:00Z");
+    let wrong =
+        |message: String| Misread::new(message).help("one is written as in 2024-01-31T12:00:00Z");
     // chrono takes a blank for the T and a minus sign of Unicode, too.
     let is_strict = text.is_ascii() && matches!(text.as_bytes().get(10), Some(b'T' | b't'));
     let instant = Some(text).filter(|_| is_strict).and_then(timestamp_of).ok_or_else(|| {

@@ -462,6 +462,12 @@ fn reserved(word: &str, place: Span) -> Fault {
         return Fault::new(Code::ReservedWord, place, message).help("the field stands on the left");
     }
     let message = format!("`{word}` is a keyword, and a name or a value is expected here");
-    Fault::new(Code::ReservedWord, place, message)
-        .help(format!("a field of that name is written in backticks: `{word}`"))
+    let fault = Fault::new(Code::ReservedWord, place, message);
+    match word.to_ascii_lowercase().as_str() {
+        "and" | "or" => fault
+            .help("remove it: conditions stand on both sides of `and` and `or`")
+            .suggest(place, ""),
+        "asc" | "desc" => fault.help("the direction stands behind the field: `title desc`"),
+        _ => fault.help(format!("a field of that name is written in backticks: `{word}`")),
+    }
 }

@@ -17,6 +17,11 @@ const FOREIGN: &[(&str, Option<&str>, &str)] = &[
     ("!~", Some("not contains"), "write `not contains`"),
     ("=<", Some("<="), "write `<=`"),
     ("=>", Some(">="), "write `>=`"),
+    ("&quot;", Some("\""), "the text is escaped as in HTML: write plain quotes"),
+    ("&#39;", Some("'"), "the text is escaped as in HTML: write plain quotes"),
+    ("&lt;", Some("<"), "the text is escaped as in HTML: write `<`"),
+    ("&gt;", Some(">"), "the text is escaped as in HTML: write `>`"),
+    ("&amp;", Some("and"), "the text is escaped as in HTML; write `and`"),
     ("&&", Some("and"), "write `and`"),
     ("&", Some("and"), "write `and`"),
     ("||", Some("or"), "write `or`"),
@@ -166,8 +171,11 @@ impl Scanner<'_> {
                 }
                 _ if byte == quote => {
                     self.at = position + 1;
-                    let next = self.text.as_bytes().get(self.at);
-                    if next.is_some_and(|next| next.is_ascii_alphanumeric()) {
+                    let is_letter = |at: Option<usize>| {
+                        at.and_then(|at| self.text.as_bytes().get(at))
+                            .is_some_and(u8::is_ascii_alphanumeric)
+                    };
+                    if is_letter(position.checked_sub(1)) && is_letter(Some(self.at)) {
                         self.inner_quote = Some(position);
                     }
                     return;
@@ -176,19 +184,45 @@ impl Scanner<'_> {
             }
         }
         self.at = self.text.len();
-        let quote = char::from(quote);
+        let fault = self.unterminated(start, char::from(quote));
+        self.faults.push(fault);
+    }
+
+    /// The problem of a string that is never closed, and where its end was probably meant.
+    fn unterminated(&self, start: usize, quote: char) -> Fault {
+        let inner = self
+            .inner_quote
+            .filter(|inner| self.text.get(*inner..).is_some_and(|rest| rest.starts_with(quote)));
+        if let Some(inner) = inner {
+            let message = format!("this {quote} ends the text, and a later one is never closed");
+            return Fault::new(Code::Unterminated, Span::new(inner, inner + 1), message)
+                .help(format!("a {quote} inside of text is written \\{quote}"))
+                .suggest(Span::new(inner, inner), "\\");
+        }
+        let end = self.text.len();
         let message = format!("the text after this {quote} is never closed");
-        let fault = Fault::new(Code::Unterminated, Span::new(start, self.at), message);
-        self.faults.push(match self.inner_quote {
-            Some(inner) if self.text.get(inner..).is_some_and(|rest| rest.starts_with(quote)) => {
-                fault
-                    .help(format!("a {quote} inside of text is written \\{quote}"))
-                    .suggest(Span::new(inner, inner), "\\")
-            }
-            _ => fault
-                .help(format!("end it with {quote}"))
-                .suggest(Span::new(self.at, self.at), quote.to_string()),
-        });
+        let fault = Fault::new(Code::Unterminated, Span::new(start, end), message)
+            .help(format!("end it with {quote}"));
+        let body = self.text.get(start + 1..).unwrap_or_default();
+        let other = if quote == '"' { '\'' } else { '"' };
+        if body.ends_with(other) && body.matches(other).count() == 1 {
+            return fault.suggest(Span::new(end - 1, end), quote.to_string());
+        }
+        // A parenthesis that is missing outside is rather meant than one inside.
+        let is_closing = |c: char| c == ')' || c.is_ascii_whitespace();
+        let text = match self.nesting.open.is_empty() {
+            true => body,
+            false => body.trim_end_matches(is_closing),
+        };
+        // What looks like more conditions was hardly meant as text.
+        let is_connective = |word: &str| ["and", "or"].iter().any(|c| c.eq_ignore_ascii_case(word));
+        let swallows = text.contains(['=', '<', '>', '(', ')', ',', '"', '\''])
+            || text.split_ascii_whitespace().any(is_connective);
+        if swallows || quote == '`' {
+            return fault;
+        }
+        let place = start + 1 + text.len();
+        fault.suggest(Span::new(place, place), quote.to_string())
     }
 
     /// What may be an operator of another language, or a character without a meaning.
@@ -220,7 +254,13 @@ impl Scanner<'_> {
         let span = Span::new(start, self.at);
         let message = format!("`{spelling}` is not part of the language");
         let fault = Fault::new(Code::ForeignOperator, span, message).help(*advice);
+        let is_digit = |at: Option<usize>| {
+            at.and_then(|at| self.text.as_bytes().get(at)).is_some_and(u8::is_ascii_digit)
+        };
+        // Only between digits it was meant as that of a date.
+        let is_date = is_digit(start.checked_sub(1)) && is_digit(Some(self.at));
         self.faults.push(match instead {
+            Some("-") if *spelling == "/" && !is_date => fault,
             Some(instead) => fault.suggest(span, self.spaced(instead, span)),
             None if self.text.get(self.at..).is_some_and(|rest| rest.bytes().all(is_blank)) => {
                 fault.suggest(span, "")

@@ -30,26 +30,34 @@ const EXPECTATIONS: &[(&[Rule], &str)] = &[
 /// them here if that can be said in general, and advice.
 const HABITS: &[(&[&str], Option<&str>, &str)] = &[
     (
-        &["like", "ilike", "matches", "has", "includes"],
+        &["has", "includes", "include", "including", "contain", "containing"],
         Some("contains"),
         "write `contains`, `starts with` or `ends with`",
     ),
-    (&["startswith", "starts_with"], Some("starts with"), "write `starts with`"),
-    (&["endswith", "ends_with"], Some("ends with"), "write `ends with`"),
-    (&["starts"], Some("starts with"), "write `starts with`"),
-    (&["ends"], Some("ends with"), "write `ends with`"),
-    (&["equals", "eq"], Some("="), "write `=`"),
+    (
+        &["startswith", "starts_with", "starts", "start", "begins", "begin", "beginning"],
+        Some("starts with"),
+        "write `starts with`",
+    ),
+    (&["endswith", "ends_with", "ends", "end", "ending"], Some("ends with"), "write `ends with`"),
+    (&["equals", "equal", "eq"], Some("="), "write `=`"),
     (&["ne", "neq"], Some("!="), "write `!=`"),
-    (&["lt"], Some("<"), "write `<`"),
+    (&["lt", "before"], Some("<"), "write `<`"),
     (&["lte", "le"], Some("<="), "write `<=`"),
-    (&["gt"], Some(">"), "write `>`"),
+    (&["gt", "after"], Some(">"), "write `>`"),
     (&["gte", "ge"], Some(">="), "write `>=`"),
+    (&["isnull"], Some("is null"), "write `is null`"),
+    (&["adn", "nad", "annd", "andd"], Some("and"), "did you mean `and`?"),
+    (&["ro", "orr"], Some("or"), "did you mean `or`?"),
     (&["ascending"], Some("asc"), "write `asc`, or nothing"),
     (&["descending"], Some("desc"), "write `desc`"),
     (&["order", "sort"], None, "the order is a parameter of its own, `order_by`"),
     (&["limit"], None, "the limit is a parameter of its own, `limit`"),
     (&["asc", "desc"], None, "the direction stands behind the field: `title desc`"),
 ];
+
+/// Operators of SQL whose text has wildcards or a pattern, and what they are told.
+const PATTERNS: &[&str] = &["like", "ilike", "matches", "regexp", "rlike", "similar"];
 
 /// What is said of arithmetic, here and where values are read.
 pub(super) const NO_ARITHMETIC: &str = "there is no arithmetic on fields and values";
@@ -152,6 +160,17 @@ impl<'a> Failure<'a> {
             .unwrap_or_else(|| (expected(&self.words()), None))
     }
 
+    /// The text behind the token, without blanks at its beginning, and where it begins.
+    fn behind(&self) -> (usize, &'a str) {
+        let rest = self.text.get(self.span.end..).unwrap_or_default();
+        let trimmed = rest.trim_ascii_start();
+        (self.text.len() - trimmed.len(), trimmed)
+    }
+
+    fn is_word(&self) -> bool {
+        self.found.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+    }
+
     /// A slip of the pen: one word written as two, or a sign too many.
     fn slip(&self) -> Option<Advice> {
         let (found, span, before) = (self.found, self.span, self.before());
@@ -162,8 +181,10 @@ impl<'a> Failure<'a> {
             return Some((help.to_owned(), Some((place, String::new()))));
         }
         let unit = Unit::ALL.into_iter().find(|unit| unit.as_str() == found);
+        let digits = before.trim_end_matches(|c: char| c.is_ascii_digit());
         if let Some(unit) = unit.or_else(|| Unit::meant(found))
-            && before.ends_with(|c: char| c.is_ascii_digit())
+            && digits.len() < end
+            && digits.trim_ascii_end().ends_with(['+', '-'])
         {
             let edit = (Span::new(end, span.end), unit.as_str().to_owned());
             return Some(("a count and its unit are one word, as in 30d".to_owned(), Some(edit)));
@@ -177,11 +198,20 @@ impl<'a> Failure<'a> {
             let edit = (Span::new(end - 1, end), String::new());
             return Some(("remove the comma before it".to_owned(), Some(edit)));
         }
+        if found == ")"
+            && let Some(clock) = before.strip_suffix('(')
+            && let clock = clock.trim_ascii_end()
+            && VALUE_KEYWORDS.iter().any(|word| strip_word(clock, word).is_some())
+        {
+            let edit = (Span::new(clock.len(), span.end), String::new());
+            return Some(("`today` and `now` have no parentheses".to_owned(), Some(edit)));
+        }
         let quote = found.chars().next().filter(|quote| matches!(quote, '"' | '\''));
         if let Some(quote) = quote
             && before.ends_with(['"', '\''])
+            && end == span.start
         {
-            let is_doubled = end == span.start && before.ends_with(quote);
+            let is_doubled = before.ends_with(quote);
             let edit = is_doubled.then(|| (Span::new(end - 1, end + 1), format!("\\{quote}")));
             return Some(("a quote inside text is written `\\'` or `\\\"`".to_owned(), edit));
         }
@@ -191,19 +221,46 @@ impl<'a> Failure<'a> {
     /// Something that exists, but not in this place.
     fn misplaced(&self) -> Option<Advice> {
         let (found, span, before) = (self.found, self.span, self.before());
-        let is_comparison = Comparison::ALL.iter().any(|c| found.starts_with(c.as_str()));
         if found == "="
             && let Some(rest) = strip_word(before, "not")
         {
             let edit = (Span::new(rest.len(), span.end), " !=".to_owned());
             return Some(("write `!=`".to_owned(), Some(edit)));
         }
-        if found == "-" && self.is_order_key() {
-            let key = first_token(self.text.get(span.end..).unwrap_or_default());
-            let place = Span::new(span.start, span.end + key.len());
-            let help = "a descending order is written `title desc`".to_owned();
-            return Some((help, Some((place, format!("{key} desc")))));
+        if self.is_order_key() && matches!(found, "+" | "-") {
+            let (start, rest) = self.behind();
+            let key = first_token(rest);
+            let place = Span::new(span.start, start + key.len());
+            return Some(match found {
+                "-" => {
+                    let help = "a descending order is written `title desc`".to_owned();
+                    (help, Some((place, format!("{key} desc"))))
+                }
+                _ => ("an ascending order has no sign".to_owned(), Some((place, key.to_owned()))),
+            });
         }
+        if found == "("
+            && self.expects(Rule::string)
+            && let Some(rest) = before.strip_suffix('=')
+        {
+            let (rest, operator) = match rest.strip_suffix('!') {
+                Some(rest) => (rest, "not in "),
+                None => (rest, "in "),
+            };
+            let edit = (Span::new(rest.len(), span.start), operator.to_owned());
+            return Some(("for several values write `in (…)`".to_owned(), Some(edit)));
+        }
+        if found == ":" && self.expects(Rule::comparison) {
+            return Some(("write `=`".to_owned(), Some((span, "=".to_owned()))));
+        }
+        if self.expects(Rule::kw_and) && matches!(found, "," | "to" | "TO") {
+            let edit = (Span::new(before.len(), span.end), " and".to_owned());
+            return Some(("write `between 1990 and 1999`".to_owned(), Some(edit)));
+        }
+        if self.is_value() && self.words() == ["a field"] {
+            return Some(self.value_for_field());
+        }
+        let is_comparison = Comparison::ALL.iter().any(|c| found == c.as_str());
         let help = match found {
             "(" if self.expects(Rule::string) => {
                 "one value is expected: join several tests with `or`"
@@ -212,15 +269,12 @@ impl<'a> Failure<'a> {
                 "a number has no sign, or a `-` directly before its digits"
             }
             "+" | "-" => "only `today` and `now` take an offset, and only one",
+            "." => "names have no dots",
             _ if found.starts_with('$') && !self.is_value() => {
                 "the name of a parameter begins with a letter or `_`"
             }
-            _ if self.is_value() && self.words() == ["a field"] => {
-                if self.expects(Rule::open) {
-                    "the field stands on the left; for several values write `in (…)`"
-                } else {
-                    "expected a field, without quotes"
-                }
+            _ if is_comparison && self.expects(Rule::open) => {
+                "each condition names its field: repeat it behind `and` and `or`"
             }
             _ if is_comparison
                 && self.expects(Rule::connective)
@@ -233,26 +287,72 @@ impl<'a> Failure<'a> {
         Some((help.to_owned(), None))
     }
 
+    /// A value where a field should stand: a field in quotes, or a comparison the other way round.
+    fn value_for_field(&self) -> Advice {
+        let (found, span) = (self.found, self.span);
+        if !self.expects(Rule::open) {
+            return ("expected a field, without quotes".to_owned(), None);
+        }
+        let (start, rest) = self.behind();
+        let operator = first_token(rest);
+        let Some(comparison) = Comparison::of(operator) else {
+            let help = "the field stands on the left; for several values write `in (…)`";
+            return (help.to_owned(), None);
+        };
+        let behind = rest.get(operator.len()..).unwrap_or_default();
+        let right = first_token(behind.trim_ascii_start());
+        let is_name = |text: &str| {
+            text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+                && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+                && !is_reserved(text)
+        };
+        let unquoted = found.trim_matches(['"', '\'']);
+        if unquoted.len() < found.len() && is_name(unquoted) {
+            let help = "a field stands without quotes".to_owned();
+            return (help, Some((span, unquoted.to_owned())));
+        }
+        let help = "the field stands on the left".to_owned();
+        if !is_name(right) {
+            return (help, None);
+        }
+        let end = start + operator.len() + behind.len() - behind.trim_ascii_start().len();
+        let place = Span::new(span.start, end + right.len());
+        let turned = comparison.turned().as_str();
+        (help, Some((place, format!("{right} {turned} {found}"))))
+    }
+
     /// A word of another language, or one that is misspelt.
     fn habit(&self) -> Option<Advice> {
         let (found, span) = (self.found, self.span);
         let is_found = |word: &&str| word.eq_ignore_ascii_case(found);
+        let (next_start, rest) = self.behind();
+        let next = first_token(rest);
+        if PATTERNS.iter().any(is_found) {
+            let help =
+                "write `contains`, `starts with` or `ends with`, without wildcards".to_owned();
+            let operation = without_wildcards(next);
+            let place = Span::new(span.start, next_start + next.len());
+            return Some((help, operation.map(|operation| (place, operation))));
+        }
         if let Some((_, instead, help)) =
             HABITS.iter().find(|(words, ..)| words.iter().any(is_found))
         {
-            let rest = self.text.get(span.end..).unwrap_or_default();
-            let blanks = rest.len() - rest.trim_ascii_start().len();
-            let next = first_token(rest.trim_ascii_start());
             let edit = instead.map(|instead| {
                 // `starts wiht` is one slip and not two.
                 let is_with = instead.ends_with("with") && nearest(next, ["with"]).is_some();
-                let end = if is_with { span.end + blanks + next.len() } else { span.end };
+                let end = if is_with { next_start + next.len() } else { span.end };
                 (Span::new(span.start, end), instead.to_owned())
             });
             return Some(((*help).to_owned(), edit));
         }
-        let operators = ["between", "contains"];
-        let meant = nearest(found, operators).filter(|_| self.expects(Rule::comparison))?;
+        let known: &[&str] = if self.expects(Rule::comparison) {
+            &["between", "contains"]
+        } else if self.expects(Rule::kw_desc) {
+            &["desc", "asc"]
+        } else {
+            &[]
+        };
+        let meant = nearest(found, known.iter().copied())?;
         Some((format!("did you mean `{meant}`?"), Some((span, meant.to_owned()))))
     }
 
@@ -260,18 +360,30 @@ impl<'a> Failure<'a> {
     fn missing(&self) -> Option<Advice> {
         let (found, span, before) = (self.found, self.span, self.before());
         let end = before.len();
-        let edit = if self.expects(Rule::list_open) && !found.is_empty() {
-            (span, format!("({found})"))
-        } else if !self.is_value() {
-            return None;
-        } else if self.expects(Rule::kw_null) {
+        let is_text = self.is_word() && self.expects(Rule::connective);
+        if is_text && !self.expects(Rule::comparison) {
+            return Some(("text of several words stands in quotes".to_owned(), None));
+        }
+        if self.expects(Rule::kw_null) && (self.is_value() || self.is_word()) {
+            if let Some(null) = nearest(found, ["null"]) {
+                return Some(("did you mean `null`?".to_owned(), Some((span, null.to_owned()))));
+            }
             let (rest, operator) = match strip_word(before, "not") {
                 Some(rest) => (rest, "!="),
                 None => (before, "="),
             };
             let start = strip_word(rest, "is")?.len();
             let help = format!("write `{operator}`, or `is null`");
-            return Some((help, Some((Span::new(start, end), format!(" {operator}")))));
+            let edit = match self.is_word() {
+                true => (Span::new(start, span.end), format!(" {operator} \"{found}\"")),
+                false => (Span::new(start, end), format!(" {operator}")),
+            };
+            return Some((help, Some(edit)));
+        }
+        let edit = if self.expects(Rule::list_open) && !found.is_empty() {
+            (span, format!("({found})"))
+        } else if !self.is_value() {
+            return None;
         } else if self.expects(Rule::comparison) {
             (Span::new(span.start, span.start), "= ".to_owned())
         } else if self.expects(Rule::comma) {
@@ -292,6 +404,21 @@ impl<'a> Failure<'a> {
             .map(|(_, words)| *words)
             .collect()
     }
+}
+
+/// What a pattern of SQL looks for, where it has wildcards at its ends alone.
+fn without_wildcards(quoted: &str) -> Option<String> {
+    let quote = quoted.chars().next().filter(|quote| matches!(quote, '"' | '\''))?;
+    let body = quoted.strip_prefix(quote)?.strip_suffix(quote)?;
+    let (from, to) = (body.strip_prefix('%'), body.strip_suffix('%'));
+    let (operator, text) = match (from, to) {
+        (Some(_), Some(_)) => ("contains", body.get(1..body.len().checked_sub(1)?)?),
+        (Some(text), None) => ("ends with", text),
+        (None, Some(text)) => ("starts with", text),
+        (None, None) => ("contains", body),
+    };
+    let is_plain = !text.contains(['%', '_', '*', '^', '$', '.', '[', '\\']);
+    is_plain.then(|| format!("{operator} {quote}{text}{quote}"))
 }
 
 /// What was expected, as advice.
@@ -323,6 +450,7 @@ fn first_token(text: &str) -> &str {
             };
             text.get(1..).and_then(|body| body.find(is_end)).map_or(text.len(), |end| end + 2)
         }
+        '<' | '>' | '!' if text.get(1..).is_some_and(|rest| rest.starts_with('=')) => 2,
         c if c.is_ascii_alphanumeric() || matches!(c, '_' | '$') => {
             let body = text.get(1..).unwrap_or_default();
             let is_end = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | ':'));
