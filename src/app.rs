@@ -4,6 +4,7 @@
 pub mod classic;
 pub mod cursor;
 pub mod edit;
+pub mod inspect;
 pub mod search;
 pub mod transfer;
 

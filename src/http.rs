@@ -12,6 +12,7 @@ mod documentation;
 mod envelope;
 mod health;
 mod problem;
+mod query;
 mod records;
 mod resource;
 mod serve;
@@ -60,13 +61,16 @@ served! {
 /// The operations on one type of record.
 type OfRecord<R> = (records::Operations<R>, transfer::Operations<R>);
 
-/// The operations of the specification: those of the records, `/api/token`, the classic ones, and
-/// `/livez` and `/readyz`.
-type Operations<C> =
-    (<C as Served>::Operations, (token::Operations, (classic::Operations, health::Operations)));
+/// The operations of the specification: those of the records, those on queries, `/api/token`, the
+/// classic ones, and `/livez` and `/readyz`.
+type Operations<C> = (<C as Served>::Operations, (query::Operations<C>, OfService));
+
+/// The operations that know no record types.
+type OfService = (token::Operations, (classic::Operations, health::Operations));
 
 fn operations<C: Served>() -> Operations<C> {
-    (C::operations(), (token::Operations, (classic::Operations, health::Operations)))
+    let of_service = (token::Operations, (classic::Operations, health::Operations));
+    (C::operations(), (query::Operations::default(), of_service))
 }
 
 /// The whole service.

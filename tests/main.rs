@@ -17,6 +17,7 @@ mod contract;
 mod deploy;
 mod films;
 mod http;
+mod inspect;
 mod language;
 mod records;
 mod store;

@@ -67,6 +67,8 @@ const OPERATIONS: &[(&str, &str, &str)] = &[
 
 /// Operation ids of the paths that belong to no record's collection.
 const OTHER_OPERATIONS: &[(&str, &str, &str)] = &[
+    ("get", "/api/v1/schema", "getSchema"),
+    ("get", "/api/v1/query/check", "checkQuery"),
     ("post", "/api/token", "signIn"),
     ("get", "/api", "classicListMovies"),
     ("post", "/api", "classicCreateMovie"),
@@ -110,7 +112,7 @@ pub fn specification<C: Served>() -> Value {
                     }
                 }
             }
-            describe_parameters(operation);
+            describe_parameters(operation, &schemas);
             if operation["tags"] == json!(["Classic"]) {
                 type_classic_parameters(operation, &movie);
             }
@@ -123,11 +125,12 @@ pub fn specification<C: Served>() -> Value {
         }
     }
     if let Some(tags) = document["tags"].as_array_mut() {
-        // As somebody comes to need them: sign in, records, probes.
+        // As somebody comes to need them: sign in, records, queries, probes.
         tags.sort_by_key(|tag| match tag["name"].as_str() {
             Some("token") => 0,
-            Some("Classic") => 2,
-            Some("health") => 3,
+            Some("query") => 2,
+            Some("Classic") => 3,
+            Some("health") => 4,
             _ => 1,
         });
     }
@@ -190,7 +193,7 @@ fn type_classic_parameters(operation: &mut Value, movie: &Value) {
 }
 
 /// Examples and limits, which the framework cannot take from constants.
-fn describe_parameters(operation: &mut Value) {
+fn describe_parameters(operation: &mut Value, schemas: &[&Schema]) {
     let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
     for parameter in parameters.into_iter().flatten() {
         match parameter["name"].as_str() {
@@ -200,6 +203,11 @@ fn describe_parameters(operation: &mut Value) {
             }
             Some("order_by") => parameter["example"] = json!("release_year desc, title"),
             Some("limit") => parameter["schema"]["default"] = json!(DEFAULT_LIMIT),
+            Some("record") => {
+                let collections: Vec<&str> = schemas.iter().map(|schema| schema.table).collect();
+                parameter["schema"]["default"] = json!(collections.first());
+                parameter["schema"]["enum"] = json!(collections);
+            }
             _ => {}
         }
     }

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use chrono::SecondsFormat;
 
 use super::ast::{
-    Direction, Expr, Literal, Operand, OrderKey, Predicate, Query, Subject, Test, is_reserved,
+    At, Direction, Expr, Literal, Operand, OrderKey, Predicate, Query, Subject, Test, is_reserved,
 };
 
 /// The canonical text of a filter.
@@ -74,7 +74,8 @@ fn expression(out: &mut String, expr: &Expr, style: Parentheses) {
         }),
         Expr::Not(inner) => {
             out.push_str("not ");
-            parenthesised(out, inner, style, matches!(**inner, Expr::All(_) | Expr::Any(_)));
+            let inner = &inner.node;
+            parenthesised(out, inner, style, matches!(inner, Expr::All(_) | Expr::Any(_)));
         }
         Expr::Predicate(test) => predicate(out, test),
     }
@@ -82,12 +83,12 @@ fn expression(out: &mut String, expr: &Expr, style: Parentheses) {
 
 fn chain(
     out: &mut String,
-    terms: &[Expr],
+    terms: &[At<Expr>],
     joint: &str,
     style: Parentheses,
     needs_parentheses: impl Fn(&Expr) -> bool,
 ) {
-    for (position, term) in terms.iter().enumerate() {
+    for (position, At { node: term, .. }) in terms.iter().enumerate() {
         if position > 0 {
             out.push_str(joint);
         }

@@ -42,12 +42,12 @@ const FOREIGN: &[(&str, Option<&str>, &str)] = &[
     ("!", Some("not"), "write `not`"),
 ];
 
-/// Scans the text.
+/// Scans the text: how many parentheses and `not`s are open in it where most are.
 ///
 /// # Errors
 /// Every lexical problem; when the text is too long or too deep, that one alone, since nothing
 /// after it was looked at.
-pub(super) fn scan(text: &str) -> Result<(), Vec<Fault>> {
+pub(super) fn scan(text: &str) -> Result<usize, Vec<Fault>> {
     if text.len() > MAX_TEXT_BYTES {
         let message = format!("the text has {} bytes", text.len());
         let span = Span::new(text.floor_char_boundary(MAX_TEXT_BYTES), text.len());
@@ -66,7 +66,7 @@ pub(super) fn scan(text: &str) -> Result<(), Vec<Fault>> {
     let mut scanner = Scanner { text, at: 0, nesting, inner_quote: None, faults };
     match scanner.run() {
         Err(too_deep) => Err(vec![too_deep]),
-        Ok(()) if scanner.faults.is_empty() => Ok(()),
+        Ok(()) if scanner.faults.is_empty() => Ok(scanner.nesting.deepest),
         Ok(()) => Err(scanner.faults),
     }
 }
@@ -128,6 +128,7 @@ impl Scanner<'_> {
                 }
                 _ => self.operator(),
             }
+            self.nesting.deepest = self.nesting.deepest.max(self.nesting.depth);
             if self.nesting.depth > MAX_DEPTH {
                 let span = Span::new(start, self.at);
                 let message = "too many parentheses and `not`s are open here";
@@ -246,6 +247,8 @@ fn end_of_word(bytes: &[u8], start: usize) -> usize {
 #[derive(Default)]
 struct Nesting {
     depth: usize,
+    /// The greatest depth so far.
+    deepest: usize,
     /// For each open parenthesis where it stands and how many `not`s stood directly before it.
     open: Vec<(usize, usize)>,
     /// `not`s since the last parenthesis or connective.

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use cinequery::query::ast::{
-    self, Clock, ClockBase, Comparison, Direction, Expr, Literal, Matching, Offset, Operand,
+    self, At, Clock, ClockBase, Comparison, Direction, Expr, Literal, Matching, Offset, Operand,
     OrderKey, Predicate, Subject, Test, Unit,
 };
 use cinequery::query::{
@@ -328,6 +328,16 @@ proptest! {
     }
 
     #[test]
+    fn a_part_of_a_filter_says_alone_what_it_says_there(query in query()) {
+        if let Some(filter) = &query.filter {
+            let text = format::filter(filter);
+            assert_parts(&parse::filter(&text).unwrap().expr, &text);
+            let text = format::explicit(filter);
+            assert_parts(&parse::filter(&text).unwrap().expr, &text);
+        }
+    }
+
+    #[test]
     fn any_text_is_answered_with_places_inside_it(filter in any_text(), order_by in any_text()) {
         if let Err(found) = prepare(Some(&filter), Some(&order_by), Movie::SCHEMA) {
             prop_assert!(!found.is_empty());
@@ -351,6 +361,20 @@ proptest! {
     fn folding_twice_is_folding_once(text in "\\PC{0,8}") {
         let once = text::fold(&text);
         prop_assert_eq!(text::fold(&once), once);
+    }
+}
+
+/// Each term is what stands at its place.
+fn assert_parts(expr: &Expr, text: &str) {
+    let terms = match expr {
+        Expr::All(terms) | Expr::Any(terms) => terms.as_slice(),
+        Expr::Not(term) => std::slice::from_ref(&**term),
+        Expr::Predicate(_) => &[],
+    };
+    for At { node, span } in terms {
+        let part = &text[span.start..span.end];
+        assert_eq!(&parse::filter(part).unwrap().expr, node, "{part} in {text}");
+        assert_parts(node, text);
     }
 }
 

@@ -1,0 +1,61 @@
+//! The operations on queries: what the language knows, and what is to be said of a query.
+
+use std::marker::PhantomData;
+
+use poem_openapi::param::Query;
+use poem_openapi::{OpenApi, Tags};
+
+use super::body::Json;
+use super::caller::Caller;
+use crate::app::inspect::{self, CatalogueSchema, Check};
+use crate::error::Result;
+use crate::record::Records;
+
+#[derive(Tags)]
+enum Tag {
+    /// For those who write queries, and for editors: the fields there are, what is wrong with a
+    /// query, how the database answers it, how an unfinished one goes on.
+    #[oai(rename = "query")]
+    Query,
+}
+
+/// The operations on queries about these records.
+pub(super) struct Operations<C>(PhantomData<fn() -> C>);
+
+impl<C> Default for Operations<C> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+#[OpenApi(tag = "Tag::Query")]
+impl<C: Records> Operations<C> {
+    /// List records, fields and limits
+    ///
+    /// What the filter language knows: the types of record with their fields and operators, the
+    /// functions, keywords and limits. Any token will do.
+    #[oai(path = "/api/v1/schema", method = "get")]
+    async fn schema(&self, _caller: Caller) -> Result<Json<CatalogueSchema>> {
+        Ok(Json(inspect::describe::<C>()))
+    }
+
+    /// Check a query
+    ///
+    /// Says what a search would refuse a filter and an order for, and otherwise what they say: their
+    /// canonical form, the types of their parameters, their tree. The answer to a query that is wrong
+    /// is 200, too. Parameters need no values, and values that come along are not looked at.
+    #[oai(path = "/api/v1/query/check", method = "get")]
+    async fn check(
+        &self,
+        caller: Caller,
+        /// The filter. At most 8 KiB.
+        filter: Query<Option<String>>,
+        /// The order: fields with `asc` or `desc`, separated by commas.
+        order_by: Query<Option<String>>,
+        /// The collection of the records.
+        record: Query<Option<String>>,
+    ) -> Result<Json<Check>> {
+        let (record, filter) = (record.0.as_deref(), filter.0.as_deref());
+        inspect::check::<C>(&caller.0, record, filter, order_by.0.as_deref()).map(Json)
+    }
+}

@@ -1,0 +1,249 @@
+//! Looking into the language over HTTP: schema, check, explain, complete, on both engines.
+
+use serde_json::{Value, json};
+
+use crate::support::{Answer, Client, Database, served_on_both};
+
+const CHECK: &str = "/api/v1/query/check";
+
+/// What is asked of each operation, and by whom.
+const GUARDED: &[(&str, &str)] = &[(CHECK, "filter=film = 'x'")];
+
+async fn ask(client: &Client, path: &str, query: &[(&str, &str)]) -> Answer {
+    client.send(client.request("GET", path).query(query)).await
+}
+
+#[track_caller]
+fn answer(answer: &Answer) -> Value {
+    assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+    answer.json()
+}
+
+#[tokio::test]
+async fn each_asks_for_the_scope_of_the_records_it_is_about() {
+    served_on_both(async |client| {
+        for (path, query) in GUARDED {
+            let query = query.split_once('=').unwrap();
+            let of_screenings = [query, ("record", "screenings")];
+            let reader = client.with_scopes(&["screenings:read"]);
+            assert_eq!(answer(&ask(&reader, path, &of_screenings).await)["record"], "screenings");
+            for (who, status, code) in [
+                (client.with_token(None), 401, "unauthenticated"),
+                (client.with_scopes(&["screenings:write"]), 403, "insufficient_scope"),
+                (client.with_scopes(&["movies:read"]), 403, "insufficient_scope"),
+            ] {
+                ask(&who, path, &of_screenings).await.problem(status, code);
+            }
+            // Without a name movies are meant.
+            ask(&reader, path, &[query]).await.problem(403, "insufficient_scope");
+
+            let unknown = ask(&client, path, &[query, ("record", "screening")]).await;
+            let problem = unknown.problem(400, "invalid_parameter");
+            let detail = problem["detail"].as_str().unwrap();
+            assert!(detail.contains("did you mean `screenings`?"), "{detail}");
+            let strange = ask(&client, path, &[query, ("fitler", "x")]).await;
+            strange.problem(400, "invalid_parameter");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_schema_is_what_the_code_uses() {
+    let client = Client::of(Database::sqlite()).await;
+    client.with_token(None).get("/api/v1/schema").await.problem(401, "unauthenticated");
+    let schema = answer(&client.with_scopes(&[]).get("/api/v1/schema").await);
+    let names = |list: &Value, member: &str| -> Vec<Value> {
+        list.as_array().unwrap().iter().map(|item| item[member].clone()).collect()
+    };
+    assert_eq!(names(&schema["records"], "collection"), ["movies", "screenings"]);
+    let movie = &schema["records"][0];
+    assert_eq!(movie["natural_key"], json!(["title", "release_year"]));
+    let fields = &movie["fields"];
+    let expected = [
+        "id",
+        "title",
+        "genre",
+        "release_year",
+        "expiry_date",
+        "version",
+        "created_at",
+        "updated_at",
+    ];
+    assert_eq!(names(fields, "name"), expected);
+    let operators = |more: &[&'static str]| {
+        [&["=", "!=", "<", "<=", ">", ">=", "between", "in"], more].concat()
+    };
+    let (title, year) = (&fields[1], &fields[3]);
+    assert_eq!(
+        title,
+        &json!({
+            "name": "title",
+            "description": "The title. Remakes share theirs: only title and year together tell films apart.",
+            "type": "text", "nullable": false, "writable": true, "min_length": 1, "max_length": 300,
+            "operators": operators(&["contains", "starts with", "ends with", "is null"]),
+        })
+    );
+    assert_eq!((&year["minimum"], &year["maximum"]), (&json!(1870), &json!(9999)));
+    assert_eq!(year["operators"], json!(operators(&["is null"])));
+    assert_eq!(fields[5]["minimum"], Value::Null);
+    assert_eq!(
+        schema["functions"],
+        json!([
+            {"name": "year", "takes": "date", "gives": "integer"},
+            {"name": "month", "takes": "date", "gives": "integer"},
+        ])
+    );
+    assert!(schema["keywords"].as_array().unwrap().contains(&json!("between")));
+    assert_eq!(
+        schema["limits"],
+        json!({"text_bytes": 8192, "depth": 32, "predicates": 200, "in_items": 1000,
+               "diagnostics": 20, "page": 1000})
+    );
+}
+
+/// The tree with what stands at each place instead of the place.
+fn quoted(tree: &Value, text: &str) -> Value {
+    match tree {
+        Value::Array(nodes) => nodes.iter().map(|node| quoted(node, text)).collect(),
+        Value::Object(node) => {
+            let mut node = node.clone();
+            let [start, end] =
+                ["start", "end"].map(|name| node.remove(name).and_then(|n| n.as_u64()));
+            let mut shown: serde_json::Map<_, _> =
+                node.iter().map(|(name, inner)| (name.clone(), quoted(inner, text))).collect();
+            if let (Some(start), Some(end)) = (start, end) {
+                let (start, end) = (usize::try_from(start).unwrap(), usize::try_from(end).unwrap());
+                shown.insert("at".to_owned(), json!(text[start..end]));
+            }
+            Value::Object(shown)
+        }
+        other => other.clone(),
+    }
+}
+
+#[tokio::test]
+async fn a_valid_query_is_told_with_its_parameters_and_its_tree() {
+    let client = Client::of(Database::sqlite()).await;
+    let filter = " not (hall IN ('É', $h) or subtitled) and year(sale_ends) = $y \
+                  and sale_ends <= today + 30d and seats is not null ";
+    let order_by = "seats DESC, film";
+    let query = [("filter", filter), ("order_by", order_by), ("record", "screenings")];
+    let mut checked = answer(&ask(&client, CHECK, &query).await);
+    let tree = checked["ast"].take();
+    let expected = json!({
+        "record": "screenings",
+        "valid": true,
+        "diagnostics": [],
+        "warnings": [],
+        "canonical": {
+            "filter": "not (hall in ('É', $h) or subtitled) and year(sale_ends) = $y \
+                       and sale_ends <= today + 30d and seats is not null",
+            "order_by": "seats desc, film",
+        },
+        "parameters": [{"name": "h", "type": "text"}, {"name": "y", "type": "integer"}],
+        "ast": null,
+    });
+    assert_eq!(checked, expected);
+    let list = json!({
+        "type": "predicate", "at": "hall IN ('É', $h)",
+        "subject": {"type": "field", "at": "hall", "name": "hall"},
+        "operator": {"at": "IN", "name": "in", "negated": false},
+        "operands": [
+            {"type": "text", "at": "'É'", "value": "É"},
+            {"type": "parameter", "at": "$h", "name": "h"},
+        ],
+    });
+    let flag = json!({
+        "type": "predicate", "at": "subtitled",
+        "subject": {"type": "field", "at": "subtitled", "name": "subtitled"},
+    });
+    let year = json!({
+        "type": "predicate", "at": "year(sale_ends) = $y",
+        "subject":
+            {"type": "field", "at": "year(sale_ends)", "name": "sale_ends", "function": "year"},
+        "operator": {"at": "=", "name": "=", "negated": false},
+        "operands": [{"type": "parameter", "at": "$y", "name": "y"}],
+    });
+    let soon = json!({
+        "type": "predicate", "at": "sale_ends <= today + 30d",
+        "subject": {"type": "field", "at": "sale_ends", "name": "sale_ends"},
+        "operator": {"at": "<=", "name": "<=", "negated": false},
+        "operands": [{
+            "type": "clock", "at": "today + 30d", "name": "today",
+            "offset": {"count": 30, "unit": "d"},
+        }],
+    });
+    let known = json!({
+        "type": "predicate", "at": "seats is not null",
+        "subject": {"type": "field", "at": "seats", "name": "seats"},
+        "operator": {"at": "is not null", "name": "is null", "negated": true},
+        "operands": [],
+    });
+    let either =
+        json!({"type": "or", "at": "(hall IN ('É', $h) or subtitled)", "terms": [list, flag]});
+    let neither =
+        json!({"type": "not", "at": "not (hall IN ('É', $h) or subtitled)", "terms": [either]});
+    let all = json!({"type": "and", "at": filter.trim(), "terms": [neither, year, soon, known]});
+    assert_eq!(quoted(&tree["filter"], filter), all);
+    let keys = json!([
+        {"at": "seats DESC", "field": "seats", "direction": "desc"},
+        {"at": "film", "field": "film", "direction": "asc"},
+    ]);
+    assert_eq!(quoted(&tree["order_by"], order_by), keys);
+}
+
+/// Filter, order, the codes of what is wrong, and the members that are there all the same.
+type Wrong =
+    (Option<&'static str>, Option<&'static str>, &'static [&'static str], &'static [&'static str]);
+
+const WRONG: &[Wrong] = &[
+    (None, None, &[], &[]),
+    (Some("genre = 'x'"), Some("title"), &[], &["filter", "order_by"]),
+    (Some("gnre = 'x'"), None, &["unknown_field"], &["filter"]),
+    (Some("genre = "), Some("title desc"), &["unexpected_token"], &["order_by"]),
+    (Some("genre = 5"), Some("ttle"), &["type_mismatch", "unknown_field"], &["filter", "order_by"]),
+    (Some(""), Some(" "), &["empty", "empty"], &[]),
+    (Some("genre == 'x' && title"), None, &["foreign_operator", "foreign_operator"], &[]),
+    (Some("genre = $g"), Some("title,"), &["unexpected_token"], &["filter"]),
+];
+
+#[tokio::test]
+async fn a_query_that_is_wrong_is_answered_with_what_is_wrong() {
+    let client = Client::of(Database::sqlite()).await;
+    for (filter, order_by, codes, readable) in WRONG {
+        let texts = [("filter", filter), ("order_by", order_by)];
+        let query: Vec<(&str, &str)> =
+            texts.iter().filter_map(|(name, text)| Some((*name, (**text)?))).collect();
+        let checked = answer(&ask(&client, CHECK, &query).await);
+        let found: Vec<&str> = checked["diagnostics"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|problem| problem["code"].as_str().unwrap())
+            .collect();
+        assert_eq!(
+            (&found[..], &checked["valid"]),
+            (*codes, &json!(codes.is_empty())),
+            "{query:?}"
+        );
+        for member in ["canonical", "ast"] {
+            let members: Vec<&String> = checked[member].as_object().unwrap().keys().collect();
+            assert_eq!(members, *readable, "{query:?}");
+        }
+        // A search refuses it for the same.
+        if !codes.is_empty() {
+            let refused = client.search(&query).await.problem(400, "invalid_query");
+            assert_eq!(refused["diagnostics"], checked["diagnostics"]);
+        }
+    }
+    // A warning and the parameters of a filter outlive a wrong order; values are not looked at.
+    let query = [
+        ("filter", "genre = $g or genre = 'x' and title = 'y'"),
+        ("order_by", "ttle"),
+        ("p.unknown", "x"),
+    ];
+    let checked = answer(&ask(&client, CHECK, &query).await);
+    assert_eq!(checked["warnings"][0]["code"], "mixed_and_or");
+    assert_eq!(checked["parameters"], json!([{"name": "g", "type": "text"}]));
+}
