@@ -3,6 +3,7 @@
 //! Reads are single statements and need no transaction: each sees one snapshot. Writes of one
 //! record are single statements too, so that a request that is cut off leaves nothing open.
 
+mod explain;
 mod import;
 mod location;
 mod migrate;
@@ -18,6 +19,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{AssertSqlSafe, PgPool, SqlitePool};
 use tokio::sync::Semaphore;
 
+pub use self::explain::Explained;
 pub use self::import::{Conflict, MAX_LISTED, Message, Tally};
 pub use self::location::Location;
 pub(crate) use self::migrate::beside;

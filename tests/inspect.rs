@@ -1,13 +1,17 @@
 //! Looking into the language over HTTP: schema, check, explain, complete, on both engines.
 
+use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, SqliteConnection};
+use uuid::Uuid;
 
 use crate::support::{Answer, Client, Database, served_on_both};
 
 const CHECK: &str = "/api/v1/query/check";
+const EXPLAIN: &str = "/api/v1/query/explain";
 
-/// What is asked of each operation, and by whom.
-const GUARDED: &[(&str, &str)] = &[(CHECK, "filter=film = 'x'")];
+/// The operations on queries.
+const OPERATIONS: &[&str] = &[CHECK, EXPLAIN];
 
 async fn ask(client: &Client, path: &str, query: &[(&str, &str)]) -> Answer {
     client.send(client.request("GET", path).query(query)).await
@@ -22,11 +26,11 @@ fn answer(answer: &Answer) -> Value {
 #[tokio::test]
 async fn each_asks_for_the_scope_of_the_records_it_is_about() {
     served_on_both(async |client| {
-        for (path, query) in GUARDED {
-            let query = query.split_once('=').unwrap();
-            let of_screenings = [query, ("record", "screenings")];
-            let reader = client.with_scopes(&["screenings:read"]);
-            assert_eq!(answer(&ask(&reader, path, &of_screenings).await)["record"], "screenings");
+        let reader = client.with_scopes(&["screenings:read"]);
+        for path in OPERATIONS {
+            let filter = ("filter", "film = 'x'");
+            let of_screenings = [filter, ("record", "screenings")];
+            answer(&ask(&reader, path, &of_screenings).await);
             for (who, status, code) in [
                 (client.with_token(None), 401, "unauthenticated"),
                 (client.with_scopes(&["screenings:write"]), 403, "insufficient_scope"),
@@ -35,13 +39,13 @@ async fn each_asks_for_the_scope_of_the_records_it_is_about() {
                 ask(&who, path, &of_screenings).await.problem(status, code);
             }
             // Without a name movies are meant.
-            ask(&reader, path, &[query]).await.problem(403, "insufficient_scope");
+            ask(&reader, path, &[filter]).await.problem(403, "insufficient_scope");
 
-            let unknown = ask(&client, path, &[query, ("record", "screening")]).await;
+            let unknown = ask(&client, path, &[filter, ("record", "screening")]).await;
             let problem = unknown.problem(400, "invalid_parameter");
             let detail = problem["detail"].as_str().unwrap();
             assert!(detail.contains("did you mean `screenings`?"), "{detail}");
-            let strange = ask(&client, path, &[query, ("fitler", "x")]).await;
+            let strange = ask(&client, path, &[filter, ("fitler", "x")]).await;
             strange.problem(400, "invalid_parameter");
         }
     })
@@ -246,4 +250,143 @@ async fn a_query_that_is_wrong_is_answered_with_what_is_wrong() {
     let checked = answer(&ask(&client, CHECK, &query).await);
     assert_eq!(checked["warnings"][0]["code"], "mixed_and_or");
     assert_eq!(checked["parameters"], json!([{"name": "g", "type": "text"}]));
+}
+
+/// Enough movies for an index to be worth its while, and what PostgreSQL has to know of them.
+const MANY_MOVIES: [&str; 2] = [
+    "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 5000)
+     INSERT INTO movies SELECT randomblob(16), 'film ' || n, 'film ' || n, 'genre ' || (n % 50),
+         'genre ' || (n % 50), 1900 + n % 120, date('2020-01-01', (n % 2000) || ' days'), 1,
+         '2024-01-01T00:00:00.000000Z', '2024-01-01T00:00:00.000000Z' FROM n",
+    "INSERT INTO movies SELECT gen_random_uuid(), 'film ' || n, 'film ' || n, 'genre ' || (n % 50),
+         'genre ' || (n % 50), 1900 + n % 120, date '2020-01-01' + n % 2000, 1, now(), now()
+         FROM generate_series(1, 5000) n;
+     ANALYZE movies",
+];
+
+/// A filter, and the indexes that serve it in SQLite and in PostgreSQL.
+const SERVED: &[(&str, &[&str], &[&str])] = &[
+    (
+        "genre = 'genre 7' and expiry_date between 2024-01-01 and 2024-06-30",
+        &["PRIMARY KEY", "movies_genre_expiry_date"],
+        &["movies_genre_expiry_date"],
+    ),
+    (
+        "title starts with 'FILM 12'",
+        &["PRIMARY KEY", "movies_title_folded"],
+        &["movies_title_folded"],
+    ),
+    (
+        "title = 'film 7' and release_year = 1907",
+        &["PRIMARY KEY", "sqlite_autoindex_movies_2"],
+        &["movies_title_release_year_key"],
+    ),
+    (
+        "title = 'film 7' or release_year = 1907",
+        &["PRIMARY KEY", "sqlite_autoindex_movies_2", "movies_release_year"],
+        &["movies_title_release_year_key", "movies_release_year"],
+    ),
+    ("title contains 'film' or genre ends with '7'", &["PRIMARY KEY"], &["movies_pkey"]),
+];
+
+#[tokio::test]
+async fn an_explanation_names_the_indexes_that_serve_the_search() {
+    served_on_both(async |client| {
+        let is_sqlite = client.database().url().starts_with("sqlite");
+        client.database().run_sql(MANY_MOVIES[usize::from(!is_sqlite)]).await;
+        for (filter, in_sqlite, in_postgres) in SERVED {
+            let explained = answer(&ask(&client, EXPLAIN, &[("filter", filter)]).await);
+            let expected = if is_sqlite { in_sqlite } else { in_postgres };
+            assert_eq!(explained["indexes"], json!(expected), "{filter}\n{explained:#}");
+        }
+        let all = answer(&ask(&client, EXPLAIN, &[]).await);
+        let expected: &[&str] = if is_sqlite { &[] } else { &["movies_pkey"] };
+        assert_eq!((&all["indexes"], &all["values"]), (&json!(expected), &json!([])), "{all:#}");
+    })
+    .await;
+}
+
+/// The ids that a statement finds, values bound as they are said to be.
+macro_rules! run {
+    ($connection:ident, $url:expr, $explained:expr) => {{
+        let sql = $explained["sql"].as_str().unwrap().to_owned();
+        let mut statement = sqlx::query(AssertSqlSafe(sql));
+        for bound in $explained["values"].as_array().unwrap() {
+            let value = &bound["value"];
+            let text = value.as_str().unwrap_or_default().to_owned();
+            statement = match bound["type"].as_str().unwrap() {
+                "text" => statement.bind(text),
+                "integer" => statement.bind(value.as_i64().unwrap()),
+                "boolean" => statement.bind(value.as_bool().unwrap()),
+                "date" => statement.bind(text.parse::<NaiveDate>().unwrap()),
+                "timestamp" => statement.bind(text.parse::<DateTime<Utc>>().unwrap()),
+                "id" => statement.bind(text.parse::<Uuid>().unwrap()),
+                other => panic!("{other}"),
+            };
+        }
+        let mut connection = $connection::connect($url).await.unwrap();
+        let rows = statement.fetch_all(&mut connection).await.unwrap();
+        rows.iter().map(|row| row.get::<Uuid, _>("id").to_string()).collect::<Vec<_>>()
+    }};
+}
+
+#[tokio::test]
+async fn the_statement_explained_is_that_of_the_search() {
+    served_on_both(async |client| {
+        let mut ids = Vec::new();
+        for number in 0..5 {
+            let movie = json!({"title": format!("film {number}"), "genre": "drama",
+                "release_year": 2000 + number, "expiry_date": "2024-03-31"});
+            ids.push(client.create(&movie).await["id"].as_str().unwrap().to_owned());
+        }
+        let filter = format!(
+            "((genre in ('x', $g) or title ends with 'X')) and not expiry_date < 2024-01-01 \
+             and release_year >= 2001 and created_at <= now and id != '{}' and year(expiry_date) = 2024",
+            ids[2]
+        );
+        let query = [
+            ("filter", filter.as_str()),
+            ("order_by", "release_year desc"),
+            ("limit", "2"),
+            ("p.g", "drama"),
+        ];
+        let explained = answer(&ask(&client, EXPLAIN, &query).await);
+        let limits = [
+            ("text_bytes", filter.len(), 8192),
+            ("depth", 3, 32),
+            ("predicates", 7, 200),
+            ("in_items", 2, 1000),
+        ];
+        for (name, used, limit) in limits {
+            assert_eq!(explained["limits"][name], json!({"used": used, "limit": limit}), "{name}");
+        }
+        let is_sqlite = client.database().url().starts_with("sqlite");
+        let engine = if is_sqlite { "SQLite 3." } else { "PostgreSQL " };
+        assert!(explained["engine"].as_str().unwrap().starts_with(engine), "{explained:#}");
+        let found = client.search(&query).await;
+        assert_eq!(found.column("id"), [ids[4].as_str(), &ids[3]]);
+        // One more than a page tells whether there is another.
+        let url = client.database().url();
+        let ran = if is_sqlite {
+            run!(SqliteConnection, &url, explained)
+        } else {
+            run!(PgConnection, &url, explained)
+        };
+        assert_eq!(ran, [ids[4].as_str(), &ids[3], &ids[1]]);
+        for text in ["drama", "2024", "2001", ids[2].as_str()] {
+            assert!(!explained["sql"].as_str().unwrap().contains(text), "{explained:#}");
+        }
+
+        for (query, code) in [
+            ([("filter", "genre = $g"), ("limit", "5")], "invalid_query"),
+            ([("filter", "gnre = 'x'"), ("limit", "5")], "invalid_query"),
+            ([("filter", "genre = 'x'"), ("p.g", "x")], "invalid_query"),
+            ([("filter", "genre = 'x'"), ("limit", "1001")], "invalid_parameter"),
+        ] {
+            let refused = ask(&client, EXPLAIN, &query).await.problem(400, code);
+            let searched = client.search(&query).await.problem(400, code);
+            assert_eq!(refused["diagnostics"], searched["diagnostics"]);
+        }
+    })
+    .await;
 }

@@ -9,7 +9,8 @@ use crate::error::{Error, Kind, Result};
 use crate::identity::{Access, Identity};
 use crate::query::ast::Expr;
 use crate::query::{
-    Arguments, Diagnostic, Prepared, Query, Schema, Shape, compile, prepare_within,
+    Arguments, Diagnostic, Dialect, Prepared, Query, Schema, Shape, Statement, compile,
+    prepare_within,
 };
 use crate::record::{Record, timestamp_now};
 use crate::store::Store;
@@ -133,9 +134,7 @@ pub async fn search<R: Record>(
     }
 
     let dialect = store.dialect();
-    // One more than asked for tells whether there is a next page.
-    let statement = compile(&query, Shape::Page { limit: limit + 1 }, dialect);
-    let mut items: Vec<R> = store.fetch(statement).await?;
+    let mut items: Vec<R> = store.fetch(page_statement(&query, limit, dialect)).await?;
     let total = match request.count {
         Count::None => None,
         Count::Exact => Some(store.count(compile(&query, Shape::Count, dialect)).await?),
@@ -150,7 +149,13 @@ pub async fn search<R: Record>(
     Ok(Page { items, next_cursor, total, as_of, warnings: prepared.warnings })
 }
 
-fn page_size(limit: Option<i64>) -> Result<u32> {
+/// The statement for a page. It asks for one record more, which tells whether there is a next page.
+pub(super) fn page_statement(query: &Query, limit: u32, dialect: Dialect) -> Statement {
+    compile(query, Shape::Page { limit: limit + 1 }, dialect)
+}
+
+/// How many records a page has at most.
+pub(super) fn page_size(limit: Option<i64>) -> Result<u32> {
     let Some(limit) = limit else { return Ok(DEFAULT_LIMIT) };
     u32::try_from(limit).ok().filter(|limit| (1..=MAX_LIMIT).contains(limit)).ok_or_else(|| {
         let detail = format!("limit must lie between 1 and {MAX_LIMIT}, and is {limit}");

@@ -2,12 +2,17 @@
 
 use std::marker::PhantomData;
 
+use poem::Request;
+use poem::web::Data;
 use poem_openapi::param::Query;
 use poem_openapi::{OpenApi, Tags};
 
 use super::body::Json;
 use super::caller::Caller;
-use crate::app::inspect::{self, CatalogueSchema, Check};
+use super::records::arguments;
+use crate::app::App;
+use crate::app::inspect::{self, CatalogueSchema, Check, Explanation};
+use crate::app::search::Selection;
 use crate::error::Result;
 use crate::record::Records;
 
@@ -57,5 +62,37 @@ impl<C: Records> Operations<C> {
     ) -> Result<Json<Check>> {
         let (record, filter) = (record.0.as_deref(), filter.0.as_deref());
         inspect::check::<C>(&caller.0, record, filter, order_by.0.as_deref()).map(Json)
+    }
+
+    /// Explain a query
+    ///
+    /// Shows the statement that a search for a first page would run, the values bound to it, and how
+    /// the database would go about it: its plan and the indexes in that. Nothing is searched. Values
+    /// for the `$parameters` of the filter are given as query parameters named `p.NAME`.
+    #[oai(path = "/api/v1/query/explain", method = "get")]
+    #[allow(clippy::too_many_arguments, reason = "each is a documented query parameter")]
+    async fn explain(
+        &self,
+        caller: Caller,
+        app: Data<&App>,
+        request: &Request,
+        /// The filter. At most 8 KiB.
+        filter: Query<Option<String>>,
+        /// The order: fields with `asc` or `desc`, separated by commas.
+        order_by: Query<Option<String>>,
+        /// How many records there would be at most.
+        #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
+        limit: Query<Option<i32>>,
+        /// The collection of the records.
+        record: Query<Option<String>>,
+    ) -> Result<Json<Explanation>> {
+        let selection = Selection {
+            filter: filter.0,
+            order_by: order_by.0,
+            parameters: arguments(request),
+            ..Selection::default()
+        };
+        let (record, limit) = (record.0.as_deref(), limit.0.map(i64::from));
+        inspect::explain::<C>(app.store(), &caller.0, record, &selection, limit).await.map(Json)
     }
 }

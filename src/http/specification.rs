@@ -69,6 +69,7 @@ const OPERATIONS: &[(&str, &str, &str)] = &[
 const OTHER_OPERATIONS: &[(&str, &str, &str)] = &[
     ("get", "/api/v1/schema", "getSchema"),
     ("get", "/api/v1/query/check", "checkQuery"),
+    ("get", "/api/v1/query/explain", "explainQuery"),
     ("post", "/api/token", "signIn"),
     ("get", "/api", "classicListMovies"),
     ("post", "/api", "classicCreateMovie"),

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use chrono::NaiveDate;
 use sea_query::{
     Alias, Expr, ExprTrait, LogicalChainOper, NullOrdering, Order, Query as Sql, SelectStatement,
-    Values,
+    Value as SqlValue, Values,
 };
 
 use super::ast::{Comparison, Direction, Matching};
@@ -13,7 +13,7 @@ use super::bind::Query;
 use super::dialect::Dialect;
 use super::limits::{MAX_YEAR, MIN_YEAR};
 use super::plan::{Condition, Part, Side, SortKey, Term};
-use super::schema::Field;
+use super::schema::{Field, Type};
 use super::text::after_prefix;
 use super::value::Value;
 
@@ -30,6 +30,39 @@ impl From<(String, Values)> for Statement {
     fn from((sql, values): (String, Values)) -> Self {
         Self { sql, values }
     }
+}
+
+/// A value of a statement.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Bound {
+    /// The type it is given to the engine as.
+    pub ty: Type,
+    /// The value as JSON has it: what JSON has no type for is a string.
+    pub value: serde_json::Value,
+}
+
+impl Statement {
+    /// The values, in the order of their placeholders.
+    pub fn bound(&self) -> Vec<Bound> {
+        self.values.iter().map(bound).collect()
+    }
+}
+
+fn bound(value: &SqlValue) -> Bound {
+    let (ty, value) = match value {
+        SqlValue::Bool(Some(flag)) => (Type::Boolean, (*flag).into()),
+        SqlValue::BigInt(Some(number)) => (Type::Integer, (*number).into()),
+        // The limit of a page.
+        SqlValue::BigUnsigned(Some(number)) => (Type::Integer, (*number).into()),
+        SqlValue::String(Some(text)) => (Type::Text, text.as_str().into()),
+        SqlValue::ChronoDate(Some(date)) => (Type::Date, date.to_string().into()),
+        SqlValue::ChronoDateTimeUtc(Some(instant)) => {
+            (Type::Timestamp, Value::Timestamp(*instant).to_string().into())
+        }
+        SqlValue::Uuid(Some(id)) => (Type::Id, id.to_string().into()),
+        other => unreachable!("`Dialect::value` makes no {other:?}, and a condition holds no null"),
+    };
+    Bound { ty, value }
 }
 
 /// What a statement asks of the matching records.
