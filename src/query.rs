@@ -12,6 +12,7 @@ pub mod ast;
 pub mod bind;
 pub mod check;
 pub mod compile;
+pub mod complete;
 pub mod diagnostic;
 pub mod dialect;
 pub mod evaluate;

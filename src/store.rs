@@ -180,6 +180,17 @@ impl Store {
         .map_err(database_error)
     }
 
+    /// The texts a statement selects, in its order.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn texts(&self, Statement { sql, values }: Statement) -> Result<Vec<String>> {
+        on!(read self, pool => {
+            sqlx::query_scalar_with(AssertSqlSafe(sql), SqlxValues(values)).fetch_all(pool).await
+        })
+        .map_err(database_error)
+    }
+
     /// The engine and its version, in words.
     ///
     /// # Errors

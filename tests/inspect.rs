@@ -9,9 +9,10 @@ use crate::support::{Answer, Client, Database, served_on_both};
 
 const CHECK: &str = "/api/v1/query/check";
 const EXPLAIN: &str = "/api/v1/query/explain";
+const COMPLETE: &str = "/api/v1/query/complete";
 
 /// The operations on queries.
-const OPERATIONS: &[&str] = &[CHECK, EXPLAIN];
+const OPERATIONS: &[&str] = &[CHECK, EXPLAIN, COMPLETE];
 
 async fn ask(client: &Client, path: &str, query: &[(&str, &str)]) -> Answer {
     client.send(client.request("GET", path).query(query)).await
@@ -389,4 +390,95 @@ async fn the_statement_explained_is_that_of_the_search() {
         }
     })
     .await;
+}
+
+/// Genres with how many movies are of each.
+const GENRES: &[(&str, i64)] = &[
+    ("drama", 3),
+    ("Drame", 2),
+    ("comedy", 4),
+    ("it's \"odd\" \\ one", 1),
+    ("été", 2),
+    ("dr%", 1),
+];
+
+/// A filter with its caret `|`, the place that is replaced, and the beginning of the candidates.
+const COMPLETED: &[(&str, (i64, i64), &[&str])] = &[
+    ("genre = |", (8, 8), &["'comedy'", "'drama'", "'Drame'", "'été'", "'dr%'"]),
+    ("genre = 'DR|", (8, 11), &["'drama'", "'Drame'", "'dr%'"]),
+    ("genre = dr|", (8, 10), &["'drama'", "'Drame'", "'dr%'"]),
+    ("genre = \"it'|", (8, 12), &["\"it's \\\"odd\\\" \\\\ one\""]),
+    ("genre in ('x', 'É|t'", (15, 19), &["'été'"]),
+    ("genre contains 'dr%|", (15, 19), &["'dr%'"]),
+    ("genre = 'é' and g|", (16, 17), &["genre"]),
+    ("genre = 'é' |", (12, 12), &["and", "or"]),
+    ("g|", (0, 1), &["genre"]),
+    ("genre = 'zz|", (8, 11), &[]),
+    ("gnre = |", (7, 7), &[]),
+];
+
+#[tokio::test]
+async fn a_filter_is_completed_with_what_is_there() {
+    served_on_both(async |client| {
+        let mut year = 1900;
+        for (genre, movies) in GENRES {
+            for _ in 0..*movies {
+                year += 1;
+                let movie = json!({"title": "film", "genre": genre, "release_year": year,
+                    "expiry_date": "2024-03-31"});
+                client.create(&movie).await;
+            }
+        }
+        for (marked, (start, end), expected) in COMPLETED {
+            let (before, after) = marked.split_once('|').unwrap();
+            let filter = format!("{before}{after}");
+            let caret = before.chars().count().to_string();
+            let query = [("filter", filter.as_str()), ("caret", &caret)];
+            let completed = answer(&ask(&client, COMPLETE, &query).await);
+            let texts: Vec<&str> = completed["candidates"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|candidate| candidate["text"].as_str().unwrap())
+                .collect();
+            let place = (completed["start"].as_i64().unwrap(), completed["end"].as_i64().unwrap());
+            assert_eq!(place, (*start, *end), "{marked}: {completed}");
+            let is_same = texts.len() >= expected.len() && texts[..expected.len()] == **expected;
+            assert!(is_same && expected.is_empty() == texts.is_empty(), "{marked}: {completed}");
+            // A value that is offered is found.
+            if filter.starts_with("genre =")
+                && texts.iter().any(|text| text.starts_with(['\'', '"']))
+            {
+                let found = client.search(&[("filter", &format!("genre = {}", texts[0]))]).await;
+                assert!(!found.column("id").is_empty(), "{marked}");
+            }
+        }
+        let genre = answer(&ask(&client, COMPLETE, &[("filter", "genre = 'com")]).await);
+        let candidate = json!({"text": "'comedy'", "kind": "value", "detail": "text"});
+        assert_eq!(genre["candidates"], json!([candidate]));
+        let keyword = answer(&ask(&client, COMPLETE, &[("filter", "genre = 'x' an")]).await);
+        assert_eq!(keyword["candidates"], json!([{"text": "and", "kind": "keyword"}]));
+        // Nothing at all is the beginning of a filter.
+        let first = answer(&ask(&client, COMPLETE, &[]).await);
+        let candidate = json!({"text": "id", "kind": "field", "detail": "id"});
+        assert_eq!((&first["start"], &first["candidates"][0]), (&json!(0), &candidate));
+        for caret in ["-1", "4", "x"] {
+            let outside = ask(&client, COMPLETE, &[("filter", "été"), ("caret", caret)]).await;
+            outside.problem(400, "invalid_parameter");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_twenty_most_frequent_values_are_offered() {
+    let client = Client::of(Database::sqlite()).await;
+    client.database().run_sql(MANY_MOVIES[0]).await;
+    let query = [("filter", "genre = 'GENRE 1")];
+    let completed = answer(&ask(&client, COMPLETE, &query).await);
+    // Of fifty genres as frequent as each other, in the order of their text.
+    let texts = completed["candidates"].as_array().unwrap();
+    assert_eq!((texts.len(), &texts[0]["text"]), (11, &json!("'genre 1'")));
+    let all = answer(&ask(&client, COMPLETE, &[("filter", "genre = '")]).await);
+    assert_eq!(all["candidates"].as_array().unwrap().len(), 20);
 }

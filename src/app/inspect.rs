@@ -2,10 +2,12 @@
 //! answers it, how an unfinished one goes on.
 
 mod check;
+mod complete;
 mod explain;
 mod schema;
 
 pub use self::check::{Canonical, Check, NamedParameter, check};
+pub use self::complete::{Completion, complete};
 pub use self::explain::{BoundValue, Explanation, UsedLimit, UsedLimits, explain};
 pub use self::schema::{
     CatalogueSchema, FieldSchema, FunctionSchema, LanguageLimits, RecordSchema, describe,

@@ -11,7 +11,7 @@ use super::body::Json;
 use super::caller::Caller;
 use super::records::arguments;
 use crate::app::App;
-use crate::app::inspect::{self, CatalogueSchema, Check, Explanation};
+use crate::app::inspect::{self, CatalogueSchema, Check, Completion, Explanation};
 use crate::app::search::Selection;
 use crate::error::Result;
 use crate::record::Records;
@@ -94,5 +94,29 @@ impl<C: Records> Operations<C> {
         };
         let (record, limit) = (record.0.as_deref(), limit.0.map(i64::from));
         inspect::explain::<C>(app.store(), &caller.0, record, &selection, limit).await.map(Json)
+    }
+
+    /// Complete a filter
+    ///
+    /// Says how an unfinished filter may go on at the caret: fields, functions and keywords where a
+    /// condition may begin, the operators that a field has, what it can be compared with, among that the
+    /// values that are most frequent in the catalogue. Nothing is offered where the filter is wrong
+    /// before the caret. Values of parameters that come along are not looked at.
+    #[oai(path = "/api/v1/query/complete", method = "get")]
+    async fn complete(
+        &self,
+        caller: Caller,
+        app: Data<&App>,
+        /// The filter as far as it is written. At most 8 KiB.
+        filter: Query<Option<String>>,
+        /// Where the caret is: before this character, counted from 0 in Unicode scalar values. Behind
+        /// the last when absent.
+        caret: Query<Option<i32>>,
+        /// The collection of the records.
+        record: Query<Option<String>>,
+    ) -> Result<Json<Completion>> {
+        let filter = filter.0.unwrap_or_default();
+        let (record, caret) = (record.0.as_deref(), caret.0.map(i64::from));
+        inspect::complete::<C>(app.store(), &caller.0, record, &filter, caret).await.map(Json)
     }
 }

@@ -70,6 +70,7 @@ const OTHER_OPERATIONS: &[(&str, &str, &str)] = &[
     ("get", "/api/v1/schema", "getSchema"),
     ("get", "/api/v1/query/check", "checkQuery"),
     ("get", "/api/v1/query/explain", "explainQuery"),
+    ("get", "/api/v1/query/complete", "completeQuery"),
     ("post", "/api/token", "signIn"),
     ("get", "/api", "classicListMovies"),
     ("post", "/api", "classicCreateMovie"),

@@ -13,8 +13,8 @@ use super::bind::Query;
 use super::dialect::Dialect;
 use super::limits::{MAX_YEAR, MIN_YEAR};
 use super::plan::{Condition, Part, Side, SortKey, Term};
-use super::schema::{Field, Type};
-use super::text::after_prefix;
+use super::schema::{Field, Schema, Type};
+use super::text::{after_prefix, fold};
 use super::value::Value;
 
 /// A statement and its bound values.
@@ -116,6 +116,27 @@ pub fn compile(query: &Query, shape: Shape, dialect: Dialect) -> Statement {
     // Writing to a String cannot fail; LIMIT is the last clause of a select.
     let _ = write!(statement.sql, " LIMIT {limit}");
     statement
+}
+
+/// The values of a text field that begin with a text, whatever the case, the most frequent first.
+pub fn compile_frequent(
+    schema: &Schema,
+    field: &'static Field,
+    beginning: &str,
+    limit: u32,
+    dialect: Dialect,
+) -> Statement {
+    let compiler = Compiler { dialect };
+    let begins = Condition::Match(field, Matching::StartsWith, Value::Text(fold(beginning)));
+    let mut values = Sql::select();
+    values.column(field.name).from(schema.table);
+    compiler.filter(&mut values, [&begins]);
+    values
+        .group_by_col(field.name)
+        .order_by_expr(Expr::cust("count(*)"), Order::Desc)
+        .order_by(field.name, Order::Asc)
+        .limit(u64::from(limit));
+    compiler.statement(&values)
 }
 
 /// The column that holds the folded form of a text field.

@@ -16,14 +16,15 @@ use super::diagnostic::{Code, Fault, Misread, Span, nearest};
 use super::limits::{MAX_IN_ITEMS, MAX_PREDICATES, Usage};
 use super::literal::{LEAVES_THE_CALENDAR, date, read_escape, timestamp};
 use super::{format, scan};
-use grammar::{Grammar, Rule};
+use grammar::Grammar;
+pub(super) use grammar::Rule;
 
 mod grammar {
     #![allow(missing_docs, reason = "pest derives public items and no documentation")]
 
     #[derive(pest_derive::Parser)]
     #[grammar = "../grammar/filter.pest"]
-    pub(super) struct Grammar;
+    pub(in crate::query) struct Grammar;
 }
 
 /// A filter as parsed.
@@ -60,6 +61,32 @@ pub fn order_by(text: &str) -> Result<Vec<OrderKey>, Vec<Fault>> {
         keys.push(builder.order_key());
     }
     builder.finish(keys)
+}
+
+/// What the grammar expects where it cannot go on.
+#[derive(Debug)]
+pub(super) struct Expectation {
+    /// The byte where that is.
+    pub(super) at: usize,
+    /// What could stand there.
+    pub(super) rules: Vec<Rule>,
+}
+
+/// What no rule matches outside of strings.
+const NO_TOKEN: char = '\0';
+
+/// What may follow an unfinished filter, which the scan has bounded; where it is wrong before its
+/// end, what was expected there.
+pub(super) fn expectation(text: &str) -> Expectation {
+    match Grammar::parse(Rule::filter, &format!("{text}{NO_TOKEN}")) {
+        Ok(_) => Expectation { at: text.len(), rules: Vec::new() },
+        Err(error) => Expectation { at: place(&error), rules: expected_rules(&error) },
+    }
+}
+
+/// The tree of a filter of the right shape, whatever is wrong with its words and values.
+pub(super) fn outline(text: &str) -> Option<Expr> {
+    Builder::new(Rule::filter, text).ok().map(|mut builder| builder.expression())
 }
 
 /// A token of the text. pest's pairs carry more than that and cost more.
@@ -139,18 +166,24 @@ struct Failure<'a> {
     span: Span,
 }
 
-fn unexpected(error: &pest::error::Error<Rule>, text: &str) -> Fault {
-    let start = match error.location {
+fn place(error: &pest::error::Error<Rule>) -> usize {
+    match error.location {
         InputLocation::Pos(start) | InputLocation::Span((start, _)) => start,
-    };
-    let rest = text.get(start..).unwrap_or_default().trim_ascii_start();
-    let (start, found) = (text.len() - rest.len(), first_token(rest));
-    let expected = match &error.variant {
+    }
+}
+
+fn expected_rules(error: &pest::error::Error<Rule>) -> Vec<Rule> {
+    match &error.variant {
         ErrorVariant::ParsingError { positives, .. } => positives.clone(),
         ErrorVariant::CustomError { .. } => Vec::new(),
-    };
+    }
+}
+
+fn unexpected(error: &pest::error::Error<Rule>, text: &str) -> Fault {
+    let rest = text.get(place(error)..).unwrap_or_default().trim_ascii_start();
+    let (start, found) = (text.len() - rest.len(), first_token(rest));
     let span = Span::new(start, start + found.len());
-    Failure { text, expected, found, span }.fault()
+    Failure { text, expected: expected_rules(error), found, span }.fault()
 }
 
 impl Failure<'_> {
@@ -384,7 +417,7 @@ fn strip_word<'a>(text: &'a str, word: &str) -> Option<&'a str> {
 }
 
 /// The word, number, string or sign that the text starts with.
-fn first_token(text: &str) -> &str {
+pub(super) fn first_token(text: &str) -> &str {
     let Some(first) = text.chars().next() else { return "" };
     let end = match first {
         '"' | '\'' | '`' => {

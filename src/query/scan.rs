@@ -71,6 +71,21 @@ pub(super) fn scan(text: &str) -> Result<usize, Vec<Fault>> {
     }
 }
 
+/// How many parentheses are still to be closed, when nothing else is wrong with a text or it is blank.
+/// Such a text is as bounded as one without problems.
+pub(super) fn unclosed(text: &str) -> Option<usize> {
+    let Err(faults) = scan(text) else { return Some(0) };
+    let open = faults.iter().filter(|fault| fault.code == Code::UnbalancedParenthesis).count();
+    let is_blank = matches!(faults.as_slice(), [only] if only.code == Code::Empty);
+    (is_blank || open == faults.len()).then_some(open)
+}
+
+/// Where the string or quoted name begins that the text ends in.
+pub(super) fn open_quote(text: &str) -> Option<usize> {
+    let faults = scan(text).err()?;
+    faults.iter().find(|fault| fault.code == Code::Unterminated).map(|fault| fault.span.start)
+}
+
 struct Scanner<'a> {
     text: &'a str,
     at: usize,

@@ -2,6 +2,7 @@
 
 mod cases;
 mod codes;
+mod completion;
 mod vectors;
 
 use std::collections::BTreeSet;
@@ -11,6 +12,7 @@ use cinequery::query::ast::{
     self, At, Clock, ClockBase, Comparison, Direction, Expr, Literal, Matching, Offset, Operand,
     OrderKey, Predicate, Subject, Test, Unit,
 };
+use cinequery::query::complete::complete;
 use cinequery::query::{
     Argument, Arguments, Code, Diagnostic, Dialect, Shape, Type, Value, compile, format, limits,
     parse, prepare, text,
@@ -347,6 +349,15 @@ proptest! {
                 prop_assert!(start <= end, "{problem:?}");
                 prop_assert!(text.get(start..end).is_some(), "{problem:?}");
             }
+        }
+    }
+
+    #[test]
+    fn any_text_can_be_completed_anywhere(text in any_text()) {
+        for (caret, _) in text.char_indices() {
+            let found = complete(&text, caret, Movie::SCHEMA);
+            prop_assert!(found.start <= caret && caret <= found.end, "{found:?}");
+            prop_assert!(text.get(found.start..found.end).is_some(), "{found:?}");
         }
     }
 
