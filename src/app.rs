@@ -5,6 +5,7 @@ pub mod classic;
 pub mod cursor;
 pub mod edit;
 pub mod facets;
+pub mod inspect;
 pub mod saved;
 pub mod search;
 pub mod transfer;

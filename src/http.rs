@@ -13,6 +13,7 @@ mod envelope;
 mod facets;
 mod health;
 mod problem;
+mod query;
 mod records;
 mod resource;
 mod saved;
@@ -65,13 +66,16 @@ type OfRecord<R> = (
     ((facets::Operations<R>, transfer::Operations<R>), saved::Operations<R>),
 );
 
-/// The operations of the specification: those of the records, `/api/token`, the classic ones, and
-/// `/livez` and `/readyz`.
-type Operations<C> =
-    (<C as Served>::Operations, (token::Operations, (classic::Operations, health::Operations)));
+/// The operations of the specification: those of the records, those on queries, `/api/token`, the
+/// classic ones, and `/livez` and `/readyz`.
+type Operations<C> = (<C as Served>::Operations, (query::Operations<C>, OfService));
+
+/// The operations that know no record types.
+type OfService = (token::Operations, (classic::Operations, health::Operations));
 
 fn operations<C: Served>() -> Operations<C> {
-    (C::operations(), (token::Operations, (classic::Operations, health::Operations)))
+    let of_service = (token::Operations, (classic::Operations, health::Operations));
+    (C::operations(), (query::Operations::default(), of_service))
 }
 
 /// The whole service.

@@ -12,6 +12,7 @@ pub mod ast;
 pub mod bind;
 pub mod check;
 pub mod compile;
+pub mod complete;
 pub mod diagnostic;
 pub mod dialect;
 pub mod evaluate;
@@ -25,6 +26,7 @@ mod scan;
 pub mod schema;
 mod suggestion;
 pub mod text;
+pub mod tree;
 pub mod value;
 
 pub use bind::{Argument, Arguments, Query, bind};
@@ -46,6 +48,8 @@ pub struct Prepared<'a> {
     pub plan: Plan,
     /// Remarks on a filter that is valid but easy to misread.
     pub warnings: Vec<Diagnostic>,
+    /// How far the filter goes towards the limits.
+    pub usage: limits::Usage,
     filter: Option<&'a str>,
 }
 
@@ -79,6 +83,7 @@ pub fn prepare_within<'a>(
     let mut problems = Vec::new();
     let mut warnings = Vec::new();
     let mut ast = ast::Query::default();
+    let mut usage = limits::Usage::default();
     match filter.map(parse::filter).transpose() {
         Ok(None) => {}
         Ok(Some(parsed)) => {
@@ -87,6 +92,7 @@ pub fn prepare_within<'a>(
             let text = filter.unwrap_or_default();
             warnings = places.map(|warning| warning.locate("filter", text)).collect();
             ast.filter = Some(parsed.expr);
+            usage = parsed.usage;
         }
         Err(faults) => problems.extend(locate(faults, "filter", filter, in_filter)),
     }
@@ -99,7 +105,9 @@ pub fn prepare_within<'a>(
         Err(faults) => problems.extend(locate(faults, "order_by", order_by, in_order)),
     }
     match check(&ast, schema) {
-        Ok(plan) if problems.is_empty() => return Ok(Prepared { ast, plan, warnings, filter }),
+        Ok(plan) if problems.is_empty() => {
+            return Ok(Prepared { ast, plan, warnings, usage, filter });
+        }
         Ok(_) => {}
         Err(faults) => {
             problems.extend(locate(faults.filter, "filter", filter, in_filter));

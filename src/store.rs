@@ -4,6 +4,7 @@
 //! Reads are single statements and need no transaction: each sees one snapshot. Writes of one
 //! record are single statements too, so that a request that is cut off leaves nothing open.
 
+mod explain;
 mod groups;
 mod import;
 mod location;
@@ -20,6 +21,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{AssertSqlSafe, PgPool, SqlitePool};
 use tokio::sync::Semaphore;
 
+pub use self::explain::Explained;
 pub use self::import::{Conflict, MAX_LISTED, Message, Tally};
 pub use self::location::Location;
 pub(crate) use self::migrate::beside;
@@ -180,13 +182,13 @@ impl Store {
         .map_err(database_error)
     }
 
-    /// The single text a statement selects, if it selects any.
+    /// The texts a statement selects, in its order.
     ///
     /// # Errors
     /// The database's.
-    pub async fn text(&self, Statement { sql, values }: Statement) -> Result<Option<String>> {
+    pub async fn texts(&self, Statement { sql, values }: Statement) -> Result<Vec<String>> {
         on!(read self, pool => {
-            sqlx::query_scalar_with(AssertSqlSafe(sql), SqlxValues(values)).fetch_optional(pool).await
+            sqlx::query_scalar_with(AssertSqlSafe(sql), SqlxValues(values)).fetch_all(pool).await
         })
         .map_err(database_error)
     }

@@ -18,6 +18,7 @@ mod deploy;
 mod facets;
 mod films;
 mod http;
+mod inspect;
 mod language;
 mod records;
 mod saved;

@@ -10,7 +10,8 @@ use crate::error::{Error, Kind, Result};
 use crate::identity::{Access, Identity};
 use crate::query::ast::Expr;
 use crate::query::{
-    Arguments, Diagnostic, Prepared, Query, Schema, Shape, compile, prepare_within,
+    Arguments, Diagnostic, Dialect, Prepared, Query, Schema, Shape, Statement, compile,
+    prepare_within,
 };
 use crate::record::{Record, timestamp_now};
 use crate::store::Store;
@@ -147,9 +148,7 @@ pub(super) async fn page<R: Record>(store: &Store, request: SearchRequest) -> Re
     }
 
     let dialect = store.dialect();
-    // One more than asked for tells whether there is a next page.
-    let statement = compile(&query, Shape::Page { limit: limit + 1 }, dialect);
-    let mut items: Vec<R> = store.fetch(statement).await?;
+    let mut items: Vec<R> = store.fetch(page_statement(&query, limit, dialect)).await?;
     let total = match request.count {
         Count::None => None,
         Count::Exact => Some(store.count(compile(&query, Shape::Count, dialect)).await?),
@@ -168,6 +167,11 @@ pub(super) async fn page<R: Record>(store: &Store, request: SearchRequest) -> Re
     };
     let as_of = prepared.plan.uses_clock.then_some(as_of);
     Ok(Page { items, next_cursor, total, as_of, why, warnings: prepared.warnings })
+}
+
+/// The statement for a page. It asks for one record more, which tells whether there is a next page.
+pub(super) fn page_statement(query: &Query, limit: u32, dialect: Dialect) -> Statement {
+    compile(query, Shape::Page { limit: limit + 1 }, dialect)
 }
 
 /// The most records or counts there may be, of what was asked.

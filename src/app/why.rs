@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::query::ast::{self, At, Comparison, Expr, Literal, Operand, Predicate, Test};
 use crate::query::compile::compile_respelling;
+use crate::query::diagnostic::{Span, count};
 use crate::query::evaluate::{Truth, evaluate};
 use crate::query::text::nfc;
 use crate::query::{
@@ -68,6 +69,10 @@ pub struct Match {
 pub struct Tested {
     /// The test, in canonical form.
     pub test: String,
+    /// The byte of the filter it starts on, counted from 0. Parentheses around it are part of it.
+    pub start: i32,
+    /// One past the last byte of the filter it covers.
+    pub end: i32,
     /// What it comes to, before any `not` in front of it.
     pub verdict: Verdict,
     /// The field it is about.
@@ -91,14 +96,18 @@ pub async fn match_record<R: Record>(
     let prepared = selection.prepare(R::SCHEMA)?;
     let now = timestamp_now();
     let query = selection.bind(&prepared, now)?;
-    let predicates = prepared.ast.filter.as_ref().map(Expr::predicates).unwrap_or_default();
-    let tests = predicates.into_iter().map(|predicate| {
+    let whole = Span::new(0, selection.filter.as_deref().unwrap_or_default().len());
+    let filter = prepared.ast.filter.as_ref();
+    let predicates = filter.map(|filter| filter.predicates(whole)).unwrap_or_default();
+    let tests = predicates.into_iter().map(|(place, predicate)| {
         let alone = Expr::Predicate(Box::new(predicate.clone()));
         let query = part(alone.clone(), R::SCHEMA, &selection.parameters, now)?;
         let field = predicate.subject.node.field.node.clone();
         let value = record.value(&field).as_ref().map(Into::into).unwrap_or_default();
         let verdict = evaluate(&query, &record).into();
-        Ok(Tested { test: format::filter(&alone), verdict, field, value: Any(value) })
+        let test = format::filter(&alone);
+        let (start, end) = (count(place.start), count(place.end));
+        Ok(Tested { test, start, end, verdict, field, value: Any(value) })
     });
     let tests = tests.collect::<Result<_>>()?;
     Ok(Match { verdict: evaluate(&query, &record).into(), tests, warnings: prepared.warnings })
@@ -152,7 +161,7 @@ pub(super) async fn why_nothing(
     let mut spellings = MAX_SPELLINGS;
     for (position, condition) in conditions.iter().enumerate().take(MAX_CONDITIONS) {
         let others = conditions.iter().enumerate().filter(|(other, _)| *other != position);
-        let others: Vec<Expr> = others.map(|(_, other)| other.clone()).collect();
+        let others: Vec<Expr> = others.map(|(_, other)| (*other).clone()).collect();
         let query = if others.is_empty() {
             Query { schema, filter: None, order: Vec::new(), after: None }
         } else {
@@ -199,7 +208,9 @@ async fn respelt(
         *budget = left;
         let spelling = compile_respelling(schema, field, &nfc(text), store.dialect());
         let meant = nfc(text);
-        if let Some(spelling) = store.text(spelling).await?.filter(|spelling| *spelling != meant) {
+        if let Some(spelling) =
+            store.texts(spelling).await?.pop().filter(|spelling| *spelling != meant)
+        {
             operand.node = Operand::Literal(Literal::Text(spelling));
             is_changed = true;
         }

@@ -135,9 +135,11 @@ impl Visitor for Show {
         let selection = &self.request.selection;
         let prepared = selection.prepare(R::SCHEMA)?;
         let query = selection.bind(&prepared, timestamp_now())?;
-        let statement = compile(&query, Shape::Page { limit: self.limit }, self.dialect);
-        let values = (1..).zip(statement.values.iter());
-        let values = values.map(|(position, value)| format!("\n-- {position}: {value:?}"));
+        let statement = page_statement(&query, self.limit, self.dialect);
+        let values = (1..).zip(statement.bound());
+        let values = values.map(|(position, Bound { ty, value })| {
+            format!("\n-- {position}: {value} ({})", ty.as_str())
+        });
         let output = format!("{}{}", statement.sql, values.collect::<String>());
         Ok(Answer { output, warnings: prepared.warnings, remark: None })
     }

@@ -1,7 +1,9 @@
 //! Who is calling: the bearer token of a request, and whether its scope will do.
 //!
-//! An operation takes a [`Reader`] or a [`Writer`] as its first argument, so that a caller who may
-//! not do something is told so before the media type and the body are looked at.
+//! An operation on records takes a [`Reader`] or a [`Writer`] as its first argument, so that a caller
+//! who may not do something is told so before the media type and the body are looked at. One that
+//! learns from the request which records are meant takes a [`Caller`], and its function in `app` asks
+//! for the scope.
 
 use std::marker::PhantomData;
 
@@ -15,10 +17,10 @@ use crate::error::Error;
 use crate::identity::{Access, Identity};
 use crate::record::Record;
 
-/// A token of `POST /api/token`, sent as `Authorization: Bearer …`.
+/// Somebody with a token of `POST /api/token`, sent as `Authorization: Bearer …`.
 #[derive(SecurityScheme)]
 #[oai(rename = "bearer", ty = "bearer", bearer_format = "JWT", checker = "identify")]
-struct Caller(Identity);
+pub(super) struct Caller(pub(super) Identity);
 
 async fn identify(request: &Request, bearer: Bearer) -> poem::Result<Identity> {
     let app = request.data::<App>().ok_or_else(|| Error::internal("the service has no state"))?;

@@ -76,6 +76,10 @@ const OPERATIONS: &[(&str, &str, &str)] = &[
 
 /// Operation ids of the paths that belong to no record's collection.
 const OTHER_OPERATIONS: &[(&str, &str, &str)] = &[
+    ("get", "/api/v1/schema", "getSchema"),
+    ("get", "/api/v1/query/check", "checkQuery"),
+    ("get", "/api/v1/query/explain", "explainQuery"),
+    ("get", "/api/v1/query/complete", "completeQuery"),
     ("post", "/api/token", "signIn"),
     ("get", "/api", "classicListMovies"),
     ("post", "/api", "classicCreateMovie"),
@@ -119,7 +123,7 @@ pub fn specification<C: Served>() -> Value {
                     }
                 }
             }
-            describe_parameters(operation, schema.map(|(schema, _)| schema));
+            describe_parameters(operation, schema.map(|(schema, _)| schema), &schemas);
             if operation["tags"] == json!(["Classic"]) {
                 type_classic_parameters(operation, &movie);
             }
@@ -133,11 +137,12 @@ pub fn specification<C: Served>() -> Value {
         }
     }
     if let Some(tags) = document["tags"].as_array_mut() {
-        // As somebody comes to need them: sign in, records, probes.
+        // As somebody comes to need them: sign in, records, queries, probes.
         tags.sort_by_key(|tag| match tag["name"].as_str() {
             Some("token") => 0,
-            Some("Classic") => 2,
-            Some("health") => 3,
+            Some("query") => 2,
+            Some("Classic") => 3,
+            Some("health") => 4,
             _ => 1,
         });
     }
@@ -200,7 +205,7 @@ fn type_classic_parameters(operation: &mut Value, movie: &Value) {
 }
 
 /// Examples, limits and names of fields, which the framework cannot take from constants.
-fn describe_parameters(operation: &mut Value, record: Option<&Schema>) {
+fn describe_parameters(operation: &mut Value, record: Option<&Schema>, schemas: &[&Schema]) {
     let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
     for parameter in parameters.into_iter().flatten() {
         match parameter["name"].as_str() {
@@ -214,6 +219,11 @@ fn describe_parameters(operation: &mut Value, record: Option<&Schema>) {
                 parameter["schema"]["enum"] = names.collect();
             }
             Some("limit") => parameter["schema"]["default"] = json!(DEFAULT_LIMIT),
+            Some("record") => {
+                let collections: Vec<&str> = schemas.iter().map(|schema| schema.table).collect();
+                parameter["schema"]["default"] = json!(collections.first());
+                parameter["schema"]["enum"] = json!(collections);
+            }
             _ => {}
         }
     }

@@ -3,6 +3,8 @@
 //! Nothing is resolved here. Names may be unknown and types may clash; `check` decides.
 
 use chrono::{DateTime, NaiveDate, Utc};
+use poem_openapi::{Enum, Object};
+use serde::Serialize;
 
 use super::diagnostic::Span;
 use super::value::Value;
@@ -46,22 +48,22 @@ pub struct Query {
 }
 
 /// A truth-valued expression. Chains are n-ary, so that a long filter is a wide tree and not a deep
-/// one.
+/// one. The place of a term includes the parentheses around it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Expr {
     /// Two or more joined by `and`, none of them an `All`.
-    All(Vec<Expr>),
+    All(Vec<At<Expr>>),
     /// Two or more joined by `or`, none of them an `Any`.
-    Any(Vec<Expr>),
+    Any(Vec<At<Expr>>),
     /// `not`.
-    Not(Box<Expr>),
+    Not(Box<At<Expr>>),
     /// A single test of one field.
     Predicate(Box<Predicate>),
 }
 
 impl Expr {
     /// All of these; chains inside chains are joined. The list must not be empty.
-    pub fn all(terms: Vec<Expr>) -> Self {
+    pub fn all(terms: Vec<impl Into<At<Expr>>>) -> Self {
         Self::chain(terms, Expr::All, |term| match term {
             Expr::All(inner) => Ok(inner),
             other => Err(other),
@@ -69,7 +71,7 @@ impl Expr {
     }
 
     /// Any of these; chains inside chains are joined. The list must not be empty.
-    pub fn any(terms: Vec<Expr>) -> Self {
+    pub fn any(terms: Vec<impl Into<At<Expr>>>) -> Self {
         Self::chain(terms, Expr::Any, |term| match term {
             Expr::Any(inner) => Ok(inner),
             other => Err(other),
@@ -77,47 +79,49 @@ impl Expr {
     }
 
     fn chain(
-        mut terms: Vec<Expr>,
-        join: fn(Vec<Expr>) -> Expr,
-        open: fn(Expr) -> Result<Vec<Expr>, Expr>,
+        mut terms: Vec<impl Into<At<Expr>>>,
+        join: fn(Vec<At<Expr>>) -> Expr,
+        open: fn(Expr) -> Result<Vec<At<Expr>>, Expr>,
     ) -> Self {
         if terms.len() == 1
             && let Some(only) = terms.pop()
         {
-            return only;
+            return only.into().node;
         }
         let mut flat = Vec::with_capacity(terms.len());
         for term in terms {
-            match open(term) {
+            let At { node, span } = term.into();
+            match open(node) {
                 Ok(inner) => flat.extend(inner),
-                Err(other) => flat.push(other),
+                Err(other) => flat.push(At::new(other, span)),
             }
         }
         join(flat)
     }
 
     /// The terms that must all hold: those of an `and`, or the expression itself.
-    pub fn conjuncts(&self) -> &[Expr] {
+    pub fn conjuncts(&self) -> Vec<&Expr> {
         match self {
-            Expr::All(terms) => terms,
-            other => std::slice::from_ref(other),
+            Expr::All(terms) => terms.iter().map(|term| &term.node).collect(),
+            other => vec![other],
         }
     }
 
-    /// The tests it is made of, as they are written from left to right.
-    pub fn predicates(&self) -> Vec<&Predicate> {
+    /// The tests it is made of, as they are written from left to right, and their places in the
+    /// place of the expression.
+    pub fn predicates(&self, place: Span) -> Vec<(Span, &Predicate)> {
         match self {
             Expr::All(terms) | Expr::Any(terms) => {
-                terms.iter().flat_map(Expr::predicates).collect()
+                terms.iter().flat_map(|term| term.node.predicates(term.span)).collect()
             }
-            Expr::Not(inner) => inner.predicates(),
-            Expr::Predicate(predicate) => vec![predicate],
+            Expr::Not(inner) => inner.node.predicates(inner.span),
+            Expr::Predicate(predicate) => vec![(place, predicate)],
         }
     }
 
     /// The opposite.
     pub fn negate(self) -> Self {
-        Expr::Not(Box::new(self))
+        Expr::Not(Box::new(self.into()))
     }
 
     /// `field operator value`.
@@ -375,7 +379,7 @@ impl ClockBase {
 }
 
 /// A distance in calendar time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Object, Serialize)]
 pub struct Offset {
     /// How many units; negative is back.
     pub count: i32,
@@ -384,15 +388,23 @@ pub struct Offset {
 }
 
 /// A unit of calendar time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Serialize)]
 pub enum Unit {
-    /// `d`
+    /// A day.
+    #[oai(rename = "d")]
+    #[serde(rename = "d")]
     Day,
-    /// `w`, seven days
+    /// Seven days.
+    #[oai(rename = "w")]
+    #[serde(rename = "w")]
     Week,
-    /// `mo`, clamped to the end of the month
+    /// A month, clamped to its end.
+    #[oai(rename = "mo")]
+    #[serde(rename = "mo")]
     Month,
-    /// `y`, twelve months
+    /// Twelve months.
+    #[oai(rename = "y")]
+    #[serde(rename = "y")]
     Year,
 }
 
@@ -432,12 +444,16 @@ pub struct OrderKey {
 }
 
 /// Which way an order runs. Nulls come last either way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Enum, Serialize)]
 pub enum Direction {
     /// The least first.
     #[default]
+    #[oai(rename = "asc")]
+    #[serde(rename = "asc")]
     Ascending,
     /// The greatest first.
+    #[oai(rename = "desc")]
+    #[serde(rename = "desc")]
     Descending,
 }
 

@@ -58,17 +58,17 @@ impl Checker {
         match expr {
             Expr::All(terms) => self.exprs(terms).map(Condition::All),
             Expr::Any(terms) => self.exprs(terms).map(Condition::Any),
-            Expr::Not(inner) => self.expr(inner).map(negate),
+            Expr::Not(inner) => self.expr(&inner.node).map(negate),
             Expr::Predicate(predicate) => self.predicate(predicate),
         }
     }
 
     /// All of them are checked even when the first has failed, until there is enough to report.
-    fn exprs(&mut self, exprs: &[Expr]) -> Option<Vec<Condition<Slot>>> {
+    fn exprs(&mut self, exprs: &[At<Expr>]) -> Option<Vec<Condition<Slot>>> {
         let mut checked = Vec::with_capacity(exprs.len());
         for expr in exprs {
             if self.faults.len() < MAX_DIAGNOSTICS {
-                checked.extend(self.expr(expr));
+                checked.extend(self.expr(&expr.node));
             }
         }
         (checked.len() == exprs.len()).then_some(checked)
@@ -190,10 +190,11 @@ impl Checker {
             );
         };
         let part = part?;
-        if part != Part::Whole && field.ty != Type::Date {
+        if part != Part::Whole && field.ty != Part::TAKES {
             let message = format!(
-                "{} takes a date, and `{}` is {}",
+                "{} takes {}, and `{}` is {}",
                 function.as_ref().map_or("it", |f| f.node.as_str()),
+                Part::TAKES.with_article(),
                 field.name,
                 field.ty.with_article()
             );

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use chrono::NaiveDate;
 use sea_query::{
     Alias, Expr, ExprTrait, LogicalChainOper, NullOrdering, Order, Query as Sql, SelectStatement,
-    Values,
+    Value as SqlValue, Values,
 };
 
 use super::ast::{Comparison, Direction, Matching};
@@ -14,7 +14,7 @@ use super::dialect::Dialect;
 use super::facet::Facet;
 use super::limits::{MAX_YEAR, MIN_YEAR};
 use super::plan::{Condition, Part, Side, SortKey, Term};
-use super::schema::{Field, Schema};
+use super::schema::{Field, Schema, Type};
 use super::text::{after_prefix, fold};
 use super::value::Value;
 
@@ -31,6 +31,39 @@ impl From<(String, Values)> for Statement {
     fn from((sql, values): (String, Values)) -> Self {
         Self { sql, values }
     }
+}
+
+/// A value of a statement.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Bound {
+    /// The type it is given to the engine as.
+    pub ty: Type,
+    /// The value as JSON has it: what JSON has no type for is a string.
+    pub value: serde_json::Value,
+}
+
+impl Statement {
+    /// The values, in the order of their placeholders.
+    pub fn bound(&self) -> Vec<Bound> {
+        self.values.iter().map(bound).collect()
+    }
+}
+
+fn bound(value: &SqlValue) -> Bound {
+    let (ty, value) = match value {
+        SqlValue::Bool(Some(flag)) => (Type::Boolean, (*flag).into()),
+        SqlValue::BigInt(Some(number)) => (Type::Integer, (*number).into()),
+        // The limit of a page.
+        SqlValue::BigUnsigned(Some(number)) => (Type::Integer, (*number).into()),
+        SqlValue::String(Some(text)) => (Type::Text, text.as_str().into()),
+        SqlValue::ChronoDate(Some(date)) => (Type::Date, date.to_string().into()),
+        SqlValue::ChronoDateTimeUtc(Some(instant)) => {
+            (Type::Timestamp, Value::Timestamp(*instant).to_string().into())
+        }
+        SqlValue::Uuid(Some(id)) => (Type::Id, id.to_string().into()),
+        other => unreachable!("`Dialect::value` makes no {other:?}, and a condition holds no null"),
+    };
+    Bound { ty, value }
 }
 
 /// What a statement asks of the matching records.
@@ -136,6 +169,27 @@ pub fn compile_respelling(
         .order_by(field.name, Order::Asc)
         .limit(1);
     dialect.build(&spelling).into()
+}
+
+/// The values of a text field that begin with a text, whatever the case, the most frequent first.
+pub fn compile_frequent(
+    schema: &Schema,
+    field: &'static Field,
+    beginning: &str,
+    limit: u32,
+    dialect: Dialect,
+) -> Statement {
+    let compiler = Compiler { dialect };
+    let begins = Condition::Match(field, Matching::StartsWith, Value::Text(fold(beginning)));
+    let mut values = Sql::select();
+    values.column(field.name).from(schema.table);
+    compiler.filter(&mut values, [&begins]);
+    values
+        .group_by_col(field.name)
+        .order_by_expr(Expr::cust("count(*)"), Order::Desc)
+        .order_by(field.name, Order::Asc)
+        .limit(u64::from(limit));
+    compiler.statement(&values)
 }
 
 /// The column that holds the folded form of a text field.

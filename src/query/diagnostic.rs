@@ -225,7 +225,8 @@ impl Fault {
     }
 }
 
-fn count(n: usize) -> i32 {
+/// A place or a size as clients see it. Texts are far shorter than what fits.
+pub(crate) fn count(n: usize) -> i32 {
     i32::try_from(n).unwrap_or(i32::MAX)
 }
 

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use chrono::SecondsFormat;
 
 use super::ast::{
-    Direction, Expr, Literal, Operand, OrderKey, Predicate, Query, Subject, Test, is_reserved,
+    At, Direction, Expr, Literal, Operand, OrderKey, Predicate, Query, Subject, Test, is_reserved,
 };
 
 /// The canonical text of a filter.
@@ -48,6 +48,20 @@ pub fn operand_text(value: &Operand) -> String {
     out
 }
 
+/// A name, in backticks when it would otherwise be read as a keyword.
+pub fn name_text(text: &str) -> String {
+    let mut out = String::new();
+    name(&mut out, text);
+    out
+}
+
+/// A text between these quotes.
+pub fn quoted(text: &str, quote: char) -> String {
+    let mut out = String::new();
+    string(&mut out, text, quote);
+    out
+}
+
 /// The canonical text of both, one line each: what a cursor's fingerprint is taken of.
 pub fn query(query: &Query) -> String {
     let filter = query.filter.as_ref().map(filter).unwrap_or_default();
@@ -74,7 +88,8 @@ fn expression(out: &mut String, expr: &Expr, style: Parentheses) {
         }),
         Expr::Not(inner) => {
             out.push_str("not ");
-            parenthesised(out, inner, style, matches!(**inner, Expr::All(_) | Expr::Any(_)));
+            let inner = &inner.node;
+            parenthesised(out, inner, style, matches!(inner, Expr::All(_) | Expr::Any(_)));
         }
         Expr::Predicate(test) => predicate(out, test),
     }
@@ -82,12 +97,12 @@ fn expression(out: &mut String, expr: &Expr, style: Parentheses) {
 
 fn chain(
     out: &mut String,
-    terms: &[Expr],
+    terms: &[At<Expr>],
     joint: &str,
     style: Parentheses,
     needs_parentheses: impl Fn(&Expr) -> bool,
 ) {
-    for (position, term) in terms.iter().enumerate() {
+    for (position, At { node: term, .. }) in terms.iter().enumerate() {
         if position > 0 {
             out.push_str(joint);
         }
@@ -167,7 +182,7 @@ fn operand(out: &mut String, operand: &Operand) {
 
 fn literal(out: &mut String, literal: &Literal) {
     match literal {
-        Literal::Text(text) => string(out, text),
+        Literal::Text(text) => string(out, text, '\''),
         Literal::Integer(number) => push(out, format_args!("{number}")),
         Literal::Boolean(flag) => push(out, format_args!("{flag}")),
         Literal::Date(date) => push(out, format_args!("{date}")),
@@ -178,21 +193,21 @@ fn literal(out: &mut String, literal: &Literal) {
     }
 }
 
-fn string(out: &mut String, text: &str) {
-    out.push('\'');
+fn string(out: &mut String, text: &str, quote: char) {
+    out.push(quote);
     for character in text.chars() {
         match character {
-            '\'' => out.push_str("\\'"),
             '\\' => out.push_str("\\\\"),
             '\n' => out.push_str("\\n"),
             '\t' => out.push_str("\\t"),
             control if control.is_control() => {
                 push(out, format_args!("\\u{:04X}", u32::from(control)));
             }
+            other if other == quote => push(out, format_args!("\\{quote}")),
             other => out.push(other),
         }
     }
-    out.push('\'');
+    out.push(quote);
 }
 
 /// A name, in backticks when it would otherwise be read as a keyword.

@@ -20,3 +20,16 @@ pub const MAX_YEAR: i32 = 9999;
 
 /// The most problems that are reported at once.
 pub const MAX_DIAGNOSTICS: usize = 20;
+
+/// How far a filter goes towards the limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Its length, up to [`MAX_TEXT_BYTES`].
+    pub text_bytes: usize,
+    /// The most parentheses and `not`s that are open at one place, up to [`MAX_DEPTH`].
+    pub depth: usize,
+    /// Its predicates, up to [`MAX_PREDICATES`].
+    pub predicates: usize,
+    /// The items of its longest list, up to [`MAX_IN_ITEMS`].
+    pub in_items: usize,
+}

@@ -7,16 +7,18 @@ use std::iter::Peekable;
 
 use pest::Parser;
 
-use self::failure::{Failure, NO_ARITHMETIC};
+pub(super) use self::failure::first_token;
+use self::failure::{Failure, NO_ARITHMETIC, expected_rules, place};
 use super::ast::{
     At, Clock, ClockBase, Comparison, Direction, Expr, Literal, Matching, Offset, Operand,
     OrderKey, Predicate, Subject, Test, Unit, VALUE_KEYWORDS, is_reserved,
 };
 use super::diagnostic::{Code, Fault, Misread, Span};
-use super::limits::{MAX_DIAGNOSTICS, MAX_IN_ITEMS, MAX_PREDICATES};
+use super::limits::{MAX_DIAGNOSTICS, MAX_IN_ITEMS, MAX_PREDICATES, Usage};
 use super::literal::{LEAVES_THE_CALENDAR, date, read_escape, timestamp};
 use super::{format, scan};
-use grammar::{Grammar, Rule};
+use grammar::Grammar;
+pub(super) use grammar::Rule;
 
 mod failure;
 
@@ -25,7 +27,7 @@ mod grammar {
 
     #[derive(pest_derive::Parser)]
     #[grammar = "../grammar/filter.pest"]
-    pub(super) struct Grammar;
+    pub(in crate::query) struct Grammar;
 }
 
 /// A filter as parsed.
@@ -35,6 +37,8 @@ pub struct Parsed {
     pub expr: Expr,
     /// Remarks on what is easy to misread.
     pub warnings: Vec<Fault>,
+    /// How far it goes towards the limits.
+    pub usage: Usage,
 }
 
 /// Parses a filter.
@@ -45,8 +49,8 @@ pub struct Parsed {
 pub fn filter(text: &str) -> Result<Parsed, Vec<Fault>> {
     let mut builder = Builder::new(Rule::filter, text)?;
     let expr = builder.expression();
-    let warnings = std::mem::take(&mut builder.warnings);
-    builder.finish(expr).map(|expr| Parsed { expr, warnings })
+    let (warnings, usage) = (std::mem::take(&mut builder.warnings), builder.usage);
+    builder.finish(expr).map(|expr| Parsed { expr, warnings, usage })
 }
 
 /// Parses an order.
@@ -60,6 +64,32 @@ pub fn order_by(text: &str) -> Result<Vec<OrderKey>, Vec<Fault>> {
         keys.push(builder.order_key());
     }
     builder.finish(keys)
+}
+
+/// What the grammar expects where it cannot go on.
+#[derive(Debug)]
+pub(super) struct Expectation {
+    /// The byte where that is.
+    pub(super) at: usize,
+    /// What could stand there.
+    pub(super) rules: Vec<Rule>,
+}
+
+/// What no rule matches outside of strings.
+const NO_TOKEN: char = '\0';
+
+/// What may follow an unfinished filter, which the scan has bounded; where it is wrong before its
+/// end, what was expected there.
+pub(super) fn expectation(text: &str) -> Expectation {
+    match Grammar::parse(Rule::filter, &format!("{text}{NO_TOKEN}")) {
+        Ok(_) => Expectation { at: text.len(), rules: Vec::new() },
+        Err(error) => Expectation { at: place(&error), rules: expected_rules(&error) },
+    }
+}
+
+/// The tree of a filter of the right shape, whatever is wrong with its words and values.
+pub(super) fn outline(text: &str) -> Option<Expr> {
+    Builder::new(Rule::filter, text).ok().map(|mut builder| builder.expression())
 }
 
 /// A token of the text. pest's pairs carry more than that and cost more.
@@ -92,7 +122,7 @@ struct Builder<'a> {
     tokens: Peekable<Tokens<'a>>,
     /// The end of the last token that was taken.
     end: usize,
-    predicates: usize,
+    usage: Usage,
     faults: Vec<Fault>,
     warnings: Vec<Fault>,
 }
@@ -102,12 +132,13 @@ const GRAMMAR_GUARANTEES: &str = "the grammar puts a token here";
 impl<'a> Builder<'a> {
     /// Scans the text and has the grammar accept it.
     fn new(rule: Rule, text: &'a str) -> Result<Self, Vec<Fault>> {
-        scan::scan(text)?;
+        let depth = scan::scan(text)?;
         let pairs =
             Grammar::parse(rule, text).map_err(|error| vec![Failure::of(&error, text).fault()])?;
         let tokens = Tokens(pairs.tokens()).peekable();
+        let usage = Usage { text_bytes: text.len(), depth, ..Usage::default() };
         let (faults, warnings) = (Vec::new(), Vec::new());
-        Ok(Self { text, tokens, end: 0, predicates: 0, faults, warnings })
+        Ok(Self { text, tokens, end: 0, usage, faults, warnings })
     }
 
     fn finish<T>(self, value: T) -> Result<T, Vec<Fault>> {
@@ -133,21 +164,21 @@ impl<'a> Builder<'a> {
     /// `term ((and | or) term)*`, by precedence: a run of `and`s is one member of the `or`.
     fn expression(&mut self) -> Expr {
         let start = self.tokens.peek().expect(GRAMMAR_GUARANTEES).span.start;
-        let mut members = Vec::new();
+        let mut members: Vec<At<Expr>> = Vec::new();
         let mut run = Vec::with_capacity(4);
         run.push(self.term());
         let mut has_and = false;
         while let Some(connective) = self.next_if(Rule::connective) {
             if self.text(connective.span).eq_ignore_ascii_case("or") {
-                members.push(Expr::all(std::mem::take(&mut run)));
+                members.push(all(std::mem::take(&mut run)));
             } else {
                 has_and = true;
             }
             run.push(self.term());
         }
-        let last = Expr::all(run);
+        let last = all(run);
         if members.is_empty() {
-            return last;
+            return last.node;
         }
         members.push(last);
         let expr = Expr::any(members);
@@ -164,30 +195,33 @@ impl<'a> Builder<'a> {
     }
 
     /// Any number of `not`s and what they deny.
-    fn term(&mut self) -> Expr {
-        let mut negations = 0;
-        while self.next_if(Rule::kw_not).is_some() {
-            negations += 1;
+    fn term(&mut self) -> At<Expr> {
+        let mut negations = Vec::new();
+        while let Some(not) = self.next_if(Rule::kw_not) {
+            negations.push(not.span);
         }
-        let mut expr = if self.next_if(Rule::open).is_some() {
+        let start = self.tokens.peek().expect(GRAMMAR_GUARANTEES).span.start;
+        let expr = if self.next_if(Rule::open).is_some() {
             let expr = self.expression();
             self.next();
             expr
         } else {
             Expr::Predicate(Box::new(self.predicate()))
         };
-        for _ in 0..negations {
-            expr = expr.negate();
+        let mut term = At::new(expr, Span::new(start, self.end));
+        for not in negations.into_iter().rev() {
+            let span = not.to(term.span);
+            term = At::new(Expr::Not(Box::new(term)), span);
         }
-        expr
+        term
     }
 
     fn predicate(&mut self) -> Predicate {
         let subject = self.subject();
         let start = subject.span.start;
         let test = self.test(&subject);
-        self.predicates += 1;
-        if self.predicates == MAX_PREDICATES + 1 {
+        self.usage.predicates += 1;
+        if self.usage.predicates == MAX_PREDICATES + 1 {
             let message = "the filter has too many predicates";
             let fault = Fault::new(Code::TooManyPredicates, Span::new(start, self.end), message);
             self.faults.push(fault.help(format!("at most {MAX_PREDICATES} are allowed")));
@@ -208,8 +242,8 @@ impl<'a> Builder<'a> {
         let test = match operator.rule {
             Rule::kw_is => {
                 let negated = self.next_if(Rule::kw_not).is_some();
-                self.next();
-                Test::Null { negated }
+                let null = self.next();
+                return At::new(Test::Null { negated }, operator.span.to(null.span));
             }
             Rule::kw_between => {
                 let low = self.operand();
@@ -238,6 +272,7 @@ impl<'a> Builder<'a> {
             items.push(self.operand());
             self.next_if(Rule::comma);
         }
+        self.usage.in_items = self.usage.in_items.max(items.len());
         if items.len() > MAX_IN_ITEMS {
             let place = Span::new(start, self.end);
             let message = format!("the list has {} items", items.len());
@@ -428,6 +463,12 @@ impl<'a> Builder<'a> {
         };
         OrderKey { field, direction: At::new(direction, Span::new(token.span.end, self.end)) }
     }
+}
+
+/// All of the terms, at the place of the first to the last.
+fn all(terms: Vec<At<Expr>>) -> At<Expr> {
+    let span = terms.iter().map(|term| term.span).reduce(Span::to).unwrap_or_default();
+    At::new(Expr::all(terms), span)
 }
 
 /// Why what begins like a number is none.

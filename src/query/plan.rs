@@ -60,7 +60,7 @@ impl Term {
     pub fn ty(&self) -> Type {
         match self.part {
             Part::Whole => self.field.ty,
-            Part::Year | Part::Month => Type::Integer,
+            Part::Year | Part::Month => Part::GIVES,
         }
     }
 
@@ -97,6 +97,12 @@ pub enum Part {
 impl Part {
     /// The functions, by the names that stand before a parenthesis.
     pub const FUNCTIONS: [(&'static str, Part); 2] = [("year", Part::Year), ("month", Part::Month)];
+
+    /// The type of the fields that functions take.
+    pub const TAKES: Type = Type::Date;
+
+    /// The type of what functions give.
+    pub const GIVES: Type = Type::Integer;
 }
 
 /// A value that a plan leaves open, or has.

@@ -47,12 +47,12 @@ const FOREIGN: &[(&str, Option<&str>, &str)] = &[
     ("!", Some("not"), "write `not`"),
 ];
 
-/// Scans the text.
+/// Scans the text: how many parentheses and `not`s are open in it where most are.
 ///
 /// # Errors
 /// Every lexical problem; when the text is too long or too deep, that one alone, since nothing
 /// after it was looked at.
-pub(super) fn scan(text: &str) -> Result<(), Vec<Fault>> {
+pub(super) fn scan(text: &str) -> Result<usize, Vec<Fault>> {
     if text.len() > MAX_TEXT_BYTES {
         let message = format!("the text has {} bytes", text.len());
         let span = Span::new(text.floor_char_boundary(MAX_TEXT_BYTES), text.len());
@@ -71,9 +71,24 @@ pub(super) fn scan(text: &str) -> Result<(), Vec<Fault>> {
     let mut scanner = Scanner { text, at: 0, nesting, inner_quote: None, faults };
     match scanner.run() {
         Err(too_deep) => Err(vec![too_deep]),
-        Ok(()) if scanner.faults.is_empty() => Ok(()),
+        Ok(()) if scanner.faults.is_empty() => Ok(scanner.nesting.deepest),
         Ok(()) => Err(scanner.faults),
     }
+}
+
+/// How many parentheses are still to be closed, when nothing else is wrong with a text or it is blank.
+/// Such a text is as bounded as one without problems.
+pub(super) fn unclosed(text: &str) -> Option<usize> {
+    let Err(faults) = scan(text) else { return Some(0) };
+    let open = faults.iter().filter(|fault| fault.code == Code::UnbalancedParenthesis).count();
+    let is_blank = matches!(faults.as_slice(), [only] if only.code == Code::Empty);
+    (is_blank || open == faults.len()).then_some(open)
+}
+
+/// Where the string or quoted name begins that the text ends in.
+pub(super) fn open_quote(text: &str) -> Option<usize> {
+    let faults = scan(text).err()?;
+    faults.iter().find(|fault| fault.code == Code::Unterminated).map(|fault| fault.span.start)
 }
 
 struct Scanner<'a> {
@@ -136,6 +151,7 @@ impl Scanner<'_> {
                 }
                 _ => self.operator(),
             }
+            self.nesting.deepest = self.nesting.deepest.max(self.nesting.depth);
             if self.nesting.depth > MAX_DEPTH {
                 let span = Span::new(start, self.at);
                 let message = "too many parentheses and `not`s are open here";
@@ -292,6 +308,8 @@ fn end_of_word(bytes: &[u8], start: usize) -> usize {
 #[derive(Default)]
 struct Nesting {
     depth: usize,
+    /// The greatest depth so far.
+    deepest: usize,
     /// For each open parenthesis where it stands and how many `not`s stood directly before it.
     open: Vec<(usize, usize)>,
     /// `not`s since the last parenthesis or connective.

@@ -2,6 +2,9 @@
 
 use std::ops::RangeInclusive;
 
+use poem_openapi::Enum;
+use serde::Serialize;
+
 /// A record type: its names and its fields.
 #[derive(Debug)]
 pub struct Schema {
@@ -81,7 +84,9 @@ impl PartialEq for Field {
 }
 
 /// The types of the language.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Enum, Serialize)]
+#[oai(rename = "FieldType", rename_all = "lowercase")]
+#[serde(rename_all = "lowercase")]
 pub enum Type {
     /// Unicode text.
     Text,

@@ -2,15 +2,17 @@
 
 mod cases;
 mod codes;
+mod completion;
 mod vectors;
 
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use cinequery::query::ast::{
-    self, Clock, ClockBase, Comparison, Direction, Expr, Literal, Matching, Offset, Operand,
+    self, At, Clock, ClockBase, Comparison, Direction, Expr, Literal, Matching, Offset, Operand,
     OrderKey, Predicate, Subject, Test, Unit,
 };
+use cinequery::query::complete::complete;
 use cinequery::query::evaluate::{Fields, Truth, evaluate};
 use cinequery::query::{
     Argument, Arguments, Code, Diagnostic, Dialect, Facet, Field, Shape, Type, Value, compile,
@@ -361,6 +363,16 @@ proptest! {
     }
 
     #[test]
+    fn a_part_of_a_filter_says_alone_what_it_says_there(query in query()) {
+        if let Some(filter) = &query.filter {
+            let text = format::filter(filter);
+            assert_parts(&parse::filter(&text).unwrap().expr, &text);
+            let text = format::explicit(filter);
+            assert_parts(&parse::filter(&text).unwrap().expr, &text);
+        }
+    }
+
+    #[test]
     fn any_text_is_answered_with_places_inside_it(filter in any_text(), order_by in any_text()) {
         if let Err(found) = prepare(Some(&filter), Some(&order_by), Movie::SCHEMA) {
             prop_assert!(!found.is_empty());
@@ -370,6 +382,15 @@ proptest! {
                 prop_assert!(start <= end, "{problem:?}");
                 prop_assert!(text.get(start..end).is_some(), "{problem:?}");
             }
+        }
+    }
+
+    #[test]
+    fn any_text_can_be_completed_anywhere(text in any_text()) {
+        for (caret, _) in text.char_indices() {
+            let found = complete(&text, caret, Movie::SCHEMA);
+            prop_assert!(found.start <= caret && caret <= found.end, "{found:?}");
+            prop_assert!(text.get(found.start..found.end).is_some(), "{found:?}");
         }
     }
 
@@ -384,6 +405,20 @@ proptest! {
     fn folding_twice_is_folding_once(text in "\\PC{0,8}") {
         let once = text::fold(&text);
         prop_assert_eq!(text::fold(&once), once);
+    }
+}
+
+/// Each term is what stands at its place.
+fn assert_parts(expr: &Expr, text: &str) {
+    let terms = match expr {
+        Expr::All(terms) | Expr::Any(terms) => terms.as_slice(),
+        Expr::Not(term) => std::slice::from_ref(&**term),
+        Expr::Predicate(_) => &[],
+    };
+    for At { node, span } in terms {
+        let part = &text[span.start..span.end];
+        assert_eq!(&parse::filter(part).unwrap().expr, node, "{part} in {text}");
+        assert_parts(node, text);
     }
 }
 

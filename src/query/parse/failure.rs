@@ -75,22 +75,31 @@ pub(super) struct Failure<'a> {
     span: Span,
 }
 
+/// The byte where the grammar could not go on.
+pub(super) fn place(error: &pest::error::Error<Rule>) -> usize {
+    match error.location {
+        InputLocation::Pos(start) | InputLocation::Span((start, _)) => start,
+    }
+}
+
+/// The rules that could have gone on there.
+pub(super) fn expected_rules(error: &pest::error::Error<Rule>) -> Vec<Rule> {
+    match &error.variant {
+        ErrorVariant::ParsingError { positives, .. } => positives.clone(),
+        ErrorVariant::CustomError { .. } => Vec::new(),
+    }
+}
+
 /// Advice, and the change of the text that follows it where one is evident.
 type Advice = (String, Option<(Span, String)>);
 
 impl<'a> Failure<'a> {
     /// Reads pest's error on the text.
     pub(super) fn of(error: &pest::error::Error<Rule>, text: &'a str) -> Self {
-        let start = match error.location {
-            InputLocation::Pos(start) | InputLocation::Span((start, _)) => start,
-        };
-        let rest = text.get(start..).unwrap_or_default().trim_ascii_start();
+        let rest = text.get(place(error)..).unwrap_or_default().trim_ascii_start();
         let (start, found) = (text.len() - rest.len(), first_token(rest));
-        let expected = match &error.variant {
-            ErrorVariant::ParsingError { positives, .. } => positives.clone(),
-            ErrorVariant::CustomError { .. } => Vec::new(),
-        };
-        Self { text, expected, found, span: Span::new(start, start + found.len()) }
+        let span = Span::new(start, start + found.len());
+        Self { text, expected: expected_rules(error), found, span }
     }
 
     /// The same as a problem of the text.
@@ -438,7 +447,7 @@ fn strip_word<'a>(text: &'a str, word: &str) -> Option<&'a str> {
 }
 
 /// The word, number, string or sign that the text starts with.
-fn first_token(text: &str) -> &str {
+pub(in crate::query) fn first_token(text: &str) -> &str {
     let Some(first) = text.chars().next() else { return "" };
     let end = match first {
         '"' | '\'' | '`' => {

@@ -1,0 +1,33 @@
+//! Looking into the language: the fields there are, what is wrong with a query, how the database
+//! answers it, how an unfinished one goes on.
+
+mod check;
+mod complete;
+mod explain;
+mod schema;
+
+pub use self::check::{Canonical, Check, NamedParameter, check};
+pub use self::complete::{Completion, complete};
+pub use self::explain::{BoundValue, Explanation, UsedLimit, UsedLimits, explain};
+pub use self::schema::{
+    CatalogueSchema, FieldSchema, FunctionSchema, LanguageLimits, RecordSchema, describe,
+};
+use crate::error::{Error, Kind, Result};
+use crate::identity::{Access, Identity};
+use crate::query::Schema;
+use crate::query::diagnostic::did_you_mean;
+use crate::record::Records;
+
+/// The record type whose collection has that name, the first when none is named, for a caller who
+/// may read its records.
+fn readable<C: Records>(caller: &Identity, record: Option<&str>) -> Result<&'static Schema> {
+    let schemas = C::schemas();
+    let is_meant = |schema: &&&Schema| record.is_none_or(|name| schema.table == name);
+    let schema = schemas.iter().find(is_meant).ok_or_else(|| {
+        let name = record.unwrap_or_default();
+        let help = did_you_mean(name, schemas.iter().map(|schema| schema.table));
+        Error::new(Kind::InvalidParameter, format!("there is no record {name:?}; {help}"))
+    })?;
+    caller.require(Access::Read, schema)?;
+    Ok(schema)
+}

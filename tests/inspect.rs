@@ -1,0 +1,484 @@
+//! Looking into the language over HTTP: schema, check, explain, complete, on both engines.
+
+use chrono::{DateTime, NaiveDate, Utc};
+use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, SqliteConnection};
+use uuid::Uuid;
+
+use crate::support::{Answer, Client, Database, served_on_both};
+
+const CHECK: &str = "/api/v1/query/check";
+const EXPLAIN: &str = "/api/v1/query/explain";
+const COMPLETE: &str = "/api/v1/query/complete";
+
+/// The operations on queries.
+const OPERATIONS: &[&str] = &[CHECK, EXPLAIN, COMPLETE];
+
+async fn ask(client: &Client, path: &str, query: &[(&str, &str)]) -> Answer {
+    client.send(client.request("GET", path).query(query)).await
+}
+
+#[track_caller]
+fn answer(answer: &Answer) -> Value {
+    assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+    answer.json()
+}
+
+#[tokio::test]
+async fn each_asks_for_the_scope_of_the_records_it_is_about() {
+    served_on_both(async |client| {
+        let reader = client.with_scopes(&["screenings:read"]);
+        for path in OPERATIONS {
+            let filter = ("filter", "film = 'x'");
+            let of_screenings = [filter, ("record", "screenings")];
+            answer(&ask(&reader, path, &of_screenings).await);
+            for (who, status, code) in [
+                (client.with_token(None), 401, "unauthenticated"),
+                (client.with_scopes(&["screenings:write"]), 403, "insufficient_scope"),
+                (client.with_scopes(&["movies:read"]), 403, "insufficient_scope"),
+            ] {
+                ask(&who, path, &of_screenings).await.problem(status, code);
+            }
+            // Without a name movies are meant.
+            ask(&reader, path, &[filter]).await.problem(403, "insufficient_scope");
+
+            let unknown = ask(&client, path, &[filter, ("record", "screening")]).await;
+            let problem = unknown.problem(400, "invalid_parameter");
+            let detail = problem["detail"].as_str().unwrap();
+            assert!(detail.contains("did you mean `screenings`?"), "{detail}");
+            let strange = ask(&client, path, &[filter, ("fitler", "x")]).await;
+            strange.problem(400, "invalid_parameter");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_schema_is_what_the_code_uses() {
+    let client = Client::of(Database::sqlite()).await;
+    client.with_token(None).get("/api/v1/schema").await.problem(401, "unauthenticated");
+    let schema = answer(&client.with_scopes(&[]).get("/api/v1/schema").await);
+    let names = |list: &Value, member: &str| -> Vec<Value> {
+        list.as_array().unwrap().iter().map(|item| item[member].clone()).collect()
+    };
+    assert_eq!(names(&schema["records"], "collection"), ["movies", "screenings"]);
+    let movie = &schema["records"][0];
+    assert_eq!(movie["natural_key"], json!(["title", "release_year"]));
+    let fields = &movie["fields"];
+    let expected = [
+        "id",
+        "title",
+        "genre",
+        "release_year",
+        "expiry_date",
+        "version",
+        "created_at",
+        "updated_at",
+    ];
+    assert_eq!(names(fields, "name"), expected);
+    let operators = |more: &[&'static str]| {
+        [&["=", "!=", "<", "<=", ">", ">=", "between", "in"], more].concat()
+    };
+    let (title, year) = (&fields[1], &fields[3]);
+    assert_eq!(
+        title,
+        &json!({
+            "name": "title",
+            "description": "The title. Remakes share theirs: only title and year together tell films apart.",
+            "type": "text", "nullable": false, "writable": true, "min_length": 1, "max_length": 300,
+            "operators": operators(&["contains", "starts with", "ends with", "is null"]),
+        })
+    );
+    assert_eq!((&year["minimum"], &year["maximum"]), (&json!(1870), &json!(9999)));
+    assert_eq!(year["operators"], json!(operators(&["is null"])));
+    assert_eq!(fields[5]["minimum"], Value::Null);
+    assert_eq!(
+        schema["functions"],
+        json!([
+            {"name": "year", "takes": "date", "gives": "integer"},
+            {"name": "month", "takes": "date", "gives": "integer"},
+        ])
+    );
+    assert!(schema["keywords"].as_array().unwrap().contains(&json!("between")));
+    assert_eq!(
+        schema["limits"],
+        json!({"text_bytes": 8192, "depth": 32, "predicates": 200, "in_items": 1000,
+               "diagnostics": 20, "page": 1000})
+    );
+}
+
+/// The tree with what stands at each place instead of the place.
+fn quoted(tree: &Value, text: &str) -> Value {
+    match tree {
+        Value::Array(nodes) => nodes.iter().map(|node| quoted(node, text)).collect(),
+        Value::Object(node) => {
+            let mut node = node.clone();
+            let [start, end] =
+                ["start", "end"].map(|name| node.remove(name).and_then(|n| n.as_u64()));
+            let mut shown: serde_json::Map<_, _> =
+                node.iter().map(|(name, inner)| (name.clone(), quoted(inner, text))).collect();
+            if let (Some(start), Some(end)) = (start, end) {
+                let (start, end) = (usize::try_from(start).unwrap(), usize::try_from(end).unwrap());
+                shown.insert("at".to_owned(), json!(text[start..end]));
+            }
+            Value::Object(shown)
+        }
+        other => other.clone(),
+    }
+}
+
+#[tokio::test]
+async fn a_valid_query_is_told_with_its_parameters_and_its_tree() {
+    let client = Client::of(Database::sqlite()).await;
+    let filter = " not (hall IN ('É', $h) or subtitled) and year(sale_ends) = $y \
+                  and sale_ends <= today + 30d and seats is not null ";
+    let order_by = "seats DESC, film";
+    let query = [("filter", filter), ("order_by", order_by), ("record", "screenings")];
+    let mut checked = answer(&ask(&client, CHECK, &query).await);
+    let tree = checked["ast"].take();
+    let expected = json!({
+        "record": "screenings",
+        "valid": true,
+        "diagnostics": [],
+        "warnings": [],
+        "canonical": {
+            "filter": "not (hall in ('É', $h) or subtitled) and year(sale_ends) = $y \
+                       and sale_ends <= today + 30d and seats is not null",
+            "order_by": "seats desc, film",
+        },
+        "parameters": [{"name": "h", "type": "text"}, {"name": "y", "type": "integer"}],
+        "ast": null,
+    });
+    assert_eq!(checked, expected);
+    let list = json!({
+        "type": "predicate", "at": "hall IN ('É', $h)",
+        "subject": {"type": "field", "at": "hall", "name": "hall"},
+        "operator": {"at": "IN", "name": "in", "negated": false},
+        "operands": [
+            {"type": "text", "at": "'É'", "value": "É"},
+            {"type": "parameter", "at": "$h", "name": "h"},
+        ],
+    });
+    let flag = json!({
+        "type": "predicate", "at": "subtitled",
+        "subject": {"type": "field", "at": "subtitled", "name": "subtitled"},
+    });
+    let year = json!({
+        "type": "predicate", "at": "year(sale_ends) = $y",
+        "subject":
+            {"type": "field", "at": "year(sale_ends)", "name": "sale_ends", "function": "year"},
+        "operator": {"at": "=", "name": "=", "negated": false},
+        "operands": [{"type": "parameter", "at": "$y", "name": "y"}],
+    });
+    let soon = json!({
+        "type": "predicate", "at": "sale_ends <= today + 30d",
+        "subject": {"type": "field", "at": "sale_ends", "name": "sale_ends"},
+        "operator": {"at": "<=", "name": "<=", "negated": false},
+        "operands": [{
+            "type": "clock", "at": "today + 30d", "name": "today",
+            "offset": {"count": 30, "unit": "d"},
+        }],
+    });
+    let known = json!({
+        "type": "predicate", "at": "seats is not null",
+        "subject": {"type": "field", "at": "seats", "name": "seats"},
+        "operator": {"at": "is not null", "name": "is null", "negated": true},
+        "operands": [],
+    });
+    let either =
+        json!({"type": "or", "at": "(hall IN ('É', $h) or subtitled)", "terms": [list, flag]});
+    let neither =
+        json!({"type": "not", "at": "not (hall IN ('É', $h) or subtitled)", "terms": [either]});
+    let all = json!({"type": "and", "at": filter.trim(), "terms": [neither, year, soon, known]});
+    assert_eq!(quoted(&tree["filter"], filter), all);
+    let keys = json!([
+        {"at": "seats DESC", "field": "seats", "direction": "desc"},
+        {"at": "film", "field": "film", "direction": "asc"},
+    ]);
+    assert_eq!(quoted(&tree["order_by"], order_by), keys);
+}
+
+/// Filter, order, the codes of what is wrong, and the members that are there all the same.
+type Wrong =
+    (Option<&'static str>, Option<&'static str>, &'static [&'static str], &'static [&'static str]);
+
+const WRONG: &[Wrong] = &[
+    (None, None, &[], &[]),
+    (Some("genre = 'x'"), Some("title"), &[], &["filter", "order_by"]),
+    (Some("gnre = 'x'"), None, &["unknown_field"], &["filter"]),
+    (Some("genre = "), Some("title desc"), &["unexpected_token"], &["order_by"]),
+    (Some("genre = 5"), Some("ttle"), &["type_mismatch", "unknown_field"], &["filter", "order_by"]),
+    (Some(""), Some(" "), &["empty", "empty"], &[]),
+    (Some("genre == 'x' && title"), None, &["foreign_operator", "foreign_operator"], &[]),
+    (Some("genre = $g"), Some("title,"), &["unexpected_token"], &["filter"]),
+];
+
+#[tokio::test]
+async fn a_query_that_is_wrong_is_answered_with_what_is_wrong() {
+    let client = Client::of(Database::sqlite()).await;
+    for (filter, order_by, codes, readable) in WRONG {
+        let texts = [("filter", filter), ("order_by", order_by)];
+        let query: Vec<(&str, &str)> =
+            texts.iter().filter_map(|(name, text)| Some((*name, (**text)?))).collect();
+        let checked = answer(&ask(&client, CHECK, &query).await);
+        let found: Vec<&str> = checked["diagnostics"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|problem| problem["code"].as_str().unwrap())
+            .collect();
+        assert_eq!(
+            (&found[..], &checked["valid"]),
+            (*codes, &json!(codes.is_empty())),
+            "{query:?}"
+        );
+        for member in ["canonical", "ast"] {
+            let members: Vec<&String> = checked[member].as_object().unwrap().keys().collect();
+            assert_eq!(members, *readable, "{query:?}");
+        }
+        // A search refuses it for the same.
+        if !codes.is_empty() {
+            let refused = client.search(&query).await.problem(400, "invalid_query");
+            assert_eq!(refused["diagnostics"], checked["diagnostics"]);
+        }
+    }
+    // A warning and the parameters of a filter outlive a wrong order; values are not looked at.
+    let query = [
+        ("filter", "genre = $g or genre = 'x' and title = 'y'"),
+        ("order_by", "ttle"),
+        ("p.unknown", "x"),
+    ];
+    let checked = answer(&ask(&client, CHECK, &query).await);
+    assert_eq!(checked["warnings"][0]["code"], "mixed_and_or");
+    assert_eq!(checked["parameters"], json!([{"name": "g", "type": "text"}]));
+}
+
+/// Enough movies for an index to be worth its while, and what PostgreSQL has to know of them.
+const MANY_MOVIES: [&str; 2] = [
+    "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 5000)
+     INSERT INTO movies SELECT randomblob(16), 'film ' || n, 'film ' || n, 'genre ' || (n % 50),
+         'genre ' || (n % 50), 1900 + n % 120, date('2020-01-01', (n % 2000) || ' days'), 1,
+         '2024-01-01T00:00:00.000000Z', '2024-01-01T00:00:00.000000Z' FROM n",
+    "INSERT INTO movies SELECT gen_random_uuid(), 'film ' || n, 'film ' || n, 'genre ' || (n % 50),
+         'genre ' || (n % 50), 1900 + n % 120, date '2020-01-01' + n % 2000, 1, now(), now()
+         FROM generate_series(1, 5000) n;
+     ANALYZE movies",
+];
+
+/// A filter, and the indexes that serve it in SQLite and in PostgreSQL.
+const SERVED: &[(&str, &[&str], &[&str])] = &[
+    (
+        "genre = 'genre 7' and expiry_date between 2024-01-01 and 2024-06-30",
+        &["PRIMARY KEY", "movies_genre_expiry_date"],
+        &["movies_genre_expiry_date"],
+    ),
+    (
+        "title starts with 'FILM 12'",
+        &["PRIMARY KEY", "movies_title_folded"],
+        &["movies_title_folded"],
+    ),
+    (
+        "title = 'film 7' and release_year = 1907",
+        &["PRIMARY KEY", "sqlite_autoindex_movies_2"],
+        &["movies_title_release_year_key"],
+    ),
+    (
+        "title = 'film 7' or release_year = 1907",
+        &["PRIMARY KEY", "sqlite_autoindex_movies_2", "movies_release_year"],
+        &["movies_title_release_year_key", "movies_release_year"],
+    ),
+    ("title contains 'film' or genre ends with '7'", &["PRIMARY KEY"], &["movies_pkey"]),
+];
+
+#[tokio::test]
+async fn an_explanation_names_the_indexes_that_serve_the_search() {
+    served_on_both(async |client| {
+        let is_sqlite = client.database().url().starts_with("sqlite");
+        client.database().run_sql(MANY_MOVIES[usize::from(!is_sqlite)]).await;
+        for (filter, in_sqlite, in_postgres) in SERVED {
+            let explained = answer(&ask(&client, EXPLAIN, &[("filter", filter)]).await);
+            let expected = if is_sqlite { in_sqlite } else { in_postgres };
+            assert_eq!(explained["indexes"], json!(expected), "{filter}\n{explained:#}");
+        }
+        let all = answer(&ask(&client, EXPLAIN, &[]).await);
+        let expected: &[&str] = if is_sqlite { &[] } else { &["movies_pkey"] };
+        assert_eq!((&all["indexes"], &all["values"]), (&json!(expected), &json!([])), "{all:#}");
+    })
+    .await;
+}
+
+/// The ids that a statement finds, values bound as they are said to be.
+macro_rules! run {
+    ($connection:ident, $url:expr, $explained:expr) => {{
+        let sql = $explained["sql"].as_str().unwrap().to_owned();
+        let mut statement = sqlx::query(AssertSqlSafe(sql));
+        for bound in $explained["values"].as_array().unwrap() {
+            let value = &bound["value"];
+            let text = value.as_str().unwrap_or_default().to_owned();
+            statement = match bound["type"].as_str().unwrap() {
+                "text" => statement.bind(text),
+                "integer" => statement.bind(value.as_i64().unwrap()),
+                "boolean" => statement.bind(value.as_bool().unwrap()),
+                "date" => statement.bind(text.parse::<NaiveDate>().unwrap()),
+                "timestamp" => statement.bind(text.parse::<DateTime<Utc>>().unwrap()),
+                "id" => statement.bind(text.parse::<Uuid>().unwrap()),
+                other => panic!("{other}"),
+            };
+        }
+        let mut connection = $connection::connect($url).await.unwrap();
+        let rows = statement.fetch_all(&mut connection).await.unwrap();
+        rows.iter().map(|row| row.get::<Uuid, _>("id").to_string()).collect::<Vec<_>>()
+    }};
+}
+
+#[tokio::test]
+async fn the_statement_explained_is_that_of_the_search() {
+    served_on_both(async |client| {
+        let mut ids = Vec::new();
+        for number in 0..5 {
+            let movie = json!({"title": format!("film {number}"), "genre": "drama",
+                "release_year": 2000 + number, "expiry_date": "2024-03-31"});
+            ids.push(client.create(&movie).await["id"].as_str().unwrap().to_owned());
+        }
+        let filter = format!(
+            "((genre in ('x', $g) or title ends with 'X')) and not expiry_date < 2024-01-01 \
+             and release_year >= 2001 and created_at <= now and id != '{}' and year(expiry_date) = 2024",
+            ids[2]
+        );
+        let query = [
+            ("filter", filter.as_str()),
+            ("order_by", "release_year desc"),
+            ("limit", "2"),
+            ("p.g", "drama"),
+        ];
+        let explained = answer(&ask(&client, EXPLAIN, &query).await);
+        let limits = [
+            ("text_bytes", filter.len(), 8192),
+            ("depth", 3, 32),
+            ("predicates", 7, 200),
+            ("in_items", 2, 1000),
+        ];
+        for (name, used, limit) in limits {
+            assert_eq!(explained["limits"][name], json!({"used": used, "limit": limit}), "{name}");
+        }
+        let is_sqlite = client.database().url().starts_with("sqlite");
+        let engine = if is_sqlite { "SQLite 3." } else { "PostgreSQL " };
+        assert!(explained["engine"].as_str().unwrap().starts_with(engine), "{explained:#}");
+        let found = client.search(&query).await;
+        assert_eq!(found.column("id"), [ids[4].as_str(), &ids[3]]);
+        // One more than a page tells whether there is another.
+        let url = client.database().url();
+        let ran = if is_sqlite {
+            run!(SqliteConnection, &url, explained)
+        } else {
+            run!(PgConnection, &url, explained)
+        };
+        assert_eq!(ran, [ids[4].as_str(), &ids[3], &ids[1]]);
+        for text in ["drama", "2024", "2001", ids[2].as_str()] {
+            assert!(!explained["sql"].as_str().unwrap().contains(text), "{explained:#}");
+        }
+
+        for (query, code) in [
+            ([("filter", "genre = $g"), ("limit", "5")], "invalid_query"),
+            ([("filter", "gnre = 'x'"), ("limit", "5")], "invalid_query"),
+            ([("filter", "genre = 'x'"), ("p.g", "x")], "invalid_query"),
+            ([("filter", "genre = 'x'"), ("limit", "1001")], "invalid_parameter"),
+        ] {
+            let refused = ask(&client, EXPLAIN, &query).await.problem(400, code);
+            let searched = client.search(&query).await.problem(400, code);
+            assert_eq!(refused["diagnostics"], searched["diagnostics"]);
+        }
+    })
+    .await;
+}
+
+/// Genres with how many movies are of each.
+const GENRES: &[(&str, i64)] = &[
+    ("drama", 3),
+    ("Drame", 2),
+    ("comedy", 4),
+    ("it's \"odd\" \\ one", 1),
+    ("été", 2),
+    ("dr%", 1),
+];
+
+/// A filter with its caret `|`, the place that is replaced, and the beginning of the candidates.
+const COMPLETED: &[(&str, (i64, i64), &[&str])] = &[
+    ("genre = |", (8, 8), &["'comedy'", "'drama'", "'Drame'", "'été'", "'dr%'"]),
+    ("genre = 'DR|", (8, 11), &["'drama'", "'Drame'", "'dr%'"]),
+    ("genre = dr|", (8, 10), &["'drama'", "'Drame'", "'dr%'"]),
+    ("genre = \"it'|", (8, 12), &["\"it's \\\"odd\\\" \\\\ one\""]),
+    ("genre in ('x', 'É|t'", (15, 19), &["'été'"]),
+    ("genre contains 'dr%|", (15, 19), &["'dr%'"]),
+    ("genre = 'é' and g|", (16, 17), &["genre"]),
+    ("genre = 'é' |", (12, 12), &["and", "or"]),
+    ("g|", (0, 1), &["genre"]),
+    ("genre = 'zz|", (8, 11), &[]),
+    ("gnre = |", (7, 7), &[]),
+];
+
+#[tokio::test]
+async fn a_filter_is_completed_with_what_is_there() {
+    served_on_both(async |client| {
+        let mut year = 1900;
+        for (genre, movies) in GENRES {
+            for _ in 0..*movies {
+                year += 1;
+                let movie = json!({"title": "film", "genre": genre, "release_year": year,
+                    "expiry_date": "2024-03-31"});
+                client.create(&movie).await;
+            }
+        }
+        for (marked, (start, end), expected) in COMPLETED {
+            let (before, after) = marked.split_once('|').unwrap();
+            let filter = format!("{before}{after}");
+            let caret = before.chars().count().to_string();
+            let query = [("filter", filter.as_str()), ("caret", &caret)];
+            let completed = answer(&ask(&client, COMPLETE, &query).await);
+            let texts: Vec<&str> = completed["candidates"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|candidate| candidate["text"].as_str().unwrap())
+                .collect();
+            let place = (completed["start"].as_i64().unwrap(), completed["end"].as_i64().unwrap());
+            assert_eq!(place, (*start, *end), "{marked}: {completed}");
+            let is_same = texts.len() >= expected.len() && texts[..expected.len()] == **expected;
+            assert!(is_same && expected.is_empty() == texts.is_empty(), "{marked}: {completed}");
+            // A value that is offered is found.
+            if filter.starts_with("genre =")
+                && texts.iter().any(|text| text.starts_with(['\'', '"']))
+            {
+                let found = client.search(&[("filter", &format!("genre = {}", texts[0]))]).await;
+                assert!(!found.column("id").is_empty(), "{marked}");
+            }
+        }
+        let genre = answer(&ask(&client, COMPLETE, &[("filter", "genre = 'com")]).await);
+        let candidate = json!({"text": "'comedy'", "kind": "value", "detail": "text"});
+        assert_eq!(genre["candidates"], json!([candidate]));
+        let keyword = answer(&ask(&client, COMPLETE, &[("filter", "genre = 'x' an")]).await);
+        assert_eq!(keyword["candidates"], json!([{"text": "and", "kind": "keyword"}]));
+        // Nothing at all is the beginning of a filter.
+        let first = answer(&ask(&client, COMPLETE, &[]).await);
+        let candidate = json!({"text": "id", "kind": "field", "detail": "id"});
+        assert_eq!((&first["start"], &first["candidates"][0]), (&json!(0), &candidate));
+        for caret in ["-1", "4", "x"] {
+            let outside = ask(&client, COMPLETE, &[("filter", "été"), ("caret", caret)]).await;
+            outside.problem(400, "invalid_parameter");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_twenty_most_frequent_values_are_offered() {
+    let client = Client::of(Database::sqlite()).await;
+    client.database().run_sql(MANY_MOVIES[0]).await;
+    let query = [("filter", "genre = 'GENRE 1")];
+    let completed = answer(&ask(&client, COMPLETE, &query).await);
+    // Of fifty genres as frequent as each other, in the order of their text.
+    let texts = completed["candidates"].as_array().unwrap();
+    assert_eq!((texts.len(), &texts[0]["text"]), (11, &json!("'genre 1'")));
+    let all = answer(&ask(&client, COMPLETE, &[("filter", "genre = '")]).await);
+    assert_eq!(all["candidates"].as_array().unwrap().len(), 20);
+}

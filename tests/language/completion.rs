@@ -1,0 +1,398 @@
+//! How unfinished filters go on. Fields are those of a screening.
+
+use cinequery::query::complete::{Candidate, Continuation, Kind, complete};
+use cinequery::query::{Type, limits, prepare};
+use cinequery::record::Record;
+
+use crate::support::Screening;
+
+/// Valid filters, token by token.
+const FILTERS: &[&[&str]] = &[
+    &["film", "=", "'x'", "and", "seats", ">=", "5", "or", "not", "subtitled"],
+    &[
+        "(",
+        "film",
+        "contains",
+        "'a'",
+        "or",
+        "hall",
+        "starts with",
+        "'b'",
+        ")",
+        "and",
+        "seats",
+        "<",
+        "9",
+    ],
+    &[
+        "sale_ends",
+        "between",
+        "2024-01-01",
+        "and",
+        "today",
+        "+",
+        "30d",
+        "and",
+        "film",
+        "!=",
+        "hall",
+    ],
+    &[
+        "not",
+        "(",
+        "not",
+        "seats",
+        "in",
+        "(",
+        "1",
+        ",",
+        "2",
+        ")",
+        ")",
+        "or",
+        "subtitled",
+        "=",
+        "true",
+    ],
+    &[
+        "year(",
+        "sale_ends",
+        ")",
+        "<=",
+        "month(",
+        "sale_ends",
+        ")",
+        "and",
+        "hall",
+        "is",
+        "not",
+        "null",
+    ],
+    &[
+        "starts_at",
+        "<",
+        "now",
+        "-",
+        "1y",
+        "or",
+        "hall",
+        "is",
+        "null",
+        "or",
+        "film",
+        "not",
+        "ends with",
+        "$e",
+    ],
+    &["film", "not", "in", "(", "'x'", ",", "$f", ")", "and", "film", "!=", "$f"],
+    &[
+        "id",
+        "=",
+        "'01890a5d-ac96-774b-bcce-b302099a8057'",
+        "and",
+        "seats",
+        "not",
+        "between",
+        "-5",
+        "and",
+        "5",
+    ],
+    &[
+        "seats",
+        "=",
+        "year(",
+        "sale_ends",
+        ")",
+        "and",
+        "subtitled",
+        "in",
+        "(",
+        "true",
+        ",",
+        "false",
+        ")",
+    ],
+    &[
+        "created_at",
+        ">",
+        "starts_at",
+        "and",
+        "(",
+        "(",
+        "subtitled",
+        ")",
+        ")",
+        "and",
+        "version",
+        "=",
+        "1",
+    ],
+];
+
+/// A filter in two ways: with blanks between all tokens, and with as few as can be. Each token with
+/// where it begins.
+fn written(tokens: &[&'static str]) -> [(String, Vec<(usize, &'static str)>); 2] {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '$' | '-' | '+');
+    [true, false].map(|is_wide| {
+        let mut text = String::new();
+        let mut places = Vec::new();
+        for token in tokens {
+            let is_joined = text.ends_with(is_word) && token.starts_with(is_word);
+            if !text.is_empty() && (is_wide || is_joined) {
+                text.push(' ');
+            }
+            places.push((text.len(), *token));
+            text.push_str(token);
+        }
+        (text, places)
+    })
+}
+
+/// Whether a token is one of the language's own words, a field, or an operator.
+fn is_known(token: &str) -> bool {
+    let is_value = token.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '\'' | '$'));
+    !is_value && token.parse::<i64>().is_err()
+}
+
+fn offers(found: &Continuation, start: usize, token: &str) -> bool {
+    found.start == start && found.candidates.iter().any(|c| c.text.starts_with(token))
+}
+
+#[test]
+fn what_really_follows_is_offered() {
+    for (text, tokens) in FILTERS.iter().flat_map(|tokens| written(tokens)) {
+        assert!(prepare(Some(&text), None, Screening::SCHEMA).is_ok(), "{text}");
+        for caret in 0..text.len() {
+            let found = complete(&text[..caret], caret, Screening::SCHEMA);
+            let of_token =
+                |(start, token): &&(usize, &str)| *start <= caret && caret <= start + token.len();
+            let touched: Vec<_> = tokens.iter().filter(of_token).collect();
+            let next = tokens.iter().find(|(start, _)| *start >= caret);
+            let mut expected = touched.iter().copied().chain(next);
+            let is_demanded = expected.clone().all(|(_, token)| is_known(token));
+            let is_offered = expected.any(|(start, token)| {
+                // What begins later begins here as far as anybody can know yet.
+                offers(&found, (*start).min(caret), token)
+            });
+            assert!(!is_demanded || is_offered, "{}| of {text}: {found:?}", &text[..caret]);
+        }
+    }
+}
+
+/// What a condition, or what is begun of one, can end with.
+const ENDINGS: &[&str] = &[
+    "",
+    "$p",
+    " $p",
+    " $p and $p",
+    " and $p",
+    "($p)",
+    " ($p)",
+    "$p)",
+    " null",
+    " 1d",
+    " subtitled",
+    " in ($p)",
+    " = $p",
+    ") = $p",
+    ")",
+    "sale_ends) = $p",
+    "sale_ends)",
+    "sale_ends) and $p",
+];
+
+/// Whether the text is the beginning of a filter in which names, operators and types are right.
+fn goes_on(text: &str) -> bool {
+    ENDINGS.iter().any(|ending| {
+        (0..4).any(|open| {
+            let whole = format!("{text}{ending}{}", ")".repeat(open));
+            prepare(Some(&whole), None, Screening::SCHEMA).is_ok()
+        })
+    })
+}
+
+#[test]
+fn every_candidate_leads_to_a_valid_filter() {
+    for (text, _) in FILTERS.iter().flat_map(|tokens| written(tokens)) {
+        for caret in 0..=text.len() {
+            let found = complete(&text, caret, Screening::SCHEMA);
+            assert!(found.start <= caret && caret <= found.end, "{text} at {caret}: {found:?}");
+            for Candidate { text: candidate, .. } in &found.candidates {
+                let inserted = format!("{}{candidate}", &text[..found.start]);
+                assert!(goes_on(&inserted), "{inserted} of {text} at {caret}");
+            }
+            if let Some(values) = &found.values {
+                let value = values.candidate("it's \"a\\b\"\n\u{7}").unwrap().text;
+                assert!(goes_on(&format!("{}{value}", &text[..found.start])), "{text} at {caret}");
+            }
+        }
+    }
+}
+
+/// A text with its caret `|`; what is replaced; the candidates in order; and what values of which field
+/// begin with.
+type Case =
+    (&'static str, &'static str, &'static [&'static str], Option<(&'static str, &'static str)>);
+
+const FIELDS: [&str; 14] = [
+    "id",
+    "film",
+    "hall",
+    "seats",
+    "subtitled",
+    "starts_at",
+    "sale_ends",
+    "version",
+    "created_at",
+    "updated_at",
+    "year(",
+    "month(",
+    "not",
+    "(",
+];
+const OF_TEXT: [&str; 14] = [
+    "=",
+    "!=",
+    "<",
+    "<=",
+    ">",
+    ">=",
+    "between",
+    "in",
+    "contains",
+    "starts with",
+    "ends with",
+    "is null",
+    "is not null",
+    "not",
+];
+
+const CASES: &[Case] = &[
+    ("|", "", &FIELDS, None),
+    ("film = 'x' and |", "", &FIELDS, None),
+    ("s|", "s", &["seats", "subtitled", "starts_at", "sale_ends"], None),
+    ("SE|", "SE", &["seats"], None),
+    ("se|ts = 1", "sets", &["seats"], None),
+    ("|sets = 1", "sets", &FIELDS, None),
+    ("`no|", "`no", &["not"], None),
+    ("film |", "", &OF_TEXT, None),
+    ("film <|", "<", &["<", "<="], None),
+    ("film !|", "!", &["!="], None),
+    ("film |= 'x'", "=", &OF_TEXT, None),
+    ("film s|", "s", &["starts with"], None),
+    ("film starts  w|", "starts  w", &["starts with"], None),
+    ("film not starts |", "starts ", &["starts with"], None),
+    ("film not |", "", &["between", "in", "contains", "starts with", "ends with"], None),
+    ("film is |", "", &["null", "not null"], None),
+    ("film is no|", "no", &["not null"], None),
+    ("film is not |", "", &["null"], None),
+    (
+        "seats |",
+        "",
+        &["=", "!=", "<", "<=", ">", ">=", "between", "in", "is null", "is not null", "not"],
+        None,
+    ),
+    (
+        "(subtitled |",
+        "",
+        &["=", "!=", "in", "is null", "is not null", "not", "and", "or", ")"],
+        None,
+    ),
+    ("flim |", "", &[], None),
+    ("year |", "", &["("], None),
+    ("year(|", "", &["sale_ends"], None),
+    ("year(sale_ends|", "sale_ends", &["sale_ends"], None),
+    ("year(sale_ends |", "", &[")"], None),
+    (
+        "year(sale_ends) |",
+        "",
+        &["=", "!=", "<", "<=", ">", ">=", "between", "in", "is null", "is not null", "not"],
+        None,
+    ),
+    ("film = |", "", &["hall"], Some(("film", ""))),
+    ("film =|", "", &["hall"], Some(("film", ""))),
+    ("film = h|", "h", &["hall"], Some(("film", "h"))),
+    ("film = 'it\\'s |", "'it\\'s ", &[], Some(("film", "it's "))),
+    ("film = 'it\\|", "'it\\", &[], None),
+    ("film = \"Sta|r\" and seats = 1", "\"Star\"", &[], Some(("film", "Sta"))),
+    ("film = |\"Star\" and seats = 1", "\"Star\"", &["hall"], Some(("film", ""))),
+    // Which quote ends it cannot be known while one is missing.
+    ("film = 'Sta| and hall = 'x'", "'Sta", &[], Some(("film", "Sta"))),
+    ("film = 'x'|", "", &["and", "or"], None),
+    ("film = $f and hall = |", "", &["film", "$f"], Some(("hall", ""))),
+    ("film = $f and hall = $|", "$", &["$f"], None),
+    ("film = $f and seats = |", "", &["version", "year(", "month("], None),
+    ("film contains |", "", &[], Some(("film", ""))),
+    ("film in ('x', |", "", &[], Some(("film", ""))),
+    ("film in |", "", &["("], None),
+    ("film in ('x' |", "", &[",", ")"], None),
+    ("(film = 'x' |", "", &["and", "or", ")"], None),
+    ("subtitled = |", "", &["true", "false"], None),
+    ("subtitled in (|", "", &["true", "false"], None),
+    ("sale_ends > |", "", &["today"], None),
+    ("starts_at > |", "", &["now", "created_at", "updated_at"], None),
+    ("starts_at in (|", "", &[], None),
+    ("sale_ends > today |", "", &["+", "-", "and", "or"], None),
+    ("sale_ends > today + |", "", &["30d", "2w", "6mo", "1y"], None),
+    ("sale_ends > today + 12|", "12", &["12d", "12w", "12mo", "12y"], None),
+    ("sale_ends > today + 3m|", "3m", &["3mo"], None),
+    ("sale_ends > today + 30d |", "", &["and", "or"], None),
+    ("seats between 1 |", "", &["and"], None),
+    ("sale_ends between today |", "", &["+", "-", "and"], None),
+    ("hall between film and |", "", &["film"], Some(("hall", ""))),
+    ("seats = 19|94", "1994", &[], None),
+    // What is wrong before leaves nothing to say.
+    ("film == 'x' and |", "", &[], None),
+    ("film = = |", "", &[], None),
+    ("film) and |", "", &[], None),
+    // What is merely no such value or name does not matter.
+    ("sale_ends = 2024-02-30 and flim = 'x' and hall |", "", &OF_TEXT, None),
+];
+
+#[test]
+fn candidates_fit_the_place() {
+    let mut failures = Vec::new();
+    for (marked, replaced, candidates, values) in CASES {
+        let (before, after) = marked.split_once('|').unwrap();
+        let text = format!("{before}{after}");
+        let found = complete(&text, before.len(), Screening::SCHEMA);
+        let texts: Vec<&str> = found.candidates.iter().map(|c| c.text.as_str()).collect();
+        let wanted = found.values.as_ref().map(|v| (v.field.name, v.beginning.as_str()));
+        let place = &text[found.start..found.end];
+        if (place, &texts[..], wanted) != (replaced, candidates, *values) {
+            failures.push(format!("{marked}\n    {place:?} {texts:?} {wanted:?}"));
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn candidates_say_what_they_are() {
+    let found = complete("", 0, Screening::SCHEMA).candidates;
+    let of = |text: &str| found.iter().find(|c| c.text == text).map(|c| (c.kind, c.detail));
+    assert_eq!(of("sale_ends"), Some((Kind::Field, Some(Type::Date))));
+    assert_eq!(of("year("), Some((Kind::Function, Some(Type::Integer))));
+    assert_eq!(of("not"), Some((Kind::Keyword, None)));
+}
+
+#[test]
+fn candidates_respect_the_limits() {
+    let deep = "(".repeat(limits::MAX_DEPTH);
+    let found = complete(&deep, deep.len(), Screening::SCHEMA).candidates;
+    assert!(found.iter().all(|c| c.kind == Kind::Field), "{found:?}");
+    let start = "film in ('x', ";
+    let long = |room: usize| {
+        let filler = "y".repeat(limits::MAX_TEXT_BYTES - "film = '' and hall = ".len() - room);
+        format!("film = '{filler}' and hall = ")
+    };
+    for room in [3, 4] {
+        let text = long(room);
+        let found = complete(&text, text.len(), Screening::SCHEMA);
+        assert_eq!(found.candidates.len(), usize::from(room == 4));
+        assert_eq!(found.values.unwrap().candidate("xx").is_some(), room == 4);
+    }
+    for text in [deep + "(", "x".repeat(9000), format!("{start}{}", "'a',".repeat(3000))] {
+        let found = complete(&text, text.len(), Screening::SCHEMA);
+        assert!(found.values.is_none(), "{found:?}");
+    }
+}
