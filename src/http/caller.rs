@@ -17,7 +17,8 @@ use crate::error::Error;
 use crate::identity::{Access, Identity};
 use crate::record::Record;
 
-/// Somebody with a token of `POST /api/token`, sent as `Authorization: Bearer …`.
+// The sentence stands in the specification: it describes the scheme.
+/// A token of `POST /api/token`, sent as `Authorization: Bearer …`.
 #[derive(SecurityScheme)]
 #[oai(rename = "bearer", ty = "bearer", bearer_format = "JWT", checker = "identify")]
 pub(super) struct Caller(pub(super) Identity);

@@ -118,6 +118,11 @@ fn continuation(text: &str, before: &str, start: usize, schema: &'static Schema)
     };
     let room = (MAX_TEXT_BYTES + (end - start)).saturating_sub(text.len());
     let mut candidates = place.candidates(typed);
+    if text.get(end..).is_some_and(|rest| rest.starts_with(is_of_word)) {
+        // As in `seats|<=x`, where `between` must not run into `x`.
+        let words = candidates.iter_mut().filter(|candidate| candidate.text.ends_with(is_of_word));
+        words.for_each(|candidate| candidate.text.push(' '));
+    }
     candidates.retain(|Candidate { text, .. }| {
         text.len() <= room && scan::unclosed(&format!("{base}{text}")).is_some()
     });

@@ -1,7 +1,7 @@
 //! How unfinished filters go on. Fields are those of a screening.
 
 use cinequery::query::complete::{Candidate, Continuation, Kind, complete};
-use cinequery::query::{Type, limits, prepare};
+use cinequery::query::{Code, Diagnostic, Type, limits, prepare};
 use cinequery::record::Record;
 
 use crate::support::Screening;
@@ -211,6 +211,10 @@ fn goes_on(text: &str) -> bool {
     })
 }
 
+fn is_of_grammar(problem: &Diagnostic) -> bool {
+    [Code::ReservedWord, Code::UnexpectedToken].contains(&problem.code)
+}
+
 #[test]
 fn every_candidate_leads_to_a_valid_filter() {
     for (text, _) in FILTERS.iter().flat_map(|tokens| written(tokens)) {
@@ -220,6 +224,13 @@ fn every_candidate_leads_to_a_valid_filter() {
             for Candidate { text: candidate, .. } in &found.candidates {
                 let inserted = format!("{}{candidate}", &text[..found.start]);
                 assert!(goes_on(&inserted), "{inserted} of {text} at {caret}");
+                // What stands behind the caret may not fit any more, but never what was chosen.
+                let whole = format!("{inserted}{}", &text[found.end..]);
+                let problems = prepare(Some(&whole), None, Screening::SCHEMA).err();
+                for problem in problems.into_iter().flatten().filter(is_of_grammar) {
+                    let start = usize::try_from(problem.start).unwrap();
+                    assert!(start >= inserted.len(), "{whole}: {problem:?}");
+                }
             }
             if let Some(values) = &found.values {
                 let value = values.candidate("it's \"a\\b\"\n\u{7}").unwrap().text;
