@@ -170,7 +170,7 @@ pub(super) async fn page<R: Record>(store: &Store, request: SearchRequest) -> Re
 }
 
 /// The statement for a page. It asks for one record more, which tells whether there is a next page.
-pub(super) fn page_statement(query: &Query, limit: u32, dialect: Dialect) -> Statement {
+pub(crate) fn page_statement(query: &Query, limit: u32, dialect: Dialect) -> Statement {
     compile(query, Shape::Page { limit: limit + 1 }, dialect)
 }
 
