@@ -4,6 +4,7 @@
 #![no_main]
 
 use chrono::{DateTime, Utc};
+use cinequery::query::complete::complete;
 use cinequery::query::{
     Argument, Arguments, Code, Diagnostic, Dialect, Prepared, Query, Shape, Statement, compile,
     format, limits, parse, prepare,
@@ -25,6 +26,7 @@ fuzz_target!(|bytes: &[u8]| {
         None => (Some(&*input), None),
     };
     let texts = Texts { filter, order_by };
+    texts.complete();
     match prepare(filter, order_by, Movie::SCHEMA) {
         Err(found) => {
             assert!(!found.is_empty(), "refused without a reason");
@@ -66,6 +68,15 @@ impl Texts<'_> {
                 assert!(text.get(place).is_some(), "{edit:?} is not in the text");
             }
         }
+    }
+
+    /// A filter that ends in its middle goes on with words of the place that they replace.
+    fn complete(&self) {
+        let Some(filter) = self.filter else { return };
+        let caret = filter.floor_char_boundary(filter.len() / 2);
+        let found = complete(filter, caret, Movie::SCHEMA);
+        assert!(filter.get(found.start..found.end).is_some(), "{found:?} is not in the text");
+        assert!(found.candidates.iter().all(|candidate| !candidate.text.is_empty()), "{found:?}");
     }
 
     /// What is accepted has a canonical form that means the same, and becomes SQL.

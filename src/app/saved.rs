@@ -16,7 +16,7 @@ use crate::identity::{Access, Identity};
 use crate::query::ast::{Comparison, Expr, Literal};
 use crate::query::diagnostic::did_you_mean;
 use crate::query::limits::{MAX_DIAGNOSTICS, MAX_PREDICATES, MAX_TEXT_BYTES};
-use crate::query::{Argument, Arguments, Diagnostic, Plan, Schema, Value, prepare};
+use crate::query::{Argument, Arguments, Diagnostic, Plan, Schema, Type, Value, prepare};
 use crate::record::{Draft, Record, Row, StoredQuery, timestamp_now};
 use crate::store::{Expected, Store};
 
@@ -72,7 +72,7 @@ pub struct SavedParameter {
     /// Its type, which follows from the field it is compared with. It need not be given.
     #[oai(rename = "type")]
     #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
-    pub ty: Option<String>,
+    pub ty: Option<Type>,
     /// What it is for.
     #[oai(validator(min_length = 1, max_length = 500))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -217,7 +217,7 @@ impl Named {
             let said = self.parameters.iter().find(|said| said.name == used.name);
             SavedParameter {
                 name: used.name.clone(),
-                ty: Some(used.term.ty().as_str().to_owned()),
+                ty: Some(used.term.ty()),
                 description: said.and_then(|said| said.description.clone()),
                 default: said.and_then(|said| said.default.clone()),
             }
@@ -444,7 +444,7 @@ fn checked<R: Record>(draft: SavedQueryDraft) -> Result<Row> {
             refuse(&pointer("name"), "is there already".to_owned());
         }
         let ty = parameter.term.ty();
-        if said.ty.as_deref().is_some_and(|said| said != ty.as_str()) {
+        if said.ty.is_some_and(|said| said != ty) {
             refuse(&pointer("type"), format!("follows from its use, and is {}", ty.as_str()));
         }
         if let Some(Any(default)) = &said.default

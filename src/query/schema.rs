@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use poem_openapi::Enum;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A record type: its names and its fields.
 #[derive(Debug)]
@@ -84,7 +84,7 @@ impl PartialEq for Field {
 }
 
 /// The types of the language.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Enum, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Enum, Serialize, Deserialize)]
 #[oai(rename = "FieldType", rename_all = "lowercase")]
 #[serde(rename_all = "lowercase")]
 pub enum Type {
