@@ -733,7 +733,8 @@ fn the_document_is_printed() {
 fn databases_are_named_as_flag_environment_or_default() {
     let folder = folder();
     let shown = |arguments: &[&str], environment: &[(&str, &str)]| {
-        let mut command = cinequery(folder.path(), &[&["query", "--sql"][..], arguments].concat());
+        let mut command =
+            cinequery(folder.path(), &[&["query", "--sql", "genre = 'x'"][..], arguments].concat());
         command.envs(environment.iter().copied());
         String::from_utf8(command.output().unwrap().stdout).unwrap()
     };

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Client, served_on_both};
 
-const QUERIES: &str = "/api/v1/movies/queries";
+const QUERIES: &str = "/api/v1/queries/movies";
 
 async fn fill(client: &Client) {
     for (title, genre, release_year, expiry_date) in [
@@ -80,7 +80,7 @@ async fn a_query_is_saved_read_listed_changed_and_deleted() {
         assert_eq!(next.column("name"), ["of-a-genre"]);
         assert_eq!(next.json()["next_cursor"], Value::Null);
         // Each collection has its own.
-        assert_eq!(client.get("/api/v1/screenings/queries").await.json()["items"], json!([]));
+        assert_eq!(client.get("/api/v1/queries/screenings").await.json()["items"], json!([]));
 
         let delete = |tag: &str| client.request("DELETE", &path).header("if-match", tag);
         client.send(delete("\"1\"")).await.problem(412, "precondition_failed");

@@ -17,7 +17,7 @@ use serde::Deserialize;
 use super::body::{Body, Input, Json, NoContent, Paged, insert, json};
 use super::caller::{Reader, Writer};
 use super::conditional::{self, etag};
-use super::records::{Tag, arguments, collection, next_address, unique_members};
+use super::records::{Tag, arguments, next_address, unique_members};
 use crate::app::App;
 use crate::app::saved::{self, RunRequest, SavedQuery, SavedQueryDraft, SavedQueryPage};
 use crate::app::search::{Count, Page};
@@ -172,9 +172,10 @@ impl<R: Record> Operations<R> {
     }
 }
 
-/// The path of the saved queries on a type of record.
+/// The path of the saved queries on a type of record. Below the records' own collection it could be
+/// taken for that of a record.
 fn queries<R: Record>() -> String {
-    format!("{}/queries", collection::<R>())
+    format!("/api/v1/queries/{}", R::SCHEMA.table)
 }
 
 /// How a saved query is run.

@@ -60,18 +60,22 @@ const OPERATIONS: &[(&str, &str, &str)] = &[
     ("get", "/facets", "get{Record}Facets"),
     ("get", "/export", "export{Records}"),
     ("post", "/import", "import{Records}"),
-    ("get", "/queries", "list{Record}Queries"),
-    ("post", "/queries", "create{Record}Query"),
-    ("get", "/queries/{name}", "get{Record}Query"),
-    ("put", "/queries/{name}", "replace{Record}Query"),
-    ("delete", "/queries/{name}", "delete{Record}Query"),
-    ("get", "/queries/{name}/results", "run{Record}Query"),
-    ("post", "/queries/{name}/results", "run{Record}QueryWithBody"),
     ("get", "/{id}", "get{Record}"),
     ("get", "/{id}/match", "match{Record}"),
     ("put", "/{id}", "replace{Record}"),
     ("patch", "/{id}", "update{Record}"),
     ("delete", "/{id}", "delete{Record}"),
+];
+
+/// The same by what follows the path of the saved queries on a collection.
+const QUERY_OPERATIONS: &[(&str, &str, &str)] = &[
+    ("get", "", "list{Record}Queries"),
+    ("post", "", "create{Record}Query"),
+    ("get", "/{name}", "get{Record}Query"),
+    ("put", "/{name}", "replace{Record}Query"),
+    ("delete", "/{name}", "delete{Record}Query"),
+    ("get", "/{name}/results", "run{Record}Query"),
+    ("post", "/{name}/results", "run{Record}QueryWithBody"),
 ];
 
 /// Operation ids of the paths that belong to no record's collection.
@@ -104,13 +108,19 @@ pub fn specification<C: Served>() -> Value {
     let movie = document["components"]["schemas"]["ClassicMovie"]["properties"].clone();
     let schemas = C::schemas();
     for (path, operations) in members(&mut document["paths"]) {
-        let schema = schemas.iter().find_map(|schema| {
-            Some((*schema, path.strip_prefix(&format!("/api/v1/{}", schema.table))?))
-        });
+        let below = |parent: &str| {
+            schemas.iter().find_map(|schema| {
+                Some((*schema, path.strip_prefix(&format!("/api/v1/{parent}{}", schema.table))?))
+            })
+        };
+        let (schema, operation_ids) = match below("queries/") {
+            Some(found) => (Some(found), QUERY_OPERATIONS),
+            None => (below(""), OPERATIONS),
+        };
         for (method, operation) in members(operations) {
             match schema {
                 Some((schema, rest)) => {
-                    let id = OPERATIONS.iter().find(|(m, r, _)| m == method && *r == rest);
+                    let id = operation_ids.iter().find(|(m, r, _)| m == method && *r == rest);
                     operation["operationId"] = json!(id.map(|(_, _, id)| *id));
                     name_record(operation, schema);
                 }
