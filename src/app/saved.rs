@@ -429,7 +429,7 @@ fn checked<R: Record>(draft: SavedQueryDraft) -> Result<Row> {
     let count = prepared.plan.parameters.len();
     if parameters.len() > count {
         let said = parameters.len();
-        refuse("parameters", format!("are {said}, and the filter has {count}"));
+        refuse("parameters", format!("has {said} items, and the filter has {count} parameters"));
         return Err(Error::record(violations));
     }
     for (position, said) in parameters.iter().enumerate() {
@@ -437,7 +437,8 @@ fn checked<R: Record>(draft: SavedQueryDraft) -> Result<Row> {
         let used = &prepared.plan.parameters;
         let Some(parameter) = used.iter().find(|used| used.name == said.name) else {
             let help = did_you_mean(&said.name, used.iter().map(|used| used.name.as_str()));
-            refuse(&pointer("name"), format!("is no parameter of the filter; {help}"));
+            let name = &said.name;
+            refuse(&pointer("name"), format!("{name:?} is no parameter of the filter; {help}"));
             continue;
         };
         if parameters.iter().take(position).any(|earlier| earlier.name == said.name) {

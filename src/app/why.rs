@@ -136,7 +136,7 @@ fn part(
 pub struct Reason {
     /// The condition, in canonical form.
     pub condition: String,
-    /// How many records there would be without it, counted to 1,000.
+    /// How many records there would be if this condition alone were left out, counted to 1,000.
     #[oai(validator(maximum(value = "1000")))]
     pub without: i64,
     /// The condition with values that do exist, where those it names differ from them in case alone.

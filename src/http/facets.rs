@@ -30,7 +30,8 @@ impl<R: Record> Operations<R> {
     /// Count {records} by a field
     ///
     /// How many of the {records} that a filter finds have each value of a field, or lie in each bucket of
-    /// its values. Every item has the filter that finds its {records} among them.
+    /// its values. Every item has the filter that finds its {records}, to be joined
+    /// to that of the request with `and`.
     #[oai(path = "/facets", method = "get")]
     #[allow(clippy::too_many_arguments, reason = "each is a documented query parameter")]
     async fn facets(

@@ -46,7 +46,7 @@ impl<C: Records> Operations<C> {
 
     /// Check a query
     ///
-    /// Says what a search would refuse a filter and an order for, and otherwise what they say: their
+    /// Says what a search would refuse a filter and an order for, and, as far as the grammar accepts them, what they say: their
     /// canonical form, the types of their parameters, their tree. The answer to a query that is wrong
     /// is 200, too. Parameters need no values, and values that come along are not looked at.
     #[oai(path = "/api/v1/query/check", method = "get")]

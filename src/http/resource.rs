@@ -161,7 +161,13 @@ impl StrictOperation {
             let is_argument = self.takes_arguments
                 && name.strip_prefix(ARGUMENT_PREFIX).is_some_and(|name| !name.is_empty());
             if !is_argument && !self.query.iter().any(|known| known.name == name) {
-                let help = did_you_mean(&name, self.query.iter().map(|known| known.name.as_str()));
+                let mut help =
+                    did_you_mean(&name, self.query.iter().map(|known| known.name.as_str()));
+                if self.takes_arguments
+                    && decode(query).is_some_and(|q| q.contains(&format!("${name}")))
+                {
+                    help = format!("a value for `${name}` is given as `{ARGUMENT_PREFIX}{name}`");
+                }
                 return refuse(format!("there is no query parameter {name:?}; {help}"));
             }
             if seen.contains(&name) {

@@ -216,9 +216,12 @@ fn type_classic_parameters(operation: &mut Value, movie: &Value) {
 
 /// Examples, limits and names of fields, which the framework cannot take from constants.
 fn describe_parameters(operation: &mut Value, record: Option<&Schema>, schemas: &[&Schema]) {
+    let is_unfinished = operation["operationId"] == json!("completeQuery");
     let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
     for parameter in parameters.into_iter().flatten() {
         match parameter["name"].as_str() {
+            Some("filter") if is_unfinished => parameter["example"] = json!("genre = \"dr"),
+            Some("interval") => parameter["example"] = json!("decade"),
             Some("filter") => {
                 parameter["examples"] = filter_examples();
                 parameter["schema"]["maxLength"] = json!(limits::MAX_TEXT_BYTES);
@@ -227,6 +230,7 @@ fn describe_parameters(operation: &mut Value, record: Option<&Schema>, schemas: 
             Some("by") => {
                 let names = record.into_iter().flat_map(Schema::names);
                 parameter["schema"]["enum"] = names.collect();
+                parameter["example"] = json!("release_year");
             }
             Some("limit") => parameter["schema"]["default"] = json!(DEFAULT_LIMIT),
             Some("record") => {

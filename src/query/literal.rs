@@ -1,6 +1,6 @@
 //! Values as they are written: dates, timestamps, escapes in strings.
 
-use chrono::{DateTime, Datelike, NaiveDate, Utc};
+use chrono::{DateTime, Datelike, Months, NaiveDate, Utc};
 use uuid::Uuid;
 
 use super::diagnostic::Misread;
@@ -22,6 +22,10 @@ pub fn date(text: &str) -> Result<NaiveDate, Misread> {
         let misread = Misread::new(format!("`{text}` is not a date"));
         return Err(match id(text) {
             Some(_) => misread.meant(format!("\"{text}\""), "an id stands in quotes"),
+            None if month_of(text).is_some() => {
+                let (first, last) = month_of(text).unwrap_or_default();
+                misread.help(format!("a whole month is `between {first} and {last}`"))
+            }
             None if text.contains('+') => {
                 misread.help("write YYYY-MM-DD; only `today` and `now` take an offset")
             }
@@ -59,6 +63,13 @@ pub fn date(text: &str) -> Result<NaiveDate, Misread> {
             })
         }
     }
+}
+
+/// The first and the last day of a month that is written YYYY-MM.
+fn month_of(text: &str) -> Option<(NaiveDate, NaiveDate)> {
+    let (year, month) = text.split_once('-').filter(|(year, _)| year.len() == 4)?;
+    let first = NaiveDate::from_ymd_opt(year.parse().ok()?, month.parse().ok()?, 1)?;
+    Some((first, first.checked_add_months(Months::new(1))?.pred_opt()?))
 }
 
 /// A date whose year stands last: the day or the month stands first, and sometimes either could.

@@ -483,7 +483,9 @@ fn not_whole(text: &str) -> Misread {
     if Unit::ALL.iter().any(|known| known.as_str() == unit) {
         return misread.help(format!("a duration stands behind `today` or `now`: today + {text}"));
     }
-    misread.help(if text.matches('.').count() == 2 {
+    misread.help(if text.contains("..") {
+        "a range is written `between 2000 and 2010`"
+    } else if text.matches('.').count() == 2 {
         "a date is written YYYY-MM-DD"
     } else if text.contains('.') {
         "numbers are whole"

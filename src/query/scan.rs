@@ -17,6 +17,7 @@ const FOREIGN: &[(&str, Option<&str>, &str)] = &[
     ("!~", Some("not contains"), "write `not contains`"),
     ("=<", Some("<="), "write `<=`"),
     ("=>", Some(">="), "write `>=`"),
+    ("=!", Some("!="), "write `!=`"),
     ("&quot;", Some("\""), "the text is escaped as in HTML: write plain quotes"),
     ("&#39;", Some("'"), "the text is escaped as in HTML: write plain quotes"),
     ("&lt;", Some("<"), "the text is escaped as in HTML: write `<`"),
@@ -144,7 +145,7 @@ impl Scanner<'_> {
                     }
                 }
                 b'=' | b'<' | b'>' | b',' | b'+' | b'-' | b'.' | b':'
-                    if !bytes.get(start + 1).is_some_and(|next| b"=<>~-".contains(next)) =>
+                    if !bytes.get(start + 1).is_some_and(|next| b"=<>~-!".contains(next)) =>
                 {
                     self.at += 1;
                     self.nesting.other();
@@ -260,6 +261,8 @@ impl Scanner<'_> {
                 let fault = Fault::new(Code::InvalidCharacter, span, message);
                 self.faults.push(if character.is_whitespace() {
                     fault.help("write a plain blank").suggest(span, " ")
+                } else if character == '*' {
+                    fault.help("write the condition alone; for all records leave it out")
                 } else {
                     fault.help("text stands in quotes; names have letters, digits and `_`")
                 });

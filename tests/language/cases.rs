@@ -69,6 +69,12 @@ pub const ADVICE: &[(&str, &str)] = &[
     ("film contains and", "remove it"),
     ("seats in ()", "at least one value"),
     ("year(film) = 2024", "sale_ends"),
+    ("film = 'x' seats > 1", "join the conditions"),
+    ("like '%star%'", "a field is missing before `like`"),
+    ("film =! 'x'", "write `!=`"),
+    ("film = \"say \"hi\"\"", "inside of it a quote"),
+    ("seats in (1..5)", "between 2000 and 2010"),
+    ("sale_ends = 2024-02", "between 2024-02-01 and 2024-02-29"),
 ];
 
 /// The same of orders.

@@ -369,9 +369,11 @@ impl<'a> Failure<'a> {
     fn missing(&self) -> Option<Advice> {
         let (found, span, before) = (self.found, self.span, self.before());
         let end = before.len();
-        let is_text = self.is_word() && self.expects(Rule::connective);
-        if is_text && !self.expects(Rule::comparison) {
-            return Some(("text of several words stands in quotes".to_owned(), None));
+        if self.is_word() && self.expects(Rule::connective) && !self.expects(Rule::comparison) {
+            return Some(self.word_behind_value());
+        }
+        if let Some(operator) = self.operator_before() {
+            return Some((format!("a field is missing before `{operator}`"), None));
         }
         if self.expects(Rule::kw_null) && (self.is_value() || self.is_word()) {
             if let Some(null) = nearest(found, ["null"]) {
@@ -401,6 +403,35 @@ impl<'a> Failure<'a> {
             return None;
         };
         Some((expected(&self.words()), Some(edit)))
+    }
+
+    /// A word where a condition is complete.
+    fn word_behind_value(&self) -> Advice {
+        let before = self.before();
+        let is_quoted = before.ends_with(['"', '\'']);
+        if is_quoted && before.len() == self.span.start {
+            let help = "this quote ended the text: inside of it a quote is written `\\'` or `\\\"`";
+            return (help.to_owned(), None);
+        }
+        let next = first_token(self.behind().1);
+        let is_tested = Comparison::of(next).is_some()
+            || ["in", "not", "is", "between", "contains", "starts", "ends"]
+                .iter()
+                .any(|operator| operator.eq_ignore_ascii_case(next));
+        if is_tested && (is_quoted || before.ends_with(|c: char| c == ')' || c.is_ascii_digit())) {
+            let edit = (Span::new(self.span.start, self.span.start), "and ".to_owned());
+            return ("join the conditions with `and` or `or`".to_owned(), Some(edit));
+        }
+        ("text of several words stands in quotes".to_owned(), None)
+    }
+
+    /// A word directly before that is an operator elsewhere, and that was read as a field.
+    fn operator_before(&self) -> Option<&'a str> {
+        let before = self.before();
+        let rest = before.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+        let word = before.get(rest.len()..)?;
+        let is_operator = PATTERNS.iter().any(|operator| operator.eq_ignore_ascii_case(word));
+        (is_operator && self.expects(Rule::comparison)).then_some(word)
     }
 
     /// What was expected, in words.
