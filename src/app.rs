@@ -9,12 +9,13 @@ pub mod inspect;
 pub mod saved;
 pub mod search;
 pub mod transfer;
+pub mod users;
 pub mod why;
 
 use std::sync::Arc;
 
 use crate::error::Result;
-use crate::identity::{Credentials, Identity, Issued, Provider, Tokens};
+use crate::identity::{Credentials, Hasher, Identity, Issued, Provider, Tokens};
 use crate::store::Store;
 
 /// The service: what every request shares. Cloning is cheap.
@@ -25,17 +26,23 @@ struct Shared {
     store: Store,
     provider: Box<dyn Provider>,
     tokens: Tokens,
+    hasher: Hasher,
 }
 
 impl App {
     /// A service on a database, with a way to sign in.
-    pub fn new(store: Store, provider: Box<dyn Provider>, tokens: Tokens) -> Self {
-        Self(Arc::new(Shared { store, provider, tokens }))
+    pub fn new(store: Store, provider: Box<dyn Provider>, tokens: Tokens, hasher: Hasher) -> Self {
+        Self(Arc::new(Shared { store, provider, tokens, hasher }))
     }
 
     /// The database.
     pub fn store(&self) -> &Store {
         &self.0.store
+    }
+
+    /// What hashes the passwords of users.
+    pub fn hasher(&self) -> &Hasher {
+        &self.0.hasher
     }
 
     /// Signs in and issues a token.

@@ -11,6 +11,7 @@ mod openapi;
 mod query;
 mod serve;
 mod token;
+mod user;
 
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
@@ -66,6 +67,8 @@ enum Command {
     Query(query::Query),
     /// Issue a token
     Token(token::Token),
+    /// Administer those who sign in with a password
+    User(user::User),
     /// Print the OpenAPI document
     Openapi,
     /// Print a script that completes the command line, for a shell to load
@@ -115,6 +118,7 @@ async fn run(command: Command) -> Outcome {
         Command::Export(export) => export.run().await,
         Command::Query(query) => query.run().await,
         Command::Token(token) => token.run(),
+        Command::User(user) => user.run().await,
         Command::Openapi => openapi::run(),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -54,9 +54,14 @@ pub struct ServeSettings {
     #[arg(long, env = "CINEQUERY_LISTEN", default_value = DEFAULT_LISTEN)]
     pub listen: SocketAddr,
 
-    /// How people sign in. There is no default: `serve` asks you to choose
-    #[arg(long, env = "CINEQUERY_AUTH")]
-    pub auth: Option<Auth>,
+    /// How people sign in
+    #[arg(long, env = "CINEQUERY_AUTH", default_value = "password")]
+    pub auth: Auth,
+
+    /// A file that holds the password of the first administrator, `admin`, who is made where there is
+    /// none. Without it `serve` makes one up and prints it once, on a terminal alone
+    #[arg(long, value_name = "FILE", env = "CINEQUERY_ADMIN_PASSWORD_FILE")]
+    pub admin_password_file: Option<PathBuf>,
 
     /// Let `--auth open` listen on an address that others can reach
     #[arg(long, env = "CINEQUERY_ALLOW_OPEN", value_parser = FalseyValueParser::new())]
@@ -75,6 +80,8 @@ pub const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 pub enum Auth {
     /// A name is enough: tokens serve to monitor and throttle, not to protect
     Open,
+    /// Users of the database, with passwords
+    Password,
 }
 
 impl TokenSettings {

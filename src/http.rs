@@ -22,6 +22,7 @@ mod specification;
 mod stream;
 mod token;
 mod transfer;
+mod users;
 
 use poem::{Endpoint, EndpointExt, Route};
 use poem_openapi::OpenApi;
@@ -66,15 +67,17 @@ type OfRecord<R> = (
     ((facets::Operations<R>, transfer::Operations<R>), saved::Operations<R>),
 );
 
-/// The operations of the specification: those of the records, those on queries, `/api/token`, the
-/// classic ones, and `/livez` and `/readyz`.
+/// The operations of the specification: those of the records, those on queries, `/api/token`, users,
+/// the classic ones, and `/livez` and `/readyz`.
 type Operations<C> = (<C as Served>::Operations, (query::Operations<C>, OfService));
 
 /// The operations that know no record types.
-type OfService = (token::Operations, (classic::Operations, health::Operations));
+type OfService =
+    ((token::Operations, users::Operations), (classic::Operations, health::Operations));
 
 fn operations<C: Served>() -> Operations<C> {
-    let of_service = (token::Operations, (classic::Operations, health::Operations));
+    let people = (token::Operations, users::Operations);
+    let of_service = (people, (classic::Operations, health::Operations));
     (C::operations(), (query::Operations::default(), of_service))
 }
 

@@ -4,12 +4,18 @@
 //! To replace authentication, write another provider.
 
 mod open;
+mod password;
+mod role;
 mod secret;
 mod token;
 
 use futures_util::future::BoxFuture;
 
-pub use self::open::Open;
+pub use self::open::{Open, name_problem};
+pub use self::password::{
+    Hasher, MAX_PASSWORD_BYTES, MIN_PASSWORD, Passwords, password_problem, random_password,
+};
+pub use self::role::{ADMIN_SCOPE, Role};
 pub use self::secret::{MIN_SECRET_BYTES, Secret};
 pub use self::token::{Issued, Tokens};
 use crate::error::{Error, Kind, Result};
@@ -78,7 +84,20 @@ impl Identity {
         if self.scopes.contains(&scope) {
             return Ok(());
         }
-        let detail = format!("this needs a token with the scope {scope}");
-        Err(Error::new(Kind::InsufficientScope, detail))
+        Err(missing_scope(&scope))
     }
+
+    /// Refuses a caller who does not administer users.
+    ///
+    /// # Errors
+    /// [`Kind::InsufficientScope`].
+    pub fn require_admin(&self) -> Result<()> {
+        let is_admin = self.scopes.iter().any(|scope| scope == ADMIN_SCOPE);
+        if is_admin { Ok(()) } else { Err(missing_scope(ADMIN_SCOPE)) }
+    }
+}
+
+fn missing_scope(scope: &str) -> Error {
+    let detail = format!("this needs a token with the scope {scope}");
+    Error::new(Kind::InsufficientScope, detail)
 }

@@ -9,6 +9,7 @@ mod groups;
 mod import;
 mod location;
 mod migrate;
+mod users;
 mod write;
 
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ pub use self::import::{Conflict, MAX_LISTED, Message, Tally};
 pub use self::location::Location;
 pub(crate) use self::migrate::beside;
 pub use self::migrate::{Migrations, State};
+pub use self::users::{User, UserChange};
 pub use self::write::Expected;
 use crate::error::{Error, Kind, Result};
 use crate::query::{Dialect, Statement};

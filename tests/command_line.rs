@@ -414,7 +414,7 @@ fn problems_are_coloured_on_a_terminal() {
 
 /// Arguments, and a part of what is said when they are refused.
 const REFUSED: &[(&[&str], &str)] = &[
-    (&["serve"], "choose how people sign in"),
+    (&["serve"], "there is no administrator yet"),
     (&["serve", "--auth", "open", "--listen", "0.0.0.0:0"], "--allow-open"),
     (&["serve", "--auth", "open", "--database", "sqlite::memory:"], "every connection would see"),
     (&["serve", "--auth", "open", "--database", "mysql://x"], "sqlite:FILE or postgres://"),
@@ -743,6 +743,89 @@ fn databases_are_named_as_flag_environment_or_default() {
     assert!(!is_postgres(shown(&[], &[])));
     assert!(is_postgres(shown(&[], &[postgres])));
     assert!(!is_postgres(shown(&["--database", "sqlite:x.db"], &[postgres])));
+}
+
+const PASSWORD: &str = "correct horse battery";
+
+async fn signs_in(client: &Client, name: &str, password: &str) -> u16 {
+    let credentials = json!({"username": name, "password": password});
+    client.with_token(None).post("/api/token", &credentials).await.status
+}
+
+#[tokio::test]
+async fn the_first_administrator_is_made_once_by_instances_that_start_together() {
+    on_both(async |database| {
+        let folder = folder();
+        std::fs::write(folder.path().join("admin"), format!("{PASSWORD}\n")).unwrap();
+        let start = || {
+            let url = database.url();
+            let settings = ["serve", "--listen", "127.0.0.1:0", "--jwt-secret", SECRET];
+            let files = ["--admin-password-file", "admin", "--database", &url];
+            Service::start(cinequery(folder.path(), &[&settings[..], &files].concat()))
+        };
+        let services: Vec<Service> = std::thread::scope(|scope| {
+            let started: Vec<_> = (0..4).map(|_| scope.spawn(start)).collect();
+            started.into_iter().map(|service| service.join().unwrap()).collect()
+        });
+        for service in &services {
+            let client = Client::at(service.address.clone());
+            assert_eq!(signs_in(&client, "admin", PASSWORD).await, 200);
+            assert_eq!(signs_in(&client, "admin", "wrong").await, 401);
+        }
+        let (_, list, _) = run(folder.path(), &["user", "list", "--database", &database.url()]);
+        assert_eq!(list.trim(), "admin    admin");
+        // It is there already: neither a file nor a terminal is needed any more.
+        let settings = ["serve", "--listen", "127.0.0.1:0", "--jwt-secret", SECRET];
+        let url = database.url();
+        let again = [&settings[..], &["--database", &url]].concat();
+        Service::start(cinequery(folder.path(), &again));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn users_are_administered_at_the_command_line() {
+    on_both(async |database| {
+        let folder = folder();
+        let url = database.url();
+        let user = |arguments: &[&str], input: &str| {
+            let arguments = [&["user"], arguments, &["--database", &url]].concat();
+            let mut command = cinequery(folder.path(), &arguments);
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+            let mut process = command.spawn().unwrap();
+            process.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+            let Output { status, stdout, stderr } = process.wait_with_output().unwrap();
+            let text = |bytes| String::from_utf8(bytes).unwrap();
+            (status.code().unwrap(), text(stdout), text(stderr))
+        };
+        let password = format!("{PASSWORD}\n");
+        assert_eq!(user(&["add", "root", "--role", "admin"], &password).0, 0);
+        assert_eq!(user(&["add", "anna", "--role", "viewer"], &password).0, 0);
+        let (code, _, log) = user(&["add", "anna", "--role", "viewer"], &password);
+        assert!(code == 1 && log.contains("there is a user \"anna\" already"), "{log}");
+        let (code, _, log) = user(&["add", "ben", "--role", "viewer"], "short\n");
+        assert!(code == 1 && log.contains("at least 15 characters"), "{log}");
+        let (code, _, log) = user(&["add", "ben", "--role", "owner"], &password);
+        assert!(code == 2 && log.contains("viewer, editor, admin"), "{log}");
+        assert_eq!(user(&["list"], "").1, "viewer   anna\nadmin    root\n");
+
+        let settings = ["serve", "--listen", "127.0.0.1:0", "--jwt-secret", SECRET];
+        let serve = [&settings[..], &["--database", &url]].concat();
+        let service = Service::start(cinequery(folder.path(), &serve));
+        let client = Client::at(service.address.clone());
+        assert_eq!(signs_in(&client, "anna", PASSWORD).await, 200);
+        let other = "another horse battery";
+        let change = ["change", "anna", "--role", "editor", "--new-password"];
+        assert_eq!(user(&change, other).0, 0);
+        assert_eq!(signs_in(&client, "anna", PASSWORD).await, 401);
+        assert_eq!(signs_in(&client, "anna", other).await, 200);
+        assert_eq!(user(&["list"], "").1, "editor   anna\nadmin    root\n");
+        assert_eq!(user(&["remove", "anna"], "").0, 0);
+        assert_eq!(signs_in(&client, "anna", other).await, 401);
+        let (code, _, log) = user(&["remove", "anna"], "");
+        assert!(code == 1 && log.contains("there is no user \"anna\""), "{log}");
+    })
+    .await;
 }
 
 /// The table of settings in README has every setting, and no other.

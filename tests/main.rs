@@ -25,4 +25,5 @@ mod saved;
 mod store;
 mod support;
 mod transfer;
+mod users;
 mod why;

@@ -103,7 +103,7 @@ impl Check {
 
     /// Everything that `serve` would refuse before it opens the database.
     fn configuration(&self) -> Result<Location, String> {
-        serve::provider(&self.serve)?;
+        serve::check_auth(&self.serve)?;
         let location = location(&self.database)?;
         match SecretSource::of(&self.tokens, &location)? {
             // It is made by whoever starts first; one that is there must do.

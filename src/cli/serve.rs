@@ -1,23 +1,26 @@
 //! `cinequery serve`: the service.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Args;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Outcome, SecretSource, location, migrate, open};
+use super::user::{NO_ADMINISTRATOR, ensure_administrator};
+use super::{Outcome, SecretSource, explain, location, migrate, open};
 use crate::app::App;
 use crate::config::{Auth, DatabaseSettings, ServeSettings, TokenSettings};
 use crate::http;
-use crate::identity::{Open, Provider, Tokens};
+use crate::identity::{Hasher, Open, Passwords, Provider, Tokens};
 use crate::record::{All, Records};
-use crate::store::Missing;
+use crate::store::{Location, Missing, Store};
 
 const EXAMPLES: &str = "\
 Examples:
-  cinequery serve --auth open
-  cinequery serve --auth open --database postgres://cinequery@db.example/cinequery \\
+  cinequery serve                                  users with passwords; the first is printed
+  cinequery serve --auth open                      a name is enough, for a look around
+  cinequery serve --database postgres://cinequery@db.example/cinequery \\
       --jwt-secret-file /run/secrets/jwt --listen 127.0.0.1:9000
 
 `cinequery check` takes the same settings and tells whether they will do.";
@@ -35,38 +38,64 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) async fn run(self) -> Outcome {
-        let provider = provider(&self.serve)?;
+        check_auth(&self.serve)?;
         let location = location(&self.database)?;
+        refuse_new_database(&self.serve, &location)?;
         let secret = SecretSource::of(&self.tokens, &location)?.read()?;
         let store = open(&self.database, Missing::Create).await?;
         if !self.serve.no_migrate {
             migrate(&store).await?;
         }
+        let hasher = Hasher::new().map_err(explain)?;
+        let provider = provider(&self.serve, &store, &hasher).await?;
         let address = self.serve.listen;
         let listener = TcpListener::bind(address).await.map_err(|error| {
             format!("cannot listen on {address}: {error}; --listen names another address")
         })?;
         tracing::info!(database = ?location, "serving");
-        let app = App::new(store, provider, Tokens::new(&secret, self.tokens.token_ttl));
+        let tokens = Tokens::new(&secret, self.tokens.token_ttl);
+        let app = App::new(store, provider, tokens, hasher);
         let stop = stop_signal()?;
         http::serve::<All>(listener, app, stop).await.map_err(|error| error.to_string())?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
-pub(super) fn provider(settings: &ServeSettings) -> Result<Box<dyn Provider>, String> {
+/// Refuses settings of signing in that would let in more people than somebody meant.
+pub(super) fn check_auth(settings: &ServeSettings) -> Result<(), String> {
+    let is_open = settings.auth == Auth::Open;
+    if is_open && !settings.listen.ip().is_loopback() && !settings.allow_open {
+        return Err(format!(
+            "--auth open lets everybody write, and others can reach {}; listen on 127.0.0.1, or add \
+             --allow-open if that is what you want",
+            settings.listen
+        ));
+    }
+    Ok(())
+}
+
+/// Refuses, before anything is written, a new database whose administrator nobody could be told of.
+fn refuse_new_database(settings: &ServeSettings, location: &Location) -> Result<(), String> {
+    let is_new = matches!(location, Location::Sqlite(path) if !path.exists());
+    let can_be_told = settings.admin_password_file.is_some() || std::io::stdout().is_terminal();
     match settings.auth {
-        None => Err("choose how people sign in: --auth open (or CINEQUERY_AUTH=open) lets \
-                     everybody in by name"
-            .to_owned()),
-        Some(Auth::Open) if !settings.listen.ip().is_loopback() && !settings.allow_open => {
-            Err(format!(
-                "--auth open lets everybody write, and others can reach {}; listen on \
-                 127.0.0.1, or add --allow-open if that is what you want",
-                settings.listen
-            ))
+        Auth::Password if is_new && !can_be_told => Err(NO_ADMINISTRATOR.to_owned()),
+        _ => Ok(()),
+    }
+}
+
+async fn provider(
+    settings: &ServeSettings,
+    store: &Store,
+    hasher: &Hasher,
+) -> Result<Box<dyn Provider>, String> {
+    let schemas = All::schemas();
+    match settings.auth {
+        Auth::Open => Ok(Box::new(Open::new(&schemas))),
+        Auth::Password => {
+            ensure_administrator(store, hasher, settings.admin_password_file.as_deref()).await?;
+            Ok(Box::new(Passwords::new(store.clone(), hasher.clone(), &schemas)))
         }
-        Some(Auth::Open) => Ok(Box::new(Open::new(&All::schemas()))),
     }
 }
 

@@ -16,8 +16,10 @@ use serde::Serialize;
 
 use super::conditional::etag;
 use super::saved::{Saved, Shown};
+use super::users::{AddedUser, ShownUser};
 use crate::app::saved::SavedQuery;
 use crate::app::search::Page;
+use crate::app::users::User;
 use crate::error::{Error, Kind, Result};
 use crate::record::{Draft, Members, Patch, Record};
 
@@ -298,6 +300,13 @@ answers! {
     ])];
     [] Shown, [SavedQuery] => [
         documented(200, "The query as it is now.", Some(SavedQuery::schema_ref()), &[TAG])
+    ];
+    [] AddedUser, [User] => [documented(201, "The user as added.", Some(User::schema_ref()), &[
+        TAG,
+        ("Location", "The address of the user."),
+    ])];
+    [] ShownUser, [User] => [
+        documented(200, "The user as they are now.", Some(User::schema_ref()), &[TAG])
     ];
     [] NoContent, [] => [documented(204, "Deleted.", None, &[])];
 }

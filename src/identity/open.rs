@@ -23,17 +23,19 @@ impl Open {
     }
 }
 
+/// What keeps a text from being the name of somebody, if anything does.
+pub fn name_problem(name: &str) -> Option<String> {
+    let is_name = (1..=MAX_NAME).contains(&name.chars().count());
+    (!is_name || name.chars().any(char::is_control))
+        .then(|| format!("must have 1 to {MAX_NAME} characters, none of them a control character"))
+}
+
 impl Provider for Open {
     fn sign_in(&self, credentials: Credentials) -> BoxFuture<'_, Result<Identity>> {
         let name = credentials.username;
-        let length = name.chars().count();
-        let is_name = (1..=MAX_NAME).contains(&length) && !name.chars().any(char::is_control);
-        let identity = if is_name {
-            Ok(Identity { subject: name, scopes: self.scopes.clone() })
-        } else {
-            let detail =
-                format!("must have 1 to {MAX_NAME} characters, none of them a control character");
-            Err(Error::record(vec![Violation::new("username", detail)]))
+        let identity = match name_problem(&name) {
+            None => Ok(Identity { subject: name, scopes: self.scopes.clone() }),
+            Some(detail) => Err(Error::record(vec![Violation::new("username", detail)])),
         };
         Box::pin(std::future::ready(identity))
     }

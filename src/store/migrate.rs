@@ -50,6 +50,12 @@ impl Default for Migrations {
                 include_str!("../../migrations/sqlite/0002_saved_queries.sql"),
                 include_str!("../../migrations/postgres/0002_saved_queries.sql"),
             )
+            .with(
+                3,
+                "users",
+                include_str!("../../migrations/sqlite/0003_users.sql"),
+                include_str!("../../migrations/postgres/0003_users.sql"),
+            )
     }
 }
 

@@ -93,7 +93,7 @@ impl Store {
     }
 }
 
-fn version_is(expected: &Expected) -> Option<Expr> {
+pub(super) fn version_is(expected: &Expected) -> Option<Expr> {
     match expected {
         Expected::Any => None,
         Expected::Versions(versions) => Some(Expr::col("version").is_in(versions.iter().copied())),

@@ -9,6 +9,8 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
+use cinequery::app::App;
+
 use super::{Catalogue, Database, app, identity, tokens};
 
 /// A client with a token for everything. The service ends when its last client is dropped.
@@ -32,6 +34,11 @@ impl Client {
     /// Starts a service on the database, which lives as long as the service.
     pub async fn of(database: Database) -> Self {
         let app = app(database.store().await);
+        Self::with_app(database, app).await
+    }
+
+    /// The same for a service that was put together elsewhere.
+    pub async fn with_app(database: Database, app: App) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel::<()>();

@@ -8,7 +8,7 @@ pub mod screening;
 use std::time::Duration;
 
 use cinequery::app::App;
-use cinequery::identity::{Identity, Open, Secret, Tokens};
+use cinequery::identity::{Hasher, Identity, Open, Secret, Tokens};
 use cinequery::record::{Movie, Records};
 use cinequery::store::{Location, Missing, Store};
 use sqlx::Connection;
@@ -82,7 +82,8 @@ pub async fn served_on_both(test: impl AsyncFn(Client)) {
 
 /// A service on the database, with a secret of its own.
 pub fn app(store: Store) -> App {
-    App::new(store, Box::new(Open::new(&Catalogue::schemas())), tokens(Duration::from_secs(600)))
+    let provider = Box::new(Open::new(&Catalogue::schemas()));
+    App::new(store, provider, tokens(Duration::from_secs(600)), Hasher::new().unwrap())
 }
 
 /// The tests' tokens; all services of the tests share their secret.

@@ -1,0 +1,251 @@
+//! `cinequery user`: administer those who sign in with a password, and the first of them.
+
+use std::io::{BufRead, IsTerminal};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::{Outcome, explain, migrate, open, print};
+use crate::app::search::MAX_LIMIT;
+use crate::app::users::{self, UserDraft, UserPatch};
+use crate::config::DatabaseSettings;
+use crate::error::Kind;
+use crate::identity::{ADMIN_SCOPE, Hasher, Identity, Role, password_problem, random_password};
+use crate::record::timestamp_now;
+use crate::store::{Expected, Missing, Store};
+
+const EXAMPLES: &str = "\
+Examples:
+  cinequery user add anna --role editor                 prints a password once
+  cinequery user add reports --role viewer --password-file /run/secrets/reports
+  cinequery user change anna --new-password
+  cinequery user list
+
+In a pipe the password is the first line of standard input.";
+
+/// The name of the first administrator.
+const FIRST: &str = "admin";
+
+/// What is said where one can neither be made nor be told the password.
+pub(super) const NO_ADMINISTRATOR: &str = "there is no administrator yet: name a file with a password in CINEQUERY_ADMIN_PASSWORD_FILE, run \
+     `cinequery user add NAME --role admin`, or choose --auth open";
+
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct User {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Add a user
+    Add {
+        /// The name
+        name: String,
+        /// What they may do
+        #[arg(long)]
+        role: RoleName,
+        /// A file that holds the password
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
+        #[command(flatten)]
+        database: DatabaseSettings,
+    },
+    /// Give a user another password or role
+    Change {
+        /// The name
+        name: String,
+        /// Another role
+        #[arg(long)]
+        role: Option<RoleName>,
+        /// A file that holds another password
+        #[arg(long, value_name = "FILE", conflicts_with = "new_password")]
+        password_file: Option<PathBuf>,
+        /// Take a new password: from standard input, or made up and printed once
+        #[arg(long)]
+        new_password: bool,
+        #[command(flatten)]
+        database: DatabaseSettings,
+    },
+    /// Remove a user. Tokens that were issued stay valid until they expire
+    Remove {
+        /// The name
+        name: String,
+        #[command(flatten)]
+        database: DatabaseSettings,
+    },
+    /// List the users and their roles
+    List {
+        #[command(flatten)]
+        database: DatabaseSettings,
+    },
+}
+
+/// A role on the command line.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum RoleName {
+    /// Reads records
+    Viewer,
+    /// Reads and changes records
+    Editor,
+    /// Does everything, and administers users
+    Admin,
+}
+
+impl From<RoleName> for Role {
+    fn from(name: RoleName) -> Self {
+        match name {
+            RoleName::Viewer => Role::Viewer,
+            RoleName::Editor => Role::Editor,
+            RoleName::Admin => Role::Admin,
+        }
+    }
+}
+
+impl User {
+    pub(super) async fn run(self) -> Outcome {
+        let store = open(self.command.database(), Missing::Create).await?;
+        migrate(&store).await?;
+        let done = self.command.run(&store).await;
+        store.close().await;
+        done.map(|()| ExitCode::SUCCESS)
+    }
+}
+
+impl Command {
+    fn database(&self) -> &DatabaseSettings {
+        match self {
+            Self::Add { database, .. }
+            | Self::Change { database, .. }
+            | Self::Remove { database, .. }
+            | Self::List { database } => database,
+        }
+    }
+
+    async fn run(self, store: &Store) -> Result<(), String> {
+        let hasher = Hasher::new().map_err(explain)?;
+        let caller = administrator();
+        match self {
+            Self::Add { name, role, password_file, .. } => {
+                let password = Password::of(password_file.as_deref())?;
+                let draft = UserDraft { name, password: password.text.clone(), role: role.into() };
+                users::add(store, &hasher, &caller, draft).await.map_err(explain)?;
+                password.show()
+            }
+            Self::Change { name, role, password_file, new_password, .. } => {
+                let password = match (password_file, new_password) {
+                    (None, false) => None,
+                    (file, _) => Some(Password::of(file.as_deref())?),
+                };
+                let patch = UserPatch {
+                    password: password.as_ref().map(|password| password.text.clone()),
+                    role: role.map(Role::from),
+                };
+                let changed =
+                    users::change(store, &hasher, &caller, &name, patch, &Expected::Any).await;
+                changed.map_err(explain)?;
+                password.map_or(Ok(()), |password| password.show())
+            }
+            Self::Remove { name, .. } => {
+                users::remove(store, &caller, &name, &Expected::Any).await.map_err(explain)
+            }
+            Self::List { .. } => {
+                let mut after = None;
+                loop {
+                    let page =
+                        users::list(store, &caller, after.as_deref(), Some(MAX_LIMIT.into())).await;
+                    let page = page.map_err(explain)?;
+                    for user in page.items {
+                        print(&format!("{:<8} {}", user.role.as_str(), user.name))?;
+                    }
+                    after = page.next_after;
+                    if after.is_none() {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Whoever can reach the database at the command line may administer users.
+fn administrator() -> Identity {
+    Identity { subject: "operator".to_owned(), scopes: vec![ADMIN_SCOPE.to_owned()] }
+}
+
+/// A password, and whether somebody has to be told it.
+struct Password {
+    text: String,
+    is_made_up: bool,
+}
+
+impl Password {
+    /// From the file; else from standard input, when that is no terminal; else made up.
+    fn of(file: Option<&Path>) -> Result<Self, String> {
+        let given = |text: &str| Self {
+            text: text.trim_end_matches(['\r', '\n']).to_owned(),
+            is_made_up: false,
+        };
+        if let Some(file) = file {
+            let text = std::fs::read_to_string(file);
+            return text.map(|text| given(&text)).map_err(|e| format!("{}: {e}", file.display()));
+        }
+        if std::io::stdin().is_terminal() {
+            return random_password().map(|text| Self { text, is_made_up: true }).map_err(explain);
+        }
+        let mut line = String::new();
+        std::io::stdin().lock().read_line(&mut line).map_err(|error| error.to_string())?;
+        Ok(given(&line))
+    }
+
+    fn show(&self) -> Result<(), String> {
+        if self.is_made_up { print(&format!("password: {}", self.text)) } else { Ok(()) }
+    }
+}
+
+/// Makes the first administrator where there is none: with the password of the file, or with one
+/// that is made up and printed once, to somebody at a terminal. Of several instances that start
+/// together one makes it.
+///
+/// # Errors
+/// Neither a file nor a terminal; a password that will not do.
+pub(super) async fn ensure_administrator(
+    store: &Store,
+    hasher: &Hasher,
+    file: Option<&Path>,
+) -> Result<(), String> {
+    if store.has_user_with(Role::Admin.as_str()).await.map_err(explain)? {
+        return Ok(());
+    }
+    let password = match file {
+        Some(_) => Password::of(file)?,
+        None if std::io::stdout().is_terminal() => {
+            Password { text: random_password().map_err(explain)?, is_made_up: true }
+        }
+        None => return Err(NO_ADMINISTRATOR.to_owned()),
+    };
+    if let Some(problem) = password_problem(&password.text) {
+        return Err(format!("the password of the administrator {problem}"));
+    }
+    let hash = hasher.hash(password.text.clone()).await.map_err(explain)?;
+    match store.add_user(FIRST, &hash, Role::Admin.as_str(), timestamp_now()).await {
+        Ok(_) if password.is_made_up => print(&format!(
+            "The first administrator is {FIRST:?}, with the password {}\nIt is not shown again.",
+            password.text
+        )),
+        Ok(_) => Ok(()),
+        // Another instance was faster. Somebody of that name who is no administrator stays so.
+        Err(error) if error.kind == Kind::Duplicate => {
+            match store.has_user_with(Role::Admin.as_str()).await.map_err(explain)? {
+                true => Ok(()),
+                false => Err(format!(
+                    "the user {FIRST:?} is no administrator, and nobody else is: run `cinequery \
+                     user change NAME --role admin`"
+                )),
+            }
+        }
+        Err(error) => Err(explain(error)),
+    }
+}

@@ -1,0 +1,156 @@
+//! Administering users.
+
+use poem::http::StatusCode;
+use poem::http::header::{ETAG, LOCATION};
+use poem::web::Data;
+use poem::{IntoResponse, Response};
+use poem_openapi::param::{Header, Path, Query};
+use poem_openapi::{OpenApi, Tags};
+
+use super::body::{Body, Input, Json, NoContent, insert, json};
+use super::caller::Caller;
+use super::conditional::{self, etag};
+use crate::app::App;
+use crate::app::users::{self, User, UserDraft, UserPage, UserPatch};
+use crate::error::Result;
+
+#[derive(Tags)]
+enum Tag {
+    /// Those who sign in with a password, under `--auth password`. All of this needs the scope
+    /// `admin`.
+    #[oai(rename = "users")]
+    Users,
+}
+
+pub(super) struct Operations;
+
+#[OpenApi(prefix_path = "/api/v1/users", tag = "Tag::Users")]
+impl Operations {
+    /// List users
+    #[oai(path = "/", method = "get")]
+    async fn list(
+        &self,
+        caller: Caller,
+        app: Data<&App>,
+        /// The name behind which the page begins: `next_after` of the page before.
+        after: Query<Option<String>>,
+        /// How many at most.
+        #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
+        limit: Query<Option<i32>>,
+    ) -> Result<Json<UserPage>> {
+        users::list(app.store(), &caller.0, after.0.as_deref(), limit.0.map(i64::from))
+            .await
+            .map(Json)
+    }
+
+    /// Add a user
+    #[oai(path = "/", method = "post")]
+    async fn add(
+        &self,
+        caller: Caller,
+        app: Data<&App>,
+        body: Body<UserDraft>,
+    ) -> Result<AddedUser> {
+        users::add(app.store(), app.hasher(), &caller.0, body.0).await.map(AddedUser)
+    }
+
+    /// Read a user
+    #[oai(path = "/:name", method = "get")]
+    async fn get(
+        &self,
+        caller: Caller,
+        app: Data<&App>,
+        /// The name of the user.
+        name: Path<String>,
+    ) -> Result<ShownUser> {
+        users::get(app.store(), &caller.0, &name.0).await.map(ShownUser)
+    }
+
+    /// Give a user another password or role
+    ///
+    /// The body is a JSON merge patch (RFC 7396). Tokens that were issued keep their scopes until they
+    /// expire.
+    #[oai(path = "/:name", method = "patch")]
+    async fn change(
+        &self,
+        caller: Caller,
+        app: Data<&App>,
+        /// The name of the user.
+        name: Path<String>,
+        /// The ETag of the version that is changed, or `*`. Required: 428 without it.
+        #[oai(name = "If-Match")]
+        if_match: Header<Option<String>>,
+        body: Body<UserPatch>,
+    ) -> Result<ShownUser> {
+        let expected = conditional::required(if_match.0.as_deref())?;
+        let (store, hasher) = (app.store(), app.hasher());
+        users::change(store, hasher, &caller.0, &name.0, body.0, &expected).await.map(ShownUser)
+    }
+
+    /// Remove a user
+    ///
+    /// Tokens that were issued stay valid until they expire.
+    #[oai(path = "/:name", method = "delete")]
+    async fn remove(
+        &self,
+        caller: Caller,
+        app: Data<&App>,
+        /// The name of the user.
+        name: Path<String>,
+        /// The ETag of the version that is removed; whichever there is when absent.
+        #[oai(name = "If-Match")]
+        if_match: Header<Option<String>>,
+    ) -> Result<NoContent> {
+        let expected = conditional::optional(if_match.0.as_deref())?;
+        users::remove(app.store(), &caller.0, &name.0, &expected).await.map(|()| NoContent)
+    }
+}
+
+impl Input for UserDraft {
+    fn read(bytes: &[u8]) -> Result<Self> {
+        json(bytes)
+    }
+}
+
+impl Input for UserPatch {
+    const MEDIA_TYPE: &'static str = "application/merge-patch+json";
+
+    fn read(bytes: &[u8]) -> Result<Self> {
+        json(bytes)
+    }
+}
+
+/// A user who was added.
+pub(super) struct AddedUser(User);
+
+/// A user, with the version as ETag.
+pub(super) struct ShownUser(User);
+
+impl IntoResponse for AddedUser {
+    fn into_response(self) -> Response {
+        let name = percent_encoded(&self.0.name);
+        let mut response = ShownUser(self.0).into_response();
+        response.set_status(StatusCode::CREATED);
+        insert(&mut response, LOCATION, &format!("/api/v1/users/{name}"));
+        response
+    }
+}
+
+impl IntoResponse for ShownUser {
+    fn into_response(self) -> Response {
+        let tag = etag(self.0.version);
+        let mut response = Json(self.0).into_response();
+        insert(&mut response, ETAG, &tag);
+        response
+    }
+}
+
+/// A name as a segment of a path: everything but the unreserved characters of RFC 3986 is encoded.
+fn percent_encoded(name: &str) -> String {
+    let is_unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let encode = |byte: u8| match is_unreserved(byte) {
+        true => char::from(byte).to_string(),
+        false => format!("%{byte:02X}"),
+    };
+    name.bytes().map(encode).collect()
+}

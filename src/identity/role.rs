@@ -1,0 +1,58 @@
+//! What people may do: roles, each a set of scopes.
+
+use poem_openapi::Enum;
+use serde::{Deserialize, Serialize};
+
+use super::Access;
+use crate::query::Schema;
+
+/// The scope of whoever administers users.
+pub const ADMIN_SCOPE: &str = "admin";
+
+/// What somebody may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Serialize, Deserialize)]
+#[oai(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Reads records.
+    Viewer,
+    /// Reads and changes records.
+    Editor,
+    /// Does everything, and administers users.
+    Admin,
+}
+
+impl Role {
+    /// All of them, from the least to the greatest.
+    pub const ALL: [Self; 3] = [Self::Viewer, Self::Editor, Self::Admin];
+
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Editor => "editor",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// The role of that name.
+    pub fn of(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.as_str() == name)
+    }
+
+    /// Its scopes on records of these types, and beyond them.
+    pub fn scopes(self, schemas: &[&'static Schema]) -> Vec<String> {
+        let access: &[Access] = match self {
+            Self::Viewer => &[Access::Read],
+            Self::Editor | Self::Admin => &[Access::Read, Access::Write],
+        };
+        let on =
+            |schema: &&'static Schema| access.iter().map(|access| access.scope(schema)).collect();
+        let mut scopes: Vec<String> =
+            schemas.iter().flat_map(|schema| -> Vec<String> { on(schema) }).collect();
+        if self == Self::Admin {
+            scopes.push(ADMIN_SCOPE.to_owned());
+        }
+        scopes
+    }
+}

@@ -1,0 +1,181 @@
+//! The users, with the hashes of their passwords. Not a record type: nothing of this is searched,
+//! exported or shown.
+
+use chrono::{DateTime, Utc};
+use sea_query::{Expr, ExprTrait, Order, Query as Sql, QueryStatementWriter};
+use sea_query_sqlx::SqlxValues;
+use sqlx::AssertSqlSafe;
+
+use super::write::version_is;
+use super::{Expected, Store, database_error, on};
+use crate::error::{Error, Result};
+use crate::query::{Statement, Value};
+
+/// A user as stored.
+#[derive(Clone, PartialEq)]
+pub struct User {
+    /// The name.
+    pub name: String,
+    /// The hash of the password, a PHC string.
+    pub password_hash: String,
+    /// The name of the role.
+    pub role: String,
+    /// How often it has been written.
+    pub version: i64,
+    /// When it was created, in UTC.
+    pub created_at: DateTime<Utc>,
+    /// When it was last written, in UTC.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// Without the hash, which has no place in a log.
+impl std::fmt::Debug for User {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "User {{ name: {:?}, role: {:?} }}", self.name, self.role)
+    }
+}
+
+/// What is changed of a user.
+#[derive(Clone, Default)]
+pub struct UserChange {
+    /// Another hash.
+    pub password_hash: Option<String>,
+    /// Another role.
+    pub role: Option<&'static str>,
+}
+
+const COLUMNS: [&str; 6] = ["name", "password_hash", "role", "version", "created_at", "updated_at"];
+
+/// A row of these columns.
+type Row = (String, String, String, i64, DateTime<Utc>, DateTime<Utc>);
+
+impl From<Row> for User {
+    fn from((name, password_hash, role, version, created_at, updated_at): Row) -> Self {
+        Self { name, password_hash, role, version, created_at, updated_at }
+    }
+}
+
+impl Store {
+    /// The user of that name.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn user(&self, name: &str) -> Result<Option<User>> {
+        let mut select = Sql::select();
+        select.columns(COLUMNS).from("users").and_where(Expr::col("name").eq(name));
+        Ok(self.read_users(&select).await?.pop())
+    }
+
+    /// The users whose names come after that one, by name.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn users(&self, after: Option<&str>, limit: u32) -> Result<Vec<User>> {
+        let mut select = Sql::select();
+        select
+            .columns(COLUMNS)
+            .from("users")
+            .and_where_option(after.map(|after| Expr::col("name").gt(after)))
+            .order_by("name", Order::Asc)
+            .limit(u64::from(limit));
+        self.read_users(&select).await
+    }
+
+    /// Whether anybody has the role.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn has_user_with(&self, role: &str) -> Result<bool> {
+        let mut select = Sql::select();
+        select.expr(Expr::cust("count(*)")).from("users").and_where(Expr::col("role").eq(role));
+        Ok(self.count(self.dialect().build(&select).into()).await? > 0)
+    }
+
+    /// Adds a user.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Duplicate`] when there is one of that name; the database's.
+    pub async fn add_user(
+        &self,
+        name: &str,
+        password_hash: &str,
+        role: &str,
+        now: DateTime<Utc>,
+    ) -> Result<User> {
+        let now = self.dialect().value(&Value::Timestamp(now));
+        let values = [
+            Expr::val(name),
+            Expr::val(password_hash),
+            Expr::val(role),
+            Expr::val(1_i64),
+            Expr::val(now.clone()),
+            Expr::val(now),
+        ];
+        let mut insert = Sql::insert();
+        insert.into_table("users").columns(COLUMNS).values(values).map_err(Error::internal)?;
+        insert.returning(Sql::returning().columns(COLUMNS));
+        let written = self.write_user(&insert).await?;
+        written.ok_or_else(|| Error::internal("the insert returned no row"))
+    }
+
+    /// Changes a user; `None` when there is none of that name and version.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn change_user(
+        &self,
+        name: &str,
+        change: &UserChange,
+        expected: &Expected,
+        now: DateTime<Utc>,
+    ) -> Result<Option<User>> {
+        let mut update = Sql::update();
+        update.table("users");
+        if let Some(hash) = &change.password_hash {
+            update.value("password_hash", hash.as_str());
+        }
+        if let Some(role) = change.role {
+            update.value("role", role);
+        }
+        update
+            .value("version", Expr::col("version").add(Expr::cust("1")))
+            .value("updated_at", self.dialect().value(&Value::Timestamp(now)))
+            .and_where(Expr::col("name").eq(name))
+            .and_where_option(version_is(expected))
+            .returning(Sql::returning().columns(COLUMNS));
+        self.write_user(&update).await
+    }
+
+    /// Removes a user; `None` when there is none of that name and version.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn remove_user(&self, name: &str, expected: &Expected) -> Result<Option<User>> {
+        let mut delete = Sql::delete();
+        delete
+            .from_table("users")
+            .and_where(Expr::col("name").eq(name))
+            .and_where_option(version_is(expected))
+            .returning(Sql::returning().columns(COLUMNS));
+        self.write_user(&delete).await
+    }
+
+    async fn read_users(&self, select: &impl QueryStatementWriter) -> Result<Vec<User>> {
+        let (sql, values) = self.dialect().build(select);
+        let rows: Vec<Row> = on!(read self, pool => {
+            sqlx::query_as_with(AssertSqlSafe(sql), SqlxValues(values)).fetch_all(pool).await
+        })
+        .map_err(database_error)?;
+        Ok(rows.into_iter().map(User::from).collect())
+    }
+
+    async fn write_user(&self, statement: &impl QueryStatementWriter) -> Result<Option<User>> {
+        let Statement { sql, values } = self.dialect().build(statement).into();
+        // Read to the end, as all writes are: see `write_one`.
+        let rows: Vec<Row> = on!(write self, pool => {
+            sqlx::query_as_with(AssertSqlSafe(sql), SqlxValues(values)).fetch_all(pool).await
+        })
+        .map_err(database_error)?;
+        Ok(rows.into_iter().next().map(User::from))
+    }
+}

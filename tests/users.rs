@@ -1,0 +1,178 @@
+//! Users with passwords, on both engines.
+
+use std::time::Duration;
+
+use cinequery::app::App;
+use cinequery::identity::{Hasher, Passwords, Role};
+use cinequery::record::{Movie, Record, Records, timestamp_now};
+use serde_json::{Value, json};
+
+use crate::support::{Catalogue, Client, Database, on_both, tokens};
+
+const USERS: &str = "/api/v1/users";
+const PASSWORD: &str = "correct horse battery";
+
+/// A service of users, with an administrator in it, and a client that is that administrator.
+async fn served(database: Database) -> Client {
+    let store = database.store().await;
+    let hasher = Hasher::new().unwrap();
+    let hash = hasher.hash(PASSWORD.to_owned()).await.unwrap();
+    store.add_user("admin", &hash, "admin", timestamp_now()).await.unwrap();
+    let provider = Passwords::new(store.clone(), hasher.clone(), &Catalogue::schemas());
+    let app = App::new(store, Box::new(provider), tokens(Duration::from_secs(600)), hasher);
+    let client = Client::with_app(database, app).await;
+    let admin = sign_in(&client, "admin", PASSWORD).await;
+    client.with_token(Some(admin["access_token"].as_str().unwrap().to_owned()))
+}
+
+async fn sign_in(client: &Client, username: &str, password: &str) -> Value {
+    let credentials = json!({"username": username, "password": password});
+    let answer = client.with_token(None).post("/api/token", &credentials).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.json()
+}
+
+#[tokio::test]
+async fn a_user_is_added_signs_in_is_changed_and_removed() {
+    on_both(async |database| {
+        let client = served(database).await;
+        let anna = json!({"name": "Anna B", "password": PASSWORD, "role": "editor"});
+        let added = client.post(USERS, &anna).await;
+        assert_eq!((added.status, added.header("etag")), (201, "\"1\""), "{added:?}");
+        let path = added.header("location").to_owned();
+        assert_eq!(path, format!("{USERS}/Anna%20B"));
+        assert_eq!(
+            (&added.json()["role"], &added.json()["password"]),
+            (&json!("editor"), &Value::Null)
+        );
+        assert_eq!(client.get(&path).await.json(), added.json());
+        client.post(USERS, &anna).await.problem(409, "duplicate");
+
+        let token = sign_in(&client, "Anna B", PASSWORD).await;
+        let expected = "movies:read movies:write screenings:read screenings:write";
+        assert_eq!(token["scope"], expected);
+        let own = client.with_token(Some(token["access_token"].as_str().unwrap().to_owned()));
+        assert_eq!(own.get("/api/v1/movies").await.status, 200);
+        own.get(USERS).await.problem(403, "insufficient_scope");
+
+        let patch = async |tag: Option<&str>, body: Value| {
+            client.change("PATCH", &path, "application/merge-patch+json", tag, &body).await
+        };
+        patch(None, json!({"role": "viewer"})).await.problem(428, "precondition_required");
+        patch(Some("\"2\""), json!({"role": "viewer"})).await.problem(412, "precondition_failed");
+        let changed = patch(Some("\"1\""), json!({"role": "viewer"})).await;
+        assert_eq!((changed.status, changed.header("etag")), (200, "\"2\""));
+        assert_eq!(
+            sign_in(&client, "Anna B", PASSWORD).await["scope"],
+            "movies:read screenings:read"
+        );
+        let other = "another horse battery";
+        assert_eq!(patch(Some("*"), json!({"password": other})).await.status, 200);
+        sign_in(&client, "Anna B", other).await;
+        let old = json!({"username": "Anna B", "password": PASSWORD});
+        client.post("/api/token", &old).await.problem(401, "unauthenticated");
+
+        let page = client.get(&format!("{USERS}?limit=1")).await;
+        assert_eq!(page.column("name"), ["Anna B"]);
+        let after = page.json()["next_after"].as_str().unwrap().to_owned();
+        let next = client.request("GET", USERS).query(&[("after", &*after)]);
+        assert_eq!(client.send(next).await.column("name"), ["admin"]);
+
+        assert_eq!(client.send(client.request("DELETE", &path)).await.status, 204);
+        client.get(&path).await.problem(404, "not_found");
+        client.post("/api/token", &old).await.problem(401, "unauthenticated");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn unknown_names_and_wrong_passwords_are_answered_alike() {
+    on_both(async |database| {
+        let client = served(database).await.with_token(None);
+        let mut answers = Vec::new();
+        for credentials in [
+            json!({"username": "admin", "password": "wrong horse battery"}),
+            json!({"username": "admin", "password": ""}),
+            json!({"username": "admin"}),
+            json!({"username": "admin", "password": "x".repeat(2000)}),
+            json!({"username": "ADMIN", "password": PASSWORD}),
+            json!({"username": "nobody", "password": PASSWORD}),
+            json!({"username": "no\u{0}body", "password": PASSWORD}),
+            json!({"username": "' or 1=1 --", "password": PASSWORD}),
+        ] {
+            let answer = client.post("/api/token", &credentials).await;
+            let mut problem = answer.problem(401, "unauthenticated");
+            problem["request_id"] = Value::Null;
+            let mut headers = answer.headers.clone();
+            headers.remove("x-request-id");
+            headers.remove("date");
+            answers.push((problem.to_string(), format!("{headers:?}")));
+        }
+        answers.dedup();
+        assert_eq!(answers.len(), 1, "{answers:#?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_no_user_is_refused() {
+    on_both(async |database| {
+        let client = served(database).await;
+        let draft = |name: &str, password: &str, role: &str| {
+            json!({"name": name, "password": password, "role": role})
+        };
+        for (draft, pointer) in [
+            (draft("", PASSWORD, "viewer"), "/name"),
+            (draft("a\nb", PASSWORD, "viewer"), "/name"),
+            (draft("a\u{0}b", PASSWORD, "viewer"), "/name"),
+            (draft(&"x".repeat(101), PASSWORD, "viewer"), "/name"),
+            (draft("anna", "short", "viewer"), "/password"),
+            (draft("anna", &"x".repeat(1025), "viewer"), "/password"),
+        ] {
+            let problem = client.post(USERS, &draft).await.problem(400, "invalid_record");
+            assert_eq!(problem["errors"][0]["pointer"], pointer, "{problem}");
+        }
+        client.post(USERS, &draft("anna", PASSWORD, "owner")).await.problem(400, "invalid_body");
+        assert_eq!(client.get(USERS).await.column("name"), ["admin"]);
+        for name in ["nobody", "a%00b", "%F0%9F%8E%AC"] {
+            client.get(&format!("{USERS}/{name}")).await.problem(404, "not_found");
+        }
+        client.with_token(None).get(USERS).await.problem(401, "unauthenticated");
+    })
+    .await;
+}
+
+#[test]
+fn roles_are_sets_of_scopes() {
+    let scopes = |role: Role| role.scopes(&[Movie::SCHEMA]).join(" ");
+    assert_eq!(scopes(Role::Viewer), "movies:read");
+    assert_eq!(scopes(Role::Editor), "movies:read movies:write");
+    assert_eq!(scopes(Role::Admin), "movies:read movies:write admin");
+}
+
+#[tokio::test]
+async fn passwords_are_hashed_as_promised() {
+    let hasher = Hasher::new().unwrap();
+    let hash = hasher.hash(PASSWORD.to_owned()).await.unwrap();
+    // OWASP's first choice: Argon2id with 19 MiB, two passes, one lane.
+    assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
+    assert_ne!(hash, hasher.hash(PASSWORD.to_owned()).await.unwrap(), "each has a salt of its own");
+    for (password, hash, expected) in [
+        (PASSWORD, Some(hash.clone()), true),
+        ("wrong", Some(hash.clone()), false),
+        (PASSWORD, None, false),
+        (PASSWORD, Some("no hash".to_owned()), false),
+    ] {
+        assert_eq!(hasher.verify(password.to_owned(), hash).await.unwrap(), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_name_in_another_composition_is_the_same() {
+    let database = Database::sqlite();
+    let client = served(database).await;
+    let rene = json!({"name": "Rene\u{301}", "password": PASSWORD, "role": "viewer"});
+    assert_eq!(client.post(USERS, &rene).await.json()["name"], "Ren\u{e9}");
+    sign_in(&client, "Ren\u{e9}", PASSWORD).await;
+    sign_in(&client, "Rene\u{301}", PASSWORD).await;
+}
