@@ -236,7 +236,16 @@ impl Compiler {
 
     fn condition(&self, condition: &Condition<Value>) -> Expr {
         match condition {
-            Condition::All(terms) => self.chain(terms, true, ExprTrait::and),
+            Condition::All(terms) => match terms.as_slice() {
+                // What `between` was, and the range of a year.
+                [
+                    Condition::Compare(low, Comparison::GreaterOrEqual, Side::Value(least)),
+                    Condition::Compare(high, Comparison::LessOrEqual, Side::Value(greatest)),
+                ] if low == high && low.part != Part::Year => {
+                    self.term(*low).between(self.value(least), self.value(greatest))
+                }
+                terms => self.chain(terms, true, ExprTrait::and),
+            },
             Condition::Any(terms) => self.chain(terms, false, ExprTrait::or),
             Condition::Not(inner) => self.condition(inner).not(),
             Condition::Flag(field) => Expr::col(field.name).eq(true),
