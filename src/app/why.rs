@@ -107,6 +107,7 @@ pub async fn match_record<R: Record>(
         let verdict = evaluate(&query, &record).into();
         let test = format::filter(&alone);
         let (start, end) = (count(place.start), count(place.end));
+        let field = field.to_string();
         Ok(Tested { test, start, end, verdict, field, value: Any(value) })
     });
     let tests = tests.collect::<Result<_>>()?;
@@ -200,7 +201,7 @@ async fn respelt(
     for operand in operands {
         let text = match &operand.node {
             Operand::Literal(Literal::Text(text)) => Some(text.as_str()),
-            Operand::Parameter(name) => parameters.get(name).and_then(Argument::text),
+            Operand::Parameter(name) => parameters.get(name.as_str()).and_then(Argument::text),
             _ => None,
         };
         let Some(text) = text else { continue };

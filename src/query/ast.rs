@@ -3,6 +3,9 @@
 //! Nothing is resolved here. Names may be unknown and types may clash; `check` decides.
 
 use chrono::{DateTime, NaiveDate, Utc};
+
+/// A name as written. Most are short, and kept without an allocation.
+pub type Name = compact_str::CompactString;
 use poem_openapi::{Enum, Object};
 use serde::Serialize;
 
@@ -148,7 +151,7 @@ impl Expr {
     }
 
     fn test(field: &str, test: Test) -> Self {
-        let subject = Subject { function: None, field: At::from(field.to_owned()) };
+        let subject = Subject { function: None, field: At::from(Name::from(field)) };
         Expr::Predicate(Box::new(Predicate { subject: subject.into(), test: test.into() }))
     }
 }
@@ -166,9 +169,9 @@ pub struct Predicate {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Subject {
     /// The function's name, if it is one.
-    pub function: Option<At<String>>,
+    pub function: Option<At<Name>>,
     /// The field's name.
-    pub field: At<String>,
+    pub field: At<Name>,
 }
 
 /// What is asked of a subject.
@@ -312,7 +315,7 @@ pub enum Operand {
     /// A value as written.
     Literal(Literal),
     /// `$name`: a value that comes with the request.
-    Parameter(String),
+    Parameter(Name),
     /// Another field, or a function of one.
     Subject(Subject),
     /// A moment counted from the request's own.
@@ -438,7 +441,7 @@ impl Unit {
 #[derive(Debug, Clone, PartialEq)]
 pub struct OrderKey {
     /// The field's name.
-    pub field: At<String>,
+    pub field: At<Name>,
     /// Which way; its place ends where the key does.
     pub direction: At<Direction>,
 }

@@ -206,7 +206,7 @@ impl Checker {
         Some(Term { field, part })
     }
 
-    fn function(&mut self, name: &At<String>) -> Option<Part> {
+    fn function(&mut self, name: &At<ast::Name>) -> Option<Part> {
         let known = Part::FUNCTIONS;
         if let Some((_, part)) = known.iter().find(|(known, _)| *known == name.node) {
             return Some(*part);
@@ -477,7 +477,7 @@ impl Checker {
     /// The keys with `id` after them, which makes every order total.
     fn order(&mut self, keys: &[ast::OrderKey]) -> Vec<SortKey> {
         let mut order: Vec<SortKey> = Vec::with_capacity(keys.len() + 1);
-        let id = At::from("id".to_owned());
+        let id = At::from(ast::Name::from("id"));
         let ascending = At::from(ast::Direction::Ascending);
         let tie_breaker = ast::OrderKey { field: id, direction: ascending };
         let mut earlier_end = 0;
@@ -531,7 +531,7 @@ fn in_quotes(fault: Fault, place: Span, word: &Subject) -> Fault {
 
 fn subject_text(subject: &Subject) -> String {
     match &subject.function {
-        None => subject.field.node.clone(),
+        None => subject.field.node.to_string(),
         Some(function) => format!("{}({})", function.node, subject.field.node),
     }
 }

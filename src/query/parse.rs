@@ -10,7 +10,7 @@ use pest::Parser;
 pub(super) use self::failure::first_token;
 use self::failure::{Failure, NO_ARITHMETIC, expected_rules, place};
 use super::ast::{
-    At, Clock, ClockBase, Comparison, Direction, Expr, Literal, Matching, Offset, Operand,
+    At, Clock, ClockBase, Comparison, Direction, Expr, Literal, Matching, Name, Offset, Operand,
     OrderKey, Predicate, Subject, Test, Unit, VALUE_KEYWORDS, is_reserved,
 };
 use super::diagnostic::{Code, Fault, Misread, Span};
@@ -296,14 +296,14 @@ impl<'a> Builder<'a> {
     }
 
     /// A name: a keyword is one only in backticks.
-    fn name(&mut self, token: Token) -> At<String> {
+    fn name(&mut self, token: Token) -> At<Name> {
         let Token { span, .. } = token;
         let text = self.text(span);
         let unquoted = text.trim_matches('`');
         if unquoted.len() == text.len() && is_reserved(text) {
             self.faults.push(reserved(text, span));
         }
-        At::new(unquoted.to_owned(), span)
+        At::new(Name::from(unquoted), span)
     }
 
     fn operand(&mut self) -> At<Operand> {
@@ -312,7 +312,7 @@ impl<'a> Builder<'a> {
         let operand = match token.rule {
             Rule::string => Operand::Literal(Literal::Text(self.unescape(text, span.start))),
             Rule::numeric => Operand::Literal(self.numeric(text, span)),
-            Rule::parameter => Operand::Parameter(text.trim_start_matches('$').to_owned()),
+            Rule::parameter => Operand::Parameter(text.trim_start_matches('$').into()),
             _ => return self.word(text),
         };
         self.next();

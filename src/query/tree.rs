@@ -149,7 +149,7 @@ pub fn filter(expr: &Expr, text: &str) -> ExpressionNode {
 /// The tree of an order.
 pub fn order_by(keys: &[OrderKey]) -> Vec<OrderKeyNode> {
     let node = |OrderKey { field, direction }: &OrderKey| OrderKeyNode {
-        field: field.node.clone(),
+        field: field.node.to_string(),
         direction: direction.node,
         start: count(field.span.start),
         end: count(direction.span.end),
@@ -210,7 +210,7 @@ fn operand(operand: &At<Operand>) -> OperandNode {
     match &operand.node {
         Operand::Subject(subject) => field(subject, operand.span),
         Operand::Parameter(name) => {
-            OperandNode { name: Some(name.clone()), ..node(OperandType::Parameter) }
+            OperandNode { name: Some(name.to_string()), ..node(OperandType::Parameter) }
         }
         Operand::Clock(clock) => OperandNode {
             name: Some(clock.base.as_str().to_owned()),
@@ -233,8 +233,8 @@ fn operand(operand: &At<Operand>) -> OperandNode {
 
 fn field(subject: &Subject, span: Span) -> OperandNode {
     OperandNode {
-        name: Some(subject.field.node.clone()),
-        function: subject.function.as_ref().map(|function| function.node.clone()),
+        name: Some(subject.field.node.to_string()),
+        function: subject.function.as_ref().map(|function| function.node.to_string()),
         ..of_type(OperandType::Field, span)
     }
 }

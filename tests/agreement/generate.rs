@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use cinequery::query::ast::{
-    At, Clock, ClockBase, Comparison, Direction, Expr, Literal, Matching, Offset, Operand,
+    At, Clock, ClockBase, Comparison, Direction, Expr, Literal, Matching, Name, Offset, Operand,
     OrderKey, Predicate, Subject, Test, Unit,
 };
 use cinequery::query::{Argument, Arguments, Field, Type, Value, format};
@@ -174,7 +174,7 @@ pub(super) fn question(rows: &[Specimen]) -> impl Strategy<Value = Question> + u
     let order_by = keys.prop_map(|(names, directions)| {
         let keys = names.into_iter().zip(directions);
         keys.map(|(name, direction)| OrderKey {
-            field: name.to_owned().into(),
+            field: Name::from(name).into(),
             direction: direction.into(),
         })
         .collect()
@@ -202,7 +202,7 @@ fn filter(values: &Values) -> impl Strategy<Value = Expr> + use<> {
 
 /// What a field can be asked; a date also for its year and its month.
 fn predicate(field: &'static Field, values: &Values) -> BoxedStrategy<Expr> {
-    let name = At::from(field.name.to_owned());
+    let name = At::from(Name::from(field.name));
     let whole = Subject { function: None, field: name.clone() };
     let (low, high) = (*field.column_range().start(), *field.column_range().end());
     let asked = |subject: Subject, test: BoxedStrategy<Test>| {
@@ -215,7 +215,7 @@ fn predicate(field: &'static Field, values: &Values) -> BoxedStrategy<Expr> {
     let mut kinds = vec![asked(whole, test(field.ty, (low, high), values))];
     if field.ty == Type::Date {
         for function in ["year", "month"] {
-            let function = Some(At::from(function.to_owned()));
+            let function = Some(At::from(Name::from(function)));
             let part = Subject { function, field: name.clone() };
             let range = (i32::MIN.into(), i32::MAX.into());
             kinds.push(asked(part, test(Type::Integer, range, values)));
@@ -291,12 +291,12 @@ fn operand(ty: Type, range: (i64, i64), values: &Values) -> BoxedStrategy<Operan
         .fields
         .iter()
         .filter(|field| field.ty == ty)
-        .map(|field| Subject { function: None, field: field.name.to_owned().into() })
+        .map(|field| Subject { function: None, field: Name::from(field.name).into() })
         .collect();
     if ty == Type::Integer {
         subjects.extend(["year", "month"].map(|function| Subject {
-            function: Some(At::from(function.to_owned())),
-            field: "end".to_owned().into(),
+            function: Some(At::from(Name::from(function))),
+            field: Name::from("end").into(),
         }));
     }
     kinds.push((3, select(subjects).prop_map(Operand::Subject).boxed()));
@@ -316,7 +316,7 @@ fn operand(ty: Type, range: (i64, i64), values: &Values) -> BoxedStrategy<Operan
 
 /// One of the two of its type; that of integers must fit into 32 bits everywhere.
 fn parameter(ty: Type) -> impl Strategy<Value = Operand> + Clone {
-    (1..=2).prop_map(move |number| Operand::Parameter(format!("{}{number}", ty.as_str())))
+    (1..=2).prop_map(move |number| Operand::Parameter(format!("{}{number}", ty.as_str()).into()))
 }
 
 /// The values of the rows, by type.

@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use cinequery::query::ast::{
-    self, At, Clock, ClockBase, Comparison, Direction, Expr, Literal, Matching, Offset, Operand,
-    OrderKey, Predicate, Subject, Test, Unit,
+    self, At, Clock, ClockBase, Comparison, Direction, Expr, Literal, Matching, Name, Offset,
+    Operand, OrderKey, Predicate, Subject, Test, Unit,
 };
 use cinequery::query::complete::complete;
 use cinequery::query::evaluate::{Fields, Truth, evaluate};
@@ -434,7 +434,7 @@ fn any_text() -> impl Strategy<Value = String> {
 fn query() -> impl Strategy<Value = ast::Query> {
     let direction = prop::sample::select(vec![Direction::Ascending, Direction::Descending]);
     let key = (name(), direction).prop_map(|(field, direction)| OrderKey {
-        field: field.into(),
+        field: Name::from(field).into(),
         direction: direction.into(),
     });
     (prop::option::of(expr()), prop::collection::vec(key, 0..4))
@@ -464,8 +464,8 @@ fn subject() -> impl Strategy<Value = Subject> {
     // A function's name is never quoted, so it cannot be a keyword.
     let function = prop::option::of("f[a-z0-9_]{0,5}");
     (function, name()).prop_map(|(function, field)| Subject {
-        function: function.map(Into::into),
-        field: field.into(),
+        function: function.map(|function| Name::from(function).into()),
+        field: Name::from(field).into(),
     })
 }
 
@@ -490,7 +490,7 @@ fn operand() -> impl Strategy<Value = Operand> {
     let clock = (base, prop::option::of(offset)).prop_map(|(base, offset)| Clock { base, offset });
     prop_oneof![
         literal().prop_map(Operand::Literal),
-        "[a-z_][a-z0-9]{0,4}".prop_map(Operand::Parameter),
+        "[a-z_][a-z0-9]{0,4}".prop_map(|name| Operand::Parameter(name.into())),
         subject().prop_map(Operand::Subject),
         clock.prop_map(Operand::Clock),
     ]
