@@ -31,7 +31,9 @@ fmt:  ## Format the code
 bench:  ## Measure the language, stage by stage
 	$(CARGO) bench --bench language
 
+# As the service is built, and then beside cql2, whose features pest is built with there.
 peers:  ## Compare text to SQL with cql2's parser, in one run
+	$(CARGO) bench --bench language -- "text to statement"
 	$(CARGO) run --release --target-dir target --manifest-path benches/peers/Cargo.toml
 
 agree: postgres  ## Ask the evaluator, SQLite and PostgreSQL CASES generated questions
