@@ -307,7 +307,8 @@ pub struct Diagnostic {
 }
 
 /// A change of the text a problem was found in. It has been tried: the text with it is free of the
-/// problem.
+/// problem. Quotes, parentheses and operators of other languages may need the changes of the other
+/// problems with it, as the second of a pair does.
 #[derive(Debug, Clone, PartialEq, Eq, Object, Serialize)]
 pub struct Suggestion {
     /// The first byte of the text to replace, counted from 0.
