@@ -23,7 +23,7 @@ use clap_complete::Shell;
 use self::explain::{explain, explain_in};
 use crate::app::search::Selection;
 use crate::config::{DatabaseSettings, LogSettings, TokenSettings};
-use crate::identity::{Identity, Secret, record_scopes};
+use crate::identity::{Identity, Secrets, record_scopes};
 use crate::query::Argument;
 use crate::record::{All, Records, Visitor};
 use crate::store::{Location, Migrations, Missing, State, Store};
@@ -117,7 +117,7 @@ async fn run(command: Command) -> Outcome {
         Command::Import(import) => import.run().await,
         Command::Export(export) => export.run().await,
         Command::Query(query) => query.run().await,
-        Command::Token(token) => token.run(),
+        Command::Token(token) => token.run().await,
         Command::User(user) => user.run().await,
         Command::Openapi => openapi::run(),
         Command::Completions { shell } => {
@@ -204,10 +204,10 @@ fn operator() -> Identity {
     Identity { subject: "operator".to_owned(), scopes: record_scopes(&All::schemas()) }
 }
 
-/// Where the secret of tokens comes from.
+/// Where the secrets of tokens come from.
 enum SecretSource {
     /// The settings.
-    Given(Secret),
+    Given(Secrets),
     /// A file beside a SQLite database, made when it is first needed.
     Kept(PathBuf),
 }
@@ -215,9 +215,9 @@ enum SecretSource {
 impl SecretSource {
     fn of(settings: &TokenSettings, location: &Location) -> Result<Self, String> {
         match (settings.given_secret()?, location) {
-            (Some(secret), _) => {
-                let secret = Secret::new(secret);
-                secret.map(Self::Given).map_err(|error| format!("the secret of tokens: {error}"))
+            (Some(secrets), _) => {
+                let secrets = Secrets::parse(&secrets);
+                secrets.map(Self::Given).map_err(|error| format!("the secret of tokens: {error}"))
             }
             (None, Location::Sqlite(path)) => Ok(Self::Kept(crate::store::beside(path, "secret"))),
             (None, Location::Postgres(_)) => Err(format!(
@@ -229,10 +229,10 @@ impl SecretSource {
         }
     }
 
-    fn read(self) -> Result<Secret, String> {
+    fn read(self) -> Result<Secrets, String> {
         match self {
-            Self::Given(secret) => Ok(secret),
-            Self::Kept(path) => Secret::read_or_create(&path),
+            Self::Given(secrets) => Ok(secrets),
+            Self::Kept(path) => Secrets::read_or_create(&path),
         }
     }
 }

@@ -49,6 +49,16 @@ kinds! {
     InvalidRecord = "invalid_record", 400, "The record is not valid";
     /// An import that is whole or nothing met rows it cannot write; `errors` says which.
     RowsRefused = "rows_refused", 400, "Nothing was imported";
+    /// The name or the password of an OAuth 2.0 request is wrong.
+    InvalidGrant = "invalid_grant", 400, "The name or the password is wrong";
+    /// The scopes that are asked for are none of those that are granted.
+    InvalidScope = "invalid_scope", 400, "The scope is not granted";
+    /// An OAuth 2.0 request lacks a parameter, repeats one, or is malformed.
+    InvalidRequest = "invalid_request", 400, "The request is not valid";
+    /// The grant type of an OAuth 2.0 request is not known.
+    UnsupportedGrantType = "unsupported_grant_type", 400, "The grant type is not supported";
+    /// The name or the secret of an OAuth 2.0 client is wrong.
+    InvalidClient = "invalid_client", 401, "The client is not known";
     /// There is no token, or it is not accepted.
     Unauthenticated = "unauthenticated", 401, "A valid bearer token is needed";
     /// The token does not carry the scope.
@@ -81,6 +91,20 @@ kinds! {
     Internal = "internal", 500, "The service failed";
     /// The database cannot be reached or is overloaded. The request may be repeated.
     Unavailable = "unavailable", 503, "The service is not available now";
+}
+
+impl Kind {
+    /// Whether the code is one of OAuth 2.0 (RFC 6749, section 5.2).
+    pub fn is_oauth(self) -> bool {
+        matches!(
+            self,
+            Self::InvalidGrant
+                | Self::InvalidScope
+                | Self::InvalidRequest
+                | Self::UnsupportedGrantType
+                | Self::InvalidClient
+        )
+    }
 }
 
 /// One rule that a record breaks.

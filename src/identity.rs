@@ -1,10 +1,12 @@
 //! Who is calling, and what they may do.
 //!
-//! A [`Provider`] decides who somebody is; [`Tokens`] carry the answer from request to request.
-//! To replace authentication, write another provider.
+//! A [`Provider`] decides who somebody is; [`Tokens`] carry the answer from request to request, until
+//! they expire or one of the [`Revocations`] ends them. To replace authentication, write another
+//! provider.
 
 mod open;
 mod password;
+mod revocation;
 mod role;
 mod secret;
 mod token;
@@ -15,9 +17,10 @@ pub use self::open::{Open, name_problem};
 pub use self::password::{
     Hasher, MAX_PASSWORD_BYTES, MIN_PASSWORD, Passwords, password_problem, random_password,
 };
+pub use self::revocation::Revocations;
 pub use self::role::{ADMIN_SCOPE, Role};
-pub use self::secret::{MIN_SECRET_BYTES, Secret};
-pub use self::token::{Issued, Tokens};
+pub use self::secret::{MIN_SECRET_BYTES, Secrets};
+pub use self::token::{Bearer, Issued, IssuedAt, MAX_TOKEN_BYTES, Tokens};
 use crate::error::{Error, Kind, Result};
 use crate::query::Schema;
 
@@ -32,11 +35,20 @@ pub struct Credentials {
 
 /// Decides who somebody is.
 pub trait Provider: Send + Sync {
-    /// The identity behind the credentials.
+    /// The identity behind the credentials, to be carried by a token of our own.
     ///
     /// # Errors
     /// [`Kind::Unauthenticated`] when they are not accepted.
     fn sign_in(&self, credentials: Credentials) -> BoxFuture<'_, Result<Identity>>;
+
+    /// What a token says that somebody sends. A provider whose tokens come from elsewhere verifies
+    /// them here; all others leave this to our own.
+    ///
+    /// # Errors
+    /// [`Kind::Unauthenticated`] when it is not accepted.
+    fn verify<'a>(&'a self, token: &'a str, own: &'a Tokens) -> BoxFuture<'a, Result<Bearer>> {
+        Box::pin(std::future::ready(own.verify(token)))
+    }
 }
 
 /// Somebody, and what they may do.
@@ -87,7 +99,19 @@ impl Identity {
         Err(missing_scope(&scope))
     }
 
-    /// Refuses a caller who does not administer users.
+    /// Refuses a caller who holds the scope for none of these types of record.
+    ///
+    /// # Errors
+    /// [`Kind::InsufficientScope`].
+    pub fn require_one(&self, access: Access, schemas: &[&'static Schema]) -> Result<()> {
+        let mut refusals = schemas.iter().map(|schema| self.require(access, schema));
+        match refusals.next() {
+            Some(Err(refusal)) if refusals.all(|other| other.is_err()) => Err(refusal),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses a caller who does not administer the service.
     ///
     /// # Errors
     /// [`Kind::InsufficientScope`].

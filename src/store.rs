@@ -2,13 +2,15 @@
 //! pages or cursors.
 //!
 //! Reads are single statements and need no transaction: each sees one snapshot. Writes of one
-//! record are single statements too, so that a request that is cut off leaves nothing open.
+//! record are single statements too, so that a request that is cut off leaves nothing open; what needs
+//! a transaction is a task of its own.
 
 mod explain;
 mod groups;
 mod import;
 mod location;
 mod migrate;
+mod revocations;
 mod users;
 mod write;
 
@@ -17,9 +19,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sea_query_sqlx::SqlxValues;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, PgPool, SqlitePool};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+};
+use sqlx::{AssertSqlSafe, FromRow, PgPool, SqlitePool};
 use tokio::sync::Semaphore;
 
 pub use self::explain::Explained;
@@ -27,6 +31,7 @@ pub use self::import::{Conflict, MAX_LISTED, Message, Tally};
 pub use self::location::Location;
 pub(crate) use self::migrate::beside;
 pub use self::migrate::{Migrations, State};
+pub use self::revocations::{Revocation, Revoked};
 pub use self::users::{User, UserChange};
 pub use self::write::Expected;
 use crate::error::{Error, Kind, Result};
@@ -193,6 +198,36 @@ impl Store {
             sqlx::query_scalar_with(AssertSqlSafe(sql), SqlxValues(values)).fetch_all(pool).await
         })
         .map_err(database_error)
+    }
+
+    /// Runs statements in one transaction, and returns the row of the first. When it has none, nothing
+    /// is done.
+    ///
+    /// It is a task of its own: when the caller goes away, the transaction still ends in order.
+    async fn transact<T>(&self, statements: Vec<Statement>) -> Result<Option<T>>
+    where
+        T: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin + 'static,
+    {
+        let mut statements = statements.into_iter();
+        let Some(first) = statements.next() else { return Ok(None) };
+        let task = on!(write self, pool => {
+            let pool = pool.clone();
+            tokio::spawn(async move {
+                let mut transaction = pool.begin().await?;
+                let query = sqlx::query_as_with(AssertSqlSafe(first.sql), SqlxValues(first.values));
+                let Some(row) = query.fetch_optional(&mut *transaction).await? else {
+                    transaction.rollback().await?;
+                    return Ok(None);
+                };
+                for Statement { sql, values } in statements {
+                    let query = sqlx::query_with(AssertSqlSafe(sql), SqlxValues(values));
+                    query.execute(&mut *transaction).await?;
+                }
+                transaction.commit().await?;
+                Ok(Some(row))
+            })
+        });
+        task.await.map_err(Error::internal)?.map_err(database_error)
     }
 
     /// The engine and its version, in words.

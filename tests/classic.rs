@@ -261,6 +261,10 @@ async fn bodies_are_json_or_nothing() {
             ("POST", "/api/token"),
         ] {
             for (media_type, body, part) in cases {
+                // A form is a request of OAuth 2.0 there.
+                if path == "/api/token" && media_type.ends_with("form-urlencoded") {
+                    continue;
+                }
                 let mut request = client.request(method, path).body(body);
                 if !media_type.is_empty() {
                     request = request.header(CONTENT_TYPE, media_type);

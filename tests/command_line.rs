@@ -649,7 +649,7 @@ fn signed_by<'a>(
     command.envs(environment.iter().copied());
     let token = String::from_utf8(command.output().unwrap().stdout).unwrap();
     secrets.iter().copied().find(|secret| {
-        let secret = cinequery::identity::Secret::new(*secret).unwrap();
+        let secret = cinequery::identity::Secrets::parse(secret.as_bytes()).unwrap();
         let tokens = cinequery::identity::Tokens::new(&secret, std::time::Duration::from_secs(1));
         tokens.verify(token.trim()).is_ok()
     })

@@ -24,6 +24,7 @@ mod records;
 mod saved;
 mod store;
 mod support;
+mod tokens;
 mod transfer;
 mod users;
 mod why;

@@ -6,7 +6,7 @@ mod screening;
 use std::time::Duration;
 
 use cinequery::app::App;
-use cinequery::identity::{Hasher, Open, Secret, Tokens};
+use cinequery::identity::{Hasher, Open, Secrets, Tokens};
 use cinequery::record::{Movie, Records};
 use cinequery::store::{Location, Missing, Store};
 use screening::Screening;
@@ -20,7 +20,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let store = Store::open(location, Missing::Create).await?;
     let schemas = Catalogue::schemas();
     store.migrate(&screening::migrations(), &schemas).await?;
-    let tokens = Tokens::new(&Secret::generate()?, Duration::from_secs(3600));
+    let tokens = Tokens::new(&Secrets::generate()?, Duration::from_secs(3600));
     let app = App::new(store, Box::new(Open::new(&schemas)), tokens, Hasher::new()?);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:8081").await?;
     println!("http://{}/docs", listener.local_addr()?);

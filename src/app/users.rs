@@ -159,7 +159,7 @@ pub async fn remove(
     expected: &Expected,
 ) -> Result<()> {
     caller.require_admin()?;
-    match store.remove_user(&nfc(name), expected).await? {
+    match store.remove_user(&nfc(name), expected, timestamp_now()).await? {
         Some(_) => Ok(()),
         None => Err(stale(store, name).await),
     }

@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::app::transfer::{Format, begin};
 use crate::config::DEFAULT_LISTEN;
 use crate::http;
-use crate::identity::{Credentials, Hasher, Open, Secret, Tokens};
+use crate::identity::{Credentials, Hasher, Open, Secrets, Tokens};
 use crate::record::{All, Movie, Records};
 use crate::store::{Conflict, Location, Missing, Store};
 
@@ -48,11 +48,11 @@ impl Demo {
         let sample = begin::<Movie>(&store, &operator()).map_err(explain)?;
         let sample = sample.run(SAMPLE, Format::Ndjson, Conflict::Fail, |_| {});
         sample.await.map_err(explain)?;
-        let tokens = Tokens::new(&Secret::generate()?, TOKEN_TTL);
+        let tokens = Tokens::new(&Secrets::generate()?, TOKEN_TTL);
         let hasher = Hasher::new().map_err(explain)?;
         let app = App::new(store, Box::new(Open::new(&All::schemas())), tokens, hasher);
         let credentials = Credentials { username: "demo".to_owned(), password: None };
-        let token = app.sign_in(credentials).await.map_err(explain)?.access_token;
+        let token = app.sign_in(credentials, None).await.map_err(explain)?.access_token;
         let listener = self.bind().await?;
         let address = listener.local_addr().map_err(|error| error.to_string())?;
         print(&welcome(address, &token))?;

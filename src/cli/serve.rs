@@ -41,7 +41,7 @@ impl Serve {
         check_auth(&self.serve)?;
         let location = location(&self.database)?;
         refuse_new_database(&self.serve, &location)?;
-        let secret = SecretSource::of(&self.tokens, &location)?.read()?;
+        let secrets = SecretSource::of(&self.tokens, &location)?.read()?;
         let store = open(&self.database, Missing::Create).await?;
         if !self.serve.no_migrate {
             migrate(&store).await?;
@@ -53,7 +53,7 @@ impl Serve {
             format!("cannot listen on {address}: {error}; --listen names another address")
         })?;
         tracing::info!(database = ?location, "serving");
-        let tokens = Tokens::new(&secret, self.tokens.token_ttl);
+        let tokens = Tokens::new(&secrets, self.tokens.token_ttl);
         let app = App::new(store, provider, tokens, hasher);
         let stop = stop_signal()?;
         http::serve::<All>(listener, app, stop).await.map_err(|error| error.to_string())?;

@@ -4,9 +4,10 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{Outcome, SecretSource, explain, location, operator, print};
+use super::{Outcome, SecretSource, explain, location, open_to_read, operator, print};
 use crate::config::{DatabaseSettings, TokenSettings};
 use crate::identity::{Identity, Tokens};
+use crate::store::Location;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -29,15 +30,26 @@ pub(super) struct Token {
 }
 
 impl Token {
-    pub(super) fn run(self) -> Outcome {
+    pub(super) async fn run(self) -> Outcome {
         let known = operator().scopes;
         if let Some(unknown) = self.scopes.iter().find(|scope| !known.contains(scope)) {
             return Err(format!("there is no scope {unknown:?}; there are: {}", known.join(", ")));
         }
         let scopes = if self.scopes.is_empty() { known } else { self.scopes };
-        let secret = SecretSource::of(&self.tokens, &location(&self.database)?)?.read()?;
+        let location = location(&self.database)?;
+        // A database that is not there yet has revoked nothing.
+        let revision = match &location {
+            Location::Sqlite(path) if !path.exists() => 0,
+            _ => {
+                let store = open_to_read(&self.database).await?;
+                let revision = store.revocation_revision().await.map_err(explain)?;
+                store.close().await;
+                revision
+            }
+        };
+        let secrets = SecretSource::of(&self.tokens, &location)?.read()?;
         let identity = Identity { subject: self.name, scopes };
-        let issued = Tokens::new(&secret, self.tokens.token_ttl).issue(&identity);
+        let issued = Tokens::new(&secrets, self.tokens.token_ttl).issue(&identity, revision);
         print(&issued.map_err(explain)?.access_token)?;
         Ok(ExitCode::SUCCESS)
     }

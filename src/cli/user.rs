@@ -69,7 +69,7 @@ enum Command {
         #[command(flatten)]
         database: DatabaseSettings,
     },
-    /// Remove a user. Tokens that were issued stay valid until they expire
+    /// Remove a user. The tokens they have end
     Remove {
         /// The name
         name: String,

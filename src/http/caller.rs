@@ -1,9 +1,8 @@
 //! Who is calling: the bearer token of a request, and whether its scope will do.
 //!
-//! An operation on records takes a [`Reader`] or a [`Writer`] as its first argument, so that a caller
-//! who may not do something is told so before the media type and the body are looked at. One that
-//! learns from the request which records are meant takes a [`Caller`], and its function in `app` asks
-//! for the scope.
+//! Every operation but the public ones takes one of these as its first argument, so that a caller who
+//! may not do something is told so before the media type and the body are looked at. The
+//! specification takes the scopes of an operation from the same type.
 
 use std::marker::PhantomData;
 
@@ -13,37 +12,51 @@ use poem_openapi::registry::Registry;
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions, SecurityScheme};
 
 use crate::app::App;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::identity::{Access, Identity};
-use crate::record::Record;
+use crate::record::{Record, Records};
 
 // The sentence stands in the specification: it describes the scheme.
 /// A token of `POST /api/token`, sent as `Authorization: Bearer …`.
 #[derive(SecurityScheme)]
 #[oai(rename = "bearer", ty = "bearer", bearer_format = "JWT", checker = "identify")]
-pub(super) struct Caller(pub(super) Identity);
+struct Anybody(Identity);
 
 async fn identify(request: &Request, bearer: Bearer) -> poem::Result<Identity> {
     let app = request.data::<App>().ok_or_else(|| Error::internal("the service has no state"))?;
-    Ok(app.identify(&bearer.token)?)
+    Ok(app.identify(&bearer.token).await?.identity)
+}
+
+/// The name under which `specification` finds what an operation needs.
+pub(super) mod needs {
+    /// Any token.
+    pub(in crate::http) const TOKEN: &str = "token";
+    /// The scope for reading the records that the path is about.
+    pub(in crate::http) const READ: &str = "read";
+    /// The scope for changing the records that the path is about.
+    pub(in crate::http) const WRITE: &str = "write";
+    /// The scope for reading records of some type.
+    pub(in crate::http) const READ_SOME: &str = "read some";
+    /// The scope `admin`.
+    pub(in crate::http) const ADMIN: &str = "admin";
 }
 
 macro_rules! callers {
-    ($($(#[doc = $meaning:literal])+ $caller:ident = $access:expr;)+) => {$(
+    ($($(#[doc = $meaning:literal])+ $caller:ident$(<$r:ident: $bound:path>)? needs $needs:ident: $require:expr;)+) => {$(
         $(#[doc = $meaning])+
-        pub(super) struct $caller<R>(pub(super) Identity, PhantomData<R>);
+        pub(super) struct $caller$(<$r>)?(pub(super) Identity, PhantomData<fn() -> ($($r,)?)>);
 
-        impl<'a, R: Record> ApiExtractor<'a> for $caller<R> {
-            const TYPES: &'static [ApiExtractorType] = Caller::TYPES;
+        impl<'a, $($r: $bound + 'static)?> ApiExtractor<'a> for $caller$(<$r>)? {
+            const TYPES: &'static [ApiExtractorType] = Anybody::TYPES;
             type ParamType = ();
             type ParamRawType = ();
 
             fn register(registry: &mut Registry) {
-                Caller::register(registry);
+                Anybody::register(registry);
             }
 
             fn security_schemes() -> Vec<&'static str> {
-                Caller::security_schemes()
+                vec![needs::$needs]
             }
 
             async fn from_request(
@@ -51,8 +64,9 @@ macro_rules! callers {
                 body: &mut RequestBody,
                 options: ExtractParamOptions<()>,
             ) -> poem::Result<Self> {
-                let Caller(identity) = Caller::from_request(request, body, options).await?;
-                identity.require($access, R::SCHEMA)?;
+                let Anybody(identity) = Anybody::from_request(request, body, options).await?;
+                let require: fn(&Identity) -> Result<()> = $require;
+                require(&identity)?;
                 Ok(Self(identity, PhantomData))
             }
         }
@@ -60,8 +74,16 @@ macro_rules! callers {
 }
 
 callers! {
+    /// A caller with any token.
+    Caller needs TOKEN: |_| Ok(());
     /// A caller who may read records of the type.
-    Reader = Access::Read;
+    Reader<R: Record> needs READ: |caller| caller.require(Access::Read, R::SCHEMA);
     /// A caller who may change records of the type.
-    Writer = Access::Write;
+    Writer<R: Record> needs WRITE: |caller| caller.require(Access::Write, R::SCHEMA);
+    /// A caller who may read records of one of these types; which it must be, the request says.
+    SomeReader<C: Records> needs READ_SOME: |caller| {
+        caller.require_one(Access::Read, &C::schemas())
+    };
+    /// A caller who administers the service.
+    Administrator needs ADMIN: Identity::require_admin;
 }

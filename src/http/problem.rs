@@ -38,6 +38,12 @@ pub(super) struct Problem {
     /// On the classic routes: `detail` under the name it had in the earlier service.
     #[serde(skip_serializing_if = "Option::is_none")]
     msg: Option<String>,
+    /// On a request of OAuth 2.0: `code` under the name it has there (RFC 6749, section 5.2).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    /// On a request of OAuth 2.0: `detail` under the name it has there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_description: Option<String>,
     /// The id of the request, as in `X-Request-Id`; quote it when you ask for help.
     request_id: String,
     /// With `invalid_query`: each problem of the filter, the order or a parameter.
@@ -99,6 +105,8 @@ pub(super) fn response(
         code: error.kind.code().to_owned(),
         detail: error.detail.clone(),
         msg: classic::knows(path).then(|| error.detail.clone()),
+        error: error.kind.is_oauth().then(|| error.kind.code().to_owned()),
+        error_description: error.kind.is_oauth().then(|| error.detail.clone()),
         request_id: request_id.to_owned(),
         diagnostics: some(&error.diagnostics),
         errors: some(&error.violations),
@@ -129,6 +137,7 @@ fn challenge(error: &Error) -> Option<HeaderValue> {
         (Kind::Unauthenticated, None) => r#"Bearer realm="cinequery""#,
         (Kind::Unauthenticated, Some(_)) => r#"Bearer realm="cinequery", error="invalid_token""#,
         (Kind::InsufficientScope, _) => r#"Bearer realm="cinequery", error="insufficient_scope""#,
+        (Kind::InvalidClient, _) => r#"Basic realm="cinequery", charset="UTF-8""#,
         _ => return None,
     };
     Some(HeaderValue::from_static(challenge))

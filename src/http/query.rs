@@ -8,7 +8,7 @@ use poem_openapi::param::Query;
 use poem_openapi::{OpenApi, Tags};
 
 use super::body::Json;
-use super::caller::Caller;
+use super::caller::{Caller, SomeReader};
 use super::records::arguments;
 use crate::app::App;
 use crate::app::inspect::{self, CatalogueSchema, Check, Completion, Explanation};
@@ -52,7 +52,7 @@ impl<C: Records> Operations<C> {
     #[oai(path = "/api/v1/query/check", method = "get")]
     async fn check(
         &self,
-        caller: Caller,
+        caller: SomeReader<C>,
         /// The filter. At most 8 KiB.
         filter: Query<Option<String>>,
         /// The order: fields with `asc` or `desc`, separated by commas.
@@ -73,7 +73,7 @@ impl<C: Records> Operations<C> {
     #[allow(clippy::too_many_arguments, reason = "each is a documented query parameter")]
     async fn explain(
         &self,
-        caller: Caller,
+        caller: SomeReader<C>,
         app: Data<&App>,
         request: &Request,
         /// The filter. At most 8 KiB.
@@ -105,7 +105,7 @@ impl<C: Records> Operations<C> {
     #[oai(path = "/api/v1/query/complete", method = "get")]
     async fn complete(
         &self,
-        caller: Caller,
+        caller: SomeReader<C>,
         app: Data<&App>,
         /// The filter as far as it is written. At most 8 KiB.
         filter: Query<Option<String>>,

@@ -9,9 +9,11 @@
 use poem_openapi::OpenApiService;
 use serde_json::{Map, Value, json};
 
+use super::caller::needs;
 use super::{Served, operations};
 use crate::app::search::DEFAULT_LIMIT;
 use crate::app::transfer::MAX_ROW_BYTES;
+use crate::identity::{ADMIN_SCOPE, Access};
 use crate::query::{Schema, limits};
 
 /// What stands in front of the operations.
@@ -85,6 +87,8 @@ const OTHER_OPERATIONS: &[(&str, &str, &str)] = &[
     ("get", "/api/v1/query/explain", "explainQuery"),
     ("get", "/api/v1/query/complete", "completeQuery"),
     ("post", "/api/token", "signIn"),
+    ("post", "/api/token/revoke", "signOut"),
+    ("post", "/api/v1/revocations", "revokeTokens"),
     ("get", "/api/v1/users", "listUsers"),
     ("post", "/api/v1/users", "createUser"),
     ("get", "/api/v1/users/{name}", "getUser"),
@@ -132,18 +136,22 @@ pub fn specification<C: Served>() -> Value {
                 None => {
                     let id = OTHER_OPERATIONS.iter().find(|(m, p, _)| m == method && p == path);
                     operation["operationId"] = json!(id.map(|(_, _, id)| *id));
-                    if operation.get("security").is_none() {
-                        // Said and not only left out: these need no token.
-                        operation["security"] = json!([]);
-                    }
                 }
             }
+            // Said and not only left out: some need no token.
+            let needs = operation["security"].as_array().cloned().unwrap_or_default();
+            let needs = needs.first().and_then(Value::as_object).and_then(|map| map.keys().next());
+            let is_classic = operation["tags"] == json!(["Classic"]);
+            let about = schema.map(|(schema, _)| schema);
+            let about = about.or_else(|| schemas.first().copied().filter(|_| is_classic));
+            operation["security"] = security(needs.map(String::as_str), about, &schemas);
             describe_parameters(operation, schema.map(|(schema, _)| schema), &schemas);
-            if operation["tags"] == json!(["Classic"]) {
+            if is_classic {
                 type_classic_parameters(operation, &movie);
             }
         }
     }
+    document["components"]["securitySchemes"]["oauth2"] = oauth2(&schemas);
     for (name, schema) in members(&mut document["components"]["schemas"]) {
         // What a request may hold is refused when it holds more.
         let closed = ["Draft", "Patch", "Request", "SavedParameter"];
@@ -164,6 +172,43 @@ pub fn specification<C: Served>() -> Value {
     }
     unwrap_references(&mut document);
     document
+}
+
+/// What an operation asks of a token, from the type of its caller: alternatives, each a scope of
+/// OAuth 2.0, and a bare bearer token for tools that do not know that.
+fn security(needs: Option<&str>, about: Option<&Schema>, schemas: &[&'static Schema]) -> Value {
+    let scopes = |access: Access, schemas: &[&Schema]| -> Vec<Vec<String>> {
+        schemas.iter().map(|schema| vec![access.scope(schema)]).collect()
+    };
+    let about = about.as_slice();
+    let alternatives = match needs {
+        Some(needs::READ) => scopes(Access::Read, about),
+        Some(needs::WRITE) => scopes(Access::Write, about),
+        Some(needs::READ_SOME) => scopes(Access::Read, schemas),
+        Some(needs::ADMIN) => vec![vec![ADMIN_SCOPE.to_owned()]],
+        Some(_) => vec![Vec::new()],
+        None => return json!([]),
+    };
+    let alternatives = alternatives.into_iter().map(|scopes| json!({ "oauth2": scopes }));
+    alternatives.chain([json!({ "bearer": [] })]).collect()
+}
+
+/// Signing in as OAuth 2.0, with a name and a password.
+fn oauth2(schemas: &[&'static Schema]) -> Value {
+    let of_records = schemas.iter().flat_map(|schema| {
+        let scope = |access: Access, verb| {
+            (access.scope(schema), json!(format!("{verb} {}", schema.table)))
+        };
+        [scope(Access::Read, "Read"), scope(Access::Write, "Change")]
+    });
+    let admin = (ADMIN_SCOPE.to_owned(), json!("Administer users, tokens and usage"));
+    let scopes: Map<String, Value> = of_records.chain([admin]).collect();
+    let flow = json!({ "tokenUrl": "/api/token", "scopes": scopes });
+    json!({
+        "type": "oauth2",
+        "description": "Sign in with a name and a password.",
+        "flows": { "password": flow, "clientCredentials": flow },
+    })
 }
 
 /// A described reference is generated as `allOf` of the reference and its description, which

@@ -1,22 +1,32 @@
-//! Signing in.
+//! Signing in and out: in JSON, and as OAuth 2.0 asks for it.
 
-use poem::http::HeaderValue;
-use poem::http::header::CACHE_CONTROL;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use poem::http::header::{AUTHORIZATION, CACHE_CONTROL};
+use poem::http::{HeaderValue, StatusCode};
 use poem::web::Data;
-use poem::{IntoResponse, Response};
-use poem_openapi::registry::{MetaResponses, Registry};
-use poem_openapi::{ApiResponse, Object, OpenApi, Tags};
+use poem::{IntoResponse, Request, RequestBody, Response};
+use poem_openapi::registry::{MetaMediaType, MetaRequest, MetaResponses, Registry};
+use poem_openapi::types::Type as _;
+use poem_openapi::{
+    ApiExtractor, ApiExtractorType, ApiResponse, Enum, ExtractParamOptions, Object, OpenApi, Tags,
+};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::body::{Body, Input, Json, json};
+use super::body::{Body, Input, Json, NoContent, documented, is_media_type, json, read_body};
+use super::caller::Caller;
 use super::classic::missing_json;
 use crate::app::App;
-use crate::error::{Error, Result};
+use crate::app::revoke::{self, RevocationRequest};
+use crate::error::{Error, Kind, Result};
 use crate::identity::Credentials;
+
+const FORM: &str = "application/x-www-form-urlencoded";
 
 #[derive(Tags)]
 enum Tag {
-    /// Signing in. Every operation on records needs a token.
+    /// Signing in and out. Every operation on records needs a token.
     #[oai(rename = "token")]
     Token,
 }
@@ -28,17 +38,46 @@ impl Operations {
     /// Sign in
     ///
     /// Issues a bearer token that expires. How somebody signs in is the operator's choice: with
-    /// `--auth open` a name is enough.
+    /// `--auth open` a name is enough. As JSON the body is the earlier service's; as a form it is an
+    /// OAuth 2.0 token request (RFC 6749, sections 4.3 and 4.4), whose `client_id` and `client_secret`
+    /// are a name and a password too, and may stand in `Authorization: Basic`.
     #[oai(path = "/api/token", method = "post")]
-    async fn sign_in(&self, app: Data<&App>, body: Body<TokenRequest>) -> Result<TokenResponse> {
-        let TokenRequest { username, password } = body.0;
-        let issued = app.sign_in(Credentials { username, password }).await?;
+    async fn sign_in(&self, app: Data<&App>, request: SignIn) -> Result<TokenResponse> {
+        let SignIn { credentials, scope, refusal } = request;
+        let issued = app.sign_in(credentials, scope.as_deref()).await;
+        let issued = issued.map_err(|error| match error.kind {
+            Kind::Unauthenticated => Error { kind: refusal, ..error },
+            _ => error,
+        })?;
         Ok(TokenResponse(Json(Token {
             access_token: issued.access_token,
             token_type: "Bearer".to_owned(),
             expires_in: i64::try_from(issued.expires_in.as_secs()).unwrap_or(i64::MAX),
             scope: issued.scope,
         })))
+    }
+
+    /// Sign out
+    ///
+    /// Ends a token before it expires (RFC 7009), on every instance within a second. Whoever holds it
+    /// may do that. A token that is not accepted has ended already: that is no error.
+    #[oai(path = "/api/token/revoke", method = "post")]
+    async fn sign_out(&self, app: Data<&App>, body: Body<RevocationForm>) -> Result<Revoked> {
+        revoke::one(&app, &body.0.token).await.map(|()| Revoked)
+    }
+
+    /// End all tokens of somebody
+    ///
+    /// Every token that they have been issued so far ends, on every instance within a second. One's own
+    /// need no scope; those of others need the scope `admin`.
+    #[oai(path = "/api/v1/revocations", method = "post")]
+    async fn revoke(
+        &self,
+        caller: Caller,
+        app: Data<&App>,
+        body: Body<RevocationRequest>,
+    ) -> Result<NoContent> {
+        revoke::all_of(app.store(), &caller.0, &body.0).await.map(|()| NoContent)
     }
 }
 
@@ -50,6 +89,169 @@ struct TokenRequest {
     username: String,
     /// The password, where one is asked for.
     password: Option<String>,
+    /// What the token is to allow at most: scopes such as `movies:read`, separated by spaces.
+    scope: Option<String>,
+}
+
+/// An OAuth 2.0 token request.
+#[derive(Object, Deserialize)]
+#[allow(dead_code, reason = "`grant_type` is read first, as it says what must follow")]
+struct TokenForm {
+    /// How somebody signs in.
+    grant_type: GrantType,
+    /// With `password`: the name.
+    username: Option<String>,
+    /// With `password`: the password, where one is asked for.
+    password: Option<String>,
+    /// With `client_credentials`: the name.
+    client_id: Option<String>,
+    /// With `client_credentials`: the password.
+    client_secret: Option<String>,
+    /// What the token is to allow at most: scopes such as `movies:read`, separated by spaces.
+    scope: Option<String>,
+}
+
+/// How somebody signs in.
+#[derive(Debug, Clone, Copy, Enum, Deserialize)]
+#[oai(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
+enum GrantType {
+    /// With a name and a password.
+    Password,
+    /// With the same, as a program.
+    ClientCredentials,
+}
+
+/// A token that is to end.
+#[derive(Object, Deserialize)]
+struct RevocationForm {
+    /// The token.
+    token: String,
+    /// What kind of token it is. There is one kind, and this is not looked at.
+    #[allow(dead_code, reason = "RFC 7009 has it, and lets servers pass over it")]
+    token_type_hint: Option<String>,
+}
+
+impl Input for RevocationForm {
+    const MEDIA_TYPE: &'static str = FORM;
+
+    fn read(bytes: &[u8]) -> Result<Self> {
+        form(bytes)
+    }
+}
+
+impl Input for RevocationRequest {
+    fn read(bytes: &[u8]) -> Result<Self> {
+        json(bytes)
+    }
+}
+
+/// A form as the type wants it. Members that it does not know are passed over, as OAuth 2.0 asks
+/// (RFC 6749, section 3.2); repeated ones are refused.
+fn form<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    let refused = |detail: String| Error::new(Kind::InvalidRequest, detail);
+    serde_urlencoded::from_bytes(bytes).map_err(|error| refused(error.to_string()))
+}
+
+/// A request to sign in, in whichever form.
+struct SignIn {
+    credentials: Credentials,
+    scope: Option<String>,
+    /// What a wrong name or password is called.
+    refusal: Kind,
+}
+
+impl SignIn {
+    fn of_json(bytes: &[u8]) -> Result<Self> {
+        let TokenRequest { username, password, scope } = json(bytes)?;
+        let credentials = Credentials { username, password };
+        Ok(Self { credentials, scope, refusal: Kind::Unauthenticated })
+    }
+
+    fn of_form(bytes: &[u8], authorization: Option<&HeaderValue>) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Grant {
+            grant_type: Option<String>,
+        }
+        let missing = |what: &str| Error::new(Kind::InvalidRequest, format!("there is no {what}"));
+        let grant = form::<Grant>(bytes)?.grant_type.ok_or_else(|| {
+            missing("grant_type; JSON is sent with Content-Type: application/json")
+        })?;
+        if !["password", "client_credentials"].contains(&grant.as_str()) {
+            let detail = "grant_type must be password or client_credentials";
+            return Err(Error::new(Kind::UnsupportedGrantType, detail));
+        }
+        let TokenForm { grant_type, username, password, client_id, client_secret, scope } =
+            form(bytes)?;
+        let (username, password, refusal) = match grant_type {
+            GrantType::Password => {
+                let username = username.ok_or_else(|| missing("username"))?;
+                (username, password, Kind::InvalidGrant)
+            }
+            GrantType::ClientCredentials => {
+                let (id, secret) = match (client_id, authorization.and_then(basic)) {
+                    (Some(id), _) => (id, client_secret),
+                    (None, Some((id, secret))) => (id, Some(secret)),
+                    (None, None) => return Err(missing("client_id")),
+                };
+                (id, secret, Kind::InvalidClient)
+            }
+        };
+        let scope = scope.filter(|scope| !scope.is_empty());
+        Ok(Self { credentials: Credentials { username, password }, scope, refusal })
+    }
+}
+
+/// The name and the secret of `Authorization: Basic`, each percent-encoded (RFC 6749, section 2.3.1).
+fn basic(authorization: &HeaderValue) -> Option<(String, String)> {
+    let (scheme, encoded) = authorization.to_str().ok()?.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = String::from_utf8(BASE64_STANDARD.decode(encoded.trim()).ok()?).ok()?;
+    let (id, secret) = decoded.split_once(':')?;
+    // As the only name of a form, each is decoded as all of one is.
+    let decode = |text: &str| Some(form::<Vec<(String, String)>>(text.as_bytes()).ok()?.pop()?.0);
+    Some((decode(id)?, decode(secret).unwrap_or_default()))
+}
+
+impl<'a> ApiExtractor<'a> for SignIn {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        TokenRequest::register(registry);
+        TokenForm::register(registry);
+    }
+
+    fn request_meta() -> Option<MetaRequest> {
+        let content = vec![
+            MetaMediaType {
+                content_type: TokenRequest::MEDIA_TYPE,
+                schema: TokenRequest::schema_ref(),
+            },
+            MetaMediaType { content_type: FORM, schema: TokenForm::schema_ref() },
+        ];
+        Some(MetaRequest { description: None, content, required: true })
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        body: &mut RequestBody,
+        _options: ExtractParamOptions<()>,
+    ) -> poem::Result<Self> {
+        let media_type = request.content_type().unwrap_or_default();
+        let is_form = is_media_type(media_type, FORM);
+        if !is_form && !is_media_type(media_type, TokenRequest::MEDIA_TYPE) {
+            return Err(TokenRequest::unsupported().into());
+        }
+        let bytes = read_body(request, body).await?;
+        Ok(match is_form {
+            true => Self::of_form(&bytes, request.headers().get(AUTHORIZATION))?,
+            false => Self::of_json(&bytes)?,
+        })
+    }
 }
 
 impl Input for TokenRequest {
@@ -95,4 +297,21 @@ impl ApiResponse for TokenResponse {
     fn register(registry: &mut Registry) {
         Json::<Token>::register(registry);
     }
+}
+
+/// A token has ended (RFC 7009, section 2.2): 200, and nothing to read.
+struct Revoked;
+
+impl IntoResponse for Revoked {
+    fn into_response(self) -> Response {
+        Response::builder().status(StatusCode::OK).finish()
+    }
+}
+
+impl ApiResponse for Revoked {
+    fn meta() -> MetaResponses {
+        MetaResponses { responses: vec![documented(200, "The token has ended.", None, &[])] }
+    }
+
+    fn register(_registry: &mut Registry) {}
 }

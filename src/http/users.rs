@@ -8,7 +8,7 @@ use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::{OpenApi, Tags};
 
 use super::body::{Body, Input, Json, NoContent, insert, json};
-use super::caller::Caller;
+use super::caller::Administrator;
 use super::conditional::{self, etag};
 use crate::app::App;
 use crate::app::users::{self, User, UserDraft, UserPage, UserPatch};
@@ -30,7 +30,7 @@ impl Operations {
     #[oai(path = "/", method = "get")]
     async fn list(
         &self,
-        caller: Caller,
+        caller: Administrator,
         app: Data<&App>,
         /// The name behind which the page begins: `next_after` of the page before.
         after: Query<Option<String>>,
@@ -47,7 +47,7 @@ impl Operations {
     #[oai(path = "/", method = "post")]
     async fn add(
         &self,
-        caller: Caller,
+        caller: Administrator,
         app: Data<&App>,
         body: Body<UserDraft>,
     ) -> Result<AddedUser> {
@@ -58,7 +58,7 @@ impl Operations {
     #[oai(path = "/:name", method = "get")]
     async fn get(
         &self,
-        caller: Caller,
+        caller: Administrator,
         app: Data<&App>,
         /// The name of the user.
         name: Path<String>,
@@ -68,12 +68,12 @@ impl Operations {
 
     /// Give a user another password or role
     ///
-    /// The body is a JSON merge patch (RFC 7396). Tokens that were issued keep their scopes until they
-    /// expire.
+    /// The body is a JSON merge patch (RFC 7396). The tokens that the user has been issued end within a
+    /// second.
     #[oai(path = "/:name", method = "patch")]
     async fn change(
         &self,
-        caller: Caller,
+        caller: Administrator,
         app: Data<&App>,
         /// The name of the user.
         name: Path<String>,
@@ -89,11 +89,11 @@ impl Operations {
 
     /// Remove a user
     ///
-    /// Tokens that were issued stay valid until they expire.
+    /// The tokens that the user has been issued end within a second.
     #[oai(path = "/:name", method = "delete")]
     async fn remove(
         &self,
-        caller: Caller,
+        caller: Administrator,
         app: Data<&App>,
         /// The name of the user.
         name: Path<String>,

@@ -1,24 +1,27 @@
-//! Bearer tokens: JSON Web Tokens (RFC 7519), signed with HS256, strict in what they must claim
-//! (RFC 8725).
+//! Bearer tokens: JSON Web Tokens (RFC 7519), strict in what they must claim (RFC 8725). Our own are
+//! signed with HS256.
 
 use std::time::Duration;
 
 use chrono::Utc;
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
+use jsonwebtoken::{
+    Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode,
+};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Identity, Secret};
+use super::secret::Secret;
+use super::{Identity, Secrets, name_problem};
 use crate::error::{Error, Kind, Result};
 
 /// Who issues tokens and for whom they are: this service, both times.
 const ISSUER: &str = "cinequery";
 
-/// How far the clocks of two instances may differ, in seconds.
-const LEEWAY: u64 = 5;
+/// How far two clocks may differ, in seconds.
+pub(super) const LEEWAY: u64 = 5;
 
 /// The longest token that is looked at, in bytes.
-const MAX_TOKEN_BYTES: usize = 8 * 1024;
+pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
 #[derive(Serialize, Deserialize)]
 struct Claims {
@@ -30,6 +33,8 @@ struct Claims {
     jti: Uuid,
     /// Scopes, separated by spaces (RFC 8693, section 4.2).
     scope: String,
+    /// How many revocations there had been.
+    rev: i64,
 }
 
 /// A token that has been issued.
@@ -43,36 +48,69 @@ pub struct Issued {
     pub scope: String,
 }
 
-/// Issues and verifies tokens.
+/// What a token says that has been verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bearer {
+    /// Whose it is, and what it allows.
+    pub identity: Identity,
+    /// What tells it from all others.
+    pub token_id: Option<String>,
+    /// When it was issued.
+    pub issued: IssuedAt,
+    /// When it expires, in seconds since 1970.
+    pub expires_at: i64,
+}
+
+/// When a token was issued, as revocations need to know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IssuedAt {
+    /// By us: after so many revocations. No clock is trusted with this.
+    Revision(i64),
+    /// By others: in seconds since 1970.
+    Time(i64),
+}
+
+/// Issues and verifies tokens of our own.
 pub struct Tokens {
-    encoding: EncodingKey,
-    decoding: DecodingKey,
+    signing: Key,
+    others: Vec<Key>,
     validation: Validation,
     ttl: Duration,
 }
 
-impl Tokens {
-    /// Signs with the secret; each token is accepted for `ttl`.
-    pub fn new(secret: &Secret, ttl: Duration) -> Self {
-        let mut validation = Validation::new(Algorithm::HS256);
-        validation.set_required_spec_claims(&["iss", "aud", "sub", "exp"]);
-        validation.set_issuer(&[ISSUER]);
-        validation.set_audience(&[ISSUER]);
-        validation.validate_nbf = true;
-        validation.leeway = LEEWAY;
+struct Key {
+    id: String,
+    encoding: EncodingKey,
+    decoding: DecodingKey,
+}
+
+impl Key {
+    fn of(secret: &Secret) -> Self {
         Self {
+            id: secret.id(),
             encoding: EncodingKey::from_secret(secret.bytes()),
             decoding: DecodingKey::from_secret(secret.bytes()),
-            validation,
+        }
+    }
+}
+
+impl Tokens {
+    /// Signs with the first of the secrets; each token is accepted for `ttl`.
+    pub fn new(secrets: &Secrets, ttl: Duration) -> Self {
+        Self {
+            signing: Key::of(&secrets.signing),
+            others: secrets.others.iter().map(Key::of).collect(),
+            validation: validation(vec![Algorithm::HS256], ISSUER, ISSUER),
             ttl,
         }
     }
 
-    /// Issues a token.
+    /// Issues a token. `revision` says how many revocations there had been before anything was asked
+    /// about the identity.
     ///
     /// # Errors
     /// A lifetime that leaves the range of time.
-    pub fn issue(&self, identity: &Identity) -> Result<Issued> {
+    pub fn issue(&self, identity: &Identity, revision: i64) -> Result<Issued> {
         let now = Utc::now();
         let ttl = chrono::Duration::from_std(self.ttl).map_err(Error::internal)?;
         let expiry = now
@@ -87,35 +125,79 @@ impl Tokens {
             exp: expiry.timestamp(),
             jti: Uuid::now_v7(),
             scope: scope.clone(),
+            rev: revision,
         };
-        let header = Header::new(Algorithm::HS256);
-        let access_token = encode(&header, &claims, &self.encoding).map_err(Error::internal)?;
+        let header = Header { kid: Some(self.signing.id.clone()), ..Header::new(Algorithm::HS256) };
+        let access_token =
+            encode(&header, &claims, &self.signing.encoding).map_err(Error::internal)?;
         Ok(Issued { access_token, expires_in: self.ttl, scope })
     }
 
-    /// The identity a token carries.
+    /// What a token says.
     ///
     /// # Errors
     /// [`Kind::Unauthenticated`] for every token that we have not issued or that has expired.
-    pub fn verify(&self, token: &str) -> Result<Identity> {
-        let refused = |cause| Error {
-            cause,
-            ..Error::new(Kind::Unauthenticated, "the token is not accepted, or has expired")
-        };
-        if token.len() > MAX_TOKEN_BYTES {
-            return Err(refused(None));
-        }
-        let decoded = decode::<Claims>(token, &self.decoding, &self.validation)
-            .map_err(|error| refused(Some(error.into())))?;
-        // RFC 7515, section 4.1.11: extensions that must be understood, and we know none.
-        if decoded.header.crit.is_some() {
-            return Err(refused(Some("the token has critical extensions".into())));
-        }
-        let claims = decoded.claims;
-        if claims.iat > Utc::now().timestamp() + LEEWAY.cast_signed() {
-            return Err(refused(Some("the token is from the future".into())));
-        }
-        let scopes = claims.scope.split_ascii_whitespace().map(str::to_owned).collect();
-        Ok(Identity { subject: claims.sub, scopes })
+    pub fn verify(&self, token: &str) -> Result<Bearer> {
+        let header = strict_header(token)?;
+        let mut keys = std::iter::once(&self.signing).chain(&self.others);
+        let key = keys.find(|key| Some(&key.id) == header.kid.as_ref());
+        let key = key.ok_or_else(|| refused("no secret has its kid"))?;
+        let claims = decode::<Claims>(token, &key.decoding, &self.validation).map_err(refused)?;
+        let Claims { sub, iat, exp, jti, scope, rev, .. } = claims.claims;
+        refuse_claims(&sub, iat)?;
+        Ok(Bearer {
+            identity: Identity {
+                subject: sub,
+                scopes: scope.split_ascii_whitespace().map(str::to_owned).collect(),
+            },
+            token_id: Some(jti.to_string()),
+            issued: IssuedAt::Revision(rev),
+            expires_at: exp,
+        })
+    }
+}
+
+/// What is asked of every token, whoever has issued it.
+pub(super) fn validation(algorithms: Vec<Algorithm>, issuer: &str, audience: &str) -> Validation {
+    let mut validation = Validation { algorithms, ..Validation::default() };
+    validation.set_required_spec_claims(&["iss", "aud", "sub", "exp"]);
+    validation.set_issuer(&[issuer]);
+    validation.set_audience(&[audience]);
+    validation.validate_nbf = true;
+    validation.leeway = LEEWAY;
+    validation
+}
+
+/// The header of a token that is short enough, and neither needs extensions (RFC 7515, section 4.1.11:
+/// we know none) nor brings a key of its own.
+pub(super) fn strict_header(token: &str) -> Result<Header> {
+    if token.len() > MAX_TOKEN_BYTES {
+        return Err(refused("it is too long"));
+    }
+    let header = decode_header(token).map_err(refused)?;
+    if header.crit.is_some() {
+        return Err(refused("it has critical extensions"));
+    }
+    if header.jwk.is_some() || header.jku.is_some() || header.x5u.is_some() || header.x5c.is_some()
+    {
+        return Err(refused("it brings a key of its own"));
+    }
+    Ok(header)
+}
+
+/// Refuses a token of nobody, and one that was issued later than now.
+pub(super) fn refuse_claims(subject: &str, issued_at: i64) -> Result<()> {
+    if let Some(problem) = name_problem(subject) {
+        return Err(refused(format!("its sub {problem}")));
+    }
+    let latest = Utc::now().timestamp().saturating_add(LEEWAY.cast_signed());
+    if issued_at > latest { Err(refused("it is from the future")) } else { Ok(()) }
+}
+
+/// The refusal of a token, whose cause is for the log alone.
+pub(super) fn refused(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error {
+        cause: Some(cause.into()),
+        ..Error::new(Kind::Unauthenticated, "the token is not accepted, or has expired")
     }
 }

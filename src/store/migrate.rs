@@ -56,6 +56,12 @@ impl Default for Migrations {
                 include_str!("../../migrations/sqlite/0003_users.sql"),
                 include_str!("../../migrations/postgres/0003_users.sql"),
             )
+            .with(
+                4,
+                "revocations",
+                include_str!("../../migrations/sqlite/0004_revocations.sql"),
+                include_str!("../../migrations/postgres/0004_revocations.sql"),
+            )
     }
 }
 

@@ -7,7 +7,7 @@ use sea_query_sqlx::SqlxValues;
 use sqlx::AssertSqlSafe;
 
 use super::write::version_is;
-use super::{Expected, Store, database_error, on};
+use super::{Expected, Revoked, Store, database_error, on};
 use crate::error::{Error, Result};
 use crate::query::{Statement, Value};
 
@@ -118,7 +118,8 @@ impl Store {
         written.ok_or_else(|| Error::internal("the insert returned no row"))
     }
 
-    /// Changes a user; `None` when there is none of that name and version.
+    /// Changes a user, and revokes the tokens they have; `None` when there is none of that name and
+    /// version.
     ///
     /// # Errors
     /// The database's.
@@ -143,21 +144,38 @@ impl Store {
             .and_where(Expr::col("name").eq(name))
             .and_where_option(version_is(expected))
             .returning(Sql::returning().columns(COLUMNS));
-        self.write_user(&update).await
+        self.write_and_revoke(&update, name, now).await
     }
 
-    /// Removes a user; `None` when there is none of that name and version.
+    /// Removes a user, and revokes the tokens they have; `None` when there is none of that name and version.
     ///
     /// # Errors
     /// The database's.
-    pub async fn remove_user(&self, name: &str, expected: &Expected) -> Result<Option<User>> {
+    pub async fn remove_user(
+        &self,
+        name: &str,
+        expected: &Expected,
+        now: DateTime<Utc>,
+    ) -> Result<Option<User>> {
         let mut delete = Sql::delete();
         delete
             .from_table("users")
             .and_where(Expr::col("name").eq(name))
             .and_where_option(version_is(expected))
             .returning(Sql::returning().columns(COLUMNS));
-        self.write_user(&delete).await
+        self.write_and_revoke(&delete, name, now).await
+    }
+
+    async fn write_and_revoke(
+        &self,
+        write: &impl QueryStatementWriter,
+        name: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Option<User>> {
+        let mut statements = vec![self.dialect().build(write).into()];
+        statements.extend(self.revocation(&Revoked::Subject(name.to_owned()), now)?);
+        let row: Option<Row> = self.transact(statements).await?;
+        Ok(row.map(User::from))
     }
 
     async fn read_users(&self, select: &impl QueryStatementWriter) -> Result<Vec<User>> {

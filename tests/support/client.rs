@@ -160,5 +160,5 @@ impl Answer {
 
 /// A token for these scopes.
 pub fn token(scopes: &[&str]) -> String {
-    tokens(Duration::from_secs(600)).issue(&identity(scopes)).unwrap().access_token
+    tokens(Duration::from_secs(600)).issue(&identity(scopes), 0).unwrap().access_token
 }

@@ -1,6 +1,7 @@
 //! The harness: databases of both engines, a running service, a client.
 
 mod client;
+pub mod forge;
 mod postgres;
 #[path = "../../examples/screenings/screening.rs"]
 pub mod screening;
@@ -8,7 +9,7 @@ pub mod screening;
 use std::time::Duration;
 
 use cinequery::app::App;
-use cinequery::identity::{Hasher, Identity, Open, Secret, Tokens};
+use cinequery::identity::{Hasher, Identity, Open, Secrets, Tokens};
 use cinequery::record::{Movie, Records};
 use cinequery::store::{Location, Missing, Store};
 use sqlx::Connection;
@@ -88,7 +89,7 @@ pub fn app(store: Store) -> App {
 
 /// The tests' tokens; all services of the tests share their secret.
 pub fn tokens(ttl: Duration) -> Tokens {
-    Tokens::new(&Secret::new(SECRET).unwrap(), ttl)
+    Tokens::new(&Secrets::parse(SECRET.as_bytes()).unwrap(), ttl)
 }
 
 /// What the tests sign with.

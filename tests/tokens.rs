@@ -1,0 +1,399 @@
+//! Tokens: which are accepted, for how long, and how somebody gets one.
+
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use cinequery::app::App;
+use cinequery::identity::{Hasher, IssuedAt, Passwords, Secrets, Tokens};
+use cinequery::record::{Records, timestamp_now};
+use cinequery::store::Revoked;
+use jsonwebtoken::{Algorithm, EncodingKey};
+use serde_json::{Value, json};
+
+use crate::support::forge::Good;
+use crate::support::{
+    Catalogue, Client, Database, SECRET, app, identity, on_both, served_on_both, token, tokens,
+};
+
+const MOVIES: &str = "/api/v1/movies";
+const PASSWORD: &str = "correct horse battery";
+
+/// How old what an instance knows of revocations may be, and more.
+const PROMISE: Duration = Duration::from_secs(1);
+
+/// How long a test waits for what must come: longer than is promised, as the machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What the token says, and its header, without a look at the signature.
+fn parts(token: &str) -> (Value, Value) {
+    let part = |index: usize| {
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(token.split('.').nth(index).unwrap()).unwrap();
+        serde_json::from_slice(&bytes).unwrap()
+    };
+    (part(0), part(1))
+}
+
+fn good() -> Good {
+    let (header, claims) = parts(&token(&["movies:read"]));
+    let other = parts(&other_secret().issue(&identity(&[]), 0).unwrap().access_token).0;
+    Good {
+        header,
+        claims,
+        algorithm: Algorithm::HS256,
+        key: EncodingKey::from_secret(SECRET.as_bytes()),
+        // Nothing of a secret is public but its id; an empty one, and one of others.
+        public: vec![
+            Vec::new(),
+            vec![0; 32],
+            other["kid"].as_str().unwrap().as_bytes().to_vec(),
+            b"another secret for tests, as long as the first".to_vec(),
+        ],
+    }
+}
+
+fn other_secret() -> Tokens {
+    let secrets = Secrets::parse(b"another secret for tests, as long as the first").unwrap();
+    Tokens::new(&secrets, Duration::from_secs(600))
+}
+
+#[tokio::test]
+async fn no_attack_gets_in_or_reaches_the_database() {
+    on_both(async |database| {
+        let store = database.store().await;
+        let client = Client::with_app(database, app(store.clone())).await;
+        let good = good();
+        assert_eq!(client.with_token(Some(good.token())).get(MOVIES).await.status, 200);
+        // The same without a database: whoever comes as far as that is told 503.
+        store.close().await;
+        tokio::time::sleep(PROMISE).await;
+        let accepted = client.with_token(Some(good.token())).get(MOVIES).await;
+        accepted.problem(503, "unavailable");
+        for (name, token) in good.attacks() {
+            println!("{name}");
+            let answer = client.with_token(Some(token)).get(MOVIES).await;
+            answer.problem(401, "unauthenticated");
+            let challenge = answer.header("www-authenticate");
+            assert_eq!(challenge, "Bearer realm=\"cinequery\", error=\"invalid_token\"", "{name}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn leeway_is_five_seconds() {
+    let good = good();
+    let now = chrono::Utc::now().timestamp();
+    for (member, seconds, is_accepted) in [
+        ("exp", -3, true),
+        ("exp", -7, false),
+        ("nbf", 3, true),
+        ("nbf", 7, false),
+        ("iat", 3, true),
+        ("iat", 7, false),
+    ] {
+        let mut claims = good.claims.clone();
+        claims[member] = json!(now + seconds);
+        let token = crate::support::forge::sign(&good.header, &claims, &good.key, good.algorithm);
+        let verified = tokens(Duration::from_secs(600)).verify(&token);
+        assert_eq!(verified.is_ok(), is_accepted, "{member} {seconds}");
+    }
+}
+
+#[test]
+fn secrets_are_exchanged_one_after_the_other() {
+    let (old, new) =
+        ("the old secret, of at least 32 bytes", "the new secret, of at least 32 bytes");
+    let tokens = |text: &str| {
+        Tokens::new(&Secrets::parse(text.as_bytes()).unwrap(), Duration::from_secs(600))
+    };
+    // An instance at each step: the old one, both with the old one first, both, the new one.
+    let steps = [
+        tokens(old),
+        tokens(&format!("{old}\n{new}\n")),
+        tokens(&format!("{new}\r\n\n{old}")),
+        tokens(new),
+    ];
+    for (at, instance) in steps.iter().enumerate() {
+        let token = instance.issue(&identity(&["movies:read"]), 0).unwrap().access_token;
+        for (verifying, other) in steps.iter().enumerate() {
+            // Instances a step apart work side by side.
+            if at.abs_diff(verifying) <= 1 {
+                assert!(other.verify(&token).is_ok(), "{at} issues, {verifying} verifies");
+            }
+        }
+    }
+    let last = steps[3].issue(&identity(&[]), 0).unwrap().access_token;
+    assert!(steps[0].verify(&last).is_err());
+    assert!(Secrets::parse(b"short").unwrap_err().contains("5 bytes"));
+    assert!(Secrets::parse(format!("{old}\nshort").as_bytes()).is_err());
+    assert!(Secrets::parse(b"\n").is_err());
+}
+
+/// Two instances on one database, and a client of each.
+async fn two_instances(database: Database) -> [Client; 2] {
+    let second = app(database.store().await);
+    let first = Client::of(database).await;
+    let second = Client::with_app(Database::sqlite(), second).await;
+    [first, second]
+}
+
+/// Waits until a request with the client's token is refused.
+async fn assert_ends(client: &Client) {
+    let started = Instant::now();
+    loop {
+        let answer = client.get(MOVIES).await;
+        if answer.status == 401 {
+            break;
+        }
+        assert_eq!(answer.status, 200);
+        assert!(started.elapsed() < PATIENCE, "the token has not ended");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_token_ends_on_every_instance_and_others_go_on() {
+    on_both(async |database| {
+        let [first, second] = two_instances(database).await;
+        let mine = token(&["movies:read"]);
+        let other = token(&["movies:read"]);
+        for client in [&first, &second] {
+            assert_eq!(client.with_token(Some(mine.clone())).get(MOVIES).await.status, 200);
+        }
+        let form = [("token", mine.as_str()), ("token_type_hint", "access_token")];
+        let nobody = first.with_token(None);
+        let revoke = nobody.request("POST", "/api/token/revoke").form(&form);
+        let answer = nobody.send(revoke).await;
+        assert_eq!((answer.status, answer.body.len()), (200, 0), "{answer:?}");
+        for client in [&first, &second] {
+            assert_ends(&client.with_token(Some(mine.clone()))).await;
+            assert_eq!(client.with_token(Some(other.clone())).get(MOVIES).await.status, 200);
+        }
+        // Once more, and one that never was: that is no error.
+        for token in [mine.as_str(), "x.y.z"] {
+            let revoke = nobody.request("POST", "/api/token/revoke").form(&[("token", token)]);
+            assert_eq!(nobody.send(revoke).await.status, 200);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn all_tokens_of_somebody_end_and_the_next_is_good() {
+    on_both(async |database| {
+        let [first, second] = two_instances(database).await;
+        let issue = async |client: &Client, name: &str| {
+            let issued =
+                client.with_token(None).post("/api/token", &json!({"username": name})).await;
+            client.with_token(Some(issued.json()["access_token"].as_str().unwrap().to_owned()))
+        };
+        let old = [issue(&first, "anna").await, issue(&second, "anna").await];
+        let bert = issue(&second, "bert").await;
+        let path = "/api/v1/revocations";
+        let anna = json!({"subject": "anna"});
+        bert.post(path, &anna).await.problem(403, "insufficient_scope");
+        first.with_token(None).post(path, &anna).await.problem(401, "unauthenticated");
+        assert_eq!(old[0].post(path, &anna).await.status, 204);
+        // Signing in at once, on the other instance, whatever its clock says.
+        let new = issue(&second, "anna").await;
+        for client in &old {
+            assert_ends(client).await;
+        }
+        assert_eq!(new.get(MOVIES).await.status, 200);
+        assert_eq!(bert.get(MOVIES).await.status, 200);
+        let admin = first.with_scopes(&["admin"]);
+        assert_eq!(admin.post(path, &anna).await.status, 204);
+        assert_ends(&new).await;
+        for wrong in [json!({"subject": ""}), json!({"subject": "a\u{0}"})] {
+            admin.post(path, &wrong).await.problem(400, "invalid_record");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn revocations_are_numbered_in_the_order_of_their_commits() {
+    on_both(async |database| {
+        let store = database.store().await;
+        let revoke = |name: String| {
+            let store = store.clone();
+            async move { store.revoke(&Revoked::Subject(name), timestamp_now()).await.unwrap() }
+        };
+        let names = (0..40).map(|number| format!("user {number}"));
+        futures_util::future::join_all(names.map(revoke)).await;
+        assert_eq!(store.revocation_revision().await.unwrap(), 40);
+        let all = store.revocations(timestamp_now()).await.unwrap();
+        let numbers: Vec<i64> = all.iter().map(|revocation| revocation.revision).collect();
+        assert_eq!(numbers, (1..=40).collect::<Vec<_>>());
+        // Those of tokens that have expired are forgotten, and their numbers not used again.
+        let expired = Revoked::Token { id: "x".to_owned(), expires_at: timestamp_now() };
+        store.revoke(&expired, timestamp_now()).await.unwrap();
+        store.revoke(&Revoked::Subject("y".to_owned()), timestamp_now()).await.unwrap();
+        assert_eq!(store.revocations(timestamp_now()).await.unwrap().len(), 41);
+        assert_eq!(store.revocation_revision().await.unwrap(), 42);
+    })
+    .await;
+}
+
+/// A service of users, with one in it who may do everything, and a client without a token.
+async fn with_users(database: Database) -> Client {
+    let store = database.store().await;
+    let hasher = Hasher::new().unwrap();
+    let hash = hasher.hash(PASSWORD.to_owned()).await.unwrap();
+    store.add_user("anna & co", &hash, "admin", timestamp_now()).await.unwrap();
+    let provider = Passwords::new(store.clone(), hasher.clone(), &Catalogue::schemas());
+    let app = App::new(store, Box::new(provider), tokens(Duration::from_secs(600)), hasher);
+    Client::with_app(database, app).await.with_token(None)
+}
+
+/// Form, whether as HTTP Basic too, status, and the scope or the code.
+const FORMS: &[(&str, Option<&str>, u16, &str)] = &[
+    (
+        "grant_type=password&username=anna+%26+co&password=correct+horse+battery",
+        None,
+        200,
+        "movies:read movies:write screenings:read screenings:write admin",
+    ),
+    (
+        "grant_type=password&username=anna+%26+co&password=correct+horse+battery&scope=movies:read+x",
+        None,
+        200,
+        "movies:read",
+    ),
+    (
+        "grant_type=password&username=anna+%26+co&password=correct+horse+battery&scope=&more=1",
+        None,
+        200,
+        "movies:read movies:write screenings:read screenings:write admin",
+    ),
+    (
+        "grant_type=client_credentials&client_id=anna+%26+co&client_secret=correct+horse+battery&scope=admin",
+        None,
+        200,
+        "admin",
+    ),
+    (
+        "grant_type=client_credentials&scope=admin",
+        Some("anna+%26+co:correct+horse+battery"),
+        200,
+        "admin",
+    ),
+    ("grant_type=client_credentials", Some("anna%20%26%20co:wrong"), 401, "invalid_client"),
+    ("grant_type=client_credentials", Some("nocolon"), 400, "invalid_request"),
+    ("grant_type=client_credentials", None, 400, "invalid_request"),
+    ("grant_type=client_credentials&client_id=anna", None, 401, "invalid_client"),
+    ("grant_type=password&username=anna+%26+co&password=wrong", None, 400, "invalid_grant"),
+    (
+        "grant_type=password&username=nobody&password=correct+horse+battery",
+        None,
+        400,
+        "invalid_grant",
+    ),
+    ("grant_type=password&password=x", None, 400, "invalid_request"),
+    ("grant_type=password&username=a&username=b", None, 400, "invalid_request"),
+    ("grant_type=authorization_code&code=x", None, 400, "unsupported_grant_type"),
+    ("username=a", None, 400, "invalid_request"),
+    ("", None, 400, "invalid_request"),
+    (
+        "grant_type=password&username=anna+%26+co&password=correct+horse+battery&scope=nothing",
+        None,
+        400,
+        "invalid_scope",
+    ),
+];
+
+#[tokio::test]
+async fn oauth_clients_sign_in() {
+    on_both(async |database| {
+        let client = with_users(database).await;
+        for (form, basic, status, expected) in FORMS {
+            println!("{form}");
+            let mut request = client
+                .request("POST", "/api/token")
+                .header("content-type", "application/x-www-form-urlencoded; charset=utf-8")
+                .body(*form);
+            if let Some(basic) = basic {
+                let encoded = base64::prelude::BASE64_STANDARD.encode(basic);
+                request = request.header("authorization", format!("Basic {encoded}"));
+            }
+            let answer = client.send(request).await;
+            if *status == 200 {
+                assert_eq!(answer.status, 200, "{answer:?}");
+                assert_eq!(answer.json()["scope"], *expected);
+                assert_eq!(answer.header("cache-control"), "no-store");
+                continue;
+            }
+            let problem = answer.problem(*status, expected);
+            assert_eq!(problem["error"], *expected);
+            assert_eq!(problem["error_description"], problem["detail"]);
+            let is_challenged = answer.header("www-authenticate").starts_with("Basic ");
+            assert_eq!(is_challenged, *status == 401);
+        }
+        // The earlier service's JSON takes a scope too.
+        let body = json!({"username": "anna & co", "password": PASSWORD, "scope": "movies:read"});
+        assert_eq!(client.post("/api/token", &body).await.json()["scope"], "movies:read");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_user_who_is_changed_or_removed_has_no_tokens_any_more() {
+    on_both(async |database| {
+        let client = with_users(database).await;
+        let sign_in = async |name: &str| {
+            let credentials = json!({"username": name, "password": PASSWORD});
+            let issued = client.post("/api/token", &credentials).await.json();
+            client.with_token(Some(issued["access_token"].as_str().unwrap().to_owned()))
+        };
+        let admin = sign_in("anna & co").await;
+        let bert = json!({"name": "bert", "password": PASSWORD, "role": "viewer"});
+        assert_eq!(admin.post("/api/v1/users", &bert).await.status, 201);
+        for body in [json!({"role": "editor"}), json!({"password": PASSWORD})] {
+            let old = sign_in("bert").await;
+            assert_eq!(old.get(MOVIES).await.status, 200);
+            let (path, media_type) = ("/api/v1/users/bert", "application/merge-patch+json");
+            // One that comes too late changes nothing, and ends nothing.
+            let stale = admin.change("PATCH", path, media_type, Some("\"9\""), &body).await;
+            stale.problem(412, "precondition_failed");
+            tokio::time::sleep(PROMISE).await;
+            assert_eq!(old.get(MOVIES).await.status, 200);
+            let changed = admin.change("PATCH", path, media_type, Some("*"), &body).await;
+            assert_eq!(changed.status, 200);
+            let new = sign_in("bert").await;
+            assert_ends(&old).await;
+            assert_eq!(new.get(MOVIES).await.status, 200);
+        }
+        let last = sign_in("bert").await;
+        let removed = admin.send(admin.request("DELETE", "/api/v1/users/bert")).await;
+        assert_eq!(removed.status, 204);
+        assert_ends(&last).await;
+        assert_eq!(admin.get(MOVIES).await.status, 200);
+    })
+    .await;
+}
+
+#[test]
+fn a_token_says_how_many_revocations_there_had_been() {
+    let issued = tokens(Duration::from_secs(600)).issue(&identity(&["movies:read"]), 7).unwrap();
+    let bearer = tokens(Duration::from_secs(600)).verify(&issued.access_token).unwrap();
+    assert_eq!(bearer.issued, IssuedAt::Revision(7));
+    assert_eq!(bearer.identity, identity(&["movies:read"]));
+    let (header, claims) = parts(&issued.access_token);
+    assert_eq!(claims["jti"].as_str(), bearer.token_id.as_deref());
+    assert_eq!(claims["exp"], bearer.expires_at);
+    assert!(!SECRET.contains(header["kid"].as_str().unwrap()));
+}
+
+#[tokio::test]
+async fn a_database_that_is_gone_is_told_and_not_passed_over() {
+    served_on_both(async |client| {
+        // Whoever signs out with a token that is good is told when that could not be written down.
+        client.database().run_sql("DROP TABLE revocations").await;
+        let mine = token(&["movies:read"]);
+        let nobody = client.with_token(None);
+        let revoke = nobody.request("POST", "/api/token/revoke").form(&[("token", mine.as_str())]);
+        nobody.send(revoke).await.problem(500, "internal");
+    })
+    .await;
+}
