@@ -7,7 +7,7 @@ MINUTES ?= 5
 CASES ?= 100000
 SEED ?= $(shell date +%s)
 
-.PHONY: help run test check fmt bench peers agree fuzz openapi image manifests postgres
+.PHONY: help run test check fmt bench peers agree fuzz openapi image manifests postgres redis
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -16,7 +16,7 @@ run:  ## Build and start a demo on a sample catalogue
 	$(CARGO) build --profile demo --bin cinequery
 	@target/demo/cinequery demo
 
-test: postgres manifests  ## Run every test, on SQLite and PostgreSQL
+test: postgres redis manifests  ## Run every test, on SQLite and PostgreSQL
 	$(CARGO) test --all-targets
 	$(CARGO) test --doc
 
@@ -57,3 +57,6 @@ manifests:  ## Check deploy/kubernetes.yaml against the schemas of Kubernetes
 
 postgres:  ## Find PostgreSQL's server programs, or install them where that may be done
 	@tests/support/postgres.sh
+
+redis:  ## Find redis-server, or install it where that may be done
+	@tests/support/redis.sh

@@ -13,10 +13,13 @@ pub mod transfer;
 pub mod users;
 pub mod why;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::admission::{Admission, Decision, Policy};
 use crate::error::{Error, Kind, Result};
 use crate::identity::{Bearer, Credentials, Hasher, Issued, Provider, Revocations, Tokens};
+use crate::query::text::nfc;
 use crate::store::Store;
 
 /// The service: what every request shares. Cloning is cheap.
@@ -29,13 +32,20 @@ struct Shared {
     tokens: Tokens,
     revocations: Revocations,
     hasher: Hasher,
+    admission: Admission,
 }
 
 impl App {
-    /// A service on a database, with a way to sign in.
-    pub fn new(store: Store, provider: Box<dyn Provider>, tokens: Tokens, hasher: Hasher) -> Self {
+    /// A service on a database, with a way to sign in, and limits.
+    pub fn new(
+        store: Store,
+        provider: Box<dyn Provider>,
+        tokens: Tokens,
+        hasher: Hasher,
+        admission: Admission,
+    ) -> Self {
         let revocations = Revocations::new(store.clone());
-        Self(Arc::new(Shared { store, provider, tokens, revocations, hasher }))
+        Self(Arc::new(Shared { store, provider, tokens, revocations, hasher, admission }))
     }
 
     /// The database.
@@ -48,12 +58,47 @@ impl App {
         &self.0.hasher
     }
 
+    /// How often somebody may come.
+    pub fn admission(&self) -> &Admission {
+        &self.0.admission
+    }
+
+    /// Signs in from an address, under the limits of that.
+    ///
+    /// # Errors
+    /// [`Kind::TooManyRequests`], and those of [`App::issue`].
+    pub async fn sign_in(
+        &self,
+        credentials: Credentials,
+        scopes: Option<&str>,
+        address: IpAddr,
+    ) -> Result<Issued> {
+        let admission = &self.0.admission;
+        let address = address.to_string();
+        let name = nfc(&credentials.username).into_owned();
+        admit(admission, Policy::SignIn, &address).await?;
+        // A failure is counted before it is one: of many attempts at once none gets by.
+        admit(admission, Policy::FailedByAddress, &address).await?;
+        let issued = match admit(admission, Policy::FailedByName, &name).await {
+            Ok(()) => self.issue(credentials, scopes).await,
+            Err(refusal) => {
+                admission.give_back(Policy::FailedByAddress, &address).await;
+                return Err(refusal);
+            }
+        };
+        if !matches!(&issued, Err(error) if error.kind == Kind::Unauthenticated) {
+            admission.give_back(Policy::FailedByAddress, &address).await;
+            admission.give_back(Policy::FailedByName, &name).await;
+        }
+        issued
+    }
+
     /// Signs in and issues a token: for all that the identity may do, or for those of these scopes that
     /// are among it.
     ///
     /// # Errors
     /// The provider's; [`Kind::InvalidScope`] when nothing is left; the database's.
-    pub async fn sign_in(&self, credentials: Credentials, scopes: Option<&str>) -> Result<Issued> {
+    pub async fn issue(&self, credentials: Credentials, scopes: Option<&str>) -> Result<Issued> {
         let shared = &self.0;
         // First of all: what is revoked while the provider looks is revoked of this token as well.
         let revision = shared.store.revocation_revision().await?;
@@ -78,4 +123,25 @@ impl App {
         self.0.revocations.check(&bearer).await?;
         Ok(bearer)
     }
+}
+
+async fn admit(admission: &Admission, policy: Policy, key: &str) -> Result<()> {
+    match admission.admit(policy, key).await {
+        Some(decision) if !decision.is_admitted => Err(refused(&decision)),
+        _ => Ok(()),
+    }
+}
+
+/// The refusal of a request that is one too many.
+pub fn refused(decision: &Decision) -> Error {
+    // Up to the next second: whoever comes then is admitted.
+    let seconds = u64::try_from(decision.wait.as_millis().div_ceil(1000)).unwrap_or(u64::MAX);
+    let (requests, window) = (decision.limit.requests, decision.limit.window.as_secs());
+    let detail = match decision.policy {
+        Policy::FailedByAddress | Policy::FailedByName => {
+            format!("signing in has failed too often; try again in {seconds} s")
+        }
+        _ => format!("{requests} requests in {window} s are used up; try again in {seconds} s"),
+    };
+    Error { retry_after: Some(seconds), ..Error::new(Kind::TooManyRequests, detail) }
 }

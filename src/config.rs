@@ -67,9 +67,41 @@ pub struct ServeSettings {
     #[arg(long, env = "CINEQUERY_ALLOW_OPEN", value_parser = FalseyValueParser::new())]
     pub allow_open: bool,
 
+    /// How often somebody may come
+    #[command(flatten)]
+    pub throttle: ThrottleSettings,
+
     /// Do not migrate the database first
     #[arg(long, env = "CINEQUERY_NO_MIGRATE", value_parser = FalseyValueParser::new())]
     pub no_migrate: bool,
+}
+
+/// How often somebody may come.
+#[derive(Debug, Clone, Args)]
+pub struct ThrottleSettings {
+    /// How many requests somebody may send: NUMBER/s, NUMBER/min or NUMBER/h, or `off`; then others for
+    /// roles, such as 600/min,viewer=60/min,admin=off
+    #[arg(
+        long,
+        value_name = "LIMITS",
+        env = "CINEQUERY_RATE_LIMIT",
+        default_value = "600/min,admin=6000/min"
+    )]
+    pub rate_limit: String,
+
+    /// The Redis by which all instances share the limits: redis://HOST or, over TLS, rediss://HOST.
+    /// Without it each instance has its own
+    #[arg(long, value_name = "URL", env = "CINEQUERY_REDIS_URL", hide_env_values = true)]
+    pub redis: Option<String>,
+
+    /// A file with the authority of Redis' certificate in PEM, where that is a private one
+    #[arg(long, value_name = "FILE", env = "CINEQUERY_REDIS_CA_FILE", requires = "redis")]
+    pub redis_ca_file: Option<PathBuf>,
+
+    /// The proxies whose X-Forwarded-For is believed: addresses and networks, such as 10.0.0.0/8,
+    /// separated by commas
+    #[arg(long, value_name = "NETWORKS", env = "CINEQUERY_TRUSTED_PROXIES")]
+    pub trusted_proxies: Option<String>,
 }
 
 /// The address that is listened on when none is given.

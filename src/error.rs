@@ -6,6 +6,9 @@ use serde::Serialize;
 
 use crate::query::Diagnostic;
 
+/// After how many seconds somebody may try again what has failed and may pass.
+const RETRY_AFTER: u64 = 1;
+
 macro_rules! kinds {
     ($($(#[doc = $meaning:literal])+ $variant:ident = $code:literal, $status:literal, $title:literal;)+) => {
         /// The kinds of error. This table is the only place that names their codes.
@@ -87,6 +90,8 @@ kinds! {
     UnsupportedMediaType = "unsupported_media_type", 415, "The media type is not supported";
     /// A change needs `If-Match`.
     PreconditionRequired = "precondition_required", 428, "The request must be conditional";
+    /// The limit of requests is used up; `Retry-After` says when to come again.
+    TooManyRequests = "too_many_requests", 429, "There were too many requests";
     /// A defect of the service. The log has the cause.
     Internal = "internal", 500, "The service failed";
     /// The database cannot be reached or is overloaded. The request may be repeated.
@@ -169,6 +174,8 @@ pub struct Error {
     pub violations: Vec<Violation>,
     /// Public: the records that match where one was meant, as JSON.
     pub records: Vec<serde_json::Value>,
+    /// Public: after how many seconds the same request may succeed, where it may.
+    pub retry_after: Option<u64>,
     /// For the log alone.
     pub cause: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -185,6 +192,7 @@ impl Error {
             diagnostics: Vec::new(),
             violations: Vec::new(),
             records: Vec::new(),
+            retry_after: None,
             cause: None,
         }
     }
@@ -211,6 +219,7 @@ impl Error {
     pub fn unavailable(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self {
             cause: Some(cause.into()),
+            retry_after: Some(RETRY_AFTER),
             ..Self::new(Kind::Unavailable, "the database does not answer; try again")
         }
     }
@@ -219,11 +228,6 @@ impl Error {
     pub fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         let detail = "this is not your fault; the log has the cause under the request's id";
         Self { cause: Some(cause.into()), ..Self::new(Kind::Internal, detail) }
-    }
-
-    /// Whether the same request may succeed later.
-    pub fn is_retryable(&self) -> bool {
-        self.kind == Kind::Unavailable
     }
 }
 

@@ -20,6 +20,7 @@ mod saved;
 mod serve;
 mod specification;
 mod stream;
+mod throttle;
 mod token;
 mod transfer;
 mod users;

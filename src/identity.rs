@@ -72,11 +72,15 @@ pub enum Access {
 impl Access {
     /// The scope it needs on a type of record.
     pub fn scope(self, schema: &Schema) -> String {
-        let verb = match self {
-            Access::Read => "read",
-            Access::Write => "write",
-        };
-        format!("{}:{verb}", schema.table)
+        format!("{}{}", schema.table, self.suffix())
+    }
+
+    /// What such scopes end with.
+    fn suffix(self) -> &'static str {
+        match self {
+            Access::Read => ":read",
+            Access::Write => ":write",
+        }
     }
 }
 

@@ -22,6 +22,8 @@ pub mod store;
 
 pub mod identity;
 
+pub mod admission;
+
 pub mod app;
 
 pub mod http;

@@ -24,6 +24,7 @@ mod records;
 mod saved;
 mod store;
 mod support;
+mod throttle;
 mod tokens;
 mod transfer;
 mod users;

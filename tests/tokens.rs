@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use cinequery::app::App;
 use cinequery::identity::{Hasher, IssuedAt, Passwords, Secrets, Tokens};
 use cinequery::record::{Records, timestamp_now};
 use cinequery::store::Revoked;
@@ -13,7 +12,8 @@ use serde_json::{Value, json};
 
 use crate::support::forge::Good;
 use crate::support::{
-    Catalogue, Client, Database, SECRET, app, identity, on_both, served_on_both, token, tokens,
+    Catalogue, Client, Database, SECRET, app, app_with, identity, on_both, served_on_both, token,
+    tokens, unlimited,
 };
 
 const MOVIES: &str = "/api/v1/movies";
@@ -243,7 +243,7 @@ async fn with_users(database: Database) -> Client {
     let hash = hasher.hash(PASSWORD.to_owned()).await.unwrap();
     store.add_user("anna & co", &hash, "admin", timestamp_now()).await.unwrap();
     let provider = Passwords::new(store.clone(), hasher.clone(), &Catalogue::schemas());
-    let app = App::new(store, Box::new(provider), tokens(Duration::from_secs(600)), hasher);
+    let app = app_with(store, Box::new(provider), unlimited());
     Client::with_app(database, app).await.with_token(None)
 }
 

@@ -1,13 +1,10 @@
 //! Users with passwords, on both engines.
 
-use std::time::Duration;
-
-use cinequery::app::App;
 use cinequery::identity::{Hasher, Passwords, Role};
 use cinequery::record::{Movie, Record, Records, timestamp_now};
 use serde_json::{Value, json};
 
-use crate::support::{Catalogue, Client, Database, on_both, tokens};
+use crate::support::{Catalogue, Client, Database, app_with, on_both, unlimited};
 
 const USERS: &str = "/api/v1/users";
 const PASSWORD: &str = "correct horse battery";
@@ -19,7 +16,7 @@ async fn served(database: Database) -> Client {
     let hash = hasher.hash(PASSWORD.to_owned()).await.unwrap();
     store.add_user("admin", &hash, "admin", timestamp_now()).await.unwrap();
     let provider = Passwords::new(store.clone(), hasher.clone(), &Catalogue::schemas());
-    let app = App::new(store, Box::new(provider), tokens(Duration::from_secs(600)), hasher);
+    let app = app_with(store, Box::new(provider), unlimited());
     let client = Client::with_app(database, app).await;
     let admin = sign_in(&client, "admin", PASSWORD).await;
     client.with_token(Some(admin["access_token"].as_str().unwrap().to_owned()))

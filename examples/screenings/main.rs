@@ -5,6 +5,7 @@ mod screening;
 
 use std::time::Duration;
 
+use cinequery::admission::{Admission, Limits, Proxies};
 use cinequery::app::App;
 use cinequery::identity::{Hasher, Open, Secrets, Tokens};
 use cinequery::record::{Movie, Records};
@@ -21,7 +22,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let schemas = Catalogue::schemas();
     store.migrate(&screening::migrations(), &schemas).await?;
     let tokens = Tokens::new(&Secrets::generate()?, Duration::from_secs(3600));
-    let app = App::new(store, Box::new(Open::new(&schemas)), tokens, Hasher::new()?);
+    let unlimited = Admission::local(Limits::NONE, Proxies::default());
+    let app = App::new(store, Box::new(Open::new(&schemas)), tokens, Hasher::new()?, unlimited);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:8081").await?;
     println!("http://{}/docs", listener.local_addr()?);
     let stop = async { tokio::signal::ctrl_c().await.unwrap_or_default() };

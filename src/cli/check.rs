@@ -104,6 +104,7 @@ impl Check {
     /// Everything that `serve` would refuse before it opens the database.
     fn configuration(&self) -> Result<Location, String> {
         serve::check_auth(&self.serve)?;
+        serve::Throttle::of(&self.serve.throttle)?;
         let location = location(&self.database)?;
         match SecretSource::of(&self.tokens, &location)? {
             // It is made by whoever starts first; one that is there must do.

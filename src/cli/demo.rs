@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 
 use super::serve::stop_signal;
 use super::{Outcome, explain, migrate, operator, print};
+use crate::admission::{Admission, Limits, Proxies};
 use crate::app::App;
 use crate::app::transfer::{Format, begin};
 use crate::config::DEFAULT_LISTEN;
@@ -50,9 +51,10 @@ impl Demo {
         sample.await.map_err(explain)?;
         let tokens = Tokens::new(&Secrets::generate()?, TOKEN_TTL);
         let hasher = Hasher::new().map_err(explain)?;
-        let app = App::new(store, Box::new(Open::new(&All::schemas())), tokens, hasher);
+        let unlimited = Admission::local(Limits::NONE, Proxies::default());
+        let app = App::new(store, Box::new(Open::new(&All::schemas())), tokens, hasher, unlimited);
         let credentials = Credentials { username: "demo".to_owned(), password: None };
-        let token = app.sign_in(credentials, None).await.map_err(explain)?.access_token;
+        let token = app.issue(credentials, None).await.map_err(explain)?.access_token;
         let listener = self.bind().await?;
         let address = listener.local_addr().map_err(|error| error.to_string())?;
         print(&welcome(address, &token))?;

@@ -9,8 +9,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::user::{NO_ADMINISTRATOR, ensure_administrator};
 use super::{Outcome, SecretSource, explain, location, migrate, open};
+use crate::admission::{Admission, Limits, Proxies, Redis};
 use crate::app::App;
-use crate::config::{Auth, DatabaseSettings, ServeSettings, TokenSettings};
+use crate::config::{Auth, DatabaseSettings, ServeSettings, ThrottleSettings, TokenSettings};
 use crate::http;
 use crate::identity::{Hasher, Open, Passwords, Provider, Tokens};
 use crate::record::{All, Records};
@@ -46,6 +47,7 @@ impl Serve {
         if !self.serve.no_migrate {
             migrate(&store).await?;
         }
+        let throttle = Throttle::of(&self.serve.throttle)?;
         let hasher = Hasher::new().map_err(explain)?;
         let provider = provider(&self.serve, &store, &hasher).await?;
         let address = self.serve.listen;
@@ -54,10 +56,48 @@ impl Serve {
         })?;
         tracing::info!(database = ?location, "serving");
         let tokens = Tokens::new(&secrets, self.tokens.token_ttl);
-        let app = App::new(store, provider, tokens, hasher);
+        let app = App::new(store, provider, tokens, hasher, throttle.start().await);
         let stop = stop_signal()?;
         http::serve::<All>(listener, app, stop).await.map_err(|error| error.to_string())?;
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Settings of the limits that have been read.
+pub(super) struct Throttle {
+    limits: Limits,
+    proxies: Proxies,
+    redis: Option<Redis>,
+}
+
+impl Throttle {
+    /// Reads the settings, and the file that they name.
+    pub(super) fn of(settings: &ThrottleSettings) -> Result<Self, String> {
+        let limits = settings.rate_limit.parse();
+        let proxies = settings.trusted_proxies.as_deref().unwrap_or_default();
+        let proxies = if proxies.is_empty() { Ok(Proxies::default()) } else { proxies.parse() };
+        let redis = |url: &String| {
+            let authority = match &settings.redis_ca_file {
+                Some(file) => Some(
+                    std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?,
+                ),
+                None => None,
+            };
+            Redis::new(url, authority).map_err(|error| format!("--redis: {error}"))
+        };
+        Ok(Self {
+            limits: limits.map_err(|error| format!("--rate-limit: {error}"))?,
+            proxies: proxies.map_err(|error| format!("--trusted-proxies: {error}"))?,
+            redis: settings.redis.as_ref().map(redis).transpose()?,
+        })
+    }
+
+    async fn start(self) -> Admission {
+        let Self { limits, proxies, redis } = self;
+        match redis {
+            Some(redis) => Admission::shared(limits, proxies, redis).await,
+            None => Admission::local(limits, proxies),
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! Who is calling: the bearer token of a request, and whether its scope will do.
+//! Who is calling: the bearer token of a request, whether its limit is used up, and whether its scope
+//! will do.
 //!
 //! Every operation but the public ones takes one of these as its first argument, so that a caller who
 //! may not do something is told so before the media type and the body are looked at. The
@@ -11,6 +12,7 @@ use poem_openapi::auth::Bearer;
 use poem_openapi::registry::Registry;
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions, SecurityScheme};
 
+use super::throttle;
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::identity::{Access, Identity};
@@ -24,7 +26,9 @@ struct Anybody(Identity);
 
 async fn identify(request: &Request, bearer: Bearer) -> poem::Result<Identity> {
     let app = request.data::<App>().ok_or_else(|| Error::internal("the service has no state"))?;
-    Ok(app.identify(&bearer.token).await?.identity)
+    let identity = app.identify(&bearer.token).await?.identity;
+    throttle::admit(request, app, &identity).await?;
+    Ok(identity)
 }
 
 /// The name under which `specification` finds what an operation needs.

@@ -15,6 +15,7 @@ use tokio::io::BufReader;
 use uuid::Uuid;
 
 use super::problem;
+use super::throttle::Noted;
 use crate::error::{Error, Kind};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -36,6 +37,8 @@ pub(super) async fn wrap<E: Endpoint>(endpoint: E, mut request: Request) -> Resu
     if is_extension(&method) {
         request.set_method(Method::TRACE);
     }
+    let noted = Arc::new(Noted::default());
+    request.set_data(noted.clone());
     let response = call(&endpoint, request).await;
     let mut response = match response {
         Ok(response) => response,
@@ -48,6 +51,7 @@ pub(super) async fn wrap<E: Endpoint>(endpoint: E, mut request: Request) -> Resu
     }
     let mut response =
         if accepts_gzip && is_compressible(&response) { compressed(response) } else { response };
+    noted.write(response.headers_mut());
     response.headers_mut().insert(NOSNIFF, HeaderValue::from_static("nosniff"));
     response.headers_mut().append(VARY, HeaderValue::from_static("accept-encoding"));
     if !response.headers().contains_key(CACHE_CONTROL) {

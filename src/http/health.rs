@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use poem::web::Data;
-use poem_openapi::{Object, OpenApi, Tags};
+use poem_openapi::{Enum, Object, OpenApi, Tags};
 use serde::Serialize;
 
 use super::body::Json;
+use crate::admission::Scope;
 use crate::app::App;
 use crate::error::{Error, Result};
 
@@ -27,6 +28,38 @@ struct Health {
     status: String,
 }
 
+/// The answer of a service that is ready.
+#[derive(Object, Serialize)]
+struct Readiness {
+    /// Always `ok`; otherwise the answer is a problem.
+    status: String,
+    /// Where requests are counted.
+    throttle: Throttle,
+}
+
+/// Where requests are counted.
+#[derive(Enum, Serialize)]
+#[oai(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase")]
+enum Throttle {
+    /// In this instance alone, as it was set up.
+    Local,
+    /// In Redis, for all instances.
+    Redis,
+    /// In this instance alone, with its share of the limits: Redis does not answer.
+    Fallback,
+}
+
+impl From<Scope> for Throttle {
+    fn from(scope: Scope) -> Self {
+        match scope {
+            Scope::Process => Self::Local,
+            Scope::Instances => Self::Redis,
+            Scope::Fallback => Self::Fallback,
+        }
+    }
+}
+
 pub(super) struct Operations;
 
 #[OpenApi(tag = "Tag::Health")]
@@ -41,12 +74,14 @@ impl Operations {
 
     /// Whether the service can serve
     ///
-    /// It asks the database: 503 when that does not answer or is not migrated.
+    /// It asks the database: 503 when that does not answer or is not migrated. That Redis does not
+    /// answer is no reason: each instance goes on with its share of the limits.
     #[oai(path = "/readyz", method = "get")]
-    async fn readyz(&self, app: Data<&App>) -> Result<Json<Health>> {
+    async fn readyz(&self, app: Data<&App>) -> Result<Json<Readiness>> {
         tokio::time::timeout(PROBE_TIMEOUT, app.store().ping())
             .await
             .map_err(Error::unavailable)??;
-        Ok(Json(Health { status: "ok".to_owned() }))
+        let throttle = app.admission().scope().into();
+        Ok(Json(Readiness { status: "ok".to_owned(), throttle }))
     }
 }

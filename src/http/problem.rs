@@ -16,9 +16,6 @@ use crate::query::Diagnostic;
 /// The media type of a problem.
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";
 
-/// How long a client is asked to wait before it repeats a request, in seconds.
-const RETRY_AFTER_SECONDS: u32 = 1;
-
 /// What went wrong, and what to do about it.
 #[derive(Debug, Object, Serialize)]
 #[oai(skip_serializing_if_is_none)]
@@ -120,8 +117,8 @@ pub(super) fn response(
     if let Some(challenge) = challenge(error) {
         response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     }
-    if error.is_retryable() {
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+    if let Some(seconds) = error.retry_after {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
 }

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::body::{Body, Input, Json, NoContent, documented, is_media_type, json, read_body};
 use super::caller::Caller;
 use super::classic::missing_json;
+use super::throttle;
 use crate::app::App;
 use crate::app::revoke::{self, RevocationRequest};
 use crate::error::{Error, Kind, Result};
@@ -42,9 +43,15 @@ impl Operations {
     /// OAuth 2.0 token request (RFC 6749, sections 4.3 and 4.4), whose `client_id` and `client_secret`
     /// are a name and a password too, and may stand in `Authorization: Basic`.
     #[oai(path = "/api/token", method = "post")]
-    async fn sign_in(&self, app: Data<&App>, request: SignIn) -> Result<TokenResponse> {
-        let SignIn { credentials, scope, refusal } = request;
-        let issued = app.sign_in(credentials, scope.as_deref()).await;
+    async fn sign_in(
+        &self,
+        app: Data<&App>,
+        request: &Request,
+        sign_in: SignIn,
+    ) -> Result<TokenResponse> {
+        let SignIn { credentials, scope, refusal } = sign_in;
+        let address = throttle::address(request, app.admission());
+        let issued = app.sign_in(credentials, scope.as_deref(), address).await;
         let issued = issued.map_err(|error| match error.kind {
             Kind::Unauthenticated => Error { kind: refusal, ..error },
             _ => error,

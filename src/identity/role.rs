@@ -40,6 +40,17 @@ impl Role {
         Self::ALL.into_iter().find(|role| role.as_str() == name)
     }
 
+    /// The least role that has such scopes: whoever may change anything is an editor.
+    pub fn holding(scopes: &[String]) -> Self {
+        let is_admin = scopes.iter().any(|scope| scope == ADMIN_SCOPE);
+        let writes = scopes.iter().any(|scope| scope.ends_with(Access::Write.suffix()));
+        match (is_admin, writes) {
+            (true, _) => Self::Admin,
+            (false, true) => Self::Editor,
+            (false, false) => Self::Viewer,
+        }
+    }
+
     /// Its scopes on records of these types, and beyond them.
     pub fn scopes(self, schemas: &[&'static Schema]) -> Vec<String> {
         let access: &[Access] = match self {

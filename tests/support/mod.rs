@@ -3,13 +3,15 @@
 mod client;
 pub mod forge;
 mod postgres;
+pub mod redis;
 #[path = "../../examples/screenings/screening.rs"]
 pub mod screening;
 
 use std::time::Duration;
 
+use cinequery::admission::{Admission, Limits, Proxies};
 use cinequery::app::App;
-use cinequery::identity::{Hasher, Identity, Open, Secrets, Tokens};
+use cinequery::identity::{Hasher, Identity, Open, Provider, Secrets, Tokens};
 use cinequery::record::{Movie, Records};
 use cinequery::store::{Location, Missing, Store};
 use sqlx::Connection;
@@ -84,7 +86,18 @@ pub async fn served_on_both(test: impl AsyncFn(Client)) {
 /// A service on the database, with a secret of its own.
 pub fn app(store: Store) -> App {
     let provider = Box::new(Open::new(&Catalogue::schemas()));
-    App::new(store, provider, tokens(Duration::from_secs(600)), Hasher::new().unwrap())
+    app_with(store, provider, unlimited())
+}
+
+/// The same with another provider and limits.
+pub fn app_with(store: Store, provider: Box<dyn Provider>, admission: Admission) -> App {
+    let hasher = Hasher::new().unwrap();
+    App::new(store, provider, tokens(Duration::from_secs(600)), hasher, admission)
+}
+
+/// No limits.
+pub fn unlimited() -> Admission {
+    Admission::local(Limits::NONE, Proxies::default())
 }
 
 /// The tests' tokens; all services of the tests share their secret.

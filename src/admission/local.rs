@@ -1,0 +1,153 @@
+//! Limits of one process, kept by `governor`.
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use governor::clock::{Clock, MonotonicClock};
+use governor::middleware::StateInformationMiddleware;
+use governor::nanos::Nanos;
+use governor::state::StateStore;
+use governor::{Quota, RateLimiter};
+
+use super::{Decision, Limit, Limits, Policy};
+
+/// How many keys are held before those are looked for that have used up nothing.
+const SWEPT_FROM: usize = 1024;
+
+/// The limits of each policy that has one.
+pub(super) struct Local(HashMap<Policy, Limiter>);
+
+struct Limiter {
+    limit: Limit,
+    cells: Cells,
+    governor: RateLimiter<String, Cells, MonotonicClock, StateInformationMiddleware>,
+}
+
+/// The arrival time of each key, in a store of our own: what Redis says is written here too, and what
+/// was counted can be given back.
+#[derive(Clone)]
+struct Cells {
+    /// When time began: all arrival times are counted from there.
+    epoch: Instant,
+    map: Arc<Mutex<Map>>,
+}
+
+struct Map {
+    cells: HashMap<String, Cell>,
+    /// How many there must be before the next sweep.
+    swept_from: usize,
+}
+
+#[derive(Clone, Copy)]
+struct Cell {
+    arrival: Nanos,
+    /// The connection to Redis that this was heard from last; 0 when from none.
+    link: u64,
+}
+
+impl Cells {
+    fn new() -> Self {
+        let map = Map { cells: HashMap::new(), swept_from: SWEPT_FROM };
+        Self { epoch: Instant::now(), map: Arc::new(Mutex::new(map)) }
+    }
+
+    fn now(&self) -> Nanos {
+        self.epoch.elapsed().into()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Map> {
+        // What is done under the lock leaves the map whole wherever it might panic.
+        self.map.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Map {
+    fn insert(&mut self, key: &str, cell: Cell, now: Nanos) {
+        if self.cells.len() >= self.swept_from {
+            // An arrival time that is past says no more than none at all.
+            self.cells.retain(|_, cell| cell.arrival > now);
+            self.swept_from = SWEPT_FROM.max(self.cells.len().saturating_mul(2));
+        }
+        self.cells.insert(key.to_owned(), cell);
+    }
+}
+
+impl StateStore for Cells {
+    type Key = String;
+
+    fn measure_and_replace<T, F, E>(&self, key: &String, decide: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        let now = self.now();
+        let mut map = self.lock();
+        let known = map.cells.get(key).map(|cell| cell.arrival);
+        let (outcome, arrival) = decide(known)?;
+        // That it was counted here, Redis is told when it answers again.
+        map.insert(key, Cell { arrival, link: 0 }, now);
+        Ok(outcome)
+    }
+}
+
+impl Limiter {
+    fn new(limit: Limit) -> Option<Self> {
+        let cells = Cells::new();
+        let quota = Quota::with_period(limit.interval())?.allow_burst(limit.requests);
+        let governor = RateLimiter::new(quota, cells.clone(), MonotonicClock);
+        Some(Self { limit, cells, governor })
+    }
+}
+
+impl Local {
+    pub(super) fn new(limits: &Limits) -> Self {
+        let limiter = |policy: &Policy| Some((*policy, Limiter::new(limits.of(*policy)?)?));
+        Self(Policy::ALL.iter().filter_map(limiter).collect())
+    }
+
+    /// Counts a request as often as there are instances that may each count one like it.
+    pub(super) fn admit(&self, policy: Policy, key: &str, instances: u32) -> Option<Decision> {
+        let Limiter { limit, governor, .. } = self.0.get(&policy)?;
+        let cells = NonZeroU32::new(instances).unwrap_or(NonZeroU32::MIN).min(limit.requests);
+        // It is no more than the limit, which is the only thing that the first error complains of.
+        let (is_admitted, remaining, wait) =
+            match governor.check_key_n(&key.to_owned(), cells).ok()? {
+                Ok(state) => (true, state.remaining_burst_capacity(), Duration::ZERO),
+                Err(refusal) => (false, 0, refusal.wait_time_from(MonotonicClock.now())),
+            };
+        let used = limit.requests.get().saturating_sub(remaining);
+        let reset = limit.interval().saturating_mul(used);
+        let remaining = remaining / cells;
+        Some(Decision { policy, limit: *limit, is_admitted, remaining, wait, reset })
+    }
+
+    /// Takes back what was counted as often as that.
+    pub(super) fn give_back(&self, policy: Policy, key: &str, instances: u32) {
+        let Some(Limiter { limit, cells, .. }) = self.0.get(&policy) else { return };
+        if let Some(cell) = cells.lock().cells.get_mut(key) {
+            let interval = limit.interval().saturating_mul(instances.min(limit.requests.get()));
+            let interval = Nanos::from(interval).as_u64();
+            cell.arrival = cell.arrival.as_u64().saturating_sub(interval).into();
+        }
+    }
+
+    /// Writes down what a connection to Redis has said: how far ahead the arrival time is.
+    pub(super) fn write(&self, policy: Policy, key: &str, ahead: Duration, link: u64) {
+        let Some(Limiter { cells, .. }) = self.0.get(&policy) else { return };
+        let now = cells.now();
+        let arrival = now + Nanos::from(ahead);
+        cells.lock().insert(key, Cell { arrival, link }, now);
+    }
+
+    /// How far ahead the arrival time is, unless this connection to Redis has said so: the server at its
+    /// other end may have lost its memory, or we have counted without it.
+    pub(super) fn ahead(&self, policy: Policy, key: &str, link: u64) -> Duration {
+        let Some(Limiter { cells, .. }) = self.0.get(&policy) else { return Duration::ZERO };
+        let now = cells.now();
+        let cell = cells.lock().cells.get(key).copied();
+        cell.filter(|cell| cell.link != link).map_or(Duration::ZERO, |cell| {
+            Duration::from_nanos(cell.arrival.as_u64().saturating_sub(now.as_u64()))
+        })
+    }
+}

@@ -1,0 +1,68 @@
+//! Limits as clients see them: who is counted, and what an answer says of it
+//! (draft-ietf-httpapi-ratelimit-headers-10).
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::OnceLock;
+
+use poem::http::{HeaderMap, HeaderName, HeaderValue};
+use poem::web::RemoteAddr;
+use poem::{Addr, Request};
+
+use crate::admission::{Admission, Decision, Policy};
+use crate::app::{App, refused};
+use crate::error::Result;
+use crate::identity::{Identity, Role};
+
+const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const STATE: HeaderName = HeaderName::from_static("ratelimit");
+const FORWARDED_FOR: &str = "x-forwarded-for";
+
+/// What became of a request under its limit, for its answer: the request takes it inside.
+#[derive(Default)]
+pub(super) struct Noted(OnceLock<Decision>);
+
+impl Noted {
+    /// Writes the fields of the limit. What is left and the time until all of it is left again are of
+    /// this moment: without a request they only get better.
+    pub(super) fn write(&self, headers: &mut HeaderMap) {
+        let Some(decision) = self.0.get() else { return };
+        let (name, limit) = (decision.policy.name(), decision.limit);
+        let window = limit.window.as_secs();
+        let policy = format!("\"{name}\";q={};w={window}", limit.requests);
+        let reset = decision.reset.as_millis().div_ceil(1000);
+        let state = format!("\"{name}\";r={};t={reset}", decision.remaining);
+        for (field, value) in [(POLICY, policy), (STATE, state)] {
+            // Names and numbers are printable ASCII.
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                headers.insert(field, value);
+            }
+        }
+    }
+}
+
+/// Counts the request of somebody who has shown a token.
+pub(super) async fn admit(request: &Request, app: &App, identity: &Identity) -> Result<()> {
+    let policy = Policy::from(Role::holding(&identity.scopes));
+    let Some(decision) = app.admission().admit(policy, &identity.subject).await else {
+        return Ok(());
+    };
+    if let Some(noted) = request.data::<std::sync::Arc<Noted>>() {
+        let _ = noted.0.set(decision);
+    }
+    if decision.is_admitted { Ok(()) } else { Err(refused(&decision)) }
+}
+
+/// Where the request comes from.
+pub(super) fn address(request: &Request, admission: &Admission) -> IpAddr {
+    let RemoteAddr(peer) = request.remote_addr();
+    let peer = match peer {
+        Addr::SocketAddr(address) => address.ip(),
+        // There are no others: the service listens on sockets of the internet.
+        _ => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+    };
+    let fields = request.headers().get_all(FORWARDED_FOR).iter();
+    // One that is not text is as good as none.
+    let forwarded: Vec<&str> =
+        fields.flat_map(|field| field.to_str().unwrap_or_default().split(',')).collect();
+    admission.client(peer, forwarded.into_iter())
+}

@@ -1,0 +1,110 @@
+//! A Redis of a test's own, on a free port, which a test may stop and start again.
+//!
+//! Like PostgreSQL's it is kept by a shell that waits on its standard input, and is gone with the tests.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, Stdio};
+
+/// A server without persistence: stopped, it forgets everything.
+pub struct RedisServer {
+    port: u16,
+    /// In plain text, or over TLS with the certificate of this file.
+    certificate: Option<PathBuf>,
+    running: Option<(Child, ChildStdin)>,
+}
+
+/// Its options follow the port. Under TLS both ports are the same to whoever starts it.
+const KEEPER: &str = r#"
+trap '' INT TERM
+redis-server --save '' --appendonly no --bind 127.0.0.1 "$@" >/dev/null 2>&1 </dev/null &
+server=$!
+echo started
+exec >/dev/null
+read -r _
+kill -KILL "$server"
+wait "$server" 2>/dev/null
+"#;
+
+impl RedisServer {
+    pub fn start() -> Self {
+        let mut server = Self { port: free_port(), certificate: None, running: None };
+        server.start_again();
+        server
+    }
+
+    /// Over TLS, with a certificate and its key of these files.
+    pub fn start_with_tls(certificate: PathBuf, key: &str) -> Self {
+        let mut server = Self { port: free_port(), certificate: Some(certificate), running: None };
+        let certificate = server.certificate.clone().unwrap().display().to_string();
+        let port = server.port.to_string();
+        server.run(&[
+            "--port",
+            "0",
+            "--tls-port",
+            &port,
+            "--tls-cert-file",
+            &certificate,
+            "--tls-key-file",
+            key,
+            "--tls-auth-clients",
+            "no",
+            "--tls-ca-cert-file",
+            &certificate,
+        ]);
+        server
+    }
+
+    pub fn start_again(&mut self) {
+        let port = self.port.to_string();
+        self.run(&["--port", &port]);
+    }
+
+    fn run(&mut self, options: &[&str]) {
+        let mut keeper = Command::new("sh")
+            .args(["-c", KEEPER, "keeper"])
+            .args(options)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(keeper.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line.trim(), "started");
+        for _ in 0..200 {
+            if std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
+                let input = keeper.stdin.take().unwrap();
+                self.running = Some((keeper, input));
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        panic!("Redis has not started: `make test` installs redis-server where it may");
+    }
+
+    /// Kills it, as a crash would.
+    pub fn stop(&mut self) {
+        if let Some((mut keeper, mut input)) = self.running.take() {
+            let _ = input.write_all(b"\n");
+            drop(input);
+            keeper.wait().unwrap();
+        }
+    }
+
+    pub fn url(&self) -> String {
+        let scheme = if self.certificate.is_some() { "rediss" } else { "redis" };
+        let host = if self.certificate.is_some() { "localhost" } else { "127.0.0.1" };
+        format!("{scheme}://{host}:{}", self.port)
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
