@@ -57,6 +57,8 @@ kinds! {
     InvalidRequest = "invalid_request", 400, "The request is not valid";
     /// The grant type of an OAuth 2.0 request is not known.
     UnsupportedGrantType = "unsupported_grant_type", 400, "The grant type is not supported";
+    /// Tokens are issued elsewhere; `detail` says by whom.
+    SignInElsewhere = "sign_in_elsewhere", 400, "Tokens are issued elsewhere";
     /// The name or the secret of an OAuth 2.0 client is wrong.
     InvalidClient = "invalid_client", 401, "The client is not known";
     /// There is no token, or it is not accepted.
@@ -89,7 +91,8 @@ kinds! {
     PreconditionRequired = "precondition_required", 428, "The request must be conditional";
     /// A defect of the service. The log has the cause.
     Internal = "internal", 500, "The service failed";
-    /// The database cannot be reached or is overloaded. The request may be repeated.
+    /// The database or the issuer of tokens cannot be reached, or is overloaded. The request may be
+    /// repeated.
     Unavailable = "unavailable", 503, "The service is not available now";
 }
 
