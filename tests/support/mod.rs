@@ -2,6 +2,7 @@
 
 mod client;
 pub mod forge;
+pub mod issuer;
 mod postgres;
 #[path = "../../examples/screenings/screening.rs"]
 pub mod screening;
