@@ -14,6 +14,7 @@ pub mod users;
 pub mod why;
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use crate::admission::{Admission, Decision, Policy};
@@ -135,7 +136,8 @@ async fn admit(admission: &Admission, policy: Policy, key: &str) -> Result<()> {
 /// The refusal of a request that is one too many.
 pub fn refused(decision: &Decision) -> Error {
     // Up to the next second: whoever comes then is admitted.
-    let seconds = u64::try_from(decision.wait.as_millis().div_ceil(1000)).unwrap_or(u64::MAX);
+    let seconds = u32::try_from(decision.wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
+    let seconds = NonZeroU32::new(seconds).unwrap_or(NonZeroU32::MIN);
     let (requests, window) = (decision.limit.requests, decision.limit.window.as_secs());
     let detail = match decision.policy {
         Policy::FailedByAddress | Policy::FailedByName => {

@@ -34,7 +34,8 @@ pub struct DatabaseSettings {
 #[derive(Clone, Args)]
 pub struct TokenSettings {
     /// The secret that signs tokens, at least 32 bytes. SQLite: made and kept beside the database
-    /// when absent. PostgreSQL: required, the same for all instances [env: CINEQUERY_JWT_SECRET]
+    /// when absent. PostgreSQL: required, the same for all instances. Not used with `--auth oidc`
+    /// [env: CINEQUERY_JWT_SECRET]
     #[arg(long, conflicts_with = "jwt_secret_file")]
     jwt_secret: Option<String>,
 
@@ -57,6 +58,10 @@ pub struct ServeSettings {
     /// How people sign in
     #[arg(long, env = "CINEQUERY_AUTH", default_value = "password")]
     pub auth: Auth,
+
+    /// Whose tokens are accepted with `--auth oidc`.
+    #[command(flatten)]
+    pub oidc: OidcSettings,
 
     /// A file that holds the password of the first administrator, `admin`, who is made where there is
     /// none. Without it `serve` makes one up and prints it once, on a terminal alone
@@ -104,6 +109,27 @@ pub struct ThrottleSettings {
     pub trusted_proxies: Option<String>,
 }
 
+/// Whose tokens are accepted with `--auth oidc`.
+#[derive(Debug, Clone, Args)]
+pub struct OidcSettings {
+    /// With `--auth oidc`: who issues the tokens, a URL exactly as their `iss` has it
+    #[arg(long, value_name = "URL", env = "CINEQUERY_OIDC_ISSUER")]
+    pub oidc_issuer: Option<String>,
+
+    /// With `--auth oidc`: what the `aud` of tokens for this service has in it
+    #[arg(long, value_name = "NAME", env = "CINEQUERY_OIDC_AUDIENCE")]
+    pub oidc_audience: Option<String>,
+
+    /// The address of the issuer's keys, a JWK Set [default: the one that the issuer names in
+    /// ISSUER/.well-known/openid-configuration]
+    #[arg(long, value_name = "URL", env = "CINEQUERY_OIDC_JWKS")]
+    pub oidc_jwks: Option<String>,
+
+    /// A file of certificates (PEM) of authorities that vouch for the issuer beside the public ones
+    #[arg(long, value_name = "FILE", env = "CINEQUERY_OIDC_CA_FILE")]
+    pub oidc_ca_file: Option<PathBuf>,
+}
+
 /// The address that is listened on when none is given.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 
@@ -114,6 +140,8 @@ pub enum Auth {
     Open,
     /// Users of the database, with passwords
     Password,
+    /// Not here: tokens are those of an OpenID Connect or OAuth 2.0 issuer
+    Oidc,
 }
 
 impl TokenSettings {

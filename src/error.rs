@@ -1,13 +1,15 @@
 //! What can go wrong, free of transport: a stable code and public text for the caller, the cause
 //! for the log.
 
+use std::num::NonZeroU32;
+
 use poem_openapi::Object;
 use serde::Serialize;
 
 use crate::query::Diagnostic;
 
-/// After how many seconds somebody may try again what has failed and may pass.
-const RETRY_AFTER: u64 = 1;
+/// After how many seconds somebody may try again what has failed and may pass: one.
+const RETRY_AFTER: NonZeroU32 = NonZeroU32::MIN;
 
 macro_rules! kinds {
     ($($(#[doc = $meaning:literal])+ $variant:ident = $code:literal, $status:literal, $title:literal;)+) => {
@@ -60,6 +62,8 @@ kinds! {
     InvalidRequest = "invalid_request", 400, "The request is not valid";
     /// The grant type of an OAuth 2.0 request is not known.
     UnsupportedGrantType = "unsupported_grant_type", 400, "The grant type is not supported";
+    /// Tokens are issued elsewhere; `detail` says by whom.
+    SignInElsewhere = "sign_in_elsewhere", 400, "Tokens are issued elsewhere";
     /// The name or the secret of an OAuth 2.0 client is wrong.
     InvalidClient = "invalid_client", 401, "The client is not known";
     /// There is no token, or it is not accepted.
@@ -94,7 +98,8 @@ kinds! {
     TooManyRequests = "too_many_requests", 429, "There were too many requests";
     /// A defect of the service. The log has the cause.
     Internal = "internal", 500, "The service failed";
-    /// The database cannot be reached or is overloaded. The request may be repeated.
+    /// The database or the issuer of tokens cannot be reached, or is overloaded. The request may be
+    /// repeated.
     Unavailable = "unavailable", 503, "The service is not available now";
 }
 
@@ -175,7 +180,7 @@ pub struct Error {
     /// Public: the records that match where one was meant, as JSON.
     pub records: Vec<serde_json::Value>,
     /// Public: after how many seconds the same request may succeed, where it may.
-    pub retry_after: Option<u64>,
+    pub retry_after: Option<NonZeroU32>,
     /// For the log alone.
     pub cause: Option<Box<dyn std::error::Error + Send + Sync>>,
 }

@@ -13,27 +13,27 @@ use tempfile::TempDir;
 use crate::support::{Client, SECRET, on_both};
 
 /// The binary, with nothing in its environment that could change what it does.
-fn cinequery(folder: &Path, arguments: &[&str]) -> Command {
+pub fn cinequery(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cinequery"));
     command.current_dir(folder).args(arguments).env_clear();
     command
 }
 
-fn run(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
+pub fn run(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
     let Output { status, stdout, stderr } = cinequery(folder, arguments).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (status.code().unwrap(), text(stdout), text(stderr))
 }
 
 /// A service in a process of its own, ended when it is dropped.
-struct Service {
+pub struct Service {
     process: Child,
-    address: String,
+    pub address: String,
 }
 
 impl Service {
     /// Starts it on a free port and waits for the line that names its address.
-    fn start(mut command: Command) -> Self {
+    pub fn start(mut command: Command) -> Self {
         let mut process = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut log = BufReader::new(process.stderr.take().unwrap());
         let address = loop {
@@ -63,7 +63,7 @@ impl Drop for Service {
     }
 }
 
-fn folder() -> TempDir {
+pub fn folder() -> TempDir {
     TempDir::new().unwrap()
 }
 

@@ -20,6 +20,7 @@ mod films;
 mod http;
 mod inspect;
 mod language;
+mod oidc;
 mod records;
 mod saved;
 mod store;

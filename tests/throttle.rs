@@ -1,5 +1,6 @@
 //! How often somebody may come: in one process, and over several instances with a real Redis.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -105,6 +106,38 @@ async fn the_fields_say_what_is_left_and_when_to_come_again() {
         }
     })
     .await;
+}
+
+/// Peer, `X-Forwarded-For`, and where the request comes from; 10.0.0.0/8 and ::1 are proxies.
+const CASES: &[(&str, &str, &str)] = &[
+    ("192.0.2.1", "", "192.0.2.1"),
+    ("192.0.2.1", "198.51.100.7", "192.0.2.1"),
+    ("10.0.0.1", "", "10.0.0.1"),
+    ("10.0.0.1", "198.51.100.7", "198.51.100.7"),
+    ("10.0.0.1", "1.2.3.4, 198.51.100.7", "198.51.100.7"),
+    ("10.0.0.1", "198.51.100.7,10.0.0.2 , 10.0.0.3", "198.51.100.7"),
+    ("10.0.0.1", "1.2.3.4, 198.51.100.7, 10.0.0.2", "198.51.100.7"),
+    ("10.0.0.1", "unknown", "10.0.0.1"),
+    ("10.0.0.1", "198.51.100.7, unknown", "10.0.0.1"),
+    ("10.0.0.1", "198.51.100.7:80", "10.0.0.1"),
+    ("::ffff:10.0.0.1", "198.51.100.7", "198.51.100.7"),
+    ("::1", "::ffff:198.51.100.7", "198.51.100.7"),
+    ("::1", "2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+    ("2001:db8:1:2:3:4:5:6", "198.51.100.7", "2001:db8:1:2::"),
+];
+
+#[test]
+fn only_proxies_say_where_a_request_comes_from() {
+    let admission = |proxies: &str| Admission::local(Limits::NONE, proxies.parse().unwrap());
+    let believing = admission("10.0.0.0/8, ::1");
+    for (peer, forwarded, expected) in CASES {
+        let forwarded = forwarded.split(',').filter(|part| !part.is_empty());
+        let client = believing.client(peer.parse().unwrap(), forwarded);
+        assert_eq!(client, expected.parse::<IpAddr>().unwrap(), "{peer}");
+    }
+    for wrong in ["", "10.0.0.0/33", "proxy", "10.0.0.1,"] {
+        assert!(wrong.parse::<Proxies>().is_err(), "{wrong}");
+    }
 }
 
 /// A service of users with one of them, whose limits of signing in are those of the product.
@@ -245,14 +278,9 @@ async fn four_instances_admit_what_one_would() {
 async fn without_redis_four_instances_go_on_together_from_where_they_were() {
     let mut redis = RedisServer::start();
     let instances = four(RATE, &redis).await;
-    let again = instances.clone();
-    let (before, time_before) = admitted(instances.clone(), Duration::from_secs(4), move || {
-        redis.stop();
-        // It comes back empty, in the second half of the next run.
-        std::mem::forget(redis);
-    })
-    .await;
-    assert!(again.iter().all(|instance| instance.scope() == Scope::Fallback));
+    let (before, time_before) =
+        admitted(instances.clone(), Duration::from_secs(4), move || redis.stop()).await;
+    assert!(instances.iter().all(|instance| instance.scope() == Scope::Fallback));
     let most = 200.0 + 200.0 * time_before.as_secs_f64();
     println!("{before} admitted of {most:.1}, Redis stopped in the middle, in {time_before:?}");
     #[allow(clippy::cast_precision_loss, reason = "some thousands")]

@@ -11,7 +11,8 @@ use crate::record::{All, Records};
 use crate::store::{Location, Migrations, Missing, State, Store};
 
 const HELP: &str = "\
-Give it the settings of `serve`. The database is only read, and the address is not listened on.
+Give it the settings of `serve`. The database is only read, an issuer of tokens is not asked,
+and the address is not listened on.
 
 Exit codes:
   0  the settings will do, and the tables are there
@@ -106,7 +107,7 @@ impl Check {
         serve::check_auth(&self.serve)?;
         serve::Throttle::of(&self.serve.throttle)?;
         let location = location(&self.database)?;
-        match SecretSource::of(&self.tokens, &location)? {
+        match serve::secrets(&self.serve, &self.tokens, &location)? {
             // It is made by whoever starts first; one that is there must do.
             SecretSource::Kept(path) if !path.exists() => {}
             source => drop(source.read()?),

@@ -1,6 +1,7 @@
 //! `cinequery serve`: the service.
 
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -11,9 +12,11 @@ use super::user::{NO_ADMINISTRATOR, ensure_administrator};
 use super::{Outcome, SecretSource, explain, location, migrate, open};
 use crate::admission::{Admission, Limits, Proxies, Redis};
 use crate::app::App;
-use crate::config::{Auth, DatabaseSettings, ServeSettings, ThrottleSettings, TokenSettings};
+use crate::config::{
+    Auth, DatabaseSettings, OidcSettings, ServeSettings, ThrottleSettings, TokenSettings,
+};
 use crate::http;
-use crate::identity::{Hasher, Open, Passwords, Provider, Tokens};
+use crate::identity::{Ages, Hasher, Oidc, Open, Passwords, Provider, Secrets, Tokens, Trust};
 use crate::record::{All, Records};
 use crate::store::{Location, Missing, Store};
 
@@ -23,6 +26,7 @@ Examples:
   cinequery serve --auth open                      a name is enough, for a look around
   cinequery serve --database postgres://cinequery@db.example/cinequery \\
       --jwt-secret-file /run/secrets/jwt --listen 127.0.0.1:9000
+  cinequery serve --auth oidc --oidc-issuer https://login.example --oidc-audience cinequery
 
 `cinequery check` takes the same settings and tells whether they will do.";
 
@@ -42,7 +46,7 @@ impl Serve {
         check_auth(&self.serve)?;
         let location = location(&self.database)?;
         refuse_new_database(&self.serve, &location)?;
-        let secrets = SecretSource::of(&self.tokens, &location)?.read()?;
+        let secrets = secrets(&self.serve, &self.tokens, &location)?.read()?;
         let store = open(&self.database, Missing::Create).await?;
         if !self.serve.no_migrate {
             migrate(&store).await?;
@@ -111,7 +115,44 @@ pub(super) fn check_auth(settings: &ServeSettings) -> Result<(), String> {
             settings.listen
         ));
     }
+    if settings.auth == Auth::Oidc {
+        oidc(&settings.oidc)?;
+    }
     Ok(())
+}
+
+/// The secrets of tokens. Where those are issued elsewhere nobody needs to give any.
+pub(super) fn secrets(
+    settings: &ServeSettings,
+    tokens: &TokenSettings,
+    location: &Location,
+) -> Result<SecretSource, String> {
+    match settings.auth {
+        Auth::Oidc => Ok(SecretSource::Given(Secrets::generate()?)),
+        Auth::Open | Auth::Password => SecretSource::of(tokens, location),
+    }
+}
+
+/// The provider whose tokens the settings describe.
+fn oidc(settings: &OidcSettings) -> Result<Oidc, String> {
+    let given = |value: &Option<String>| value.clone().filter(|value| !value.is_empty());
+    let needed = |value: &Option<String>, what: &str| {
+        given(value).ok_or_else(|| format!("--auth oidc needs {what}"))
+    };
+    let issuer = needed(
+        &settings.oidc_issuer,
+        "--oidc-issuer, the URL of whoever issues the tokens, exactly as their `iss` has it",
+    )?;
+    let audience = needed(
+        &settings.oidc_audience,
+        "--oidc-audience, the name of this service in the `aud` of its tokens",
+    )?;
+    let read = |path: &PathBuf| {
+        std::fs::read(path).map_err(|error| format!("--oidc-ca-file: {}: {error}", path.display()))
+    };
+    let authorities = settings.oidc_ca_file.as_ref().map(read).transpose()?;
+    let trust = Trust { issuer, audience, jwks: given(&settings.oidc_jwks), authorities };
+    Oidc::new(trust, Ages::default(), &All::schemas())
 }
 
 /// Refuses, before anything is written, a new database whose administrator nobody could be told of.
@@ -135,6 +176,11 @@ async fn provider(
         Auth::Password => {
             ensure_administrator(store, hasher, settings.admin_password_file.as_deref()).await?;
             Ok(Box::new(Passwords::new(store.clone(), hasher.clone(), &schemas)))
+        }
+        Auth::Oidc => {
+            let oidc = oidc(&settings.oidc)?;
+            oidc.prepare().await;
+            Ok(Box::new(oidc))
         }
     }
 }

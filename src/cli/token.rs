@@ -7,6 +7,7 @@ use clap::Args;
 use super::{Outcome, SecretSource, explain, location, open_to_read, operator, print};
 use crate::config::{DatabaseSettings, TokenSettings};
 use crate::identity::{Identity, Tokens};
+use crate::query::text::nfc;
 use crate::store::Location;
 
 const EXAMPLES: &str = "\
@@ -48,7 +49,7 @@ impl Token {
             }
         };
         let secrets = SecretSource::of(&self.tokens, &location)?.read()?;
-        let identity = Identity { subject: self.name, scopes };
+        let identity = Identity { subject: nfc(&self.name).into_owned(), scopes };
         let issued = Tokens::new(&secrets, self.tokens.token_ttl).issue(&identity, revision);
         print(&issued.map_err(explain)?.access_token)?;
         Ok(ExitCode::SUCCESS)

@@ -39,7 +39,8 @@ impl Operations {
     /// Sign in
     ///
     /// Issues a bearer token that expires. How somebody signs in is the operator's choice: with
-    /// `--auth open` a name is enough. As JSON the body is the earlier service's; as a form it is an
+    /// `--auth open` a name is enough; with `--auth oidc` tokens are issued elsewhere, and the refusal
+    /// says where. As JSON the body is the earlier service's; as a form it is an
     /// OAuth 2.0 token request (RFC 6749, sections 4.3 and 4.4), whose `client_id` and `client_secret`
     /// are a name and a password too, and may stand in `Authorization: Basic`.
     #[oai(path = "/api/token", method = "post")]
@@ -54,6 +55,10 @@ impl Operations {
         let issued = app.sign_in(credentials, scope.as_deref(), address).await;
         let issued = issued.map_err(|error| match error.kind {
             Kind::Unauthenticated => Error { kind: refusal, ..error },
+            // OAuth 2.0 has a word of its own for it.
+            Kind::SignInElsewhere if refusal != Kind::Unauthenticated => {
+                Error { kind: Kind::UnsupportedGrantType, ..error }
+            }
             _ => error,
         })?;
         Ok(TokenResponse(Json(Token {

@@ -6,6 +6,7 @@ use futures_util::future::BoxFuture;
 use super::{Credentials, Identity, Provider, record_scopes};
 use crate::error::{Error, Result, Violation};
 use crate::query::Schema;
+use crate::query::text::nfc;
 
 /// The longest name, in characters.
 const MAX_NAME: usize = 100;
@@ -34,7 +35,7 @@ impl Provider for Open {
     fn sign_in(&self, credentials: Credentials) -> BoxFuture<'_, Result<Identity>> {
         let name = credentials.username;
         let identity = match name_problem(&name) {
-            None => Ok(Identity { subject: name, scopes: self.scopes.clone() }),
+            None => Ok(Identity { subject: nfc(&name).into_owned(), scopes: self.scopes.clone() }),
             Some(detail) => Err(Error::record(vec![Violation::new("username", detail)])),
         };
         Box::pin(std::future::ready(identity))

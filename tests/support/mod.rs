@@ -2,6 +2,7 @@
 
 mod client;
 pub mod forge;
+pub mod issuer;
 mod postgres;
 pub mod redis;
 #[path = "../../examples/screenings/screening.rs"]

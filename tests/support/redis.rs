@@ -69,13 +69,13 @@ impl RedisServer {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
+        let (input, output) = (keeper.stdin.take().unwrap(), keeper.stdout.take().unwrap());
+        self.running = Some((keeper, input));
         let mut line = String::new();
-        BufReader::new(keeper.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        BufReader::new(output).read_line(&mut line).unwrap();
         assert_eq!(line.trim(), "started");
         for _ in 0..200 {
             if std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
-                let input = keeper.stdin.take().unwrap();
-                self.running = Some((keeper, input));
                 return;
             }
             std::thread::sleep(std::time::Duration::from_millis(50));

@@ -1,0 +1,467 @@
+//! Tokens that are issued elsewhere: which are accepted, and what happens when the issuer changes or
+//! goes away.
+
+use std::time::{Duration, Instant};
+
+use cinequery::app::App;
+use cinequery::identity::{Ages, Hasher, Oidc, Trust};
+use cinequery::record::Records;
+use jsonwebtoken::Algorithm;
+use serde_json::{Value, json};
+
+use crate::command_line::{Service, cinequery, folder, run};
+use crate::support::issuer::{AUDIENCE, AUTHORITY, Issuer, Key, Mood};
+use crate::support::{Catalogue, Client, Database, on_both, token, tokens, unlimited};
+
+const MOVIES: &str = "/api/v1/movies";
+
+/// Longer than a revocation or a change of keys may take here.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Keys are believed for moments, so that a test sees them age.
+const SHORT: Ages = Ages {
+    fresh: Duration::from_millis(200),
+    rest: Duration::from_millis(20),
+    usable: Duration::from_secs(3600),
+};
+
+/// A service that accepts the issuer's tokens, and a client without one.
+async fn served(database: Database, trust: Trust, ages: Ages) -> Client {
+    let store = database.store().await;
+    let provider = Oidc::new(trust, ages, &Catalogue::schemas()).unwrap();
+    provider.prepare().await;
+    let own = tokens(Duration::from_secs(600));
+    let app = App::new(store, Box::new(provider), own, Hasher::new().unwrap(), unlimited());
+    Client::with_app(database, app).await.with_token(None)
+}
+
+/// The status of a search with this token.
+async fn status(client: &Client, token: String) -> u16 {
+    let answer = client.with_token(Some(token)).get(MOVIES).await;
+    match answer.status {
+        200 => {}
+        401 => drop(answer.problem(401, "unauthenticated")),
+        403 => drop(answer.problem(403, "insufficient_scope")),
+        _ => drop(answer.problem(503, "unavailable")),
+    }
+    answer.status
+}
+
+/// Waits until a search with this token has that status.
+async fn await_status(client: &Client, token: &str, expected: u16) {
+    let started = Instant::now();
+    while status(client, token.to_owned()).await != expected {
+        assert!(started.elapsed() < PATIENCE, "it never is {expected}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A change of a good token's claims, and the scopes it then has, or none when it is refused.
+type Grant = (&'static str, fn(&mut Value), Option<&'static str>);
+
+const ALL: &str = "movies:read movies:write screenings:read screenings:write admin";
+
+const GRANTS: &[Grant] = &[
+    ("scope", |_| {}, Some("movies:read")),
+    ("unknown scopes", |c| c["scope"] = json!("openid movies:read x:y"), Some("movies:read")),
+    ("no scope", |c| drop(c.as_object_mut().unwrap().remove("scope")), Some("")),
+    ("scp as list", |c| c["scp"] = json!(["admin", "email"]), Some("movies:read admin")),
+    ("scp as text", |c| c["scp"] = json!("movies:write email"), Some("movies:read movies:write")),
+    ("viewer", |c| c["roles"] = json!(["viewer"]), Some("movies:read screenings:read")),
+    (
+        "editor",
+        |c| c["roles"] = json!(["unheard of", "editor"]),
+        Some("movies:read movies:write screenings:read screenings:write"),
+    ),
+    ("admin", |c| c["roles"] = json!(["admin"]), Some(ALL)),
+    ("Admin", |c| c["roles"] = json!(["Admin"]), Some("movies:read")),
+    ("several audiences", |c| c["aud"] = json!(["other", AUDIENCE]), Some("movies:read")),
+    ("no jti", |c| drop(c.as_object_mut().unwrap().remove("jti")), Some("movies:read")),
+    ("other claims", |c| c["email_verified"] = json!(true), Some("movies:read")),
+    ("several issuers", |c| c["iss"] = json!([c["iss"]]), None),
+    ("roles as text", |c| c["roles"] = json!("admin"), None),
+    ("scp as number", |c| c["scp"] = json!(1), None),
+    ("jti with NUL", |c| c["jti"] = json!("a\u{0}"), None),
+    ("jti very long", |c| c["jti"] = json!("x".repeat(300)), None),
+    ("jti empty", |c| c["jti"] = json!(""), None),
+    ("sub with a newline", |c| c["sub"] = json!("a\nb"), None),
+    ("sub of 101 characters", |c| c["sub"] = json!("x".repeat(101)), None),
+];
+
+#[tokio::test]
+async fn scopes_and_roles_are_those_of_the_service() {
+    let (rsa, elliptic) = (Key::first(), Key::elliptic());
+    let issuer = Issuer::with(&[&rsa, &elliptic]).await;
+    let provider = Oidc::new(issuer.trust(), Ages::default(), &Catalogue::schemas()).unwrap();
+    let own = tokens(Duration::from_secs(600));
+    for key in [&rsa, &elliptic] {
+        for (name, change, expected) in GRANTS {
+            let token = issuer.token(key, change);
+            let bearer = cinequery::identity::Provider::verify(&provider, &token, &own).await;
+            let scopes = bearer.ok().map(|bearer| bearer.identity.scopes.join(" "));
+            assert_eq!(scopes.as_deref(), *expected, "{name}");
+        }
+    }
+    assert_eq!(issuer.requests(), 2, "the keys are kept");
+}
+
+#[tokio::test]
+async fn no_attack_gets_in() {
+    let (rsa, elliptic) = (Key::first(), Key::elliptic());
+    let issuer = Issuer::with(&[&rsa, &elliptic]).await;
+    // Whatever time the attacks take, they come right after the issuer was asked.
+    let ages = Ages { rest: Duration::from_secs(3600), ..Ages::default() };
+    let client = served(Database::sqlite(), issuer.trust(), ages).await;
+    for key in [&rsa, &elliptic] {
+        let good = issuer.good(key);
+        assert_eq!(status(&client, good.token()).await, 200);
+        for (name, token) in good.attacks() {
+            assert_eq!(status(&client, token).await, 401, "{name}");
+        }
+        // A token of another kind that the same key has signed.
+        for kind in ["logout+jwt", "dpop+jwt", "x"] {
+            let mut other = issuer.good(key);
+            other.header["typ"] = json!(kind);
+            assert_eq!(status(&client, other.token()).await, 401, "{kind}");
+        }
+    }
+    // The keys exchanged: each is known, for another algorithm.
+    let mut crossed = issuer.good(&rsa);
+    crossed.header["kid"] = json!(elliptic.id);
+    assert_eq!(status(&client, crossed.token()).await, 401);
+    // One that this service would sign itself.
+    assert_eq!(status(&client, token(&["movies:read"])).await, 401);
+    assert_eq!(issuer.requests(), 2, "made-up keys are not asked for");
+}
+
+/// A change of a key's JWK, and whether it is used then.
+type Use = (&'static str, fn(&mut Value), bool);
+
+const KEYS: &[Use] = &[
+    ("as it is", |_| {}, true),
+    ("no use", |k| drop(k.as_object_mut().unwrap().remove("use")), true),
+    ("no alg", |k| drop(k.as_object_mut().unwrap().remove("alg")), true),
+    ("more members", |k| k["x5t"] = json!("x"), true),
+    ("to verify", |k| k["key_ops"] = json!(["verify"]), true),
+    ("to wrap", |k| k["key_ops"] = json!(["wrapKey"]), false),
+    ("to encrypt", |k| k["use"] = json!("enc"), false),
+    ("RS512", |k| k["alg"] = json!("RS512"), false),
+    ("HS256", |k| k["alg"] = json!("HS256"), false),
+    ("symmetric", |k| k["kty"] = json!("oct"), false),
+    ("unknown kind", |k| k["kty"] = json!("XYZ"), false),
+    ("no kid", |k| drop(k.as_object_mut().unwrap().remove("kid")), false),
+    ("kid a number", |k| k["kid"] = json!(1), false),
+    ("another curve", |k| k["crv"] = json!("P-384"), false),
+    ("no numbers", |k| (k["n"], k["x"]) = (json!("!"), json!("!")), false),
+    ("short numbers", |k| (k["n"], k["x"]) = (json!("AQAB"), json!("AQAB")), false),
+    ("no object", |k| *k = json!("key"), false),
+];
+
+#[tokio::test]
+async fn keys_are_used_for_what_they_are_meant_for() {
+    let (rsa, elliptic) = (Key::first(), Key::elliptic());
+    let issuer = Issuer::with(&[]).await;
+    let own = tokens(Duration::from_secs(600));
+    let accepted = async |key: &Key, jwk: Value| {
+        // A key that cannot be used stands in the way of no other.
+        issuer.publish(vec![jwk, Key::second().jwk()]);
+        let provider = Oidc::new(issuer.trust(), Ages::default(), &Catalogue::schemas()).unwrap();
+        let token = issuer.token(key, |_| {});
+        let other = issuer.token(&Key::second(), |_| {});
+        let verify = async |token: &str| {
+            cinequery::identity::Provider::verify(&provider, token, &own).await.is_ok()
+        };
+        assert!(verify(&other).await);
+        verify(&token).await
+    };
+    for key in [&rsa, &elliptic] {
+        for (name, change, expected) in KEYS {
+            let mut jwk = key.jwk();
+            change(&mut jwk);
+            // A curve is none of RSA's concerns.
+            let expected =
+                *expected || *name == "another curve" && key.algorithm == Algorithm::RS256;
+            assert_eq!(accepted(key, jwk).await, expected, "{name}");
+        }
+    }
+    assert!(!accepted(&Key::weak(), Key::weak().jwk()).await, "1024 bits");
+}
+
+#[tokio::test]
+async fn keys_come_and_go() {
+    on_both(async |database| {
+        let (old, new) = (Key::first(), Key::second());
+        let issuer = Issuer::with(&[&old]).await;
+        let client = served(database, issuer.trust(), SHORT).await;
+        let (by_old, by_new) = (issuer.token(&old, |_| {}), issuer.token(&new, |_| {}));
+        assert_eq!(status(&client, by_old.clone()).await, 200);
+        issuer.publish(vec![old.jwk(), new.jwk()]);
+        tokio::time::sleep(SHORT.rest).await;
+        assert_eq!(status(&client, by_new.clone()).await, 200);
+        assert_eq!(status(&client, by_old.clone()).await, 200);
+        issuer.publish(vec![new.jwk()]);
+        await_status(&client, &by_old, 401).await;
+        assert_eq!(status(&client, by_new).await, 200);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn made_up_keys_are_not_asked_for_again_and_again() {
+    let key = Key::first();
+    let issuer = Issuer::with(&[&key]).await;
+    let ages = Ages { rest: Duration::from_secs(2), ..Ages::default() };
+    let client = served(Database::sqlite(), issuer.trust(), ages).await;
+    tokio::time::sleep(ages.rest).await;
+    // The issuer takes its time, during which all of them come.
+    issuer.behave(Mood::Slow(Duration::from_millis(100)));
+    let before = issuer.requests();
+    let made_up = |number: u32| {
+        let mut good = issuer.good(&key);
+        good.header["kid"] = json!(format!("made up {number}"));
+        status(&client, good.token())
+    };
+    let statuses = futures_util::future::join_all((0..50).map(made_up)).await;
+    assert!(statuses.iter().all(|status| *status == 401), "{statuses:?}");
+    assert_eq!(issuer.requests() - before, 2, "once for where the keys are, and once for them");
+    // For a while nobody waits any more.
+    issuer.behave(Mood::Slow(PATIENCE));
+    assert_eq!(made_up(50).await, 401);
+    assert_eq!(issuer.requests() - before, 2);
+}
+
+#[tokio::test]
+async fn an_issuer_that_is_gone_is_not_needed_while_its_keys_are_young() {
+    on_both(async |database| {
+        let key = Key::first();
+        let mut issuer = Issuer::with(&[&key]).await;
+        let ages = Ages { usable: Duration::from_secs(4), ..SHORT };
+        let client = served(database, issuer.trust(), ages).await;
+        let token = issuer.token(&key, |_| {});
+        assert_eq!(status(&client, token.clone()).await, 200);
+        issuer.stop().await;
+        tokio::time::sleep(ages.fresh * 2).await;
+        assert_eq!(status(&client, token.clone()).await, 200, "they are old, and yet usable");
+        await_status(&client, &token, 503).await;
+        let problem = client.with_token(Some(token)).get(MOVIES).await.problem(503, "unavailable");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains(&issuer.name) && detail.contains("does not answer"), "{detail}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nobody_waits_for_an_issuer_that_did_not_answer() {
+    let key = Key::first();
+    let issuer = Issuer::with(&[&key]).await;
+    let client = served(Database::sqlite(), issuer.trust(), SHORT).await;
+    issuer.behave(Mood::Failing);
+    tokio::time::sleep(SHORT.fresh).await;
+    assert_eq!(status(&client, issuer.token(&key, |_| {})).await, 200);
+    issuer.behave(Mood::Slow(PATIENCE));
+    let started = Instant::now();
+    for _ in 0..5 {
+        tokio::time::sleep(SHORT.rest).await;
+        assert_eq!(status(&client, issuer.token(&key, |_| {})).await, 200);
+    }
+    assert!(started.elapsed() < Duration::from_secs(2));
+}
+
+#[tokio::test]
+async fn what_is_no_answer_gives_no_keys() {
+    let key = Key::first();
+    let issuer = Issuer::with(&[&key]).await;
+    issuer.behave(Mood::Failing);
+    let client = served(Database::sqlite(), issuer.trust(), SHORT).await;
+    let token = issuer.token(&key, |_| {});
+    let wrong: &[(&str, &dyn Fn())] = &[
+        ("failing", &|| issuer.behave(Mood::Failing)),
+        ("garbage", &|| issuer.behave(Mood::Garbage)),
+        ("endless", &|| issuer.behave(Mood::Endless)),
+        ("redirecting", &|| issuer.behave(Mood::Redirecting)),
+        ("slow", &|| issuer.behave(Mood::Slow(PATIENCE))),
+        ("another issuer", &|| issuer.rename("https://issuer.example")),
+        ("almost the same issuer", &|| issuer.rename(&format!("{}/", issuer.name))),
+        ("keys in the clear", &|| issuer.point_to("http://issuer.example/keys")),
+        ("keys in a file", &|| issuer.point_to("file:///etc/hosts")),
+        ("keys nowhere", &|| issuer.point_to("keys")),
+    ];
+    for (name, change) in wrong {
+        println!("{name}");
+        change();
+        tokio::time::sleep(SHORT.rest).await;
+        assert_eq!(status(&client, token.clone()).await, 503, "{name}");
+        // What is no token of anybody is told so, whoever answers.
+        assert_eq!(status(&client, "x.y.z".to_owned()).await, 401);
+        issuer.behave(Mood::Well);
+        if matches!(*name, "another issuer" | "almost the same issuer") {
+            tokio::time::sleep(SHORT.rest).await;
+            assert_eq!(status(&client, token.clone()).await, 503, "{name}");
+        }
+        issuer.rename(&issuer.name);
+        if !name.starts_with("keys") {
+            continue;
+        }
+        issuer.point_to("http://localhost:1/keys");
+    }
+    issuer.point_to(&format!("{}/keys", issuer.name));
+    await_status(&client, &token, 200).await;
+    // An address of the keys that was given is asked, and nothing else.
+    issuer.rename("https://issuer.example");
+    let trust = Trust { jwks: Some(format!("{}/keys", issuer.name)), ..issuer.trust() };
+    let before = issuer.requests();
+    let client = served(Database::sqlite(), trust, Ages::default()).await;
+    assert_eq!(status(&client, token).await, 200);
+    assert_eq!(issuer.requests() - before, 1);
+}
+
+#[tokio::test]
+async fn an_issuer_with_tls_is_asked_when_an_authority_vouches_for_it() {
+    let key = Key::first();
+    let issuer = Issuer::with_tls(&[&key]).await;
+    for (authorities, expected) in [(None, 503), (Some(AUTHORITY.to_vec()), 200)] {
+        let trust = Trust { authorities, ..issuer.trust() };
+        let client = served(Database::sqlite(), trust, Ages::default()).await;
+        assert_eq!(status(&client, issuer.token(&key, |_| {})).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn whoever_signs_in_here_is_told_where() {
+    let issuer = Issuer::with(&[]).await;
+    let client = served(Database::sqlite(), issuer.trust(), Ages::default()).await;
+    let credentials = json!({"username": "anna", "password": "correct horse battery"});
+    let answer = client.post("/api/token", &credentials).await;
+    let problem = answer.problem(400, "sign_in_elsewhere");
+    assert!(problem["detail"].as_str().unwrap().contains(&issuer.name), "{problem}");
+    let form = [("grant_type", "password"), ("username", "anna"), ("password", "x")];
+    let answer = client.send(client.request("POST", "/api/token").form(&form)).await;
+    let problem = answer.problem(400, "unsupported_grant_type");
+    assert!(problem["error_description"].as_str().unwrap().contains(&issuer.name), "{problem}");
+}
+
+#[tokio::test]
+async fn tokens_of_others_are_revoked() {
+    on_both(async |database| {
+        let key = Key::first();
+        let issuer = Issuer::with(&[&key]).await;
+        let client = served(database, issuer.trust(), Ages::default()).await;
+        let of = |name: &str| {
+            let name = name.to_owned();
+            issuer.token(&key, |claims| claims["sub"] = json!(name))
+        };
+        let (one, other) = (of("anna"), of("anna"));
+        let revoke = client.request("POST", "/api/token/revoke").form(&[("token", &one)]);
+        assert_eq!(client.send(revoke).await.status, 200);
+        await_status(&client, &one, 401).await;
+        assert_eq!(status(&client, other.clone()).await, 200);
+        // All of somebody's, whichever way the name is composed.
+        let (rene, composed) = ("Rene\u{301}", "Ren\u{e9}");
+        let (theirs, same) = (of(rene), of(composed));
+        let path = "/api/v1/revocations";
+        let admin = issuer.token(&key, |claims| claims["scope"] = json!("admin"));
+        let admin = client.with_token(Some(admin));
+        let by_other = client.with_token(Some(other.clone()));
+        let body = json!({"subject": rene});
+        by_other.post(path, &body).await.problem(403, "insufficient_scope");
+        assert_eq!(admin.post(path, &body).await.status, 204);
+        await_status(&client, &theirs, 401).await;
+        await_status(&client, &same, 401).await;
+        assert_eq!(status(&client, other).await, 200);
+        // One that is issued later is good. Clocks may differ by five seconds.
+        let later = issuer.token(&key, |claims| {
+            claims["sub"] = json!(rene);
+            claims["iat"] = json!(chrono::Utc::now().timestamp() + 8);
+        });
+        await_status(&client, &later, 200).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_service_is_started_with_an_issuer() {
+    on_both(async |database| {
+        let (rsa, elliptic) = (Key::first(), Key::elliptic());
+        let issuer = Issuer::with(&[&rsa, &elliptic]).await;
+        let folder = folder();
+        // No secret is needed, whatever the database.
+        let settings = ["serve", "--auth", "oidc", "--listen", "127.0.0.1:0", "--database"];
+        let url = database.url();
+        let mut command = cinequery(folder.path(), &[&settings[..], &[&url]].concat());
+        command.env("CINEQUERY_OIDC_ISSUER", &issuer.name);
+        command.env("CINEQUERY_OIDC_AUDIENCE", AUDIENCE);
+        let service = tokio::task::spawn_blocking(|| Service::start(command)).await.unwrap();
+        let client = Client::at(service.address.clone());
+        assert_eq!(issuer.requests(), 2, "it asks before anybody calls");
+        for key in [&rsa, &elliptic] {
+            assert_eq!(status(&client, issuer.token(key, |_| {})).await, 200);
+        }
+        assert_eq!(status(&client, token(&["movies:read"])).await, 401);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_issuer_that_is_not_there_does_not_keep_the_service_from_starting() {
+    let mut issuer = Issuer::with(&[]).await;
+    issuer.stop().await;
+    let folder = folder();
+    let (auth, listen) = (["serve", "--auth", "oidc"], ["--listen", "127.0.0.1:0"]);
+    let trust = ["--oidc-issuer", &issuer.name, "--oidc-audience", AUDIENCE];
+    let command = cinequery(folder.path(), &[&auth[..], &listen, &trust].concat());
+    let service = tokio::task::spawn_blocking(|| Service::start(command)).await.unwrap();
+    let client = Client::at(service.address.clone());
+    assert_eq!(status(&client, issuer.token(&Key::first(), |_| {})).await, 503);
+}
+
+#[test]
+fn settings_that_will_not_do_are_refused() {
+    let folder = folder();
+    std::fs::write(folder.path().join("empty.pem"), "nothing").unwrap();
+    let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    std::fs::write(folder.path().join("broken.pem"), broken).unwrap();
+    let issuer = ["--oidc-issuer", "https://issuer.example"];
+    let audience = ["--oidc-audience", AUDIENCE];
+    let both = [issuer, audience].concat();
+    let and = |more: &[&'static str]| [&both[..], more].concat();
+    let of = |issuer: &'static str| [&["--oidc-issuer", issuer][..], &audience].concat();
+    let cases: &[(Vec<&str>, &str)] = &[
+        (vec![], "--auth oidc needs --oidc-issuer"),
+        (issuer.to_vec(), "--auth oidc needs --oidc-audience"),
+        (audience.to_vec(), "--auth oidc needs --oidc-issuer"),
+        ([&issuer[..], &["--oidc-audience", ""]].concat(), "--auth oidc needs --oidc-audience"),
+        (of("issuer.example"), "is no URL"),
+        (of("http://issuer.example"), "must begin with https://"),
+        (of("http://127.0.0.1.issuer.example"), "must begin with https://"),
+        (of("http://10.0.0.1"), "must begin with https://"),
+        (of("ftp://127.0.0.1"), "must begin with https://"),
+        (of("https://joe:secret@issuer.example"), "must hold no name and no password"),
+        (of("http://joe:secret@issuer.example"), "must begin with https://"),
+        (of("joe:secret@issuer.example"), "must begin with https://"),
+        (of("https://issuer.example "), "must have no spaces"),
+        (of("https://issuer.example/?tenant=1"), "no query"),
+        (of("https://issuer.example/#x"), "no fragment"),
+        (and(&["--oidc-jwks", "keys.json"]), "--oidc-jwks is no URL"),
+        (and(&["--oidc-jwks", "http://issuer.example/keys"]), "--oidc-jwks"),
+        (and(&["--oidc-ca-file", "none.pem"]), "none.pem"),
+        (and(&["--oidc-ca-file", "empty.pem"]), "--oidc-ca-file holds no certificate"),
+        (and(&["--oidc-ca-file", "broken.pem"]), "--oidc-ca-file"),
+    ];
+    for (settings, expected) in cases {
+        for command in ["serve", "check"] {
+            let start = [command, "--auth", "oidc", "--listen", "127.0.0.1:0"];
+            let (code, out, log) = run(folder.path(), &[&start[..], settings].concat());
+            let said = format!("{out}{log}");
+            assert_eq!((code, said.contains(expected)), (1, true), "{settings:?}: {said}");
+            assert!(!said.contains("secret@"), "{said}");
+        }
+    }
+    // `check` asks neither the issuer nor for a secret.
+    for more in [vec![], vec!["--oidc-jwks", "http://[::1]:9/keys"]] {
+        let database = ["--database", "postgres://nobody@127.0.0.1:1/none"];
+        let start = [&["check", "--auth", "oidc"][..], &database, &both, &more].concat();
+        let (code, out, _) = run(folder.path(), &start);
+        assert_eq!(code, 3, "{out}");
+        assert!(out.starts_with("configuration  ok"), "{out}");
+    }
+}

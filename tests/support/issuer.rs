@@ -1,0 +1,303 @@
+//! An issuer of tokens that the tests run: it serves its discovery document and its keys, which may
+//! change, and it may be told to misbehave.
+
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+use chrono::Utc;
+use cinequery::identity::Trust;
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::LOCATION;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use jsonwebtoken::jwk::Jwk;
+use jsonwebtoken::{Algorithm, EncodingKey};
+use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::forge::Good;
+
+/// A key pair of the tests.
+#[derive(Clone)]
+pub struct Key {
+    pub id: &'static str,
+    pub algorithm: Algorithm,
+    pub encoding: EncodingKey,
+    /// The public half, as PEM.
+    pub public: &'static str,
+}
+
+/// The bytes of a PEM.
+fn der(pem: &str) -> Vec<u8> {
+    let base64: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+    BASE64_STANDARD.decode(base64).unwrap()
+}
+
+impl Key {
+    fn rsa(id: &'static str, private: &str, public: &'static str) -> Self {
+        let private = der(private);
+        // What is wanted is the key as PKCS #1 has it. In PKCS #8 it is a string of octets behind the
+        // algorithm, which ends with a null.
+        let null_and_octets = [0x05, 0x00, 0x04, 0x82];
+        let at = private.windows(4).position(|bytes| bytes == null_and_octets).unwrap();
+        let encoding = EncodingKey::from_rsa_der(&private[at + 6..]);
+        Self { id, algorithm: Algorithm::RS256, encoding, public }
+    }
+
+    pub fn first() -> Self {
+        let (private, public) =
+            (include_str!("keys/rsa-1.pem"), include_str!("keys/rsa-1.pub.pem"));
+        Self::rsa("first", private, public)
+    }
+
+    pub fn second() -> Self {
+        let (private, public) =
+            (include_str!("keys/rsa-2.pem"), include_str!("keys/rsa-2.pub.pem"));
+        Self::rsa("second", private, public)
+    }
+
+    /// One of 1024 bits.
+    pub fn weak() -> Self {
+        let (private, public) =
+            (include_str!("keys/rsa-weak.pem"), include_str!("keys/rsa-weak.pub.pem"));
+        Self::rsa("weak", private, public)
+    }
+
+    pub fn elliptic() -> Self {
+        Self {
+            id: "elliptic",
+            algorithm: Algorithm::ES256,
+            encoding: EncodingKey::from_ec_der(&der(include_str!("keys/ec-1.pem"))),
+            public: include_str!("keys/ec-1.pub.pem"),
+        }
+    }
+
+    /// The public half, as an issuer publishes it.
+    pub fn jwk(&self) -> Value {
+        let jwk = Jwk::from_encoding_key(&self.encoding, self.algorithm).unwrap();
+        let mut jwk = serde_json::to_value(jwk).unwrap();
+        jwk["kid"] = json!(self.id);
+        jwk["use"] = json!("sig");
+        jwk
+    }
+
+    /// The public half in every form that somebody might take for a shared secret.
+    pub fn forms(&self) -> Vec<Vec<u8>> {
+        let jwk = self.jwk();
+        let numbers = ["n", "x", "y"].iter().filter_map(|name| jwk[name].as_str());
+        let numbers: Vec<Vec<u8>> =
+            numbers.map(|number| BASE64_URL_SAFE_NO_PAD.decode(number).unwrap()).collect();
+        let mut forms = vec![
+            self.public.as_bytes().to_vec(),
+            self.public.trim_end().as_bytes().to_vec(),
+            der(self.public),
+            numbers.concat(),
+            [&[4], numbers.concat().as_slice()].concat(),
+        ];
+        forms.extend(numbers);
+        forms
+    }
+}
+
+/// How the issuer behaves.
+#[derive(Clone, Copy)]
+pub enum Mood {
+    Well,
+    Failing,
+    Garbage,
+    Endless,
+    Redirecting,
+    /// It answers after so long.
+    Slow(Duration),
+}
+
+pub struct Issuer {
+    /// Its name, which is its address.
+    pub name: String,
+    state: Arc<State>,
+    server: JoinHandle<()>,
+}
+
+struct State {
+    name: Mutex<String>,
+    keys: Mutex<Vec<Value>>,
+    jwks_uri: Mutex<String>,
+    mood: Mutex<Mood>,
+    requests: AtomicUsize,
+}
+
+/// What tokens of the issuer say that are for the tests' service.
+pub const AUDIENCE: &str = "cinequery";
+
+/// The certificate of the authority that vouches for an issuer with TLS.
+pub const AUTHORITY: &[u8] = include_bytes!("keys/authority.pem");
+
+const DISCOVERY: &str = "/.well-known/openid-configuration";
+
+impl Issuer {
+    /// An issuer with these keys.
+    pub async fn with(keys: &[&Key]) -> Self {
+        Self::start("http", None, keys).await
+    }
+
+    /// The same with a certificate of [`AUTHORITY`].
+    pub async fn with_tls(keys: &[&Key]) -> Self {
+        let key = PrivateKeyDer::from_pem_slice(include_bytes!("keys/server.key.pem")).unwrap();
+        let certificate = CertificateDer::from_pem_slice(include_bytes!("keys/server.pem"));
+        let config = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.unwrap()], key)
+            .unwrap();
+        Self::start("https", Some(TlsAcceptor::from(Arc::new(config))), keys).await
+    }
+
+    async fn start(scheme: &str, tls: Option<TlsAcceptor>, keys: &[&Key]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let name = format!("{scheme}://{}", listener.local_addr().unwrap());
+        let state = Arc::new(State {
+            name: Mutex::new(name.clone()),
+            keys: Mutex::default(),
+            jwks_uri: Mutex::new(format!("{name}/keys")),
+            mood: Mutex::new(Mood::Well),
+            requests: AtomicUsize::new(0),
+        });
+        let server = tokio::spawn(serve(listener, tls, Arc::clone(&state)));
+        let issuer = Self { name, state, server };
+        issuer.publish(keys.iter().map(|key| key.jwk()).collect());
+        issuer
+    }
+
+    /// Puts these keys in the place of the others.
+    pub fn publish(&self, keys: Vec<Value>) {
+        *self.state.keys.lock().unwrap() = keys;
+    }
+
+    /// Names another issuer in the discovery document.
+    pub fn rename(&self, name: &str) {
+        name.clone_into(&mut self.state.name.lock().unwrap());
+    }
+
+    /// Names another place for the keys in the discovery document.
+    pub fn point_to(&self, jwks_uri: &str) {
+        jwks_uri.clone_into(&mut self.state.jwks_uri.lock().unwrap());
+    }
+
+    pub fn behave(&self, mood: Mood) {
+        *self.state.mood.lock().unwrap() = mood;
+    }
+
+    /// How often it was asked.
+    pub fn requests(&self) -> usize {
+        self.state.requests.load(Ordering::Relaxed)
+    }
+
+    /// Ends it: its port refuses connections.
+    pub async fn stop(&mut self) {
+        self.server.abort();
+        let _ = (&mut self.server).await;
+    }
+
+    pub fn trust(&self) -> Trust {
+        Trust {
+            issuer: self.name.clone(),
+            audience: AUDIENCE.to_owned(),
+            jwks: None,
+            authorities: None,
+        }
+    }
+
+    /// A good token for reading movies, in parts.
+    pub fn good(&self, key: &Key) -> Good {
+        let now = Utc::now().timestamp();
+        Good {
+            header: json!({"alg": key.algorithm, "typ": "at+jwt", "kid": key.id}),
+            claims: json!({
+                "iss": self.name,
+                "aud": AUDIENCE,
+                "sub": "anna",
+                "iat": now,
+                "exp": now + 600,
+                "jti": uuid::Uuid::now_v7(),
+                "scope": "movies:read",
+            }),
+            algorithm: key.algorithm,
+            key: key.encoding.clone(),
+            public: key.forms(),
+        }
+    }
+
+    /// A token for reading movies, after a change of its claims.
+    pub fn token(&self, key: &Key, change: impl FnOnce(&mut Value)) -> String {
+        let mut good = self.good(key);
+        change(&mut good.claims);
+        good.token()
+    }
+}
+
+async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, state: Arc<State>) {
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        let (tls, state) = (tls.clone(), Arc::clone(&state));
+        tokio::spawn(async move {
+            match tls {
+                None => converse(stream, state).await,
+                // Whoever does not trust the certificate goes away.
+                Some(tls) => {
+                    if let Ok(stream) = tls.accept(stream).await {
+                        converse(stream, state).await;
+                    }
+                }
+            }
+        });
+    }
+}
+
+async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, state: Arc<State>) {
+    let service = service_fn(move |request| answer(Arc::clone(&state), request));
+    // Without kept connections: nobody is answered any more when it has stopped.
+    let connection = hyper::server::conn::http1::Builder::new()
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service);
+    connection.await.unwrap_or_default();
+}
+
+async fn answer(
+    state: Arc<State>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    state.requests.fetch_add(1, Ordering::Relaxed);
+    let mood = *state.mood.lock().unwrap();
+    if let Mood::Slow(delay) = mood {
+        tokio::time::sleep(delay).await;
+    }
+    let document = match request.uri().path() {
+        DISCOVERY => json!({
+            "issuer": *state.name.lock().unwrap(),
+            "jwks_uri": *state.jwks_uri.lock().unwrap(),
+        }),
+        "/keys" | "/elsewhere" => json!({"keys": *state.keys.lock().unwrap()}),
+        _ => Value::Null,
+    };
+    let document = document.to_string();
+    let (status, body) = match mood {
+        Mood::Well | Mood::Slow(_) => (200, document),
+        Mood::Failing => (500, document),
+        Mood::Garbage => (200, "<html>".to_owned()),
+        Mood::Endless => (200, format!("{document}{}", " ".repeat(300 * 1024))),
+        Mood::Redirecting => (302, document),
+    };
+    let response = Response::builder().status(status).header(LOCATION, "/elsewhere");
+    Ok(response.body(Full::new(body.into())).unwrap())
+}
