@@ -10,6 +10,7 @@ pub mod revoke;
 pub mod saved;
 pub mod search;
 pub mod transfer;
+pub mod usage;
 pub mod users;
 pub mod why;
 
@@ -17,9 +18,12 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use self::usage::{Class, Ledger};
 use crate::admission::{Admission, Decision, Policy};
 use crate::error::{Error, Kind, Result};
-use crate::identity::{Bearer, Credentials, Hasher, Issued, Provider, Revocations, Tokens};
+use crate::identity::{
+    Bearer, Credentials, Hasher, Identity, Issued, Provider, Revocations, Role, Tokens,
+};
 use crate::query::text::nfc;
 use crate::store::Store;
 
@@ -34,6 +38,7 @@ struct Shared {
     revocations: Revocations,
     hasher: Hasher,
     admission: Admission,
+    ledger: Ledger,
 }
 
 impl App {
@@ -46,7 +51,9 @@ impl App {
         admission: Admission,
     ) -> Self {
         let revocations = Revocations::new(store.clone());
-        Self(Arc::new(Shared { store, provider, tokens, revocations, hasher, admission }))
+        let ledger = Ledger::default();
+        let shared = Shared { store, provider, tokens, revocations, hasher, admission, ledger };
+        Self(Arc::new(shared))
     }
 
     /// The database.
@@ -62,6 +69,26 @@ impl App {
     /// How often somebody may come.
     pub fn admission(&self) -> &Admission {
         &self.0.admission
+    }
+
+    /// Adds what was counted to the database. It is a task of its own: whoever asks for it may go away.
+    ///
+    /// # Errors
+    /// The database's; then nothing is lost.
+    pub async fn flush_usage(&self) -> Result<()> {
+        let app = self.clone();
+        let flushed = tokio::spawn(async move { app.0.ledger.flush(&app.0.store).await });
+        flushed.await.map_err(Error::internal)?
+    }
+
+    /// Counts the request of somebody under the limit of their role, and says what became of it; nothing
+    /// where there is no limit.
+    pub async fn admit(&self, identity: &Identity, class: Class) -> Option<Decision> {
+        let policy = Policy::from(Role::holding(&identity.scopes));
+        let decision = self.0.admission.admit(policy, &identity.subject).await;
+        let is_admitted = decision.is_none_or(|decision| decision.is_admitted);
+        self.0.ledger.count(&identity.subject, class, is_admitted);
+        decision
     }
 
     /// Signs in from an address, under the limits of that.
@@ -112,7 +139,9 @@ impl App {
                 return Err(Error::new(Kind::InvalidScope, detail));
             }
         }
-        shared.tokens.issue(&identity, revision)
+        let issued = shared.tokens.issue(&identity, revision)?;
+        shared.ledger.count(&identity.subject, Class::SignIn, true);
+        Ok(issued)
     }
 
     /// What a token says that is accepted.

@@ -23,6 +23,7 @@ mod stream;
 mod throttle;
 mod token;
 mod transfer;
+mod usage;
 mod users;
 
 use poem::{Endpoint, EndpointExt, Route};
@@ -73,11 +74,13 @@ type OfRecord<R> = (
 type Operations<C> = (<C as Served>::Operations, (query::Operations<C>, OfService));
 
 /// The operations that know no record types.
-type OfService =
-    ((token::Operations, users::Operations), (classic::Operations, health::Operations));
+type OfService = (
+    (token::Operations, (users::Operations, usage::Operations)),
+    (classic::Operations, health::Operations),
+);
 
 fn operations<C: Served>() -> Operations<C> {
-    let people = (token::Operations, users::Operations);
+    let people = (token::Operations, (users::Operations, usage::Operations));
     let of_service = (people, (classic::Operations, health::Operations));
     (C::operations(), (query::Operations::default(), of_service))
 }

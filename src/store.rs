@@ -11,6 +11,7 @@ mod import;
 mod location;
 mod migrate;
 mod revocations;
+mod usage;
 mod users;
 mod write;
 
@@ -32,6 +33,7 @@ pub use self::location::Location;
 pub(crate) use self::migrate::beside;
 pub use self::migrate::{Migrations, State};
 pub use self::revocations::{Revocation, Revoked};
+pub use self::usage::Usage;
 pub use self::users::{User, UserChange};
 pub use self::write::Expected;
 use crate::error::{Error, Kind, Result};

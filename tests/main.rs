@@ -9,6 +9,7 @@
     reason = "a test that fails this way has failed"
 )]
 
+mod access;
 mod agreement;
 mod architecture;
 mod classic;
@@ -28,5 +29,6 @@ mod support;
 mod throttle;
 mod tokens;
 mod transfer;
+mod usage;
 mod users;
 mod why;

@@ -14,6 +14,7 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions, Security
 
 use super::throttle;
 use crate::app::App;
+use crate::app::usage::Class;
 use crate::error::{Error, Result};
 use crate::identity::{Access, Identity};
 use crate::record::{Record, Records};
@@ -26,9 +27,7 @@ struct Anybody(Identity);
 
 async fn identify(request: &Request, bearer: Bearer) -> poem::Result<Identity> {
     let app = request.data::<App>().ok_or_else(|| Error::internal("the service has no state"))?;
-    let identity = app.identify(&bearer.token).await?.identity;
-    throttle::admit(request, app, &identity).await?;
-    Ok(identity)
+    Ok(app.identify(&bearer.token).await?.identity)
 }
 
 /// The name under which `specification` finds what an operation needs.
@@ -46,7 +45,7 @@ pub(super) mod needs {
 }
 
 macro_rules! callers {
-    ($($(#[doc = $meaning:literal])+ $caller:ident$(<$r:ident: $bound:path>)? needs $needs:ident: $require:expr;)+) => {$(
+    ($($(#[doc = $meaning:literal])+ $caller:ident$(<$r:ident: $bound:path>)? needs $needs:ident, as $class:ident: $require:expr;)+) => {$(
         $(#[doc = $meaning])+
         pub(super) struct $caller$(<$r>)?(pub(super) Identity, PhantomData<fn() -> ($($r,)?)>);
 
@@ -69,6 +68,7 @@ macro_rules! callers {
                 options: ExtractParamOptions<()>,
             ) -> poem::Result<Self> {
                 let Anybody(identity) = Anybody::from_request(request, body, options).await?;
+                throttle::admit(request, &identity, Class::$class).await?;
                 let require: fn(&Identity) -> Result<()> = $require;
                 require(&identity)?;
                 Ok(Self(identity, PhantomData))
@@ -79,15 +79,15 @@ macro_rules! callers {
 
 callers! {
     /// A caller with any token.
-    Caller needs TOKEN: |_| Ok(());
+    Caller needs TOKEN, as Other: |_| Ok(());
     /// A caller who may read records of the type.
-    Reader<R: Record> needs READ: |caller| caller.require(Access::Read, R::SCHEMA);
+    Reader<R: Record> needs READ, as Read: |caller| caller.require(Access::Read, R::SCHEMA);
     /// A caller who may change records of the type.
-    Writer<R: Record> needs WRITE: |caller| caller.require(Access::Write, R::SCHEMA);
+    Writer<R: Record> needs WRITE, as Write: |caller| caller.require(Access::Write, R::SCHEMA);
     /// A caller who may read records of one of these types; which it must be, the request says.
-    SomeReader<C: Records> needs READ_SOME: |caller| {
+    SomeReader<C: Records> needs READ_SOME, as Read: |caller| {
         caller.require_one(Access::Read, &C::schemas())
     };
     /// A caller who administers the service.
-    Administrator needs ADMIN: Identity::require_admin;
+    Administrator needs ADMIN, as Admin: Identity::require_admin;
 }

@@ -24,6 +24,7 @@ use tokio_io_timeout::TimeoutStream;
 
 use super::{Served, endpoint};
 use crate::app::App;
+use crate::app::usage::FLUSH_INTERVAL;
 
 /// How long open requests may take after the service was told to stop.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -51,8 +52,8 @@ pub async fn serve<C: Served>(
     app: App,
     stop: impl Future<Output = ()> + Send,
 ) -> std::io::Result<()> {
-    let store = app.store().clone();
-    let endpoint = Arc::new(endpoint::<C>(app));
+    let endpoint = Arc::new(endpoint::<C>(app.clone()));
+    let flushing = tokio::spawn(flush(app.clone()));
     let address = listener.local_addr()?;
     let (stopping, stopped) = watch::channel(());
     let mut connections = JoinSet::new();
@@ -83,10 +84,30 @@ pub async fn serve<C: Served>(
         tracing::warn!(open = connections.len(), "requests are cut off: they take too long");
         connections.shutdown().await;
     }
-    if tokio::time::timeout(CLOSE_TIMEOUT, store.close()).await.is_err() {
+    flushing.abort();
+    let close = async {
+        if let Err(error) = app.flush_usage().await {
+            tracing::warn!(cause = error.cause, "what was counted last is lost");
+        }
+        app.store().close().await;
+    };
+    if tokio::time::timeout(CLOSE_TIMEOUT, close).await.is_err() {
         tracing::warn!("the database is left before it has ended what it was doing");
     }
     Ok(())
+}
+
+/// Adds what was counted to the database, for as long as the service runs.
+async fn flush(app: App) {
+    loop {
+        tokio::time::sleep(FLUSH_INTERVAL).await;
+        if let Err(error) = app.flush_usage().await {
+            tracing::warn!(
+                cause = error.cause,
+                "usage is not written; it is kept for the next time"
+            );
+        }
+    }
 }
 
 /// Serves one connection until it ends or the service stops.

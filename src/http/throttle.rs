@@ -2,16 +2,17 @@
 //! (draft-ietf-httpapi-ratelimit-headers-10).
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use poem::http::{HeaderMap, HeaderName, HeaderValue};
 use poem::web::RemoteAddr;
 use poem::{Addr, Request};
 
-use crate::admission::{Admission, Decision, Policy};
+use crate::admission::{Admission, Decision};
+use crate::app::usage::Class;
 use crate::app::{App, refused};
-use crate::error::Result;
-use crate::identity::{Identity, Role};
+use crate::error::{Error, Result};
+use crate::identity::Identity;
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const STATE: HeaderName = HeaderName::from_static("ratelimit");
@@ -41,12 +42,11 @@ impl Noted {
 }
 
 /// Counts the request of somebody who has shown a token.
-pub(super) async fn admit(request: &Request, app: &App, identity: &Identity) -> Result<()> {
-    let policy = Policy::from(Role::holding(&identity.scopes));
-    let Some(decision) = app.admission().admit(policy, &identity.subject).await else {
-        return Ok(());
-    };
-    if let Some(noted) = request.data::<std::sync::Arc<Noted>>() {
+pub(super) async fn admit(request: &Request, identity: &Identity, class: Class) -> Result<()> {
+    let app = request.data::<App>().ok_or_else(|| Error::internal("the service has no state"))?;
+    let Some(decision) = app.admit(identity, class).await else { return Ok(()) };
+    if let Some(noted) = request.data::<Arc<Noted>>() {
+        // A request is counted once.
         let _ = noted.0.set(decision);
     }
     if decision.is_admitted { Ok(()) } else { Err(refused(&decision)) }

@@ -62,6 +62,12 @@ impl Default for Migrations {
                 include_str!("../../migrations/sqlite/0004_revocations.sql"),
                 include_str!("../../migrations/postgres/0004_revocations.sql"),
             )
+            .with(
+                5,
+                "usage",
+                include_str!("../../migrations/sqlite/0005_usage.sql"),
+                include_str!("../../migrations/postgres/0005_usage.sql"),
+            )
     }
 }
 

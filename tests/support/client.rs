@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use cinequery::app::App;
+use cinequery::identity::Identity;
 
 use super::{Catalogue, Database, app, identity, tokens};
 
@@ -161,4 +162,10 @@ impl Answer {
 /// A token for these scopes.
 pub fn token(scopes: &[&str]) -> String {
     tokens(Duration::from_secs(600)).issue(&identity(scopes), 0).unwrap().access_token
+}
+
+/// The same of somebody else.
+pub fn token_of(subject: &str, scopes: &[&str]) -> String {
+    let identity = Identity { subject: subject.to_owned(), ..identity(scopes) };
+    tokens(Duration::from_secs(600)).issue(&identity, 0).unwrap().access_token
 }

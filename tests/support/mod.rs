@@ -18,7 +18,7 @@ use cinequery::store::{Location, Missing, Store};
 use sqlx::Connection;
 use tempfile::TempDir;
 
-pub use client::{Answer, Client, token};
+pub use client::{Answer, Client, token, token_of};
 pub use screening::Screening;
 
 /// The record types of the tests: the product's and one with nullable fields.

@@ -1,0 +1,221 @@
+//! Who has used the service how much: counted in the process, and added to the database now and then.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use chrono::{Days, NaiveDate, Utc};
+use poem_openapi::{Enum, Object};
+use serde::Serialize;
+
+use super::App;
+use super::search::limit as page_limit;
+use crate::error::{Error, Kind, Result};
+use crate::identity::Identity;
+use crate::query::text::nfc;
+use crate::store;
+
+/// How often what was counted is added to the database: a process that is killed loses no more than it
+/// has counted in that time.
+pub const FLUSH_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Counts of one statement: five values each, of 32,766 that SQLite takes.
+const BATCH: usize = 1000;
+
+/// How many days are shown when nobody says which.
+const SHOWN_DAYS: u64 = 30;
+
+/// How many days are kept.
+const KEPT_DAYS: u64 = 400;
+
+macro_rules! classes {
+    ($($(#[doc = $meaning:literal])+ $class:ident = $name:literal;)+) => {
+        /// What a request was for.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Enum, Serialize)]
+        #[oai(rename_all = "snake_case")]
+        #[serde(rename_all = "snake_case")]
+        pub enum Class {
+            $($(#[doc = $meaning])+ $class,)+
+        }
+
+        impl Class {
+            fn name(self) -> &'static str {
+                match self { $(Self::$class => $name,)+ }
+            }
+
+            fn of(name: &str) -> Option<Self> {
+                [$(Self::$class,)+].into_iter().find(|class| class.name() == name)
+            }
+        }
+    };
+}
+
+classes! {
+    /// Reading records, and questions about queries.
+    Read = "read";
+    /// Changing records.
+    Write = "write";
+    /// Administering the service.
+    Admin = "admin";
+    /// Signing in.
+    SignIn = "sign_in";
+    /// What needs no more than a token.
+    Other = "other";
+}
+
+/// Day, class and subject.
+type Key = (NaiveDate, Class, String);
+
+/// How many were admitted, and how many were one too many.
+type Counts = (i64, i64);
+
+/// What was counted and is not yet in the database.
+#[derive(Default)]
+pub(super) struct Ledger {
+    open: Mutex<HashMap<Key, Counts>>,
+    /// The day on which old counts were forgotten last. Whoever holds it writes.
+    writing: tokio::sync::Mutex<Option<NaiveDate>>,
+}
+
+impl Ledger {
+    /// Counts a request that was admitted or was one too many.
+    pub(super) fn count(&self, subject: &str, class: Class, is_admitted: bool) {
+        let counts = if is_admitted { (1, 0) } else { (0, 1) };
+        self.add((Utc::now().date_naive(), class, subject.to_owned()), counts);
+    }
+
+    fn add(&self, key: Key, (requests, throttled): Counts) {
+        // Sums of what is added one by one; nothing panics under the lock.
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = open.entry(key).or_default();
+        counts.0 = counts.0.saturating_add(requests);
+        counts.1 = counts.1.saturating_add(throttled);
+    }
+
+    /// Adds what was counted to the database; what cannot be added stays here. To be run to its end.
+    pub(super) async fn flush(&self, store: &store::Store) -> Result<()> {
+        let mut forgotten_on = self.writing.lock().await;
+        let open = std::mem::take(&mut *self.open.lock().unwrap_or_else(PoisonError::into_inner));
+        let open: Vec<_> = open.into_iter().collect();
+        let mut batches = open.chunks(BATCH);
+        while let Some(batch) = batches.next() {
+            let rows: Vec<store::Usage> = batch
+                .iter()
+                .map(|((day, class, subject), (requests, throttled))| store::Usage {
+                    day: *day,
+                    class: class.name().to_owned(),
+                    subject: subject.clone(),
+                    requests: *requests,
+                    throttled: *throttled,
+                })
+                .collect();
+            if let Err(error) = store.add_usage(&rows).await {
+                let rest = batch.iter().chain(batches.flatten());
+                rest.for_each(|(key, counts)| self.add(key.clone(), *counts));
+                return Err(error);
+            }
+        }
+        let today = Utc::now().date_naive();
+        if !open.is_empty() && *forgotten_on != Some(today) {
+            if let Some(before) = today.checked_sub_days(Days::new(KEPT_DAYS)) {
+                store.forget_usage(before).await?;
+            }
+            *forgotten_on = Some(today);
+        }
+        Ok(())
+    }
+}
+
+/// Requests of somebody on one day.
+#[derive(Debug, Clone, PartialEq, Object, Serialize)]
+pub struct Usage {
+    /// Whose they are.
+    pub subject: String,
+    /// The day, in UTC.
+    pub day: NaiveDate,
+    /// What they were for.
+    pub class: Class,
+    /// How many were admitted.
+    pub requests: i64,
+    /// How many were refused as one too many.
+    pub throttled: i64,
+}
+
+/// A page of usage.
+#[derive(Debug, Clone, PartialEq, Object, Serialize)]
+#[oai(skip_serializing_if_is_none)]
+pub struct UsagePage {
+    /// The counts, by day, class and subject.
+    pub items: Vec<Usage>,
+    /// Where the next page begins; absent on the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_after: Option<String>,
+}
+
+/// What usage is asked for.
+#[derive(Debug, Clone, Default)]
+pub struct UsageRequest {
+    /// Whose; one's own when absent, everybody's when `*`.
+    pub subject: Option<String>,
+    /// The first day; 29 days before the last when absent.
+    pub from: Option<NaiveDate>,
+    /// The last day; today when absent.
+    pub to: Option<NaiveDate>,
+    /// `next_after` of the page before.
+    pub after: Option<String>,
+    /// How many at most.
+    pub limit: Option<i64>,
+}
+
+/// One's own usage, or, for an administrator, anybody's. This instance adds first what it has counted;
+/// others do within [`FLUSH_INTERVAL`].
+///
+/// # Errors
+/// [`Kind::InsufficientScope`], [`Kind::InvalidParameter`]; the database's.
+pub async fn read(app: &App, caller: &Identity, request: UsageRequest) -> Result<UsagePage> {
+    let subject = match request.subject.as_deref() {
+        None => Some(caller.subject.clone()),
+        Some("*") => None,
+        // PostgreSQL's text cannot hold U+0000, and nobody has it in a name.
+        Some(name) => Some(nfc(name).replace('\0', "\u{fffd}")),
+    };
+    if subject.as_ref() != Some(&caller.subject) {
+        caller.require_admin()?;
+    }
+    let limit = page_limit(request.limit)?;
+    let to = request.to.unwrap_or_else(|| Utc::now().date_naive());
+    let from = request.from.or_else(|| to.checked_sub_days(Days::new(SHOWN_DAYS - 1)));
+    let days = (from.unwrap_or(NaiveDate::MIN), to);
+    let after = request.after.as_deref().map(place).transpose()?;
+    app.flush_usage().await?;
+    let mut rows = app.store().usage(subject.as_deref(), days, after, limit + 1).await?;
+    let has_next = rows.len() > limit as usize;
+    rows.truncate(limit as usize);
+    let next = rows.last().filter(|_| has_next);
+    let next_after = next.map(|row| format!("{} {} {}", row.day, row.class, row.subject));
+    let items = rows.into_iter().map(Usage::try_from).collect::<Result<_>>()?;
+    Ok(UsagePage { items, next_after })
+}
+
+/// The place that `next_after` names.
+fn place(text: &str) -> Result<(NaiveDate, &str, &str)> {
+    let mut parts = text.splitn(3, ' ');
+    let day = parts.next().and_then(|day| day.parse().ok());
+    match (day, parts.next(), parts.next()) {
+        (Some(day), Some(class), Some(subject)) if !text.contains('\0') => {
+            Ok((day, class, subject))
+        }
+        _ => Err(Error::new(Kind::InvalidParameter, "after is no `next_after` of a page")),
+    }
+}
+
+impl TryFrom<store::Usage> for Usage {
+    type Error = Error;
+
+    fn try_from(stored: store::Usage) -> Result<Self> {
+        let store::Usage { day, class, subject, requests, throttled } = stored;
+        let unknown = || Error::internal(format!("{class:?} is no class of requests"));
+        let class = Class::of(&class).ok_or_else(unknown)?;
+        Ok(Self { subject, day, class, requests, throttled })
+    }
+}

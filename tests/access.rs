@@ -1,0 +1,115 @@
+//! Who may do what: every operation of the specification with every role.
+
+use std::collections::BTreeMap;
+
+use cinequery::http::specification;
+use cinequery::identity::Role;
+use cinequery::record::{All, Records};
+use serde_json::Value;
+
+use crate::support::{Client, served_on_both};
+
+/// The operations that need no token. More of them need a reason; fewer are welcome.
+const PUBLIC: &[&str] = &["getLiveness", "getReadiness", "signIn", "signOut"];
+
+/// The operations for which any token will do.
+const ANY_TOKEN: &[&str] = &["getSchema", "getUsage", "revokeTokens"];
+
+/// The published table: what an operation needs, by method and path, and by its id.
+fn published() -> BTreeMap<(String, String), String> {
+    let page = include_str!("../docs/security.md");
+    let (_, table) = page.split_once("| operation | id | needs |").unwrap();
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let cells = rows.map(|row| row.split('|').map(|cell| cell.trim().replace('`', "")));
+    cells
+        .map(|mut cells| {
+            let mut next = || cells.next().unwrap();
+            next();
+            ((next(), next()), next())
+        })
+        .collect()
+}
+
+/// The same as the specification has it.
+fn specified() -> BTreeMap<(String, String), (String, Value)> {
+    let document = specification::<All>();
+    let mut all = BTreeMap::new();
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            let id = operation["operationId"].as_str().unwrap().to_owned();
+            let security = operation["security"].as_array().unwrap();
+            let scopes: Vec<&str> = security
+                .iter()
+                .filter_map(|alternative| alternative["oauth2"].as_array())
+                .map(|scopes| scopes.first().map_or("any token", |scope| scope.as_str().unwrap()))
+                .collect();
+            let needs =
+                if security.is_empty() { "none: public".to_owned() } else { scopes.join(", ") };
+            let key = (format!("{} {path}", method.to_uppercase()), id);
+            all.insert(key, (needs, operation.clone()));
+        }
+    }
+    all
+}
+
+#[test]
+fn the_published_table_names_every_operation() {
+    let specified: BTreeMap<_, _> =
+        specified().into_iter().map(|(key, (needs, _))| (key, needs)).collect();
+    assert_eq!(published(), specified);
+    for (needs, ids) in [("none: public", PUBLIC), ("any token", ANY_TOKEN)] {
+        let mut found: Vec<&str> = specified
+            .iter()
+            .filter(|(_, needed)| *needed == needs)
+            .map(|((_, id), _)| id.as_str())
+            .collect();
+        found.sort_unstable();
+        assert_eq!(found, ids, "{needs}");
+    }
+}
+
+/// A request that is good enough to be asked who sends it, and no better.
+async fn send(client: &Client, route: &str, operation: &Value) -> u16 {
+    let (method, path) = route.split_once(' ').unwrap();
+    let path = path
+        .replace("{id}", "01900000-0000-7000-8000-000000000000")
+        .replace("{name}", "nobody-of-that-name");
+    let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
+    let required = parameters.iter().filter(|one| one["in"] == "query" && one["required"] == true);
+    let query: Vec<(&str, &str)> = required
+        .map(|one| (one["name"].as_str().unwrap(), one["example"].as_str().unwrap_or("x")))
+        .collect();
+    let mut request = client.request(method, &path).query(&query);
+    if let Some(content) = operation["requestBody"]["content"].as_object() {
+        let media_type = content.keys().next().unwrap();
+        request = request.header("content-type", media_type).body("{}");
+    }
+    client.send(request).await.status
+}
+
+#[tokio::test]
+async fn every_role_may_do_what_the_table_says_and_nothing_else() {
+    served_on_both(async |client| {
+        for ((route, id), (needs, operation)) in specified() {
+            let is_public = needs == "none: public";
+            // Whoever shows nothing, or what is no token, comes no further.
+            for token in [None, Some("x.y.z".to_owned())] {
+                let status = send(&client.with_token(token), &route, &operation).await;
+                assert_eq!(status == 401, !is_public, "{id} without a token: {status}");
+            }
+            for role in Role::ALL {
+                let scopes = role.scopes(&All::schemas());
+                let scopes: Vec<&str> = scopes.iter().map(String::as_str).collect();
+                let status = send(&client.with_scopes(&scopes), &route, &operation).await;
+                let may = is_public || needs == "any token" || scopes.contains(&needs.as_str());
+                assert_eq!(status != 403, may, "{id} as {role:?}: {status}");
+                assert_ne!(status, 401, "{id} as {role:?}");
+                assert!(status < 500, "{id} as {role:?}: {status}");
+            }
+            // A token that allows nothing.
+            let status = send(&client.with_scopes(&[]), &route, &operation).await;
+            assert_eq!(status != 403, is_public || needs == "any token", "{id}: {status}");
+        }
+    })
+    .await;
+}
