@@ -28,8 +28,9 @@ check:  ## Format, lint and document with warnings denied
 fmt:  ## Format the code
 	$(CARGO) fmt
 
-bench:  ## Measure the language, stage by stage
+bench:  ## Measure the language, stage by stage, and whether signing in tells who exists
 	$(CARGO) bench --bench language
+	$(CARGO) bench --bench sign_in
 
 # As the service is built, and then beside cql2, whose features pest is built with there.
 peers:  ## Compare text to SQL with cql2's parser, in one run

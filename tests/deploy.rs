@@ -71,7 +71,7 @@ fn the_image_is_built_from_everything_the_sources_include() {
 fn the_secret_has_what_the_manifests_take_from_it() {
     let command = include_str!("../README.md");
     let keys: Vec<&str> = values("key: ").collect();
-    assert_eq!(keys.len(), 2);
+    assert_eq!(keys.len(), 3);
     for key in keys {
         let literal = format!("--from-literal={key}=");
         assert!(command.contains(&literal), "README creates a Secret without {key}");

@@ -1,5 +1,6 @@
 //! Tokens: which are accepted, for how long, and how somebody gets one.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -11,6 +12,7 @@ use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Value, json};
 
 use crate::support::forge::Good;
+use crate::support::keys::Keys;
 use crate::support::{
     Catalogue, Client, Database, SECRET, app, app_with, identity, on_both, served_on_both, token,
     tokens, unlimited,
@@ -394,6 +396,27 @@ async fn a_database_that_is_gone_is_told_and_not_passed_over() {
         let nobody = client.with_token(None);
         let revoke = nobody.request("POST", "/api/token/revoke").form(&[("token", mine.as_str())]);
         nobody.send(revoke).await.problem(500, "internal");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn authentication_is_replaced_as_the_recipe_says() {
+    on_both(async |database| {
+        let keys = Keys(HashMap::from([("key-of-anna", identity(&["movies:read"]))]));
+        let app = app_with(database.store().await, Box::new(keys), unlimited());
+        let client = Client::with_app(database, app).await;
+        let with = |key: &str| client.with_token(Some(key.to_owned()));
+        assert_eq!(with("key-of-anna").get(MOVIES).await.status, 200);
+        with("key-of-anna").post(MOVIES, &json!({})).await.problem(403, "insufficient_scope");
+        with("another").get(MOVIES).await.problem(401, "unauthenticated");
+        client.get(MOVIES).await.problem(401, "unauthenticated");
+        let credentials = json!({"username": "anna"});
+        client.post("/api/token", &credentials).await.problem(400, "sign_in_elsewhere");
+        // One key ends like a token.
+        let form = [("token", "key-of-anna")];
+        client.send(client.request("POST", "/api/token/revoke").form(&form)).await;
+        assert_ends(&with("key-of-anna")).await;
     })
     .await;
 }

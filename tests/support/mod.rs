@@ -3,6 +3,8 @@
 mod client;
 pub mod forge;
 pub mod issuer;
+#[path = "../../examples/api_keys/keys.rs"]
+pub mod keys;
 mod postgres;
 pub mod redis;
 #[path = "../../examples/screenings/screening.rs"]

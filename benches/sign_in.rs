@@ -1,0 +1,46 @@
+//! How long signing in takes under an unknown name and with a wrong password: the medians must not tell
+//! them apart. `cargo bench --bench sign_in`.
+
+use std::time::{Duration, Instant};
+
+use cinequery::admission::{Admission, Limits, Proxies};
+use cinequery::app::App;
+use cinequery::identity::{Credentials, Hasher, Passwords, Secrets, Tokens};
+use cinequery::record::{All, Records, timestamp_now};
+use cinequery::store::{Location, Migrations, Missing, Store};
+
+const ATTEMPTS: usize = 500;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let folder = tempfile::tempdir()?;
+    let location = Location::Sqlite(folder.path().join("users.db"));
+    let store = Store::open(location, Missing::Create).await?;
+    store.migrate(&Migrations::default(), &All::schemas()).await?;
+    let hasher = Hasher::new()?;
+    let hash = hasher.hash("correct horse battery".to_owned()).await?;
+    store.add_user("anna", &hash, "viewer", timestamp_now()).await?;
+    let provider = Passwords::new(store.clone(), hasher.clone(), &All::schemas());
+    let tokens = Tokens::new(&Secrets::generate()?, Duration::from_secs(60));
+    let unlimited = Admission::local(Limits::NONE, Proxies::default());
+    let app = App::new(store, Box::new(provider), tokens, hasher, unlimited);
+    let mut times = [Vec::new(), Vec::new()];
+    for _ in 0..ATTEMPTS {
+        for (name, times) in ["anna", "nobody"].into_iter().zip(&mut times) {
+            let password = Some("wrong horse battery".to_owned());
+            let credentials = Credentials { username: name.to_owned(), password };
+            let started = Instant::now();
+            let refused = app.sign_in(credentials, None, [127, 0, 0, 1].into()).await;
+            times.push(started.elapsed());
+            assert!(refused.is_err());
+        }
+    }
+    let [wrong, unknown] = times.map(|mut times| {
+        times.sort_unstable();
+        times.get(ATTEMPTS / 2).copied().unwrap_or_default()
+    });
+    let ratio = unknown.as_secs_f64() / wrong.as_secs_f64();
+    println!("{ATTEMPTS} attempts each, alternating; medians:");
+    println!("wrong password {wrong:?}, unknown name {unknown:?}, ratio {ratio:.4}");
+    Ok(())
+}
