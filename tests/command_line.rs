@@ -425,6 +425,14 @@ const REFUSED: &[(&[&str], &str)] = &[
     (&["serve", "--auth", "open", "--jwt-secret", "short"], "needs 32"),
     (&["serve", "--auth", "open", "--token-ttl", "0s"], "one second to one year"),
     (&["serve", "--auth", "open", "--token-ttl", "soon"], "expected number"),
+    (&["serve", "--auth", "open", "--rate-limit", "fast"], "--rate-limit: \"fast\" is no limit"),
+    (&["serve", "--auth", "open", "--trusted-proxies", "proxy"], "a network such as 10.0.0.0/8"),
+    (&["serve", "--auth", "open", "--redis", "http://x"], "--redis: "),
+    (&["serve", "--auth", "open", "--redis-ca-file", "x"], "--redis <URL>"),
+    (
+        &["serve", "--auth", "open", "--redis", "rediss://x", "--redis-ca-file", "missing.pem"],
+        "missing.pem: ",
+    ),
     (&["serve", "--auth", "open", "--log", "=="], "--log"),
     (&["demo", "--listen", "0.0.0.0:0"], "loopback only"),
     (&["query", "gnre = 'x'", "--sql"], "did you mean `genre`?"),
@@ -820,6 +828,13 @@ async fn users_are_administered_at_the_command_line() {
         assert_eq!(signs_in(&client, "anna", PASSWORD).await, 401);
         assert_eq!(signs_in(&client, "anna", other).await, 200);
         assert_eq!(user(&["list"], "").1, "editor   anna\nadmin    root\n");
+        let credentials = json!({"username": "anna", "password": other});
+        let issued = client.with_token(None).post("/api/token", &credentials).await.json();
+        let anna = client.with_token(Some(issued["access_token"].as_str().unwrap().to_owned()));
+        assert_eq!(anna.get("/api/v1/movies").await.status, 200);
+        assert_eq!(user(&["sign-out", "anna"], "").0, 0);
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        anna.get("/api/v1/movies").await.problem(401, "unauthenticated");
         assert_eq!(user(&["remove", "anna"], "").0, 0);
         assert_eq!(signs_in(&client, "anna", other).await, 401);
         let (code, _, log) = user(&["remove", "anna"], "");

@@ -44,6 +44,7 @@ pub(super) struct Serve {
 impl Serve {
     pub(super) async fn run(self) -> Outcome {
         check_auth(&self.serve)?;
+        let throttle = Throttle::of(&self.serve.throttle)?;
         let location = location(&self.database)?;
         refuse_new_database(&self.serve, &location)?;
         let secrets = secrets(&self.serve, &self.tokens, &location)?.read()?;
@@ -51,7 +52,6 @@ impl Serve {
         if !self.serve.no_migrate {
             migrate(&store).await?;
         }
-        let throttle = Throttle::of(&self.serve.throttle)?;
         let hasher = Hasher::new().map_err(explain)?;
         let provider = provider(&self.serve, &store, &hasher).await?;
         let address = self.serve.listen;

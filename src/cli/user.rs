@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::{Outcome, explain, migrate, open, print};
+use crate::app::revoke::{self, RevocationRequest};
 use crate::app::search::MAX_LIMIT;
 use crate::app::users::{self, UserDraft, UserPatch};
 use crate::config::DatabaseSettings;
@@ -76,6 +77,13 @@ enum Command {
         #[command(flatten)]
         database: DatabaseSettings,
     },
+    /// End every token that somebody has, also one who signs in elsewhere
+    SignOut {
+        /// The name
+        name: String,
+        #[command(flatten)]
+        database: DatabaseSettings,
+    },
     /// List the users and their roles
     List {
         #[command(flatten)]
@@ -120,6 +128,7 @@ impl Command {
             Self::Add { database, .. }
             | Self::Change { database, .. }
             | Self::Remove { database, .. }
+            | Self::SignOut { database, .. }
             | Self::List { database } => database,
         }
     }
@@ -150,6 +159,10 @@ impl Command {
             }
             Self::Remove { name, .. } => {
                 users::remove(store, &caller, &name, &Expected::Any).await.map_err(explain)
+            }
+            Self::SignOut { name, .. } => {
+                let request = RevocationRequest { subject: name };
+                revoke::all_of(store, &caller, &request).await.map_err(explain)
             }
             Self::List { .. } => {
                 let mut after = None;
