@@ -157,7 +157,10 @@ impl App {
 
 async fn admit(admission: &Admission, policy: Policy, key: &str) -> Result<()> {
     match admission.admit(policy, key).await {
-        Some(decision) if !decision.is_admitted => Err(refused(&decision)),
+        Some(decision) if !decision.is_admitted => {
+            tracing::warn!(limit = policy.name(), key, "signing in is refused for a while");
+            Err(refused(&decision))
+        }
         _ => Ok(()),
     }
 }

@@ -33,13 +33,14 @@ pub struct DatabaseSettings {
 /// How tokens are signed.
 #[derive(Clone, Args)]
 pub struct TokenSettings {
-    /// The secret that signs tokens, at least 32 bytes. SQLite: made and kept beside the database
+    /// The secret that signs tokens, at least 32 bytes. Of several, one a line, the first signs and all
+    /// are accepted. SQLite: made and kept beside the database
     /// when absent. PostgreSQL: required, the same for all instances. Not used with `--auth oidc`
     /// [env: CINEQUERY_JWT_SECRET]
     #[arg(long, conflicts_with = "jwt_secret_file")]
     jwt_secret: Option<String>,
 
-    /// A file that holds the secret [env: CINEQUERY_JWT_SECRET_FILE]
+    /// A file that holds the secret, or several, one a line [env: CINEQUERY_JWT_SECRET_FILE]
     #[arg(long, value_name = "FILE")]
     jwt_secret_file: Option<PathBuf>,
 
@@ -94,8 +95,8 @@ pub struct ThrottleSettings {
     )]
     pub rate_limit: String,
 
-    /// The Redis by which all instances share the limits: redis://HOST or, over TLS, rediss://HOST.
-    /// Without it each instance has its own
+    /// The Redis by which all instances share the limits: redis://USER:PASSWORD@HOST:PORT or, over TLS,
+    /// rediss://. Without it each instance has its own
     #[arg(long, value_name = "URL", env = "CINEQUERY_REDIS_URL", hide_env_values = true)]
     pub redis: Option<String>,
 

@@ -82,6 +82,8 @@ kinds! {
     RequestTimeout = "request_timeout", 408, "The request took too long to arrive";
     /// A saved query does not fit the records any more; `diagnostics` says why.
     QueryOutdated = "query_outdated", 409, "The saved query does not fit the records";
+    /// Nobody would administer the service any more.
+    LastAdministrator = "last_administrator", 409, "Somebody must administer the service";
     /// Several records are meant where one must be; `records` lists them.
     Ambiguous = "ambiguous", 409, "Several records match";
     /// A record with the same natural key exists.

@@ -202,31 +202,30 @@ impl Store {
         .map_err(database_error)
     }
 
-    /// Runs statements in one transaction, and returns the row of the first. When it has none, nothing
-    /// is done.
+    /// Runs statements in one transaction, and returns the row of the last. When that has none, nothing is
+    /// done.
     ///
     /// It is a task of its own: when the caller goes away, the transaction still ends in order.
-    async fn transact<T>(&self, statements: Vec<Statement>) -> Result<Option<T>>
+    async fn transact<T>(&self, before: Vec<Statement>, last: Statement) -> Result<Option<T>>
     where
         T: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin + 'static,
     {
-        let mut statements = statements.into_iter();
-        let Some(first) = statements.next() else { return Ok(None) };
         let task = on!(write self, pool => {
             let pool = pool.clone();
             tokio::spawn(async move {
                 let mut transaction = pool.begin().await?;
-                let query = sqlx::query_as_with(AssertSqlSafe(first.sql), SqlxValues(first.values));
-                let Some(row) = query.fetch_optional(&mut *transaction).await? else {
-                    transaction.rollback().await?;
-                    return Ok(None);
-                };
-                for Statement { sql, values } in statements {
+                for Statement { sql, values } in before {
                     let query = sqlx::query_with(AssertSqlSafe(sql), SqlxValues(values));
                     query.execute(&mut *transaction).await?;
                 }
-                transaction.commit().await?;
-                Ok(Some(row))
+                let query = sqlx::query_as_with(AssertSqlSafe(last.sql), SqlxValues(last.values));
+                // Read to the end, as all writes are: see `write_one`.
+                let row = query.fetch_all(&mut *transaction).await?.into_iter().next();
+                match row {
+                    Some(_) => transaction.commit().await?,
+                    None => transaction.rollback().await?,
+                }
+                Ok(row)
             })
         });
         task.await.map_err(Error::internal)?.map_err(database_error)

@@ -430,6 +430,11 @@ const REFUSED: &[(&[&str], &str)] = &[
     (&["serve", "--auth", "open", "--redis", "http://x"], "--redis: "),
     (&["serve", "--auth", "open", "--redis-ca-file", "x"], "--redis <URL>"),
     (
+        &["serve", "--auth", "open", "--redis", "rediss://x", "--redis-ca-file", "/dev/null"],
+        "holds no certificate",
+    ),
+    (&["user", "change", "anna"], "--role"),
+    (
         &["serve", "--auth", "open", "--redis", "rediss://x", "--redis-ca-file", "missing.pem"],
         "missing.pem: ",
     ),
@@ -787,6 +792,33 @@ async fn the_first_administrator_is_made_once_by_instances_that_start_together()
         let url = database.url();
         let again = [&settings[..], &["--database", &url]].concat();
         Service::start(cinequery(folder.path(), &again));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn check_says_what_serve_would_say_of_the_first_administrator() {
+    on_both(async |database| {
+        let folder = folder();
+        let url = database.url();
+        assert_eq!(run(folder.path(), &["migrate", "--database", &url]).0, 0);
+        std::fs::write(folder.path().join("good"), PASSWORD).unwrap();
+        std::fs::write(folder.path().join("short"), "short").unwrap();
+        let settings = ["check", "--jwt-secret", SECRET, "--database", &url];
+        for (file, expected) in [
+            (None, (1, "there is no administrator yet")),
+            (Some("missing"), (1, "missing: ")),
+            (Some("short"), (1, "at least 15 characters")),
+            (Some("good"), (0, "ok")),
+        ] {
+            let file: Vec<&str> =
+                file.into_iter().flat_map(|f| ["--admin-password-file", f]).collect();
+            let (code, report, _) = run(folder.path(), &[&settings[..], &file].concat());
+            assert!(
+                (code, report.contains(expected.1)) == (expected.0, true),
+                "{file:?}: {report}"
+            );
+        }
     })
     .await;
 }

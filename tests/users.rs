@@ -139,6 +139,42 @@ async fn what_is_no_user_is_refused() {
     .await;
 }
 
+#[tokio::test]
+async fn somebody_administers_the_service() {
+    on_both(async |database| {
+        let client = served(database).await;
+        let demote = async |name: &str| {
+            let (path, media_type) = (format!("{USERS}/{name}"), "application/merge-patch+json");
+            client.change("PATCH", &path, media_type, Some("*"), &json!({"role": "viewer"})).await
+        };
+        let remove = async |name: &str| {
+            client.send(client.request("DELETE", &format!("{USERS}/{name}"))).await
+        };
+        demote("admin").await.problem(409, "last_administrator");
+        remove("admin").await.problem(409, "last_administrator");
+        assert_eq!(client.get(USERS).await.status, 200, "its tokens go on");
+        // Of two who are demoted at the same time one stays.
+        let second = json!({"name": "second", "password": PASSWORD, "role": "admin"});
+        assert_eq!(client.post(USERS, &second).await.status, 201);
+        let (one, other) = futures_util::join!(demote("admin"), remove("second"));
+        let mut answers = [one.status, other.status];
+        answers.sort_unstable();
+        assert_eq!(answers[1], 409, "{answers:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_change_of_nothing_changes_nothing() {
+    let client = served(Database::sqlite()).await;
+    let path = format!("{USERS}/admin");
+    let patch = async |tag: &str| {
+        client.change("PATCH", &path, "application/merge-patch+json", Some(tag), &json!({})).await
+    };
+    assert_eq!(patch("\"1\"").await.header("etag"), "\"1\"");
+    patch("\"2\"").await.problem(412, "precondition_failed");
+}
+
 #[test]
 fn roles_are_sets_of_scopes() {
     let scopes = |role: Role| role.scopes(&[Movie::SCHEMA]).join(" ");

@@ -19,8 +19,10 @@ impl Provider for Keys {
         let refused = || Error::new(Kind::Unauthenticated, "nobody has this key");
         let bearer = self.0.get(token).map(|identity| Bearer {
             identity: identity.clone(),
-            token_id: Some(token.to_owned()),
-            issued: IssuedAt::Revision(i64::MAX),
+            // What revocations know it by: not the key itself.
+            token_id: Some(format!("key of {}", identity.subject)),
+            // Older than every revocation, so that each ends it.
+            issued: IssuedAt::Revision(0),
             expires_at: i64::from(i32::MAX),
         });
         Box::pin(ready(bearer.ok_or_else(refused)))

@@ -1,6 +1,6 @@
 //! Limits, and how they are written.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -51,7 +51,9 @@ impl FromStr for Limit {
         let malformed =
             || format!("{text:?} is no limit: write one such as 10/s, 600/min or 1000/h");
         let (number, unit) = text.split_once('/').ok_or_else(malformed)?;
-        let requests: NonZeroU32 = number.trim().parse().map_err(|_| malformed())?;
+        let requests: NonZeroU64 = number.trim().parse().map_err(|_| malformed())?;
+        // More than can be counted is too many in every window.
+        let requests = NonZeroU32::try_from(requests).unwrap_or(NonZeroU32::MAX);
         let seconds = match unit.trim() {
             "s" => 1,
             "min" => 60,
@@ -105,6 +107,10 @@ impl FromStr for Limits {
             text => text.parse().map(Some),
         };
         let mut parts = text.split(',');
+        if text.split(',').next().is_some_and(|first| first.contains('=')) {
+            let advice = "the limit for everybody comes first, as in 600/min,viewer=60/min";
+            return Err(format!("{text:?} begins with a role: {advice}"));
+        }
         let all = limit(parts.next().unwrap_or_default())?;
         let mut limits =
             Self { viewer: all, editor: all, admin: all, sign_in: None, failed: Some(FAILED) };

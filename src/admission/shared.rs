@@ -48,6 +48,10 @@ impl Redis {
         let client = match authority {
             None => Client::open(url),
             Some(root_cert) => {
+                let marker = b"-----BEGIN CERTIFICATE-----";
+                if !root_cert.windows(marker.len()).any(|window| window == marker) {
+                    return Err("the file of its authority holds no certificate".to_owned());
+                }
                 let certificates = TlsCertificates { client_tls: None, root_cert: Some(root_cert) };
                 Client::build_with_tls(url, certificates)
             }
@@ -94,7 +98,11 @@ impl Shared {
             enlist: Script::new(include_str!("enlist.lua")),
         });
         if let Err(error) = shared.connect().await {
-            tracing::warn!(%error, "Redis does not answer: limits are those of this process");
+            tracing::warn!(
+                %error,
+                "Redis does not answer: limits are those of this process, and not shared out, as it is \
+                 not known among how many"
+            );
         }
         tokio::spawn(keep(Arc::downgrade(&shared)));
         shared

@@ -32,6 +32,7 @@ pub async fn all_of(store: &Store, caller: &Identity, request: &RevocationReques
     if subject != caller.subject {
         caller.require_admin()?;
     }
+    tracing::info!(subject, by = caller.subject, "all tokens are revoked");
     store.revoke(&Revoked::Subject(subject), timestamp_now()).await
 }
 

@@ -135,7 +135,7 @@ pub struct Usage {
     pub day: NaiveDate,
     /// What they were for.
     pub class: Class,
-    /// How many were admitted.
+    /// How many the limits admitted, whether or not they succeeded.
     pub requests: i64,
     /// How many were refused as one too many.
     pub throttled: i64,
@@ -186,6 +186,10 @@ pub async fn read(app: &App, caller: &Identity, request: UsageRequest) -> Result
     let to = request.to.unwrap_or_else(|| Utc::now().date_naive());
     let from = request.from.or_else(|| to.checked_sub_days(Days::new(SHOWN_DAYS - 1)));
     let days = (from.unwrap_or(NaiveDate::MIN), to);
+    if days.0 > days.1 {
+        let detail = format!("from, {}, is after to, {}", days.0, days.1);
+        return Err(Error::new(Kind::InvalidParameter, detail));
+    }
     let after = request.after.as_deref().map(place).transpose()?;
     app.flush_usage().await?;
     let mut rows = app.store().usage(subject.as_deref(), days, after, limit + 1).await?;

@@ -110,7 +110,9 @@ pub async fn add(
     refuse(problems)?;
     let hash = hasher.hash(password).await?;
     let stored = store.add_user(&nfc(&name), &hash, role.as_str(), timestamp_now()).await;
-    stored.map_err(|error| named(error, &name))?.try_into()
+    let stored = stored.map_err(|error| named(error, &name))?;
+    tracing::info!(user = stored.name, by = caller.subject, role = stored.role, "user added");
+    stored.try_into()
 }
 
 /// Reads a user.
@@ -126,7 +128,7 @@ pub async fn get(store: &Store, caller: &Identity, name: &str) -> Result<User> {
 ///
 /// # Errors
 /// [`Kind::InvalidRecord`], [`Kind::NotFound`], [`Kind::PreconditionFailed`],
-/// [`Kind::InsufficientScope`]; the database's.
+/// [`Kind::LastAdministrator`], [`Kind::InsufficientScope`]; the database's.
 pub async fn change(
     store: &Store,
     hasher: &Hasher,
@@ -137,21 +139,29 @@ pub async fn change(
 ) -> Result<User> {
     caller.require_admin()?;
     refuse([("password", patch.password.as_deref().and_then(password_problem))])?;
+    if patch.password.is_none() && patch.role.is_none() {
+        return unchanged(find(store, name).await?, expected);
+    }
     let password_hash = match patch.password {
         Some(password) => Some(hasher.hash(password).await?),
         None => None,
     };
     let change = UserChange { password_hash, role: patch.role.map(Role::as_str) };
-    match store.change_user(&nfc(name), &change, expected, timestamp_now()).await? {
-        Some(changed) => changed.try_into(),
-        None => Err(stale(store, name).await),
+    let (name, kept) = (nfc(name), Role::Admin.as_str());
+    match store.change_user(&name, &change, expected, kept, timestamp_now()).await? {
+        Some(changed) => {
+            tracing::info!(user = %name, by = caller.subject, role = changed.role, "user changed");
+            changed.try_into()
+        }
+        None => Err(stale(store, &name, expected).await),
     }
 }
 
 /// Removes a user.
 ///
 /// # Errors
-/// [`Kind::NotFound`], [`Kind::PreconditionFailed`], [`Kind::InsufficientScope`]; the database's.
+/// [`Kind::NotFound`], [`Kind::PreconditionFailed`], [`Kind::LastAdministrator`],
+/// [`Kind::InsufficientScope`]; the database's.
 pub async fn remove(
     store: &Store,
     caller: &Identity,
@@ -159,9 +169,13 @@ pub async fn remove(
     expected: &Expected,
 ) -> Result<()> {
     caller.require_admin()?;
-    match store.remove_user(&nfc(name), expected, timestamp_now()).await? {
-        Some(_) => Ok(()),
-        None => Err(stale(store, name).await),
+    let (name, kept) = (nfc(name), Role::Admin.as_str());
+    match store.remove_user(&name, expected, kept, timestamp_now()).await? {
+        Some(_) => {
+            tracing::info!(user = %name, by = caller.subject, "user removed");
+            Ok(())
+        }
+        None => Err(stale(store, &name, expected).await),
     }
 }
 
@@ -172,15 +186,24 @@ async fn find(store: &Store, name: &str) -> Result<User> {
     found.ok_or_else(missing)?.try_into()
 }
 
-/// Why a write has found nothing: the user is gone, or of another version.
-async fn stale(store: &Store, name: &str) -> Error {
-    match find(store, name).await {
-        Err(error) => error,
-        Ok(user) => {
+/// The user, if that is the version that is expected.
+fn unchanged(user: User, expected: &Expected) -> Result<User> {
+    match expected {
+        Expected::Versions(versions) if !versions.contains(&user.version) => {
             let detail = format!("the user is at version \"{}\" now", user.version);
-            Error::new(Kind::PreconditionFailed, detail)
+            Err(Error::new(Kind::PreconditionFailed, detail))
         }
+        _ => Ok(user),
     }
+}
+
+/// Why a write has done nothing: the user is gone, of another version, or the last administrator.
+async fn stale(store: &Store, name: &str, expected: &Expected) -> Error {
+    let unchanged = find(store, name).await.and_then(|user| unchanged(user, expected));
+    unchanged.err().unwrap_or_else(|| {
+        let detail = format!("{name:?} is the last administrator: add another one first");
+        Error::new(Kind::LastAdministrator, detail)
+    })
 }
 
 fn refuse<const N: usize>(problems: [(&str, Option<String>); N]) -> Result<()> {

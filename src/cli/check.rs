@@ -4,15 +4,16 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::user::first_password;
 use super::{Outcome, SecretSource, explain, location, print, serve};
-use crate::config::{DatabaseSettings, ServeSettings, TokenSettings};
+use crate::config::{Auth, DatabaseSettings, ServeSettings, TokenSettings};
 use crate::error::Error;
 use crate::record::{All, Records};
 use crate::store::{Location, Migrations, Missing, State, Store};
 
 const HELP: &str = "\
-Give it the settings of `serve`. The database is only read, an issuer of tokens is not asked,
-and the address is not listened on.
+Give it the settings of `serve`. The database is only read, neither Redis nor an issuer of
+tokens is asked, and the address is not listened on.
 
 Exit codes:
   0  the settings will do, and the tables are there
@@ -77,7 +78,7 @@ impl Check {
             lines.push(("database", message));
             return verdict;
         }
-        let (version, state) = match reach(location).await {
+        let (version, state, administrator) = match reach(location, &self.serve).await {
             Ok(found) => found,
             Err(error) => {
                 lines.push(("database", explain(error)));
@@ -99,7 +100,13 @@ impl Check {
             ),
         };
         lines.push(("migrations", message));
-        verdict
+        match administrator {
+            Err(message) => {
+                lines.push(("administrator", message));
+                Verdict::Refused
+            }
+            Ok(()) => verdict,
+        }
     }
 
     /// Everything that `serve` would refuse before it opens the database.
@@ -116,10 +123,22 @@ impl Check {
     }
 }
 
-async fn reach(location: Location) -> Result<(String, State), Error> {
+/// What can be read of the database: its version, its tables, and whether somebody will administer the
+/// service.
+async fn reach(
+    location: Location,
+    settings: &ServeSettings,
+) -> Result<(String, State, Result<(), String>), Error> {
     let store = Store::open(location, Missing::ReadOnly).await?;
     let version = store.version().await?;
     let state = store.state(&Migrations::default(), &All::schemas()).await?;
+    let administrator = match (settings.auth, state) {
+        (Auth::Password, State::Current) => {
+            let file = settings.admin_password_file.as_deref();
+            first_password(&store, file).await.map(|_| ())
+        }
+        _ => Ok(()),
+    };
     store.close().await;
-    Ok((version, state))
+    Ok((version, state, administrator))
 }

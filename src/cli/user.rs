@@ -4,7 +4,7 @@ use std::io::{BufRead, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 
 use super::{Outcome, explain, migrate, open, print};
 use crate::app::revoke::{self, RevocationRequest};
@@ -29,8 +29,8 @@ In a pipe the password is the first line of standard input.";
 const FIRST: &str = "admin";
 
 /// What is said where one can neither be made nor be told the password.
-pub(super) const NO_ADMINISTRATOR: &str = "there is no administrator yet: name a file with a password in CINEQUERY_ADMIN_PASSWORD_FILE, run \
-     `cinequery user add NAME --role admin`, or choose --auth open";
+pub(super) const NO_ADMINISTRATOR: &str = "there is no administrator yet: name a file with a password in CINEQUERY_ADMIN_PASSWORD_FILE \
+     or --admin-password-file, run      `cinequery user add NAME --role admin`, or choose --auth open";
 
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
@@ -54,7 +54,8 @@ enum Command {
         #[command(flatten)]
         database: DatabaseSettings,
     },
-    /// Give a user another password or role
+    /// Give a user another password or role. The tokens they have end
+    #[command(group(ArgGroup::new("what").args(["role", "password_file", "new_password"]).multiple(true).required(true)))]
     Change {
         /// The name
         name: String,
@@ -189,7 +190,7 @@ fn administrator() -> Identity {
 }
 
 /// A password, and whether somebody has to be told it.
-struct Password {
+pub(super) struct Password {
     text: String,
     is_made_up: bool,
 }
@@ -218,6 +219,30 @@ impl Password {
     }
 }
 
+/// The password that the first administrator would get; nothing where there is one.
+///
+/// # Errors
+/// Neither a file nor a terminal; a password that will not do.
+pub(super) async fn first_password(
+    store: &Store,
+    file: Option<&Path>,
+) -> Result<Option<Password>, String> {
+    if store.has_user_with(Role::Admin.as_str()).await.map_err(explain)? {
+        return Ok(None);
+    }
+    let password = match file {
+        Some(_) => Password::of(file)?,
+        None if std::io::stdout().is_terminal() => {
+            Password { text: random_password().map_err(explain)?, is_made_up: true }
+        }
+        None => return Err(NO_ADMINISTRATOR.to_owned()),
+    };
+    match password_problem(&password.text) {
+        Some(problem) => Err(format!("the password of the administrator {problem}")),
+        None => Ok(Some(password)),
+    }
+}
+
 /// Makes the first administrator where there is none: with the password of the file, or with one
 /// that is made up and printed once, to somebody at a terminal. Of several instances that start
 /// together one makes it.
@@ -229,26 +254,17 @@ pub(super) async fn ensure_administrator(
     hasher: &Hasher,
     file: Option<&Path>,
 ) -> Result<(), String> {
-    if store.has_user_with(Role::Admin.as_str()).await.map_err(explain)? {
-        return Ok(());
-    }
-    let password = match file {
-        Some(_) => Password::of(file)?,
-        None if std::io::stdout().is_terminal() => {
-            Password { text: random_password().map_err(explain)?, is_made_up: true }
-        }
-        None => return Err(NO_ADMINISTRATOR.to_owned()),
-    };
-    if let Some(problem) = password_problem(&password.text) {
-        return Err(format!("the password of the administrator {problem}"));
-    }
+    let Some(password) = first_password(store, file).await? else { return Ok(()) };
     let hash = hasher.hash(password.text.clone()).await.map_err(explain)?;
     match store.add_user(FIRST, &hash, Role::Admin.as_str(), timestamp_now()).await {
         Ok(_) if password.is_made_up => print(&format!(
             "The first administrator is {FIRST:?}, with the password {}\nIt is not shown again.",
             password.text
         )),
-        Ok(_) => Ok(()),
+        Ok(_) => {
+            tracing::info!(user = FIRST, "the first administrator is made");
+            Ok(())
+        }
         // Another instance was faster. Somebody of that name who is no administrator stays so.
         Err(error) if error.kind == Kind::Duplicate => {
             match store.has_user_with(Role::Admin.as_str()).await.map_err(explain)? {

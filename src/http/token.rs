@@ -42,7 +42,9 @@ impl Operations {
     /// `--auth open` a name is enough; with `--auth oidc` tokens are issued elsewhere, and the refusal
     /// says where. As JSON the body is the earlier service's; as a form it is an
     /// OAuth 2.0 token request (RFC 6749, sections 4.3 and 4.4), whose `client_id` and `client_secret`
-    /// are a name and a password too, and may stand in `Authorization: Basic`.
+    /// are a name and a password too, and may stand in `Authorization: Basic`. A wrong name or password is 401,
+    /// `unauthenticated`; in a form 400, `invalid_grant`, or 401, `invalid_client`. Of the scopes that are asked
+    /// for, the token has those that are granted; when none is, 400, `invalid_scope`.
     #[oai(path = "/api/token", method = "post")]
     async fn sign_in(
         &self,
@@ -80,8 +82,8 @@ impl Operations {
 
     /// End all tokens of somebody
     ///
-    /// Every token that they have been issued so far ends, on every instance within a second. One's own
-    /// need no scope; those of others need the scope `admin`.
+    /// Every token that they have been issued so far ends, on every instance within a second; 204 also when
+    /// there are none. One's own need no scope; those of others need the scope `admin`.
     #[oai(path = "/api/v1/revocations", method = "post")]
     async fn revoke(
         &self,
@@ -322,7 +324,9 @@ impl IntoResponse for Revoked {
 
 impl ApiResponse for Revoked {
     fn meta() -> MetaResponses {
-        MetaResponses { responses: vec![documented(200, "The token has ended.", None, &[])] }
+        MetaResponses {
+            responses: vec![documented(200, "The token ends within a second.", None, &[])],
+        }
     }
 
     fn register(_registry: &mut Registry) {}

@@ -44,6 +44,9 @@ impl Operations {
     }
 
     /// Add a user
+    ///
+    /// A name that is taken is 409, `duplicate`. Names are compared as they are written, upper and lower case
+    /// apart.
     #[oai(path = "/", method = "post")]
     async fn add(
         &self,
@@ -69,7 +72,7 @@ impl Operations {
     /// Give a user another password or role
     ///
     /// The body is a JSON merge patch (RFC 7396). The tokens that the user has been issued end within a
-    /// second.
+    /// second, unless nothing changes. The last administrator stays one: 409, `last_administrator`.
     #[oai(path = "/:name", method = "patch")]
     async fn change(
         &self,
@@ -89,7 +92,8 @@ impl Operations {
 
     /// Remove a user
     ///
-    /// The tokens that the user has been issued end within a second.
+    /// The tokens that the user has been issued end within a second. The last administrator stays: 409,
+    /// `last_administrator`.
     #[oai(path = "/:name", method = "delete")]
     async fn remove(
         &self,

@@ -101,7 +101,9 @@ impl Secrets {
         // Temporary files are made with mode 0600.
         let mut file =
             tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new("."))).map_err(failed)?;
-        file.write_all(Secret::generate()?.bytes()).map_err(failed)?;
+        // A line of its own: the next secret is appended.
+        let line = [Secret::generate()?.bytes(), b"\n"].concat();
+        file.write_all(&line).map_err(failed)?;
         file.as_file().sync_all().map_err(failed)?;
         match file.persist_noclobber(path) {
             Err(lost) if lost.error.kind() != ErrorKind::AlreadyExists => Err(failed(lost.error)),

@@ -87,18 +87,19 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn revoke(&self, what: &Revoked, now: DateTime<Utc>) -> Result<()> {
-        let mut statements = self.revocation(what, now)?;
+        let statements = self.revocation(what, now)?;
         let expired = self.dialect().value(&Value::Timestamp(now));
         let mut delete = Sql::delete();
         delete.from_table(NAME).and_where(Expr::col("expires_at").lte(expired));
-        statements.push(self.dialect().build(&delete).into());
-        let numbered: Option<(String,)> = self.transact(statements).await?;
+        let delete = self.dialect().build(&delete).into();
+        let [count, insert] = statements;
+        let numbered: Option<(i64,)> = self.transact(vec![count, delete], insert).await?;
         numbered.map(|_| ()).ok_or_else(|| Error::internal("revocations have no number"))
     }
 
     /// The statements of a revocation, for one transaction. The first counts, and whoever comes
     /// second waits there: so they are committed in the order of their numbers.
-    pub(super) fn revocation(&self, what: &Revoked, now: DateTime<Utc>) -> Result<Vec<Statement>> {
+    pub(super) fn revocation(&self, what: &Revoked, now: DateTime<Utc>) -> Result<[Statement; 2]> {
         let time = |time| Expr::val(self.dialect().value(&Value::Timestamp(time)));
         let (token_id, subject, expires_at) = match what {
             Revoked::Token { id, expires_at } => (Some(id.as_str()), None, *expires_at),
@@ -108,8 +109,7 @@ impl Store {
         count
             .table("cinequery_meta")
             .value("value", Expr::cust("CAST(CAST(value AS bigint) + 1 AS text)"))
-            .and_where(Expr::col("name").eq(NAME))
-            .returning(Sql::returning().column("value"));
+            .and_where(Expr::col("name").eq(NAME));
         let mut row = Sql::select();
         row.expr(Expr::cust("CAST(value AS bigint)"))
             .exprs([Expr::val(token_id), Expr::val(subject), time(now), time(expires_at)])
@@ -120,7 +120,8 @@ impl Store {
             .into_table(NAME)
             .columns(["revision", "token_id", "subject", "revoked_at", "expires_at"])
             .select_from(row)
-            .map_err(Error::internal)?;
-        Ok(vec![self.dialect().build(&count).into(), self.dialect().build(&insert).into()])
+            .map_err(Error::internal)?
+            .returning(Sql::returning().column("revision"));
+        Ok([self.dialect().build(&count).into(), self.dialect().build(&insert).into()])
     }
 }

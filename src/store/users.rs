@@ -119,7 +119,7 @@ impl Store {
     }
 
     /// Changes a user, and revokes the tokens they have; `None` when there is none of that name and
-    /// version.
+    /// version, and when nobody would have the role that must be kept.
     ///
     /// # Errors
     /// The database's.
@@ -128,6 +128,7 @@ impl Store {
         name: &str,
         change: &UserChange,
         expected: &Expected,
+        kept: &'static str,
         now: DateTime<Utc>,
     ) -> Result<Option<User>> {
         let mut update = Sql::update();
@@ -139,6 +140,7 @@ impl Store {
             update.value("role", role);
         }
         update
+            .and_where_option(change.role.filter(|role| *role != kept).map(|_| goes_on(kept)))
             .value("version", Expr::col("version").add(Expr::cust("1")))
             .value("updated_at", self.dialect().value(&Value::Timestamp(now)))
             .and_where(Expr::col("name").eq(name))
@@ -147,7 +149,8 @@ impl Store {
         self.write_and_revoke(&update, name, now).await
     }
 
-    /// Removes a user, and revokes the tokens they have; `None` when there is none of that name and version.
+    /// Removes a user, and revokes the tokens they have; `None` when there is none of that name and
+    /// version, and when nobody would have the role that must be kept.
     ///
     /// # Errors
     /// The database's.
@@ -155,6 +158,7 @@ impl Store {
         &self,
         name: &str,
         expected: &Expected,
+        kept: &'static str,
         now: DateTime<Utc>,
     ) -> Result<Option<User>> {
         let mut delete = Sql::delete();
@@ -162,6 +166,7 @@ impl Store {
             .from_table("users")
             .and_where(Expr::col("name").eq(name))
             .and_where_option(version_is(expected))
+            .and_where(goes_on(kept))
             .returning(Sql::returning().columns(COLUMNS));
         self.write_and_revoke(&delete, name, now).await
     }
@@ -172,9 +177,10 @@ impl Store {
         name: &str,
         now: DateTime<Utc>,
     ) -> Result<Option<User>> {
-        let mut statements = vec![self.dialect().build(write).into()];
-        statements.extend(self.revocation(&Revoked::Subject(name.to_owned()), now)?);
-        let row: Option<Row> = self.transact(statements).await?;
+        // The revocation comes first: whoever comes second waits there, and sees what the first has done.
+        let revocation = self.revocation(&Revoked::Subject(name.to_owned()), now)?;
+        let write = self.dialect().build(write).into();
+        let row: Option<Row> = self.transact(revocation.into(), write).await?;
         Ok(row.map(User::from))
     }
 
@@ -196,4 +202,12 @@ impl Store {
         .map_err(database_error)?;
         Ok(rows.into_iter().next().map(User::from))
     }
+}
+
+/// That the user does not have this role, or that somebody else does too.
+fn goes_on(role: &str) -> Expr {
+    let mut others = Sql::select();
+    others.expr(Expr::cust("count(*)")).from("users").and_where(Expr::col("role").eq(role));
+    let others = Expr::from(others).gt(Expr::val(1_i64));
+    Expr::col("role").ne(role).or(others)
 }
