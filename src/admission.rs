@@ -4,8 +4,10 @@
 //! A key, such as a subject, has a theoretical arrival time: when it would have used up nothing. Each
 //! request moves that by one interval, and is refused when that would put it further ahead than the
 //! limit's window. [`local`] keeps these times in the process; [`shared`] keeps them in Redis, and
-//! writes what it hears from there into the local ones too. So, when Redis is lost, every instance
-//! goes on from where all of them stood, and lets a request count for as many as there are instances.
+//! writes what it hears from there into the local ones too. So, when Redis is lost, an instance goes on
+//! from where a key stood when it last heard of it, and lets a request count for as many as there are
+//! instances: together they admit at most one burst more than they would have, that of a key they have
+//! not all heard of.
 
 mod address;
 mod limit;
@@ -13,6 +15,7 @@ mod local;
 mod shared;
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,6 +61,16 @@ policies! {
     FailedByName = "failed-sign-in-name";
 }
 
+impl Policy {
+    /// What is counted together: the requests of somebody, whatever their token lets them do.
+    fn bucket(self) -> &'static str {
+        match self {
+            Self::Viewer | Self::Editor | Self::Admin => "requests",
+            _ => self.name(),
+        }
+    }
+}
+
 impl From<Role> for Policy {
     fn from(role: Role) -> Self {
         match role {
@@ -77,6 +90,8 @@ pub struct Decision {
     pub limit: Limit,
     /// Whether the request may go on.
     pub is_admitted: bool,
+    /// As how many it was counted in this process; none when Redis has counted it, as one.
+    pub counted: Option<NonZeroU32>,
     /// How many more could come now.
     pub remaining: u32,
     /// How long it takes until another one could come; zero when one could now.
@@ -130,12 +145,15 @@ impl Admission {
         self.local.admit(policy, key, self.instances())
     }
 
-    /// Takes back what [`Admission::admit`] has counted.
-    pub async fn give_back(&self, policy: Policy, key: &str) {
-        let Some(limit) = self.limits.of(policy) else { return };
-        match &self.shared {
-            Some(shared) if shared.give_back(policy, limit, key).await.is_some() => {}
-            _ => self.local.give_back(policy, key, self.instances()),
+    /// Takes back what [`Admission::admit`] has counted of the key, where it was counted.
+    pub async fn give_back(&self, decision: &Decision, key: &str) {
+        let Decision { policy, limit, counted, .. } = *decision;
+        if !decision.is_admitted {
+            return;
+        }
+        self.local.give_back(policy, key, counted.unwrap_or(NonZeroU32::MIN));
+        if let (Some(shared), None) = (&self.shared, counted) {
+            shared.give_back(policy, limit, key).await;
         }
     }
 

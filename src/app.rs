@@ -23,6 +23,7 @@ use crate::admission::{Admission, Decision, Policy};
 use crate::error::{Error, Kind, Result};
 use crate::identity::{
     Bearer, Credentials, Hasher, Identity, Issued, Provider, Revocations, Role, Tokens,
+    name_problem,
 };
 use crate::query::text::nfc;
 use crate::store::Store;
@@ -103,20 +104,24 @@ impl App {
     ) -> Result<Issued> {
         let admission = &self.0.admission;
         let address = address.to_string();
-        let name = nfc(&credentials.username).into_owned();
+        // What is no name is nobody's: all of that is counted together, however long it is.
+        let name = match name_problem(&credentials.username) {
+            Some(_) => String::new(),
+            None => nfc(&credentials.username).into_owned(),
+        };
         admit(admission, Policy::SignIn, &address).await?;
         // A failure is counted before it is one: of many attempts at once none gets by.
-        admit(admission, Policy::FailedByAddress, &address).await?;
-        let issued = match admit(admission, Policy::FailedByName, &name).await {
-            Ok(()) => self.issue(credentials, scopes).await,
-            Err(refusal) => {
-                admission.give_back(Policy::FailedByAddress, &address).await;
-                return Err(refusal);
-            }
+        let of_address = admit(admission, Policy::FailedByAddress, &address).await?;
+        let (of_name, issued) = match admit(admission, Policy::FailedByName, &name).await {
+            Ok(of_name) => (of_name, self.issue(credentials, scopes).await),
+            Err(refusal) => (None, Err(refusal)),
         };
         if !matches!(&issued, Err(error) if error.kind == Kind::Unauthenticated) {
-            admission.give_back(Policy::FailedByAddress, &address).await;
-            admission.give_back(Policy::FailedByName, &name).await;
+            for (decision, key) in [(of_address, &address), (of_name, &name)] {
+                if let Some(decision) = decision {
+                    admission.give_back(&decision, key).await;
+                }
+            }
         }
         issued
     }
@@ -131,11 +136,11 @@ impl App {
         // First of all: what is revoked while the provider looks is revoked of this token as well.
         let revision = shared.store.revocation_revision().await?;
         let mut identity = shared.provider.sign_in(credentials).await?;
-        if let Some(scopes) = scopes {
+        if let Some(scopes) = scopes.filter(|scopes| !scopes.is_empty()) {
             let asked: Vec<&str> = scopes.split_ascii_whitespace().collect();
             identity.scopes.retain(|scope| asked.contains(&scope.as_str()));
             if identity.scopes.is_empty() {
-                let detail = format!("none of the scopes {scopes:?} is granted");
+                let detail = "none of the scopes that are asked for is granted";
                 return Err(Error::new(Kind::InvalidScope, detail));
             }
         }
@@ -155,13 +160,13 @@ impl App {
     }
 }
 
-async fn admit(admission: &Admission, policy: Policy, key: &str) -> Result<()> {
+async fn admit(admission: &Admission, policy: Policy, key: &str) -> Result<Option<Decision>> {
     match admission.admit(policy, key).await {
         Some(decision) if !decision.is_admitted => {
             tracing::warn!(limit = policy.name(), key, "signing in is refused for a while");
             Err(refused(&decision))
         }
-        _ => Ok(()),
+        decision => Ok(decision),
     }
 }
 

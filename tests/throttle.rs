@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use crate::support::redis::RedisServer;
-use crate::support::{Catalogue, Client, Database, app_with, on_both};
+use crate::support::{Catalogue, Client, Database, app_with, on_both, token_of};
 
 const MOVIES: &str = "/api/v1/movies";
 
@@ -97,7 +97,7 @@ async fn the_fields_say_what_is_left_and_when_to_come_again() {
         assert!((1100..=1200).contains(&wait), "{wait}");
         assert!(refused.header("ratelimit").starts_with("\"viewer\";r=0;t="));
         // A request that is refused for another reason counts as well, and says so.
-        let admin = client.with_scopes(&["admin"]);
+        let admin = client.with_token(Some(token_of("dora", &["admin"])));
         let forbidden = admin.get(MOVIES).await;
         forbidden.problem(403, "insufficient_scope");
         assert!(forbidden.header("ratelimit").starts_with("\"admin\";r=1;t="));
@@ -340,17 +340,24 @@ async fn what_is_given_back_can_be_used_again() {
     let redis = RedisServer::start();
     for instance in [local("3/h"), shared("3/h", &redis).await] {
         let ask = async || instance.admit(Policy::Editor, "x").await.unwrap();
+        let mut admitted = None;
         for remaining in [2, 1, 0] {
-            assert_eq!(ask().await.remaining, remaining);
+            let decision = ask().await;
+            assert_eq!(decision.remaining, remaining);
+            admitted = Some(decision);
         }
         let refused = ask().await;
         assert!(!refused.is_admitted && refused.wait > Duration::from_secs(1190));
-        instance.give_back(Policy::Editor, "x").await;
+        // What was refused has taken nothing.
+        instance.give_back(&refused, "x").await;
+        assert!(!ask().await.is_admitted);
+        instance.give_back(&admitted.unwrap(), "x").await;
         assert!(ask().await.is_admitted);
         assert!(!ask().await.is_admitted);
-        // Another key, and another policy, have limits of their own.
+        // Another key, and what is counted apart, have limits of their own; another role has not.
         assert!(instance.admit(Policy::Editor, "y").await.unwrap().is_admitted);
-        assert!(instance.admit(Policy::Admin, "x").await.unwrap().is_admitted);
+        assert!(instance.admit(Policy::FailedByName, "x").await.unwrap().is_admitted);
+        assert!(!instance.admit(Policy::Viewer, "x").await.unwrap().is_admitted);
     }
 }
 

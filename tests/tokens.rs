@@ -225,15 +225,19 @@ async fn revocations_are_numbered_in_the_order_of_their_commits() {
         let names = (0..40).map(|number| format!("user {number}"));
         futures_util::future::join_all(names.map(revoke)).await;
         assert_eq!(store.revocation_revision().await.unwrap(), 40);
-        let all = store.revocations(timestamp_now()).await.unwrap();
+        let all = store.revocations(0, timestamp_now()).await.unwrap();
         let numbers: Vec<i64> = all.iter().map(|revocation| revocation.revision).collect();
         assert_eq!(numbers, (1..=40).collect::<Vec<_>>());
-        // Those of tokens that have expired are forgotten, and their numbers not used again.
+        // Of one subject the last is enough. Those of tokens that have expired are forgotten, and their
+        // numbers not used again.
+        store.revoke(&Revoked::Subject("user 1".to_owned()), timestamp_now()).await.unwrap();
         let expired = Revoked::Token { id: "x".to_owned(), expires_at: timestamp_now() };
         store.revoke(&expired, timestamp_now()).await.unwrap();
         store.revoke(&Revoked::Subject("y".to_owned()), timestamp_now()).await.unwrap();
-        assert_eq!(store.revocations(timestamp_now()).await.unwrap().len(), 41);
-        assert_eq!(store.revocation_revision().await.unwrap(), 42);
+        assert_eq!(store.revocations(0, timestamp_now()).await.unwrap().len(), 41);
+        assert_eq!(store.revocation_revision().await.unwrap(), 43);
+        let new = store.revocations(40, timestamp_now()).await.unwrap();
+        assert_eq!(new.iter().map(|one| one.revision).collect::<Vec<_>>(), [41, 43]);
     })
     .await;
 }
@@ -282,7 +286,14 @@ const FORMS: &[(&str, Option<&str>, u16, &str)] = &[
         "admin",
     ),
     ("grant_type=client_credentials", Some("anna%20%26%20co:wrong"), 401, "invalid_client"),
-    ("grant_type=client_credentials", Some("nocolon"), 400, "invalid_request"),
+    ("grant_type=client_credentials", Some("nocolon"), 401, "invalid_client"),
+    (
+        "grant_type=client_credentials",
+        Some("x&anna+%26+co:junk&correct+horse+battery"),
+        401,
+        "invalid_client",
+    ),
+    ("grant_type=client_credentials&client_id=anna", Some("anna:x"), 400, "invalid_request"),
     ("grant_type=client_credentials", None, 400, "invalid_request"),
     ("grant_type=client_credentials&client_id=anna", None, 401, "invalid_client"),
     ("grant_type=password&username=anna+%26+co&password=wrong", None, 400, "invalid_grant"),
@@ -417,6 +428,25 @@ async fn authentication_is_replaced_as_the_recipe_says() {
         let form = [("token", "key-of-anna")];
         client.send(client.request("POST", "/api/token/revoke").form(&form)).await;
         assert_ends(&with("key-of-anna")).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_database_that_has_gone_back_accepts_no_token_from_ahead() {
+    served_on_both(async |client| {
+        let issued = |revision| {
+            let issued =
+                tokens(Duration::from_secs(600)).issue(&identity(&["movies:read"]), revision);
+            client.with_token(Some(issued.unwrap().access_token))
+        };
+        assert_eq!(issued(0).get(MOVIES).await.status, 200);
+        issued(1).get(MOVIES).await.problem(401, "unauthenticated");
+        issued(i64::MAX).get(MOVIES).await.problem(401, "unauthenticated");
+        // One that is issued after a revocation is accepted by whoever has not heard of that yet.
+        let anna = json!({"subject": "anna"});
+        client.with_scopes(&["admin"]).post("/api/v1/revocations", &anna).await;
+        assert_eq!(issued(1).get(MOVIES).await.status, 200);
     })
     .await;
 }

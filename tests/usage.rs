@@ -107,8 +107,18 @@ async fn days_are_chosen_and_what_is_wrong_is_told() {
         assert_eq!(read(&ask(&format!("from={}&to={}", day(1), today)).await), 1);
         assert_eq!(read(&ask(&format!("to={}", day(2))).await), 0);
         assert_eq!(read(&ask(&format!("from={}", day(2))).await), 1);
-        for wrong in ["from=yesterday", "limit=0", "after=x", "after=2024-01-01%20read", "who=anna"]
-        {
+        for wrong in [
+            "from=yesterday",
+            "limit=0",
+            "after=x",
+            "after=2024-01-01%20read",
+            "who=anna",
+            "from=-9999-01-01",
+            "to=%2B99999-01-01",
+            "to=-262143-01-01",
+            "after=-9999-01-01%20read%20x",
+            "from=2024-02-01&to=2024-01-01",
+        ] {
             ask(wrong).await.problem(400, "invalid_parameter");
         }
         let admin = of(&client, "dora", &["admin"]);

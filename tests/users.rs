@@ -96,6 +96,7 @@ async fn unknown_names_and_wrong_passwords_are_answered_alike() {
             json!({"username": "nobody", "password": PASSWORD}),
             json!({"username": "no\u{0}body", "password": PASSWORD}),
             json!({"username": "' or 1=1 --", "password": PASSWORD}),
+            json!({"username": "\u{fb2c}".repeat(100_000), "password": PASSWORD}),
         ] {
             let answer = client.post("/api/token", &credentials).await;
             let mut problem = answer.problem(401, "unauthenticated");
@@ -123,6 +124,8 @@ async fn what_is_no_user_is_refused() {
             (draft("a\nb", PASSWORD, "viewer"), "/name"),
             (draft("a\u{0}b", PASSWORD, "viewer"), "/name"),
             (draft(&"x".repeat(101), PASSWORD, "viewer"), "/name"),
+            // In NFC each of them is two characters.
+            (draft(&"\u{958}".repeat(51), PASSWORD, "viewer"), "/name"),
             (draft("anna", "short", "viewer"), "/password"),
             (draft("anna", &"x".repeat(1025), "viewer"), "/password"),
         ] {
@@ -132,8 +135,14 @@ async fn what_is_no_user_is_refused() {
         client.post(USERS, &draft("anna", PASSWORD, "owner")).await.problem(400, "invalid_body");
         assert_eq!(client.get(USERS).await.column("name"), ["admin"]);
         for name in ["nobody", "a%00b", "%F0%9F%8E%AC"] {
-            client.get(&format!("{USERS}/{name}")).await.problem(404, "not_found");
+            let path = format!("{USERS}/{name}");
+            client.get(&path).await.problem(404, "not_found");
+            let (media_type, role) = ("application/merge-patch+json", json!({"role": "viewer"}));
+            let changed = client.change("PATCH", &path, media_type, Some("*"), &role).await;
+            changed.problem(404, "not_found");
+            client.send(client.request("DELETE", &path)).await.problem(404, "not_found");
         }
+        client.get(&format!("{USERS}?after=%00")).await.problem(400, "invalid_parameter");
         client.with_token(None).get(USERS).await.problem(401, "unauthenticated");
     })
     .await;

@@ -92,8 +92,7 @@ impl StateStore for Cells {
 }
 
 impl Limiter {
-    fn new(limit: Limit) -> Option<Self> {
-        let cells = Cells::new();
+    fn new(limit: Limit, cells: Cells) -> Option<Self> {
         let quota = Quota::with_period(limit.interval())?.allow_burst(limit.requests);
         let governor = RateLimiter::new(quota, cells.clone(), MonotonicClock);
         Some(Self { limit, cells, governor })
@@ -102,7 +101,11 @@ impl Limiter {
 
 impl Local {
     pub(super) fn new(limits: &Limits) -> Self {
-        let limiter = |policy: &Policy| Some((*policy, Limiter::new(limits.of(*policy)?)?));
+        let mut buckets: HashMap<&str, Cells> = HashMap::new();
+        let limiter = |policy: &Policy| {
+            let cells = buckets.entry(policy.bucket()).or_insert_with(Cells::new).clone();
+            Some((*policy, Limiter::new(limits.of(*policy)?, cells)?))
+        };
         Self(Policy::ALL.iter().filter_map(limiter).collect())
     }
 
@@ -119,14 +122,15 @@ impl Local {
         let used = limit.requests.get().saturating_sub(remaining);
         let reset = limit.interval().saturating_mul(used);
         let remaining = remaining / cells;
-        Some(Decision { policy, limit: *limit, is_admitted, remaining, wait, reset })
+        let counted = Some(cells);
+        Some(Decision { policy, limit: *limit, is_admitted, counted, remaining, wait, reset })
     }
 
-    /// Takes back what was counted as often as that.
-    pub(super) fn give_back(&self, policy: Policy, key: &str, instances: u32) {
+    /// Takes back what was counted as so many.
+    pub(super) fn give_back(&self, policy: Policy, key: &str, counted: NonZeroU32) {
         let Some(Limiter { limit, cells, .. }) = self.0.get(&policy) else { return };
         if let Some(cell) = cells.lock().cells.get_mut(key) {
-            let interval = limit.interval().saturating_mul(instances.min(limit.requests.get()));
+            let interval = limit.interval().saturating_mul(counted.get());
             let interval = Nanos::from(interval).as_u64();
             cell.arrival = cell.arrival.as_u64().saturating_sub(interval).into();
         }

@@ -10,9 +10,8 @@ use std::time::Duration;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, RedisError, Script, TlsCertificates};
+use redis::{AsyncConnectionConfig, Client, ErrorKind, RedisError, Script, TlsCertificates};
 use sha2::{Digest, Sha256};
-use tokio::sync::Notify;
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -69,8 +68,6 @@ pub(super) struct Shared {
     /// How many instances there are, as far as is known.
     instances: AtomicU32,
     link: RwLock<Link>,
-    /// Tells the task that the connection is lost.
-    lost: Notify,
     admit: Script,
     give_back: Script,
     enlist: Script,
@@ -92,7 +89,6 @@ impl Shared {
             instance: Uuid::now_v7().to_string(),
             instances: AtomicU32::new(1),
             link: RwLock::default(),
-            lost: Notify::new(),
             admit: Script::new(include_str!("admit.lua")),
             give_back: Script::new(include_str!("give_back.lua")),
             enlist: Script::new(include_str!("enlist.lua")),
@@ -124,13 +120,13 @@ impl Shared {
         Some(decision(policy, limit, is_admitted, ahead))
     }
 
-    /// Takes back what was counted; nothing when Redis does not answer in time.
-    pub(super) async fn give_back(&self, policy: Policy, limit: Limit, key: &str) -> Option<()> {
-        let Link { number, connection: Some(mut connection) } = self.link() else { return None };
+    /// Takes back what was counted.
+    pub(super) async fn give_back(&self, policy: Policy, limit: Limit, key: &str) {
+        let Link { number, connection: Some(mut connection) } = self.link() else { return };
         let mut call = self.give_back.prepare_invoke();
         call.key(name(policy, key)).arg(microseconds(limit.interval()));
         let answer = timeout(PATIENCE, call.invoke_async::<()>(&mut connection)).await;
-        self.answer(number, answer)
+        self.answer(number, answer);
     }
 
     /// How many instances there are, as far as is known; at least this one.
@@ -161,18 +157,22 @@ impl Shared {
                 "Redis does not answer: limits are those of this process, shared out among as many \
                  instances as there were"
             );
-            self.lost.notify_one();
         }
         None
     }
 
+    /// Connects to a server that answers as quickly as requests need it to: another one would be lost
+    /// again with the first of them.
     async fn connect(&self) -> Result<(), RedisError> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
             .set_response_timeout(Some(CONNECT_TIMEOUT));
         let client = &self.redis.0;
         let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+        // The first time, the server reads the script.
         self.enlist(&mut connection).await?;
+        let too_slow = |_| RedisError::from((ErrorKind::Io, "it answers too slowly"));
+        timeout(PATIENCE, self.enlist(&mut connection)).await.map_err(too_slow)??;
         let mut link = self.link.write().unwrap_or_else(PoisonError::into_inner);
         *link = Link { number: link.number.saturating_add(1), connection: Some(connection) };
         Ok(())
@@ -204,8 +204,9 @@ impl Shared {
 /// Keeps the connection for as long as somebody holds the limits.
 async fn keep(shared: Weak<Shared>) {
     while let Some(shared) = shared.upgrade() {
-        let _ = timeout(PULSE, shared.lost.notified()).await;
         shared.beat().await;
+        drop(shared);
+        tokio::time::sleep(PULSE).await;
     }
 }
 
@@ -215,13 +216,13 @@ fn decision(policy: Policy, limit: Limit, is_admitted: bool, ahead: Duration) ->
     let remaining = room.as_micros() / interval.as_micros().max(1);
     let remaining = u32::try_from(remaining).unwrap_or(u32::MAX).min(requests);
     let wait = if is_admitted { Duration::ZERO } else { interval.saturating_sub(room) };
-    Decision { policy, limit, is_admitted, remaining, wait, reset: ahead }
+    Decision { policy, limit, is_admitted, counted: None, remaining, wait, reset: ahead }
 }
 
 /// The name of a key in Redis, where nobody's name and address stand in the clear.
 fn name(policy: Policy, key: &str) -> String {
     let key = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(key));
-    format!("{PREFIX}{}:{key}", policy.name())
+    format!("{PREFIX}{}:{key}", policy.bucket())
 }
 
 fn microseconds(time: Duration) -> u64 {

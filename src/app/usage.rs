@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use chrono::{Days, NaiveDate, Utc};
+use chrono::{Datelike, Days, NaiveDate, Utc};
 use poem_openapi::{Enum, Object};
 use serde::Serialize;
 
@@ -185,7 +185,10 @@ pub async fn read(app: &App, caller: &Identity, request: UsageRequest) -> Result
     let limit = page_limit(request.limit)?;
     let to = request.to.unwrap_or_else(|| Utc::now().date_naive());
     let from = request.from.or_else(|| to.checked_sub_days(Days::new(SHOWN_DAYS - 1)));
-    let days = (from.unwrap_or(NaiveDate::MIN), to);
+    let days = (from.unwrap_or(to), to);
+    if [days.0, days.1].iter().any(|day| !is_day(*day)) {
+        return Err(Error::new(Kind::InvalidParameter, "days are those of the years 1 to 9999"));
+    }
     if days.0 > days.1 {
         let detail = format!("from, {}, is after to, {}", days.0, days.1);
         return Err(Error::new(Kind::InvalidParameter, detail));
@@ -201,10 +204,15 @@ pub async fn read(app: &App, caller: &Identity, request: UsageRequest) -> Result
     Ok(UsagePage { items, next_after })
 }
 
+/// Whether both engines know the day.
+fn is_day(day: NaiveDate) -> bool {
+    (1..=9999).contains(&day.year())
+}
+
 /// The place that `next_after` names.
 fn place(text: &str) -> Result<(NaiveDate, &str, &str)> {
     let mut parts = text.splitn(3, ' ');
-    let day = parts.next().and_then(|day| day.parse().ok());
+    let day = parts.next().and_then(|day| day.parse().ok()).filter(|day| is_day(*day));
     match (day, parts.next(), parts.next()) {
         (Some(day), Some(class), Some(subject)) if !text.contains('\0') => {
             Ok((day, class, subject))

@@ -86,6 +86,9 @@ pub async fn list(
 ) -> Result<UserPage> {
     caller.require_admin()?;
     let limit = page_limit(limit)?;
+    if after.is_some_and(|after| after.contains('\0')) {
+        return Err(Error::new(Kind::InvalidParameter, "after is no `next_after` of a page"));
+    }
     let mut stored = store.users(after, limit + 1).await?;
     let has_next = stored.len() > limit as usize;
     stored.truncate(limit as usize);
@@ -147,7 +150,7 @@ pub async fn change(
         None => None,
     };
     let change = UserChange { password_hash, role: patch.role.map(Role::as_str) };
-    let (name, kept) = (nfc(name), Role::Admin.as_str());
+    let (name, kept) = (find(store, name).await?.name, Role::Admin.as_str());
     match store.change_user(&name, &change, expected, kept, timestamp_now()).await? {
         Some(changed) => {
             tracing::info!(user = %name, by = caller.subject, role = changed.role, "user changed");
@@ -169,7 +172,7 @@ pub async fn remove(
     expected: &Expected,
 ) -> Result<()> {
     caller.require_admin()?;
-    let (name, kept) = (nfc(name), Role::Admin.as_str());
+    let (name, kept) = (find(store, name).await?.name, Role::Admin.as_str());
     match store.remove_user(&name, expected, kept, timestamp_now()).await? {
         Some(_) => {
             tracing::info!(user = %name, by = caller.subject, "user removed");

@@ -92,7 +92,7 @@ impl Throttle {
         Ok(Self {
             limits: limits.map_err(|error| format!("--rate-limit: {error}"))?,
             proxies: proxies.map_err(|error| format!("--trusted-proxies: {error}"))?,
-            redis: settings.redis.as_ref().map(redis).transpose()?,
+            redis: settings.redis.as_ref().filter(|url| !url.is_empty()).map(redis).transpose()?,
         })
     }
 

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{Outcome, SecretSource, explain, location, open_to_read, operator, print};
 use crate::config::{DatabaseSettings, TokenSettings};
-use crate::identity::{Identity, Tokens};
+use crate::identity::{Identity, Tokens, name_problem};
 use crate::query::text::nfc;
 use crate::store::Location;
 
@@ -37,6 +37,9 @@ impl Token {
             return Err(format!("there is no scope {unknown:?}; there are: {}", known.join(", ")));
         }
         let scopes = if self.scopes.is_empty() { known } else { self.scopes };
+        if let Some(problem) = name_problem(&self.name) {
+            return Err(format!("the name {problem}"));
+        }
         let location = location(&self.database)?;
         // A database that is not there yet has revoked nothing.
         let revision = match &location {

@@ -7,7 +7,8 @@ use std::time::Instant;
 use async_compression::tokio::bufread::GzipEncoder;
 use futures_util::FutureExt;
 use poem::http::header::{
-    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, VARY,
+    ACCEPT_ENCODING, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE,
+    ETAG, TRANSFER_ENCODING, VARY,
 };
 use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use poem::{Body, Endpoint, Request, Response, Result};
@@ -33,6 +34,7 @@ pub(super) async fn wrap<E: Endpoint>(endpoint: E, mut request: Request) -> Resu
     let id = request_id(request.headers());
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let accepts_gzip = accepts_gzip(request.headers());
+    let has_body = has_body(request.headers());
     // No route knows TRACE, and so no route knows a method that the standards do not.
     if is_extension(&method) {
         request.set_method(Method::TRACE);
@@ -51,6 +53,10 @@ pub(super) async fn wrap<E: Endpoint>(endpoint: E, mut request: Request) -> Resu
     }
     let mut response =
         if accepts_gzip && is_compressible(&response) { compressed(response) } else { response };
+    if has_body && may_be_unread(response.status()) {
+        // The connection ends with what is left of the body: the client is told, and need not wonder.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     noted.write(response.headers_mut());
     response.headers_mut().insert(NOSNIFF, HeaderValue::from_static("nosniff"));
     response.headers_mut().append(VARY, HeaderValue::from_static("accept-encoding"));
@@ -146,6 +152,16 @@ fn request_id(headers: &HeaderMap) -> String {
         .filter(|id| (1..=MAX_REQUEST_ID).contains(&id.len()))
         .filter(|id| id.bytes().all(|byte| byte.is_ascii_graphic()))
         .map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
+}
+
+fn has_body(headers: &HeaderMap) -> bool {
+    headers.contains_key(TRANSFER_ENCODING)
+        || headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0")
+}
+
+/// Whether a request is answered that way before its body is read.
+fn may_be_unread(status: StatusCode) -> bool {
+    [401, 403, 413, 415, 429].contains(&status.as_u16())
 }
 
 fn is_extension(method: &Method) -> bool {

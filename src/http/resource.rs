@@ -208,7 +208,7 @@ impl StrictOperation {
 }
 
 /// A component of a query string; `None` when it is not UTF-8 or has a malformed escape.
-fn decode(component: &str) -> Option<String> {
+pub(super) fn decode(component: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(component.len());
     let mut rest = component.bytes();
     while let Some(byte) = rest.next() {

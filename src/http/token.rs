@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::body::{Body, Input, Json, NoContent, documented, is_media_type, json, read_body};
 use super::caller::Caller;
 use super::classic::missing_json;
+use super::resource::decode;
 use super::throttle;
 use crate::app::App;
 use crate::app::revoke::{self, RevocationRequest};
@@ -203,30 +204,38 @@ impl SignIn {
                 (username, password, Kind::InvalidGrant)
             }
             GrantType::ClientCredentials => {
-                let (id, secret) = match (client_id, authorization.and_then(basic)) {
-                    (Some(id), _) => (id, client_secret),
+                let (id, secret) = match (client_id, basic(authorization)?) {
+                    (Some(id), None) => (id, client_secret),
                     (None, Some((id, secret))) => (id, Some(secret)),
+                    (Some(_), Some(_)) => {
+                        let detail = "the client is named twice: in the form and in Authorization";
+                        return Err(Error::new(Kind::InvalidRequest, detail));
+                    }
                     (None, None) => return Err(missing("client_id")),
                 };
                 (id, secret, Kind::InvalidClient)
             }
         };
-        let scope = scope.filter(|scope| !scope.is_empty());
         Ok(Self { credentials: Credentials { username, password }, scope, refusal })
     }
 }
 
-/// The name and the secret of `Authorization: Basic`, each percent-encoded (RFC 6749, section 2.3.1).
-fn basic(authorization: &HeaderValue) -> Option<(String, String)> {
-    let (scheme, encoded) = authorization.to_str().ok()?.split_once(' ')?;
-    if !scheme.eq_ignore_ascii_case("basic") {
-        return None;
+/// The name and the secret of `Authorization: Basic`, each percent-encoded (RFC 6749, section 2.3.1);
+/// nothing where there is no such header.
+fn basic(authorization: Option<&HeaderValue>) -> Result<Option<(String, String)>> {
+    let scheme = authorization.and_then(|value| value.as_bytes().get(..6));
+    let (Some(value), Some(scheme)) = (authorization, scheme) else { return Ok(None) };
+    if !scheme.eq_ignore_ascii_case(b"basic ") {
+        return Ok(None);
     }
-    let decoded = String::from_utf8(BASE64_STANDARD.decode(encoded.trim()).ok()?).ok()?;
-    let (id, secret) = decoded.split_once(':')?;
-    // As the only name of a form, each is decoded as all of one is.
-    let decode = |text: &str| Some(form::<Vec<(String, String)>>(text.as_bytes()).ok()?.pop()?.0);
-    Some((decode(id)?, decode(secret).unwrap_or_default()))
+    let parts = || {
+        let encoded = value.to_str().ok()?.get(6..)?.trim();
+        let decoded = String::from_utf8(BASE64_STANDARD.decode(encoded).ok()?).ok()?;
+        let (id, secret) = decoded.split_once(':')?;
+        Some((decode(id)?, decode(secret)?))
+    };
+    let refused = || Error::new(Kind::InvalidClient, "Authorization: Basic is malformed");
+    parts().map(Some).ok_or_else(refused)
 }
 
 impl<'a> ApiExtractor<'a> for SignIn {

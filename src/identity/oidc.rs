@@ -48,9 +48,6 @@ const MAX_ANSWER_BYTES: usize = 256 * 1024;
 /// The longest `jti`, in bytes: revocations keep it.
 const MAX_ID_BYTES: usize = 255;
 
-/// The year 9999 in seconds since 1970. Databases know no later one.
-const LAST_END: i64 = 253_370_764_800;
-
 /// How long keys are believed.
 #[derive(Debug, Clone, Copy)]
 pub struct Ages {
@@ -232,7 +229,7 @@ impl Issuer {
         let key = self.key(&id, header.alg).await?;
         let claims =
             decode::<Claims>(token, &key.decoding, &key.validation).map_err(refused)?.claims;
-        refuse_claims(&claims.sub, claims.iat)?;
+        refuse_claims(&claims.sub, claims.iat, claims.exp)?;
         if claims.jti.as_deref().is_some_and(|id| !is_id(id)) {
             return Err(refused("its jti is too long, or no text"));
         }
@@ -244,7 +241,7 @@ impl Issuer {
             },
             token_id: claims.jti,
             issued: IssuedAt::Time(claims.iat),
-            expires_at: claims.exp.min(LAST_END),
+            expires_at: claims.exp,
         })
     }
 

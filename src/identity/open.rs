@@ -26,7 +26,9 @@ impl Open {
 
 /// What keeps a text from being the name of somebody, if anything does.
 pub fn name_problem(name: &str) -> Option<String> {
-    let is_name = (1..=MAX_NAME).contains(&name.chars().count());
+    let has_length = |name: &str| (1..=MAX_NAME).contains(&name.chars().count());
+    // It is kept composed, which may be longer; a long text is not composed only to be refused.
+    let is_name = has_length(name) && has_length(&nfc(name));
     (!is_name || name.chars().any(char::is_control))
         .then(|| format!("must have 1 to {MAX_NAME} characters, none of them a control character"))
 }

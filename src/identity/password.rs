@@ -9,7 +9,7 @@ use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 
-use super::{Credentials, Identity, Provider, Role};
+use super::{Credentials, Identity, Provider, Role, name_problem};
 use crate::error::{Error, Kind, Result};
 use crate::query::Schema;
 use crate::query::text::nfc;
@@ -138,10 +138,10 @@ impl Passwords {
         let Credentials { username, password } = credentials;
         let refused = || Error::new(Kind::Unauthenticated, "the name or the password is wrong");
         let password = password.filter(|password| password.len() <= MAX_PASSWORD_BYTES);
-        // PostgreSQL's text cannot hold U+0000, not even to look for it.
-        let user = match username.contains('\0') {
-            true => None,
-            false => self.store.user(&nfc(&username)).await?,
+        // What is no name is nobody's; PostgreSQL's text cannot even be asked for U+0000.
+        let user = match name_problem(&username) {
+            Some(_) => None,
+            None => self.store.user(&nfc(&username)).await?,
         };
         let hash = user.as_ref().map(|user| user.password_hash.clone());
         let is_right = self.hasher.verify(password.unwrap_or_default(), hash).await?;

@@ -20,6 +20,9 @@ const ISSUER: &str = "cinequery";
 /// How far two clocks may differ, in seconds.
 pub(super) const LEEWAY: u64 = 5;
 
+/// The longest that a token may live, in seconds: as long as `--token-ttl` may say, a leap year.
+const MAX_LIFE_SECONDS: i64 = 366 * 24 * 60 * 60;
+
 /// The longest token that is looked at, in bytes.
 pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
@@ -144,7 +147,7 @@ impl Tokens {
         let key = key.ok_or_else(|| refused("no secret has its kid"))?;
         let claims = decode::<Claims>(token, &key.decoding, &self.validation).map_err(refused)?;
         let Claims { sub, iat, exp, jti, scope, rev, .. } = claims.claims;
-        refuse_claims(&sub, iat)?;
+        refuse_claims(&sub, iat, exp)?;
         Ok(Bearer {
             identity: Identity {
                 subject: sub,
@@ -185,12 +188,17 @@ pub(super) fn strict_header(token: &str) -> Result<Header> {
     Ok(header)
 }
 
-/// Refuses a token of nobody, and one that was issued later than now.
-pub(super) fn refuse_claims(subject: &str, issued_at: i64) -> Result<()> {
+/// Refuses a token of nobody, one that was issued later than now, and one that lives longer than its
+/// revocation would be kept.
+pub(super) fn refuse_claims(subject: &str, issued_at: i64, expires_at: i64) -> Result<()> {
     if let Some(problem) = name_problem(subject) {
         return Err(refused(format!("its sub {problem}")));
     }
-    let latest = Utc::now().timestamp().saturating_add(LEEWAY.cast_signed());
+    let now = Utc::now().timestamp();
+    if expires_at.saturating_sub(now) > MAX_LIFE_SECONDS {
+        return Err(refused("it lives too long"));
+    }
+    let latest = now.saturating_add(LEEWAY.cast_signed());
     if issued_at > latest { Err(refused("it is from the future")) } else { Ok(()) }
 }
 

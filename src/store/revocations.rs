@@ -1,7 +1,7 @@
 //! The revocations of tokens, numbered in the order of their commits.
 
 use chrono::{DateTime, Utc};
-use sea_query::{Expr, ExprTrait, Order, Query as Sql};
+use sea_query::{Expr, ExprTrait, OnConflict, Order, Query as Sql};
 use sea_query_sqlx::SqlxValues;
 use sqlx::AssertSqlSafe;
 
@@ -54,17 +54,18 @@ impl Store {
         self.count(self.dialect().build(&select).into()).await
     }
 
-    /// The revocations of tokens that have not expired, in their order.
+    /// The revocations after that one, of tokens that have not expired, in their order.
     ///
     /// # Errors
     /// The database's.
-    pub async fn revocations(&self, now: DateTime<Utc>) -> Result<Vec<Revocation>> {
+    pub async fn revocations(&self, after: i64, now: DateTime<Utc>) -> Result<Vec<Revocation>> {
         type Row = (i64, Option<String>, Option<String>, DateTime<Utc>, DateTime<Utc>);
         let now = self.dialect().value(&Value::Timestamp(now));
         let mut select = Sql::select();
         select
             .columns(["revision", "token_id", "subject", "revoked_at", "expires_at"])
             .from(NAME)
+            .and_where(Expr::col("revision").gt(after))
             .and_where(Expr::col("expires_at").gt(now))
             .order_by("revision", Order::Asc);
         let (sql, values) = self.dialect().build(&select);
@@ -121,6 +122,15 @@ impl Store {
             .columns(["revision", "token_id", "subject", "revoked_at", "expires_at"])
             .select_from(row)
             .map_err(Error::internal)?
+            // Of one token and of one subject the last revocation is enough.
+            .on_conflict(
+                OnConflict::column(match what {
+                    Revoked::Token { .. } => "token_id",
+                    Revoked::Subject(_) => "subject",
+                })
+                .update_columns(["revision", "revoked_at", "expires_at"])
+                .to_owned(),
+            )
             .returning(Sql::returning().column("revision"));
         Ok([self.dialect().build(&count).into(), self.dialect().build(&insert).into()])
     }

@@ -86,6 +86,7 @@ pub const ATTACKS: &[(&str, Wrong)] = &[
     ("exp absent", Claims(|c| remove(c, "exp"))),
     ("exp as text", Claims(|c| c["exp"] = json!(c["exp"].to_string()))),
     ("exp negative", Claims(|c| c["exp"] = json!(-1))),
+    ("exp far away", Claims(|c| c["exp"] = json!(i64::MAX))),
     ("exp null", Claims(|c| c["exp"] = Value::Null)),
     ("early", Claims(|c| c["nbf"] = in_seconds(60))),
     ("nbf as text", Claims(|c| c["nbf"] = json!("tomorrow"))),
