@@ -3,7 +3,7 @@
 //!
 //! A key, such as a subject, has a theoretical arrival time: when it would have used up nothing. Each
 //! request moves that by one interval, and is refused when that would put it further ahead than the
-//! limit's window. [`local`] keeps these times in the process; [`shared`] keeps them in Redis, and
+//! limit's window. `local` keeps these times in the process; `shared` keeps them in Redis, and
 //! writes what it hears from there into the local ones too. So, when Redis is lost, an instance goes on
 //! from where a key stood when it last heard of it, and lets a request count for as many as there are
 //! instances: together they admit at most one burst more than they would have, that of a key they have
@@ -171,7 +171,7 @@ impl Admission {
         }
     }
 
-    /// Where a request comes from that a proxy may have forwarded; see [`Proxies::client`].
+    /// Where a request comes from that a proxy may have forwarded: proxies that are believed say so in `X-Forwarded-For`.
     pub fn client<'a>(
         &self,
         peer: IpAddr,

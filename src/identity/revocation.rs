@@ -17,7 +17,7 @@ use crate::store::{Revoked, Store};
 /// later.
 const MAX_AGE: Duration = Duration::from_millis(500);
 
-/// Knows the revocations of the database, no older than [`MAX_AGE`]. It reads them when somebody asks:
+/// Knows the revocations of the database, no older than half a second. It reads them when somebody asks:
 /// a service that nobody calls asks nothing of its database.
 pub struct Revocations {
     store: Store,
