@@ -3,7 +3,7 @@
 use chrono::{Days, Utc};
 use cinequery::app::App;
 use cinequery::identity::Open;
-use cinequery::record::Records;
+use cinequery::record::{Records, timestamp_now};
 use serde_json::{Value, json};
 
 use crate::support::{Answer, Catalogue, Client, Database, app_with, on_both, token_of, unlimited};
@@ -180,6 +180,28 @@ async fn what_cannot_be_written_is_kept() {
         let today = Utc::now().date_naive();
         let rows = database.store().await.usage(None, (today, today), None, 10).await.unwrap();
         assert_eq!(rows.iter().map(|row| row.requests).collect::<Vec<_>>(), [2]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_batch_whose_acknowledgement_was_lost_is_added_once() {
+    on_both(async |database| {
+        let store = database.store().await;
+        let today = Utc::now().date_naive();
+        let row = cinequery::store::Usage {
+            day: today,
+            class: "read".to_owned(),
+            subject: "anna".to_owned(),
+            requests: 3,
+            throttled: 1,
+        };
+        let (one, other) = (uuid::Uuid::now_v7(), uuid::Uuid::now_v7());
+        for batch in [one, one, other, one] {
+            store.add_usage(batch, std::slice::from_ref(&row), timestamp_now()).await.unwrap();
+        }
+        let rows = store.usage(None, (today, today), None, 10).await.unwrap();
+        assert_eq!((rows[0].requests, rows[0].throttled, rows.len()), (6, 2, 1));
     })
     .await;
 }

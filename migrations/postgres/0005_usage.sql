@@ -9,3 +9,9 @@ CREATE TABLE usage (
 );
 
 CREATE INDEX usage_day ON usage (day);
+
+-- What has been added, so that nothing is added twice when its acknowledgement was lost.
+CREATE TABLE usage_batches (
+    id       uuid        NOT NULL PRIMARY KEY,
+    added_at timestamptz NOT NULL
+);

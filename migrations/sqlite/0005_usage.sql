@@ -9,3 +9,9 @@ CREATE TABLE usage (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX usage_day ON usage (day);
+
+-- What has been added, so that nothing is added twice when its acknowledgement was lost.
+CREATE TABLE usage_batches (
+    id       BLOB NOT NULL PRIMARY KEY CHECK (length(id) = 16),
+    added_at TEXT NOT NULL CHECK (length(added_at) = 27)
+) STRICT, WITHOUT ROWID;

@@ -7,12 +7,14 @@ use std::time::Duration;
 use chrono::{Datelike, Days, NaiveDate, Utc};
 use poem_openapi::{Enum, Object};
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::App;
 use super::search::limit as page_limit;
 use crate::error::{Error, Kind, Result};
 use crate::identity::Identity;
 use crate::query::text::nfc;
+use crate::record::timestamp_now;
 use crate::store;
 
 /// How often what was counted is added to the database: a process that is killed loses no more than it
@@ -21,6 +23,9 @@ pub const FLUSH_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Counts of one statement: five values each, of 32,766 that SQLite takes.
 const BATCH: usize = 1000;
+
+/// How long it is known which batches were added: an instance tries one again for that long at most.
+const BATCHES_KEPT: chrono::Duration = chrono::Duration::days(7);
 
 /// How many days are shown when nobody says which.
 const SHOWN_DAYS: u64 = 30;
@@ -73,8 +78,16 @@ type Counts = (i64, i64);
 #[derive(Default)]
 pub(super) struct Ledger {
     open: Mutex<HashMap<Key, Counts>>,
-    /// The day on which old counts were forgotten last. Whoever holds it writes.
-    writing: tokio::sync::Mutex<Option<NaiveDate>>,
+    /// Whoever holds it writes.
+    writing: tokio::sync::Mutex<Writing>,
+}
+
+#[derive(Default)]
+struct Writing {
+    /// What may or may not be in the database: it is tried again as it is.
+    batches: Vec<(Uuid, Vec<store::Usage>)>,
+    /// The day on which old counts were forgotten last.
+    forgotten_on: Option<NaiveDate>,
 }
 
 impl Ledger {
@@ -94,36 +107,37 @@ impl Ledger {
 
     /// Adds what was counted to the database; what cannot be added stays here. To be run to its end.
     pub(super) async fn flush(&self, store: &store::Store) -> Result<()> {
-        let mut forgotten_on = self.writing.lock().await;
-        let open = std::mem::take(&mut *self.open.lock().unwrap_or_else(PoisonError::into_inner));
-        let open: Vec<_> = open.into_iter().collect();
-        let mut batches = open.chunks(BATCH);
-        while let Some(batch) = batches.next() {
-            let rows: Vec<store::Usage> = batch
-                .iter()
-                .map(|((day, class, subject), (requests, throttled))| store::Usage {
-                    day: *day,
-                    class: class.name().to_owned(),
-                    subject: subject.clone(),
-                    requests: *requests,
-                    throttled: *throttled,
-                })
-                .collect();
-            if let Err(error) = store.add_usage(&rows).await {
-                let rest = batch.iter().chain(batches.flatten());
-                rest.for_each(|(key, counts)| self.add(key.clone(), *counts));
-                return Err(error);
+        let mut writing = self.writing.lock().await;
+        if writing.batches.is_empty() {
+            let open =
+                std::mem::take(&mut *self.open.lock().unwrap_or_else(PoisonError::into_inner));
+            let mut rows: Vec<store::Usage> = open.into_iter().map(row).collect();
+            while !rows.is_empty() {
+                let batch = rows.split_off(rows.len().saturating_sub(BATCH));
+                writing.batches.push((Uuid::now_v7(), batch));
             }
         }
-        let today = Utc::now().date_naive();
-        if !open.is_empty() && *forgotten_on != Some(today) {
-            if let Some(before) = today.checked_sub_days(Days::new(KEPT_DAYS)) {
-                store.forget_usage(before).await?;
+        if writing.batches.is_empty() {
+            return Ok(());
+        }
+        let now = timestamp_now();
+        while let Some((id, batch)) = writing.batches.last() {
+            store.add_usage(*id, batch, now).await?;
+            writing.batches.pop();
+        }
+        let today = now.date_naive();
+        if writing.forgotten_on != Some(today) {
+            if let Some(day) = today.checked_sub_days(Days::new(KEPT_DAYS)) {
+                store.forget_usage(day, now - BATCHES_KEPT).await?;
             }
-            *forgotten_on = Some(today);
+            writing.forgotten_on = Some(today);
         }
         Ok(())
     }
+}
+
+fn row(((day, class, subject), (requests, throttled)): (Key, Counts)) -> store::Usage {
+    store::Usage { day, class: class.name().to_owned(), subject, requests, throttled }
 }
 
 /// Requests of somebody on one day.

@@ -1,13 +1,14 @@
 //! How many requests somebody has sent, by day and by what they were for.
 
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 use sea_query::{Expr, ExprTrait, OnConflict, Order, Query as Sql};
 use sea_query_sqlx::SqlxValues;
 use sqlx::AssertSqlSafe;
+use uuid::Uuid;
 
 use super::{Store, database_error, on};
 use crate::error::{Error, Result};
-use crate::query::Statement;
+use crate::query::Value;
 
 /// Requests of one subject, day and class.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,15 +26,16 @@ pub struct Usage {
 }
 
 const TABLE: &str = "usage";
+const BATCHES: &str = "usage_batches";
 const KEY: [&str; 3] = ["day", "class", "subject"];
 const COLUMNS: [&str; 5] = ["day", "class", "subject", "requests", "throttled"];
 
 impl Store {
-    /// Adds to the counts, in one statement.
+    /// Adds a batch to the counts, once, however often it is tried.
     ///
     /// # Errors
-    /// The database's; then nothing is added.
-    pub async fn add_usage(&self, usage: &[Usage]) -> Result<()> {
+    /// The database's; then it is to be tried again.
+    pub async fn add_usage(&self, batch: Uuid, usage: &[Usage], now: DateTime<Utc>) -> Result<()> {
         let mut sorted: Vec<&Usage> = usage.iter().collect();
         // Two instances that lock the same rows in different order would wait for each other.
         sorted.sort_unstable();
@@ -48,12 +50,21 @@ impl Store {
         let mut conflict = OnConflict::columns(KEY);
         conflict.values(["requests", "throttled"].map(|column| (column, sum(column))));
         insert.on_conflict(conflict);
-        let Statement { sql, values } = self.dialect().build(&insert).into();
-        on!(write self, pool => {
-            let insert = sqlx::query_with(AssertSqlSafe(sql), SqlxValues(values));
-            insert.execute(pool).await.map(|_| ())
-        })
-        .map_err(database_error)
+        let (id, now) = (Value::Id(batch), Value::Timestamp(now));
+        let row = [id, now].map(|value| Expr::val(self.dialect().value(&value)));
+        let mut added = Sql::insert();
+        added
+            .into_table(BATCHES)
+            .columns(["id", "added_at"])
+            .values(row)
+            .map_err(Error::internal)?;
+        added.on_conflict(OnConflict::column("id").do_nothing().to_owned());
+        added.returning(Sql::returning().column("id"));
+        // When the batch is there already, this is without a row, and the counts stay as they are.
+        let insert = self.dialect().build(&insert).into();
+        let _: Option<(Uuid,)> =
+            self.transact(vec![insert], self.dialect().build(&added).into()).await?;
+        Ok(())
     }
 
     /// The counts of somebody, or of all, from a day to another, by day, class and subject, behind a
@@ -99,18 +110,24 @@ impl Store {
         Ok(rows.into_iter().map(usage).collect())
     }
 
-    /// Forgets the counts of days before that one.
+    /// Forgets the counts of days before that one, and the batches that were added before that moment.
     ///
     /// # Errors
     /// The database's.
-    pub async fn forget_usage(&self, before: NaiveDate) -> Result<()> {
-        let mut delete = Sql::delete();
-        delete.from_table(TABLE).and_where(Expr::col("day").lt(before));
-        let (sql, values) = self.dialect().build(&delete);
-        on!(write self, pool => {
-            let delete = sqlx::query_with(AssertSqlSafe(sql), SqlxValues(values));
-            delete.execute(pool).await.map(|_| ())
-        })
-        .map_err(database_error)
+    pub async fn forget_usage(&self, day: NaiveDate, moment: DateTime<Utc>) -> Result<()> {
+        let moment = self.dialect().value(&Value::Timestamp(moment));
+        let mut counts = Sql::delete();
+        counts.from_table(TABLE).and_where(Expr::col("day").lt(day));
+        let mut batches = Sql::delete();
+        batches.from_table(BATCHES).and_where(Expr::col("added_at").lt(moment));
+        for delete in [counts, batches] {
+            let (sql, values) = self.dialect().build(&delete);
+            on!(write self, pool => {
+                let delete = sqlx::query_with(AssertSqlSafe(sql), SqlxValues(values));
+                delete.execute(pool).await.map(|_| ())
+            })
+            .map_err(database_error)?;
+        }
+        Ok(())
     }
 }
