@@ -93,16 +93,12 @@ struct Writing {
 impl Ledger {
     /// Counts a request that was admitted or was one too many.
     pub(super) fn count(&self, subject: &str, class: Class, is_admitted: bool) {
-        let counts = if is_admitted { (1, 0) } else { (0, 1) };
-        self.add((Utc::now().date_naive(), class, subject.to_owned()), counts);
-    }
-
-    fn add(&self, key: Key, (requests, throttled): Counts) {
-        // Sums of what is added one by one; nothing panics under the lock.
+        let key = (Utc::now().date_naive(), class, subject.to_owned());
+        // Nothing panics under the lock.
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let counts = open.entry(key).or_default();
-        counts.0 = counts.0.saturating_add(requests);
-        counts.1 = counts.1.saturating_add(throttled);
+        let (requests, throttled) = open.entry(key).or_default();
+        let count = if is_admitted { requests } else { throttled };
+        *count = count.saturating_add(1);
     }
 
     /// Adds what was counted to the database; what cannot be added stays here. To be run to its end.

@@ -110,7 +110,6 @@ struct TokenRequest {
 
 /// An OAuth 2.0 token request.
 #[derive(Object, Deserialize)]
-#[allow(dead_code, reason = "`grant_type` is read first, as it says what must follow")]
 struct TokenForm {
     /// How somebody signs in.
     grant_type: GrantType,
