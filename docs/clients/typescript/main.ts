@@ -1,0 +1,100 @@
+// A tour of cinequery with the client that openapi-typescript and openapi-fetch make of its OpenAPI
+// document: the compiler knows every path, parameter, body and answer below.
+
+import createClient from "openapi-fetch";
+import type { components, operations, paths } from "cinequery";
+
+type Problem = components["schemas"]["Problem"];
+type Query = NonNullable<operations["listMovies"]["parameters"]["query"]>;
+
+const { CINEQUERY_URL, CINEQUERY_USERNAME, CINEQUERY_PASSWORD } = process.env;
+const api = createClient<paths>({ baseUrl: CINEQUERY_URL ?? "http://127.0.0.1:8080" });
+
+const token = accepted(
+  await api.POST("/api/token", {
+    body: { username: CINEQUERY_USERNAME ?? "", password: CINEQUERY_PASSWORD ?? "" },
+  }),
+);
+console.log(`signed in for ${token.expires_in} s`);
+api.use({
+  onRequest: ({ request }) => request.headers.set("Authorization", `Bearer ${token.access_token}`),
+});
+
+const created = await api.POST("/api/v1/movies", {
+  body: {
+    title: "The Third Man",
+    genre: "film noir",
+    release_year: 1949,
+    expiry_date: "2031-12-31",
+  },
+});
+const { id, title, version } = accepted(created);
+console.log(`created ${title}, version ${version}`);
+
+const found = accepted(
+  await api.GET("/api/v1/movies", {
+    params: {
+      query: {
+        filter: 'genre = "film noir" and release_year between 1940 and 1949',
+        order_by: "release_year, title",
+      },
+    },
+  }),
+);
+console.log("found " + found.items.map((movie) => `${movie.title} (${movie.release_year})`).join(", "));
+
+async function* pages(query: Query) {
+  for (;;) {
+    const page = accepted(await api.GET("/api/v1/movies", { params: { query } }));
+    yield page.items;
+    if (page.next_cursor === undefined) return;
+    query = { ...query, cursor: page.next_cursor };
+  }
+}
+
+const walked = { movies: 0, pages: 0 };
+for await (const movies of pages({ limit: 10 })) {
+  walked.movies += movies.length;
+  walked.pages += 1;
+}
+console.log(`walked ${walked.movies} movies on ${walked.pages} pages`);
+
+const updated = await api.PATCH("/api/v1/movies/{id}", {
+  params: { path: { id }, header: ifMatch(created.response) },
+  // openapi-fetch calls every JSON body application/json, unless it is told.
+  headers: { "Content-Type": "application/merge-patch+json" },
+  body: { expiry_date: "2032-06-30" },
+});
+const movie = accepted(updated);
+console.log(`updated to version ${movie.version}, expiring ${movie.expiry_date}`);
+
+const { error: problem } = await api.GET("/api/v1/movies", {
+  params: { query: { filter: 'gnre = "film noir"' } },
+});
+const diagnostic = problem?.diagnostics?.[0];
+if (diagnostic === undefined) throw new Error("a field that does not exist was found");
+const { code, column, message, help } = diagnostic;
+console.log(`refused: ${code} at column ${column}: ${message}; ${help}`);
+
+accepted(
+  await api.DELETE("/api/v1/movies/{id}", {
+    params: { path: { id }, header: ifMatch(updated.response) },
+  }),
+);
+console.log("deleted");
+
+/** The data of an answer. The program ends when the service refused. */
+function accepted<T>(answer: { data: T; error?: never } | { data?: never; error: Problem }): T {
+  if (answer.error) {
+    console.error(`${answer.error.code}: ${answer.error.detail}`);
+    process.exit(1);
+  }
+  return answer.data;
+}
+
+/** Changes name the version they are made to: that of the answer before. */
+function ifMatch({ headers }: Response): { "If-Match": string } {
+  const etag = headers.get("ETag");
+  if (etag === null) throw new Error("an answer without an ETag");
+  return { "If-Match": etag };
+}
