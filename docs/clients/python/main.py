@@ -30,8 +30,7 @@ def main() -> None:
 
 
 def tour(client: AuthenticatedClient) -> None:
-    # The `detailed` calls have the headers too, and the ETag among them: changes name the version
-    # they are made to.
+    # `sync_detailed` has the headers too. A change names the version it is made to by its ETag.
     created = create_movie.sync_detailed(
         client=client,
         body=MovieDraft(
@@ -51,7 +50,8 @@ def tour(client: AuthenticatedClient) -> None:
             order_by="release_year, title",
         )
     )
-    print("found", ", ".join(f"{movie.title} ({movie.release_year})" for movie in found.items))
+    titles = [f"{movie.title} ({movie.release_year})" for movie in found.items]
+    print(f"found {', '.join(titles)}")
 
     sizes = [len(movies) for movies in pages(client)]
     print(f"walked {sum(sizes)} movies on {len(sizes)} pages")

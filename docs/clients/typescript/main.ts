@@ -41,7 +41,8 @@ const found = accepted(
     },
   }),
 );
-console.log("found " + found.items.map((movie) => `${movie.title} (${movie.release_year})`).join(", "));
+const titles = found.items.map((movie) => `${movie.title} (${movie.release_year})`);
+console.log(`found ${titles.join(", ")}`);
 
 async function* pages(query: Query) {
   for (;;) {
