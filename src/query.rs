@@ -36,7 +36,7 @@ pub use diagnostic::{Code, Diagnostic, Fault};
 pub use dialect::Dialect;
 pub use facet::Facet;
 pub use plan::Plan;
-pub use schema::{Field, Schema, Type};
+pub use schema::{Field, Schema, Search, Type};
 pub use value::Value;
 
 /// A filter and an order, parsed and checked against a record's schema.

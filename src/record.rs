@@ -155,43 +155,61 @@ pub const UNBOUNDED: RangeInclusive<i64> = i64::MIN..=i64::MAX;
 ///     /// A sentence for the specification.
 ///     pub struct Movie in "movies", unique by [title, release_year] {
 ///         /// A sentence on the field.
-///         title: String, 1..=300;
-///         expiry_date: NaiveDate;
+///         title: String, 1..=300, such as "The Third Man";
+///         expiry_date: NaiveDate, such as "2031-12-31";
+///     }
+///     searches {
+///         /// What it finds.
+///         soon: "expiry_date between today and today + 30d";
 ///     }
 /// }
 /// ```
 ///
 /// The bounds are characters of a text and values of an integer. An `Option` may be null. `id`,
-/// `version`, `created_at` and `updated_at` are added and kept by the service.
+/// `version`, `created_at` and `updated_at` are added and kept by the service. What stands behind
+/// `such as`, and the searches, are the examples of the specification; a record that is not served
+/// needs none.
 #[macro_export]
 macro_rules! record {
     (
         $(#[doc = $about:literal])+
         pub struct $name:ident in $table:literal, unique by [$($key:ident),+] {
-            $($(#[doc = $description:literal])+ $field:ident: $rust:ty $(, $bounds:expr)?;)+
+            $($(#[doc = $description:literal])+
+                $field:ident: $rust:ty $(, $low:literal..=$high:literal)? $(, such as $example:literal)?;)+
         }
+        $(searches {
+            $($(#[doc = $finds:literal])+ $search:ident: $filter:literal;)+
+        })?
     ) => {
         $crate::record! { @declare
             [$(#[doc = $about])+] $name, $table, [$($key),+],
+            [$($($crate::query::Search {
+                name: stringify!($search),
+                description: concat!($($finds),+).trim_ascii(),
+                filter: $filter,
+            }),+)?],
             /// The identity: a UUIDv7, which sorts by the time of creation.
-            id: $crate::record::external::Uuid, false, $crate::record::UNBOUNDED;
+            id: $crate::record::external::Uuid, false, $crate::record::UNBOUNDED,
+                "0192c9a0-5e2b-7c1a-9f3e-6b1d2c3a4f50";
             $($(#[doc = $description])+ $field: $rust, true,
-                $crate::record!(@bounds $($bounds)?);)+
+                $crate::record!(@bounds $($low..=$high)?), concat!($($example)?);)+
             /// How often it has been written. It is the ETag.
-            version: i64, false, $crate::record::UNBOUNDED;
+            version: i64, false, $crate::record::UNBOUNDED, "1";
             /// When it was created, in UTC.
             created_at: $crate::record::external::DateTime<$crate::record::external::Utc>, false,
-                $crate::record::UNBOUNDED;
+                $crate::record::UNBOUNDED, "2026-01-31T12:00:00.000000Z";
             /// When it was last written, in UTC.
             updated_at: $crate::record::external::DateTime<$crate::record::external::Utc>, false,
-                $crate::record::UNBOUNDED;
+                $crate::record::UNBOUNDED, "2026-01-31T12:00:00.000000Z";
         }
     };
     (@bounds) => { $crate::record::UNBOUNDED };
     (@bounds $bounds:expr) => { $bounds };
     (@declare
         [$(#[doc = $about:literal])+] $name:ident, $table:literal, [$($key:ident),+],
-        $($(#[doc = $description:literal])+ $field:ident: $rust:ty, $writable:literal, $bounds:expr;)+
+        [$($searches:expr),*],
+        $($(#[doc = $description:literal])+
+            $field:ident: $rust:ty, $writable:literal, $bounds:expr, $example:expr;)+
     ) => {
         $(#[doc = $about])+
         #[derive(Debug, Clone, PartialEq, $crate::record::external::Serialize)]
@@ -212,9 +230,11 @@ macro_rules! record {
                     bounds: $bounds,
                     nullable: <$rust as $crate::record::Column>::NULLABLE,
                     writable: $writable,
+                    example: $example,
                 }),+],
                 select_list: concat!($(", \"", stringify!($field), "\""),+).split_at(2).1,
                 natural_key: &[$(stringify!($key)),+],
+                searches: &[$($searches),*],
             };
 
             fn id(&self) -> $crate::record::external::Uuid {

@@ -99,7 +99,7 @@ fn the_framework_s_defects_are_mended() {
     let mut formats = Vec::new();
     all(&document, "format", &mut formats);
     let formats: BTreeSet<&str> = formats.iter().filter_map(|format| format.as_str()).collect();
-    let known = BTreeSet::from(["date", "date-time", "int32", "int64", "uuid"]);
+    let known = BTreeSet::from(["binary", "date", "date-time", "int32", "int64", "uuid"]);
     assert!(formats.is_subset(&known), "{formats:?}");
 
     let mut contents = Vec::new();
@@ -108,7 +108,7 @@ fn the_framework_s_defects_are_mended() {
         contents.iter().flat_map(|c| c.as_object().unwrap().keys().map(String::as_str)).collect();
     let known = [
         "application/json",
-        "application/merge-patch+json",
+        "application/octet-stream",
         "application/problem+json",
         "application/x-ndjson",
         "application/x-www-form-urlencoded",
@@ -119,8 +119,8 @@ fn the_framework_s_defects_are_mended() {
     let mut references = Vec::new();
     all(&document, "$ref", &mut references);
     for reference in references {
-        let name = reference.as_str().unwrap().strip_prefix("#/components/schemas/").unwrap();
-        assert!(document["components"]["schemas"][name].is_object(), "{name} is not there");
+        let place = reference.as_str().unwrap().strip_prefix('#').unwrap();
+        assert!(document.pointer(place).is_some_and(Value::is_object), "{place} is not there");
     }
     for (name, what) in [("allOf", "a reference is wrapped"), ("parameters", "a list is null")] {
         let mut found = Vec::new();

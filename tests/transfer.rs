@@ -14,6 +14,7 @@ use crate::support::{Answer, Client, Database, served_on_both, token};
 
 const NDJSON: &str = "application/x-ndjson";
 const CSV: &str = "text/csv";
+const OCTETS: &str = "application/octet-stream";
 const HEAD: &str = "title,genre,release_year,expiry_date\n";
 
 async fn import(client: &Client, policy: &str, media_type: &str, file: &[u8]) -> Answer {
@@ -184,16 +185,36 @@ const REFUSED: &[(&str, &str, &str, u16, &str, &str)] = &[
         "{}",
         415,
         "unsupported_media_type",
-        "application/x-ndjson or text/csv",
+        "application/x-ndjson, text/csv, or application/octet-stream with `format`",
     ),
     ("?on_conflict=maybe", NDJSON, "", 400, "invalid_parameter", "fail, skip, update"),
     ("?format=csv", NDJSON, "", 400, "invalid_parameter", "format"),
+    ("?format=xml", OCTETS, "", 400, "invalid_parameter", "ndjson, csv"),
     ("", CSV, "", 400, "invalid_body", "empty"),
     ("", CSV, "\n\n", 400, "invalid_body", "empty"),
     ("", CSV, "title,genre,release_year\n", 400, "invalid_body", "`expiry_date`"),
     ("", CSV, "titel,genre,release_year,expiry_date\n", 400, "invalid_body", "names: titel, genre"),
     ("", CSV, "title,title,genre,release_year,expiry_date\n", 400, "invalid_body", "twice"),
 ];
+
+#[tokio::test]
+async fn a_file_s_form_is_said_by_its_media_type_or_the_parameter() {
+    let (lines, table) = (row("film"), format!("{HEAD}film,g,2000,2024-01-05\n"));
+    served_on_both(async |client| {
+        for (policy, media_type, file) in [
+            ("?on_conflict=update", OCTETS, &lines),
+            ("?on_conflict=update&format=ndjson", OCTETS, &lines),
+            ("?on_conflict=update&format=csv", OCTETS, &table),
+            ("?on_conflict=update&format=csv", CSV, &table),
+        ] {
+            println!("{policy} {media_type}");
+            let report = import(&client, policy, media_type, file.as_bytes()).await.json();
+            let count = |what: &str| report[what].as_i64().unwrap();
+            assert_eq!((count("created") + count("updated"), count("refused")), (1, 0), "{report}");
+        }
+    })
+    .await;
+}
 
 #[tokio::test]
 async fn what_is_no_file_is_refused() {

@@ -7,17 +7,23 @@ cinequery::record! {
     /// A showing of a film in a hall.
     pub struct Screening in "screenings", unique by [film, starts_at] {
         /// The title of the film.
-        film: String, 1..=300;
+        film: String, 1..=300, such as "The Third Man";
         /// The hall, once it has been chosen.
-        hall: Option<String>, 1..=40;
+        hall: Option<String>, 1..=40, such as "Blue Hall";
         /// How many seats are for sale.
-        seats: Option<i32>, 0..=5000;
+        seats: Option<i32>, 0..=5000, such as 120;
         /// Whether it is shown with subtitles.
-        subtitled: Option<bool>;
+        subtitled: Option<bool>, such as true;
         /// When it begins.
-        starts_at: DateTime<Utc>;
+        starts_at: DateTime<Utc>, such as "2026-05-01T20:15:00Z";
         /// The last day of the sale.
-        sale_ends: Option<NaiveDate>;
+        sale_ends: Option<NaiveDate>, such as "2026-04-30";
+    }
+    searches {
+        /// With subtitles, in halls that have been chosen.
+        subtitled: "subtitled and hall is not null";
+        /// Today's, in large halls.
+        today: "starts_at >= today and starts_at < today + 1d and seats > 300";
     }
 }
 

@@ -22,7 +22,7 @@ pub const DEFAULT_LIMIT: u32 = 20;
 /// The most that can be asked for.
 pub const MAX_LIMIT: u32 = 1000;
 
-/// Whether to count all matching records.
+/// Whether to count all matching records: `exact` reads them all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Enum, Deserialize)]
 #[oai(rename_all = "lowercase")]
 #[serde(rename_all = "lowercase")]

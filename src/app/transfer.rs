@@ -13,9 +13,10 @@ pub use self::export::{Export, Writer, export};
 pub(crate) use self::import::read_error;
 pub use self::import::{Import, MAX_ROW_BYTES, Report, begin};
 
-/// The form of a file of records.
+/// The form of a file of records: `ndjson` has a JSON object a line; `csv` is of RFC 4180, under a line of
+/// field names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Enum)]
-#[oai(rename = "Format", rename_all = "lowercase")]
+#[oai(rename = "FileFormat", rename_all = "lowercase")]
 pub enum Format {
     /// One JSON object a line.
     #[default]

@@ -30,7 +30,7 @@ const MAX_COUNT: u32 = 1000;
 /// The most texts of a search whose other spellings are looked for.
 const MAX_SPELLINGS: usize = 20;
 
-/// What a condition comes to.
+/// What a condition comes to; `unknown` when a null keeps it from being decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Serialize)]
 #[oai(rename_all = "lowercase")]
 #[serde(rename_all = "lowercase")]
@@ -55,6 +55,7 @@ impl From<Truth> for Verdict {
 
 /// Whether a filter finds a record, test by test.
 #[derive(Debug, Clone, PartialEq, Object, Serialize)]
+#[oai(rename = "FilterMatch")]
 pub struct Match {
     /// What the filter as a whole comes to. The record is found when it is true.
     pub verdict: Verdict,

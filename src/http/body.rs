@@ -29,17 +29,22 @@ pub const MAX_BODY_BYTES: usize = 1024 * 1024;
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// The media types of a JSON merge patch (RFC 7396). Clients that send the first mean it too: there is
+/// no other kind of patch here.
+pub(super) const PATCH: &[&str] = &["application/json", "application/merge-patch+json"];
+
 /// What can be read from a body.
 pub(super) trait Input: Documented + Sized {
-    /// The media type it travels as.
-    const MEDIA_TYPE: &'static str = "application/json";
+    /// The media types it travels as. The first is the documented one: generators of clients expect
+    /// a body to have a single type.
+    const MEDIA_TYPES: &'static [&'static str] = &["application/json"];
 
     /// Reads it.
     fn read(bytes: &[u8]) -> Result<Self>;
 
     /// What is said of another media type.
     fn unsupported() -> Error {
-        let detail = format!("send Content-Type: {}", Self::MEDIA_TYPE);
+        let detail = format!("send Content-Type: {}", Self::MEDIA_TYPES.join(" or "));
         Error::new(Kind::UnsupportedMediaType, detail)
     }
 }
@@ -51,7 +56,7 @@ impl<R: Record> Input for Draft<R> {
 }
 
 impl<R: Record> Input for Patch<R> {
-    const MEDIA_TYPE: &'static str = "application/merge-patch+json";
+    const MEDIA_TYPES: &'static [&'static str] = PATCH;
 
     fn read(bytes: &[u8]) -> Result<Self> {
         Patch::read(json::<Members>(bytes)?).map_err(Error::record)
@@ -81,8 +86,11 @@ impl<'a, T: Input + Send + 'static> ApiExtractor<'a> for Body<T> {
     }
 
     fn request_meta() -> Option<MetaRequest> {
-        let content = MetaMediaType { content_type: T::MEDIA_TYPE, schema: T::schema_ref() };
-        Some(MetaRequest { description: None, content: vec![content], required: true })
+        let documented = T::MEDIA_TYPES.iter().take(1);
+        let content = documented
+            .map(|content_type| MetaMediaType { content_type, schema: T::schema_ref() })
+            .collect();
+        Some(MetaRequest { description: None, content, required: true })
     }
 
     async fn from_request(
@@ -90,7 +98,8 @@ impl<'a, T: Input + Send + 'static> ApiExtractor<'a> for Body<T> {
         body: &mut RequestBody,
         _options: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        if !is_media_type(request.content_type().unwrap_or_default(), T::MEDIA_TYPE) {
+        let sent = request.content_type().unwrap_or_default();
+        if !T::MEDIA_TYPES.iter().any(|known| is_media_type(sent, known)) {
             return Err(T::unsupported().into());
         }
         let bytes = read_body(request, body).await?;
@@ -236,10 +245,9 @@ pub(super) fn insert(response: &mut Response, name: HeaderName, value: &str) {
     }
 }
 
-/// One documented response.
+/// One documented response. What it brings is said with the operation.
 pub(super) fn documented(
     status: u16,
-    description: &'static str,
     schema: Option<MetaSchemaRef>,
     headers: &[(&str, &str)],
 ) -> MetaResponse {
@@ -252,7 +260,7 @@ pub(super) fn documented(
         schema: MetaSchemaRef::Inline(Box::new(MetaSchema::new("string"))),
     });
     MetaResponse {
-        description,
+        description: "",
         status: Some(status),
         status_range: None,
         content: content.into_iter().collect(),
@@ -277,36 +285,36 @@ macro_rules! answers {
 }
 
 answers! {
-    [T: Documented] Json<T>, [T] => [documented(200, "Done.", Some(T::schema_ref()), &[])];
+    [T: Documented] Json<T>, [T] => [documented(200, Some(T::schema_ref()), &[])];
     [R: Record] Paged<R>, [Page<R>] => [
-        documented(200, "A page of records.", Some(Page::<R>::schema_ref()), &[
+        documented(200, Some(Page::<R>::schema_ref()), &[
             ("Link", "The address of the next page, with rel=\"next\"; absent on the last."),
         ])
     ];
-    [R: Record] Created<R>, [R] => [documented(201, "The record as created.", Some(R::schema_ref()), &[
+    [R: Record] Created<R>, [R] => [documented(201, Some(R::schema_ref()), &[
         TAG,
         ("Location", "The address of the record."),
     ])];
     [R: Record] Current<R>, [R] => [
-        documented(200, "The record as it is now.", Some(R::schema_ref()), &[TAG])
+        documented(200, Some(R::schema_ref()), &[TAG])
     ];
     [R: Record] IfChanged<R>, [R] => [
-        documented(200, "The record.", Some(R::schema_ref()), &[TAG]),
-        documented(304, "The client has this version already.", None, &[TAG])
+        documented(200, Some(R::schema_ref()), &[TAG]),
+        documented(304, None, &[TAG])
     ];
-    [] Saved, [SavedQuery] => [documented(201, "The query as saved.", Some(SavedQuery::schema_ref()), &[
+    [] Saved, [SavedQuery] => [documented(201, Some(SavedQuery::schema_ref()), &[
         TAG,
         ("Location", "The address of the query."),
     ])];
     [] Shown, [SavedQuery] => [
-        documented(200, "The query as it is now.", Some(SavedQuery::schema_ref()), &[TAG])
+        documented(200, Some(SavedQuery::schema_ref()), &[TAG])
     ];
-    [] AddedUser, [User] => [documented(201, "The user as added.", Some(User::schema_ref()), &[
+    [] AddedUser, [User] => [documented(201, Some(User::schema_ref()), &[
         TAG,
         ("Location", "The address of the user."),
     ])];
     [] ShownUser, [User] => [
-        documented(200, "The user as they are now.", Some(User::schema_ref()), &[TAG])
+        documented(200, Some(User::schema_ref()), &[TAG])
     ];
-    [] NoContent, [] => [documented(204, "Deleted.", None, &[])];
+    [] NoContent, [] => [documented(204, None, &[])];
 }

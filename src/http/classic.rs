@@ -52,7 +52,7 @@ enum Tag {
     /// is given in both places is refused. Null and empty are as good as absent. `release_year` may
     /// be written 2000 or 2000.0; `expiry_date`, `from` and `to` as `2024-01-05`, `2024/1/5` or a
     /// date-time, whose date counts as it is written.
-    #[oai(rename = "Classic")]
+    #[oai(rename = "classic")]
     Classic,
 }
 
@@ -202,7 +202,7 @@ struct Movies(Export<Movie>);
 impl ApiResponse for Movies {
     fn meta() -> MetaResponses {
         let list = Some(MovieList::schema_ref());
-        MetaResponses { responses: vec![documented(200, "The movies.", list, &[])] }
+        MetaResponses { responses: vec![documented(200, list, &[])] }
     }
 
     fn register(registry: &mut Registry) {

@@ -37,7 +37,8 @@ struct Readiness {
     throttle: Throttle,
 }
 
-/// Where requests are counted.
+/// Where requests are counted: in this instance (`local`), in Redis for all instances (`redis`), or, as that
+/// does not answer, in this instance with its share of the limits (`fallback`).
 #[derive(Enum, Serialize)]
 #[oai(rename_all = "lowercase")]
 #[serde(rename_all = "lowercase")]

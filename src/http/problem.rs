@@ -55,6 +55,26 @@ pub(super) struct Problem {
     records: Option<Vec<Any<serde_json::Value>>>,
 }
 
+impl Problem {
+    /// What clients are told of an error of a request to that path.
+    pub(super) fn of(error: &Error, path: &str, request_id: &str) -> Self {
+        Self {
+            problem_type: "about:blank".to_owned(),
+            title: error.kind.title().to_owned(),
+            status: i32::from(error.kind.status()),
+            code: error.kind.code().to_owned(),
+            detail: error.detail.clone(),
+            msg: classic::knows(path).then(|| error.detail.clone()),
+            error: error.kind.is_oauth().then(|| error.kind.code().to_owned()),
+            error_description: error.kind.is_oauth().then(|| error.detail.clone()),
+            request_id: request_id.to_owned(),
+            diagnostics: some(&error.diagnostics),
+            errors: some(&error.violations),
+            records: some(&error.records).map(|all| all.into_iter().map(Any).collect()),
+        }
+    }
+}
+
 /// Every operation may fail, and says so in the same way.
 impl ApiResponse for Error {
     fn meta() -> MetaResponses {
@@ -95,20 +115,7 @@ pub(super) fn response(
     head: ResponseParts,
 ) -> Response {
     let status = error.status();
-    let problem = Problem {
-        problem_type: "about:blank".to_owned(),
-        title: error.kind.title().to_owned(),
-        status: i32::from(status.as_u16()),
-        code: error.kind.code().to_owned(),
-        detail: error.detail.clone(),
-        msg: classic::knows(path).then(|| error.detail.clone()),
-        error: error.kind.is_oauth().then(|| error.kind.code().to_owned()),
-        error_description: error.kind.is_oauth().then(|| error.detail.clone()),
-        request_id: request_id.to_owned(),
-        diagnostics: some(&error.diagnostics),
-        errors: some(&error.violations),
-        records: some(&error.records).map(|all| all.into_iter().map(Any).collect()),
-    };
+    let problem = Problem::of(error, path, request_id);
     // Strings and numbers always serialise.
     let body = serde_json::to_vec(&problem).unwrap_or_default();
     let mut response = Response::from_parts(head, body.into()).set_content_type(MEDIA_TYPE);

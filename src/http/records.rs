@@ -94,6 +94,9 @@ impl<R: Record> Operations<R> {
     }
 
     /// Create a {record}
+    ///
+    /// 409, `duplicate`, when there is one of the same natural key. `Location` has its address, and `ETag` its
+    /// version, with which it is changed.
     #[oai(path = "/", method = "post")]
     async fn create(
         &self,
@@ -107,6 +110,8 @@ impl<R: Record> Operations<R> {
     }
 
     /// Read a {record}
+    ///
+    /// `ETag` has its version. With `If-None-Match`, 304 as long as that is the version still.
     #[oai(path = "/:id", method = "get")]
     async fn get(
         &self,
@@ -147,6 +152,9 @@ impl<R: Record> Operations<R> {
     }
 
     /// Replace a {record}
+    ///
+    /// All fields that may be written are in the body: one that may be null and is absent becomes null.
+    /// 412, `precondition_failed`, when the {record} has been written since.
     #[oai(path = "/:id", method = "put")]
     async fn replace(
         &self,
@@ -165,7 +173,9 @@ impl<R: Record> Operations<R> {
 
     /// Change some fields of a {record}
     ///
-    /// The body is a JSON merge patch (RFC 7396). A field that is not in it stays as it is.
+    /// The body is a JSON merge patch (RFC 7396), sent as `application/json` or as
+    /// `application/merge-patch+json`. A field that is not in it stays as it is. 412, `precondition_failed`,
+    /// when the {record} has been written since.
     #[oai(path = "/:id", method = "patch")]
     async fn patch(
         &self,
@@ -183,6 +193,8 @@ impl<R: Record> Operations<R> {
     }
 
     /// Delete a {record}
+    ///
+    /// With `If-Match`, only as long as nobody has written it since.
     #[oai(path = "/:id", method = "delete")]
     async fn delete(
         &self,

@@ -105,6 +105,8 @@ impl<R: Record> Operations<R> {
     }
 
     /// Delete a saved query on {records}
+    ///
+    /// Those that the service brings are read-only.
     #[oai(path = "/:name", method = "delete")]
     async fn delete(
         &self,

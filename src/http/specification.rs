@@ -1,4 +1,5 @@
-//! The OpenAPI document: what poem-openapi generates, mended in one step.
+//! The OpenAPI document: what poem-openapi generates, mended and completed in one step, so that what
+//! is served, what stands in the repository and what clients are generated from are the same.
 
 #![allow(
     clippy::indexing_slicing,
@@ -6,14 +7,21 @@
               generates are objects; a test renders the document"
 )]
 
+mod examples;
+mod mend;
+mod operations;
+mod responses;
+mod security;
+
 use poem_openapi::OpenApiService;
 use serde_json::{Map, Value, json};
 
-use super::caller::needs;
-use super::{Served, operations};
+use self::operations::{LINKS, Link, ON_QUERIES, ON_RECORDS, ON_SERVICE, Operation};
+use super::Served;
 use crate::app::search::DEFAULT_LIMIT;
 use crate::app::transfer::MAX_ROW_BYTES;
-use crate::identity::{ADMIN_SCOPE, Access};
+use crate::error::Kind;
+use crate::query::diagnostic::Code;
 use crate::query::{Schema, limits};
 
 /// What stands in front of the operations.
@@ -38,215 +46,208 @@ fn description() -> String {
     )
 }
 
-/// Examples of `filter`, each a name, a text and what it shows.
-const FILTER_EXAMPLES: &[(&str, &str, &str)] = &[
-    (
-        "genre_and_dates",
-        "genre = \"drama\" and expiry_date between 2024-01-01 and 2024-06-30",
-        "Dramas whose licence ends in the first half of 2024",
-    ),
-    (
-        "alternatives",
-        "(genre in (\"drama\", \"comedy\") or title contains 'star') and not release_year < 1990",
-        "Several genres or a word of the title, not before 1990",
-    ),
-    ("soon", "expiry_date between today and today + 30d", "Licences that end within thirty days"),
-];
+/// The tags in the order in which somebody comes to need them; those of records stand behind the first.
+const TAGS: &[&str] = &["token", "query", "classic", "users", "usage", "health"];
 
-/// Operation ids by method and by what follows the collection's path. They are given here because
-/// the framework takes only literals, and the operations are generic.
-const OPERATIONS: &[(&str, &str, &str)] = &[
-    ("get", "", "list{Records}"),
-    ("post", "", "create{Record}"),
-    ("post", "/search", "search{Records}"),
-    ("get", "/facets", "get{Record}Facets"),
-    ("get", "/export", "export{Records}"),
-    ("post", "/import", "import{Records}"),
-    ("get", "/{id}", "get{Record}"),
-    ("get", "/{id}/match", "match{Record}"),
-    ("put", "/{id}", "replace{Record}"),
-    ("patch", "/{id}", "update{Record}"),
-    ("delete", "/{id}", "delete{Record}"),
-];
-
-/// The same by what follows the path of the saved queries on a collection.
-const QUERY_OPERATIONS: &[(&str, &str, &str)] = &[
-    ("get", "", "list{Record}Queries"),
-    ("post", "", "create{Record}Query"),
-    ("get", "/{name}", "get{Record}Query"),
-    ("put", "/{name}", "replace{Record}Query"),
-    ("delete", "/{name}", "delete{Record}Query"),
-    ("get", "/{name}/results", "run{Record}Query"),
-    ("post", "/{name}/results", "run{Record}QueryWithBody"),
-];
-
-/// Operation ids of the paths that belong to no record's collection.
-const OTHER_OPERATIONS: &[(&str, &str, &str)] = &[
-    ("get", "/api/v1/schema", "getSchema"),
-    ("get", "/api/v1/query/check", "checkQuery"),
-    ("get", "/api/v1/query/explain", "explainQuery"),
-    ("get", "/api/v1/query/complete", "completeQuery"),
-    ("post", "/api/token", "signIn"),
-    ("post", "/api/token/revoke", "signOut"),
-    ("post", "/api/v1/revocations", "revokeTokens"),
-    ("get", "/api/v1/usage", "getUsage"),
-    ("get", "/api/v1/users", "listUsers"),
-    ("post", "/api/v1/users", "createUser"),
-    ("get", "/api/v1/users/{name}", "getUser"),
-    ("patch", "/api/v1/users/{name}", "updateUser"),
-    ("delete", "/api/v1/users/{name}", "deleteUser"),
-    ("get", "/api", "classicListMovies"),
-    ("post", "/api", "classicCreateMovie"),
-    ("delete", "/api", "classicDeleteMovie"),
-    ("get", "/api/search", "classicSearchMovies"),
-    ("get", "/api/expiredMovies", "classicListExpiredMovies"),
-    ("get", "/livez", "getLiveness"),
-    ("get", "/readyz", "getReadiness"),
+/// Parameters that a request must have, though the service reads them as if it need not: it says more
+/// of their absence than the framework would. By operation id and name.
+const REQUIRED: &[(&str, &str)] = &[
+    ("replace{Record}", "If-Match"),
+    ("update{Record}", "If-Match"),
+    ("replace{Record}Query", "If-Match"),
+    ("updateUser", "If-Match"),
+    ("classicCreateMovie", "title"),
+    ("classicCreateMovie", "genre"),
+    ("classicCreateMovie", "release_year"),
+    ("classicCreateMovie", "expiry_date"),
+    ("classicDeleteMovie", "title"),
+    ("classicListExpiredMovies", "from"),
+    ("classicListExpiredMovies", "to"),
 ];
 
 /// The document for these record types.
 pub fn specification<C: Served>() -> Value {
-    let generated = OpenApiService::new(operations::<C>(), "cinequery", env!("CARGO_PKG_VERSION"))
-        .description(description())
-        .server("/")
-        .spec();
+    let operations = super::operations::<C>();
+    let generated = OpenApiService::new(operations, "cinequery", env!("CARGO_PKG_VERSION"));
+    let generated = generated.description(description()).server("/").spec();
     // What the framework renders is JSON.
     let mut document: Value = serde_json::from_str(&generated).unwrap_or_default();
-    document["info"]["license"] =
-        json!({ "name": "MIT", "url": "https://spdx.org/licenses/MIT.html" });
-    mend_dates(&mut document);
-    let movie = document["components"]["schemas"]["ClassicMovie"]["properties"].clone();
+    mend::mend(&mut document);
+    introduce(&mut document);
     let schemas = C::schemas();
+    let classic = document["components"]["schemas"]["ClassicMovie"]["properties"].clone();
     for (path, operations) in members(&mut document["paths"]) {
-        let below = |parent: &str| {
-            schemas.iter().find_map(|schema| {
-                Some((*schema, path.strip_prefix(&format!("/api/v1/{parent}{}", schema.table))?))
-            })
-        };
-        let (schema, operation_ids) = match below("queries/") {
-            Some(found) => (Some(found), QUERY_OPERATIONS),
-            None => (below(""), OPERATIONS),
-        };
+        let (about, table, rest) = placed(path, &schemas);
         for (method, operation) in members(operations) {
-            match schema {
-                Some((schema, rest)) => {
-                    let id = operation_ids.iter().find(|(m, r, _)| m == method && *r == rest);
-                    operation["operationId"] = json!(id.map(|(_, _, id)| *id));
-                    name_record(operation, schema);
-                }
-                None => {
-                    let id = OTHER_OPERATIONS.iter().find(|(m, p, _)| m == method && p == path);
-                    operation["operationId"] = json!(id.map(|(_, _, id)| *id));
-                }
+            let facts = table.iter().find(|facts| facts.method == method && facts.path == rest);
+            let (Some(facts), Some(about)) = (facts, about) else { continue };
+            complete(operation, facts, about, &schemas);
+            if operation["tags"] == json!(["classic"]) {
+                type_classic_parameters(operation, &classic);
             }
-            // Said and not only left out: some need no token.
-            let needs = operation["security"].as_array().cloned().unwrap_or_default();
-            let needs = needs.first().and_then(Value::as_object).and_then(|map| map.keys().next());
-            let is_classic = operation["tags"] == json!(["Classic"]);
-            let about = schema.map(|(schema, _)| schema);
-            let about = about.or_else(|| schemas.first().copied().filter(|_| is_classic));
-            operation["security"] = security(needs.map(String::as_str), about, &schemas);
-            describe_parameters(operation, schema.map(|(schema, _)| schema), &schemas);
-            if is_classic {
-                type_classic_parameters(operation, &movie);
-            }
+            name_record(operation, about);
         }
     }
-    document["components"]["securitySchemes"]["oauth2"] = oauth2(&schemas);
-    for (name, schema) in members(&mut document["components"]["schemas"]) {
+    complete_components(&mut document["components"], &schemas);
+    document
+}
+
+/// Which record type a path is about, the table of its operations, and how they call it. What belongs
+/// to no collection is about the first, where it is about records.
+fn placed<'a>(
+    path: &'a str,
+    schemas: &[&'static Schema],
+) -> (Option<&'static Schema>, &'static [Operation], &'a str) {
+    let below = |parent: &str| {
+        schemas.iter().find_map(|schema| {
+            Some((*schema, path.strip_prefix(&format!("/api/v1/{parent}{}", schema.table))?))
+        })
+    };
+    if let Some((schema, rest)) = below("queries/") {
+        (Some(schema), ON_QUERIES, rest)
+    } else if let Some((schema, rest)) = below("") {
+        (Some(schema), ON_RECORDS, rest)
+    } else {
+        (schemas.first().copied(), ON_SERVICE, path)
+    }
+}
+
+/// Title, licence, tags: what stands in front of the operations.
+fn introduce(document: &mut Value) {
+    document["info"]["license"] =
+        json!({ "name": "MIT", "url": "https://spdx.org/licenses/MIT.html" });
+    let contact =
+        "Whoever operates this service; an `X-Request-Id` tells them which request is meant";
+    document["info"]["contact"] = json!({ "name": contact });
+    document["servers"] =
+        json!([{ "url": "/", "description": "The service that this is read from." }]);
+    if let Some(tags) = document["tags"].as_array_mut() {
+        let place = |name: &str| TAGS.iter().position(|tag| *tag == name);
+        tags.sort_by_key(|tag| match tag["name"].as_str().and_then(place) {
+            Some(place) => place + usize::from(place > 0),
+            None => 1,
+        });
+    }
+}
+
+/// What the framework does not know of an operation.
+fn complete(
+    operation: &mut Value,
+    facts: &Operation,
+    about: &'static Schema,
+    schemas: &[&'static Schema],
+) {
+    operation["operationId"] = json!(facts.id);
+    let needs = operation["security"].as_array().and_then(|all| all.first()?.as_object());
+    let needs = needs.and_then(|needs| needs.keys().next().cloned());
+    operation["security"] = security::requirements(needs.as_deref(), Some(about), schemas);
+    complete_parameters(operation, about);
+    examples::of_parameters(operation, about);
+    responses::describe(operation, facts, about);
+    link(operation);
+    let body = operation.pointer_mut("/requestBody/content");
+    for (_, media) in body.into_iter().flat_map(members) {
+        if let Some(example) = examples::of_body(facts.id, schema_of(media), about) {
+            media["example"] = example;
+        }
+    }
+    let success = operation.pointer_mut("/responses").into_iter().flat_map(members);
+    let success = success.filter(|(status, _)| status.starts_with('2'));
+    let contents = success.filter_map(|(_, response)| response.get_mut("content"));
+    for (_, media) in contents.flat_map(members) {
+        if let Some(example) = examples::of_success(schema_of(media), about) {
+            media["example"] = example;
+        }
+    }
+}
+
+const SCHEMAS: &str = "#/components/schemas/";
+
+fn reference(schema: &str) -> Value {
+    json!({ "$ref": format!("{SCHEMAS}{schema}") })
+}
+
+/// The name of the schema that a media type refers to.
+fn schema_of(media: &Value) -> &str {
+    let reference = media["schema"]["$ref"].as_str().unwrap_or_default();
+    reference.strip_prefix(SCHEMAS).unwrap_or_default()
+}
+
+/// Limits, defaults and names of fields, which the framework cannot take from constants.
+fn complete_parameters(operation: &mut Value, about: &Schema) {
+    let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
+    let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
+    for parameter in parameters.into_iter().flatten() {
+        let name = parameter["name"].as_str().unwrap_or_default().to_owned();
+        if REQUIRED.contains(&(id.as_str(), name.as_str())) {
+            parameter["required"] = json!(true);
+        }
+        let schema = &mut parameter["schema"];
+        match name.as_str() {
+            "filter" | "order_by" => schema["maxLength"] = json!(limits::MAX_TEXT_BYTES),
+            "by" => *schema = reference(&format!("{}Field", about.name)),
+            "limit" => schema["default"] = json!(DEFAULT_LIMIT),
+            "record" => *schema = reference("Collection"),
+            _ => {}
+        }
+    }
+}
+
+/// What an operation may be followed by.
+fn link(operation: &mut Value) {
+    let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
+    let success = operation["responses"].as_object_mut().into_iter().flatten();
+    let success = success.filter(|(status, _)| status.starts_with('2'));
+    for (_, response) in success {
+        for Link { to, parameters, .. } in LINKS.iter().filter(|link| link.from == id) {
+            let parameters: Map<String, Value> =
+                parameters.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
+            response["links"][*to] = json!({ "operationId": to, "parameters": parameters });
+        }
+    }
+}
+
+/// What the framework does not know of the schemas, and what it has no place for.
+fn complete_components(components: &mut Value, schemas: &[&'static Schema]) {
+    components["securitySchemes"]["oauth2"] = security::oauth2(schemas);
+    components["headers"] = responses::headers();
+    for (name, schema) in members(&mut components["schemas"]) {
         // What a request may hold is refused when it holds more.
         let closed = ["Draft", "Patch", "Request", "SavedParameter"];
         if closed.iter().any(|suffix| name.ends_with(suffix)) {
             schema["additionalProperties"] = json!(false);
         }
-    }
-    if let Some(tags) = document["tags"].as_array_mut() {
-        // As somebody comes to need them: sign in, records, queries, probes.
-        tags.sort_by_key(|tag| match tag["name"].as_str() {
-            Some("token") => 0,
-            Some("query") => 2,
-            Some("users") => 5,
-            Some("usage") => 6,
-            Some("Classic") => 3,
-            Some("health") => 4,
-            _ => 1,
+        let about = schemas.iter().find(|about| {
+            let form = name.strip_prefix(about.name);
+            form.is_some_and(|form| ["", "Draft", "Patch"].contains(&form))
         });
-    }
-    unwrap_references(&mut document);
-    document
-}
-
-/// What an operation asks of a token, from the type of its caller: alternatives, each a scope of
-/// OAuth 2.0, and a bare bearer token for tools that do not know that.
-fn security(needs: Option<&str>, about: Option<&Schema>, schemas: &[&'static Schema]) -> Value {
-    let scopes = |access: Access, schemas: &[&Schema]| -> Vec<Vec<String>> {
-        schemas.iter().map(|schema| vec![access.scope(schema)]).collect()
-    };
-    let about = about.as_slice();
-    let alternatives = match needs {
-        Some(needs::READ) => scopes(Access::Read, about),
-        Some(needs::WRITE) => scopes(Access::Write, about),
-        Some(needs::READ_SOME) => scopes(Access::Read, schemas),
-        Some(needs::ADMIN) => vec![vec![ADMIN_SCOPE.to_owned()]],
-        Some(_) => vec![Vec::new()],
-        None => return json!([]),
-    };
-    let alternatives = alternatives.into_iter().map(|scopes| json!({ "oauth2": scopes }));
-    alternatives.chain([json!({ "bearer": [] })]).collect()
-}
-
-/// Signing in as OAuth 2.0, with a name and a password.
-fn oauth2(schemas: &[&'static Schema]) -> Value {
-    let of_records = schemas.iter().flat_map(|schema| {
-        let scope = |access: Access, verb| {
-            (access.scope(schema), json!(format!("{verb} {}", schema.table)))
-        };
-        [scope(Access::Read, "Read"), scope(Access::Write, "Change")]
-    });
-    let admin = (ADMIN_SCOPE.to_owned(), json!("Administer users, tokens and usage"));
-    let scopes: Map<String, Value> = of_records.chain([admin]).collect();
-    let flow = json!({ "tokenUrl": "/api/token", "scopes": scopes });
-    json!({
-        "type": "oauth2",
-        "description": "Sign in with a name and a password.",
-        "flows": { "password": flow, "clientCredentials": flow },
-    })
-}
-
-/// A described reference is generated as `allOf` of the reference and its description, which
-/// generators of clients take for another type.
-fn unwrap_references(value: &mut Value) {
-    let only_reference =
-        value.get("allOf").and_then(Value::as_array).and_then(|all| match all.as_slice() {
-            [reference, rest] if reference.get("$ref").is_some() => {
-                let is_description = rest.as_object()?.keys().all(|key| key == "description");
-                is_description.then(|| reference.clone())
-            }
-            _ => None,
-        });
-    if let Some(reference) = only_reference {
-        *value = reference;
-        return;
-    }
-    match value {
-        Value::Array(items) => items.iter_mut().for_each(unwrap_references),
-        Value::Object(object) => object.values_mut().for_each(unwrap_references),
-        _ => {}
-    }
-}
-
-/// The framework has a name of its own for the format of a date.
-fn mend_dates(value: &mut Value) {
-    match value {
-        Value::Array(items) => items.iter_mut().for_each(mend_dates),
-        Value::Object(object) => {
-            if object.get("format").is_some_and(|format| format == "naive-date") {
-                object.insert("format".to_owned(), json!("date"));
-            }
-            object.values_mut().for_each(mend_dates);
+        if let Some(about) = about {
+            examples::of_properties(schema, about);
         }
-        _ => {}
     }
+    for about in schemas {
+        components["schemas"][format!("{}Field", about.name)] = json!({
+            "type": "string",
+            "description": format!("A field of a {}.", about.name.to_lowercase()),
+            "enum": about.names().collect::<Vec<_>>(),
+        });
+    }
+    components["schemas"]["Collection"] = json!({
+        "type": "string",
+        "description": "A collection of records, by its name in addresses.",
+        "enum": schemas.iter().map(|about| about.table).collect::<Vec<_>>(),
+        "default": schemas.first().map(|about| about.table),
+    });
+    // Codes may be added, and a client that meets a new one must still be able to read the rest.
+    let kinds: Vec<&str> = Kind::ALL.iter().map(|(kind, _)| kind.code()).collect();
+    let problem = &mut components["schemas"]["Problem"]["properties"];
+    problem["code"]["x-extensible-enum"] = json!(kinds);
+    let codes: Vec<&str> = Code::ALL.iter().map(|(code, _)| code.as_str()).collect();
+    components["schemas"]["DiagnosticCode"] = json!({
+        "type": "string",
+        "description": "Why a query was refused, or what it was warned of. Codes are stable; more may be added.",
+        "x-extensible-enum": codes,
+    });
 }
 
 /// The classic routes read their parameters as text, in more forms than they document: the types are
@@ -265,42 +266,6 @@ fn type_classic_parameters(operation: &mut Value, movie: &Value) {
             }
         }
     }
-}
-
-/// Examples, limits and names of fields, which the framework cannot take from constants.
-fn describe_parameters(operation: &mut Value, record: Option<&Schema>, schemas: &[&Schema]) {
-    let is_unfinished = operation["operationId"] == json!("completeQuery");
-    let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
-    for parameter in parameters.into_iter().flatten() {
-        match parameter["name"].as_str() {
-            Some("filter") if is_unfinished => parameter["example"] = json!("genre = \"dr"),
-            Some("interval") => parameter["example"] = json!("decade"),
-            Some("filter") => {
-                parameter["examples"] = filter_examples();
-                parameter["schema"]["maxLength"] = json!(limits::MAX_TEXT_BYTES);
-            }
-            Some("order_by") => parameter["example"] = json!("release_year desc, title"),
-            Some("by") => {
-                let names = record.into_iter().flat_map(Schema::names);
-                parameter["schema"]["enum"] = names.collect();
-                parameter["example"] = json!("release_year");
-            }
-            Some("limit") => parameter["schema"]["default"] = json!(DEFAULT_LIMIT),
-            Some("record") => {
-                let collections: Vec<&str> = schemas.iter().map(|schema| schema.table).collect();
-                parameter["schema"]["default"] = json!(collections.first());
-                parameter["schema"]["enum"] = json!(collections);
-            }
-            _ => {}
-        }
-    }
-}
-
-fn filter_examples() -> Value {
-    let examples = FILTER_EXAMPLES.iter().map(|(name, filter, summary)| {
-        ((*name).to_owned(), json!({ "summary": summary, "value": filter }))
-    });
-    Value::Object(examples.collect())
 }
 
 /// Puts the names of a record in the place of `{record}` and its kind, in every text of the value.

@@ -6,10 +6,9 @@ use poem::http::header::{AUTHORIZATION, CACHE_CONTROL};
 use poem::http::{HeaderValue, StatusCode};
 use poem::web::Data;
 use poem::{IntoResponse, Request, RequestBody, Response};
-use poem_openapi::registry::{MetaMediaType, MetaRequest, MetaResponses, Registry};
-use poem_openapi::types::Type as _;
+use poem_openapi::registry::{MetaRequest, MetaResponses, Registry};
 use poem_openapi::{
-    ApiExtractor, ApiExtractorType, ApiResponse, Enum, ExtractParamOptions, Object, OpenApi, Tags,
+    ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOptions, Object, OpenApi, Tags,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -109,7 +108,7 @@ struct TokenRequest {
 }
 
 /// An OAuth 2.0 token request.
-#[derive(Object, Deserialize)]
+#[derive(Deserialize)]
 struct TokenForm {
     /// How somebody signs in.
     grant_type: GrantType,
@@ -126,8 +125,7 @@ struct TokenForm {
 }
 
 /// How somebody signs in.
-#[derive(Debug, Clone, Copy, Enum, Deserialize)]
-#[oai(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum GrantType {
     /// With a name and a password.
@@ -147,7 +145,7 @@ struct RevocationForm {
 }
 
 impl Input for RevocationForm {
-    const MEDIA_TYPE: &'static str = FORM;
+    const MEDIA_TYPES: &'static [&'static str] = &[FORM];
 
     fn read(bytes: &[u8]) -> Result<Self> {
         form(bytes)
@@ -176,10 +174,10 @@ struct SignIn {
 }
 
 impl SignIn {
-    fn of_json(bytes: &[u8]) -> Result<Self> {
-        let TokenRequest { username, password, scope } = json(bytes)?;
+    fn of_json(request: TokenRequest) -> Self {
+        let TokenRequest { username, password, scope } = request;
         let credentials = Credentials { username, password };
-        Ok(Self { credentials, scope, refusal: Kind::Unauthenticated })
+        Self { credentials, scope, refusal: Kind::Unauthenticated }
     }
 
     fn of_form(bytes: &[u8], authorization: Option<&HeaderValue>) -> Result<Self> {
@@ -243,36 +241,25 @@ impl<'a> ApiExtractor<'a> for SignIn {
     type ParamRawType = ();
 
     fn register(registry: &mut Registry) {
-        TokenRequest::register(registry);
-        TokenForm::register(registry);
+        Body::<TokenRequest>::register(registry);
     }
 
+    // The form is documented where its clients look for it: as flows of the scheme `oauth2`.
     fn request_meta() -> Option<MetaRequest> {
-        let content = vec![
-            MetaMediaType {
-                content_type: TokenRequest::MEDIA_TYPE,
-                schema: TokenRequest::schema_ref(),
-            },
-            MetaMediaType { content_type: FORM, schema: TokenForm::schema_ref() },
-        ];
-        Some(MetaRequest { description: None, content, required: true })
+        Body::<TokenRequest>::request_meta()
     }
 
     async fn from_request(
         request: &'a Request,
         body: &mut RequestBody,
-        _options: ExtractParamOptions<()>,
+        options: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        let media_type = request.content_type().unwrap_or_default();
-        let is_form = is_media_type(media_type, FORM);
-        if !is_form && !is_media_type(media_type, TokenRequest::MEDIA_TYPE) {
-            return Err(TokenRequest::unsupported().into());
+        if is_media_type(request.content_type().unwrap_or_default(), FORM) {
+            let bytes = read_body(request, body).await?;
+            return Ok(Self::of_form(&bytes, request.headers().get(AUTHORIZATION))?);
         }
-        let bytes = read_body(request, body).await?;
-        Ok(match is_form {
-            true => Self::of_form(&bytes, request.headers().get(AUTHORIZATION))?,
-            false => Self::of_json(&bytes)?,
-        })
+        let body = Body::<TokenRequest>::from_request(request, body, options).await?;
+        Ok(Self::of_json(body.0))
     }
 }
 
@@ -332,9 +319,7 @@ impl IntoResponse for Revoked {
 
 impl ApiResponse for Revoked {
     fn meta() -> MetaResponses {
-        MetaResponses {
-            responses: vec![documented(200, "The token ends within a second.", None, &[])],
-        }
+        MetaResponses { responses: vec![documented(200, None, &[])] }
     }
 
     fn register(_registry: &mut Registry) {}

@@ -45,7 +45,12 @@ impl<R> Default for Operations<R> {
     }
 }
 
-/// What to do with a record that is there already.
+/// A file of any form. It is the documented media type: generators of clients expect a body to have a
+/// single type, and this one to be a file.
+const FILE: &str = "application/octet-stream";
+
+/// What to do with a record that is there already: with `fail` nothing at all is imported, `skip` leaves it as
+/// it is, `update` writes over it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Enum)]
 #[oai(rename = "OnConflict", rename_all = "lowercase")]
 enum OnConflict {
@@ -85,7 +90,8 @@ impl<R: Record> Operations<R> {
 
     /// Import {records}
     ///
-    /// Reads a file while it arrives: a JSON object a line, or CSV under a line of field names.
+    /// Reads a file while it arrives: a JSON object a line, or CSV under a line of field names. It is
+    /// sent as `application/octet-stream` with its `format`, or as `application/x-ndjson` or `text/csv`.
     /// Rows have at most 64 KiB, the file at most 1 GiB, and its sender may be silent for 30 seconds
     /// at a time. Names that are no fields to be written are passed over and told. With `fail`
     /// the file is kept until all of it is there, and nothing is written unless everything is;
@@ -98,9 +104,12 @@ impl<R: Record> Operations<R> {
         app: Data<&App>,
         /// What to do with a {record} that is there already; `fail` when absent.
         on_conflict: Query<Option<OnConflict>>,
+        /// The form of the file; where its media type says it too, they must agree.
+        format: Query<Option<Format>>,
         upload: Upload,
     ) -> Result<Json<Report>> {
-        let Upload { file, format } = upload;
+        let format = upload.form(format.0)?;
+        let file = upload.file;
         let import = transfer::begin::<R>(app.store(), &caller.0)?;
         let policy = match on_conflict.0.unwrap_or_default() {
             OnConflict::Fail => Conflict::Fail,
@@ -119,7 +128,25 @@ impl<R: Record> Operations<R> {
 /// A file that arrives.
 struct Upload {
     file: BoxStream<'static, std::io::Result<Bytes>>,
-    format: Format,
+    /// As its media type says.
+    format: Option<Format>,
+}
+
+impl Upload {
+    /// The form of the file, which a parameter may have said.
+    fn form(&self, said: Option<Format>) -> Result<Format> {
+        match (said, self.format) {
+            (Some(said), Some(sent)) if said != sent => {
+                let detail = format!(
+                    "format is {}, and Content-Type is {}",
+                    said.as_str(),
+                    sent.media_type()
+                );
+                Err(Error::new(Kind::InvalidParameter, detail))
+            }
+            (said, sent) => Ok(said.or(sent).unwrap_or_default()),
+        }
+    }
 }
 
 /// All of a file, once it is there; in memory when it is small, else in a temporary file. An import
@@ -155,7 +182,10 @@ impl<'a> ApiExtractor<'a> for Upload {
     type ParamRawType = ();
 
     fn request_meta() -> Option<MetaRequest> {
-        Some(MetaRequest { description: None, content: file(), required: true })
+        let schema = MetaSchema::new_with_format("string", "binary");
+        let schema = MetaSchemaRef::Inline(Box::new(schema));
+        let content = vec![MetaMediaType { content_type: FILE, schema }];
+        Some(MetaRequest { description: None, content, required: true })
     }
 
     async fn from_request(
@@ -165,11 +195,12 @@ impl<'a> ApiExtractor<'a> for Upload {
     ) -> poem::Result<Self> {
         let media_type = request.content_type().unwrap_or_default();
         let is_sent = |format: &Format| is_media_type(media_type, format.media_type());
-        let Some(format) = Format::ALL.into_iter().find(is_sent) else {
-            let known = Format::ALL.map(Format::media_type).join(" or ");
-            let detail = format!("send Content-Type: {known}");
+        let format = Format::ALL.into_iter().find(is_sent);
+        if format.is_none() && !is_media_type(media_type, FILE) {
+            let known = Format::ALL.map(Format::media_type).join(", ");
+            let detail = format!("send Content-Type: {known}, or {FILE} with `format`");
             return Err(Error::new(Kind::UnsupportedMediaType, detail).into());
-        };
+        }
         refuse_coding(request)?;
         let file = limited(body.take()?.into_bytes_stream()).boxed();
         Ok(Self { file, format })
@@ -206,7 +237,7 @@ struct Download<R> {
 impl<R> ApiResponse for Download<R> {
     fn meta() -> MetaResponses {
         let response = MetaResponse {
-            description: "The file.",
+            description: "",
             status: Some(200),
             status_range: None,
             content: file(),

@@ -7,7 +7,7 @@ use poem::{IntoResponse, Response};
 use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::{OpenApi, Tags};
 
-use super::body::{Body, Input, Json, NoContent, insert, json};
+use super::body::{Body, Input, Json, NoContent, PATCH, insert, json};
 use super::caller::Administrator;
 use super::conditional::{self, etag};
 use crate::app::App;
@@ -27,6 +27,8 @@ pub(super) struct Operations;
 #[OpenApi(prefix_path = "/api/v1/users", tag = "Tag::Users")]
 impl Operations {
     /// List users
+    ///
+    /// A page at a time, by name. Passwords are never shown.
     #[oai(path = "/", method = "get")]
     async fn list(
         &self,
@@ -58,6 +60,8 @@ impl Operations {
     }
 
     /// Read a user
+    ///
+    /// `ETag` has the version, with which the user is changed.
     #[oai(path = "/:name", method = "get")]
     async fn get(
         &self,
@@ -71,7 +75,8 @@ impl Operations {
 
     /// Give a user another password or role
     ///
-    /// The body is a JSON merge patch (RFC 7396). The tokens that the user has been issued end within a
+    /// The body is a JSON merge patch (RFC 7396), sent as `application/json` or as
+    /// `application/merge-patch+json`. The tokens that the user has been issued end within a
     /// second, unless nothing changes. The last administrator stays one: 409, `last_administrator`.
     #[oai(path = "/:name", method = "patch")]
     async fn change(
@@ -117,7 +122,7 @@ impl Input for UserDraft {
 }
 
 impl Input for UserPatch {
-    const MEDIA_TYPE: &'static str = "application/merge-patch+json";
+    const MEDIA_TYPES: &'static [&'static str] = PATCH;
 
     fn read(bytes: &[u8]) -> Result<Self> {
         json(bytes)

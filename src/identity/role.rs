@@ -9,7 +9,8 @@ use crate::query::Schema;
 /// The scope of whoever administers users.
 pub const ADMIN_SCOPE: &str = "admin";
 
-/// What somebody may do.
+/// What somebody may do: a `viewer` reads records, an `editor` changes them too, an `admin` also administers
+/// the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Serialize, Deserialize)]
 #[oai(rename_all = "lowercase")]
 #[serde(rename_all = "lowercase")]

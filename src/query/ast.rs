@@ -390,8 +390,9 @@ pub struct Offset {
     pub unit: Unit,
 }
 
-/// A unit of calendar time.
+/// A unit of calendar time: days, weeks, months or years.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Serialize)]
+#[oai(rename = "CalendarUnit")]
 pub enum Unit {
     /// A day.
     #[oai(rename = "d")]

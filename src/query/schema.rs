@@ -20,6 +20,19 @@ pub struct Schema {
     pub select_list: &'static str,
     /// The fields that together tell one record from another.
     pub natural_key: &'static [&'static str],
+    /// What somebody may ask for, as examples for the specification.
+    pub searches: &'static [Search],
+}
+
+/// An example of a filter.
+#[derive(Debug)]
+pub struct Search {
+    /// Its name in the specification.
+    pub name: &'static str,
+    /// What it finds.
+    pub description: &'static str,
+    /// The filter. It has no parameters.
+    pub filter: &'static str,
 }
 
 impl Schema {
@@ -62,6 +75,8 @@ pub struct Field {
     pub nullable: bool,
     /// Whether clients write it.
     pub writable: bool,
+    /// A value for the specification, as text; empty when there is none.
+    pub example: &'static str,
 }
 
 impl Field {

@@ -62,8 +62,6 @@ console.log(`walked ${walked.movies} movies on ${walked.pages} pages`);
 
 const updated = await api.PATCH("/api/v1/movies/{id}", {
   params: { path: { id }, header: ifMatch(created.response) },
-  // openapi-fetch calls every JSON body application/json, unless it is told.
-  headers: { "Content-Type": "application/merge-patch+json" },
   body: { expiry_date: "2032-06-30" },
 });
 const movie = accepted(updated);

@@ -13,6 +13,7 @@ use crate::record::Records;
 
 /// What is said of a query.
 #[derive(Debug, Clone, PartialEq, Object, Serialize)]
+#[oai(rename = "QueryCheck")]
 pub struct Check {
     /// The collection of the records it is about.
     pub record: String,

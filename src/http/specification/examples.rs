@@ -1,0 +1,163 @@
+//! Examples: what fills the forms of Swagger UI, and what readers copy.
+
+use serde_json::{Map, Value, json};
+
+use crate::query::{Field, Schema, Type};
+
+/// A password for examples alone.
+const PASSWORD: &str = "correct horse battery staple";
+
+/// Gives the parameters of an operation examples.
+pub(super) fn of_parameters(operation: &mut Value, about: &'static Schema) {
+    let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
+    let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
+    for parameter in parameters.into_iter().flatten() {
+        let name = parameter["name"].as_str().unwrap_or_default();
+        if name == "filter" && id != "completeQuery" {
+            parameter["examples"] = filters(about);
+        } else if let Some(example) = of_parameter(&id, name, about) {
+            parameter["example"] = example;
+        }
+    }
+}
+
+/// One for each search that the record type brings as an example.
+fn filters(about: &Schema) -> Value {
+    let examples = about.searches.iter().map(|search| {
+        let example = json!({ "summary": search.description, "value": search.filter });
+        (search.name.to_owned(), example)
+    });
+    Value::Object(examples.collect())
+}
+
+/// An example of a parameter; none for those that are better left empty at first: Swagger UI sends
+/// what its forms are filled with.
+fn of_parameter(operation: &str, name: &str, about: &Schema) -> Option<Value> {
+    let is_about_users = operation.contains("User");
+    Some(match (operation, name) {
+        ("completeQuery", "filter") => json!(format!("{} = \"dr", first_text(about)?.name)),
+        ("classicSearchMovies", "genre") => json!("drama"),
+        ("classicSearchMovies", _) => return None,
+        ("classicListExpiredMovies", "from") => json!("2026-01-01"),
+        ("classicListExpiredMovies", "to") => json!("2026-12-31"),
+        (_, "order_by") => json!(order(about)),
+        (_, "limit") => json!(20),
+        (_, "by") => json!(about.natural_key.last()?),
+        (_, "interval") => match last_key(about)?.ty {
+            Type::Integer => json!("decade"),
+            _ => json!("month"),
+        },
+        (_, "name") if is_about_users => json!("cataloguer"),
+        (_, "name") => json!(query_name(about)),
+        (_, "If-Match") => json!("\"1\""),
+        (_, "record") => json!(about.table),
+        (_, "on_conflict") => json!("skip"),
+        (_, "format") => json!("ndjson"),
+        _ => value(about.field(name)?),
+    })
+}
+
+/// An example of the body of an operation.
+pub(super) fn of_body(operation: &str, schema: &str, about: &Schema) -> Option<Value> {
+    let text = first_text(about)?;
+    let by_text = format!("{name} = ${name}", name = text.name);
+    let given = json!({ text.name: value(text) });
+    Some(match schema {
+        "SearchRequest" => json!({
+            "filter": by_text,
+            "parameters": given,
+            "order_by": order(about),
+            "limit": 20,
+        }),
+        "RunRequest" => json!({ "limit": 20 }),
+        "SavedQueryDraft" => json!({
+            "name": query_name(about),
+            "description": format!("Those of one {}", text.name),
+            "filter": by_text,
+            "order_by": order(about),
+            "parameters": [{ "name": text.name, "default": value(text) }],
+        }),
+        "TokenRequest" => json!({ "username": "cataloguer", "password": PASSWORD }),
+        "RevocationForm" => json!({ "token": TOKEN }),
+        "RevocationRequest" => json!({ "subject": "cataloguer" }),
+        "UserDraft" => json!({ "name": "cataloguer", "password": PASSWORD, "role": "editor" }),
+        "UserPatch" => json!({ "role": "viewer" }),
+        _ if operation.starts_with("import") => json!(format!("{}\n", draft(about))),
+        _ if schema == format!("{}Draft", about.name) => draft(about),
+        _ if schema == format!("{}Patch", about.name) => {
+            let last = about.writable().last()?;
+            json!({ last.name: value(last) })
+        }
+        _ => return None,
+    })
+}
+
+/// An example of what an operation brings.
+pub(super) fn of_success(schema: &str, about: &Schema) -> Option<Value> {
+    Some(match schema {
+        "Token" => json!({
+            "access_token": TOKEN,
+            "token_type": "Bearer",
+            "expires_in": 1800,
+            "scope": format!("{0}:read {0}:write", about.table),
+        }),
+        "Health" => json!({ "status": "ok" }),
+        "Readiness" => json!({ "status": "ok", "throttle": "local" }),
+        _ if schema == about.name => record(about),
+        _ if schema == format!("{}Page", about.name) => {
+            json!({ "items": [record(about)], "warnings": [] })
+        }
+        _ => return None,
+    })
+}
+
+/// The head and the beginning of the claims of a token: enough to know one when it is seen.
+const TOKEN: &str = "eyJ0eXAiOiJKV1QiLCJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJjaW5lcXVlcnkifQ.c2lnbmF0dXJl";
+
+/// Gives the properties of a record's schemas examples.
+pub(super) fn of_properties(schema: &mut Value, about: &Schema) {
+    let properties = schema.get_mut("properties").and_then(Value::as_object_mut);
+    for (name, property) in properties.into_iter().flatten() {
+        if let Some(field) = about.field(name) {
+            property["example"] = value(field);
+        }
+    }
+}
+
+/// The example of a field, as JSON.
+fn value(field: &Field) -> Value {
+    match field.ty {
+        Type::Integer | Type::Boolean => serde_json::from_str(field.example).unwrap_or_default(),
+        _ => json!(field.example),
+    }
+}
+
+fn record(about: &Schema) -> Value {
+    let fields = about.fields.iter().map(|field| (field.name.to_owned(), value(field)));
+    Value::Object(fields.collect())
+}
+
+fn draft(about: &Schema) -> Value {
+    let fields = about.writable().map(|field| (field.name.to_owned(), value(field)));
+    Value::Object(fields.collect::<Map<_, _>>())
+}
+
+/// The newest first, as far as the natural key tells; then by the rest of it.
+fn order(about: &Schema) -> String {
+    let mut keys = about.natural_key.iter().rev();
+    let first = keys.next().map(|key| format!("{key} desc"));
+    let all = first.into_iter().chain(keys.map(|key| (*key).to_owned()));
+    all.collect::<Vec<_>>().join(", ")
+}
+
+fn query_name(about: &Schema) -> String {
+    format!("by-{}", first_text(about).map_or("name", |field| field.name))
+}
+
+fn first_text(about: &Schema) -> Option<&'static Field> {
+    about.writable().find(|field| field.ty == Type::Text)
+}
+
+fn last_key(about: &Schema) -> Option<&'static Field> {
+    about.natural_key.last().and_then(|key| about.field(key))
+}

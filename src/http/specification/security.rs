@@ -1,0 +1,49 @@
+//! What an operation asks of a token, as security requirements.
+
+use serde_json::{Map, Value, json};
+
+use crate::http::caller::needs;
+use crate::identity::{ADMIN_SCOPE, Access};
+use crate::query::Schema;
+
+/// The requirements that follow from the type of an operation's caller: alternatives, each a scope of
+/// OAuth 2.0, and a bare bearer token for tools that do not know that. None at all is said and not
+/// only left out.
+pub(super) fn requirements(
+    needs: Option<&str>,
+    about: Option<&Schema>,
+    schemas: &[&'static Schema],
+) -> Value {
+    let scopes = |access: Access, schemas: &[&Schema]| -> Vec<Vec<String>> {
+        schemas.iter().map(|schema| vec![access.scope(schema)]).collect()
+    };
+    let about = about.as_slice();
+    let alternatives = match needs {
+        Some(needs::READ) => scopes(Access::Read, about),
+        Some(needs::WRITE) => scopes(Access::Write, about),
+        Some(needs::READ_SOME) => scopes(Access::Read, schemas),
+        Some(needs::ADMIN) => vec![vec![ADMIN_SCOPE.to_owned()]],
+        Some(_) => vec![Vec::new()],
+        None => return json!([]),
+    };
+    let alternatives = alternatives.into_iter().map(|scopes| json!({ "oauth2": scopes }));
+    alternatives.chain([json!({ "bearer": [] })]).collect()
+}
+
+/// Signing in as OAuth 2.0, with a name and a password.
+pub(super) fn oauth2(schemas: &[&'static Schema]) -> Value {
+    let of_records = schemas.iter().flat_map(|schema| {
+        let scope = |access: Access, verb| {
+            (access.scope(schema), json!(format!("{verb} {}", schema.table)))
+        };
+        [scope(Access::Read, "Read"), scope(Access::Write, "Change")]
+    });
+    let admin = (ADMIN_SCOPE.to_owned(), json!("Administer users, tokens and usage"));
+    let scopes: Map<String, Value> = of_records.chain([admin]).collect();
+    let flow = json!({ "tokenUrl": "/api/token", "scopes": scopes });
+    json!({
+        "type": "oauth2",
+        "description": "Sign in with a name and a password.",
+        "flows": { "password": flow, "clientCredentials": flow },
+    })
+}
