@@ -1,19 +1,31 @@
 //! The specification and Swagger UI, served from the binary.
 
-use poem::endpoint::make_sync;
-use poem::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
-use poem::web::Path;
-use poem::{IntoEndpoint, Response, RouteMethod, handler};
+use std::io::Write as _;
+use std::sync::LazyLock;
 
-use super::envelope::refused;
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use poem::endpoint::make_sync;
+use poem::http::header::{
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, ETAG, REFERRER_POLICY,
+};
+use poem::http::{HeaderValue, StatusCode};
+use poem::web::headers::{self, HeaderMapExt};
+use poem::web::{Path, Redirect};
+use poem::{IntoEndpoint, Request, Response, RouteMethod, handler};
+use sha2::{Digest, Sha256};
+
+use super::envelope::{accepts_gzip, refused};
 use super::resource::read_only;
 use crate::error::{Error, Kind};
 
-/// The page may load what this service serves, and nothing else. Swagger UI sets styles on elements
-/// and draws its icons from `data:` addresses.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
-     img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
-     frame-ancestors 'none'";
+/// The page may load what this service serves, and nothing else. Swagger UI draws its icons from
+/// `data:` addresses.
+const POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+);
 
 const PAGE: &str = include_str!("../../openapi/swagger-ui/index.html");
 
@@ -30,6 +42,11 @@ const FILES: &[(&str, &str, &[u8])] = &[
         include_bytes!("../../openapi/swagger-ui/swagger-ui.css"),
     ),
     (
+        "start.css",
+        "text/css; charset=utf-8",
+        include_bytes!("../../openapi/swagger-ui/start.css"),
+    ),
+    (
         "start.js",
         "text/javascript; charset=utf-8",
         include_bytes!("../../openapi/swagger-ui/start.js"),
@@ -41,26 +58,83 @@ const FILES: &[(&str, &str, &[u8])] = &[
     ),
 ];
 
+/// The page, and its files under names that change with their content: a browser that has one keeps
+/// it, and never takes that of another version for it.
+static SWAGGER_UI: LazyLock<(Fixed, Vec<(String, Fixed)>)> = LazyLock::new(|| {
+    let mut page = PAGE.to_owned();
+    let mut files = Vec::new();
+    for (name, media_type, content) in FILES {
+        let file = Fixed::new(media_type, "public, max-age=31536000, immutable", *content);
+        let (stem, extension) = name.rsplit_once('.').unwrap_or((name, ""));
+        let hashed = format!("{stem}.{}.{extension}", file.hash);
+        page = page.replace(&format!("/docs/{name}"), &format!("/docs/{hashed}"));
+        files.push((hashed, file));
+    }
+    (Fixed::new("text/html; charset=utf-8", "no-cache", page), files)
+});
+
+/// What stays as it is while the service runs: compressed once, and known by its hash.
+struct Fixed {
+    media_type: &'static str,
+    caching: &'static str,
+    content: Bytes,
+    compressed: Bytes,
+    hash: String,
+}
+
+impl Fixed {
+    fn new(media_type: &'static str, caching: &'static str, content: impl Into<Bytes>) -> Self {
+        let content = content.into();
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        // Memory takes whatever is written.
+        let compressed = encoder.write_all(&content).and_then(|()| encoder.finish());
+        let compressed = compressed.unwrap_or_default().into();
+        let digest = Sha256::digest(&content);
+        let hash = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        Self { media_type, caching, content, compressed, hash }
+    }
+
+    fn answer(&self, request: &Request) -> Response {
+        // Weak, as compressed and plain are not the same bytes.
+        let tag = format!("W/\"{}\"", self.hash);
+        let answer = Response::builder().header(CACHE_CONTROL, self.caching).header(ETAG, &tag);
+        let asked = request.headers().typed_get::<headers::IfNoneMatch>();
+        if asked.zip(tag.parse().ok()).is_some_and(|(asked, tag)| !asked.precondition_passes(&tag))
+        {
+            return answer.status(StatusCode::NOT_MODIFIED).finish();
+        }
+        let answer = answer.content_type(self.media_type);
+        if accepts_gzip(request.headers()) {
+            answer.header(CONTENT_ENCODING, "gzip").body(self.compressed.clone())
+        } else {
+            answer.body(self.content.clone())
+        }
+    }
+}
+
 /// `GET /openapi.json`
 pub(super) fn specification(
     specification: &serde_json::Value,
 ) -> impl IntoEndpoint<Endpoint = RouteMethod> + use<> {
     let text = specification.to_string();
-    read_only(make_sync(move |_| {
-        Response::builder()
-            .content_type("application/json")
-            .header(CACHE_CONTROL, "public, max-age=60")
-            .body(text.clone())
-    }))
+    let file =
+        LazyLock::new(move || Fixed::new("application/json", "public, max-age=60", text.clone()));
+    read_only(make_sync(move |request| file.answer(&request)))
+}
+
+/// `GET /`
+pub(super) fn root() -> impl IntoEndpoint<Endpoint = RouteMethod> {
+    read_only(make_sync(|_| Redirect::temporary("/docs")))
 }
 
 /// `GET /docs`
 pub(super) fn page() -> impl IntoEndpoint<Endpoint = RouteMethod> {
-    read_only(make_sync(|_| {
-        Response::builder()
-            .content_type("text/html; charset=utf-8")
-            .header(CONTENT_SECURITY_POLICY, POLICY)
-            .body(PAGE)
+    read_only(make_sync(|request| {
+        let mut answer = SWAGGER_UI.0.answer(&request);
+        let headers = answer.headers_mut();
+        headers.insert(CONTENT_SECURITY_POLICY, POLICY);
+        headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        answer
     }))
 }
 
@@ -70,12 +144,9 @@ pub(super) fn file() -> impl IntoEndpoint<Endpoint = RouteMethod> {
 }
 
 #[handler]
-fn serve_file(Path(name): Path<String>) -> Response {
-    match FILES.iter().find(|(known, _, _)| *known == name) {
-        Some((_, media_type, content)) => Response::builder()
-            .content_type(media_type)
-            .header(CACHE_CONTROL, "public, max-age=3600")
-            .body(*content),
+fn serve_file(Path(name): Path<String>, request: &Request) -> Response {
+    match SWAGGER_UI.1.iter().find(|(known, _)| *known == name) {
+        Some((_, file)) => file.answer(request),
         None => refused(Error::new(Kind::UnknownRoute, "the documentation has no such file")),
     }
 }

@@ -179,7 +179,7 @@ fn is_extension(method: &Method) -> bool {
 }
 
 /// Whether `Accept-Encoding` asks for gzip (RFC 9110, section 12.5.3).
-fn accepts_gzip(headers: &HeaderMap) -> bool {
+pub(super) fn accepts_gzip(headers: &HeaderMap) -> bool {
     let weight = |coding: &str| {
         let values =
             headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
