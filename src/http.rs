@@ -90,7 +90,6 @@ pub fn endpoint<C: Served>(app: App) -> impl Endpoint + 'static {
     let specification = specification::<C>();
     Route::new()
         .nest("/", resource::routes(operations::<C>()))
-        .at("/", documentation::root())
         .at("/openapi.json", documentation::specification(&specification))
         .at("/docs", documentation::page())
         .at("/docs/:file", documentation::file())

@@ -18,6 +18,23 @@ const authorization = {
       },
     },
   },
+  wrapComponents: {
+    // The cursor waits in the field of the name, not in that of a token.
+    Input: (Original, { React }) => ({ autoFocus, ...properties }) =>
+      React.createElement(Original, properties),
+    // Enter in a field is as good as the button.
+    oauth2: (Original, { React }) => (properties) =>
+      React.createElement(
+        "div",
+        {
+          onKeyDown: ({ key, target, currentTarget }) =>
+            key === "Enter" &&
+            target.matches("input") &&
+            currentTarget.querySelector(".authorize")?.click(),
+        },
+        React.createElement(Original, properties),
+      ),
+  },
 };
 
 SwaggerUIBundle({

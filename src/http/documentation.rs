@@ -11,8 +11,8 @@ use poem::http::header::{
     CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, ETAG, REFERRER_POLICY,
 };
 use poem::http::{HeaderValue, StatusCode};
+use poem::web::Path;
 use poem::web::headers::{self, HeaderMapExt};
-use poem::web::{Path, Redirect};
 use poem::{IntoEndpoint, Request, Response, RouteMethod, handler};
 use sha2::{Digest, Sha256};
 
@@ -120,11 +120,6 @@ pub(super) fn specification(
     let file =
         LazyLock::new(move || Fixed::new("application/json", "public, max-age=60", text.clone()));
     read_only(make_sync(move |request| file.answer(&request)))
-}
-
-/// `GET /`
-pub(super) fn root() -> impl IntoEndpoint<Endpoint = RouteMethod> {
-    read_only(make_sync(|_| Redirect::temporary("/docs")))
 }
 
 /// `GET /docs`
