@@ -112,8 +112,10 @@ async function authorize(page) {
 async function signedInAfterReload(page) {
   await page.reload();
   await page.locator(".btn.authorize.locked").waitFor();
-  const { status } = await execute(page, await opened(page, "getSchema"));
-  assert.equal(status, 200);
+  const operation = await opened(page, "getSchema");
+  const { status, body } = await execute(page, operation);
+  assert.equal(status, 200, body);
+  await close(operation);
   say("reload", "still authorized");
 }
 
@@ -131,7 +133,6 @@ async function searchByExample(page) {
   assert.ok(Math.max(...found) > 0, `no example finds a film: ${found}`);
   await examples.selectOption({ index: found.findIndex((count) => count > 0) });
   await execute(page, operation);
-  await examples.scrollIntoViewIfNeeded();
   await screenshot(page, "search", operation);
   await close(operation);
   say("search", `${names.length} examples to choose from find ${found.join(", ")} films`);
@@ -175,30 +176,38 @@ async function diagnostic(page) {
 
 /** Tries every operation: what is made comes before what needs it, and what ends tokens is last. */
 async function everyOperation(page) {
-  const document = await (await fetch(`${origin}/openapi.json`)).json();
+  await page.reload();
   const order = ["post", "get", "put", "patch", "delete"];
   const last = ["signOut", "revokeTokens"];
-  const operations = Object.entries(document.paths)
-    .flatMap(([path, methods]) => Object.entries(methods).map(([method, { operationId }]) => ({ path, method, operationId })))
-    .sort((a, b) => last.indexOf(a.operationId) - last.indexOf(b.operationId) || order.indexOf(a.method) - order.indexOf(b.method));
+  const { paths } = await (await fetch(`${origin}/openapi.json`)).json();
+  const operations = Object.entries(paths).flatMap(([path, methods]) =>
+    Object.entries(methods).map(([method, { operationId }]) => ({ path, method, operationId })),
+  );
+  const rank = ({ method, operationId }) =>
+    last.includes(operationId) ? order.length : order.indexOf(method);
+  operations.sort((a, b) => rank(a) - rank(b));
+  // What POST has made, by its path: what `{id}` and `{name}` below it stand for.
   const made = {};
   const refused = [];
   for (const { path, method, operationId } of operations) {
     const operation = await opened(page, operationId);
     for (const [, parent, name] of path.matchAll(/^(.*?)\/\{(\w+)\}/g)) {
       const field = operation.locator(`[data-param-name=${name}] input`);
-      if (made[parent]) await field.fill(made[parent][name]);
-      else if (!(await field.inputValue())) await field.fill("nothing");
+      await field.fill(made[parent]?.[name] ?? "nothing");
+    }
+    if (operationId === "signIn") {
+      const credentials = { username: CINEQUERY_USERNAME, password: CINEQUERY_PASSWORD };
+      await operation.locator("textarea").fill(JSON.stringify(credentials));
     }
     await ifMatch(operation);
     const { status, body } = await execute(page, operation);
-    if (method === "post" && status === 201) made[path] = JSON.parse(body);
     assert.ok(status < 500, `${operationId}: ${status} ${body}`);
-    if (status >= 400) refused.push(`${operationId} ${status} ${body.slice(0,300)}`);
+    if (method === "post" && status === 201) made[path] = JSON.parse(body);
+    if (status >= 400) refused.push(`${operationId} ${status}`);
     await close(operation);
   }
-  const list = refused.length > 0 ? `; refused: ${refused.join("\n  ")}` : "";
-  say("try it out", `${operations.length} operations tried, ${operations.length - refused.length} succeed${list}`);
+  const list = refused.length > 0 ? `, refused are ${refused.join(", ")}` : "";
+  say("try it out", `${operations.length} operations, ${operations.length - refused.length} succeed${list}`);
 }
 
 async function ifMatch(operation) {
@@ -235,10 +244,15 @@ async function execute(page, operation) {
   return { status: response.status(), body };
 }
 
+/** The window; of an operation what was filled in and what was answered. */
 async function screenshot(page, name, operation) {
-  // The answer, with the fields above it.
-  await operation?.locator(".btn.execute").evaluate((button) => button.scrollIntoView({ block: "center" }));
-  await page.screenshot({ path: join(folder, `${name}.png`) });
+  const path = join(folder, `${name}.png`);
+  if (!operation) return page.screenshot({ path });
+  const top = await operation.boundingBox();
+  const bottom = await operation.locator(".live-responses-table").boundingBox();
+  const scrolled = await page.evaluate(() => window.scrollY);
+  const clip = { ...top, y: top.y + scrolled, height: bottom.y + bottom.height - top.y };
+  return page.screenshot({ path, fullPage: true, clip });
 }
 
 function say(what, text) {
