@@ -1,12 +1,14 @@
 //! The published document: what stands in the repository is what is served, and it is sound.
 
 use std::collections::BTreeSet;
+use std::io::Read;
 
 use cinequery::http::specification;
 use cinequery::query::prepare;
 use cinequery::record::{All, Movie, Record};
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use crate::support::{Catalogue, Client, Database};
 
@@ -184,13 +186,47 @@ async fn the_documentation_needs_no_network() {
     let client = Client::of(Database::sqlite()).await.with_token(None);
     let page = client.get("/docs").await;
     assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
+    assert_eq!(page.header("referrer-policy"), "no-referrer");
     let html = String::from_utf8(page.body.clone()).unwrap();
     assert!(!html.contains("http:") && !html.contains("https:"), "{html}");
-    assert!(page.header("content-security-policy").contains("default-src 'none'"));
+    let policy = page.header("content-security-policy");
+    assert!(policy.starts_with("default-src 'none'; ") && !policy.contains("unsafe"), "{policy}");
     let files: Vec<&str> = html.split('"').filter(|part| part.starts_with("/docs/")).collect();
-    assert_eq!(files.len(), 4);
+    assert_eq!(files.len(), 5);
     for file in files {
         let answer = client.get(file).await;
         assert!(answer.status == 200 && !answer.body.is_empty(), "{file}: {}", answer.status);
+        assert_eq!(answer.header("x-content-type-options"), "nosniff");
+    }
+}
+
+#[tokio::test]
+async fn the_documentation_is_kept_until_it_changes() {
+    let client = Client::of(Database::sqlite()).await.with_token(None);
+    let page = client.get("/docs").await;
+    assert_eq!(page.header("cache-control"), "no-cache");
+    let html = String::from_utf8(page.body.clone()).unwrap();
+    for file in html.split('"').filter(|part| part.starts_with("/docs/")) {
+        let answer = client.get(file).await;
+        assert_eq!(answer.header("cache-control"), "public, max-age=31536000, immutable");
+        let digest = Sha256::digest(&answer.body);
+        let hash: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(file.split('.').rev().nth(1), Some(&*hash), "{file}");
+
+        let packed = client.send(client.request("GET", file).header("accept-encoding", "gzip"));
+        let packed = packed.await;
+        assert_eq!(packed.header("content-encoding"), "gzip", "{file}");
+        let mut unpacked = Vec::new();
+        flate2::read::GzDecoder::new(&packed.body[..]).read_to_end(&mut unpacked).unwrap();
+        assert!(unpacked == answer.body, "{file}");
+    }
+    for path in ["/docs", "/openapi.json"] {
+        let tag = client.get(path).await.header("etag").to_owned();
+        let ask = async |tag: &str| {
+            client.send(client.request("GET", path).header("if-none-match", tag)).await
+        };
+        let known = ask(&format!("\"other\", {tag}")).await;
+        assert_eq!((known.status, known.header("etag"), known.body.len()), (304, &*tag, 0));
+        assert_eq!(ask("W/\"other\"").await.status, 200, "{path}");
     }
 }

@@ -12,6 +12,7 @@
 mod access;
 mod agreement;
 mod architecture;
+mod browser;
 mod classic;
 mod command_line;
 mod contract;

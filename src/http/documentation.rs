@@ -41,11 +41,7 @@ const FILES: &[(&str, &str, &[u8])] = &[
         "text/css; charset=utf-8",
         include_bytes!("../../openapi/swagger-ui/swagger-ui.css"),
     ),
-    (
-        "start.css",
-        "text/css; charset=utf-8",
-        include_bytes!("../../openapi/swagger-ui/start.css"),
-    ),
+    ("start.css", "text/css; charset=utf-8", include_bytes!("../../openapi/swagger-ui/start.css")),
     (
         "start.js",
         "text/javascript; charset=utf-8",
