@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 pub use self::draft::{Draft, Fields, Members, Patch, Row};
 pub use self::movie::Movie;
-pub use self::specification::{Form, describe};
+pub use self::specification::{Form, TEXT_PATTERN, describe};
 pub use self::stored_query::StoredQuery;
 use crate::query::evaluate;
 use crate::query::{Field, Schema, Type, Value};

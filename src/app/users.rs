@@ -45,7 +45,7 @@ pub struct UserDraft {
     #[oai(validator(min_length = 1, max_length = 100))]
     pub name: String,
     /// The password: at least 15 characters, at most 1024 bytes.
-    #[oai(validator(min_length = 15))]
+    #[oai(validator(min_length = 15, max_length = 1024))]
     pub password: String,
     /// What they may do.
     pub role: Role,
@@ -56,7 +56,7 @@ pub struct UserDraft {
 #[serde(deny_unknown_fields)]
 pub struct UserPatch {
     /// Another password: at least 15 characters, at most 1024 bytes.
-    #[oai(validator(min_length = 15))]
+    #[oai(validator(min_length = 15, max_length = 1024))]
     pub password: Option<String>,
     /// Another role.
     pub role: Option<Role>,

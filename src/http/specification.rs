@@ -12,13 +12,13 @@ mod mend;
 mod operations;
 mod responses;
 mod security;
+mod values;
 
 use poem_openapi::OpenApiService;
 use serde_json::{Map, Value, json};
 
 use self::operations::{LINKS, Link, ON_QUERIES, ON_RECORDS, ON_SERVICE, Operation};
 use super::Served;
-use crate::app::search::DEFAULT_LIMIT;
 use crate::app::transfer::MAX_ROW_BYTES;
 use crate::error::Kind;
 use crate::query::diagnostic::Code;
@@ -49,22 +49,6 @@ fn description() -> String {
 /// The tags in the order in which somebody comes to need them; those of records stand behind the first.
 const TAGS: &[&str] = &["token", "query", "classic", "users", "usage", "health"];
 
-/// Parameters that a request must have, though the service reads them as if it need not: it says more
-/// of their absence than the framework would. By operation id and name.
-const REQUIRED: &[(&str, &str)] = &[
-    ("replace{Record}", "If-Match"),
-    ("update{Record}", "If-Match"),
-    ("replace{Record}Query", "If-Match"),
-    ("updateUser", "If-Match"),
-    ("classicCreateMovie", "title"),
-    ("classicCreateMovie", "genre"),
-    ("classicCreateMovie", "release_year"),
-    ("classicCreateMovie", "expiry_date"),
-    ("classicDeleteMovie", "title"),
-    ("classicListExpiredMovies", "from"),
-    ("classicListExpiredMovies", "to"),
-];
-
 /// The document for these record types.
 pub fn specification<C: Served>() -> Value {
     let operations = super::operations::<C>();
@@ -75,20 +59,17 @@ pub fn specification<C: Served>() -> Value {
     mend::mend(&mut document);
     introduce(&mut document);
     let schemas = C::schemas();
-    let classic = document["components"]["schemas"]["ClassicMovie"]["properties"].clone();
+    complete_components(&mut document["components"], &schemas);
+    let components = document["components"].clone();
     for (path, operations) in members(&mut document["paths"]) {
         let (about, table, rest) = placed(path, &schemas);
         for (method, operation) in members(operations) {
             let facts = table.iter().find(|facts| facts.method == method && facts.path == rest);
             let (Some(facts), Some(about)) = (facts, about) else { continue };
-            complete(operation, facts, about, &schemas);
-            if operation["tags"] == json!(["classic"]) {
-                type_classic_parameters(operation, &classic);
-            }
+            complete(operation, facts, about, &schemas, &components["schemas"]);
             name_record(operation, about);
         }
     }
-    complete_components(&mut document["components"], &schemas);
     document
 }
 
@@ -136,12 +117,16 @@ fn complete(
     facts: &Operation,
     about: &'static Schema,
     schemas: &[&'static Schema],
+    components: &Value,
 ) {
     operation["operationId"] = json!(facts.id);
     let needs = operation["security"].as_array().and_then(|all| all.first()?.as_object());
     let needs = needs.and_then(|needs| needs.keys().next().cloned());
     operation["security"] = security::requirements(needs.as_deref(), Some(about), schemas);
-    complete_parameters(operation, about);
+    let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
+    for parameter in parameters.into_iter().flatten() {
+        values::of_parameter(parameter, facts.id, about, components);
+    }
     examples::of_parameters(operation, about);
     responses::describe(operation, facts, about);
     link(operation);
@@ -173,26 +158,6 @@ fn schema_of(media: &Value) -> &str {
     reference.strip_prefix(SCHEMAS).unwrap_or_default()
 }
 
-/// Limits, defaults and names of fields, which the framework cannot take from constants.
-fn complete_parameters(operation: &mut Value, about: &Schema) {
-    let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
-    let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
-    for parameter in parameters.into_iter().flatten() {
-        let name = parameter["name"].as_str().unwrap_or_default().to_owned();
-        if REQUIRED.contains(&(id.as_str(), name.as_str())) {
-            parameter["required"] = json!(true);
-        }
-        let schema = &mut parameter["schema"];
-        match name.as_str() {
-            "filter" | "order_by" => schema["maxLength"] = json!(limits::MAX_TEXT_BYTES),
-            "by" => *schema = reference(&format!("{}Field", about.name)),
-            "limit" => schema["default"] = json!(DEFAULT_LIMIT),
-            "record" => *schema = reference("Collection"),
-            _ => {}
-        }
-    }
-}
-
 /// What an operation may be followed by.
 fn link(operation: &mut Value) {
     let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
@@ -212,11 +177,7 @@ fn complete_components(components: &mut Value, schemas: &[&'static Schema]) {
     components["securitySchemes"]["oauth2"] = security::oauth2(schemas);
     components["headers"] = responses::headers();
     for (name, schema) in members(&mut components["schemas"]) {
-        // What a request may hold is refused when it holds more.
-        let closed = ["Draft", "Patch", "Request", "SavedParameter"];
-        if closed.iter().any(|suffix| name.ends_with(suffix)) {
-            schema["additionalProperties"] = json!(false);
-        }
+        values::of_members(name, schema, schemas);
         let about = schemas.iter().find(|about| {
             let form = name.strip_prefix(about.name);
             form.is_some_and(|form| ["", "Draft", "Patch"].contains(&form))
@@ -248,24 +209,6 @@ fn complete_components(components: &mut Value, schemas: &[&'static Schema]) {
         "description": "Why a query was refused, or what it was warned of. Codes are stable; more may be added.",
         "x-extensible-enum": codes,
     });
-}
-
-/// The classic routes read their parameters as text, in more forms than they document: the types are
-/// those of the movie they are about.
-fn type_classic_parameters(operation: &mut Value, movie: &Value) {
-    let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
-    for parameter in parameters.into_iter().flatten() {
-        let member = match parameter["name"].as_str() {
-            Some("from" | "to") => "expiry_date".to_owned(),
-            Some(name) => name.to_owned(),
-            None => continue,
-        };
-        for part in ["type", "format"] {
-            if let Some(value) = movie.pointer(&format!("/{member}/{part}")) {
-                parameter["schema"][part] = value.clone();
-            }
-        }
-    }
 }
 
 /// Puts the names of a record in the place of `{record}` and its kind, in every text of the value.

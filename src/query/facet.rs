@@ -30,6 +30,12 @@ impl Interval {
     /// The widths that have a name.
     const NAMED_WIDTHS: [(&'static str, i64); 2] = [("decade", 10), ("century", 100)];
 
+    /// The names there are, beside whole numbers.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        let widths = Self::NAMED_WIDTHS.into_iter().map(|(name, _)| name);
+        widths.chain(CalendarPart::ALL.map(CalendarPart::as_str))
+    }
+
     /// The one of that name among those of the type.
     fn of(ty: Type, name: &str) -> Option<Self> {
         match ty {

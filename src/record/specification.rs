@@ -8,6 +8,10 @@ use poem_openapi::types::Type as Documented;
 use super::{Draft, Patch, Record};
 use crate::query::{Field, Schema, Type};
 
+/// What a text may be, as a pattern that the regular expressions of most languages take: it holds no
+/// control character.
+pub const TEXT_PATTERN: &str = r"^[^\x00-\x1F\x7F-\x9F]*$";
+
 /// In which form a record is described.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
@@ -50,6 +54,9 @@ fn describe_field(field: &'static Field) -> MetaSchema {
     };
     schema.description = Some(field.description);
     schema.nullable = field.nullable;
+    if field.ty == Type::Text {
+        schema.pattern = Some(TEXT_PATTERN.to_owned());
+    }
     if field.bounds != super::UNBOUNDED {
         let (low, high) = (*field.bounds.start(), *field.bounds.end());
         match field.ty {
