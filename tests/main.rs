@@ -12,7 +12,6 @@
 mod access;
 mod agreement;
 mod architecture;
-mod browser;
 mod classic;
 mod command_line;
 mod contract;

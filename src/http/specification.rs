@@ -129,7 +129,7 @@ fn complete(
     }
     examples::of_parameters(operation, about);
     responses::describe(operation, facts, about);
-    link(operation);
+    link(operation, about);
     let body = operation.pointer_mut("/requestBody/content");
     for (_, media) in body.into_iter().flat_map(members) {
         if let Some(example) = examples::of_body(facts.id, schema_of(media), about) {
@@ -159,7 +159,7 @@ fn schema_of(media: &Value) -> &str {
 }
 
 /// What an operation may be followed by.
-fn link(operation: &mut Value) {
+fn link(operation: &mut Value, about: &Schema) {
     let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
     let success = operation["responses"].as_object_mut().into_iter().flatten();
     let success = success.filter(|(status, _)| status.starts_with('2'));
@@ -167,7 +167,8 @@ fn link(operation: &mut Value) {
         for Link { to, parameters, .. } in LINKS.iter().filter(|link| link.from == id) {
             let parameters: Map<String, Value> =
                 parameters.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
-            response["links"][*to] = json!({ "operationId": to, "parameters": parameters });
+            response["links"][named(to, about)] =
+                json!({ "operationId": to, "parameters": parameters });
         }
     }
 }
@@ -211,21 +212,23 @@ fn complete_components(components: &mut Value, schemas: &[&'static Schema]) {
     });
 }
 
-/// Puts the names of a record in the place of `{record}` and its kind, in every text of the value.
+/// Puts the names of a record in the place of `{record}` and its kind.
+fn named(text: &str, schema: &Schema) -> String {
+    let (record, records) = (schema.name, schema.table);
+    let mut plural: Vec<char> = records.chars().collect();
+    if let Some(initial) = plural.first_mut() {
+        initial.make_ascii_uppercase();
+    }
+    text.replace("{Records}", &plural.into_iter().collect::<String>())
+        .replace("{records}", records)
+        .replace("{Record}", record)
+        .replace("{record}", &record.to_lowercase())
+}
+
+/// Does so in every text of the value.
 fn name_record(value: &mut Value, schema: &Schema) {
     match value {
-        Value::String(text) => {
-            let (record, records) = (schema.name, schema.table);
-            let mut plural: Vec<char> = records.chars().collect();
-            if let Some(initial) = plural.first_mut() {
-                initial.make_ascii_uppercase();
-            }
-            *text = text
-                .replace("{Records}", &plural.into_iter().collect::<String>())
-                .replace("{records}", records)
-                .replace("{Record}", record)
-                .replace("{record}", &record.to_lowercase());
-        }
+        Value::String(text) => *text = named(text, schema),
         Value::Array(items) => items.iter_mut().for_each(|item| name_record(item, schema)),
         Value::Object(object) => object.values_mut().for_each(|item| name_record(item, schema)),
         _ => {}

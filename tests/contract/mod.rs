@@ -1,5 +1,11 @@
 //! The published document: what stands in the repository is what is served, and it is sound.
 
+mod browser;
+mod lint;
+mod properties;
+
+pub mod tools;
+
 use std::collections::BTreeSet;
 use std::io::Read;
 
@@ -12,7 +18,7 @@ use sha2::{Digest, Sha256};
 
 use crate::support::{Catalogue, Client, Database};
 
-const PUBLISHED: &str = include_str!("../openapi/v1.json");
+const PUBLISHED: &str = include_str!("../../openapi/v1.json");
 
 #[test]
 fn the_published_document_is_the_generated_one() {
@@ -130,7 +136,7 @@ fn the_framework_s_defects_are_mended() {
         let is_sound = |value: &&Value| name == "parameters" && !value.is_null();
         assert!(found.iter().all(is_sound), "{what}: {found:?}");
     }
-    assert!(!document.to_string().contains("{record"), "a placeholder is left");
+    assert!(!document.to_string().to_lowercase().contains("{record"), "a placeholder is left");
     assert_eq!(
         document["components"]["schemas"]["Screening"]["properties"]["hall"]["nullable"],
         true
