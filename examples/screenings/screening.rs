@@ -22,8 +22,8 @@ cinequery::record! {
     searches {
         /// With subtitles, in halls that have been chosen.
         subtitled: "subtitled and hall is not null";
-        /// Today's, in large halls.
-        today: "starts_at >= today and starts_at < today + 1d and seats > 300";
+        /// Those of the next day, in large halls.
+        soon: "starts_at between now and now + 1d and seats > 300";
     }
 }
 

@@ -1,0 +1,409 @@
+//! What was released goes on working: no change of the document breaks a client.
+//!
+//! A value that a request may have today must be accepted tomorrow, and one that an answer may have
+//! tomorrow must be expected today. openapi-diff is asked too: it knows more of bodies, and nothing of
+//! parameters, security and the names in generated clients.
+
+use std::collections::BTreeSet;
+
+use cinequery::http::specification;
+use cinequery::record::All;
+use serde_json::{Map, Value, json};
+
+use super::tools::{emptied, node, succeed};
+
+/// The document of the last release.
+const RELEASED: &str = include_str!("../../openapi/released.json");
+
+#[test]
+fn what_was_released_goes_on_working() {
+    let released: Value = serde_json::from_str(RELEASED).unwrap();
+    let breaks = breaks(&released, &specification::<All>());
+    assert!(breaks.is_empty(), "clients of the release break; see docs/api.md:\n{breaks:#?}");
+}
+
+#[test]
+fn openapi_diff_finds_nothing_broken() {
+    let folder = emptied("openapi-diff");
+    let mut command = node("openapi-diff");
+    let released: Value = serde_json::from_str(RELEASED).unwrap();
+    for (name, mut document) in [("released.json", released), ("now.json", specification::<All>())]
+    {
+        cut_cycles(&mut document);
+        let file = folder.join(name);
+        std::fs::write(&file, document.to_string()).unwrap();
+        command.arg(file);
+    }
+    let said = succeed(&mut command);
+    assert!(said.contains("No changes") || said.contains("Non breaking"), "{said}");
+}
+
+/// openapi-diff takes no schema that contains itself.
+fn cut_cycles(document: &mut Value) {
+    fn cut(value: &mut Value, name: &str) {
+        match value {
+            Value::Object(object) if object.get("$ref").is_some_and(|r| name_of(r) == name) => {
+                *value = json!({});
+            }
+            Value::Object(object) => object.values_mut().for_each(|inner| cut(inner, name)),
+            Value::Array(items) => items.iter_mut().for_each(|inner| cut(inner, name)),
+            _ => {}
+        }
+    }
+    let schemas = document["components"]["schemas"].as_object_mut().unwrap();
+    schemas.iter_mut().for_each(|(name, schema)| cut(schema, name));
+}
+
+fn name_of(reference: &Value) -> &str {
+    reference.as_str().and_then(|text| text.rsplit('/').next()).unwrap_or_default()
+}
+
+/// What in `new` breaks clients that were made for `old`.
+fn breaks(old: &Value, new: &Value) -> Vec<String> {
+    let mut comparison = Comparison { old, new, breaks: Vec::new(), compared: BTreeSet::new() };
+    for (path, operations) in members(&old["paths"]) {
+        for (method, operation) in members(operations) {
+            let place = format!("{method} {path}");
+            match new["paths"][path].get(method) {
+                Some(now) => comparison.operation(&place, operation, now),
+                None => comparison.breaks.push(format!("{place}: is gone")),
+            }
+        }
+    }
+    comparison.breaks
+}
+
+fn members(value: &Value) -> impl Iterator<Item = (&str, &Value)> {
+    value.as_object().into_iter().flat_map(Map::iter).map(|(name, value)| (name.as_str(), value))
+}
+
+fn elements(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+/// Which way a value travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Way {
+    Request,
+    Answer,
+}
+
+struct Comparison<'a> {
+    old: &'a Value,
+    new: &'a Value,
+    breaks: Vec<String>,
+    /// The named schemas that were compared, or are about to be.
+    compared: BTreeSet<(String, Way)>,
+}
+
+impl<'a> Comparison<'a> {
+    fn expect(&mut self, is_kept: bool, place: &str, what: &str) {
+        if !is_kept {
+            self.breaks.push(format!("{place}: {what}"));
+        }
+    }
+
+    fn operation(&mut self, place: &str, old: &'a Value, new: &'a Value) {
+        for name in ["operationId", "tags"] {
+            self.expect(old[name] == new[name], place, &format!("{name} is another"));
+        }
+        // An alternative of the old ones suffices if one of the new asks for nothing more.
+        let suffices = |one: &Value| {
+            elements(&new["security"]).iter().any(|other| {
+                members(other).all(|(scheme, scopes)| {
+                    let had = one.get(scheme).map(elements);
+                    had.is_some_and(|had| elements(scopes).iter().all(|s| had.contains(s)))
+                })
+            })
+        };
+        let is_public = elements(&new["security"]).is_empty();
+        let was_public = elements(&old["security"]).is_empty();
+        let is_kept = is_public || !was_public && elements(&old["security"]).iter().all(suffices);
+        self.expect(is_kept, place, "asks for more of a token");
+        self.parameters(place, old, new);
+        self.body(place, &old["requestBody"], &new["requestBody"]);
+        for (status, response) in members(&old["responses"]) {
+            let place = format!("{place} {status}");
+            match new["responses"].get(status) {
+                Some(now) => self.response(&place, response, now),
+                None => self.expect(false, &place, "is gone"),
+            }
+        }
+        for (status, _) in members(&new["responses"]) {
+            let is_known = !status.starts_with('2') || old["responses"].get(status).is_some();
+            self.expect(is_known, place, &format!("succeeds with {status}"));
+        }
+    }
+
+    fn parameters(&mut self, place: &str, old: &'a Value, new: &'a Value) {
+        let find = |all: &'a Value, one: &Value| {
+            elements(all).iter().find(|p| p["name"] == one["name"] && p["in"] == one["in"])
+        };
+        for parameter in elements(&old["parameters"]) {
+            let place = format!("{place} {}", parameter["name"].as_str().unwrap());
+            let Some(now) = find(&new["parameters"], parameter) else {
+                self.expect(false, &place, "is gone");
+                continue;
+            };
+            let is_kept = now["required"] != true || parameter["required"] == true;
+            self.expect(is_kept, &place, "is required");
+            self.schema(&place, Way::Request, &parameter["schema"], &now["schema"]);
+        }
+        for parameter in elements(&new["parameters"]) {
+            let is_known = find(&old["parameters"], parameter).is_some();
+            let place = format!("{place} {}", parameter["name"].as_str().unwrap());
+            self.expect(is_known || parameter["required"] != true, &place, "is required");
+        }
+    }
+
+    fn body(&mut self, place: &str, old: &'a Value, new: &'a Value) {
+        let is_kept = new["required"] != true || old["required"] == true;
+        self.expect(is_kept, place, "the body is required");
+        for (media_type, content) in members(&old["content"]) {
+            let place = format!("{place} {media_type}");
+            match new["content"].get(media_type) {
+                Some(now) => self.schema(&place, Way::Request, &content["schema"], &now["schema"]),
+                None => self.expect(false, &place, "is not taken"),
+            }
+        }
+    }
+
+    fn response(&mut self, place: &str, old: &'a Value, new: &'a Value) {
+        for (name, _) in members(&old["headers"]) {
+            let is_kept = new["headers"].get(name).is_some();
+            self.expect(is_kept, &format!("{place} {name}"), "is gone");
+        }
+        for (media_type, content) in members(&old["content"]) {
+            let place = format!("{place} {media_type}");
+            match new["content"].get(media_type) {
+                Some(now) => self.schema(&place, Way::Answer, &content["schema"], &now["schema"]),
+                None => self.expect(false, &place, "is gone"),
+            }
+        }
+    }
+
+    fn schema(&mut self, place: &str, way: Way, old: &'a Value, new: &'a Value) {
+        let (old, new) = match (old.get("$ref"), new.get("$ref")) {
+            (Some(before), Some(now)) => {
+                let (before, now) = (name_of(before), name_of(now));
+                self.expect(before == now, place, &format!("{before} is called {now}"));
+                if !self.compared.insert((before.to_owned(), way)) {
+                    return;
+                }
+                let schemas = |document: &'a Value| &document["components"]["schemas"];
+                (&schemas(self.old)[before], &schemas(self.new)[now])
+            }
+            (None, None) => (old, new),
+            _ => return self.expect(false, place, "has a name, or none any more"),
+        };
+        for name in ["type", "format"] {
+            self.expect(old[name] == new[name], place, &format!("{name} is another"));
+        }
+        let is_kept = way == Way::Answer || old["default"] == new["default"];
+        self.expect(is_kept, place, "the default is another");
+        // Whatever the one allows, the other must.
+        let (inner, outer) = match way {
+            Way::Request => (old, new),
+            Way::Answer => (new, old),
+        };
+        let is_nullable = |schema: &Value| schema["nullable"] == true;
+        self.expect(!is_nullable(inner) || is_nullable(outer), place, "null");
+        for name in LIMITS {
+            self.expect(is_within(name, inner, outer), place, &format!("{name} is another"));
+        }
+        for member in elements(&outer["required"]) {
+            let is_kept = elements(&inner["required"]).contains(member);
+            self.expect(is_kept, &format!("{place} {}", member.as_str().unwrap()), "required");
+        }
+        for (member, schema) in members(&old["properties"]) {
+            let place = format!("{place} {member}");
+            match new["properties"].get(member) {
+                Some(now) => self.schema(&place, way, schema, now),
+                None => self.expect(false, &place, "is gone"),
+            }
+        }
+        let closed = |schema: &Value| schema["additionalProperties"] == false;
+        self.expect(!closed(outer) || closed(inner), place, "takes no other members");
+        for name in ["items", "additionalProperties"] {
+            if let (Some(before), Some(now)) = (old.get(name), new.get(name)) {
+                self.schema(place, way, before, now);
+            }
+        }
+        for (before, now) in elements(&old["allOf"]).iter().zip(elements(&new["allOf"])) {
+            self.schema(place, way, before, now);
+        }
+    }
+}
+
+/// The keywords that limit a value.
+const LIMITS: &[&str] =
+    &["enum", "pattern", "maxLength", "minLength", "maximum", "minimum", "maxItems", "minItems"];
+
+/// Whether a keyword allows no more in the inner schema than in the outer one.
+fn is_within(keyword: &str, inner: &Value, outer: &Value) -> bool {
+    match (inner.get(keyword), outer.get(keyword)) {
+        (_, None) => true,
+        (None, Some(_)) => false,
+        (Some(inner), Some(outer)) if keyword.starts_with("max") => {
+            inner.as_f64().unwrap() <= outer.as_f64().unwrap()
+        }
+        (Some(inner), Some(outer)) if keyword.starts_with("min") => {
+            inner.as_f64().unwrap() >= outer.as_f64().unwrap()
+        }
+        (Some(Value::Array(inner)), Some(Value::Array(outer))) => {
+            inner.iter().all(|value| outer.contains(value))
+        }
+        (Some(inner), Some(outer)) => inner == outer,
+    }
+}
+
+/// A change: where, what to put there (null: nothing any more), and what breaks.
+type Change = (String, Value, Option<&'static str>);
+
+const LIST: &str = "/paths//api/v1/movies/get";
+const CREATE: &str = "/paths//api/v1/movies/post";
+const MOVIE: &str = "/components/schemas/Movie/properties";
+const DRAFT: &str = "/components/schemas/MovieDraft";
+const SEARCH: &str = "/components/schemas/SearchRequest/properties";
+
+fn changes() -> Vec<Change> {
+    let at = |start: &str, rest: &str, value: Value, breaks: Option<&'static str>| {
+        (format!("{start}{rest}"), value, breaks)
+    };
+    let required = || json!({"name": "stars", "in": "query", "required": true, "schema": {}});
+    let optional = || json!({"name": "stars", "in": "query", "schema": {}});
+    vec![
+        at("", "/paths//livez", Value::Null, Some("get /livez: is gone")),
+        at("", "/info/description", json!("other words"), None),
+        at("", "/paths//api/v1/actors", json!({"get": {}}), None),
+        at(LIST, "/operationId", json!("getMovies"), Some("operationId is another")),
+        at(LIST, "/tags", json!(["films"]), Some("tags is another")),
+        at(LIST, "/summary", json!("other words"), None),
+        at(LIST, "/security", json!([{"oauth2": ["admin"]}]), Some("asks for more of a token")),
+        at(LIST, "/security", json!([]), None),
+        at("/paths//livez/get", "/security", json!([{"bearer": []}]), Some("asks for more")),
+        at(LIST, "/parameters/limit", Value::Null, Some("limit: is gone")),
+        at(LIST, "/parameters/limit/required", json!(true), Some("limit: is required")),
+        at(LIST, "/parameters/limit/schema/maximum", json!(999), Some("limit: maximum")),
+        at(LIST, "/parameters/limit/schema/maximum", json!(1001), None),
+        at(LIST, "/parameters/limit/schema/minimum", json!(2), Some("limit: minimum")),
+        at(LIST, "/parameters/limit/schema/default", json!(10), Some("default is another")),
+        at(LIST, "/parameters/limit/schema/type", json!("string"), Some("limit: type")),
+        at(LIST, "/parameters/cursor/schema/pattern", json!("^x"), Some("cursor: pattern")),
+        at(LIST, "/parameters/cursor/schema/pattern", Value::Null, None),
+        at(LIST, "/parameters/stars", required(), Some("stars: is required")),
+        at(LIST, "/parameters/stars", optional(), None),
+        at(LIST, "/responses/200", Value::Null, Some("200: is gone")),
+        at(LIST, "/responses/206", json!({}), Some("succeeds with 206")),
+        at(LIST, "/responses/200/headers/Link", Value::Null, Some("Link: is gone")),
+        at(LIST, "/responses/200/headers/Sunset", json!({}), None),
+        at(
+            LIST,
+            "/responses/200/content/application~1json/schema",
+            json!({"$ref": "#/components/schemas/UserPage"}),
+            Some("MoviePage is called UserPage"),
+        ),
+        at(CREATE, "/requestBody/content/text~1csv", json!({"schema": {}}), None),
+        at(CREATE, "/requestBody/content/application~1json", Value::Null, Some("is not taken")),
+        at(MOVIE, "/stars", json!({"type": "integer"}), None),
+        at(MOVIE, "/genre", Value::Null, Some("genre: is gone")),
+        at(MOVIE, "/genre/nullable", json!(true), Some("genre: null")),
+        at(MOVIE, "/title/maxLength", json!(301), Some("title: maxLength")),
+        at(MOVIE, "/expiry_date/format", json!("date-time"), Some("expiry_date: format")),
+        at("/components/schemas/Movie", "/required", json!([]), Some("title: required")),
+        at(DRAFT, "/required", json!(["title"]), None),
+        at(DRAFT, "/properties/stars", json!({"type": "integer"}), None),
+        at(
+            DRAFT,
+            "/required",
+            json!(["title", "genre", "release_year", "expiry_date", "stars"]),
+            Some("stars: required"),
+        ),
+        at(DRAFT, "/properties/title/maxLength", json!(299), Some("title: maxLength")),
+        at(DRAFT, "/properties/title/maxLength", json!(301), None),
+        at(DRAFT, "/additionalProperties", json!(true), None),
+        at(
+            "/components/schemas/UserDraft",
+            "/properties/name/pattern",
+            json!("x"),
+            Some("name: pattern"),
+        ),
+        at(SEARCH, "/limit/nullable", Value::Null, Some("limit: null")),
+        at(SEARCH, "/count/allOf", json!([{"type": "integer"}]), Some("has a name, or none")),
+        // Who reads a user must expect a role of its list, and who adds one may name any of it.
+        at(
+            "",
+            "/components/schemas/Role/enum",
+            json!(["viewer", "editor", "admin", "owner"]),
+            Some("role: enum"),
+        ),
+        at("", "/components/schemas/Role/enum", json!(["viewer", "editor"]), Some("role: enum")),
+        at("", "/components/schemas/OnConflict/enum", json!(["fail"]), Some("on_conflict: enum")),
+        at(
+            "",
+            "/components/schemas/OnConflict/enum",
+            json!(["fail", "skip", "update", "ask"]),
+            None,
+        ),
+    ]
+}
+
+/// Puts a value at a place of the document. In the place, `//` is the path of operations that begins
+/// there, and elements of a list go by their names.
+fn put(document: &mut Value, place: &str, value: &Value) {
+    let mut at = document;
+    let mut segments = segments(place).into_iter().peekable();
+    while let Some(segment) = segments.next() {
+        let is_last = segments.peek().is_none();
+        let named = |element: &Value| element["name"] == segment.as_str();
+        match at {
+            Value::Array(elements) if is_last => {
+                elements.retain(|element| !named(element));
+                if !value.is_null() {
+                    elements.push(value.clone());
+                }
+                return;
+            }
+            Value::Array(elements) => at = elements.iter_mut().find(|e| named(e)).unwrap(),
+            Value::Object(object) if is_last => {
+                if value.is_null() {
+                    assert!(object.remove(&segment).is_some(), "{place} is not there");
+                } else {
+                    object.insert(segment, value.clone());
+                }
+                return;
+            }
+            _ => at = at.get_mut(&segment).unwrap_or_else(|| panic!("{place}: no {segment}")),
+        }
+    }
+}
+
+fn segments(place: &str) -> Vec<String> {
+    let Some((start, rest)) = place.split_once("//") else {
+        let segments = place.split('/').skip(1);
+        return segments.map(|segment| segment.replace("~1", "/")).collect();
+    };
+    let methods = ["get", "post", "put", "patch", "delete"];
+    let rest: Vec<&str> = rest.split('/').collect();
+    let end = rest.iter().position(|segment| methods.contains(segment)).unwrap_or(rest.len());
+    let path = format!("/{}", rest[..end].join("/"));
+    let below = rest[end..].iter().map(|segment| segment.replace("~1", "/"));
+    segments(start).into_iter().chain([path]).chain(below).collect()
+}
+
+#[test]
+fn what_breaks_clients_is_found() {
+    let document = specification::<All>();
+    assert_eq!(breaks(&document, &document), Vec::<String>::new());
+    for (place, value, expected) in changes() {
+        println!("{place} {value}");
+        let mut changed = document.clone();
+        put(&mut changed, &place, &value);
+        assert!(changed != document);
+        let found = breaks(&document, &changed);
+        match expected {
+            Some(part) => assert!(found.iter().any(|one| one.contains(part)), "{found:#?}"),
+            None => assert!(found.is_empty(), "{found:#?}"),
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! What is served is documented, and what is documented is served.
+
+use std::collections::BTreeSet;
+
+use cinequery::http::specification;
+
+use crate::architecture::sources;
+use crate::support::{Catalogue, Client, Database};
+
+/// What is served beside the operations: by the pattern of its path, and why the document has none of it.
+const UNDOCUMENTED: &[(&str, &str)] = &[
+    ("/docs", "a page for people"),
+    ("/docs/:file", "the files of the page"),
+    ("/openapi.json", "the document itself"),
+];
+
+#[tokio::test]
+async fn each_path_has_the_methods_that_are_documented() {
+    let client = Client::of(Database::sqlite()).await.with_token(None);
+    let document = specification::<Catalogue>();
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        let mut expected: BTreeSet<String> =
+            operations.as_object().unwrap().keys().map(|method| method.to_uppercase()).collect();
+        // Those that every path has (RFC 9110, section 9.3).
+        expected.insert("OPTIONS".to_owned());
+        if expected.contains("GET") {
+            expected.insert("HEAD".to_owned());
+        }
+        let path = path.replace("{id}", "01890a5d-ac96-774b-bcce-b302099a8057");
+        let answer = client.send(client.request("OPTIONS", &path.replace("{name}", "name"))).await;
+        let allowed = answer.header("allow").split(", ").map(str::to_owned).collect();
+        assert_eq!((answer.status, expected), (204, allowed), "{path}");
+    }
+}
+
+/// The routes of operations are those that the framework documents, and no others can be added to them.
+/// Beside them there is what `at` names in the router.
+#[test]
+fn what_is_served_beside_the_operations_is_listed() {
+    let sources = sources();
+    let of_http = sources.iter().filter(|(file, _)| file.starts_with("http"));
+    let routes = of_http.flat_map(|(_, source)| source.split(".at(\"").skip(1));
+    let served: BTreeSet<&str> = routes.map(|rest| rest.split('"').next().unwrap()).collect();
+    assert_eq!(served, UNDOCUMENTED.iter().map(|(path, _)| *path).collect());
+}
