@@ -7,7 +7,7 @@ MINUTES ?= 5
 CASES ?= 100000
 SEED ?= $(shell date +%s)
 
-.PHONY: help run test check fmt bench peers agree fuzz openapi image manifests postgres redis
+.PHONY: help run test contract sdk check fmt bench peers agree fuzz openapi image manifests tools postgres redis
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -16,9 +16,18 @@ run:  ## Build and start a demo on a sample catalogue
 	$(CARGO) build --profile demo --bin cinequery
 	@target/demo/cinequery demo
 
-test: postgres redis manifests  ## Run every test, on SQLite and PostgreSQL
+test: postgres redis manifests tools  ## Run every test, on SQLite and PostgreSQL
 	$(CARGO) test --all-targets
 	$(CARGO) test --doc
+
+# What `make test` does of these in a minute, and the rest: long property tests, and a browser.
+contract: postgres redis tools  ## Test the specification against the service at length
+	contract/tools.sh chromium
+	$(CARGO) test --test suite -- contract:: --include-ignored --nocapture
+
+sdk: postgres tools  ## Generate SDKs of four languages into target/sdk and prove them
+	contract/tools.sh java
+	$(CARGO) test --test suite -- clients:: --include-ignored --nocapture
 
 check:  ## Format, lint and document with warnings denied
 	$(CARGO) fmt --check
@@ -53,8 +62,11 @@ openapi:  ## Write openapi/v1.json from the code
 image:  ## Build the image with docker or buildah, run it, and ask whether it is ready
 	@deploy/image.sh
 
-manifests:  ## Check deploy/kubernetes.yaml against the schemas of Kubernetes
+manifests: ## Check deploy/kubernetes.yaml against the schemas of Kubernetes
 	@deploy/validate.sh
+
+tools:  ## Install the programs that read the specification, into target/tools
+	@contract/tools.sh node
 
 postgres:  ## Find PostgreSQL's server programs, or install them where that may be done
 	@tests/support/postgres.sh

@@ -10,7 +10,7 @@ set -eu
 cd "$(dirname "$0")/.."
 tools=target/tools
 
-fail() { echo "contract: $*" >&2; exit 1; }
+fail() { echo "tools: $*" >&2; exit 1; }
 
 # debian PACKAGE...: installs packages where that may be done.
 debian() {
@@ -56,8 +56,10 @@ java() {
     mkdir -p "$jars"
     [ -e "$jars/httpmime.jar" ] && [ -e "$jars/jakarta-annotation-api.jar" ] && return
     (cd "$jars" && apt-get download -qq libhttpmime-java libjakarta-annotation-api-java &&
-        for package in ./*.deb; do dpkg -x "$package" .; done && mv usr/share/java/*.jar . && rm -r usr ./*.deb) \
-        >/dev/null 2>&1 || fail "httpmime.jar and jakarta-annotation-api.jar are missing in $jars"
+        for package in ./*.deb; do dpkg -x "$package" .; done &&
+        cp -L usr/share/java/httpmime.jar usr/share/java/jakarta-annotation-api.jar . &&
+        rm -r usr ./*.deb) >/dev/null 2>&1 ||
+        fail "httpmime.jar and jakarta-annotation-api.jar are missing in $jars"
 }
 
 chromium() {

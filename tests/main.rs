@@ -13,6 +13,7 @@ mod access;
 mod agreement;
 mod architecture;
 mod classic;
+mod clients;
 mod command_line;
 mod contract;
 mod deploy;
