@@ -17,6 +17,7 @@ const { chromium } = createRequire(import.meta.url)("playwright-core");
 const { CINEQUERY_URL, CINEQUERY_USERNAME, CINEQUERY_PASSWORD } = process.env;
 const folder = process.argv[2];
 assert.ok(folder && CINEQUERY_URL && CINEQUERY_USERNAME && CINEQUERY_PASSWORD, "see the first lines");
+const MOVIES = `{"title":"Vertigo","genre":"thriller","release_year":1958,"expiry_date":"2031-12-31"}\n`;
 const origin = new URL(CINEQUERY_URL).origin;
 mkdirSync(folder, { recursive: true });
 
@@ -183,8 +184,11 @@ async function everyOperation(page) {
   const operations = Object.entries(paths).flatMap(([path, methods]) =>
     Object.entries(methods).map(([method, { operationId }]) => ({ path, method, operationId })),
   );
-  const rank = ({ method, operationId }) =>
-    last.includes(operationId) ? order.length : order.indexOf(method);
+  const rank = ({ method, operationId }) => {
+    if (last.includes(operationId)) return 100;
+    // The classic routes create the same film, once it is deleted.
+    return order.indexOf(method) + (operationId.startsWith("classic") ? 10 : 0);
+  };
   operations.sort((a, b) => rank(a) - rank(b));
   // What POST has made, by its path: what `{id}` and `{name}` below it stand for.
   const made = {};
@@ -199,15 +203,18 @@ async function everyOperation(page) {
       const credentials = { username: CINEQUERY_USERNAME, password: CINEQUERY_PASSWORD };
       await operation.locator("textarea").fill(JSON.stringify(credentials));
     }
+    const file = operation.locator("input[type=file]");
+    if ((await file.count()) > 0) {
+      await file.setInputFiles({ name: "movies.ndjson", mimeType: "", buffer: Buffer.from(MOVIES) });
+    }
     await ifMatch(operation);
     const { status, body } = await execute(page, operation);
-    assert.ok(status < 500, `${operationId}: ${status} ${body}`);
     if (method === "post" && status === 201) made[path] = JSON.parse(body);
-    if (status >= 400) refused.push(`${operationId} ${status}`);
+    if (status >= 400) refused.push(`${operationId} ${status} ${body}`);
     await close(operation);
   }
-  const list = refused.length > 0 ? `, refused are ${refused.join(", ")}` : "";
-  say("try it out", `${operations.length} operations, ${operations.length - refused.length} succeed${list}`);
+  assert.deepEqual(refused, [], "operations that are refused with their examples");
+  say("try it out", `${operations.length} operations, and all succeed`);
 }
 
 async function ifMatch(operation) {
