@@ -164,6 +164,7 @@ schemathesis.openapi.media_type("application/octet-stream", FILES.map(as_ndjson)
 
 TESTER = os.environ["CINEQUERY_USERNAME"]
 PASSWORD = os.environ["CINEQUERY_PASSWORD"]
+UNIQUE = {"createMovie": "title", "createMovieQuery": "name", "createUser": "name"}
 INTERVALS = {"integer": "decade", "date": "quarter", "timestamp": "week"}
 SAMPLES = {
     "text": "drama",
@@ -215,6 +216,9 @@ def turn_the_page(case):
 def agree(case):
     operation = case.operation.definition.raw["operationId"]
     query, body = case.query, case.body
+    if operation in UNIQUE and case.meta.phase.name == TestPhase.STATEFUL:
+        # A scenario that is told again creates it again.
+        body[UNIQUE[operation]] = str(uuid4())
     if operation == "signIn":
         # Whoever has a wrong password ten times keeps this address from signing in for a minute.
         is_program = body.get("grant_type") == "client_credentials"

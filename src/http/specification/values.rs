@@ -14,6 +14,9 @@ use crate::record::TEXT_PATTERN;
 /// A list of entity tags, or `*` (RFC 9110, section 13.1).
 const ENTITY_TAGS: &str = r#"^(\*|(W/)?"[\x21\x23-\x7E]*"( *, *(W/)?"[\x21\x23-\x7E]*")*)$"#;
 
+/// Text that databases can compare: it does not hold U+0000.
+const STORABLE: &str = r"^[^\x00]*$";
+
 /// Base64 for addresses (RFC 4648, section 5), without padding.
 const CURSOR: &str = "^[A-Za-z0-9_-]+$";
 
@@ -113,10 +116,16 @@ pub(super) fn of_parameter(
         }
         ("classicCreateMovie", field) => *schema = member("MovieDraft", field),
         ("classicListExpiredMovies", _) => *schema = member("ClassicMovie", "expiry_date"),
-        ("classicDeleteMovie", "title") => schema["minLength"] = json!(1),
+        ("classicDeleteMovie", "title") => {
+            schema["minLength"] = json!(1);
+            schema["pattern"] = json!(STORABLE);
+        }
         (_, "filter" | "order_by") => limit_text(schema),
         (operation, field) if operation.starts_with("classic") => {
             *schema = member("ClassicMovie", field);
+            if ["title", "genre"].contains(&field) {
+                schema["pattern"] = json!(STORABLE);
+            }
             // The earlier service took it for absent.
             parameter["allowEmptyValue"] = json!(true);
         }
