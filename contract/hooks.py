@@ -160,6 +160,21 @@ FILES = st.lists(MOVIES, max_size=5)
 schemathesis.openapi.media_type("application/octet-stream", FILES.map(as_ndjson))
 
 
+# What is refused, and why.
+
+# Those of what is no request of an operation.
+OF_NO_OPERATION = {"method_not_allowed", "unknown_route"}
+
+
+@schemathesis.check
+def documented_code(context, response, case):
+    """A refusal has one of the codes that are listed with its operation."""
+    if 400 <= response.status_code < 500 and response.content:
+        code = response.json()["code"]
+        listed = case.operation.definition.raw["responses"]["4XX"]["description"]
+        assert f"`{code}` ({response.status_code})" in listed or code in OF_NO_OPERATION, code
+
+
 # How values depend on each other, and on what the service holds.
 
 TESTER = os.environ["CINEQUERY_USERNAME"]

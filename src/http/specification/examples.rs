@@ -70,13 +70,7 @@ pub(super) fn of_body(operation: &str, schema: &str, about: &Schema) -> Option<V
             "limit": 20,
         }),
         "RunRequest" => json!({ "limit": 20 }),
-        "SavedQueryDraft" => json!({
-            "name": query_name(about),
-            "description": format!("Those of one {}", text.name),
-            "filter": by_text,
-            "order_by": order(about),
-            "parameters": [{ "name": text.name, "default": value(text) }],
-        }),
+        "SavedQueryDraft" => query_draft(about),
         "TokenRequest" => json!({ "username": "cataloguer", "password": PASSWORD }),
         "RevocationForm" => json!({ "token": TOKEN }),
         "RevocationRequest" => json!({ "subject": "cataloguer" }),
@@ -103,6 +97,20 @@ pub(super) fn of_success(schema: &str, about: &Schema) -> Option<Value> {
         }),
         "Health" => json!({ "status": "ok" }),
         "Readiness" => json!({ "status": "ok", "throttle": "local" }),
+        "ClassicMovie" => draft(about),
+        "MovieList" => json!({ "movies": [draft(about)] }),
+        "User" => user(about),
+        "UserPage" => json!({ "items": [user(about)] }),
+        "SavedQuery" => query(about),
+        "SavedQueryPage" => json!({ "items": [query(about)], "built_in": [] }),
+        "ImportReport" => json!({
+            "created": 1,
+            "updated": 0,
+            "skipped": 0,
+            "refused": 0,
+            "errors": [],
+            "ignored": [],
+        }),
         _ if schema == about.name => record(about),
         _ if schema == format!("{}Page", about.name) => {
             json!({ "items": [record(about)], "warnings": [] })
@@ -135,6 +143,40 @@ fn value(field: &Field) -> Value {
 fn record(about: &Schema) -> Value {
     let fields = about.fields.iter().map(|field| (field.name.to_owned(), value(field)));
     Value::Object(fields.collect())
+}
+
+/// What a record, a user and a saved query have that was written once.
+fn written(about: &Schema, members: Value) -> Value {
+    let mut all = members;
+    for name in ["version", "created_at", "updated_at"] {
+        if let Some(field) = about.field(name) {
+            all[name] = value(field);
+        }
+    }
+    all
+}
+
+fn user(about: &Schema) -> Value {
+    written(about, json!({ "name": "cataloguer", "role": "editor" }))
+}
+
+fn query(about: &Schema) -> Value {
+    let mut query = written(about, query_draft(about));
+    query["built_in"] = json!(false);
+    query["valid"] = json!(true);
+    query["diagnostics"] = json!([]);
+    query
+}
+
+fn query_draft(about: &Schema) -> Value {
+    let name = first_text(about).map_or("name", |field| field.name);
+    json!({
+        "name": query_name(about),
+        "description": format!("Those of one {name}"),
+        "filter": format!("{name} = ${name}"),
+        "order_by": order(about),
+        "parameters": [{ "name": name, "default": first_text(about).map(value) }],
+    })
 }
 
 fn draft(about: &Schema) -> Value {
