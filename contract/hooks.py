@@ -6,6 +6,7 @@ import io
 import json
 import os
 from datetime import date
+from pathlib import Path
 from uuid import uuid4
 
 import requests
@@ -13,16 +14,10 @@ import schemathesis
 from hypothesis import strategies as st
 from schemathesis.generation.meta import TestPhase
 
-FIELDS = {
-    "id": "id",
-    "title": "text",
-    "genre": "text",
-    "release_year": "integer",
-    "expiry_date": "date",
-    "version": "integer",
-    "created_at": "timestamp",
-    "updated_at": "timestamp",
-}
+DOCUMENT = Path(__file__).parent.parent / "openapi" / "v1.json"
+MOVIE = json.loads(DOCUMENT.read_text(encoding="utf-8"))["components"]["schemas"]["Movie"]
+KINDS = {"uuid": "id", "date": "date", "date-time": "timestamp", "int32": "integer", "int64": "integer"}
+FIELDS = {name: KINDS.get(field.get("format"), "text") for name, field in MOVIE["properties"].items()}
 
 
 # The language, of which grammar/README.md is the reference.
@@ -37,7 +32,7 @@ def quoted(text):
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-# In an order that is also the order of the values, where that matters: of bounds.
+# The values of a type, which can be sorted, and how one is written.
 LITERALS = {
     "text": (TEXTS, quoted),
     "integer": (st.integers(-(2**31), 2**31 - 1), str),
@@ -236,10 +231,7 @@ def agree(case):
         body[UNIQUE[operation]] = str(uuid4())
     if operation == "signIn":
         # Whoever has a wrong password ten times keeps this address from signing in for a minute.
-        is_program = body.get("grant_type") == "client_credentials"
-        body["client_id" if is_program else "username"] = TESTER
-        body["client_secret" if is_program else "password"] = PASSWORD
-        body.pop("scope", None)
+        body.update(username=TESTER, password=PASSWORD, scope=None)
     if operation == "getMovieFacets" and "interval" in query:
         # A field has the intervals of its type, or none.
         interval = INTERVALS.get(FIELDS.get(query["by"]))

@@ -95,8 +95,8 @@ impl<R: Record> Operations<R> {
 
     /// Create a {record}
     ///
-    /// 409, `duplicate`, when there is one of the same natural key. `Location` has its address, and `ETag` its
-    /// version, with which it is changed.
+    /// `Location` has its address, and `ETag` its version, with which it is changed. Of a natural key there is one
+    /// {record}: a second is refused with 409, `duplicate`.
     #[oai(path = "/", method = "post")]
     async fn create(
         &self,
