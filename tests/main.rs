@@ -23,6 +23,7 @@ mod http;
 mod inspect;
 mod language;
 mod oidc;
+mod paper;
 mod records;
 mod saved;
 mod store;

@@ -1,0 +1,172 @@
+//! The papers for those who call the service: every command in them is run, in order, and prints what
+//! they say.
+
+use std::path::Path;
+use std::process::Command;
+
+use cinequery::app::search::{DEFAULT_LIMIT, MAX_LIMIT};
+use cinequery::app::transfer::MAX_ROW_BYTES;
+use cinequery::error::Kind;
+use cinequery::http::{MAX_BODY_BYTES, MAX_IMPORT_BYTES};
+use cinequery::query::limits::MAX_TEXT_BYTES;
+
+use crate::command_line::{Service, cinequery, folder, run};
+use crate::support::SECRET;
+
+const API: &str = include_str!("../docs/api.md");
+const CLASSIC: &str = include_str!("../docs/classic.md");
+const README: &str = include_str!("../README.md");
+
+/// What stands between the outputs of two fences.
+const BETWEEN: &str = "-- the next --";
+
+/// The fences of a page: the language of each, and what is in it.
+fn fences(page: &str) -> Vec<(&str, &str)> {
+    page.split("```").skip(1).step_by(2).map(|fence| fence.split_once('\n').unwrap()).collect()
+}
+
+/// Runs the commands of a page in one shell, in an order that is theirs, against a service with the
+/// sample catalogue. Returns what each fence of commands has printed.
+fn printed(page: &str, settings: &[&str]) -> Vec<String> {
+    let curl = Command::new("curl").arg("--version").output();
+    assert!(curl.is_ok(), "the commands of the papers need curl: install it, and test again");
+    let folder = folder();
+    let films = Path::new(env!("CARGO_MANIFEST_DIR")).join("sample/movies.ndjson");
+    let (code, _, log) = run(folder.path(), &["import", films.to_str().unwrap()]);
+    assert_eq!(code, 0, "{log}");
+    std::fs::write(folder.path().join("password.txt"), "correct horse battery staple").unwrap();
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--jwt-secret", SECRET];
+    let service = Service::start(cinequery(folder.path(), &[&serve, settings].concat()));
+
+    let commands = fences(page).into_iter().filter(|(language, _)| *language == "sh");
+    let commands = commands.map(|(_, text)| format!("{text}\nprintf '\\n{BETWEEN}\\n'\n"));
+    let script = commands.collect::<String>().replace("http://127.0.0.1:8080", &service.address);
+    let mut shell = Command::new("sh");
+    shell.args(["-euc", &script]).current_dir(folder.path()).env_clear();
+    let output = shell.env("PATH", std::env::var_os("PATH").unwrap()).output().unwrap();
+    let (printed, log) = (String::from_utf8(output.stdout).unwrap(), output.stderr);
+    assert!(output.status.success(), "{printed}\n{}", String::from_utf8_lossy(&log));
+    let mut printed: Vec<String> = printed.split(BETWEEN).map(str::to_owned).collect();
+    printed.pop();
+    printed
+}
+
+/// The lines that a fence shows. JSON is one line, broken for reading; in a message it stands behind
+/// the empty line.
+fn shown(language: &str, text: &str) -> Vec<String> {
+    let (lines, json) = match language {
+        "http" => text.split_once("\n\n").unwrap_or((text, "")),
+        "json" => ("", text),
+        "text" => (text, ""),
+        other => panic!("nothing is known of {other:?}:\n{text}"),
+    };
+    let json: String = json.lines().map(str::trim).collect();
+    lines.lines().map(str::to_owned).chain((!json.is_empty()).then_some(json)).collect()
+}
+
+/// Whether a line is what is shown of it: `…` stands for any text.
+fn is_like(line: &str, shown: &str) -> bool {
+    let parts: Vec<&str> = shown.split('…').collect();
+    let [first, between @ .., last] = &parts[..] else { return line == shown };
+    let rest = line.strip_prefix(first).and_then(|rest| rest.strip_suffix(last));
+    let in_order = |rest: &str| {
+        between.iter().try_fold(rest, |rest, part| Some(rest.split_once(part)?.1)).is_some()
+    };
+    rest.is_some_and(in_order)
+}
+
+#[test]
+fn what_is_shown_is_compared() {
+    for (shown, line, expected) in [
+        ("etag: \"1\"", "etag: \"1\"", true),
+        ("etag: \"1\"", "etag: \"12\"", false),
+        ("retry-after: …", "retry-after: 6", true),
+        ("{…\"a\":1,…\"b\":2…}", "{\"x\":0,\"a\":1,\"b\":2}", true),
+        ("{…\"b\":2,…\"a\":1…}", "{\"x\":0,\"a\":1,\"b\":2}", false),
+        ("{…\"a\":1…}", "{\"a\":1}]", false),
+        ("aa…aa", "aaa", false),
+    ] {
+        assert_eq!(is_like(line, shown), expected, "{shown} of {line}");
+    }
+}
+
+#[test]
+fn the_interface_is_as_its_paper_says() {
+    let fences = fences(API);
+    let mut printed = printed(API, &["--admin-password-file", "password.txt"]).into_iter();
+    for pair in fences.chunks(2) {
+        let [("sh", command), (language, text)] = pair else {
+            panic!("commands and what they print alternate: {pair:?}")
+        };
+        let printed = printed.next().unwrap();
+        for shown in shown(language, text) {
+            let is_there = printed.lines().any(|line| is_like(line, &shown));
+            assert!(is_there, "{command}\nprints no line such as\n{shown}\nbut{printed}");
+        }
+    }
+    assert_eq!(printed.next(), None);
+}
+
+/// A problem document.
+const PROBLEM: &str = "\"type\":\"about:blank\"";
+
+/// What the fences of README print, in their order, in part.
+const TOUR: &[&[&str]] = &[
+    &[],
+    &["{\"items\":[{", "\"genre\":\"drama\",", "\"expiry_date\":\"2024-0"],
+    &["{\"items\":[{\"id\":", "\"expiry_date\":\"2025-", "\"next_cursor\":\"", "\"total\":"],
+    &["{\"by\":\"release_year\",\"interval\":\"decade\",\"items\":[{\"value\":", "\"filter\":\""],
+    &[PROBLEM, "\"column\":1,", "did you mean `genre`?", "write `=`"],
+    &["{\"items\":[],\"why\":[{", "\"instead\":\"genre = 'drama'\"", "{\"verdict\":\""],
+    &["{\"name\":\"by-genre\",", "\"default\":1990", "{\"items\":[{", "\"genre\":\"comedy\","],
+    &["\"sql\":\"SELECT ", "\"plan\":[\"", "\"movies_genre_expiry_date\""],
+    &["\"genre\":\"comedy\",", "\"version\":2,"],
+    &["{\"created\":0,\"updated\":0,\"skipped\":608,\"refused\":0,"],
+];
+
+/// The same of docs/classic.md.
+const CLASSIC_ROUTES: &[&[&str]] = &[&[
+    "{\"title\":\"My Classic\",\"genre\":\"drama\",\"release_year\":2000,\"expiry_date\":\"2024-01-05\"}",
+    "{\"movies\":[{\"title\":",
+]];
+
+#[test]
+fn tours_go_as_they_say() {
+    for (name, page, expected) in
+        [("README.md", README, TOUR), ("docs/classic.md", CLASSIC, CLASSIC_ROUTES)]
+    {
+        let printed = printed(page, &["--auth", "open"]);
+        assert_eq!(printed.len(), expected.len(), "{name} has other fences of commands");
+        for (printed, parts) in printed.iter().zip(expected) {
+            for part in *parts {
+                assert!(printed.contains(part), "{name} prints no {part}, but{printed}");
+            }
+            let is_refused = printed.contains(PROBLEM);
+            assert_eq!(is_refused, parts.contains(&PROBLEM), "{name}:{printed}");
+        }
+    }
+}
+
+/// The table of codes has those of the service with their statuses, in the same order, and no other.
+#[test]
+fn the_paper_knows_every_code() {
+    let rows = API.lines().filter_map(|line| {
+        let mut cells = line.strip_prefix("| `")?.split('|').map(str::trim);
+        Some((cells.next()?.trim_end_matches('`'), cells.next()?.parse::<u16>().ok()?))
+    });
+    let kinds = Kind::ALL.iter().map(|(kind, _)| (kind.code(), kind.status()));
+    assert_eq!(rows.collect::<Vec<_>>(), kinds.collect::<Vec<_>>());
+}
+
+#[test]
+fn the_paper_knows_the_limits() {
+    let import = usize::try_from(MAX_IMPORT_BYTES).unwrap();
+    for bytes in [MAX_BODY_BYTES, import, MAX_ROW_BYTES, MAX_TEXT_BYTES] {
+        let is_there = API.lines().any(|line| {
+            line.starts_with("| a ") && line.split([' ', ',']).any(|w| w == bytes.to_string())
+        });
+        assert!(is_there, "{bytes} bytes is no limit of docs/api.md");
+    }
+    let page = format!("1 to {MAX_LIMIT}, {DEFAULT_LIMIT} when nothing is said");
+    assert!(API.contains(&page), "docs/api.md has no {page:?}");
+}
