@@ -25,8 +25,8 @@ fn fences(page: &str) -> Vec<(&str, &str)> {
     page.split("```").skip(1).step_by(2).map(|fence| fence.split_once('\n').unwrap()).collect()
 }
 
-/// Runs the commands of a page in one shell, in an order that is theirs, against a service with the
-/// sample catalogue. Returns what each fence of commands has printed.
+/// Runs the commands of a page in their order, in one shell, against a service with the sample
+/// catalogue. Returns what each fence of commands has printed.
 fn printed(page: &str, settings: &[&str]) -> Vec<String> {
     let curl = Command::new("curl").arg("--version").output();
     assert!(curl.is_ok(), "the commands of the papers need curl: install it, and test again");
@@ -101,6 +101,9 @@ fn the_interface_is_as_its_paper_says() {
         }
     }
     assert_eq!(printed.next(), None);
+    for section in API.split("\n## ") {
+        assert!(section.contains("```sh\n"), "a section has no command: {section}");
+    }
 }
 
 /// A problem document.
