@@ -177,11 +177,14 @@ async fn somebody_administers_the_service() {
 async fn a_change_of_nothing_changes_nothing() {
     let client = served(Database::sqlite()).await;
     let path = format!("{USERS}/admin");
-    let patch = async |tag: &str| {
-        client.change("PATCH", &path, "application/merge-patch+json", Some(tag), &json!({})).await
+    let patch = async |tag: &str, patch: Value| {
+        client.change("PATCH", &path, "application/merge-patch+json", Some(tag), &patch).await
     };
-    assert_eq!(patch("\"1\"").await.header("etag"), "\"1\"");
-    patch("\"2\"").await.problem(412, "precondition_failed");
+    assert_eq!(patch("\"1\"", json!({})).await.header("etag"), "\"1\"");
+    patch("\"2\"", json!({})).await.problem(412, "precondition_failed");
+    for member in ["role", "password"] {
+        patch("\"1\"", json!({member: null})).await.problem(400, "invalid_body");
+    }
 }
 
 #[test]

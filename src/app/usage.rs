@@ -35,8 +35,7 @@ const KEPT_DAYS: u64 = 400;
 
 macro_rules! classes {
     ($($(#[doc = $meaning:literal])+ $class:ident = $name:literal;)+) => {
-        /// What a request was for: to read or to write records, to administer the service, to sign in
-        /// (attempts that failed), or something that any token may do.
+        /// What a request was for: to read or to write records, to administer the service, to sign in, or something that any token may do.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Enum, Serialize)]
         #[oai(rename = "RequestClass", rename_all = "snake_case")]
         #[serde(rename_all = "snake_case")]

@@ -32,8 +32,8 @@ fn description() -> String {
          Sign in with `POST /api/token` and send the token as `Authorization: Bearer …`. Every \
          error is a problem document (RFC 9457) with a stable `code`; errors of the filter \
          language have `diagnostics` that say where and what to write instead. Only a request so \
-         malformed that it never reaches the service, such as one with a broken request line, is \
-         answered without.\n\n\
+         malformed or so large that it never reaches the service, such as one with a broken request \
+         line or an address of more than 64 KiB, is answered without.\n\n\
          Limits: {} bytes of filter, {} parentheses and `not`s open at one place, {} predicates, \
          {} items in a list, {} bytes of body; of a file that is imported {} bytes and {} a row.",
         limits::MAX_TEXT_BYTES,
@@ -178,7 +178,7 @@ fn complete_components(components: &mut Value, schemas: &[&'static Schema]) {
     components["securitySchemes"]["oauth2"] = security::oauth2(schemas);
     components["headers"] = responses::headers();
     for (name, schema) in members(&mut components["schemas"]) {
-        values::of_members(name, schema, schemas);
+        values::of_members(name, schema);
         let about = schemas.iter().find(|about| {
             let form = name.strip_prefix(about.name);
             form.is_some_and(|form| ["", "Draft", "Patch"].contains(&form))

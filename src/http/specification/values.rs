@@ -50,11 +50,17 @@ const REQUIRED: &[(&str, &str)] = &[
     ("classicListExpiredMovies", "to"),
 ];
 
+/// Enums of answers to which values may be added: a client that meets a new one must still be able to
+/// read the rest.
+const OPEN: &[&str] = &["CandidateKind", "RequestClass", "Throttle"];
+
 /// Says what the members of a schema may be.
-pub(super) fn of_members(name: &str, schema: &mut Value, schemas: &[&'static Schema]) {
-    let is_of_record = schemas.iter().any(|about| {
-        name.strip_prefix(about.name).is_some_and(|form| ["Draft", "Patch"].contains(&form))
-    });
+pub(super) fn of_members(name: &str, schema: &mut Value) {
+    if OPEN.contains(&name)
+        && let Some(values) = schema.as_object_mut().and_then(|schema| schema.remove("enum"))
+    {
+        schema["x-extensible-enum"] = values;
+    }
     // What a request may hold is refused when it holds more.
     let is_closed = ["Draft", "Patch", "Request", "SavedParameter"];
     let is_closed = is_closed.iter().any(|suffix| name.ends_with(suffix));
@@ -73,8 +79,8 @@ pub(super) fn of_members(name: &str, schema: &mut Value, schemas: &[&'static Sch
         if let Some((_, _, pattern)) = pattern {
             value["pattern"] = json!(pattern);
         }
-        // Null is as good as absent, where it has no meaning of its own as in a record.
-        if is_closed && !is_of_record && !is_required(member) {
+        // Null is as good as absent, but for a patch, in which it has a meaning of its own (RFC 7396).
+        if is_closed && !name.ends_with("Patch") && !is_required(member) {
             if value.get("$ref").is_some() {
                 // An enum. `nullable` needs a type beside it.
                 *value = json!({ "type": "string", "allOf": [value] });
