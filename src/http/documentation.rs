@@ -29,6 +29,8 @@ const POLICY: HeaderValue = HeaderValue::from_static(
 
 const PAGE: &str = include_str!("../../openapi/swagger-ui/index.html");
 
+const TEXT: &str = "text/plain; charset=utf-8";
+
 /// The files of the page: name, media type, content.
 const FILES: &[(&str, &str, &[u8])] = &[
     (
@@ -52,6 +54,8 @@ const FILES: &[(&str, &str, &[u8])] = &[
         "image/png",
         include_bytes!("../../openapi/swagger-ui/favicon-32x32.png"),
     ),
+    ("LICENSE.txt", TEXT, include_bytes!("../../openapi/swagger-ui/LICENSE")),
+    ("NOTICE.txt", TEXT, include_bytes!("../../openapi/swagger-ui/NOTICE")),
 ];
 
 /// The page, and its files under names that change with their content: a browser that has one keeps
