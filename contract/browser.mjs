@@ -14,15 +14,15 @@ import { join } from "node:path";
 // `import` does not look in NODE_PATH.
 const { chromium } = createRequire(import.meta.url)("playwright-core");
 
-const { CINEQUERY_URL, CINEQUERY_USERNAME, CINEQUERY_PASSWORD } = process.env;
+const { CHROMIUM, CINEQUERY_URL, CINEQUERY_USERNAME, CINEQUERY_PASSWORD } = process.env;
 const folder = process.argv[2];
-assert.ok(folder && CINEQUERY_URL && CINEQUERY_USERNAME && CINEQUERY_PASSWORD, "see the first lines");
+assert.ok(folder && CHROMIUM && CINEQUERY_URL && CINEQUERY_USERNAME && CINEQUERY_PASSWORD, "see the first lines");
 const MOVIES = `{"title":"Vertigo","genre":"thriller","release_year":1958,"expiry_date":"2031-12-31"}\n`;
 const origin = new URL(CINEQUERY_URL).origin;
 mkdirSync(folder, { recursive: true });
 
 const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+  executablePath: CHROMIUM,
   args: [
     "--no-sandbox",
     "--disable-gpu",

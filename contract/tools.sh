@@ -22,10 +22,11 @@ debian() {
 
 venv() {
     rm -rf "$tools/python"
-    command -v "$1" >/dev/null 2>&1 && "$1" -m venv "$tools/python" >/dev/null 2>&1
+    command -v "$1" >/dev/null 2>&1 && "$1" -c 'import sys; sys.exit(sys.version_info < (3, 10))' &&
+        "$1" -m venv "$tools/python" >/dev/null 2>&1
 }
 
-python() {
+install_python() {
     cmp -s contract/requirements.txt "$tools/python/installed" && return
     if ! venv python3; then
         debian python3-venv
@@ -37,8 +38,8 @@ python() {
     cp contract/requirements.txt "$tools/python/installed"
 }
 
-node() {
-    python
+install_node() {
+    install_python
     cmp -s contract/package-lock.json "$tools/node/installed" && return
     mkdir -p "$tools/node"
     cp contract/package.json contract/package-lock.json "$tools/node"
@@ -47,8 +48,8 @@ node() {
     cp contract/package-lock.json "$tools/node/installed"
 }
 
-java() {
-    python
+install_java() {
+    install_python
     command -v javac >/dev/null 2>&1 || debian openjdk-17-jdk-headless
     command -v javac >/dev/null 2>&1 || fail "javac of JDK 17 or later is missing"
     # What the generated SDK needs and the generator does not carry.
@@ -62,15 +63,15 @@ java() {
         fail "httpmime.jar and jakarta-annotation-api.jar are missing in $jars"
 }
 
-chromium() {
-    node
+install_chromium() {
+    install_node
     command -v chromium >/dev/null 2>&1 || debian chromium
-    command -v chromium >/dev/null 2>&1 || fail "chromium is missing"
+    command -v chromium >/dev/null 2>&1 || fail "chromium is missing on PATH"
 }
 
 for tool in "$@"; do
     case $tool in
-    python | node | java | chromium) "$tool" ;;
+    python | node | java | chromium) "install_$tool" ;;
     *) fail "there is no $tool to install" ;;
     esac
 done

@@ -67,7 +67,7 @@ kinds! {
     /// The name or the secret of an OAuth 2.0 client is wrong.
     InvalidClient = "invalid_client", 401, "The client is not known";
     /// There is no token, or it is not accepted.
-    Unauthenticated = "unauthenticated", 401, "A valid bearer token is needed";
+    Unauthenticated = "unauthenticated", 401, "Not signed in";
     /// The token does not carry the scope.
     InsufficientScope = "insufficient_scope", 403, "The token does not allow this";
     /// A query that the service brings is to be changed.

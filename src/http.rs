@@ -26,7 +26,7 @@ mod transfer;
 mod usage;
 mod users;
 
-use poem::{Endpoint, EndpointExt, Route};
+use poem::{Endpoint, EndpointExt, Request, Route};
 use poem_openapi::OpenApi;
 
 pub use self::body::MAX_BODY_BYTES;
@@ -85,6 +85,22 @@ fn operations<C: Served>() -> Operations<C> {
     (C::operations(), (query::Operations::default(), of_service))
 }
 
+/// Addresses that stand for another one: the earlier service answered at `/api/` as well as at `/api`, and
+/// whoever opens the service in a browser finds the page.
+const ALIASES: &[(&str, &str)] = &[("/", "/docs"), ("/docs/", "/docs"), ("/api/", "/api")];
+
+async fn canonical(mut request: Request) -> poem::Result<Request> {
+    let uri = request.uri();
+    if let Some((_, path)) = ALIASES.iter().find(|(alias, _)| *alias == uri.path()) {
+        let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+        // What was an address is one with another path.
+        if let Ok(uri) = format!("{path}{query}").parse() {
+            *request.uri_mut() = uri;
+        }
+    }
+    Ok(request)
+}
+
 /// The whole service.
 pub fn endpoint<C: Served>(app: App) -> impl Endpoint + 'static {
     let specification = specification::<C>();
@@ -94,6 +110,6 @@ pub fn endpoint<C: Served>(app: App) -> impl Endpoint + 'static {
         .at("/docs", documentation::page())
         .at("/docs/:file", documentation::file())
         .data(app)
-        .before(classic::without_slash)
+        .before(canonical)
         .around(envelope::wrap)
 }

@@ -833,7 +833,8 @@ async fn users_are_administered_at_the_command_line() {
             let mut command = cinequery(folder.path(), &arguments);
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
             let mut process = command.spawn().unwrap();
-            process.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+            // Who refuses the arguments has gone before reading.
+            let _ = process.stdin.take().unwrap().write_all(input.as_bytes());
             let Output { status, stdout, stderr } = process.wait_with_output().unwrap();
             let text = |bytes| String::from_utf8(bytes).unwrap();
             (status.code().unwrap(), text(stdout), text(stderr))
@@ -845,6 +846,8 @@ async fn users_are_administered_at_the_command_line() {
         assert!(code == 1 && log.contains("there is a user \"anna\" already"), "{log}");
         let (code, _, log) = user(&["add", "ben", "--role", "viewer"], "short\n");
         assert!(code == 1 && log.contains("at least 15 characters"), "{log}");
+        let (code, _, log) = user(&["add", "ben", "--role", "viewer"], "");
+        assert!(code == 1 && log.contains("standard input is empty"), "{log}");
         let (code, _, log) = user(&["add", "ben", "--role", "owner"], &password);
         assert!(code == 2 && log.contains("viewer, editor, admin"), "{log}");
         assert_eq!(user(&["list"], "").1, "viewer   anna\nadmin    root\n");

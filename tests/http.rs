@@ -16,7 +16,6 @@ const JSON: &str = "application/json";
 type Case = (&'static str, &'static str, &'static str, &'static str, u16, &'static str);
 
 const REFUSED: &[Case] = &[
-    ("GET", "/", "", "", 404, "unknown_route"),
     ("GET", "/api/v1", "", "", 404, "unknown_route"),
     ("GET", "/api/v1/movies/", "", "", 404, "unknown_route"),
     ("GET", "/api/v1/cinemas", "", "", 404, "unknown_route"),

@@ -29,7 +29,10 @@ fn fences(page: &str) -> Vec<(&str, &str)> {
 /// catalogue. Returns what each fence of commands has printed.
 fn printed(page: &str, settings: &[&str]) -> Vec<String> {
     let curl = Command::new("curl").arg("--version").output();
-    assert!(curl.is_ok(), "the commands of the papers need curl: install it, and test again");
+    assert!(
+        curl.is_ok(),
+        "the commands of README.md and docs/ need curl: install it, and test again"
+    );
     let folder = folder();
     let films = Path::new(env!("CARGO_MANIFEST_DIR")).join("sample/movies.ndjson");
     let (code, _, log) = run(folder.path(), &["import", films.to_str().unwrap()]);

@@ -183,7 +183,9 @@ async fn a_change_of_nothing_changes_nothing() {
     assert_eq!(patch("\"1\"", json!({})).await.header("etag"), "\"1\"");
     patch("\"2\"", json!({})).await.problem(412, "precondition_failed");
     for member in ["role", "password"] {
-        patch("\"1\"", json!({member: null})).await.problem(400, "invalid_body");
+        let refused = patch("\"1\"", json!({member: null})).await;
+        let problem = refused.problem(400, "invalid_record");
+        assert_eq!(problem["errors"][0]["pointer"], format!("/{member}"));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use poem_openapi::Object;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 use super::search::limit as page_limit;
 use crate::error::{Error, Kind, Result, Violation};
@@ -57,18 +57,9 @@ pub struct UserDraft {
 pub struct UserPatch {
     /// Another password: at least 15 characters, at most 1024 bytes.
     #[oai(validator(min_length = 15, max_length = 1024))]
-    #[serde(default, deserialize_with = "present")]
     pub password: Option<String>,
     /// Another role.
-    #[serde(default, deserialize_with = "present")]
     pub role: Option<Role>,
-}
-
-/// Null in a merge patch would take the member away (RFC 7396), and there is none to do without.
-fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
-    value: D,
-) -> std::result::Result<Option<T>, D::Error> {
-    T::deserialize(value).map(Some)
 }
 
 /// A page of users.

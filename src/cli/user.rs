@@ -30,7 +30,7 @@ const FIRST: &str = "admin";
 
 /// What is said where one can neither be made nor be told the password.
 pub(super) const NO_ADMINISTRATOR: &str = "there is no administrator yet: name a file with a password in CINEQUERY_ADMIN_PASSWORD_FILE \
-     or --admin-password-file, run      `cinequery user add NAME --role admin`, or choose --auth open";
+     or --admin-password-file, run `cinequery user add NAME --role admin`, or choose --auth open";
 
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
@@ -211,6 +211,11 @@ impl Password {
         }
         let mut line = String::new();
         std::io::stdin().lock().read_line(&mut line).map_err(|error| error.to_string())?;
+        if line.is_empty() {
+            let what = "standard input is empty: its first line is the password, where it is no \
+                        terminal; or name a file with --password-file";
+            return Err(what.to_owned());
+        }
         Ok(given(&line))
     }
 

@@ -31,19 +31,6 @@ pub(super) fn knows(path: &str) -> bool {
     PATHS.contains(&path)
 }
 
-/// The earlier service answered at `/api/` as well as at `/api`.
-pub(super) async fn without_slash(mut request: Request) -> poem::Result<Request> {
-    let uri = request.uri();
-    if uri.path() == "/api/" {
-        let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-        // What was an address is one without its slash.
-        if let Ok(uri) = format!("/api{query}").parse() {
-            *request.uri_mut() = uri;
-        }
-    }
-    Ok(request)
-}
-
 #[derive(Tags)]
 enum Tag {
     /// The routes of the earlier service, for its clients. A movie has four members here, lists are

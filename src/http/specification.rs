@@ -34,15 +34,15 @@ fn description() -> String {
          language have `diagnostics` that say where and what to write instead. Only a request so \
          malformed or so large that it never reaches the service, such as one with a broken request \
          line or an address of more than 64 KiB, is answered without.\n\n\
-         Limits: {} bytes of filter, {} parentheses and `not`s open at one place, {} predicates, \
-         {} items in a list, {} bytes of body; of a file that is imported {} bytes and {} a row.",
-        limits::MAX_TEXT_BYTES,
-        limits::MAX_DEPTH,
+         Limits: a filter of {} KiB, with {} predicates, {} items in a list, and parentheses and \
+         `not`s {} deep; a body of {} MiB; a file to be imported of {} GiB, and {} KiB a row.",
+        limits::MAX_TEXT_BYTES >> 10,
         limits::MAX_PREDICATES,
         limits::MAX_IN_ITEMS,
-        super::MAX_BODY_BYTES,
-        super::MAX_IMPORT_BYTES,
-        MAX_ROW_BYTES,
+        limits::MAX_DEPTH,
+        super::MAX_BODY_BYTES >> 20,
+        super::MAX_IMPORT_BYTES >> 30,
+        MAX_ROW_BYTES >> 10,
     )
 }
 

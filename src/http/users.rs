@@ -12,7 +12,7 @@ use super::caller::Administrator;
 use super::conditional::{self, etag};
 use crate::app::App;
 use crate::app::users::{self, User, UserDraft, UserPage, UserPatch};
-use crate::error::Result;
+use crate::error::{Error, Result, Violation};
 
 #[derive(Tags)]
 enum Tag {
@@ -125,7 +125,13 @@ impl Input for UserPatch {
     const MEDIA_TYPES: &'static [&'static str] = PATCH;
 
     fn read(bytes: &[u8]) -> Result<Self> {
-        json(bytes)
+        let patch = json(bytes)?;
+        // Null would take a member away (RFC 7396), and there is none to do without.
+        let members: serde_json::Map<String, serde_json::Value> = json(bytes)?;
+        let nulls = members.iter().filter(|(_, value)| value.is_null());
+        let nulls: Vec<Violation> =
+            nulls.map(|(name, _)| Violation::new(name, "cannot be null")).collect();
+        if nulls.is_empty() { Ok(patch) } else { Err(Error::record(nulls)) }
     }
 }
 

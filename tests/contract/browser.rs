@@ -1,6 +1,5 @@
 //! The page at `/docs`, used in a real browser.
 
-use std::path::Path;
 use std::process::Command;
 
 use super::tools::{Demonstration, emptied, root, succeed, with_node};
@@ -10,10 +9,13 @@ use crate::support::Database;
 #[ignore = "run by `make contract`"]
 fn what_the_page_offers_works_in_a_browser() {
     let node = root().join("target/tools/python/bin/node");
-    let chromium = Path::new("/usr/bin/chromium");
-    assert!(node.exists() && chromium.exists(), "`make tools` installs Node.js and Chromium");
+    let path = std::env::var_os("PATH").unwrap();
+    let chromium = std::env::split_paths(&path).map(|folder| folder.join("chromium"));
+    let chromium = chromium.into_iter().find(|chromium| chromium.exists());
+    let chromium = chromium.expect("`contract/tools.sh chromium` installs Chromium");
     let service = Demonstration::on(Database::sqlite());
     let mut browser = with_node(Command::new(node));
     service.tell(&mut browser);
+    browser.env("CHROMIUM", chromium);
     print!("{}", succeed(browser.arg("contract/browser.mjs").arg(emptied("screenshots"))));
 }

@@ -183,7 +183,9 @@ fn every_operation_is_described_and_has_typed_problems() {
         assert!(id.chars().all(|c| c.is_ascii_alphanumeric()));
         let summary = operation["summary"].as_str().unwrap();
         assert!(summary.len() < 60 && !summary.ends_with('.'), "{summary}");
-        assert!(operation["description"].as_str().unwrap().ends_with(['.', '`', ')']));
+        assert!(
+            operation["description"].as_str().expect("no description").ends_with(['.', '`', ')'])
+        );
         assert!(
             elements(&operation["tags"]).iter().all(|tag| tags.contains(tag.as_str().unwrap()))
         );
@@ -263,6 +265,9 @@ async fn every_example_of_a_filter_is_answered() {
 async fn the_documentation_needs_no_network() {
     let client = Client::of(Database::sqlite()).await.with_token(None);
     let page = client.get("/docs").await;
+    for alias in ["/", "/docs/"] {
+        assert!(client.get(alias).await.body == page.body, "{alias} leads elsewhere");
+    }
     assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
     assert_eq!(page.header("referrer-policy"), "no-referrer");
     let html = String::from_utf8(page.body.clone()).unwrap();

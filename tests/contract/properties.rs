@@ -11,7 +11,7 @@ use crate::support::Database;
 /// Which they are, a seed decides: a fixed one makes the same again.
 fn check(engine: &str, database: Database, requests: u32, seed: u64) {
     let service = Demonstration::on(database);
-    let folder = emptied(&format!("schemathesis/{engine}"));
+    let folder = emptied(&format!("schemathesis/{engine}-{requests}"));
     let mut schemathesis = tool("python/bin/st");
     service.tell(&mut schemathesis);
     schemathesis

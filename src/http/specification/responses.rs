@@ -67,7 +67,11 @@ pub(super) fn describe(operation: &mut Value, facts: &Operation, about: &'static
                 response["description"] = json!(listed(&refusals));
                 response["content"]["application/problem+json"]["example"] = example.clone();
             }
-            "5XX" => names.push("RetryAfter"),
+            "5XX" => {
+                names.push("RetryAfter");
+                response["content"]["application/problem+json"]["example"] =
+                    problem(&Error::unavailable("the database does not answer"));
+            }
             "304" => response["description"] = json!("The client has this version already."),
             _ => response["description"] = json!(facts.done),
         }
@@ -129,7 +133,11 @@ fn example(refusals: &[Kind], about: &'static Schema) -> Value {
             "there is no query parameter \"verbose\"; there are none",
         )
     };
+    problem(&error)
+}
+
+fn problem(error: &Error) -> Value {
+    let problem = Problem::of(error, "", "0192c9a0-5e2b-7c1a-9f3e-6b1d2c3a4f50");
     // Strings and numbers always serialise.
-    let problem = Problem::of(&error, "", "0192c9a0-5e2b-7c1a-9f3e-6b1d2c3a4f50");
     serde_json::to_value(problem).unwrap_or_default()
 }

@@ -43,7 +43,7 @@ pub(super) fn oauth2(schemas: &[&'static Schema]) -> Value {
     let flow = json!({ "tokenUrl": "/api/token", "scopes": scopes });
     json!({
         "type": "oauth2",
-        "description": "Sign in with a name and a password.",
+        "description": "Sign in with a name and a password; under `--auth open` a name is enough.",
         "flows": { "password": flow, "clientCredentials": flow },
     })
 }
