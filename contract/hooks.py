@@ -25,7 +25,6 @@ FIELDS = {name: KINDS.get(field.get("format"), "text") for name, field in MOVIE[
 COMPARISONS = st.sampled_from(["=", "!=", "<", "<=", ">", ">="])
 MATCHES = st.sampled_from(["contains", "starts with", "ends with"])
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
-MOMENTS = st.datetimes().map(lambda moment: moment.isoformat() + "Z")
 
 
 def quoted(text):
@@ -37,7 +36,7 @@ LITERALS = {
     "text": (TEXTS, quoted),
     "integer": (st.integers(-(2**31), 2**31 - 1), str),
     "date": (st.dates(), str),
-    "timestamp": (MOMENTS, str),
+    "timestamp": (st.datetimes(), lambda moment: moment.isoformat() + "Z"),
     "id": (st.uuids(), lambda uuid: quoted(str(uuid))),
 }
 ARITHMETIC = st.builds(

@@ -61,6 +61,12 @@ fn name_of(reference: &Value) -> &str {
 /// What in `new` breaks clients that were made for `old`.
 fn breaks(old: &Value, new: &Value) -> Vec<String> {
     let mut comparison = Comparison { old, new, breaks: Vec::new(), compared: BTreeSet::new() };
+    let addresses = |document: &Value| {
+        elements(&document["servers"]).iter().map(|s| s["url"].clone()).collect()
+    };
+    let (before, now): (Vec<Value>, Vec<Value>) = (addresses(old), addresses(new));
+    comparison.expect(before == now, "servers", "are others");
+    comparison.schemes();
     for (path, operations) in members(&old["paths"]) {
         for (method, operation) in members(operations) {
             let place = format!("{method} {path}");
@@ -100,6 +106,25 @@ impl<'a> Comparison<'a> {
     fn expect(&mut self, is_kept: bool, place: &str, what: &str) {
         if !is_kept {
             self.breaks.push(format!("{place}: {what}"));
+        }
+    }
+
+    fn schemes(&mut self) {
+        let schemes = |document: &'a Value| &document["components"]["securitySchemes"];
+        for (name, scheme) in members(schemes(self.old)) {
+            let now = &schemes(self.new)[name];
+            for part in ["type", "scheme", "in", "name"] {
+                self.expect(scheme[part] == now[part], name, &format!("{part} is another"));
+            }
+            for (flow, before) in members(&scheme["flows"]) {
+                let (place, now) = (format!("{name} {flow}"), &now["flows"][flow]);
+                let is_kept = before["tokenUrl"] == now["tokenUrl"];
+                self.expect(is_kept, &place, "tokenUrl is another");
+                for (scope, _) in members(&before["scopes"]) {
+                    let is_kept = now["scopes"].get(scope).is_some();
+                    self.expect(is_kept, &place, &format!("{scope} is gone"));
+                }
+            }
         }
     }
 
@@ -260,6 +285,7 @@ fn is_within(keyword: &str, inner: &Value, outer: &Value) -> bool {
 /// A change: where, what to put there (null: nothing any more), and what breaks.
 type Change = (String, Value, Option<&'static str>);
 
+const OAUTH: &str = "/components/securitySchemes/oauth2";
 const LIST: &str = "/paths//api/v1/movies/get";
 const CREATE: &str = "/paths//api/v1/movies/post";
 const MOVIE: &str = "/components/schemas/Movie/properties";
@@ -275,6 +301,11 @@ fn changes() -> Vec<Change> {
     vec![
         at("", "/paths//livez", Value::Null, Some("get /livez: is gone")),
         at("", "/info/description", json!("other words"), None),
+        at("", "/servers", json!([{"url": "/films"}]), Some("servers: are others")),
+        at(OAUTH, "/type", json!("apiKey"), Some("oauth2: type is another")),
+        at(OAUTH, "/flows/password/tokenUrl", json!("/token"), Some("tokenUrl is another")),
+        at(OAUTH, "/flows/password/scopes/admin", Value::Null, Some("admin is gone")),
+        at(OAUTH, "/flows/password/scopes/actors:read", json!("Read actors"), None),
         at("", "/paths//api/v1/actors", json!({"get": {}}), None),
         at(LIST, "/operationId", json!("getMovies"), Some("operationId is another")),
         at(LIST, "/tags", json!(["films"]), Some("tags is another")),
