@@ -6,6 +6,7 @@ mod cinequery {
 }
 
 use std::env;
+use std::iter::successors;
 use std::process::ExitCode;
 
 use chrono::NaiveDate;
@@ -20,7 +21,11 @@ async fn main() -> ExitCode {
     let Err(error) = tour().await else { return ExitCode::SUCCESS };
     match error.downcast_ref::<Error<Problem>>() {
         Some(Error::ErrorResponse(problem)) => eprintln!("{}: {}", problem.code, problem.detail),
-        _ => eprintln!("{error}"),
+        // It says what failed; the last of its causes says why.
+        _ => match successors(error.source(), |&cause| cause.source()).last() {
+            Some(cause) => eprintln!("{error}: {cause}"),
+            None => eprintln!("{error}"),
+        },
     }
     ExitCode::FAILURE
 }
