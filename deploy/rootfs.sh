@@ -41,7 +41,8 @@ cp -L /etc/os-release "$root/etc/os-release"
 # them, and the texts they ship.
 licenses=$root/usr/share/licenses
 install -D -m 644 -t "$licenses/cinequery" LICENSE
-install -D -m 644 -t "$licenses/swagger-ui" openapi/swagger-ui/LICENSE openapi/swagger-ui/NOTICE
+install -D -m 644 -t "$licenses/swagger-ui" openapi/swagger-ui/LICENSE openapi/swagger-ui/NOTICE \
+    openapi/swagger-ui/swagger-ui-bundle.js.LICENSE.txt
 install -D -m 644 -t "$licenses/sample" sample/README.md
 cargo tree --locked --edges normal --prefix none --no-dedupe --format '{p}: {l}' |
     sed -e '/^cinequery /d' -e 's/ (proc-macro)//' | sort -u >"$licenses/crates"

@@ -121,6 +121,7 @@ async fn what_is_no_user_is_refused() {
         };
         for (draft, pointer) in [
             (draft("", PASSWORD, "viewer"), "/name"),
+            (draft("..", PASSWORD, "viewer"), "/name"),
             (draft("a\nb", PASSWORD, "viewer"), "/name"),
             (draft("a\u{0}b", PASSWORD, "viewer"), "/name"),
             (draft(&"x".repeat(101), PASSWORD, "viewer"), "/name"),

@@ -41,7 +41,7 @@ impl TryFrom<store::User> for User {
 #[derive(Clone, Object, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UserDraft {
-    /// The name: 1 to 100 characters, none of them a control character.
+    /// The name: 1 to 100 characters, none of them a control character, and not dots alone.
     #[oai(validator(min_length = 1, max_length = 100))]
     pub name: String,
     /// The password: at least 15 characters, at most 1024 bytes.

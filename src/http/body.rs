@@ -245,7 +245,8 @@ pub(super) fn insert(response: &mut Response, name: HeaderName, value: &str) {
     }
 }
 
-/// One documented response. What it brings is said with the operation.
+/// One documented response. What it brings is said with the operation. A header whose description does not
+/// say when it is absent is always there.
 pub(super) fn documented(
     status: u16,
     schema: Option<MetaSchemaRef>,
@@ -255,7 +256,7 @@ pub(super) fn documented(
     let headers = headers.iter().map(|(name, description)| MetaHeader {
         name: (*name).to_owned(),
         description: Some((*description).to_owned()),
-        required: false,
+        required: !description.contains("absent"),
         deprecated: false,
         schema: MetaSchemaRef::Inline(Box::new(MetaSchema::new("string"))),
     });
@@ -306,9 +307,9 @@ answers! {
         TAG,
         ("Location", "The address of the query."),
     ])];
-    [] Shown, [SavedQuery] => [
-        documented(200, Some(SavedQuery::schema_ref()), &[TAG])
-    ];
+    [] Shown, [SavedQuery] => [documented(200, Some(SavedQuery::schema_ref()), &[
+        ("ETag", "The version, to be sent in If-Match; absent from those that the service brings."),
+    ])];
     [] AddedUser, [User] => [documented(201, Some(User::schema_ref()), &[
         TAG,
         ("Location", "The address of the user."),

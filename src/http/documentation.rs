@@ -55,6 +55,11 @@ const FILES: &[(&str, &str, &[u8])] = &[
         include_bytes!("../../openapi/swagger-ui/favicon-32x32.png"),
     ),
     ("LICENSE.txt", TEXT, include_bytes!("../../openapi/swagger-ui/LICENSE")),
+    (
+        "LICENSES.txt",
+        TEXT,
+        include_bytes!("../../openapi/swagger-ui/swagger-ui-bundle.js.LICENSE.txt"),
+    ),
     ("NOTICE.txt", TEXT, include_bytes!("../../openapi/swagger-ui/NOTICE")),
 ];
 

@@ -75,11 +75,12 @@ impl<A: OpenApi> OpenApi for Strict<A> {
         let mut routes = HashMap::new();
         self.0.add_routes(&mut routes);
         for (path, methods) in routes {
-            let strict = methods.into_iter().map(|(method, endpoint)| {
-                let query = documented.remove(&(path.clone(), method.clone())).unwrap_or_default();
+            let strict = methods.into_iter().filter_map(|(method, endpoint)| {
+                // What is not documented is not served.
+                let query = documented.remove(&(path.clone(), method.clone()))?;
                 let has_filter = query.iter().any(|known| known.name == "filter");
                 let takes_arguments = has_filter || path.ends_with(SAVED_FILTER);
-                (method, StrictOperation { endpoint, query, takes_arguments }.boxed())
+                Some((method, StrictOperation { endpoint, query, takes_arguments }.boxed()))
             });
             let methods = complete(strict.collect());
             table.entry(path).or_default().extend(methods);

@@ -29,8 +29,13 @@ pub fn name_problem(name: &str) -> Option<String> {
     let has_length = |name: &str| (1..=MAX_NAME).contains(&name.chars().count());
     // It is kept composed, which may be longer; a long text is not composed only to be refused.
     let is_name = has_length(name) && has_length(&nfc(name));
-    (!is_name || name.chars().any(char::is_control))
-        .then(|| format!("must have 1 to {MAX_NAME} characters, none of them a control character"))
+    // An address cannot end in `.` or `..`: they are steps of a path (RFC 3986, section 5.2.4).
+    let is_dots = name.chars().all(|c| c == '.');
+    (!is_name || is_dots || name.chars().any(char::is_control)).then(|| {
+        format!(
+            "must have 1 to {MAX_NAME} characters, none of them a control character, and not dots alone"
+        )
+    })
 }
 
 impl Provider for Open {

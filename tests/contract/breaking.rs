@@ -194,9 +194,22 @@ impl<'a> Comparison<'a> {
     }
 
     fn response(&mut self, place: &str, old: &'a Value, new: &'a Value) {
-        for (name, _) in members(&old["headers"]) {
-            let is_kept = new["headers"].get(name).is_some();
-            self.expect(is_kept, &format!("{place} {name}"), "is gone");
+        for (name, header) in members(&old["headers"]) {
+            let place = format!("{place} {name}");
+            let Some(now) = new["headers"].get(name) else {
+                self.expect(false, &place, "is gone");
+                continue;
+            };
+            let (header, now) = (resolved(self.old, header), resolved(self.new, now));
+            let is_kept = header["required"] != true || now["required"] == true;
+            self.expect(is_kept, &place, "may be absent");
+            self.schema(&place, Way::Answer, &header["schema"], &now["schema"]);
+        }
+        let codes = codes(new["description"].as_str().unwrap_or_default());
+        for (code, status) in self::codes(old["description"].as_str().unwrap_or_default()) {
+            let now = codes.iter().find(|(other, _)| *other == code);
+            let is_kept = now.is_none_or(|(_, now)| *now == status);
+            self.expect(is_kept, place, &format!("{code} has another status"));
         }
         for (media_type, content) in members(&old["content"]) {
             let place = format!("{place} {media_type}");
@@ -236,6 +249,15 @@ impl<'a> Comparison<'a> {
         for name in LIMITS {
             self.expect(is_within(name, inner, outer), place, &format!("{name} is another"));
         }
+        for code in elements(&old["x-extensible-enum"]) {
+            let is_kept = elements(&new["x-extensible-enum"]).contains(code);
+            self.expect(is_kept, place, &format!("{code} is gone"));
+        }
+        let keywords: BTreeSet<&str> =
+            members(old).chain(members(new)).map(|(key, _)| key).collect();
+        for keyword in keywords.into_iter().filter(|keyword| !KNOWN.contains(keyword)) {
+            self.expect(old[keyword] == new[keyword], place, &format!("{keyword} is another"));
+        }
         for member in elements(&outer["required"]) {
             let is_kept = elements(&inner["required"]).contains(member);
             self.expect(is_kept, &format!("{place} {}", member.as_str().unwrap()), "required");
@@ -254,6 +276,9 @@ impl<'a> Comparison<'a> {
                 self.schema(place, way, before, now);
             }
         }
+        let shape =
+            |schema: &Value| (schema.get("items").is_some(), elements(&schema["allOf"]).len());
+        self.expect(shape(old) == shape(new), place, "is made otherwise");
         for (before, now) in elements(&old["allOf"]).iter().zip(elements(&new["allOf"])) {
             self.schema(place, way, before, now);
         }
@@ -263,6 +288,48 @@ impl<'a> Comparison<'a> {
 /// The keywords that limit a value.
 const LIMITS: &[&str] =
     &["enum", "pattern", "maxLength", "minLength", "maximum", "minimum", "maxItems", "minItems"];
+
+/// Those of a schema that are compared each in its way, or are for people; any other must stay as it is.
+const KNOWN: &[&str] = &[
+    "$ref",
+    "additionalProperties",
+    "allOf",
+    "default",
+    "description",
+    "enum",
+    "example",
+    "format",
+    "items",
+    "maxItems",
+    "maxLength",
+    "maximum",
+    "minItems",
+    "minLength",
+    "minimum",
+    "nullable",
+    "pattern",
+    "properties",
+    "required",
+    "title",
+    "type",
+    "x-extensible-enum",
+];
+
+/// What a header of an answer refers to, or itself.
+fn resolved<'a>(document: &'a Value, header: &'a Value) -> &'a Value {
+    header.get("$ref").map_or(header, |r| &document["components"]["headers"][name_of(r)])
+}
+
+/// The codes that a description lists, with their statuses: `code` (400).
+fn codes(description: &str) -> Vec<(&str, &str)> {
+    let parts: Vec<&str> = description.split('`').collect();
+    let pairs = parts.get(1..).unwrap_or_default().chunks(2);
+    let pairs = pairs.filter_map(|pair| {
+        let [code, after] = pair else { return None };
+        Some((*code, after.strip_prefix(" (")?.split(')').next()?))
+    });
+    pairs.collect()
+}
 
 /// Whether a keyword allows no more in the inner schema than in the outer one.
 fn is_within(keyword: &str, inner: &Value, outer: &Value) -> bool {
@@ -328,6 +395,27 @@ fn changes() -> Vec<Change> {
         at(LIST, "/responses/206", json!({}), Some("succeeds with 206")),
         at(LIST, "/responses/200/headers/Link", Value::Null, Some("Link: is gone")),
         at(LIST, "/responses/200/headers/Sunset", json!({}), None),
+        at(CREATE, "/responses/201/headers/ETag/required", json!(false), Some("may be absent")),
+        at(CREATE, "/responses/201/headers/ETag/schema/type", json!("integer"), Some("type")),
+        at(
+            "",
+            "/components/headers/RateLimit/schema/type",
+            json!("integer"),
+            Some("RateLimit: type is another"),
+        ),
+        at(
+            CREATE,
+            "/responses/4XX/description",
+            json!("Refused: `duplicate` (400), `new` (418)."),
+            Some("duplicate has another status"),
+        ),
+        at(
+            "",
+            "/components/schemas/Problem/properties/code/x-extensible-enum",
+            json!(["internal"]),
+            Some("\"invalid_query\" is gone"),
+        ),
+        at(DRAFT, "/properties/release_year/multipleOf", json!(2), Some("multipleOf")),
         at(
             LIST,
             "/responses/200/content/application~1json/schema",

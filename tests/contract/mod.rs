@@ -4,7 +4,6 @@ mod breaking;
 mod browser;
 mod lint;
 mod properties;
-
 mod routes;
 pub mod tools;
 
@@ -275,7 +274,7 @@ async fn the_documentation_needs_no_network() {
     let policy = page.header("content-security-policy");
     assert!(policy.starts_with("default-src 'none'; ") && !policy.contains("unsafe"), "{policy}");
     let files: Vec<&str> = html.split('"').filter(|part| part.starts_with("/docs/")).collect();
-    assert_eq!(files.len(), 7);
+    assert_eq!(files.len(), 8);
     for file in files {
         let answer = client.get(file).await;
         assert!(answer.status == 200 && !answer.body.is_empty(), "{file}: {}", answer.status);

@@ -28,7 +28,7 @@ pub fn node(package: &str) -> Command {
     tool(&format!("node/node_modules/.bin/{package}"))
 }
 
-/// Has it find the Node.js of `target/tools`, and that its packages.
+/// Puts the Node.js of `target/tools` first on PATH, with its packages.
 pub fn with_node(mut command: Command) -> Command {
     let tools = root().join("target/tools");
     let path = std::env::var_os("PATH").unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::operations::Operation;
+use super::operations::{LENIENT, Operation};
 use crate::error::{Error, Kind};
 use crate::http::problem::Problem;
 use crate::query::{Schema, prepare};
@@ -32,7 +32,7 @@ const HEADERS: &[(&str, &str, &str, &str)] = &[
     (
         "Authenticate",
         "WWW-Authenticate",
-        "With 401 and 403: what a request has to show (RFC 6750).",
+        "With 401, and with 403 when the token does not suffice: what a request has to show (RFC 6750).",
         "Bearer realm=\"cinequery\"",
     ),
 ];
@@ -44,6 +44,7 @@ pub(super) fn headers() -> Value {
             "description": description,
             "schema": { "type": "string" },
             "example": example,
+            "required": *name == "RequestId",
         });
         ((*name).to_owned(), header)
     });
@@ -53,7 +54,8 @@ pub(super) fn headers() -> Value {
 /// Describes the responses of an operation.
 pub(super) fn describe(operation: &mut Value, facts: &Operation, about: &'static Schema) {
     let refusals = refusals(operation, facts);
-    let is_counted = refusals.contains(&Kind::TooManyRequests);
+    let is_counted = operation["security"].as_array().is_some_and(|needs| !needs.is_empty());
+    let has = |status: &[u16]| refusals.iter().any(|kind| status.contains(&kind.status()));
     let example = example(&refusals, about);
     let Some(responses) = operation["responses"].as_object_mut() else { return };
     for (status, response) in responses {
@@ -63,7 +65,8 @@ pub(super) fn describe(operation: &mut Value, facts: &Operation, about: &'static
         }
         match status.as_str() {
             "4XX" => {
-                names.extend(["RetryAfter", "Authenticate"]);
+                names.extend(has(&[429]).then_some("RetryAfter"));
+                names.extend(has(&[401, 403]).then_some("Authenticate"));
                 response["description"] = json!(listed(&refusals));
                 response["content"]["application/problem+json"]["example"] = example.clone();
             }
@@ -92,7 +95,7 @@ fn refusals(operation: &Value, facts: &Operation) -> Vec<Kind> {
     let has_body = operation.get("requestBody").is_some();
     let of_shape = |kind: &Kind| match kind {
         Kind::InvalidParameter => true,
-        Kind::InvalidQuery => takes("filter"),
+        Kind::InvalidQuery => takes("filter") && !LENIENT.contains(&facts.id),
         Kind::InvalidCursor => takes("cursor"),
         Kind::Unauthenticated | Kind::TooManyRequests => !security.is_empty(),
         Kind::InsufficientScope => needs_scope,

@@ -5,6 +5,7 @@
 
 use serde_json::{Value, json};
 
+use super::operations::LENIENT;
 use super::reference;
 use crate::app::search::DEFAULT_LIMIT;
 use crate::query::facet::Interval;
@@ -20,6 +21,9 @@ const STORABLE: &str = r"^[^\x00]*$";
 /// Base64 for addresses (RFC 4648, section 5), without padding.
 const CURSOR: &str = "^[A-Za-z0-9_-]+$";
 
+/// The name of a user: as [`TEXT_PATTERN`], and not of dots alone.
+const NAME: &str = r"^[^\x00-\x1F\x7F-\x9F]*[^.\x00-\x1F\x7F-\x9F][^\x00-\x1F\x7F-\x9F]*$";
+
 /// The name of a `$parameter` (grammar/filter.pest).
 const PARAMETER: &str = "^[A-Za-z_][A-Za-z0-9_]*$";
 
@@ -31,7 +35,7 @@ const PATTERNS: &[(&str, &str, &str)] = &[
     ("SavedParameter", "name", PARAMETER),
     ("SavedQueryDraft", "description", TEXT_PATTERN),
     ("SearchRequest", "cursor", CURSOR),
-    ("UserDraft", "name", TEXT_PATTERN),
+    ("UserDraft", "name", NAME),
 ];
 
 /// Parameters that a request must have, though the service reads them as if it need not: it says more
@@ -54,8 +58,15 @@ const REQUIRED: &[(&str, &str)] = &[
 /// read the rest.
 const OPEN: &[&str] = &["CandidateKind", "RequestClass", "Throttle"];
 
+/// What an absent parameter means, by the enum it is of.
+const DEFAULTS: &[(&str, &str)] = &[("FileFormat", "ndjson"), ("OnConflict", "fail")];
+
 /// Says what the members of a schema may be.
 pub(super) fn of_members(name: &str, schema: &mut Value) {
+    let default = DEFAULTS.iter().find(|(of, _)| *of == name);
+    if let Some((_, value)) = default {
+        schema["default"] = json!(value);
+    }
     if OPEN.contains(&name)
         && let Some(values) = schema.as_object_mut().and_then(|schema| schema.remove("enum"))
     {
@@ -74,6 +85,9 @@ pub(super) fn of_members(name: &str, schema: &mut Value) {
     for (member, value) in properties {
         if is_closed && ["filter", "order_by"].contains(&member.as_str()) {
             limit_text(value);
+        }
+        if is_closed && member == "limit" {
+            value["default"] = json!(DEFAULT_LIMIT);
         }
         let pattern = PATTERNS.iter().find(|(of, its, _)| *of == name && its == member);
         if let Some((_, _, pattern)) = pattern {
@@ -114,8 +128,7 @@ pub(super) fn of_parameter(
     };
     let schema = &mut parameter["schema"];
     match (operation, name.as_str()) {
-        // They take what is unfinished or too long, and say so.
-        ("checkQuery" | "completeQuery", "filter" | "order_by") => {}
+        (_, "filter" | "order_by") if LENIENT.contains(&operation) => {}
         ("completeQuery", "caret") => {
             schema["minimum"] = json!(0);
             schema["maximum"] = json!(limits::MAX_TEXT_BYTES);
@@ -126,7 +139,12 @@ pub(super) fn of_parameter(
             schema["minLength"] = json!(1);
             schema["pattern"] = json!(STORABLE);
         }
-        (_, "filter" | "order_by") => limit_text(schema),
+        (_, "filter" | "order_by") => {
+            limit_text(schema);
+            if operation.starts_with("classic") {
+                parameter["allowEmptyValue"] = json!(true);
+            }
+        }
         (operation, field) if operation.starts_with("classic") => {
             *schema = member("ClassicMovie", field);
             if ["title", "genre"].contains(&field) {
