@@ -16,7 +16,7 @@ run:  ## Build and start a demo on a sample catalogue
 	$(CARGO) build --profile demo --bin cinequery
 	@target/demo/cinequery demo
 
-test: postgres redis manifests tools  ## Run every test, on SQLite and PostgreSQL
+test: postgres redis manifests tools  ## Run the tests, on SQLite and PostgreSQL, but those of `contract` and `sdk`
 	$(CARGO) test --all-targets
 	$(CARGO) test --doc
 

@@ -27,7 +27,9 @@ venv() {
 }
 
 install_python() {
-    cmp -s contract/requirements.txt "$tools/python/installed" && return
+    # A Python that was exchanged leaves an environment that does not run.
+    cmp -s contract/requirements.txt "$tools/python/installed" &&
+        "$tools/python/bin/python" -c '' 2>/dev/null && return
     if ! venv python3; then
         debian python3-venv
         # Debian's own, which another python3 on PATH may hide.

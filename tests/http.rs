@@ -252,6 +252,20 @@ async fn answers_are_compressed_when_asked() {
         assert_eq!(send(MOVIES, accept).await.header("content-encoding"), "", "{accept}");
     }
     assert_eq!(plain.header("vary"), "accept-encoding");
+    // What is small stays as it is, and HEAD says what GET would.
+    for path in ["/livez", "/nothing", "/api/v1/movies?limit=1", MOVIES, "/openapi.json"] {
+        let get = send(path, "gzip").await;
+        let head = client.send(client.request("HEAD", path).header(ACCEPT_ENCODING, "gzip")).await;
+        let is_large = [MOVIES, "/openapi.json"].contains(&path);
+        let expected = if is_large { "gzip" } else { "" };
+        assert_eq!(get.header("content-encoding"), expected, "{path}");
+        assert_eq!(head.header("content-encoding"), expected, "HEAD {path}");
+        let length = head.header("content-length");
+        assert!(
+            length.is_empty() || length == get.header("content-length"),
+            "HEAD {path}: {length}"
+        );
+    }
     // A strong ETag stands for the same bytes every time.
     let id = plain.json()["items"][0]["id"].as_str().unwrap().to_owned();
     let record = send(&format!("{MOVIES}/{id}"), "gzip").await;

@@ -20,7 +20,8 @@ use crate::identity::{Access, Identity};
 use crate::record::{Record, Records};
 
 // The sentence stands in the specification: it describes the scheme.
-/// A token of `POST /api/token`, sent as `Authorization: Bearer …`.
+/// A token of `POST /api/token`, sent as `Authorization: Bearer …`. It needs the scope that stands beside it, of
+/// `oauth2`.
 #[derive(SecurityScheme)]
 #[oai(rename = "bearer", ty = "bearer", bearer_format = "JWT", checker = "identify")]
 struct Anybody(Identity);

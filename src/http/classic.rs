@@ -164,7 +164,7 @@ impl Operations {
         caller: Reader<Movie>,
         app: Data<&App>,
         body: Body,
-        /// The first day.
+        /// The first day, not after the last.
         from: Query<Option<String>>,
         /// The last day.
         to: Query<Option<String>>,

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_compression::tokio::bufread::GzipEncoder;
+use bytes::Bytes;
 use futures_util::FutureExt;
+use http_body_util::combinators::BoxBody;
+use hyper::body::Body as _;
 use poem::http::header::{
     ACCEPT_ENCODING, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE,
     ETAG, TRANSFER_ENCODING, VARY,
@@ -51,8 +54,11 @@ pub(super) async fn wrap<E: Endpoint>(endpoint: E, mut request: Request) -> Resu
         let head = std::mem::take(&mut response).into_parts().0;
         response = problem::response(&error, &path, &id, head);
     }
-    let mut response =
-        if accepts_gzip && is_compressible(&response) { compressed(response) } else { response };
+    let mut response = if accepts_gzip && is_compressible(&mut response) {
+        compressed(response)
+    } else {
+        response
+    };
     if has_body && may_be_unread(response.status()) {
         // The connection ends with what is left of the body: the client is told, and need not wonder.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -193,14 +199,18 @@ pub(super) fn accepts_gzip(headers: &HeaderMap) -> bool {
 }
 
 /// Records with an ETag stay as they are: a strong tag stands for the same bytes every time.
-fn is_compressible(response: &Response) -> bool {
+fn is_compressible(response: &mut Response) -> bool {
+    let body: BoxBody<Bytes, std::io::Error> = response.take_body().into();
+    let length = body.size_hint().exact();
+    response.set_body(body);
     let headers = response.headers();
     let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let is_text = media_type
         .is_some_and(|media_type| media_type.contains("json") || media_type.starts_with("text/"));
-    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    // The answer to HEAD has no body, and the length of that of GET.
+    let said = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     is_text
         && !headers.contains_key(ETAG)
         && !headers.contains_key(CONTENT_ENCODING)
-        && length.is_none_or(|length: u64| length >= MIN_COMPRESSED_BYTES)
+        && said.or(length).is_none_or(|length| length >= MIN_COMPRESSED_BYTES)
 }

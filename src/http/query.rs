@@ -109,8 +109,8 @@ impl<C: Records> Operations<C> {
         app: Data<&App>,
         /// The filter as far as it is written. At most 8 KiB.
         filter: Query<Option<String>>,
-        /// Where the caret is: before this character, counted from 0 in Unicode scalar values. Behind
-        /// the last when absent.
+        /// Where the caret is: before this character, counted from 0 in Unicode scalar values, at most as
+        /// many as there are. Behind the last when absent.
         caret: Query<Option<i32>>,
         /// The collection of the records.
         record: Query<Option<String>>,

@@ -34,7 +34,7 @@ impl Operations {
         app: Data<&App>,
         /// Whose: a name, or `*` for everybody's. One's own when absent.
         subject: Query<Option<String>>,
-        /// The first day, in UTC; 29 days before the last when absent.
+        /// The first day, in UTC, and not after the last; 29 days before that when absent.
         from: Query<Option<NaiveDate>>,
         /// The last day, in UTC; today when absent.
         to: Query<Option<NaiveDate>>,
