@@ -245,18 +245,20 @@ pub(super) fn insert(response: &mut Response, name: HeaderName, value: &str) {
     }
 }
 
-/// One documented response. What it brings is said with the operation. A header whose description does not
-/// say when it is absent is always there.
+/// A documented header: its name, what it says, and whether it is always there.
+type Field = (&'static str, &'static str, bool);
+
+/// One documented response. What it brings is said with the operation.
 pub(super) fn documented(
     status: u16,
     schema: Option<MetaSchemaRef>,
-    headers: &[(&str, &str)],
+    headers: &[Field],
 ) -> MetaResponse {
     let content = schema.map(|schema| MetaMediaType { content_type: "application/json", schema });
-    let headers = headers.iter().map(|(name, description)| MetaHeader {
+    let headers = headers.iter().map(|(name, description, is_always_there)| MetaHeader {
         name: (*name).to_owned(),
         description: Some((*description).to_owned()),
-        required: !description.contains("absent"),
+        required: *is_always_there,
         deprecated: false,
         schema: MetaSchemaRef::Inline(Box::new(MetaSchema::new("string"))),
     });
@@ -269,7 +271,7 @@ pub(super) fn documented(
     }
 }
 
-const TAG: (&str, &str) = ("ETag", "The version, to be sent in If-Match.");
+const TAG: Field = ("ETag", "The version, to be sent in If-Match.", true);
 
 macro_rules! answers {
     ($([$($generic:ident: $bound:path)?] $answer:ty, [$($registered:ty)?] => [$($response:expr),+];)+) => {$(
@@ -289,12 +291,12 @@ answers! {
     [T: Documented] Json<T>, [T] => [documented(200, Some(T::schema_ref()), &[])];
     [R: Record] Paged<R>, [Page<R>] => [
         documented(200, Some(Page::<R>::schema_ref()), &[
-            ("Link", "The address of the next page, with rel=\"next\"; absent on the last."),
+            ("Link", "The address of the next page, with rel=\"next\"; absent on the last.", false),
         ])
     ];
     [R: Record] Created<R>, [R] => [documented(201, Some(R::schema_ref()), &[
         TAG,
-        ("Location", "The address of the record."),
+        ("Location", "The address of the record.", true),
     ])];
     [R: Record] Current<R>, [R] => [
         documented(200, Some(R::schema_ref()), &[TAG])
@@ -305,14 +307,14 @@ answers! {
     ];
     [] Saved, [SavedQuery] => [documented(201, Some(SavedQuery::schema_ref()), &[
         TAG,
-        ("Location", "The address of the query."),
+        ("Location", "The address of the query.", true),
     ])];
     [] Shown, [SavedQuery] => [documented(200, Some(SavedQuery::schema_ref()), &[
-        ("ETag", "The version, to be sent in If-Match; absent from those that the service brings."),
+        ("ETag", "The version, to be sent in If-Match; absent from those that the service brings.", false),
     ])];
     [] AddedUser, [User] => [documented(201, Some(User::schema_ref()), &[
         TAG,
-        ("Location", "The address of the user."),
+        ("Location", "The address of the user.", true),
     ])];
     [] ShownUser, [User] => [
         documented(200, Some(User::schema_ref()), &[TAG])

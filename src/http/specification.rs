@@ -122,7 +122,7 @@ fn complete(
     operation["operationId"] = json!(facts.id);
     let needs = operation["security"].as_array().and_then(|all| all.first()?.as_object());
     let needs = needs.and_then(|needs| needs.keys().next().cloned());
-    operation["security"] = security::requirements(needs.as_deref(), Some(about), schemas);
+    operation["security"] = security::requirements(needs.as_deref(), about, schemas);
     let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
     for parameter in parameters.into_iter().flatten() {
         values::of_parameter(parameter, facts.id, about, components);

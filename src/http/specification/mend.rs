@@ -46,9 +46,9 @@ fn name_date(value: &mut Value) {
 fn write_whole_numbers(value: &mut Value) {
     for limit in ["minimum", "maximum"] {
         let number = value.get(limit).and_then(Value::as_f64);
-        #[allow(clippy::cast_possible_truncation, reason = "the bounds are of 32 bits")]
-        if let Some(whole) = number.filter(|number| number.fract() == 0.0) {
-            value[limit] = json!(whole as i64);
+        let whole = number.filter(|number| number.fract() == 0.0);
+        if let Some(whole) = whole.and_then(|whole| format!("{whole:.0}").parse::<i64>().ok()) {
+            value[limit] = json!(whole);
         }
     }
 }

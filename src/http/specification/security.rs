@@ -11,13 +11,13 @@ use crate::query::Schema;
 /// only left out.
 pub(super) fn requirements(
     needs: Option<&str>,
-    about: Option<&Schema>,
+    about: &Schema,
     schemas: &[&'static Schema],
 ) -> Value {
     let scopes = |access: Access, schemas: &[&Schema]| -> Vec<Vec<String>> {
         schemas.iter().map(|schema| vec![access.scope(schema)]).collect()
     };
-    let about = about.as_slice();
+    let about = &[about];
     let alternatives = match needs {
         Some(needs::READ) => scopes(Access::Read, about),
         Some(needs::WRITE) => scopes(Access::Write, about),
