@@ -51,7 +51,7 @@ impl App {
         hasher: Hasher,
         admission: Admission,
     ) -> Self {
-        let revocations = Revocations::new(store.clone());
+        let revocations = Revocations::new(&store);
         let ledger = Ledger::default();
         let shared = Shared { store, provider, tokens, revocations, hasher, admission, ledger };
         Self(Arc::new(shared))
@@ -60,6 +60,11 @@ impl App {
     /// The database.
     pub fn store(&self) -> &Store {
         &self.0.store
+    }
+
+    /// The database for the requests of somebody, who has a share of it.
+    pub fn store_for(&self, identity: &Identity) -> Store {
+        self.0.store.of_subject(&identity.subject)
     }
 
     /// What hashes the passwords of users.
@@ -78,7 +83,8 @@ impl App {
     /// The database's; then nothing is lost.
     pub async fn flush_usage(&self) -> Result<()> {
         let app = self.clone();
-        let flushed = tokio::spawn(async move { app.0.ledger.flush(&app.0.store).await });
+        let flushed =
+            tokio::spawn(async move { app.0.ledger.flush(&app.0.store.reserved()).await });
         flushed.await.map_err(Error::internal)?
     }
 

@@ -1,205 +1,331 @@
-//! The database: pools, statements, failures. It returns records and counts, and knows no
+//! The database: connections, statements, failures. It returns records and counts, and knows no
 //! pages or cursors.
 //!
 //! Reads are single statements and need no transaction: each sees one snapshot. Writes of one
 //! record are single statements too, so that a request that is cut off leaves nothing open; what needs
-//! a transaction is a task of its own.
+//! a transaction is a task of its own. Whatever loses to another transaction is attempted again.
 
 mod explain;
+mod failure;
 mod groups;
 mod import;
 mod location;
 mod migrate;
+mod pool;
+mod postgres;
 mod revocations;
+mod share;
+mod sqlite;
 mod usage;
 mod users;
 mod write;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use sea_query_sqlx::SqlxValues;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
-};
-use sqlx::{AssertSqlSafe, FromRow, PgPool, SqlitePool};
+use sqlx::postgres::PgRow;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, Connection as _, FromRow};
 use tokio::sync::Semaphore;
 
 pub use self::explain::Explained;
+use self::failure::{Attempts, Fault, database_error};
 pub use self::import::{Conflict, MAX_LISTED, Message, Tally};
 pub use self::location::Location;
-pub(crate) use self::migrate::beside;
 pub use self::migrate::{Migrations, State};
+use self::pool::{Open, Parts, Pool};
+use self::postgres::{Servers, Work};
 pub use self::revocations::{Revocation, Revoked};
+pub use self::share::Place;
+use self::share::{Places, Share, Shares};
+use self::sqlite::SqliteFile;
 pub use self::usage::Usage;
 pub use self::users::{User, UserChange};
 pub use self::write::Expected;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::query::{Dialect, Statement};
-use crate::record::Record;
 
-/// How long a request waits for a connection before it is told to come back.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long the database may work on a statement of an import or an export.
+const TRANSFER_STATEMENT: Duration = Duration::from_secs(30);
 
-/// How long SQLite waits for another process's write.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an import or an export that was admitted waits for a connection: its turn comes.
+const TRANSFER_QUEUE: Duration = Duration::from_secs(60);
 
-/// How long PostgreSQL works on one statement, in its own notation.
-const STATEMENT_TIMEOUT: &str = "15s";
+/// How long the database may work on what keeps the service going: probes, revocations, usage.
+const RESERVED_STATEMENT: Duration = Duration::from_secs(2);
 
-/// How long a request waits for a row that somebody else is writing. A few that waited longer would
-/// hold every connection.
-const LOCK_TIMEOUT: &str = "2s";
+/// Connections of the reserved lane on PostgreSQL, and of that for transfers, out of all.
+const POSTGRES_RESERVED: u32 = 2;
+const POSTGRES_TRANSFERS: u32 = 2;
 
-/// Connections to PostgreSQL; keep instances × this below 80 % of its `max_connections`.
-const POSTGRES_CONNECTIONS: u32 = 8;
+/// Connections that read SQLite: for requests, for exports, and reserved. One more writes, since SQLite
+/// has one writer at a time.
+const SQLITE_READERS: [usize; 3] = [4, 1, 1];
 
-/// Connections that read SQLite. One more writes, since SQLite has one writer at a time.
-const SQLITE_READERS: u32 = 4;
+/// Limits of the work on a database.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// How long the database may work on a statement of a request.
+    pub statement: Duration,
+    /// How long a request waits for a connection.
+    pub queue: Duration,
+    /// Connections to PostgreSQL; instances × this should stay below 80 % of its `max_connections`.
+    pub connections: u32,
+    /// Statements of one subject that run at the same time.
+    pub share: usize,
+    /// Imports and exports at a time, each.
+    pub transfers: usize,
+    /// The same of one subject.
+    pub transfer_share: usize,
+}
+
+impl Bounds {
+    /// The fewest connections there may be: one for requests.
+    pub const MIN_CONNECTIONS: u32 = POSTGRES_RESERVED + POSTGRES_TRANSFERS + 1;
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            statement: Duration::from_secs(5),
+            queue: Duration::from_secs(1),
+            connections: 8,
+            share: 3,
+            transfers: 8,
+            transfer_share: 2,
+        }
+    }
+}
 
 /// What to do when the database file does not exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Missing {
     /// Make it.
     Create,
-    /// Refuse, and write nothing to one that is there.
+    /// Reject it, and write nothing to one that is there.
     ReadOnly,
 }
 
-/// A database.
+/// A database, as one subject and for one kind of work. Cloning is cheap.
 #[derive(Debug, Clone)]
 pub struct Store {
+    shared: Arc<Shared>,
+    lane: Lane,
+    share: Option<Share>,
+}
+
+#[derive(Debug)]
+struct Shared {
     engine: Engine,
+    shares: Shares,
     /// The turn to write, of the imports of this process.
     import_turn: Arc<Semaphore>,
     /// Places for imports, each of which has a thread that reads.
-    import_places: Arc<Semaphore>,
+    imports: Places,
+    exports: Places,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 enum Engine {
-    Sqlite { read: SqlitePool, write: SqlitePool, path: PathBuf },
-    Postgres(PgPool),
+    Sqlite { read: Lanes<SqliteFile>, write: Pool<SqliteFile>, path: PathBuf },
+    Postgres(Lanes<Servers>),
 }
 
-/// Runs the same code on the pool of either engine.
-macro_rules! on {
-    (read $store:expr, $pool:ident => $body:expr) => {
-        match &$store.engine {
-            $crate::store::Engine::Sqlite { read: $pool, .. } => $body,
-            $crate::store::Engine::Postgres($pool) => $body,
-        }
-    };
-    (write $store:expr, $pool:ident => $body:expr) => {
-        match &$store.engine {
-            $crate::store::Engine::Sqlite { write: $pool, .. } => $body,
-            $crate::store::Engine::Postgres($pool) => $body,
-        }
-    };
+/// What a statement is for. Each lane has connections of its own, so that neither exports nor
+/// requests in great number keep the others waiting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lane {
+    /// Requests.
+    Requests,
+    /// Imports and exports: statements may take longer, and wait for their turn.
+    Transfers,
+    /// Probes, revocations and usage.
+    Reserved,
 }
-use on;
 
-impl Store {
-    /// Opens the database. PostgreSQL is first reached when it is first needed.
-    ///
-    /// # Errors
-    /// A malformed address; a SQLite file that is missing (when it must not be) or unreadable.
-    pub async fn open(location: Location, missing: Missing) -> Result<Self> {
-        let engine = match location {
-            Location::Sqlite(path) => {
-                if missing == Missing::ReadOnly && !path.exists() {
-                    let advice = "make it with `cinequery migrate` or `cinequery import`, or name \
-                                  another with --database";
-                    let message = format!("there is no database {}; {advice}", path.display());
-                    return Err(Error::internal(message));
-                }
-                let options = SqliteConnectOptions::new()
-                    .filename(&path)
-                    .busy_timeout(BUSY_TIMEOUT)
-                    .foreign_keys(true);
-                let pool = || SqlitePoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT);
-                let read = pool()
-                    .max_connections(SQLITE_READERS)
-                    .connect_lazy_with(options.clone().read_only(true));
-                if missing == Missing::ReadOnly {
-                    let write = read.clone();
-                    return Ok(Self::of(Engine::Sqlite { read, write, path }));
-                }
-                // Of several processes that open a new file together, the switch to WAL below would
-                // fail for some: SQLite does not wait for its lock there.
-                let _guard = migrate::lock_beside(path.clone()).await?;
-                let writer = options
-                    .create_if_missing(true)
-                    .journal_mode(SqliteJournalMode::Wal)
-                    // A commit that was acknowledged survives a loss of power.
-                    .synchronous(SqliteSynchronous::Full);
-                let write = pool().max_connections(1).connect_with(writer).await;
-                let write = write.map_err(database_error)?;
-                Engine::Sqlite { read, write, path }
-            }
-            Location::Postgres(url) => {
-                let options: PgConnectOptions = url.parse().map_err(Error::internal)?;
-                let options = options.application_name("cinequery").options([
-                    ("statement_timeout", STATEMENT_TIMEOUT),
-                    ("lock_timeout", LOCK_TIMEOUT),
-                ]);
-                let pool = PgPoolOptions::new()
-                    .max_connections(POSTGRES_CONNECTIONS)
-                    .acquire_timeout(ACQUIRE_TIMEOUT)
-                    .connect_lazy_with(options);
-                Engine::Postgres(pool)
-            }
-        };
-        Ok(Self::of(engine))
+#[derive(Debug)]
+struct Lanes<O: Open> {
+    requests: Pool<O>,
+    transfers: Pool<O>,
+    reserved: Pool<O>,
+}
+
+impl<O: Open> Lanes<O> {
+    fn of(&self, lane: Lane) -> &Pool<O> {
+        match lane {
+            Lane::Requests => &self.requests,
+            Lane::Transfers => &self.transfers,
+            Lane::Reserved => &self.reserved,
+        }
     }
 
-    fn of(engine: Engine) -> Self {
-        let import_turn = Arc::new(Semaphore::new(1));
-        let import_places = Arc::new(Semaphore::new(import::MAX_IMPORTS));
-        Self { engine, import_turn, import_places }
+    fn all(&self) -> [&Pool<O>; 3] {
+        [&self.requests, &self.transfers, &self.reserved]
+    }
+}
+
+/// A row that both engines return.
+trait Row: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin {}
+
+impl<T> Row for T where T: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin
+{}
+
+/// Runs the same code on a connection of either engine.
+macro_rules! on {
+    (read $store:expr, $lease:ident => $body:expr) => {
+        match &$store.shared.engine {
+            $crate::store::Engine::Sqlite { read, .. } => {
+                let mut $lease = read.of($store.lane).lease($store.share.as_ref()).await?;
+                $body
+            }
+            $crate::store::Engine::Postgres(lanes) => {
+                let mut $lease = lanes.of($store.lane).lease($store.share.as_ref()).await?;
+                $body
+            }
+        }
+    };
+    (write $store:expr, $lease:ident => $body:expr) => {
+        match &$store.shared.engine {
+            $crate::store::Engine::Sqlite { write, .. } => {
+                let mut $lease = write.lease($store.share.as_ref()).await?;
+                $body
+            }
+            $crate::store::Engine::Postgres(lanes) => {
+                let mut $lease = lanes.of($store.lane).lease($store.share.as_ref()).await?;
+                $body
+            }
+        }
+    };
+}
+
+impl Store {
+    /// Opens the database with the usual limits. PostgreSQL is first reached when it is first needed.
+    ///
+    /// # Errors
+    /// A malformed URL; a SQLite file that is missing (when it must not be) or unreadable.
+    pub async fn open(location: Location, missing: Missing) -> Result<Self> {
+        Self::open_within(location, missing, Bounds::default()).await
+    }
+
+    /// The same with other limits.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub async fn open_within(location: Location, missing: Missing, bounds: Bounds) -> Result<Self> {
+        let engine = match location {
+            Location::Sqlite(path) => open_sqlite(path, missing, bounds).await?,
+            Location::Postgres(url) => open_postgres(&url, bounds)?,
+        };
+        let shared = Shared {
+            engine,
+            shares: Shares::new(bounds.share),
+            import_turn: Arc::new(Semaphore::new(1)),
+            imports: Places::new("imports", bounds.transfers, bounds.transfer_share),
+            exports: Places::new("exports", bounds.transfers, bounds.transfer_share),
+        };
+        Ok(Self { shared: Arc::new(shared), lane: Lane::Requests, share: None })
+    }
+
+    /// The same database for the requests of a subject, which together have a share of it.
+    #[must_use]
+    pub fn of_subject(&self, subject: &str) -> Self {
+        Self { share: Some(self.shared.shares.of(subject)), ..self.clone() }
+    }
+
+    /// The same database for what keeps the service going, which waits for no requests.
+    #[must_use]
+    pub fn reserved(&self) -> Self {
+        Self { lane: Lane::Reserved, share: None, ..self.clone() }
+    }
+
+    /// The same database for imports and exports.
+    #[must_use]
+    pub fn transfers(&self) -> Self {
+        Self { lane: Lane::Transfers, share: None, ..self.clone() }
+    }
+
+    /// A place for an export of that subject, which it keeps until it ends.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::TooManyRequests`] when the subject has as many as one may have,
+    /// [`crate::error::Kind::Unavailable`] when all places are taken.
+    pub fn export_place(&self, subject: &str) -> Result<Place> {
+        self.shared.exports.enter(subject)
+    }
+
+    /// A place for an import of that subject, which it keeps until it ends.
+    ///
+    /// # Errors
+    /// As [`Store::export_place`].
+    pub fn import_place(&self, subject: &str) -> Result<Place> {
+        self.shared.imports.enter(subject)
     }
 
     /// The engine's dialect.
     pub fn dialect(&self) -> Dialect {
-        match self.engine {
+        match self.shared.engine {
             Engine::Sqlite { .. } => Dialect::Sqlite,
             Engine::Postgres(_) => Dialect::Postgres,
+        }
+    }
+
+    /// The rows a statement selects, in its order. It is run again, once, when its connection turns out
+    /// to be broken.
+    async fn read<T: Row>(&self, Statement { sql, values }: Statement) -> Result<Vec<T>> {
+        let mut is_first = true;
+        loop {
+            let (sql, values) = (sql.clone(), values.clone());
+            let outcome = on!(read self, lease => lease.rows(sql, values).await);
+            match outcome {
+                Err(error)
+                    if is_first && matches!(Fault::of(&error), Fault::Lost | Fault::Stale) =>
+                {
+                    is_first = false;
+                }
+                outcome => return outcome.map_err(database_error),
+            }
+        }
+    }
+
+    /// Runs a statement that writes, in a transaction of its own, and returns its rows.
+    async fn write<T: Row>(&self, Statement { sql, values }: Statement) -> Result<Vec<T>> {
+        let mut attempts = Attempts::default();
+        loop {
+            let (sql, values) = (sql.clone(), values.clone());
+            match on!(write self, lease => lease.rows(sql, values).await) {
+                Err(error) if attempts.again(&error).await => {}
+                outcome => return outcome.map_err(database_error),
+            }
         }
     }
 
     /// The records a statement selects, in its order.
     ///
     /// # Errors
-    /// The database's.
-    pub async fn fetch<R: Record>(&self, Statement { sql, values }: Statement) -> Result<Vec<R>> {
-        on!(read self, pool => {
-            sqlx::query_as_with(AssertSqlSafe(sql), SqlxValues(values)).fetch_all(pool).await
-        })
-        .map_err(database_error)
+    /// Any database error.
+    pub async fn fetch<R: crate::record::Record>(&self, statement: Statement) -> Result<Vec<R>> {
+        self.read(statement).await
     }
 
     /// The single number a statement selects.
     ///
     /// # Errors
-    /// The database's.
-    pub async fn count(&self, Statement { sql, values }: Statement) -> Result<i64> {
-        on!(read self, pool => {
-            sqlx::query_scalar_with(AssertSqlSafe(sql), SqlxValues(values)).fetch_one(pool).await
-        })
-        .map_err(database_error)
+    /// Any database error.
+    pub async fn count(&self, statement: Statement) -> Result<i64> {
+        let rows: Vec<(i64,)> = self.read(statement).await?;
+        let row = rows.into_iter().next();
+        row.map(|(count,)| count).ok_or_else(|| Error::internal("a count without a row"))
     }
 
     /// The texts a statement selects, in its order.
     ///
     /// # Errors
-    /// The database's.
-    pub async fn texts(&self, Statement { sql, values }: Statement) -> Result<Vec<String>> {
-        on!(read self, pool => {
-            sqlx::query_scalar_with(AssertSqlSafe(sql), SqlxValues(values)).fetch_all(pool).await
-        })
-        .map_err(database_error)
+    /// Any database error.
+    pub async fn texts(&self, statement: Statement) -> Result<Vec<String>> {
+        let rows: Vec<(String,)> = self.read(statement).await?;
+        Ok(rows.into_iter().map(|(text,)| text).collect())
     }
 
     /// Runs statements in one transaction, and returns the row of the last. When that has none, nothing is
@@ -208,27 +334,19 @@ impl Store {
     /// It is a task of its own: when the caller goes away, the transaction still ends in order.
     async fn transact<T>(&self, before: Vec<Statement>, last: Statement) -> Result<Option<T>>
     where
-        T: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin + 'static,
+        T: Row + 'static,
     {
-        let task = on!(write self, pool => {
-            let pool = pool.clone();
-            tokio::spawn(async move {
-                let mut transaction = pool.begin().await?;
-                for Statement { sql, values } in before {
-                    let query = sqlx::query_with(AssertSqlSafe(sql), SqlxValues(values));
-                    query.execute(&mut *transaction).await?;
+        let store = self.clone();
+        let task = tokio::spawn(async move {
+            let mut attempts = Attempts::default();
+            loop {
+                match on!(write store, lease => transaction(&mut lease, &before, &last).await) {
+                    Err(error) if attempts.again(&error).await => {}
+                    outcome => return outcome.map_err(database_error),
                 }
-                let query = sqlx::query_as_with(AssertSqlSafe(last.sql), SqlxValues(last.values));
-                // Read to the end, as all writes are: see `write_one`.
-                let row = query.fetch_all(&mut *transaction).await?.into_iter().next();
-                match row {
-                    Some(_) => transaction.commit().await?,
-                    None => transaction.rollback().await?,
-                }
-                Ok(row)
-            })
+            }
         });
-        task.await.map_err(Error::internal)?.map_err(database_error)
+        task.await.map_err(Error::internal)?
     }
 
     /// The engine and its version, in words.
@@ -238,41 +356,137 @@ impl Store {
     pub async fn version(&self) -> Result<String> {
         let (name, sql) = match self.dialect() {
             Dialect::Sqlite => ("SQLite", "SELECT sqlite_version()"),
-            Dialect::Postgres => ("PostgreSQL", "SHOW server_version"),
+            Dialect::Postgres => ("PostgreSQL", "SELECT current_setting('server_version')"),
         };
-        let version: String = on!(read self, pool => sqlx::query_scalar(sql).fetch_one(pool).await)
-            .map_err(database_error)?;
+        let version = self.texts(plain(sql)).await?.pop().unwrap_or_default();
         Ok(format!("{name} {version}"))
     }
 
-    /// Whether the database answers and has been migrated.
+    /// Whether the database responds and has been migrated.
     ///
     /// # Errors
-    /// [`Kind::Unavailable`], whatever keeps it from that.
+    /// [`crate::error::Kind::Unavailable`], whatever keeps it from that.
     pub async fn ping(&self) -> Result<()> {
         let sql = "SELECT value FROM cinequery_meta WHERE name = 'folding'";
-        let folding: Option<String> = on!(read self, pool => {
-            sqlx::query_scalar(sql).fetch_optional(pool).await
-        })
-        .map_err(|error| match &error {
-            sqlx::Error::Database(cause) if !is_passing(&cause.code().unwrap_or_default()) => {
-                not_migrated(error)
+        let folding = self.texts(plain(sql)).await.map_err(|error| match error.kind {
+            crate::error::Kind::Internal => {
+                not_migrated(error.cause.unwrap_or_else(|| "no cause".into()))
             }
-            _ => Error::unavailable(error),
+            _ => error,
         })?;
-        folding.map(|_| ()).ok_or_else(|| not_migrated("it has no folding"))
+        if folding.is_empty() { Err(not_migrated("it has no folding")) } else { Ok(()) }
     }
 
-    /// Closes all connections, after their statements have ended.
+    /// Closes all connections that are not in use, and the others when their statements have ended.
     pub async fn close(&self) {
-        match &self.engine {
+        match &self.shared.engine {
             Engine::Sqlite { read, write, .. } => {
-                read.close().await;
+                for pool in read.all() {
+                    pool.close().await;
+                }
                 write.close().await;
             }
-            Engine::Postgres(pool) => pool.close().await,
+            Engine::Postgres(lanes) => {
+                for pool in lanes.all() {
+                    pool.close().await;
+                }
+            }
         }
     }
+}
+
+/// A statement without values.
+fn plain(sql: &str) -> Statement {
+    Statement { sql: sql.to_owned(), values: sea_query::Values(Vec::new()) }
+}
+
+async fn transaction<O, T>(
+    lease: &mut pool::Lease<O>,
+    before: &[Statement],
+    last: &Statement,
+) -> sqlx::Result<Option<T>>
+where
+    O: Open,
+    T: for<'r> FromRow<'r, <O::Database as sqlx::Database>::Row> + Send + Unpin,
+    for<'c> &'c mut <O::Database as sqlx::Database>::Connection:
+        sqlx::Executor<'c, Database = O::Database>,
+    SqlxValues: sqlx::IntoArguments<O::Database>,
+{
+    let Parts { connection, limit } = lease.parts()?;
+    let mut has_ended = true;
+    let work = async {
+        let mut transaction = limit.within(connection.begin()).await?;
+        let steps = async {
+            for Statement { sql, values } in before {
+                let (sql, values) = (AssertSqlSafe(sql.clone()), SqlxValues(values.clone()));
+                limit.within(sqlx::query_with(sql, values).execute(&mut *transaction)).await?;
+            }
+            let (sql, values) = (AssertSqlSafe(last.sql.clone()), SqlxValues(last.values.clone()));
+            let query = sqlx::query_as_with(sql, values);
+            Ok(limit.within(query.fetch_all(&mut *transaction)).await?.into_iter().next())
+        };
+        match steps.await {
+            Ok(Some(row)) => limit.within(transaction.commit()).await.map(|()| Some(row)),
+            Ok(None) => limit.within(transaction.rollback()).await.map(|()| None),
+            Err(error) => {
+                has_ended = limit.within(transaction.rollback()).await.is_ok();
+                Err(error)
+            }
+        }
+    };
+    let outcome = work.await;
+    let outcome = lease.settle(outcome);
+    if !has_ended {
+        lease.doubt();
+    }
+    outcome
+}
+
+async fn open_sqlite(path: PathBuf, missing: Missing, bounds: Bounds) -> Result<Engine> {
+    let pool =
+        |file: &SqliteFile, size, statement, queue| Pool::new(file.clone(), size, statement, queue);
+    let [requests, transfers, reserved] = SQLITE_READERS;
+    let lanes = |file: &SqliteFile| {
+        Ok::<_, Error>(Lanes {
+            requests: pool(file, requests, bounds.statement, bounds.queue)?,
+            transfers: pool(file, transfers, TRANSFER_STATEMENT, TRANSFER_QUEUE)?,
+            reserved: pool(file, reserved, RESERVED_STATEMENT, bounds.queue)?,
+        })
+    };
+    if missing == Missing::ReadOnly {
+        if !path.exists() {
+            let advice = "make it with `cinequery migrate` or `cinequery import`, or name another                           with --database";
+            let message = format!("there is no database {}; {advice}", path.display());
+            return Err(Error::internal(message));
+        }
+        let file = SqliteFile::reader_anywhere(&path).await?;
+        let write = pool(&file, 1, bounds.statement, bounds.queue)?;
+        return Ok(Engine::Sqlite { read: lanes(&file)?, write, path });
+    }
+    // Of several processes that open a new file together, the switch to WAL would fail for some:
+    // SQLite does not wait for its lock there.
+    let _guard = sqlite::lock_beside(path.clone()).await?;
+    let write = pool(&SqliteFile::writer(&path), 1, bounds.statement, bounds.queue)?;
+    // The file is made now, and whatever keeps it from that is reported now.
+    drop(write.lease(None).await?);
+    Ok(Engine::Sqlite { read: lanes(&SqliteFile::reader(&path))?, write, path })
+}
+
+fn open_postgres(url: &str, bounds: Bounds) -> Result<Engine> {
+    let servers =
+        |statement| Servers::of(url, Work::Statements(statement)).map_err(Error::internal);
+    let lane = |size: u32, statement, queue| {
+        let pool = Pool::new(servers(statement)?, size as usize, statement, queue)?;
+        pool.check_unused();
+        Ok::<_, Error>(pool)
+    };
+    let requests = bounds.connections.max(Bounds::MIN_CONNECTIONS);
+    let requests = requests - POSTGRES_RESERVED - POSTGRES_TRANSFERS;
+    Ok(Engine::Postgres(Lanes {
+        requests: lane(requests, bounds.statement, bounds.queue)?,
+        transfers: lane(POSTGRES_TRANSFERS, TRANSFER_STATEMENT, TRANSFER_QUEUE)?,
+        reserved: lane(POSTGRES_RESERVED, RESERVED_STATEMENT, bounds.queue)?,
+    }))
 }
 
 /// A database without our tables.
@@ -281,35 +495,10 @@ fn not_migrated(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> E
     Error { detail, ..Error::unavailable(cause) }
 }
 
-/// What a failure of the database means for the caller. Its text is for the log alone.
-fn database_error(error: sqlx::Error) -> Error {
-    if let sqlx::Error::Database(database) = &error {
-        if database.is_unique_violation() {
-            let detail = "a record with the same natural key exists already";
-            return Error { cause: Some(error.into()), ..Error::new(Kind::Duplicate, detail) };
-        }
-        let code = database.code().unwrap_or_default();
-        return if is_passing(&code) { Error::unavailable(error) } else { Error::internal(error) };
-    }
-    match error {
-        sqlx::Error::PoolTimedOut
-        | sqlx::Error::PoolClosed
-        | sqlx::Error::Io(_)
-        | sqlx::Error::Tls(_)
-        | sqlx::Error::WorkerCrashed => Error::unavailable(error),
-        _ => Error::internal(error),
-    }
-}
-
-/// Whether a failure with this code may pass by itself.
-///
-/// SQLSTATE classes of PostgreSQL: 08 connection, 25P03 and 40 rollback, 53 resources, 55P03 lock,
-/// 57 operator intervention (shutdown, statement timeout). Primary result codes of SQLite, in the
-/// low byte: 5 busy, 6 locked, 10 I/O error, 13 full.
-fn is_passing(code: &str) -> bool {
-    if code.len() == 5 {
-        return ["08", "40", "53", "57"].iter().any(|class| code.starts_with(class))
-            || ["25P03", "55P03"].contains(&code);
-    }
-    code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 10 | 13))
+/// The path of a file that belongs to the database file.
+pub(crate) fn beside(database: &Path, extension: &str) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push(".");
+    name.push(extension);
+    PathBuf::from(name)
 }

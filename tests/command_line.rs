@@ -646,7 +646,7 @@ async fn unreachable_databases_are_told_of_without_their_password() {
         let answer = client.get(path).await;
         let problem = answer.problem(503, "unavailable");
         assert!(!problem.to_string().contains("hunter2"));
-        assert_eq!(answer.header("retry-after"), "1");
+        assert!(answer.header("retry-after").parse::<u32>().unwrap() >= 1);
     }
 }
 

@@ -406,7 +406,7 @@ async fn a_database_that_is_gone_is_told_and_not_passed_over() {
         let mine = token(&["movies:read"]);
         let nobody = client.with_token(None);
         let revoke = nobody.request("POST", "/api/token/revoke").form(&[("token", mine.as_str())]);
-        nobody.send(revoke).await.problem(500, "internal");
+        nobody.send(revoke).await.problem(503, "unavailable");
     })
     .await;
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
-use crate::support::{Answer, Client, Database, served_on_both, token};
+use crate::support::{Answer, Client, Database, served_on_both, token, token_of};
 
 const NDJSON: &str = "application/x-ndjson";
 const CSV: &str = "text/csv";
@@ -386,13 +386,13 @@ async fn files_leave_and_come_back() {
 }
 
 /// Begins to send a chunked file, and does not end it.
-async fn begin(client: &Client, policy: &str, file: &str) -> tokio::net::TcpStream {
+async fn begin(client: &Client, subject: &str, policy: &str, file: &str) -> tokio::net::TcpStream {
     let address = client.address().strip_prefix("http://").unwrap();
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
     let head = format!(
         "POST /api/v1/movies/import{policy} HTTP/1.1\r\nhost: x\r\ncontent-type: {NDJSON}\r\n\
          authorization: Bearer {}\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n",
-        token(&["movies:write"])
+        token_of(subject, &["movies:write"])
     );
     let chunk = format!("{:x}\r\n{file}\r\n", file.len());
     stream.write_all(format!("{head}{chunk}").as_bytes()).await.unwrap();
@@ -421,8 +421,8 @@ async fn until(mut condition: impl AsyncFnMut() -> bool) {
 #[tokio::test]
 async fn a_sender_that_goes_away_leaves_nothing_half_written() {
     served_on_both(async |client| {
-        drop(begin(&client, "", &rows(0..2500)).await);
-        drop(begin(&client, "?on_conflict=skip", &rows(5000..7500)).await);
+        drop(begin(&client, "tester", "", &rows(0..2500)).await);
+        drop(begin(&client, "tester", "?on_conflict=skip", &rows(5000..7500)).await);
         until(async || count(&client).await == 2000).await;
         // Nobody holds the right to write any more.
         let report = import(&client, "", NDJSON, rows(9000..9001).as_bytes()).await;
@@ -456,7 +456,7 @@ async fn a_long_import_starves_no_reader() {
             return false;
         }
         answer.problem(503, "unavailable");
-        assert_eq!(answer.header("retry-after"), "1");
+        assert!(answer.header("retry-after").parse::<u32>().unwrap() >= 1);
         true
     })
     .await;
@@ -476,7 +476,7 @@ async fn a_slow_sender_holds_no_lock() {
             ["", "?on_conflict=skip", "?on_conflict=update"].into_iter().enumerate()
         {
             let titles = round * 10_000..round * 10_000 + 1500;
-            let slow = begin(&client, policy, &rows(titles.clone())).await;
+            let slow = begin(&client, "tester", policy, &rows(titles.clone())).await;
             let quick = rows(titles.end..titles.end + 1);
             for policy in ["", "?on_conflict=skip"] {
                 let report = import(&client, policy, NDJSON, quick.as_bytes()).await;
@@ -489,13 +489,29 @@ async fn a_slow_sender_holds_no_lock() {
     .await;
 }
 
+/// A subject with two imports gets 429 for the third, while another subject still gets a place.
+#[tokio::test]
+async fn nobody_takes_all_places_for_imports() {
+    let client = Client::of(Database::sqlite()).await;
+    let dripping = client.with_token(Some(token_of("dripping", &["movies:write"])));
+    let mut slow = Vec::new();
+    until(async || {
+        slow.push(begin(&client, "dripping", "?on_conflict=skip", &row("slow")).await);
+        let answer = import(&dripping, "?on_conflict=skip", NDJSON, row("one").as_bytes()).await;
+        answer.status == 429 && answer.problem(429, "too_many_requests")["detail"] != ""
+    })
+    .await;
+    assert_eq!(import(&client, "", NDJSON, row("other").as_bytes()).await.status, 200);
+}
+
 /// A crowd of senders is told to come back, and leaves places for the next.
 #[tokio::test]
 async fn senders_beyond_the_places_are_told_to_come_back() {
     let client = Client::of(Database::sqlite()).await;
     let mut crowd = Vec::new();
     until(async || {
-        crowd.push(begin(&client, "?on_conflict=skip", &row("slow")).await);
+        let subject = format!("sender {}", crowd.len());
+        crowd.push(begin(&client, &subject, "?on_conflict=skip", &row("slow")).await);
         let answer = import(&client, "?on_conflict=skip", NDJSON, row("one").as_bytes()).await;
         assert!([200, 503].contains(&answer.status), "{answer:?}");
         answer.status == 503 && answer.problem(503, "unavailable")["detail"] != ""

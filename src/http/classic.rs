@@ -52,7 +52,7 @@ impl Operations {
     /// Every movie in order of creation, as one list, however long it is.
     #[oai(path = "/api", method = "get")]
     async fn list(&self, caller: Reader<Movie>, app: Data<&App>) -> Result<Movies> {
-        classic::all(app.store(), &caller.0).await.map(Movies)
+        classic::all(&app.store_for(&caller.0), &caller.0).await.map(Movies)
     }
 
     /// Create a movie from parameters
@@ -84,7 +84,7 @@ impl Operations {
             ],
         )
         .draft()?;
-        let movie = classic::create(app.store(), &caller.0, &draft).await?;
+        let movie = classic::create(&app.store_for(&caller.0), &caller.0, &draft).await?;
         Ok(Json(ClassicMovie::from(&movie)))
     }
 
@@ -106,7 +106,7 @@ impl Operations {
         let mut given = Given::new(body, [("title", title), ("release_year", release_year)]);
         let (title, year) = (given.required("title", Given::text), given.year("release_year"));
         given.end()?;
-        let movie = classic::delete(app.store(), &caller.0, &title, year).await?;
+        let movie = classic::delete(&app.store_for(&caller.0), &caller.0, &title, year).await?;
         Ok(Json(ClassicMovie::from(&movie)))
     }
 
@@ -152,7 +152,7 @@ impl Operations {
             parameters: arguments(request),
         };
         given.end()?;
-        classic::find(app.store(), &caller.0, criteria).await.map(Movies)
+        classic::find(&app.store_for(&caller.0), &caller.0, criteria).await.map(Movies)
     }
 
     /// List the movies whose licence ends between two days
@@ -172,7 +172,7 @@ impl Operations {
         let mut given = Given::new(body, [("from", from), ("to", to)]);
         let (from, to) = (given.required("from", Given::date), given.required("to", Given::date));
         given.end()?;
-        classic::expired(app.store(), &caller.0, from, to).await.map(Movies)
+        classic::expired(&app.store_for(&caller.0), &caller.0, from, to).await.map(Movies)
     }
 }
 

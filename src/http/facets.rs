@@ -61,6 +61,6 @@ impl<R: Record> Operations<R> {
             interval: interval.0,
             limit: limit.0.map(i64::from),
         };
-        facets::<R>(app.store(), &caller.0, request).await.map(Json)
+        facets::<R>(&app.store_for(&caller.0), &caller.0, request).await.map(Json)
     }
 }

@@ -79,7 +79,7 @@ impl Operations {
     /// answer is no reason: each instance goes on with its share of the limits.
     #[oai(path = "/readyz", method = "get")]
     async fn readyz(&self, app: Data<&App>) -> Result<Json<Readiness>> {
-        tokio::time::timeout(PROBE_TIMEOUT, app.store().ping())
+        tokio::time::timeout(PROBE_TIMEOUT, app.store().reserved().ping())
             .await
             .map_err(Error::unavailable)??;
         let throttle = app.admission().scope().into();

@@ -93,7 +93,9 @@ impl<C: Records> Operations<C> {
             ..Selection::default()
         };
         let (record, limit) = (record.0.as_deref(), limit.0.map(i64::from));
-        inspect::explain::<C>(app.store(), &caller.0, record, &selection, limit).await.map(Json)
+        inspect::explain::<C>(&app.store_for(&caller.0), &caller.0, record, &selection, limit)
+            .await
+            .map(Json)
     }
 
     /// Complete a filter
@@ -117,6 +119,8 @@ impl<C: Records> Operations<C> {
     ) -> Result<Json<Completion>> {
         let filter = filter.0.unwrap_or_default();
         let (record, caret) = (record.0.as_deref(), caret.0.map(i64::from));
-        inspect::complete::<C>(app.store(), &caller.0, record, &filter, caret).await.map(Json)
+        inspect::complete::<C>(&app.store_for(&caller.0), &caller.0, record, &filter, caret)
+            .await
+            .map(Json)
     }
 }

@@ -74,7 +74,7 @@ impl<R: Record> Operations<R> {
             count: count.0.unwrap_or_default(),
             why: why.0.unwrap_or_default(),
         };
-        let page = search::search::<R>(app.store(), &caller.0, search).await?;
+        let page = search::search::<R>(&app.store_for(&caller.0), &caller.0, search).await?;
         let next = page.next_cursor.as_deref().map(|cursor| next_address(request, cursor));
         Ok(Paged { page, next })
     }
@@ -90,7 +90,7 @@ impl<R: Record> Operations<R> {
         app: Data<&App>,
         body: Body<SearchBody>,
     ) -> Result<Json<Page<R>>> {
-        search::search(app.store(), &caller.0, body.0.into()).await.map(Json)
+        search::search(&app.store_for(&caller.0), &caller.0, body.0.into()).await.map(Json)
     }
 
     /// Create a {record}
@@ -104,7 +104,7 @@ impl<R: Record> Operations<R> {
         app: Data<&App>,
         body: Body<Draft<R>>,
     ) -> Result<Created<R>> {
-        let record = edit::create(app.store(), &caller.0, &body.0).await?;
+        let record = edit::create(&app.store_for(&caller.0), &caller.0, &body.0).await?;
         let location = format!("{}/{}", collection::<R>(), record.id());
         Ok(Created { record, location })
     }
@@ -123,7 +123,7 @@ impl<R: Record> Operations<R> {
         #[oai(name = "If-None-Match")]
         if_none_match: Header<Option<String>>,
     ) -> Result<IfChanged<R>> {
-        let record: R = edit::get(app.store(), &caller.0, id.0).await?;
+        let record: R = edit::get(&app.store_for(&caller.0), &caller.0, id.0).await?;
         let version = record.version();
         let is_known = match &if_none_match.0 {
             Some(tags) => conditional::is_known(tags, version)?,
@@ -148,7 +148,9 @@ impl<R: Record> Operations<R> {
         filter: Query<String>,
     ) -> Result<Json<Match>> {
         let selection = Selection { parameters: arguments(request), ..Selection::filter(filter.0) };
-        why::match_record::<R>(app.store(), &caller.0, id.0, &selection).await.map(Json)
+        why::match_record::<R>(&app.store_for(&caller.0), &caller.0, id.0, &selection)
+            .await
+            .map(Json)
     }
 
     /// Replace a {record}
@@ -168,7 +170,9 @@ impl<R: Record> Operations<R> {
         body: Body<Draft<R>>,
     ) -> Result<Current<R>> {
         let expected = conditional::required(if_match.0.as_deref())?;
-        edit::replace(app.store(), &caller.0, id.0, &body.0, &expected).await.map(Current)
+        edit::replace(&app.store_for(&caller.0), &caller.0, id.0, &body.0, &expected)
+            .await
+            .map(Current)
     }
 
     /// Change some fields of a {record}
@@ -189,7 +193,9 @@ impl<R: Record> Operations<R> {
         body: Body<Patch<R>>,
     ) -> Result<Current<R>> {
         let expected = conditional::required(if_match.0.as_deref())?;
-        edit::patch(app.store(), &caller.0, id.0, &body.0, &expected).await.map(Current)
+        edit::patch(&app.store_for(&caller.0), &caller.0, id.0, &body.0, &expected)
+            .await
+            .map(Current)
     }
 
     /// Delete a {record}
@@ -207,7 +213,9 @@ impl<R: Record> Operations<R> {
         if_match: Header<Option<String>>,
     ) -> Result<NoContent> {
         let expected = conditional::optional(if_match.0.as_deref())?;
-        edit::delete::<R>(app.store(), &caller.0, id.0, &expected).await.map(|_| NoContent)
+        edit::delete::<R>(&app.store_for(&caller.0), &caller.0, id.0, &expected)
+            .await
+            .map(|_| NoContent)
     }
 }
 

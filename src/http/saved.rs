@@ -51,7 +51,7 @@ impl<R: Record> Operations<R> {
         cursor: Query<Option<String>>,
     ) -> Result<Json<SavedQueryPage>> {
         let limit = limit.0.map(i64::from);
-        saved::list::<R>(app.store(), &caller.0, limit, cursor.0).await.map(Json)
+        saved::list::<R>(&app.store_for(&caller.0), &caller.0, limit, cursor.0).await.map(Json)
     }
 
     /// Save a query on {records}
@@ -65,7 +65,7 @@ impl<R: Record> Operations<R> {
         app: Data<&App>,
         body: Body<SavedQueryDraft>,
     ) -> Result<Saved> {
-        let query = saved::create::<R>(app.store(), &caller.0, body.0).await?;
+        let query = saved::create::<R>(&app.store_for(&caller.0), &caller.0, body.0).await?;
         let location = format!("{}/{}", queries::<R>(), query.name);
         Ok(Saved { query, location })
     }
@@ -81,7 +81,7 @@ impl<R: Record> Operations<R> {
         /// The name of the query.
         name: Path<String>,
     ) -> Result<Shown> {
-        saved::get::<R>(app.store(), &caller.0, &name.0).await.map(Shown)
+        saved::get::<R>(&app.store_for(&caller.0), &caller.0, &name.0).await.map(Shown)
     }
 
     /// Replace a saved query on {records}
@@ -100,8 +100,8 @@ impl<R: Record> Operations<R> {
         body: Body<SavedQueryDraft>,
     ) -> Result<Shown> {
         let expected = conditional::required(if_match.0.as_deref())?;
-        let store = app.store();
-        saved::replace::<R>(store, &caller.0, &name.0, body.0, &expected).await.map(Shown)
+        let store = app.store_for(&caller.0);
+        saved::replace::<R>(&store, &caller.0, &name.0, body.0, &expected).await.map(Shown)
     }
 
     /// Delete a saved query on {records}
@@ -119,7 +119,7 @@ impl<R: Record> Operations<R> {
         if_match: Header<Option<String>>,
     ) -> Result<NoContent> {
         let expected = conditional::optional(if_match.0.as_deref())?;
-        saved::delete::<R>(app.store(), &caller.0, &name.0, &expected).await?;
+        saved::delete::<R>(&app.store_for(&caller.0), &caller.0, &name.0, &expected).await?;
         Ok(NoContent)
     }
 
@@ -153,7 +153,7 @@ impl<R: Record> Operations<R> {
             count: count.0.unwrap_or_default(),
             why: why.0.unwrap_or_default(),
         };
-        let page = saved::run::<R>(app.store(), &caller.0, &name.0, run).await?;
+        let page = saved::run::<R>(&app.store_for(&caller.0), &caller.0, &name.0, run).await?;
         let next = page.next_cursor.as_deref().map(|cursor| next_address(request, cursor));
         Ok(Paged { page, next })
     }
@@ -170,7 +170,7 @@ impl<R: Record> Operations<R> {
         name: Path<String>,
         body: Body<RunBody>,
     ) -> Result<Json<Page<R>>> {
-        saved::run(app.store(), &caller.0, &name.0, body.0.into()).await.map(Json)
+        saved::run(&app.store_for(&caller.0), &caller.0, &name.0, body.0.into()).await.map(Json)
     }
 }
 

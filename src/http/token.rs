@@ -91,7 +91,7 @@ impl Operations {
         app: Data<&App>,
         body: Body<RevocationRequest>,
     ) -> Result<NoContent> {
-        revoke::all_of(app.store(), &caller.0, &body.0).await.map(|()| NoContent)
+        revoke::all_of(&app.store_for(&caller.0), &caller.0, &body.0).await.map(|()| NoContent)
     }
 }
 

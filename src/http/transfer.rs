@@ -84,7 +84,7 @@ impl<R: Record> Operations<R> {
     ) -> Result<Download<R>> {
         let selection =
             Selection { filter: filter.0, parameters: arguments(request), ..Selection::default() };
-        let records = transfer::export(app.store(), &caller.0, &selection).await?;
+        let records = transfer::export(&app.store_for(&caller.0), &caller.0, &selection).await?;
         Ok(Download { records, format: format.0.unwrap_or_default() })
     }
 
@@ -110,7 +110,7 @@ impl<R: Record> Operations<R> {
     ) -> Result<Json<Report>> {
         let format = upload.form(format.0)?;
         let file = upload.file;
-        let import = transfer::begin::<R>(app.store(), &caller.0)?;
+        let import = transfer::begin::<R>(&app.store_for(&caller.0), &caller.0)?;
         let policy = match on_conflict.0.unwrap_or_default() {
             OnConflict::Fail => Conflict::Fail,
             OnConflict::Skip => Conflict::Skip,

@@ -40,9 +40,14 @@ impl Operations {
         #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
         limit: Query<Option<i32>>,
     ) -> Result<Json<UserPage>> {
-        users::list(app.store(), &caller.0, after.0.as_deref(), limit.0.map(i64::from))
-            .await
-            .map(Json)
+        users::list(
+            &app.store_for(&caller.0),
+            &caller.0,
+            after.0.as_deref(),
+            limit.0.map(i64::from),
+        )
+        .await
+        .map(Json)
     }
 
     /// Add a user
@@ -56,7 +61,8 @@ impl Operations {
         app: Data<&App>,
         body: Body<UserDraft>,
     ) -> Result<AddedUser> {
-        users::add(app.store(), app.hasher(), &caller.0, body.0).await.map(AddedUser)
+        let store = app.store_for(&caller.0);
+        users::add(&store, app.hasher(), &caller.0, body.0).await.map(AddedUser)
     }
 
     /// Read a user
@@ -70,7 +76,7 @@ impl Operations {
         /// The name of the user.
         name: Path<String>,
     ) -> Result<ShownUser> {
-        users::get(app.store(), &caller.0, &name.0).await.map(ShownUser)
+        users::get(&app.store_for(&caller.0), &caller.0, &name.0).await.map(ShownUser)
     }
 
     /// Give a user another password or role
@@ -91,8 +97,8 @@ impl Operations {
         body: Body<UserPatch>,
     ) -> Result<ShownUser> {
         let expected = conditional::required(if_match.0.as_deref())?;
-        let (store, hasher) = (app.store(), app.hasher());
-        users::change(store, hasher, &caller.0, &name.0, body.0, &expected).await.map(ShownUser)
+        let (store, hasher) = (app.store_for(&caller.0), app.hasher());
+        users::change(&store, hasher, &caller.0, &name.0, body.0, &expected).await.map(ShownUser)
     }
 
     /// Remove a user
@@ -111,7 +117,9 @@ impl Operations {
         if_match: Header<Option<String>>,
     ) -> Result<NoContent> {
         let expected = conditional::optional(if_match.0.as_deref())?;
-        users::remove(app.store(), &caller.0, &name.0, &expected).await.map(|()| NoContent)
+        users::remove(&app.store_for(&caller.0), &caller.0, &name.0, &expected)
+            .await
+            .map(|()| NoContent)
     }
 }
 

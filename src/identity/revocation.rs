@@ -1,11 +1,12 @@
 //! Tokens that are not accepted any more although they have not expired.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use tokio::sync::Mutex;
+use tokio::sync::{Notify, watch};
 
 use super::token::{LEEWAY, refused};
 use super::{Bearer, IssuedAt};
@@ -17,13 +18,41 @@ use crate::store::{Revoked, Store};
 /// later.
 const MAX_AGE: Duration = Duration::from_millis(500);
 
-/// Knows the revocations of the database, no older than half a second. It reads them when somebody asks:
-/// a service that nobody calls asks nothing of its database.
+/// How old it may be while the database cannot say: then requests are 503.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// How long after a reading the next one begins, as long as there are requests.
+const INTERVAL: Duration = Duration::from_millis(300);
+
+/// How long a request waits for a reading when what is known is older than it should be, and when it
+/// cannot be used at all.
+const SHORT_WAIT: Duration = Duration::from_millis(250);
+const LONG_WAIT: Duration = Duration::from_secs(2);
+
+/// Knows the revocations of the database, no older than half a second. One task reads them, for as long
+/// as there are requests: a service that nobody calls asks nothing of its database. No request reads by
+/// itself, so that a database that does not respond keeps one task waiting and not all requests.
 pub struct Revocations {
+    shared: Arc<Shared>,
+    has_started: AtomicBool,
+}
+
+struct Shared {
     store: Store,
-    known: RwLock<Known>,
-    /// The last reading. Whoever holds it reads.
-    reading: Mutex<Option<Reading>>,
+    last: watch::Sender<Reading>,
+    /// Somebody waits for a reading.
+    is_wanted: Notify,
+    /// There has been a request since the last reading.
+    is_used: AtomicBool,
+}
+
+/// The last attempt to read.
+#[derive(Clone, Default)]
+struct Reading {
+    known: Known,
+    /// When the attempt ended.
+    ended_at: Option<Instant>,
+    has_failed: bool,
 }
 
 /// What is known, and since when.
@@ -35,12 +64,6 @@ struct Known {
     all: Arc<All>,
 }
 
-struct Reading {
-    asked_at: Instant,
-    ended_at: Instant,
-    has_failed: bool,
-}
-
 #[derive(Clone, Default)]
 struct All {
     /// The ids of tokens, with when these would have expired.
@@ -50,8 +73,8 @@ struct All {
 }
 
 impl Known {
-    fn is_fresh(&self) -> bool {
-        self.asked_at.is_some_and(|asked_at| asked_at.elapsed() < MAX_AGE)
+    fn is_younger_than(&self, age: Duration) -> bool {
+        self.asked_at.is_some_and(|asked_at| asked_at.elapsed() < age)
     }
 }
 
@@ -77,19 +100,26 @@ impl All {
 
 impl Revocations {
     /// Those of the database.
-    pub fn new(store: Store) -> Self {
-        Self { store, known: RwLock::default(), reading: Mutex::default() }
+    pub fn new(store: &Store) -> Self {
+        let shared = Shared {
+            store: store.reserved(),
+            last: watch::Sender::default(),
+            is_wanted: Notify::new(),
+            is_used: AtomicBool::new(false),
+        };
+        Self { shared: Arc::new(shared), has_started: AtomicBool::new(false) }
     }
 
-    /// Refuses a token that was revoked, and one that the database cannot have been asked for.
+    /// Rejects a token that was revoked, and one that the database cannot have been asked for.
     ///
     /// # Errors
-    /// [`crate::error::Kind::Unauthenticated`]; the database's, when it cannot say.
+    /// [`crate::error::Kind::Unauthenticated`]; [`crate::error::Kind::Unavailable`] when the database
+    /// has not said for a while which are revoked.
     pub async fn check(&self, bearer: &Bearer) -> Result<()> {
-        let mut known = self.known();
-        if !known.is_fresh() || is_ahead(bearer, &known) {
-            self.read().await?;
-            known = self.known();
+        self.shared.is_used.store(true, Ordering::Relaxed);
+        let mut known = self.shared.last.borrow().known.clone();
+        if !known.is_younger_than(MAX_AGE) || is_ahead(bearer, &known) {
+            known = self.wait(bearer).await?;
         }
         if is_ahead(bearer, &known) {
             return Err(refused("the database knows fewer revocations than it"));
@@ -97,35 +127,67 @@ impl Revocations {
         if known.all.has(bearer) { Err(refused("it was revoked")) } else { Ok(()) }
     }
 
-    fn known(&self) -> Known {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Waits for a reading that ends from now on. If it fails or takes too long, what was known before
+    /// will do for a few seconds.
+    async fn wait(&self, bearer: &Bearer) -> Result<Known> {
+        let called_at = Instant::now();
+        let mut readings = self.shared.last.subscribe();
+        let before = readings.borrow().known.clone();
+        let will_do = before.is_younger_than(GRACE) && !is_ahead(bearer, &before);
+        self.start();
+        self.shared.is_wanted.notify_one();
+        let is_new = |reading: &Reading| {
+            let is_ahead = !reading.has_failed && is_ahead(bearer, &reading.known);
+            // One that had begun before the token was issued says nothing of it.
+            let since = if is_ahead { reading.known.asked_at } else { reading.ended_at };
+            since.is_some_and(|since| since >= called_at)
+        };
+        let limit = if will_do { SHORT_WAIT } else { LONG_WAIT };
+        match tokio::time::timeout(limit, readings.wait_for(is_new)).await {
+            Ok(Ok(reading)) if !reading.has_failed => Ok(reading.known.clone()),
+            _ if will_do => Ok(before),
+            _ => Err(Error::unavailable("the revocations cannot be read")),
+        }
     }
 
-    /// Reads the revocations, unless somebody has done so since this was called, or has begun to not long
-    /// before.
-    async fn read(&self) -> Result<()> {
-        let called_at = Instant::now();
-        let mut last = self.reading.lock().await;
-        if let Some(last) = &*last
-            && last.ended_at > called_at
-        {
-            if last.has_failed {
-                return Err(Error::unavailable("the revocations could not be read"));
-            }
-            if called_at.saturating_duration_since(last.asked_at) < MAX_AGE {
-                return Ok(());
+    /// Starts the task that reads, once.
+    fn start(&self) {
+        if !self.has_started.swap(true, Ordering::Relaxed) {
+            tokio::spawn(read_on(Arc::downgrade(&self.shared)));
+        }
+    }
+}
+
+/// Reads for as long as there is somebody to read for.
+async fn read_on(shared: Weak<Shared>) {
+    loop {
+        let Some(shared) = shared.upgrade() else { return };
+        if !shared.is_used.swap(false, Ordering::Relaxed) {
+            // Looks up now and then whether the service is still there.
+            let _ = tokio::time::timeout(GRACE, shared.is_wanted.notified()).await;
+            if !shared.is_used.swap(false, Ordering::Relaxed) {
+                continue;
             }
         }
-        let asked_at = Instant::now();
-        let known = self.read_anew(asked_at).await;
-        let has_failed = known.is_err();
-        *last = Some(Reading { asked_at, ended_at: Instant::now(), has_failed });
-        *self.known.write().unwrap_or_else(PoisonError::into_inner) = known?;
-        Ok(())
+        let known = shared.read(Instant::now()).await;
+        shared.last.send_modify(|last| {
+            last.ended_at = Some(Instant::now());
+            let had_failed = std::mem::replace(&mut last.has_failed, known.is_err());
+            match known {
+                Ok(known) => last.known = known,
+                Err(error) if !had_failed => {
+                    tracing::warn!(cause = error.cause, "the revocations cannot be read");
+                }
+                Err(_) => {}
+            }
+        });
+        let _ = tokio::time::timeout(INTERVAL, shared.is_wanted.notified()).await;
     }
+}
 
-    async fn read_anew(&self, asked_at: Instant) -> Result<Known> {
-        let known = self.known();
+impl Shared {
+    async fn read(&self, asked_at: Instant) -> Result<Known> {
+        let known = self.last.borrow().known.clone();
         let revision = self.store.revocation_revision().await?;
         let asked_at = Some(asked_at);
         if known.asked_at.is_some() && revision == known.revision {

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use sea_query_sqlx::SqlxValues;
 use serde::Deserialize;
-use sqlx::{AssertSqlSafe, PgPool, Row as _, SqlitePool};
+use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
-use super::{Engine, Store, database_error};
+use super::{Engine, Parts, Store, database_error};
 use crate::error::{Error, Result};
 use crate::query::Statement;
 
@@ -25,9 +25,19 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn explain(&self, statement: &Statement) -> Result<Explained> {
-        let (lines, indexes) = match &self.engine {
-            Engine::Sqlite { read, .. } => explain_in_sqlite(read, statement).await?,
-            Engine::Postgres(pool) => explain_in_postgres(pool, statement).await?,
+        let (lines, indexes) = match &self.shared.engine {
+            Engine::Sqlite { .. } => {
+                let sql = format!("EXPLAIN QUERY PLAN {}", statement.sql);
+                let steps = Statement { sql, values: statement.values.clone() };
+                sqlite_plan(self.read(steps).await?)
+            }
+            Engine::Postgres(lanes) => {
+                let mut lease = lanes.of(self.lane).lease(self.share.as_ref()).await?;
+                let Parts { connection, limit } = lease.parts().map_err(database_error)?;
+                let explained = limit.within(explain_in_postgres(connection, statement)).await;
+                let (lines, tree) = lease.settle(explained).map_err(database_error)?;
+                (lines, postgres_indexes(&tree)?)
+            }
         };
         let mut distinct: Vec<String> = Vec::with_capacity(indexes.len());
         for index in indexes {
@@ -39,17 +49,10 @@ impl Store {
     }
 }
 
-async fn explain_in_sqlite(
-    pool: &SqlitePool,
-    Statement { sql, values }: &Statement,
-) -> Result<(Vec<String>, Vec<String>)> {
-    let sql = format!("EXPLAIN QUERY PLAN {sql}");
-    let steps: Vec<(i64, i64, i64, String)> =
-        sqlx::query_as_with(AssertSqlSafe(sql), SqlxValues(values.clone()))
-            .persistent(false)
-            .fetch_all(pool)
-            .await
-            .map_err(database_error)?;
+/// A step of a plan: its number, that of the step it is part of, one without meaning, its text.
+type SqliteStep = (i64, i64, i64, String);
+
+fn sqlite_plan(steps: Vec<SqliteStep>) -> (Vec<String>, Vec<String>) {
     let indexes = steps.iter().filter_map(|(.., step)| sqlite_index(step)).map(str::to_owned);
     let indexes = indexes.collect();
     // A step names the one it is part of, which stands before it.
@@ -59,7 +62,7 @@ async fn explain_in_sqlite(
         depths.insert(id, depth);
         format!("{}{step}", "  ".repeat(depth))
     });
-    Ok((lines.collect(), indexes))
+    (lines.collect(), indexes)
 }
 
 /// The index in a step such as `SEARCH movies USING COVERING INDEX name (genre=?)`. That of a
@@ -75,29 +78,27 @@ fn sqlite_index(step: &str) -> Option<&str> {
     Some(name).filter(|_| ["", "COVERING "].contains(&kind))
 }
 
+/// The plan as text, and as JSON.
 async fn explain_in_postgres(
-    pool: &PgPool,
+    connection: &mut PgConnection,
     Statement { sql, values }: &Statement,
-) -> Result<(Vec<String>, Vec<String>)> {
-    let lines = sqlx::query_scalar_with(
-        AssertSqlSafe(format!("EXPLAIN {sql}")),
-        SqlxValues(values.clone()),
-    );
-    let lines: Vec<String> =
-        lines.persistent(false).fetch_all(pool).await.map_err(database_error)?;
-    let tree = sqlx::query_with(
-        AssertSqlSafe(format!("EXPLAIN (FORMAT JSON) {sql}")),
-        SqlxValues(values.clone()),
-    );
-    let tree = tree.persistent(false).fetch_one(pool).await.map_err(database_error)?;
+) -> sqlx::Result<(Vec<String>, String)> {
+    let values = || SqlxValues(values.clone());
+    let lines = sqlx::query_scalar_with(AssertSqlSafe(format!("EXPLAIN {sql}")), values());
+    let lines = lines.persistent(false).fetch_all(&mut *connection).await?;
+    let tree = AssertSqlSafe(format!("EXPLAIN (FORMAT JSON) {sql}"));
+    let tree = sqlx::query_with(tree, values()).persistent(false).fetch_one(connection).await?;
     // JSON travels as text, which is all that is needed of it.
-    let tree: String = tree.try_get_unchecked(0).map_err(database_error)?;
-    let trees: Vec<PostgresTree> = serde_json::from_str(&tree).map_err(Error::internal)?;
+    Ok((lines, tree.try_get_unchecked(0)?))
+}
+
+fn postgres_indexes(tree: &str) -> Result<Vec<String>> {
+    let trees: Vec<PostgresTree> = serde_json::from_str(tree).map_err(Error::internal)?;
     let mut indexes = Vec::new();
     for tree in trees {
         tree.plan.indexes(&mut indexes);
     }
-    Ok((lines, indexes))
+    Ok(indexes)
 }
 
 /// What `EXPLAIN (FORMAT JSON)` says of a statement.

@@ -1,11 +1,10 @@
 //! Groups of records: what they have in common and how many they are.
 
 use chrono::{DateTime, NaiveDate, Utc};
-use sea_query_sqlx::SqlxValues;
-use sqlx::{AssertSqlSafe, Decode, Postgres, Sqlite, Type as SqlType};
+use sqlx::{Decode, Postgres, Sqlite, Type as SqlType};
 use uuid::Uuid;
 
-use super::{Store, database_error, on};
+use super::Store;
 use crate::error::Result;
 use crate::query::facet::Group;
 use crate::query::{Statement, Type};
@@ -27,15 +26,12 @@ impl Store {
         }
     }
 
-    async fn groups_by<K>(&self, Statement { sql, values }: Statement) -> Result<Vec<Group>>
+    async fn groups_by<K>(&self, statement: Statement) -> Result<Vec<Group>>
     where
         K: Column + Send + Unpin + SqlType<Sqlite> + SqlType<Postgres>,
         for<'r> K: Decode<'r, Sqlite> + Decode<'r, Postgres>,
     {
-        let rows: Vec<(Option<K>, i64, i64, i64)> = on!(read self, pool => {
-            sqlx::query_as_with(AssertSqlSafe(sql), SqlxValues(values)).fetch_all(pool).await
-        })
-        .map_err(database_error)?;
+        let rows: Vec<(Option<K>, i64, i64, i64)> = self.read(statement).await?;
         let groups = rows.into_iter().map(|(key, count, groups, total)| {
             let key = key.as_ref().and_then(Column::value);
             Group { key, count, groups, total }

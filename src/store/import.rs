@@ -1,16 +1,20 @@
 //! Writing many records: in one transaction, or in one for every thousand.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sea_query::{Expr, ExprTrait, OnConflict, Query as Sql};
 use sea_query_sqlx::SqlxValues;
-use sqlx::{AssertSqlSafe, Database, Executor, FromRow, Pool, Transaction};
+use sqlx::{AssertSqlSafe, Connection as _, Database, Executor, FromRow, Transaction};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use uuid::Uuid;
 
+use super::failure::{Attempts, database_error, retry_after};
+use super::pool::{Lease, Limit, Open, Parts, Pool};
+use super::postgres::IMPORT_LOCK_TIMEOUT;
 use super::write::{columns, insert_statement};
-use super::{ACQUIRE_TIMEOUT, Store, database_error, on};
+use super::{Engine, Store};
 use crate::error::{Error, Result};
 use crate::query::{Dialect, Statement, Value};
 use crate::record::{Draft, Record, timestamp_now};
@@ -25,9 +29,8 @@ const ROWS: usize = 100;
 /// Lines that are listed; more are counted.
 pub const MAX_LISTED: usize = 100;
 
-/// Imports that a process reads at a time. They write one after the other, and a slow sender occupies
-/// a thread.
-pub(super) const MAX_IMPORTS: usize = 8;
+/// How long an import waits until others of its process have written a batch, or all of theirs.
+const TURN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What every import locks in PostgreSQL: "imports!" as a number.
 const ADVISORY_LOCK: i64 = 0x696d_706f_7274_7321;
@@ -86,54 +89,144 @@ impl Tally {
 }
 
 impl Store {
-    /// A place for an import, which it keeps until it ends.
-    ///
-    /// # Errors
-    /// [`crate::error::Kind::Unavailable`] when as many are running as are read at a time.
-    pub fn import_place(&self) -> Result<OwnedSemaphorePermit> {
-        self.import_places.clone().try_acquire_owned().map_err(|_| {
-            let detail = format!("{MAX_IMPORTS} imports are running; try again");
-            Error { detail, ..Error::unavailable("no place for another import") }
-        })
-    }
-
     /// Writes records as they arrive. It runs as a task of its own: when the caller goes away, the
     /// transaction still ends in order. Of several imports of a process one writes at a time.
     ///
     /// # Errors
-    /// The database's; what has not been committed by then is rolled back.
+    /// Any database error; what has not been committed by then is rolled back.
     pub async fn import<R: Record>(
         &self,
         policy: Conflict,
         records: mpsc::Receiver<Message<R>>,
     ) -> Result<Tally> {
-        let (dialect, turn) = (self.dialect(), self.import_turn.clone());
-        let task = on!(write self, pool => {
-            let gate = Gate { pool: pool.clone(), turn, dialect };
-            tokio::spawn(run::<R, _>(gate, policy, records))
-        });
+        let store = self.transfers();
+        let task = match &self.shared.engine {
+            Engine::Sqlite { write, .. } => {
+                tokio::spawn(run(store, write.clone(), policy, records))
+            }
+            Engine::Postgres(lanes) => {
+                let pool = lanes.of(store.lane).clone();
+                tokio::spawn(run(store, pool, policy, records))
+            }
+        };
         task.await.map_err(Error::internal)?
+    }
+
+    /// Waits until no other import of this process writes. It is waited for before a connection is
+    /// taken: otherwise imports that wait would hold all of them.
+    async fn import_turn(&self) -> Result<OwnedSemaphorePermit> {
+        let turn = self.shared.import_turn.clone().acquire_owned();
+        match tokio::time::timeout(TURN_TIMEOUT, turn).await {
+            Ok(turn) => turn.map_err(Error::internal),
+            Err(_) => Err(Error {
+                detail: "another import is writing; retry later".to_owned(),
+                retry_after: Some(retry_after(10)),
+                ..Error::unavailable("an import has waited for its turn in vain")
+            }),
+        }
     }
 }
 
-/// Where imports begin their transactions.
-struct Gate<DB: Database> {
-    pool: Pool<DB>,
-    turn: std::sync::Arc<tokio::sync::Semaphore>,
-    dialect: Dialect,
-}
-
-/// An open transaction, and the turn that it has.
-struct Open<DB: Database> {
-    transaction: Transaction<'static, DB>,
-    _turn: OwnedSemaphorePermit,
-}
-
-async fn run<R, DB>(
-    gate: Gate<DB>,
+/// Writes the records, in one transaction after the other or in a single one.
+async fn run<R, O>(
+    store: Store,
+    pool: Pool<O>,
     policy: Conflict,
     mut records: mpsc::Receiver<Message<R>>,
 ) -> Result<Tally>
+where
+    R: Record,
+    O: Open,
+    for<'c> &'c mut <O::Database as Database>::Connection: Executor<'c, Database = O::Database>,
+    SqlxValues: sqlx::IntoArguments<O::Database>,
+    (Uuid, i64): for<'r> FromRow<'r, <O::Database as Database>::Row>,
+{
+    let mut tally = Tally::default();
+    loop {
+        let (first, next) = batch(&mut records).await;
+        if next == Next::BrokenOff {
+            return Ok(tally);
+        }
+        let _turn = store.import_turn().await?;
+        // Of a file that is whole or nothing, the records that come cannot be written again: they
+        // are gone when the attempt fails. A batch of the others is kept until it is committed.
+        let mut attempts = Attempts::default();
+        let (written, next) = loop {
+            let mut lease = pool.lease_for_transfer().await?;
+            let mut file = File { records: &mut records, first: &first, next, has_taken: false };
+            let outcome = transaction(&mut lease, &mut file, policy, store.dialect()).await;
+            match outcome {
+                Err(Failure::Database(error))
+                    if !file.has_taken && attempts.again(&error).await => {}
+                Err(Failure::Database(error)) => return Err(database_error(error)),
+                Err(Failure::Own(error)) => return Err(error),
+                Ok(written) => break (written, file.next),
+            }
+        };
+        tally.add(written);
+        if next != Next::More {
+            return Ok(tally);
+        }
+    }
+}
+
+/// What is written in one transaction: a batch, and where all of the file belongs together what comes
+/// after it.
+struct File<'a, R> {
+    records: &'a mut mpsc::Receiver<Message<R>>,
+    first: &'a [(u64, Draft<R>)],
+    /// What follows the last batch that was taken.
+    next: Next,
+    /// Whether more than the first was taken.
+    has_taken: bool,
+}
+
+/// Why a transaction of an import has failed.
+enum Failure {
+    Database(sqlx::Error),
+    Own(Error),
+}
+
+impl From<sqlx::Error> for Failure {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+/// Writes in one transaction, and commits it if all of it may stay.
+async fn transaction<R, O>(
+    lease: &mut Lease<O>,
+    file: &mut File<'_, R>,
+    policy: Conflict,
+    dialect: Dialect,
+) -> std::result::Result<Tally, Failure>
+where
+    R: Record,
+    O: Open,
+    for<'c> &'c mut <O::Database as Database>::Connection: Executor<'c, Database = O::Database>,
+    SqlxValues: sqlx::IntoArguments<O::Database>,
+    (Uuid, i64): for<'r> FromRow<'r, <O::Database as Database>::Row>,
+{
+    let Parts { connection, limit } = lease.parts()?;
+    // A transaction that fails is not rolled back here: its connection is closed, which does that.
+    match write_all(connection, limit, file, policy, dialect).await {
+        Ok(tally) => Ok(lease.settle(Ok(tally))?),
+        Err(Failure::Database(error)) => {
+            let outcome = lease.settle(Err(error));
+            lease.doubt();
+            Ok(outcome?)
+        }
+        Err(own) => Err(own),
+    }
+}
+
+async fn write_all<R, DB>(
+    connection: &mut DB::Connection,
+    limit: Limit,
+    file: &mut File<'_, R>,
+    policy: Conflict,
+    dialect: Dialect,
+) -> std::result::Result<Tally, Failure>
 where
     R: Record,
     DB: Database,
@@ -141,36 +234,52 @@ where
     SqlxValues: sqlx::IntoArguments<DB>,
     (Uuid, i64): for<'r> FromRow<'r, DB::Row>,
 {
-    let mut tally = Tally::default();
-    let mut open: Option<Open<DB>> = None;
-    loop {
-        let (batch, next) = batch(&mut records).await;
-        if next == Next::BrokenOff {
-            // What was committed stays, and of a file that is whole or nothing that is nothing.
-            return Ok(if policy == Conflict::Fail { tally.rolled_back() } else { tally });
-        }
-        let mut current = match open.take() {
-            Some(current) => current,
-            None => gate.begin().await?,
-        };
-        tally.add(write(&mut current.transaction, batch, policy, gate.dialect).await?);
-        if policy == Conflict::Fail && next == Next::More {
-            open = Some(current);
-            continue;
-        }
-        if next == Next::RollBack || tally.conflicting > 0 {
-            current.transaction.rollback().await.map_err(database_error)?;
-            return Ok(tally.rolled_back());
-        }
-        current.transaction.commit().await.map_err(database_error)?;
-        if next == Next::End {
-            return Ok(tally);
-        }
+    let mut transaction = begin::<DB>(connection, &limit, dialect).await?;
+    let mut tally = write(&mut transaction, &limit, file.first, policy, dialect).await?;
+    while policy == Conflict::Fail && file.next == Next::More {
+        let (rows, next) = batch(file.records).await;
+        (file.next, file.has_taken) = (next, true);
+        tally.add(write(&mut transaction, &limit, &rows, policy, dialect).await?);
     }
+    let is_broken_off = policy == Conflict::Fail && file.next == Next::BrokenOff;
+    if tally.conflicting > 0 || is_broken_off || file.next == Next::RollBack {
+        limit.within(transaction.rollback()).await?;
+        return Ok(tally.rolled_back());
+    }
+    limit.within(transaction.commit()).await?;
+    Ok(tally)
+}
+
+/// Begins a transaction that waits for other imports instead of meeting them row by row, where
+/// two could wait for each other. SQLite takes its one write lock at once; PostgreSQL takes a
+/// lock that only imports take, which it releases when the connection of its owner ends.
+async fn begin<'c, DB>(
+    connection: &'c mut DB::Connection,
+    limit: &Limit,
+    dialect: Dialect,
+) -> std::result::Result<Transaction<'c, DB>, Failure>
+where
+    DB: Database,
+    for<'e> &'e mut DB::Connection: Executor<'e, Database = DB>,
+{
+    if dialect == Dialect::Sqlite {
+        let begin = AssertSqlSafe("BEGIN IMMEDIATE".to_owned());
+        return Ok(limit.within(connection.begin_with(begin)).await?);
+    }
+    let mut transaction = limit.within(connection.begin()).await?;
+    let wait = format!(
+        "SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}; \
+         SELECT pg_advisory_xact_lock({ADVISORY_LOCK})",
+        IMPORT_LOCK_TIMEOUT.as_millis(),
+        (IMPORT_LOCK_TIMEOUT * 2).as_millis()
+    );
+    let wait = sqlx::raw_sql(AssertSqlSafe(wait));
+    limit.longer(IMPORT_LOCK_TIMEOUT).within(wait.execute(&mut *transaction)).await?;
+    Ok(transaction)
 }
 
 /// What follows a batch.
-#[derive(PartialEq)]
+#[derive(Clone, Copy, PartialEq)]
 enum Next {
     More,
     End,
@@ -193,47 +302,14 @@ async fn batch<R>(records: &mut mpsc::Receiver<Message<R>>) -> (Vec<(u64, Draft<
     (batch, Next::More)
 }
 
-impl<DB> Gate<DB>
-where
-    DB: Database,
-    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
-{
-    /// Begins a transaction that waits for other imports instead of meeting them row by row, where
-    /// two could wait for each other. SQLite takes its one write lock at once; PostgreSQL takes a
-    /// lock that only imports take, and waits for it without the time limits of requests. Imports of
-    /// this process wait before they take a connection: waiting, they would hold all of them.
-    async fn begin(&self) -> Result<Open<DB>> {
-        let turn = tokio::time::timeout(ACQUIRE_TIMEOUT, self.turn.clone().acquire_owned());
-        let turn = turn
-            .await
-            .map_err(|_| Error {
-                detail: "another import is writing; try again".to_owned(),
-                ..Error::unavailable("an import has waited for its turn in vain")
-            })?
-            .map_err(Error::internal)?;
-        if self.dialect == Dialect::Sqlite {
-            let transaction =
-                self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(database_error)?;
-            return Ok(Open { transaction, _turn: turn });
-        }
-        let mut transaction = self.pool.begin().await.map_err(database_error)?;
-        let wait = format!(
-            "SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0; \
-             SELECT pg_advisory_xact_lock({ADVISORY_LOCK})"
-        );
-        let wait = sqlx::raw_sql(AssertSqlSafe(wait));
-        wait.execute(&mut *transaction).await.map_err(database_error)?;
-        Ok(Open { transaction, _turn: turn })
-    }
-}
-
 /// Writes a batch, several records with each statement.
 async fn write<R, DB>(
-    transaction: &mut Transaction<'static, DB>,
-    batch: Vec<(u64, Draft<R>)>,
+    transaction: &mut Transaction<'_, DB>,
+    limit: &Limit,
+    batch: &[(u64, Draft<R>)],
     policy: Conflict,
     dialect: Dialect,
-) -> Result<Tally>
+) -> std::result::Result<Tally, Failure>
 where
     R: Record,
     DB: Database,
@@ -243,13 +319,13 @@ where
 {
     let mut tally = Tally::default();
     let now = timestamp_now();
-    for rows in statements(&batch) {
+    for rows in statements(batch) {
         let rows: Vec<(Uuid, u64, &Draft<R>)> =
             rows.iter().map(|(line, draft)| (Uuid::now_v7(), *line, draft)).collect();
-        let Statement { sql, values } = upsert(&rows, policy, now, dialect)?;
+        let Statement { sql, values } =
+            upsert(&rows, policy, now, dialect).map_err(Failure::Own)?;
         let query = sqlx::query_as_with(AssertSqlSafe(sql), SqlxValues(values));
-        let written: Vec<(Uuid, i64)> =
-            query.fetch_all(&mut **transaction).await.map_err(database_error)?;
+        let written: Vec<(Uuid, i64)> = limit.within(query.fetch_all(&mut **transaction)).await?;
         let written: HashMap<Uuid, i64> = written.into_iter().collect();
         let created = rows.iter().filter(|(id, ..)| written.contains_key(id)).count() as u64;
         let others = rows.len() as u64 - created;

@@ -1,23 +1,28 @@
 //! Bringing a database to this version's tables, once, however many instances start together.
 
-use std::fs::{File, OpenOptions};
-use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use sea_query::{Expr, ExprTrait, Query as Sql};
-use sea_query_sqlx::SqlxValues;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row as _};
+use sqlx::{AssertSqlSafe, ColumnIndex, Connection, Decode, FromRow, Row, Type as SqlType};
 use uuid::Uuid;
 
-use super::{Engine, Store, database_error, on};
+use super::failure::database_error;
+use super::pool::{Open as _, Opened, Parts};
+use super::postgres::Work;
+use super::sqlite::lock_beside;
+use super::{Engine, Store, plain};
 use crate::error::{Error, Result};
 use crate::query::compile::folded_column;
 use crate::query::text::{FOLDING, fold};
-use crate::query::{Dialect, Schema, Type};
+use crate::query::{Dialect, Schema, Statement, Type};
 use crate::record::{Record as _, StoredQuery};
 
 /// What every migrating instance locks in PostgreSQL: "cinequer" as a number.
 const ADVISORY_LOCK: i64 = 0x6369_6e65_7175_6572;
+
+/// After how long a start that waits says so, and how often then.
+const NOTE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Rows that are folded anew in one go.
 const REFOLD_BATCH: u64 = 500;
@@ -136,18 +141,22 @@ impl Store {
         schemas: &[&'static Schema],
     ) -> Result<()> {
         let migrator = migrations.migrator(self.dialect());
-        match &self.engine {
-            Engine::Postgres(pool) => {
-                // Outside the pool: one connection holds the lock while another works, and neither
-                // is cut off by the time limit of requests.
-                let options = (*pool.connect_options())
-                    .clone()
-                    .options([("statement_timeout", "0"), ("lock_timeout", "0")]);
-                let mut guard = options.connect().await.map_err(database_error)?;
-                let mut worker = options.connect().await.map_err(database_error)?;
+        match &self.shared.engine {
+            Engine::Postgres(lanes) => {
+                // Outside the pools: one connection holds the lock while another works, and neither
+                // has the time limits of requests.
+                let servers = lanes.requests.opener().working_on(Work::Migrations);
+                let names = servers.names();
+                let opened = async { Ok((servers.open().await?, servers.open().await?)) };
+                let what = format!("waiting for the database at {names}");
+                let opened = noted(&what, opened).await.map_err(database_error)?;
+                let (Opened { connection: mut guard, .. }, Opened { connection: mut worker, .. }) =
+                    opened;
                 let lock = format!("BEGIN; SELECT pg_advisory_xact_lock({ADVISORY_LOCK})");
-                let lock = sqlx::raw_sql(AssertSqlSafe(lock));
-                lock.execute(&mut guard).await.map_err(database_error)?;
+                let lock = async { sqlx::raw_sql(AssertSqlSafe(lock)).execute(&mut guard).await };
+                noted("waiting for another instance to migrate the database", lock)
+                    .await
+                    .map_err(database_error)?;
                 migrator.run(&mut worker).await.map_err(migrate_error)?;
                 self.refold(&with_own(schemas)).await?;
                 worker.close().await.map_err(database_error)?;
@@ -155,7 +164,13 @@ impl Store {
             }
             Engine::Sqlite { write, path, .. } => {
                 let _guard = lock_beside(path.clone()).await?;
-                migrator.run(write).await.map_err(migrate_error)?;
+                let mut lease = write.lease(None).await?;
+                let Parts { connection, .. } = lease.parts().map_err(database_error)?;
+                let migrated = migrator.run(&mut *connection).await;
+                let is_done = lease.settle(migrated.as_ref().map_err(|_| sqlx::Error::PoolClosed));
+                drop(is_done);
+                drop(lease);
+                migrated.map_err(migrate_error)?;
                 self.refold(&with_own(schemas)).await
             }
         }
@@ -171,9 +186,7 @@ impl Store {
         schemas: &[&'static Schema],
     ) -> Result<State> {
         let applied: Vec<(i64, bool, Vec<u8>)> = if self.has_table("_sqlx_migrations").await? {
-            let select = "SELECT version, success, checksum FROM _sqlx_migrations";
-            on!(read self, pool => sqlx::query_as(select).fetch_all(pool).await)
-                .map_err(database_error)?
+            self.read(plain("SELECT version, success, checksum FROM _sqlx_migrations")).await?
         } else {
             // Tables of our names that we have not made would be in the way.
             for schema in with_own(schemas) {
@@ -205,20 +218,14 @@ impl Store {
                 "SELECT count(*) FROM pg_class WHERE oid = to_regclass(quote_ident($1))"
             }
         };
-        let count: i64 = on!(read self, pool => {
-            sqlx::query_scalar(select).bind(name).fetch_one(pool).await
-        })
-        .map_err(database_error)?;
-        Ok(count > 0)
+        let values = sea_query::Values(vec![name.into()]);
+        Ok(self.count(Statement { sql: select.to_owned(), values }).await? > 0)
     }
 
     /// Computes every folded column anew, unless they were computed by the current rules.
     async fn refold(&self, schemas: &[&'static Schema]) -> Result<()> {
-        let select = "SELECT value FROM cinequery_meta WHERE name = 'folding'";
-        let recorded: Option<String> = on!(write self, pool => {
-            sqlx::query_scalar(select).fetch_optional(pool).await
-        })
-        .map_err(database_error)?;
+        let select = plain("SELECT value FROM cinequery_meta WHERE name = 'folding'");
+        let recorded = self.texts(select).await?.pop();
         if recorded.as_deref() == Some(FOLDING) {
             return Ok(());
         }
@@ -230,8 +237,8 @@ impl Store {
         }
         let upsert = "INSERT INTO cinequery_meta (name, value) VALUES ('folding', $1) \
                       ON CONFLICT (name) DO UPDATE SET value = excluded.value";
-        on!(write self, pool => sqlx::query(upsert).bind(FOLDING).execute(pool).await.map(|_| ()))
-            .map_err(database_error)
+        let values = sea_query::Values(vec![FOLDING.into()]);
+        self.write::<(i64,)>(Statement { sql: upsert.to_owned(), values }).await.map(|_| ())
     }
 
     async fn refold_table(&self, schema: &'static Schema) -> Result<()> {
@@ -246,58 +253,50 @@ impl Store {
                 .and_where_option(last.map(|id: Uuid| Expr::col("id").gt(id)))
                 .order_by("id", sea_query::Order::Asc)
                 .limit(REFOLD_BATCH);
-            let (sql, values) = self.dialect().build(&select);
-            let rows: Vec<(Uuid, Vec<Option<String>>)> = on!(write self, pool => {
-                let rows = sqlx::query_with(AssertSqlSafe(sql), SqlxValues(values))
-                    .fetch_all(pool)
-                    .await
-                    .map_err(database_error)?;
-                rows.iter()
-                    .map(|row| {
-                        let text = |column| row.try_get(column);
-                        let texts = (1..=texts.len()).map(text).collect::<sqlx::Result<_>>()?;
-                        Ok((row.try_get(0)?, texts))
-                    })
-                    .collect::<sqlx::Result<_>>()
-                    .map_err(database_error)?
-            });
-            let Some((id, _)) = rows.last() else { return Ok(()) };
+            let rows: Vec<Texts> = self.read(self.dialect().build(&select).into()).await?;
+            let Some(Texts { id, .. }) = rows.last() else { return Ok(()) };
             last = Some(*id);
-            for (id, values) in rows {
+            for Texts { id, values } in rows {
                 let mut update = Sql::update();
                 update.table(schema.table).and_where(Expr::col("id").eq(id));
                 for (field, value) in texts.iter().zip(values) {
                     update.value(folded_column(field), value.as_deref().map(fold));
                 }
-                let (sql, values) = self.dialect().build(&update);
-                on!(write self, pool => {
-                    let update = sqlx::query_with(AssertSqlSafe(sql), SqlxValues(values));
-                    update.execute(pool).await.map(|_| ())
-                })
-                .map_err(database_error)?;
+                let _: Vec<(i64,)> = self.write(self.dialect().build(&update).into()).await?;
             }
         }
     }
 }
 
-/// A lock on a file beside the database, held until it is dropped, and by the system released when
-/// the process ends however it may.
-pub(super) async fn lock_beside(database: PathBuf) -> Result<File> {
-    let lock = move || {
-        let path = beside(&database, "lock");
-        let options = OpenOptions::new().create(true).write(true).truncate(false).to_owned();
-        let file = options.open(&path).and_then(|file| file.lock().map(|()| file));
-        file.map_err(|error| format!("{}: {error}", path.display()))
-    };
-    tokio::task::spawn_blocking(lock).await.map_err(Error::internal)?.map_err(Error::internal)
+/// A record's id and its texts, however many.
+struct Texts {
+    id: Uuid,
+    values: Vec<Option<String>>,
 }
 
-/// The path of a file that belongs to the database file.
-pub(crate) fn beside(database: &Path, extension: &str) -> PathBuf {
-    let mut name = database.as_os_str().to_owned();
-    name.push(".");
-    name.push(extension);
-    PathBuf::from(name)
+impl<'r, R: Row> FromRow<'r, R> for Texts
+where
+    usize: ColumnIndex<R>,
+    Uuid: Decode<'r, R::Database> + SqlType<R::Database>,
+    String: Decode<'r, R::Database> + SqlType<R::Database>,
+{
+    fn from_row(row: &'r R) -> sqlx::Result<Self> {
+        let values =
+            (1..row.len()).map(|column| row.try_get(column)).collect::<sqlx::Result<_>>()?;
+        Ok(Self { id: row.try_get(0)?, values })
+    }
+}
+
+/// Waits, and says so in the log when it takes long: otherwise a start that hangs would say nothing.
+async fn noted<T>(what: &str, work: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
+    let mut work = std::pin::pin!(work);
+    let started = std::time::Instant::now();
+    loop {
+        match tokio::time::timeout(NOTE_INTERVAL, &mut work).await {
+            Ok(done) => return done,
+            Err(_) => tracing::warn!(seconds = started.elapsed().as_secs(), "{what}"),
+        }
+    }
 }
 
 fn migrate_error(error: sqlx::migrate::MigrateError) -> Error {

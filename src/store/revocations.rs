@@ -2,10 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use sea_query::{Expr, ExprTrait, OnConflict, Order, Query as Sql};
-use sea_query_sqlx::SqlxValues;
-use sqlx::AssertSqlSafe;
 
-use super::{Store, database_error, on};
+use super::Store;
 use crate::error::{Error, Result};
 use crate::query::{Statement, Value};
 
@@ -68,11 +66,7 @@ impl Store {
             .and_where(Expr::col("revision").gt(after))
             .and_where(Expr::col("expires_at").gt(now))
             .order_by("revision", Order::Asc);
-        let (sql, values) = self.dialect().build(&select);
-        let rows: Vec<Row> = on!(read self, pool => {
-            sqlx::query_as_with(AssertSqlSafe(sql), SqlxValues(values)).fetch_all(pool).await
-        })
-        .map_err(database_error)?;
+        let rows: Vec<Row> = self.read(self.dialect().build(&select).into()).await?;
         let revocation = |(revision, token_id, subject, revoked_at, expires_at): Row| {
             let what = match (token_id, subject) {
                 (Some(id), _) => Revoked::Token { id, expires_at },

@@ -2,11 +2,9 @@
 
 use chrono::{DateTime, NaiveDate, Utc};
 use sea_query::{Expr, ExprTrait, OnConflict, Order, Query as Sql};
-use sea_query_sqlx::SqlxValues;
-use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-use super::{Store, database_error, on};
+use super::Store;
 use crate::error::{Error, Result};
 use crate::query::Value;
 
@@ -95,11 +93,7 @@ impl Store {
         for column in KEY {
             select.order_by(column, Order::Asc);
         }
-        let (sql, values) = self.dialect().build(&select);
-        let rows: Vec<Row> = on!(read self, pool => {
-            sqlx::query_as_with(AssertSqlSafe(sql), SqlxValues(values)).fetch_all(pool).await
-        })
-        .map_err(database_error)?;
+        let rows: Vec<Row> = self.read(self.dialect().build(&select).into()).await?;
         let usage = |(day, class, subject, requests, throttled): Row| Usage {
             day,
             class,
@@ -121,12 +115,7 @@ impl Store {
         let mut batches = Sql::delete();
         batches.from_table(BATCHES).and_where(Expr::col("added_at").lt(moment));
         for delete in [counts, batches] {
-            let (sql, values) = self.dialect().build(&delete);
-            on!(write self, pool => {
-                let delete = sqlx::query_with(AssertSqlSafe(sql), SqlxValues(values));
-                delete.execute(pool).await.map(|_| ())
-            })
-            .map_err(database_error)?;
+            let _: Vec<(i64,)> = self.write(self.dialect().build(&delete).into()).await?;
         }
         Ok(())
     }

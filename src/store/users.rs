@@ -3,13 +3,11 @@
 
 use chrono::{DateTime, Utc};
 use sea_query::{Expr, ExprTrait, Order, Query as Sql, QueryStatementWriter};
-use sea_query_sqlx::SqlxValues;
-use sqlx::AssertSqlSafe;
 
 use super::write::version_is;
-use super::{Expected, Revoked, Store, database_error, on};
+use super::{Expected, Revoked, Store};
 use crate::error::{Error, Result};
-use crate::query::{Statement, Value};
+use crate::query::Value;
 
 /// A user as stored.
 #[derive(Clone, PartialEq)]
@@ -185,21 +183,12 @@ impl Store {
     }
 
     async fn read_users(&self, select: &impl QueryStatementWriter) -> Result<Vec<User>> {
-        let (sql, values) = self.dialect().build(select);
-        let rows: Vec<Row> = on!(read self, pool => {
-            sqlx::query_as_with(AssertSqlSafe(sql), SqlxValues(values)).fetch_all(pool).await
-        })
-        .map_err(database_error)?;
+        let rows: Vec<Row> = self.read(self.dialect().build(select).into()).await?;
         Ok(rows.into_iter().map(User::from).collect())
     }
 
     async fn write_user(&self, statement: &impl QueryStatementWriter) -> Result<Option<User>> {
-        let Statement { sql, values } = self.dialect().build(statement).into();
-        // Read to the end, as all writes are: see `write_one`.
-        let rows: Vec<Row> = on!(write self, pool => {
-            sqlx::query_as_with(AssertSqlSafe(sql), SqlxValues(values)).fetch_all(pool).await
-        })
-        .map_err(database_error)?;
+        let rows: Vec<Row> = self.write(self.dialect().build(statement).into()).await?;
         Ok(rows.into_iter().next().map(User::from))
     }
 }

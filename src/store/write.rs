@@ -2,11 +2,9 @@
 
 use chrono::{DateTime, Utc};
 use sea_query::{Alias, Expr, ExprTrait, Query as Sql, Value as SqlValue};
-use sea_query_sqlx::SqlxValues;
-use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-use super::{Store, database_error, on};
+use super::Store;
 use crate::error::{Error, Result};
 use crate::query::compile::folded_column;
 use crate::query::text::fold;
@@ -79,17 +77,8 @@ impl Store {
         self.write_one(self.dialect().build(&delete).into()).await
     }
 
-    async fn write_one<R: Record>(
-        &self,
-        Statement { sql, values }: Statement,
-    ) -> Result<Option<R>> {
-        // Read to the end, and not only to the first row: SQLite checkpoints its log when a statement
-        // is done, and the log would grow without bound.
-        let rows: Vec<R> = on!(write self, pool => {
-            sqlx::query_as_with(AssertSqlSafe(sql), SqlxValues(values)).fetch_all(pool).await
-        })
-        .map_err(database_error)?;
-        Ok(rows.into_iter().next())
+    async fn write_one<R: Record>(&self, statement: Statement) -> Result<Option<R>> {
+        Ok(self.write(statement).await?.into_iter().next())
     }
 }
 

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::identity::{Access, Identity};
 use crate::query::{Query, Shape, compile};
 use crate::record::{Record, timestamp_now};
-use crate::store::Store;
+use crate::store::{Place, Store};
 
 use super::{Format, csv};
 
@@ -21,13 +21,17 @@ pub struct Export<R> {
     /// The page that was read first, to see that the database answers.
     first: Option<Vec<R>>,
     is_done: bool,
+    /// A file of a single page needs none.
+    place: Option<Place>,
 }
 
 /// Begins to read the records of a selection.
 ///
 /// # Errors
-/// [`crate::error::Kind::InvalidQuery`], [`crate::error::Kind::InsufficientScope`]; the database's,
-/// for the first page.
+/// [`crate::error::Kind::InvalidQuery`], [`crate::error::Kind::InsufficientScope`],
+/// [`crate::error::Kind::TooManyRequests`] when the caller has as many exports as one may have,
+/// [`crate::error::Kind::Unavailable`] when there are as many as the service writes at a time; any
+/// database error, for the first page.
 pub async fn export<R: Record>(
     store: &Store,
     caller: &Identity,
@@ -35,8 +39,13 @@ pub async fn export<R: Record>(
 ) -> Result<Export<R>> {
     caller.require(Access::Read, R::SCHEMA)?;
     let query = selection.bind(&selection.prepare(R::SCHEMA)?, timestamp_now())?;
-    let mut export = Export { store: store.clone(), query, first: None, is_done: false };
+    let mut export =
+        Export { store: store.clone(), query, first: None, is_done: false, place: None };
     export.first = export.read().await?;
+    if !export.is_done {
+        export.place = Some(store.export_place(&caller.subject)?);
+        export.store = store.transfers();
+    }
     Ok(export)
 }
 

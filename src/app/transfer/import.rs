@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 
 use poem_openapi::Object;
 use serde::Serialize;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 
 use super::Format;
 use super::csv::Table;
@@ -15,7 +15,7 @@ use crate::error::{Error, Kind, Result, Violation};
 use crate::identity::{Access, Identity};
 use crate::query::limits::MAX_DIAGNOSTICS;
 use crate::record::{Draft, Fields, Record};
-use crate::store::{Conflict, MAX_LISTED, Message, Store, Tally};
+use crate::store::{Conflict, MAX_LISTED, Message, Place, Store, Tally};
 
 /// The longest row that is read, in bytes.
 pub const MAX_ROW_BYTES: usize = 64 * 1024;
@@ -61,17 +61,22 @@ pub struct Report {
 /// An import that may begin: its caller may write, and it has a place among those that read.
 pub struct Import<R> {
     store: Store,
-    place: OwnedSemaphorePermit,
+    place: Place,
     record: PhantomData<R>,
 }
 
 /// Prepares an import, before anything of its file is read.
 ///
 /// # Errors
-/// [`Kind::InsufficientScope`]; [`Kind::Unavailable`] when there are too many.
+/// [`Kind::InsufficientScope`]; [`Kind::TooManyRequests`] when the caller has as many as one may
+/// have, [`Kind::Unavailable`] when there are as many as the service reads at a time.
 pub fn begin<R: Record>(store: &Store, caller: &Identity) -> Result<Import<R>> {
     caller.require(Access::Write, R::SCHEMA)?;
-    Ok(Import { store: store.clone(), place: store.import_place()?, record: PhantomData })
+    Ok(Import {
+        store: store.clone(),
+        place: store.import_place(&caller.subject)?,
+        record: PhantomData,
+    })
 }
 
 impl<R: Record> Import<R> {

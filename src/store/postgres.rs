@@ -1,0 +1,200 @@
+//! Opening connections to PostgreSQL: the first of several hosts that will do, with its limits set.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions as _, PgConnection, Postgres};
+
+use super::failure::Fault;
+use super::pool::{CONNECT_TIMEOUT, Deadline, Open, Opened};
+
+/// How long a statement waits for a row that somebody else is writing. A few that waited longer would
+/// hold every connection.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long an import waits for another one.
+pub(super) const IMPORT_LOCK_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long the server keeps a transaction that sends nothing. The locks of an instance that has
+/// vanished are released after that.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What the server does to notice that this side has vanished: the first probe after, then every, and
+/// how many, in seconds; and for how long it sends what is not acknowledged, in milliseconds.
+const KEEPALIVE: [(&str, &str); 4] = [
+    ("tcp_keepalives_idle", "10"),
+    ("tcp_keepalives_interval", "5"),
+    ("tcp_keepalives_count", "3"),
+    ("tcp_user_timeout", "20000"),
+];
+
+/// What a connection is used for, as far as its limits on the server depend on that.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Work {
+    /// Statements of this length at most.
+    Statements(Duration),
+    /// Migrations, which take as long as they take.
+    Migrations,
+}
+
+/// Which servers will do (libpq's `target_session_attrs`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Target {
+    Any,
+    /// One that accepts writes.
+    ReadWrite,
+}
+
+/// A server, or several of which one accepts writes.
+#[derive(Debug)]
+pub(super) struct Servers {
+    hosts: Vec<PgConnectOptions>,
+    target: Target,
+    work: Work,
+    /// The host that was used last: it is tried first.
+    last: AtomicUsize,
+}
+
+impl Servers {
+    /// Those of a URL: `postgres://USER@HOST:PORT,HOST:PORT/NAME?target_session_attrs=read-write`.
+    ///
+    /// # Errors
+    /// A URL that cannot be read. It is not repeated, since it may hold a password.
+    pub(super) fn of(url: &str, work: Work) -> Result<Self, String> {
+        let (urls, target) = split(url)?;
+        let options = |url: &String| {
+            let options = url.parse::<PgConnectOptions>().map_err(|error| error.to_string())?;
+            // A pooler such as PgBouncer rejects most settings of the start of a connection.
+            Ok(options.application_name("cinequery").extra_float_digits(None))
+        };
+        let hosts = urls.iter().map(options).collect::<Result<_, String>>()?;
+        Ok(Self { hosts, target, work, last: AtomicUsize::new(0) })
+    }
+
+    /// The same for other work.
+    pub(super) fn working_on(&self, work: Work) -> Self {
+        let last = AtomicUsize::new(self.last.load(Ordering::Relaxed));
+        Self { hosts: self.hosts.clone(), target: self.target, work, last }
+    }
+
+    /// The hosts and ports, for messages.
+    pub(super) fn names(&self) -> String {
+        let names = self.hosts.iter().map(|host| match host.get_socket() {
+            Some(socket) => socket.display().to_string(),
+            None => format!("{}:{}", host.get_host(), host.get_port()),
+        });
+        names.collect::<Vec<_>>().join(", ")
+    }
+
+    async fn open_one(&self, host: &PgConnectOptions) -> sqlx::Result<PgConnection> {
+        let opened = async {
+            let mut connection = host.connect().await?;
+            self.set_up(&mut connection).await?;
+            Ok(connection)
+        };
+        tokio::time::timeout(CONNECT_TIMEOUT, opened).await.unwrap_or_else(|_| Err(Fault::silent()))
+    }
+
+    /// Sets the limits of the session in one round trip, and checks that they hold: what a pooler is
+    /// told at the start of a connection it may pass over in silence.
+    async fn set_up(&self, connection: &mut PgConnection) -> sqlx::Result<()> {
+        let milliseconds = |duration: Duration| duration.as_millis().to_string();
+        let limits = match self.work {
+            Work::Statements(limit) => [limit, LOCK_TIMEOUT, IDLE_TIMEOUT].map(milliseconds),
+            Work::Migrations => ["0", "0", "0"].map(str::to_owned),
+        };
+        let names = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"];
+        let keepalive = KEEPALIVE.map(|(name, value)| (name, value.to_owned()));
+        let settings: Vec<String> = names
+            .into_iter()
+            .zip(limits)
+            .chain(keepalive)
+            .map(|(name, value)| format!("set_config('{name}', '{value}', false)"))
+            .collect();
+        // `pg_settings` has the values in their own unit, whatever words `SHOW` has for them.
+        let set = format!("SELECT {}", settings.join(", "));
+        let look = "SELECT (SELECT setting FROM pg_settings WHERE name = 'statement_timeout'), \
+                    current_setting('server_encoding'), \
+                    current_setting('transaction_read_only')";
+        let expected = match self.work {
+            Work::Statements(limit) => milliseconds(limit),
+            Work::Migrations => "0".to_owned(),
+        };
+        let rows = sqlx::raw_sql(AssertSqlSafe(format!("{set}; {look}")));
+        let rows = sqlx::Executor::fetch_all(&mut *connection, rows).await?;
+        let last = rows.last().ok_or(sqlx::Error::RowNotFound)?;
+        let text = |column: usize| sqlx::Row::try_get_unchecked::<String, _>(last, column);
+        let (limit, encoding, read_only) = (text(0)?, text(1)?, text(2)?);
+        if limit != expected {
+            let message = "the limits of a session cannot be set; does a pooler keep `SET` from the \
+                           server?";
+            return Err(sqlx::Error::Configuration(message.into()));
+        }
+        if encoding != "UTF8" {
+            let message = format!(
+                "the database has the encoding {encoding} and must have UTF8: create it with \
+                 `CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0`"
+            );
+            return Err(sqlx::Error::Configuration(message.into()));
+        }
+        if self.target == Target::ReadWrite && read_only == "on" {
+            return Err(sqlx::Error::Io(std::io::Error::other("the server accepts no writes")));
+        }
+        Ok(())
+    }
+}
+
+impl Open for Servers {
+    type Database = Postgres;
+
+    async fn open(&self) -> sqlx::Result<Opened<Postgres>> {
+        let first = self.last.load(Ordering::Relaxed);
+        let mut failure = sqlx::Error::PoolClosed;
+        for step in 0..self.hosts.len() {
+            let number = (first + step) % self.hosts.len();
+            let Some(host) = self.hosts.get(number) else { continue };
+            match self.open_one(host).await {
+                Ok(connection) => {
+                    self.last.store(number, Ordering::Relaxed);
+                    return Ok(Opened { connection, deadline: Deadline::default() });
+                }
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+}
+
+/// The URL of each host, and which of them will do. With several hosts it is, unless said otherwise,
+/// the one that accepts writes.
+fn split(url: &str) -> Result<(Vec<String>, Target), String> {
+    let malformed = || "the URL of the database cannot be read".to_owned();
+    let (scheme, rest) = url.split_once("://").ok_or_else(malformed)?;
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, rest) = rest.split_at(end);
+    let (user, hosts) = match authority.rsplit_once('@') {
+        Some((user, hosts)) => (format!("{user}@"), hosts),
+        None => (String::new(), authority),
+    };
+    let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let hosts: Vec<&str> = hosts.split(',').collect();
+    let mut target = if hosts.len() > 1 { Target::ReadWrite } else { Target::Any };
+    let mut kept = Vec::new();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        match pair.split_once('=') {
+            Some(("target_session_attrs", "any")) => target = Target::Any,
+            Some(("target_session_attrs", "read-write" | "primary")) => target = Target::ReadWrite,
+            Some(("target_session_attrs", other)) => {
+                return Err(format!(
+                    "expected target_session_attrs=read-write, primary or any, found {other:?}: the \
+                     service reads and writes"
+                ));
+            }
+            _ => kept.push(pair),
+        }
+    }
+    let query = if kept.is_empty() { String::new() } else { format!("?{}", kept.join("&")) };
+    let of = |host: &&str| format!("{scheme}://{user}{host}{path}{query}");
+    Ok((hosts.iter().map(of).collect(), target))
+}

@@ -1,0 +1,100 @@
+//! Opening connections to SQLite.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{ConnectOptions as _, Connection as _, Sqlite};
+
+use super::failure::is_read_only;
+use super::pool::{Deadline, Open, Opened};
+use super::{beside, database_error};
+use crate::error::{Error, Result};
+
+/// How long SQLite waits for another process's write. After that the write is attempted again.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// After how many instructions of its virtual machine SQLite looks at the deadline of a statement:
+/// less than a millisecond.
+const INSTRUCTIONS: i32 = 10_000;
+
+/// How a database file is opened.
+#[derive(Debug, Clone)]
+pub(super) struct SqliteFile(SqliteConnectOptions);
+
+impl SqliteFile {
+    /// To read it.
+    pub(super) fn reader(path: &Path) -> Self {
+        Self(options(path).read_only(true))
+    }
+
+    /// To write it, and to make it if it does not exist.
+    pub(super) fn writer(path: &Path) -> Self {
+        let options = options(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            // A commit that was acknowledged survives a loss of power.
+            .synchronous(SqliteSynchronous::Full);
+        Self(options)
+    }
+
+    /// To read it where nothing may be written: SQLite keeps files beside a database even for
+    /// readers, and must be told that nobody writes it.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or that has changes beside it which only a writer could apply.
+    pub(super) async fn reader_anywhere(path: &Path) -> Result<Self> {
+        let reader = Self::reader(path);
+        let Err(error) = reader.probe().await else { return Ok(reader) };
+        if !is_read_only(&error) {
+            return Err(database_error(error));
+        }
+        let log = PathBuf::from(format!("{}-wal", path.display()));
+        if log.metadata().is_ok_and(|log| log.len() > 0) {
+            let message = format!(
+                "{} cannot be read without write permission in its folder: {} holds changes that \
+                 are not applied to it yet",
+                path.display(),
+                log.display()
+            );
+            return Err(Error::internal(message));
+        }
+        Ok(Self(reader.0.immutable(true)))
+    }
+
+    async fn probe(&self) -> sqlx::Result<()> {
+        let mut connection = self.0.connect().await?;
+        sqlx::query("SELECT count(*) FROM sqlite_schema").fetch_one(&mut connection).await?;
+        connection.close().await
+    }
+}
+
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new().filename(path).busy_timeout(BUSY_TIMEOUT).foreign_keys(true)
+}
+
+impl Open for SqliteFile {
+    type Database = Sqlite;
+
+    async fn open(&self) -> sqlx::Result<Opened<Sqlite>> {
+        let mut connection = self.0.connect().await?;
+        let deadline = Deadline::default();
+        let watched = deadline.clone();
+        let goes_on = move || !watched.has_passed();
+        connection.lock_handle().await?.set_progress_handler(INSTRUCTIONS, goes_on);
+        Ok(Opened { connection, deadline })
+    }
+}
+
+/// A lock on a file beside the database, held until it is dropped, and by the system released when
+/// the process ends however it may.
+pub(super) async fn lock_beside(database: PathBuf) -> Result<std::fs::File> {
+    let lock = move || {
+        let path = beside(&database, "lock");
+        let mut options = std::fs::OpenOptions::new();
+        let file = options.create(true).write(true).truncate(false).open(&path);
+        let locked = file.and_then(|file| file.lock().map(|()| file));
+        locked.map_err(|error| format!("{}: {error}", path.display()))
+    };
+    tokio::task::spawn_blocking(lock).await.map_err(Error::internal)?.map_err(Error::internal)
+}
