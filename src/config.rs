@@ -77,9 +77,108 @@ pub struct ServeSettings {
     #[command(flatten)]
     pub throttle: ThrottleSettings,
 
+    /// What clients may occupy, and for how long.
+    #[command(flatten)]
+    pub limits: LimitSettings,
+
+    /// How long to serve requests after SIGTERM or SIGINT while `/readyz` is 503, so that a load
+    /// balancer notices [default: 0s on a terminal, else 5s]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "CINEQUERY_SHUTDOWN_DELAY",
+        value_parser = humantime::parse_duration
+    )]
+    pub shutdown_delay: Option<Duration>,
+
     /// Do not migrate the database first
     #[arg(long, env = "CINEQUERY_NO_MIGRATE", value_parser = FalseyValueParser::new())]
     pub no_migrate: bool,
+}
+
+/// What clients may occupy, and for how long.
+#[derive(Debug, Clone, Args)]
+pub struct LimitSettings {
+    /// How long the database may work on a statement; a request ends within two seconds more
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "CINEQUERY_STATEMENT_TIMEOUT",
+        default_value = "5s",
+        value_parser = statement_timeout
+    )]
+    pub statement_timeout: Duration,
+
+    /// How long a request waits for a connection to the database before it is rejected with 503
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "CINEQUERY_QUEUE_TIMEOUT",
+        default_value = "1s",
+        value_parser = humantime::parse_duration
+    )]
+    pub queue_timeout: Duration,
+
+    /// Connections to PostgreSQL, of which two are for imports and exports and two for probes and
+    /// revocations. Instances times this should stay below 80 % of its max_connections
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        env = "CINEQUERY_DATABASE_CONNECTIONS",
+        default_value_t = 8,
+        value_parser = clap::value_parser!(u32).range(5..=1000)
+    )]
+    pub database_connections: u32,
+
+    /// Statements of one subject that run at the same time
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        env = "CINEQUERY_SUBJECT_STATEMENTS",
+        default_value_t = 3,
+        value_parser = clap::value_parser!(u16).range(1..)
+    )]
+    pub subject_statements: u16,
+
+    /// Imports at a time, and exports at a time
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        env = "CINEQUERY_MAX_TRANSFERS",
+        default_value_t = 8,
+        value_parser = clap::value_parser!(u16).range(1..)
+    )]
+    pub max_transfers: u16,
+
+    /// The same of one subject
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        env = "CINEQUERY_SUBJECT_TRANSFERS",
+        default_value_t = 2,
+        value_parser = clap::value_parser!(u16).range(1..)
+    )]
+    pub subject_transfers: u16,
+
+    /// Connections of clients at a time. Beyond that, one that is waited for is closed for a new one
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        env = "CINEQUERY_MAX_CONNECTIONS",
+        default_value_t = 1024,
+        value_parser = clap::value_parser!(u16).range(1..)
+    )]
+    pub max_connections: u16,
+
+    /// Requests and responses in memory, in MiB, but for those of at most 8 KiB
+    #[arg(
+        long,
+        value_name = "MIB",
+        env = "CINEQUERY_MAX_BUFFERED",
+        default_value_t = 32,
+        value_parser = clap::value_parser!(u16).range(4..)
+    )]
+    pub max_buffered: u16,
 }
 
 /// How often somebody may come.
@@ -170,6 +269,16 @@ impl TokenSettings {
                 Err(error) => Err(format!("{}: {error}", file.display())),
             },
         }
+    }
+}
+
+/// At least a tenth of a second: PostgreSQL takes 0 for no limit. At most ten minutes.
+fn statement_timeout(text: &str) -> Result<Duration, String> {
+    let timeout = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if (Duration::from_millis(100)..=Duration::from_secs(600)).contains(&timeout) {
+        Ok(timeout)
+    } else {
+        Err("expected 100ms to 10m".to_owned())
     }
 }
 

@@ -8,10 +8,13 @@ mod body;
 mod caller;
 mod classic;
 mod conditional;
+mod connection;
 mod documentation;
 mod envelope;
+mod exchange;
 mod facets;
 mod health;
+mod limits;
 mod problem;
 mod query;
 mod records;
@@ -30,7 +33,8 @@ use poem::{Endpoint, EndpointExt, Request, Route};
 use poem_openapi::OpenApi;
 
 pub use self::body::MAX_BODY_BYTES;
-pub use self::serve::serve;
+pub use self::limits::Limits;
+pub use self::serve::{serve, serve_within};
 pub use self::specification::specification;
 pub use self::transfer::{IMPORT_IDLE_TIMEOUT, MAX_IMPORT_BYTES};
 use crate::app::App;
@@ -102,7 +106,7 @@ async fn canonical(mut request: Request) -> poem::Result<Request> {
 }
 
 /// The whole service.
-pub fn endpoint<C: Served>(app: App) -> impl Endpoint + 'static {
+fn endpoint<C: Served>(app: App) -> impl Endpoint + 'static {
     let specification = specification::<C>();
     Route::new()
         .nest("/", resource::routes(operations::<C>()))

@@ -35,6 +35,7 @@ use self::failure::{Attempts, Fault, database_error};
 pub use self::import::{Conflict, MAX_LISTED, Message, Tally};
 pub use self::location::Location;
 pub use self::migrate::{Migrations, State};
+pub use self::pool::CLIENT_GRACE;
 use self::pool::{Open, Parts, Pool};
 use self::postgres::{Servers, Work};
 pub use self::revocations::{Revocation, Revoked};

@@ -16,6 +16,8 @@ use crate::support::{Client, SECRET, on_both};
 pub fn cinequery(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cinequery"));
     command.current_dir(folder).args(arguments).env_clear();
+    // No balancer has to notice that a service of the tests stops.
+    command.env("CINEQUERY_SHUTDOWN_DELAY", "0s");
     command
 }
 

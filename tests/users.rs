@@ -96,7 +96,7 @@ async fn unknown_names_and_wrong_passwords_are_answered_alike() {
             json!({"username": "nobody", "password": PASSWORD}),
             json!({"username": "no\u{0}body", "password": PASSWORD}),
             json!({"username": "' or 1=1 --", "password": PASSWORD}),
-            json!({"username": "\u{fb2c}".repeat(100_000), "password": PASSWORD}),
+            json!({"username": "\u{fb2c}".repeat(2_000), "password": PASSWORD}),
         ] {
             let answer = client.post("/api/token", &credentials).await;
             let mut problem = answer.problem(401, "unauthenticated");

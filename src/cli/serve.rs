@@ -1,24 +1,28 @@
 //! `cinequery serve`: the service.
 
 use std::io::IsTerminal;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
-use tokio::net::TcpListener;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::user::{NO_ADMINISTRATOR, ensure_administrator};
-use super::{Outcome, SecretSource, explain, location, migrate, open};
+use super::{Outcome, SecretSource, explain, location, migrate};
 use crate::admission::{Admission, Limits, Proxies, Redis};
 use crate::app::App;
 use crate::config::{
-    Auth, DatabaseSettings, OidcSettings, ServeSettings, ThrottleSettings, TokenSettings,
+    Auth, DatabaseSettings, LimitSettings, OidcSettings, ServeSettings, ThrottleSettings,
+    TokenSettings,
 };
 use crate::http;
 use crate::identity::{Ages, Hasher, Oidc, Open, Passwords, Provider, Secrets, Tokens, Trust};
 use crate::record::{All, Records};
-use crate::store::{Location, Missing, Store};
+use crate::store::{Bounds, CLIENT_GRACE, Location, Missing, Store};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -48,22 +52,85 @@ impl Serve {
         let location = location(&self.database)?;
         refuse_new_database(&self.serve, &location)?;
         let secrets = secrets(&self.serve, &self.tokens, &location)?.read()?;
-        let store = open(&self.database, Missing::Create).await?;
+        let store =
+            Store::open_within(location.clone(), Missing::Create, bounds(&self.serve.limits));
+        let store = store.await.map_err(explain)?;
         if !self.serve.no_migrate {
             migrate(&store).await?;
         }
         let hasher = Hasher::new().map_err(explain)?;
         let provider = provider(&self.serve, &store, &hasher).await?;
         let address = self.serve.listen;
-        let listener = TcpListener::bind(address).await.map_err(|error| {
+        let listener = listen(address).map_err(|error| {
             format!("cannot listen on {address}: {error}; --listen names another address")
         })?;
+        raise_file_limit(self.serve.limits.max_connections);
         tracing::info!(database = ?location, "serving");
         let tokens = Tokens::new(&secrets, self.tokens.token_ttl);
         let app = App::new(store, provider, tokens, hasher, throttle.start().await);
         let stop = stop_signal()?;
-        http::serve::<All>(listener, app, stop).await.map_err(|error| error.to_string())?;
+        let limits = limits(&self.serve);
+        let served = http::serve_within::<All>(listener, app, limits, stop).await;
+        served.map_err(|error| error.to_string())?;
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// How many connections the system keeps until they are accepted: as many as come at once when a
+/// balancer moves its clients here.
+const BACKLOG: u32 = 1024;
+
+/// Files that are open beside the connections of clients: the database, its connections, the log.
+const OTHER_FILES: u64 = 256;
+
+/// How long requests are served after the service was told to stop, unless a person waits for it.
+const SHUTDOWN_DELAY: Duration = Duration::from_secs(5);
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Lets the process open as many files as it needs, as far as the system allows.
+fn raise_file_limit(connections: u16) {
+    let needed = u64::from(connections) + OTHER_FILES;
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let Some(current) = current.filter(|current| *current < needed) else { return };
+    let raised = maximum.map_or(needed, |maximum| needed.min(maximum));
+    let is_set = setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum }).is_ok();
+    let open_files = if is_set { raised } else { current };
+    if open_files < needed {
+        tracing::warn!(
+            open_files,
+            needed,
+            "fewer files may be open than --max-connections needs; raise the limit (ulimit -n)"
+        );
+    }
+}
+
+/// The limits of the work on the database.
+fn bounds(settings: &LimitSettings) -> Bounds {
+    Bounds {
+        statement: settings.statement_timeout,
+        queue: settings.queue_timeout,
+        connections: settings.database_connections,
+        share: settings.subject_statements.into(),
+        transfers: settings.max_transfers.into(),
+        transfer_share: settings.subject_transfers.into(),
+    }
+}
+
+/// The limits of what clients may occupy.
+fn limits(settings: &ServeSettings) -> http::Limits {
+    let ServeSettings { limits, shutdown_delay, .. } = settings;
+    let delay = if std::io::stderr().is_terminal() { Duration::ZERO } else { SHUTDOWN_DELAY };
+    http::Limits {
+        connections: limits.max_connections.into(),
+        buffered_bytes: usize::from(limits.max_buffered) * 1024 * 1024,
+        request: limits.statement_timeout + limits.queue_timeout + CLIENT_GRACE,
+        shutdown_delay: shutdown_delay.unwrap_or(delay),
     }
 }
 
@@ -185,16 +252,47 @@ async fn provider(
     }
 }
 
-/// Ready when the process is asked to stop: SIGTERM, as from Kubernetes, or SIGINT, as from Ctrl-C.
+/// Ready when the process is asked to stop: SIGTERM, as from Kubernetes, or SIGINT, as from Ctrl-C. When
+/// it is asked again it ends at once.
 pub(super) fn stop_signal() -> Result<impl Future<Output = ()> + Send, String> {
     let listen = |kind| signal(kind).map_err(|error| error.to_string());
     let (mut terminate, mut interrupt) =
         (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
-    Ok(async move {
+    let mut asked = async move || {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        tracing::info!("stopping");
+    };
+    Ok(async move {
+        asked().await;
+        tracing::info!("stopping; a second signal ends the process at once");
+        tokio::spawn(async move {
+            asked().await;
+            tracing::warn!("ended by a second signal");
+            std::process::exit(1);
+        });
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Settings {
+        #[command(flatten)]
+        serve: ServeSettings,
+    }
+
+    #[test]
+    fn the_defaults_of_the_settings_are_those_of_the_library() {
+        let Settings { serve } = Settings::parse_from(["serve", "--shutdown-delay", "0s"]);
+        let (bounds, usual) = (bounds(&serve.limits), Bounds::default());
+        assert_eq!(format!("{bounds:?}"), format!("{usual:?}"));
+        let (limits, usual) = (limits(&serve), http::Limits::default());
+        assert_eq!(format!("{limits:?}"), format!("{usual:?}"));
+    }
 }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use poem::http::header::{CONTENT_ENCODING, ETAG, LINK, LOCATION};
+use futures_util::StreamExt;
+use poem::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, ETAG, LINK, LOCATION};
 use poem::http::{HeaderName, HeaderValue, StatusCode};
 use poem::{IntoResponse, Request, RequestBody, Response};
 use poem_openapi::payload::Payload;
@@ -15,6 +16,7 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOpti
 use serde::Serialize;
 
 use super::conditional::etag;
+use super::exchange::{Exchange, Reserved, UNCOUNTED_BYTES};
 use super::saved::{Saved, Shown};
 use super::users::{AddedUser, ShownUser};
 use crate::app::saved::SavedQuery;
@@ -25,6 +27,9 @@ use crate::record::{Draft, Members, Patch, Record};
 
 /// The largest body that is read, in bytes.
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;
+
+/// How much memory is reserved at a time for a body that arrives, in bytes.
+const RESERVED_STEP: usize = 64 * 1024;
 
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -38,6 +43,9 @@ pub(super) trait Input: Documented + Sized {
     /// The media types it travels as. The first is the documented one: generators of clients expect
     /// a body to have a single type.
     const MEDIA_TYPES: &'static [&'static str] = &["application/json"];
+
+    /// The largest that is read, in bytes.
+    const MAX_BYTES: usize = MAX_BODY_BYTES;
 
     /// Reads it.
     fn read(bytes: &[u8]) -> Result<Self>;
@@ -102,7 +110,7 @@ impl<'a, T: Input + Send + 'static> ApiExtractor<'a> for Body<T> {
         if !T::MEDIA_TYPES.iter().any(|known| is_media_type(sent, known)) {
             return Err(T::unsupported().into());
         }
-        let bytes = read_body(request, body).await?;
+        let bytes = read_body(request, body, T::MAX_BYTES).await?;
         Ok(Self(T::read(&bytes)?))
     }
 }
@@ -113,22 +121,59 @@ pub(super) fn is_media_type(content_type: &str, media_type: &str) -> bool {
     essence.eq_ignore_ascii_case(media_type)
 }
 
-/// All of a body, up to [`MAX_BODY_BYTES`] and within [`BODY_TIMEOUT`].
-pub(super) async fn read_body(request: &Request, body: &mut RequestBody) -> poem::Result<Vec<u8>> {
-    use poem::error::ReadBodyError;
+/// The bytes of a body, and the memory that is reserved for them.
+pub(super) struct BodyBytes {
+    bytes: Vec<u8>,
+    _reserved: Vec<Reserved>,
+}
+
+impl std::ops::Deref for BodyBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// All of a body, up to so many bytes and within [`BODY_TIMEOUT`].
+pub(super) async fn read_body(
+    request: &Request,
+    body: &mut RequestBody,
+    most: usize,
+) -> poem::Result<BodyBytes> {
     refuse_coding(request)?;
-    let bytes = body.take()?.into_bytes_limit(MAX_BODY_BYTES);
-    let bytes = tokio::time::timeout(BODY_TIMEOUT, bytes).await.map_err(|_| {
+    let too_large = || Error::new(Kind::BodyTooLarge, format!("at most {most} bytes are read"));
+    let announced = request.headers().get(CONTENT_LENGTH);
+    let announced = announced.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > most as u64) {
+        return Err(too_large().into());
+    }
+    let exchange = Exchange::of(request)?;
+    let mut chunks = body.take()?.into_bytes_stream();
+    let read = async {
+        let (mut bytes, mut reserved) = (Vec::new(), Vec::new());
+        // Memory is reserved in steps, as the body arrives: one that is announced costs nothing.
+        let mut room = UNCOUNTED_BYTES;
+        while let Some(chunk) = chunks.next().await {
+            let cut = |_| Error::new(Kind::InvalidBody, "the body ends too early");
+            let chunk = chunk.map_err(cut)?;
+            if bytes.len() + chunk.len() > most {
+                return Err(too_large());
+            }
+            while bytes.len() + chunk.len() > room {
+                reserved.push(exchange.reserve(RESERVED_STEP).await?);
+                room += RESERVED_STEP;
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(BodyBytes { bytes, _reserved: reserved })
+    };
+    let _awaiting = exchange.awaiting();
+    let read = tokio::time::timeout(BODY_TIMEOUT, read).await.map_err(|_| {
         let detail = format!("the body has not arrived within {} seconds", BODY_TIMEOUT.as_secs());
         Error::new(Kind::RequestTimeout, detail)
     })?;
-    let bytes = bytes.map_err(|error| match error {
-        ReadBodyError::PayloadTooLarge => {
-            Error::new(Kind::BodyTooLarge, format!("at most {MAX_BODY_BYTES} bytes are read"))
-        }
-        _ => Error::new(Kind::InvalidBody, "the body ends too early"),
-    })?;
-    Ok(bytes.into())
+    Ok(read?)
 }
 
 /// Bodies in a content coding are not inflated: a small one could become huge.

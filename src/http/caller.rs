@@ -12,6 +12,7 @@ use poem_openapi::auth::Bearer;
 use poem_openapi::registry::Registry;
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions, SecurityScheme};
 
+use super::exchange::Exchange;
 use super::throttle;
 use crate::app::App;
 use crate::app::usage::Class;
@@ -28,7 +29,9 @@ struct Anybody(Identity);
 
 async fn identify(request: &Request, bearer: Bearer) -> poem::Result<Identity> {
     let app = request.data::<App>().ok_or_else(|| Error::internal("the service has no state"))?;
-    Ok(app.identify(&bearer.token).await?.identity)
+    let identity = app.identify(&bearer.token).await?.identity;
+    Exchange::of(request)?.client.is_known();
+    Ok(identity)
 }
 
 /// The name under which `specification` finds what an operation needs.

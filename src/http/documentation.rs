@@ -16,7 +16,7 @@ use poem::web::headers::{self, HeaderMapExt};
 use poem::{IntoEndpoint, Request, Response, RouteMethod, handler};
 use sha2::{Digest, Sha256};
 
-use super::envelope::{accepts_gzip, refused};
+use super::envelope::{Shared, accepts_gzip, refused};
 use super::resource::read_only;
 use crate::error::{Error, Kind};
 
@@ -109,11 +109,13 @@ impl Fixed {
             return answer.status(StatusCode::NOT_MODIFIED).finish();
         }
         let answer = answer.content_type(self.media_type);
-        if accepts_gzip(request.headers()) {
+        let mut answer = if accepts_gzip(request.headers()) {
             answer.header(CONTENT_ENCODING, "gzip").body(self.compressed.clone())
         } else {
             answer.body(self.content.clone())
-        }
+        };
+        answer.extensions_mut().insert(Shared);
+        answer
     }
 }
 

@@ -1,11 +1,14 @@
 //! What every request passes on its way in and every response on its way out.
 
+use std::io::Write as _;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
 use async_compression::tokio::bufread::GzipEncoder;
 use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use futures_util::FutureExt;
 use http_body_util::combinators::BoxBody;
 use hyper::body::Body as _;
@@ -18,8 +21,9 @@ use poem::{Body, Endpoint, Request, Response, Result};
 use tokio::io::BufReader;
 use uuid::Uuid;
 
-use super::problem;
+use super::exchange::{Exchange, UNCOUNTED_BYTES};
 use super::throttle::Noted;
+use super::{health, problem};
 use crate::error::{Error, Kind};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -44,7 +48,11 @@ pub(super) async fn wrap<E: Endpoint>(endpoint: E, mut request: Request) -> Resu
     }
     let noted = Arc::new(Noted::default());
     request.set_data(noted.clone());
-    let response = call(&endpoint, request).await;
+    let exchange = Exchange::of(&request)?;
+    let response = match admit(&exchange, &path) {
+        Ok(()) => exchange.within(call(&endpoint, request)).await.and_then(|response| response),
+        Err(error) => Err(error),
+    };
     let mut response = match response {
         Ok(response) => response,
         Err(error) => refused(error),
@@ -54,12 +62,14 @@ pub(super) async fn wrap<E: Endpoint>(endpoint: E, mut request: Request) -> Resu
         let head = std::mem::take(&mut response).into_parts().0;
         response = problem::response(&error, &path, &id, head);
     }
-    let mut response = if accepts_gzip && is_compressible(&mut response) {
-        compressed(response)
-    } else {
-        response
-    };
-    if has_body && may_be_unread(response.status()) {
+    if accepts_gzip && is_compressible(&mut response) {
+        response = compressed(response).await?;
+    }
+    if let Err(error) = reserve(&exchange, &mut response).await {
+        response = problem::response(&error, &path, &id, Response::default().into_parts().0);
+    }
+    let is_last = exchange.is_stopping() || exchange.client.is_extra;
+    if is_last || (has_body && may_be_unread(response.status())) {
         // The connection ends with what is left of the body: the client is told, and need not wonder.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
@@ -79,6 +89,38 @@ pub(super) async fn wrap<E: Endpoint>(endpoint: E, mut request: Request) -> Resu
     tracing::info!(request_id = id, %method, path, status, microseconds, "request");
     Ok(response)
 }
+
+/// Beyond the limit of connections only probes are answered: with all places taken by requests, it must
+/// still be seen that the service lives.
+fn admit(exchange: &Exchange, path: &str) -> Result<(), Error> {
+    if !exchange.client.is_extra || health::PROBES.contains(&path) {
+        return Ok(());
+    }
+    let detail = "the service has as many connections as it serves; retry later".to_owned();
+    Err(Error { detail, ..Error::unavailable("too many connections") })
+}
+
+/// Reserves memory for a response, until its last byte is on its way. Those of the documentation are
+/// in memory once for all, and exports are limited by their number.
+async fn reserve(exchange: &Exchange, response: &mut Response) -> Result<(), Error> {
+    if response.extensions().get::<Shared>().is_some() {
+        return Ok(());
+    }
+    let body: BoxBody<Bytes, std::io::Error> = response.take_body().into();
+    let size = body.size_hint().exact().and_then(|size| usize::try_from(size).ok());
+    let Some(size) = size.filter(|size| *size > UNCOUNTED_BYTES) else {
+        response.set_body(body);
+        return Ok(());
+    };
+    let reserved = exchange.reserve(size).await?;
+    let bytes = Body::from(body).into_bytes().await.map_err(Error::internal)?;
+    response.set_body(reserved.bytes(bytes));
+    Ok(())
+}
+
+/// Marks a response whose body is in memory once, however many clients it goes to.
+#[derive(Clone, Copy)]
+pub(super) struct Shared;
 
 /// An error on its way out to [`wrap`], as an otherwise empty response.
 pub(super) fn refused(error: Error) -> Response {
@@ -141,13 +183,24 @@ fn log_cause(error: &Error, id: &str) {
     }
 }
 
-/// The response in gzip, piece by piece.
-fn compressed(response: Response) -> Response {
-    let (mut head, body) = response.into_parts();
+/// The response in gzip: at once where all of it is there, since what compresses needs more memory than
+/// most responses, and a client may be slow to take them; otherwise piece by piece.
+async fn compressed(mut response: Response) -> Result<Response, Error> {
+    let body: BoxBody<Bytes, std::io::Error> = response.take_body().into();
+    let is_whole = body.size_hint().exact().is_some_and(|size| size > 0);
+    let body = if is_whole {
+        let bytes = Body::from(body).into_bytes().await.map_err(Error::internal)?;
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        let bytes = encoder.write_all(&bytes).and_then(|()| encoder.finish());
+        Body::from(bytes.map_err(Error::internal)?)
+    } else {
+        let reader = BufReader::new(Body::from(body).into_async_read());
+        Body::from_async_read(GzipEncoder::new(reader))
+    };
+    let mut head = response.into_parts().0;
     head.headers.remove(CONTENT_LENGTH);
     head.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-    let reader = GzipEncoder::new(BufReader::new(body.into_async_read()));
-    Response::from_parts(head, Body::from_async_read(reader))
+    Ok(Response::from_parts(head, body))
 }
 
 /// The client's own id, when it is short and printable; else a new one.

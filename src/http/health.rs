@@ -2,17 +2,22 @@
 
 use std::time::Duration;
 
+use poem::Request;
 use poem::web::Data;
 use poem_openapi::{Enum, Object, OpenApi, Tags};
 use serde::Serialize;
 
 use super::body::Json;
+use super::exchange::Exchange;
 use crate::admission::Scope;
 use crate::app::App;
 use crate::error::{Error, Result};
 
 /// How long the database may take to answer a probe.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The paths of probes.
+pub(super) const PROBES: [&str; 2] = ["/livez", "/readyz"];
 
 #[derive(Tags)]
 enum Tag {
@@ -75,10 +80,15 @@ impl Operations {
 
     /// Whether the service can serve
     ///
-    /// It asks the database: 503 when that does not answer or is not migrated. That Redis does not
-    /// answer is no reason: each instance goes on with its share of the limits.
+    /// It asks the database: 503 when that does not answer or is not migrated, and when the service was
+    /// told to stop. That Redis does not answer is no reason: each instance goes on with its share of
+    /// the limits.
     #[oai(path = "/readyz", method = "get")]
-    async fn readyz(&self, app: Data<&App>) -> Result<Json<Readiness>> {
+    async fn readyz(&self, app: Data<&App>, request: &Request) -> Result<Json<Readiness>> {
+        if Exchange::of(request)?.is_stopping() {
+            let detail = "the service is shutting down".to_owned();
+            return Err(Error { detail, ..Error::unavailable("it was told to stop") });
+        }
         tokio::time::timeout(PROBE_TIMEOUT, app.store().reserved().ping())
             .await
             .map_err(Error::unavailable)??;

@@ -1,12 +1,13 @@
 //! Listening and stopping.
 //!
-//! The loop is our own: that of the framework knows no limits for slow clients, spins when no
-//! connection can be accepted, and ends an answer that broke off as if it were whole.
+//! The loop is our own: that of the framework knows no limits for slow clients or their number, spins
+//! when no connection can be accepted, and ends a response that broke off as if it were whole.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,13 +17,14 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use poem::http::uri::Scheme;
 use poem::web::{LocalAddr, RemoteAddr};
-use poem::{Addr, Endpoint};
+use poem::{Addr, Endpoint, Request};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio_io_timeout::TimeoutStream;
 
-use super::{Served, endpoint};
+use super::connection::{Client, Entry, Stream};
+use super::exchange::{Exchange, Service};
+use super::{Limits, Served, endpoint};
 use crate::app::App;
 use crate::app::usage::FLUSH_INTERVAL;
 
@@ -35,15 +37,17 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the head of a request may take to arrive, and how long a connection may stand idle.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a client may take nothing of an answer that is there for it. An export has no other
-/// limit of time.
-const WRITE_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// The same beyond the limit of connections, where only probes are answered.
+const EXTRA_HEAD_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The largest head of a request, in bytes: a filter of 8 KiB, each character encoded as three, a token
+/// of 8 KiB and the rest.
+const MAX_HEAD_BYTES: usize = 40 * 1024;
 
 /// How long to wait when no connection can be accepted, as when there are no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves requests over HTTP/1 until `stop` is ready, then lets those that are open end, and closes
-/// the database.
+/// Serves requests over HTTP/1 until `stop` is ready, with the usual limits; see [`serve_within`].
 ///
 /// # Errors
 /// A listener that has no address.
@@ -52,23 +56,54 @@ pub async fn serve<C: Served>(
     app: App,
     stop: impl Future<Output = ()> + Send,
 ) -> std::io::Result<()> {
+    serve_within::<C>(listener, app, Limits::default(), stop).await
+}
+
+/// Serves requests over HTTP/1 until `stop` is ready. Then `/readyz` is 503 and requests are still
+/// served for a while, until the balancer has noticed; then no connection is accepted any more, open
+/// requests end, and the database is closed.
+///
+/// # Errors
+/// A listener that has no address.
+pub async fn serve_within<C: Served>(
+    listener: TcpListener,
+    app: App,
+    limits: Limits,
+    stop: impl Future<Output = ()> + Send,
+) -> std::io::Result<()> {
     let endpoint = Arc::new(endpoint::<C>(app.clone()));
+    let service = Arc::new(Service::new(limits));
     let flushing = tokio::spawn(flush(app.clone()));
-    let address = listener.local_addr()?;
+    let local = listener.local_addr()?;
     let (stopping, stopped) = watch::channel(());
     let mut connections = JoinSet::new();
-    let mut stop = pin!(stop);
-    tracing::info!(%address, "listening");
+    let told_to_stop = async {
+        stop.await;
+        service.is_stopping.store(true, Ordering::Relaxed);
+        tokio::time::sleep(limits.shutdown_delay).await;
+    };
+    let mut stop = pin!(told_to_stop);
+    tracing::info!(address = %local, "listening");
     loop {
         let accepted = tokio::select! {
             () = &mut stop => break,
-            Some(_) = connections.join_next() => continue,
+            Some(ended) = connections.join_next_with_id() => {
+                service.connections.remove(ended.map_or_else(|error| error.id(), |(id, ())| id));
+                continue;
+            }
             accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok((stream, peer)) => {
-                let stopped = stopped.clone();
-                connections.spawn(connection(endpoint.clone(), stream, address, peer, stopped));
+                let entry = service.connections.enter();
+                if entry == Entry::Closed {
+                    continue;
+                }
+                let client = Arc::new(Client::new(entry == Entry::Extra));
+                let opened =
+                    Opened { local, peer, client: client.clone(), service: service.clone() };
+                let served = opened.serve(endpoint.clone(), stream, stopped.clone());
+                service.connections.add(client, connections.spawn(served));
             }
             Err(error) => {
                 tracing::warn!(%error, "no connection can be accepted");
@@ -92,7 +127,7 @@ pub async fn serve<C: Served>(
         app.store().close().await;
     };
     if tokio::time::timeout(CLOSE_TIMEOUT, close).await.is_err() {
-        tracing::warn!("the database is left before it has ended what it was doing");
+        tracing::warn!("shutting down without waiting for the database (timeout)");
     }
     Ok(())
 }
@@ -110,56 +145,62 @@ async fn flush(app: App) {
     }
 }
 
-/// Serves one connection until it ends or the service stops.
-async fn connection(
-    endpoint: Arc<impl Endpoint + 'static>,
-    stream: TcpStream,
+/// A connection that was accepted.
+struct Opened {
     local: SocketAddr,
     peer: SocketAddr,
-    mut stopped: watch::Receiver<()>,
-) {
-    let service = service_fn(move |request| handle(endpoint.clone(), request, local, peer));
-    let mut connection = Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .serve_connection(TokioIo::new(patient(stream)), service);
-    let ended = tokio::select! {
-        ended = &mut connection => ended,
-        _ = stopped.changed() => {
-            Pin::new(&mut connection).graceful_shutdown();
-            (&mut connection).await
-        }
-    };
-    if let Err(error) = ended {
-        // It went away, was too slow, or an answer broke off. In HTTP/1.0, where an answer ends with
-        // its connection, only a reset tells its reader that this was not the end.
-        tracing::debug!(%peer, %error, "a connection broke off");
-        let stream = connection.into_parts().io.into_inner();
-        if let Err(error) = stream.get_ref().set_zero_linger() {
-            tracing::debug!(%peer, %error, "it is closed, and not reset");
-        }
-    }
+    client: Arc<Client>,
+    service: Arc<Service>,
 }
 
-async fn handle(
-    endpoint: Arc<impl Endpoint>,
-    request: hyper::Request<Incoming>,
-    local: SocketAddr,
-    peer: SocketAddr,
-) -> Result<hyper::Response<impl Body<Data = Bytes, Error = std::io::Error>>, Infallible> {
-    let local = LocalAddr(Addr::SocketAddr(local));
-    let peer = RemoteAddr(Addr::SocketAddr(peer));
-    let response = endpoint.get_response((request, local, peer, Scheme::HTTP).into()).await;
-    Ok(hyper::Response::from(response))
-}
-
-/// A connection that ends when its client stops reading: otherwise it would hold its place for ever.
-fn patient(stream: TcpStream) -> Pin<Box<TimeoutStream<TcpStream>>> {
-    // Answers are written in one go: waiting for more would only delay them.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY");
+impl Opened {
+    /// Serves it until it ends or the service stops.
+    async fn serve(
+        self,
+        endpoint: Arc<impl Endpoint + 'static>,
+        stream: TcpStream,
+        mut stopped: watch::Receiver<()>,
+    ) {
+        let peer = self.peer;
+        let is_extra = self.client.is_extra;
+        let stream = TokioIo::new(Stream::new(stream, self.client.clone()));
+        let opened = Arc::new(self);
+        let service = service_fn(move |request| opened.clone().handle(endpoint.clone(), request));
+        let mut connection = Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(if is_extra { EXTRA_HEAD_TIMEOUT } else { HEAD_TIMEOUT })
+            .max_buf_size(MAX_HEAD_BYTES)
+            .keep_alive(!is_extra)
+            .serve_connection(stream, service);
+        let ended = tokio::select! {
+            ended = &mut connection => ended,
+            _ = stopped.changed() => {
+                std::pin::Pin::new(&mut connection).graceful_shutdown();
+                (&mut connection).await
+            }
+        };
+        if let Err(error) = ended {
+            // It went away, was too slow, or a response broke off.
+            tracing::debug!(%peer, %error, "a connection broke off");
+            if let Err(error) = connection.into_parts().io.into_inner().reset() {
+                tracing::debug!(%peer, %error, "it is closed, and not reset");
+            }
+        }
     }
-    let mut stream = TimeoutStream::new(stream);
-    stream.set_write_timeout(Some(WRITE_IDLE_TIMEOUT));
-    Box::pin(stream)
+
+    async fn handle(
+        self: Arc<Self>,
+        endpoint: Arc<impl Endpoint>,
+        request: hyper::Request<Incoming>,
+    ) -> Result<hyper::Response<impl Body<Data = Bytes, Error = std::io::Error>>, Infallible> {
+        self.client.is_served();
+        let local = LocalAddr(Addr::SocketAddr(self.local));
+        let peer = RemoteAddr(Addr::SocketAddr(self.peer));
+        let mut request: Request = (request, local, peer, Scheme::HTTP).into();
+        let exchange = Exchange::new(self.service.clone(), self.client.clone());
+        request.set_data(Arc::new(exchange));
+        let response = endpoint.get_response(request).await;
+        self.client.is_awaited();
+        Ok(hyper::Response::from(response))
+    }
 }

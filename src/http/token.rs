@@ -21,9 +21,12 @@ use super::throttle;
 use crate::app::App;
 use crate::app::revoke::{self, RevocationRequest};
 use crate::error::{Error, Kind, Result};
-use crate::identity::Credentials;
+use crate::identity::{Credentials, MAX_TOKEN_BYTES};
 
 const FORM: &str = "application/x-www-form-urlencoded";
+
+/// The largest request to sign in, in bytes. Anybody may send one.
+const MAX_SIGN_IN_BYTES: usize = 8 * 1024;
 
 #[derive(Tags)]
 enum Tag {
@@ -146,6 +149,7 @@ struct RevocationForm {
 
 impl Input for RevocationForm {
     const MEDIA_TYPES: &'static [&'static str] = &[FORM];
+    const MAX_BYTES: usize = 2 * MAX_TOKEN_BYTES;
 
     fn read(bytes: &[u8]) -> Result<Self> {
         form(bytes)
@@ -255,7 +259,7 @@ impl<'a> ApiExtractor<'a> for SignIn {
         options: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
         if is_media_type(request.content_type().unwrap_or_default(), FORM) {
-            let bytes = read_body(request, body).await?;
+            let bytes = read_body(request, body, MAX_SIGN_IN_BYTES).await?;
             return Ok(Self::of_form(&bytes, request.headers().get(AUTHORIZATION))?);
         }
         let body = Body::<TokenRequest>::from_request(request, body, options).await?;
@@ -264,6 +268,8 @@ impl<'a> ApiExtractor<'a> for SignIn {
 }
 
 impl Input for TokenRequest {
+    const MAX_BYTES: usize = MAX_SIGN_IN_BYTES;
+
     fn read(bytes: &[u8]) -> Result<Self> {
         json(bytes)
     }

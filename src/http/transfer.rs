@@ -21,6 +21,7 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use super::body::{Json, MAX_BODY_BYTES, is_media_type, refuse_coding};
 use super::caller::{Reader, Writer};
+use super::exchange::Exchange;
 use super::records::{Tag, arguments, collection};
 use super::stream::{Framing, streamed};
 use crate::app::App;
@@ -202,6 +203,7 @@ impl<'a> ApiExtractor<'a> for Upload {
             return Err(Error::new(Kind::UnsupportedMediaType, detail).into());
         }
         refuse_coding(request)?;
+        Exchange::of(request)?.is_unlimited();
         let file = limited(body.take()?.into_bytes_stream()).boxed();
         Ok(Self { file, format })
     }

@@ -31,7 +31,7 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How much longer than the database this side waits for a statement: the database's own limit comes
 /// first, so that a statement that is merely slow leaves a usable connection.
-pub(super) const CLIENT_GRACE: Duration = Duration::from_secs(1);
+pub const CLIENT_GRACE: Duration = Duration::from_secs(1);
 
 /// How long closing a connection may take before it is dropped.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);

@@ -6,7 +6,7 @@ use poem_openapi::param::Query;
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use serde_json::Value as Json;
 
-use super::super::body::{json, read_body};
+use super::super::body::{MAX_BODY_BYTES, json, read_body};
 use crate::error::{Error, Kind, Result, Violation};
 use crate::query::diagnostic::did_you_mean;
 use crate::query::limits::{MAX_DIAGNOSTICS, MAX_TEXT_BYTES};
@@ -27,7 +27,7 @@ impl<'a> ApiExtractor<'a> for Body {
         body: &mut RequestBody,
         _options: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        let bytes = read_body(request, body).await?;
+        let bytes = read_body(request, body, MAX_BODY_BYTES).await?;
         if bytes.is_empty() {
             return Ok(Self(Members::default()));
         }

@@ -1,0 +1,189 @@
+//! One request and its response, as far as time and memory are concerned: how long it may still take,
+//! and what is reserved for it.
+
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use poem::Request;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use super::Limits;
+use super::connection::{Client, Connections};
+use crate::error::{Error, Result};
+
+/// How long a request waits for memory.
+const MEMORY_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Smaller requests and responses are not counted, in bytes: their number is limited by that of
+/// connections.
+pub(super) const UNCOUNTED_BYTES: usize = 8 * 1024;
+
+/// What all requests of the process share.
+pub(super) struct Service {
+    pub(super) limits: Limits,
+    pub(super) connections: Connections,
+    /// What may be in memory of requests and responses, in KiB.
+    memory: Arc<Semaphore>,
+    /// The service was told to stop.
+    pub(super) is_stopping: AtomicBool,
+}
+
+impl Service {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            connections: Connections::new(limits.connections),
+            memory: Arc::new(Semaphore::new(kibibytes(limits.buffered_bytes))),
+            is_stopping: AtomicBool::new(false),
+            limits,
+        }
+    }
+}
+
+fn kibibytes(bytes: usize) -> usize {
+    bytes.div_ceil(1024)
+}
+
+/// One request and its response.
+pub(super) struct Exchange {
+    pub(super) service: Arc<Service>,
+    pub(super) client: Arc<Client>,
+    /// When the request has taken too long; `None` while it is its client that takes time.
+    until: Mutex<Option<Instant>>,
+}
+
+impl Exchange {
+    pub(super) fn new(service: Arc<Service>, client: Arc<Client>) -> Self {
+        let until = Mutex::new(Some(Instant::now() + service.limits.request));
+        Self { service, client, until }
+    }
+
+    /// That of a request.
+    ///
+    /// # Errors
+    /// None that could be provoked: every request is given one.
+    pub(super) fn of(request: &Request) -> Result<Arc<Self>> {
+        let exchange = request.data::<Arc<Self>>().cloned();
+        exchange.ok_or_else(|| Error::internal("a request without its exchange"))
+    }
+
+    /// Whether the service was told to stop: then every response asks to close its connection.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.service.is_stopping.load(Ordering::Relaxed)
+    }
+
+    /// Waits for work on the request for as long as it may take.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Unavailable`] when it takes longer.
+    pub(super) async fn within<T>(&self, work: impl Future<Output = T>) -> Result<T> {
+        let mut work = pin!(work);
+        let mut alarm = pin!(tokio::time::sleep(self.service.limits.request));
+        let outcome = std::future::poll_fn(|context| {
+            if let std::task::Poll::Ready(done) = work.as_mut().poll(context) {
+                return std::task::Poll::Ready(Some(done));
+            }
+            let Some(until) = self.until() else { return std::task::Poll::Pending };
+            if alarm.deadline() != until {
+                alarm.as_mut().reset(until);
+            }
+            alarm.as_mut().poll(context).map(|()| None)
+        });
+        outcome.await.ok_or_else(|| {
+            let seconds = self.service.limits.request.as_secs();
+            let detail = format!("the request took longer than {seconds} s; retry later");
+            Error { detail, ..Error::unavailable("a request took too long") }
+        })
+    }
+
+    fn until(&self) -> Option<Instant> {
+        *self.until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_until(&self, until: Option<Instant>) {
+        *self.until.lock().unwrap_or_else(PoisonError::into_inner) = until;
+    }
+
+    /// The client is waited for until this is dropped. Its time has limits of its own, and after it the
+    /// request has all of its time again.
+    pub(super) fn awaiting(&self) -> Awaiting<'_> {
+        self.set_until(None);
+        self.client.is_awaited();
+        Awaiting(self)
+    }
+
+    /// The request has no limit of time from now on, as a file that comes in has limits of its own.
+    pub(super) fn is_unlimited(&self) {
+        self.set_until(None);
+    }
+
+    /// Reserves memory for a body. When there is none left, clients that take nothing of theirs lose
+    /// it.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Unavailable`] when there is none.
+    pub(super) async fn reserve(&self, bytes: usize) -> Result<Reserved> {
+        let size = kibibytes(bytes);
+        let wanted = u32::try_from(size).unwrap_or(u32::MAX);
+        let memory = &self.service.memory;
+        let permit = if let Ok(permit) = memory.clone().try_acquire_many_owned(wanted) {
+            permit
+        } else {
+            self.service.connections.free(size);
+            let waited = memory.clone().acquire_many_owned(wanted);
+            match tokio::time::timeout(MEMORY_TIMEOUT, waited).await {
+                Ok(Ok(permit)) => permit,
+                _ => {
+                    let detail = "too much is on its way to other clients; retry later".to_owned();
+                    return Err(Error { detail, ..Error::unavailable("no memory is left") });
+                }
+            }
+        };
+        self.client.holds(size);
+        Ok(Reserved { client: self.client.clone(), size, _permit: permit })
+    }
+}
+
+/// The time of a client.
+pub(super) struct Awaiting<'a>(&'a Exchange);
+
+impl Drop for Awaiting<'_> {
+    fn drop(&mut self) {
+        self.0.client.is_served();
+        self.0.set_until(Some(Instant::now() + self.0.service.limits.request));
+    }
+}
+
+/// Memory that is reserved until this is dropped.
+pub(super) struct Reserved {
+    client: Arc<Client>,
+    size: usize,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Reserved {
+    /// The bytes, which keep the reservation until the last of them is on its way.
+    pub(super) fn bytes(self, bytes: Bytes) -> Bytes {
+        Bytes::from_owner(Kept { bytes, _reserved: self })
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.client.releases(self.size);
+    }
+}
+
+struct Kept {
+    bytes: Bytes,
+    _reserved: Reserved,
+}
+
+impl AsRef<[u8]> for Kept {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
