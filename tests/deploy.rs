@@ -80,7 +80,7 @@ fn the_secret_has_what_the_manifests_take_from_it() {
 
 #[test]
 fn the_service_may_end_what_it_is_doing() {
-    let before = number(MANIFESTS, " seconds: ");
+    let before = number(include_str!("../src/cli/serve.rs"), "SHUTDOWN_DELAY: Duration");
     let source = include_str!("../src/http/serve.rs");
     let drain =
         number(source, "DRAIN_TIMEOUT: Duration") + number(source, "CLOSE_TIMEOUT: Duration");

@@ -112,6 +112,7 @@ impl Check {
     /// Everything that `serve` would refuse before it opens the database.
     fn configuration(&self) -> Result<Location, String> {
         serve::check_auth(&self.serve)?;
+        serve::check_temporary_folder()?;
         serve::Throttle::of(&self.serve.throttle)?;
         let location = location(&self.database)?;
         match serve::secrets(&self.serve, &self.tokens, &location)? {

@@ -48,6 +48,7 @@ pub(super) struct Serve {
 impl Serve {
     pub(super) async fn run(self) -> Outcome {
         check_auth(&self.serve)?;
+        check_temporary_folder()?;
         let throttle = Throttle::of(&self.serve.throttle)?;
         let location = location(&self.database)?;
         refuse_new_database(&self.serve, &location)?;
@@ -91,6 +92,18 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
+}
+
+/// Rejects a folder for temporary files that cannot be used: imports would fail there one by one.
+pub(super) fn check_temporary_folder() -> Result<(), String> {
+    tempfile::tempfile().map(drop).map_err(|error| {
+        let folder = std::env::temp_dir();
+        format!(
+            "no temporary file can be made in {}: {error}; imports need one, and TMPDIR names another \
+             folder",
+            folder.display()
+        )
+    })
 }
 
 /// Lets the process open as many files as it needs, as far as the system allows.

@@ -5,7 +5,7 @@
 //! connection goes back to its pool only if its last statement ended in order: one that timed out,
 //! lost its connection, left a transaction open or whose caller went away is closed.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,13 @@ pub const CLIENT_GRACE: Duration = Duration::from_secs(1);
 /// How long closing a connection may take before it is dropped.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How often it is looked whether the last statement has ended when a pool is closed.
+const CLOSE_INTERVAL: Duration = Duration::from_millis(10);
+
+/// How long a statement may go on by itself when its caller has gone away: most are done by then, and the
+/// others are interrupted.
+const ABANDONED_TIMEOUT: Duration = Duration::from_millis(200);
+
 /// How often unused connections are checked, and for how long one may be unused without a check.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -53,6 +60,9 @@ pub(super) trait Open: Send + Sync + 'static {
 
     /// Opens a connection with its limits set.
     fn open(&self) -> impl Future<Output = sqlx::Result<Opened<Self::Database>>> + Send;
+
+    /// Asks the server to end the statement of a session of its own.
+    fn interrupt(&self, session: i32) -> impl Future<Output = sqlx::Result<()>> + Send;
 }
 
 /// A connection, and what interrupts its statement.
@@ -60,6 +70,8 @@ pub(super) struct Opened<DB: Database> {
     pub(super) connection: DB::Connection,
     /// PostgreSQL limits a statement itself; SQLite runs in this process and looks here.
     pub(super) deadline: Deadline,
+    /// By which PostgreSQL can be asked to end a statement.
+    pub(super) session: Option<i32>,
 }
 
 /// When the statement of a connection is interrupted.
@@ -101,6 +113,8 @@ pub(super) struct Held<DB: Database> {
 pub(super) struct Keeper<O> {
     open: O,
     generation: AtomicU64,
+    /// The last attempt to reach the database has failed.
+    is_failing: AtomicBool,
 }
 
 impl<O: Open> Manager for Keeper<O> {
@@ -109,7 +123,9 @@ impl<O: Open> Manager for Keeper<O> {
 
     async fn create(&self) -> sqlx::Result<Self::Type> {
         let generation = self.generation.load(Ordering::Relaxed);
-        Ok(Held { opened: self.open.open().await?, generation, used_at: Instant::now() })
+        let opened = self.open.open().await;
+        self.is_failing.store(opened.is_err(), Ordering::Relaxed);
+        Ok(Held { opened: opened?, generation, used_at: Instant::now() })
     }
 
     async fn recycle(
@@ -152,7 +168,8 @@ impl<O: Open> Pool<O> {
     /// # Errors
     /// None that could be provoked: a runtime is named.
     pub(super) fn new(open: O, size: usize, statement: Duration, queue: Duration) -> Result<Self> {
-        let keeper = Keeper { open, generation: AtomicU64::new(0) };
+        let (generation, is_failing) = (AtomicU64::new(0), AtomicBool::new(false));
+        let keeper = Keeper { open, generation, is_failing };
         let mut config = PoolConfig::new(size);
         // In turn, so that none stands unused until a firewall forgets it.
         config.queue_mode = QueueMode::Fifo;
@@ -198,19 +215,26 @@ impl<O: Open> Pool<O> {
     async fn wait(&self, wait: Duration) -> Result<Lease<O>> {
         let timeouts = Timeouts { wait: Some(wait), create: None, recycle: None };
         let held = self.pool.timeout_get(&timeouts).await.map_err(|error| match error {
-            PoolError::Timeout(TimeoutType::Wait) => overloaded(),
+            PoolError::Timeout(TimeoutType::Wait) => {
+                // With an unreachable database all places are taken by attempts to reach it.
+                let is_failing = self.pool.manager().is_failing.load(Ordering::Relaxed);
+                if is_failing { database_error(Fault::silent()) } else { overloaded() }
+            }
             PoolError::Backend(error) => database_error(error),
             other => Error::unavailable(other.to_string()),
         })?;
         Ok(Lease { held: Some(held), end: End::InOrder, statement: self.statement, share: None })
     }
 
-    /// Closes every connection as soon as it is not in use, and waits for those that are not.
+    /// Closes every connection, those in use when their statements have ended.
     pub(super) async fn close(&self) {
         let unused = self.pool.retain(|_, _| false).removed;
         self.pool.close();
         for held in unused {
             close(held.opened.connection).await;
+        }
+        while self.pool.status().size > 0 {
+            tokio::time::sleep(CLOSE_INTERVAL).await;
         }
     }
 }
@@ -357,26 +381,47 @@ impl<O: Open> Drop for Lease<O> {
             End::InOrder => held.used_at = Instant::now(),
             End::Silent => drop(Object::take(held)),
             End::Unknown | End::InDoubt => {
-                // SQLite stops at its next step. PostgreSQL ends by its own limit, and the place in
-                // the pool stays taken until then: callers who go away must not leave more sessions
-                // behind than the pool has.
-                held.opened.deadline.set(Duration::ZERO);
-                let limit = self.statement + CLIENT_GRACE;
-                let share = self.share.take();
                 let Ok(runtime) = tokio::runtime::Handle::try_current() else {
                     drop(Object::take(held));
                     return;
                 };
+                let (limit, share) = (self.statement + CLIENT_GRACE, self.share.take());
                 runtime.spawn(async move {
-                    let ended = tokio::time::timeout(limit, held.opened.connection.ping()).await;
-                    let Held { opened, .. } = Object::take(held);
-                    if matches!(ended, Ok(Ok(()))) {
-                        close(opened.connection).await;
-                    }
+                    retire(held, limit).await;
                     drop(share);
                 });
             }
         }
+    }
+}
+
+/// Ends what a connection is doing, and closes it. Its place in the pool, and in the share of its
+/// subject, stays taken until then: callers who go away must not leave more sessions behind than the
+/// pool has.
+async fn retire<O: Open>(mut held: Object<Keeper<O>>, limit: Duration) {
+    // SQLite stops at its next step.
+    held.opened.deadline.set(Duration::ZERO);
+    let pool = Object::pool(&held);
+    let session = held.opened.session;
+    let is_responsive = {
+        let ended = tokio::time::timeout(limit, held.opened.connection.ping());
+        let mut ended = std::pin::pin!(ended);
+        let early = tokio::time::timeout(ABANDONED_TIMEOUT, &mut ended).await;
+        let ended = match (early, session, pool) {
+            (Ok(ended), ..) => ended,
+            (Err(_), Some(session), Some(pool)) => {
+                if let Err(error) = pool.manager().open.interrupt(session).await {
+                    tracing::debug!(%error, "an abandoned statement is not interrupted");
+                }
+                ended.await
+            }
+            _ => ended.await,
+        };
+        matches!(ended, Ok(Ok(())))
+    };
+    let Held { opened, .. } = Object::take(held);
+    if is_responsive {
+        close(opened.connection).await;
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{AssertSqlSafe, ConnectOptions as _, PgConnection, Postgres};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, Postgres};
 
 use super::failure::Fault;
 use super::pool::{CONNECT_TIMEOUT, Deadline, Open, Opened};
@@ -87,18 +87,18 @@ impl Servers {
         names.collect::<Vec<_>>().join(", ")
     }
 
-    async fn open_one(&self, host: &PgConnectOptions) -> sqlx::Result<PgConnection> {
+    async fn open_one(&self, host: &PgConnectOptions) -> sqlx::Result<Opened<Postgres>> {
         let opened = async {
             let mut connection = host.connect().await?;
-            self.set_up(&mut connection).await?;
-            Ok(connection)
+            let session = Some(self.set_up(&mut connection).await?);
+            Ok(Opened { connection, deadline: Deadline::default(), session })
         };
         tokio::time::timeout(CONNECT_TIMEOUT, opened).await.unwrap_or_else(|_| Err(Fault::silent()))
     }
 
     /// Sets the limits of the session in one round trip, and checks that they hold: what a pooler is
     /// told at the start of a connection it may pass over in silence.
-    async fn set_up(&self, connection: &mut PgConnection) -> sqlx::Result<()> {
+    async fn set_up(&self, connection: &mut PgConnection) -> sqlx::Result<i32> {
         let milliseconds = |duration: Duration| duration.as_millis().to_string();
         let limits = match self.work {
             Work::Statements(limit) => [limit, LOCK_TIMEOUT, IDLE_TIMEOUT].map(milliseconds),
@@ -116,7 +116,8 @@ impl Servers {
         let set = format!("SELECT {}", settings.join(", "));
         let look = "SELECT (SELECT setting FROM pg_settings WHERE name = 'statement_timeout'), \
                     current_setting('server_encoding'), \
-                    current_setting('transaction_read_only')";
+                    current_setting('transaction_read_only'), \
+                    pg_backend_pid()";
         let expected = match self.work {
             Work::Statements(limit) => milliseconds(limit),
             Work::Migrations => "0".to_owned(),
@@ -141,7 +142,7 @@ impl Servers {
         if self.target == Target::ReadWrite && read_only == "on" {
             return Err(sqlx::Error::Io(std::io::Error::other("the server accepts no writes")));
         }
-        Ok(())
+        text(3)?.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))
     }
 }
 
@@ -155,14 +156,27 @@ impl Open for Servers {
             let number = (first + step) % self.hosts.len();
             let Some(host) = self.hosts.get(number) else { continue };
             match self.open_one(host).await {
-                Ok(connection) => {
+                Ok(opened) => {
                     self.last.store(number, Ordering::Relaxed);
-                    return Ok(Opened { connection, deadline: Deadline::default() });
+                    return Ok(opened);
                 }
                 Err(error) => failure = error,
             }
         }
         Err(failure)
+    }
+
+    async fn interrupt(&self, session: i32) -> sqlx::Result<()> {
+        let last = self.last.load(Ordering::Relaxed);
+        let host = self.hosts.get(last).ok_or(sqlx::Error::PoolClosed)?;
+        let interrupted = async {
+            let mut connection = host.connect().await?;
+            let cancel = sqlx::query("SELECT pg_cancel_backend($1)").bind(session);
+            cancel.persistent(false).execute(&mut connection).await?;
+            connection.close().await
+        };
+        let interrupted = tokio::time::timeout(CONNECT_TIMEOUT, interrupted).await;
+        interrupted.unwrap_or_else(|_| Err(Fault::silent()))
     }
 }
 

@@ -82,7 +82,11 @@ impl Open for SqliteFile {
         let watched = deadline.clone();
         let goes_on = move || !watched.has_passed();
         connection.lock_handle().await?.set_progress_handler(INSTRUCTIONS, goes_on);
-        Ok(Opened { connection, deadline })
+        Ok(Opened { connection, deadline, session: None })
+    }
+
+    async fn interrupt(&self, _session: i32) -> sqlx::Result<()> {
+        Ok(())
     }
 }
 
