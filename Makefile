@@ -7,7 +7,7 @@ MINUTES ?= 5
 CASES ?= 100000
 SEED ?= $(shell date +%s)
 
-.PHONY: help run test contract sdk check fmt bench peers agree fuzz openapi image manifests tools postgres redis
+.PHONY: help run test contract faults sdk check fmt bench peers agree fuzz openapi image manifests tools postgres redis
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -16,7 +16,7 @@ run:  ## Build and start a demo on a sample catalogue
 	$(CARGO) build --profile demo --bin cinequery
 	@target/demo/cinequery demo
 
-test: postgres redis manifests tools  ## Run the tests, on SQLite and PostgreSQL, but those of `contract` and `sdk`
+test: postgres redis manifests tools  ## Run the tests, on SQLite and PostgreSQL, but the long ones of `contract`, `faults` and `sdk`
 	$(CARGO) test --all-targets
 	$(CARGO) test --doc
 
@@ -24,6 +24,10 @@ test: postgres redis manifests tools  ## Run the tests, on SQLite and PostgreSQL
 contract: postgres redis tools  ## Test the specification against the service at length
 	contract/tools.sh chromium
 	$(CARGO) test --test suite -- contract:: --include-ignored --nocapture
+
+# What `make test` does of these in two minutes, and the rest: longer faults, more kills, more requests.
+faults: postgres  ## Break what the service relies on, at length, and test what it does then
+	$(CARGO) test --test suite -- faults:: --include-ignored --nocapture --test-threads=1
 
 sdk: postgres tools  ## Generate SDKs of four languages into target/sdk and prove them
 	contract/tools.sh java

@@ -18,6 +18,7 @@ mod command_line;
 mod contract;
 mod deploy;
 mod facets;
+mod faults;
 mod films;
 mod http;
 mod inspect;

@@ -1,0 +1,492 @@
+//! Clients that take more than their share, and requests that no good client sends.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use super::instance::{Caller, Instance, Launch, file};
+use super::raw::{Raw, bearer, exchange, get, raise_file_limit};
+use super::{Report, has_program, skip};
+use crate::support::{Database, token_of};
+
+const READ: &[&str] = &["movies:read"];
+const BOTH: &[&str] = &["movies:read", "movies:write"];
+
+/// What a client bears who asks for nothing heavy.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What an export may take in all on a machine that runs other tests.
+const EXPORT_LIMIT: Duration = Duration::from_secs(100);
+
+/// An instance with 50,000 movies, on each engine.
+async fn on_many_movies(test: impl AsyncFn(&mut Report, Instance)) {
+    for (engine, database) in
+        [("SQLite", Database::sqlite()), ("PostgreSQL", Database::postgres().await)]
+    {
+        let instance = Instance::start(&database.url()).await;
+        if engine == "SQLite" {
+            database.run_sql(MANY_ON_SQLITE).await;
+        } else {
+            database.run_sql(MANY_ON_POSTGRES).await;
+        }
+        let mut report = Report::new(engine);
+        test(&mut report, instance).await;
+        report.finish();
+    }
+}
+
+const MANY: usize = 50_000;
+
+const MANY_ON_SQLITE: &str = "
+    WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 50000)
+    INSERT INTO movies
+    SELECT randomblob(16), 'A film of number ' || n, 'a film of number ' || n, 'drama', 'drama',
+           1900 + n % 120, '2030-01-01', 1, '2026-01-01T00:00:00.000000Z', '2026-01-01T00:00:00.000000Z'
+    FROM numbers";
+
+const MANY_ON_POSTGRES: &str = "
+    INSERT INTO movies
+    SELECT gen_random_uuid(), 'A film of number ' || n, 'a film of number ' || n, 'drama', 'drama',
+           1900 + n % 120, '2030-01-01', 1, now(), now()
+    FROM generate_series(1, 50000) numbers (n)";
+
+/// Reads every movie, and groups them by their titles, of which each has another.
+const HEAVY: &[&str] = &[
+    "/api/v1/movies/facets?by=title&limit=1000&filter=title%20contains%20%22film%22%20and%20title%20contains%20%22number%22",
+    "/api/v1/movies?count=exact&filter=title%20contains%20%22ilm%22%20and%20title%20contains%20%22umber%22%20and%20not%20title%20contains%20%22zzz%22",
+];
+
+/// How often each status came.
+fn tally(statuses: impl IntoIterator<Item = u16>) -> BTreeMap<u16, usize> {
+    let mut tally = BTreeMap::new();
+    for status in statuses {
+        *tally.entry(status).or_default() += 1;
+    }
+    tally
+}
+
+/// A user with many heavy requests at once takes nothing from the others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_has_no_more_than_a_share() {
+    on_many_movies(async |report, instance| {
+        let client = instance.client();
+        let id = client.get("/api/v1/movies?limit=1").await.json()["items"][0]["id"].clone();
+        let path = format!("/api/v1/movies/{}", id.as_str().unwrap());
+        let mut heavy = JoinSet::new();
+        for number in 0..40 {
+            let client = client.with_token(Some(token_of("heavy", READ)));
+            heavy.spawn(async move {
+                let mut statuses = Vec::new();
+                loop {
+                    let reply = client.get(HEAVY[number % HEAVY.len()]).await;
+                    statuses.push(reply.status);
+                    if reply.status != 200 {
+                        tokio::time::sleep(Duration::from_millis(200)).await;
+                    }
+                    if statuses.len() > 1000 {
+                        return statuses;
+                    }
+                }
+            });
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let other = client.with_token(Some(token_of("other", READ)));
+        let (mut read, mut ready) = (Vec::new(), Vec::new());
+        let start = Instant::now();
+        while read.len() < 100 && start.elapsed() < Duration::from_secs(20) {
+            read.push(other.get(&path).await);
+            if read.len() % 5 == 0 {
+                ready.push(client.with_token(None).get("/readyz").await);
+            }
+        }
+        heavy.shutdown().await;
+        for (promised, replies) in [
+            ("40 heavy requests of one user: another's 100 reads are 200, each within 2 s", read),
+            ("meanwhile /readyz is 200", ready),
+        ] {
+            let longest = replies.iter().map(|reply| reply.took).max().unwrap();
+            let statuses = tally(replies.iter().map(|reply| reply.status));
+            let is_kept = replies.iter().all(|reply| reply.status == 200) && longest <= PATIENCE;
+            report.row(promised, format!("{statuses:?}, longest {longest:?}"), is_kept);
+        }
+    })
+    .await;
+}
+
+/// Exports at once, of one user or of as many: each is whole, or rejected before it begins.
+async fn check_exports(report: &mut Report, instance: &Instance, exports: usize, one_user: bool) {
+    // One in twenty, but all are read to find them.
+    let path = "/api/v1/movies/export?filter=title%20contains%20%2277%22";
+    let expected = (1..=MANY).filter(|number| number.to_string().contains("77")).count();
+    let mut running = JoinSet::new();
+    for number in 0..exports {
+        let subject = if one_user { "one".to_owned() } else { format!("user {number}") };
+        let lines = bearer(&token_of(&subject, READ));
+        let request = get(path, &format!("{lines}connection: close\r\n"));
+        let to = instance.socket();
+        running.spawn(async move { exchange(to, &request, EXPORT_LIMIT).await });
+    }
+    let results: Vec<Raw> = running.join_all().await;
+    let is_whole = |raw: &Raw| {
+        let text = String::from_utf8_lossy(&raw.body);
+        raw.status == 200 && text.matches("\"title\"").count() == expected
+    };
+    let rejected =
+        |raw: &Raw| [429, 503].contains(&raw.status) && !raw.header("retry-after").is_empty();
+    let broken: Vec<&Raw> = results.iter().filter(|raw| !is_whole(raw) && !rejected(raw)).collect();
+    let why: BTreeSet<&str> = broken.iter().map(|raw| raw.failure.as_str()).collect();
+    let statuses = tally(results.iter().map(|raw| raw.status));
+    let whose = if one_user { "of one user" } else { "of as many users" };
+    report.row(
+        &format!(
+            "{exports} exports at once {whose}: each is whole, or 429 or 503 with Retry-After"
+        ),
+        format!("{statuses:?}, {} of them neither {why:?}", broken.len()),
+        broken.is_empty() && results.iter().any(is_whole),
+    );
+    let (code, places) = if one_user { (429, 2) } else { (503, 8) };
+    let rejected: Vec<&Raw> = results.iter().filter(|raw| raw.status == code).collect();
+    report.row(
+        &format!("beyond {places} of them: {code}, at once"),
+        format!(
+            "{} times, longest {:?}",
+            rejected.len(),
+            rejected.iter().map(|raw| raw.took).max()
+        ),
+        // Those that end meanwhile make room for others.
+        rejected.len() >= exports / 4,
+    );
+    let waits: BTreeSet<&str> = rejected.iter().map(|raw| raw.header("retry-after")).collect();
+    if rejected.len() >= 10 && !one_user {
+        report.row(
+            "Retry-After of 503 varies, so that clients do not return together",
+            format!("{waits:?}"),
+            waits.len() > 1,
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn exports_are_whole_or_rejected_at_the_start() {
+    on_many_movies(async |report, instance| {
+        check_exports(report, &instance, 40, true).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "run by `make faults`"]
+async fn exports_are_whole_or_rejected_at_the_start_at_length() {
+    on_many_movies(async |report, instance| {
+        check_exports(report, &instance, 100, true).await;
+        check_exports(report, &instance, 100, false).await;
+    })
+    .await;
+}
+
+const PASSWORD: &str = "correct horse battery staple";
+
+/// Correct passwords are no failures, however many come at once; wrong ones among them still are.
+#[tokio::test]
+async fn correct_sign_ins_at_once_are_all_accepted() {
+    let (database, folder) = (Database::sqlite(), tempfile::TempDir::new().unwrap());
+    let password = folder.path().join("password");
+    std::fs::write(&password, PASSWORD).unwrap();
+    let flags = ["--auth", "password", "--admin-password-file", password.to_str().unwrap()];
+    let instance = Launch::on(&database.url()).flags(&flags).start().await;
+    let client = instance.client().with_token(None);
+    let send = async |passwords: Vec<&'static str>| {
+        let mut sent = JoinSet::new();
+        for (number, password) in passwords.into_iter().enumerate() {
+            let client = client.clone();
+            sent.spawn(async move {
+                let body = json!({"username": "admin", "password": password});
+                let reply = client.post("/api/token", &body).await;
+                (number, password, reply)
+            });
+        }
+        sent.join_all().await
+    };
+    let mut report = Report::new("Signing in");
+    // A wrong one after every six correct ones: fewer than close the address.
+    let mixed = (0..35).map(|number| if number % 7 == 6 { "wrong, quite wrong" } else { PASSWORD });
+    let replies = send(mixed.collect()).await;
+    let of = |correct: bool| {
+        let chosen =
+            replies.iter().filter(move |(_, password, _)| (*password == PASSWORD) == correct);
+        tally(chosen.map(|(_, _, reply)| reply.status))
+    };
+    let statuses = of(true);
+    report.row(
+        "30 correct sign-ins at once: 30 x 200",
+        format!("{statuses:?}"),
+        statuses == BTreeMap::from([(200, 30)]),
+    );
+    let statuses = of(false);
+    report.row(
+        "5 wrong ones among them: 5 x 401",
+        format!("{statuses:?}"),
+        statuses == BTreeMap::from([(401, 5)]),
+    );
+    let replies = send(vec!["wrong, quite wrong"; 20]).await;
+    let statuses = tally(replies.iter().map(|(_, _, reply)| reply.status));
+    let failed = statuses.get(&401).copied().unwrap_or_default();
+    report.row(
+        "20 more wrong ones: 10 failures a minute, then 429",
+        format!("{statuses:?}"),
+        failed <= 5 && failed + statuses.get(&429).copied().unwrap_or_default() == 20,
+    );
+    report.finish();
+}
+
+/// Files that one user sends without end take no places from others.
+#[tokio::test]
+async fn dripping_imports_close_none_for_others() {
+    let mut report = Report::new("Imports");
+    for (engine, database) in
+        [("SQLite", Database::sqlite()), ("PostgreSQL", Database::postgres().await)]
+    {
+        let instance = Instance::start(&database.url()).await;
+        let mut streams = Vec::new();
+        for number in 0..8 {
+            let mut stream = TcpStream::connect(instance.socket()).await.unwrap();
+            let head = format!(
+                "POST /api/v1/movies/import?on_conflict=skip HTTP/1.1\r\nhost: localhost\r\n\
+                 content-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n{}\r\n",
+                bearer(&token_of("dripping", BOTH))
+            );
+            stream.write_all(head.as_bytes()).await.unwrap();
+            drip(&mut stream, number).await;
+            streams.push(stream);
+        }
+        let other = instance.client().with_token(Some(token_of("other", BOTH)));
+        let mut statuses = Vec::new();
+        for round in 0..5 {
+            for (number, stream) in streams.iter_mut().enumerate() {
+                drip(stream, 100 * (round + 1) + number).await;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            for reply in [
+                other.import(&format!("other {round}"), 10, "skip").await,
+                other.import(&format!("another {round}"), 10, "fail").await,
+                other.create(&format!("created {round}")).await,
+            ] {
+                statuses.push(if reply.took > PATIENCE { 0 } else { reply.status });
+            }
+        }
+        let statuses = tally(statuses);
+        report.row(
+            &format!(
+                "{engine}: 8 dripping imports of one user, another imports and creates within 2 s"
+            ),
+            format!("{statuses:?}"),
+            statuses.keys().all(|status| [200, 201].contains(status)),
+        );
+        let mut refused = 0;
+        for stream in &mut streams {
+            let mut start = [0; 12];
+            let read =
+                tokio::time::timeout(Duration::from_millis(50), stream.read_exact(&mut start));
+            refused +=
+                usize::from(read.await.is_ok_and(|read| read.is_ok()) && start.ends_with(b"429"));
+        }
+        report.row(
+            &format!("{engine}: two at a time, the others 429"),
+            format!("{refused} x 429"),
+            refused == 6,
+        );
+    }
+    report.finish();
+}
+
+/// A row in a chunk; it may be that the connection is closed.
+async fn drip(stream: &mut TcpStream, number: usize) {
+    let row = file(&format!("dripping {number}"), 1);
+    let _ = stream.write_all(format!("{:x}\r\n", row.len()).as_bytes()).await;
+    let _ = stream.write_all(&row).await;
+    let _ = stream.write_all(b"\r\n").await;
+}
+
+/// Requests by hand: what they are, their bytes, the status that is promised.
+fn requests() -> Vec<(&'static str, Vec<u8>, u16)> {
+    let bytes = |text: &str| text.as_bytes().to_vec();
+    let token = bearer(&token_of("reader", READ));
+    // 24 KiB, as each blank takes three bytes.
+    let filter = format!("title%20=%20%22a%22{}", "%20".repeat(8192 - 20));
+    // Claims of 3 KiB make a token of 4 KiB.
+    let scopes: Vec<String> = (0..250).map(|number| format!("filler-{number}")).collect();
+    let scopes: Vec<&str> = scopes.iter().map(String::as_str).chain(READ.iter().copied()).collect();
+    let large = bearer(&token_of("reader", &scopes));
+    assert!(large.len() > 4096, "{}", large.len());
+    let head = |length: usize| get("/livez", &format!("x-filler: {}\r\n", "a".repeat(length)));
+    let sign_in = |length: usize| {
+        let body = format!("{{\"username\":\"{}\"}}", "a".repeat(length - 15));
+        let head = "POST /api/token HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json";
+        bytes(&format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()))
+    };
+    vec![
+        ("HTTP/1.1 without Host", bytes("GET /livez HTTP/1.1\r\n\r\n"), 400),
+        (
+            "HTTP/1.1 with two Hosts",
+            bytes("GET /livez HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n"),
+            400,
+        ),
+        (
+            "HTTP/1.1 with the same Host twice",
+            bytes("GET /livez HTTP/1.1\r\nhost: a\r\nhost: a\r\n\r\n"),
+            400,
+        ),
+        ("HTTP/1.0 without Host", bytes("GET /livez HTTP/1.0\r\n\r\n"), 200),
+        ("a head of 36 KiB", head(36 << 10), 200),
+        ("a head of 41 KiB", head(41 << 10), 431),
+        ("a head of 390 KB", head(390_000), 431),
+        (
+            "a filter of 8 KiB, encoded, and a token of 4 KiB",
+            get(&format!("/api/v1/movies?filter={filter}"), &large),
+            200,
+        ),
+        (
+            "a filter of more than 8 KiB",
+            get(&format!("/api/v1/movies?filter={filter}%20%20"), &token),
+            400,
+        ),
+        ("a sign-in of 8 KiB", sign_in(8192), 400),
+        ("a sign-in of more than 8 KiB", sign_in(8193), 413),
+        (
+            "the announcement of a sign-in of 1 MiB",
+            bytes(
+                "POST /api/token HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 1048576\r\n\r\n{",
+            ),
+            413,
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn requests_out_of_bounds_are_rejected() {
+    let database = Database::sqlite();
+    let instance = Instance::start(&database.url()).await;
+    let mut report = Report::new("Requests");
+    for (name, request, expected) in requests() {
+        let raw = exchange(instance.socket(), &request, PATIENCE).await;
+        report.row(
+            &format!("{name}: {expected}"),
+            format!("{} {}", raw.status, raw.failure),
+            raw.status == expected,
+        );
+    }
+    if has_program("ss") {
+        let listening = std::process::Command::new("ss").args(["-ltnH"]).output().unwrap();
+        let listening = String::from_utf8_lossy(&listening.stdout).into_owned();
+        let address = instance.socket().to_string();
+        let lines = listening.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let line = lines.into_iter().find(|line| line.get(3) == Some(&address.as_str()));
+        let backlog = line.and_then(|line| line.get(2)?.parse::<u32>().ok()).unwrap_or_default();
+        report.row("connections that wait to be accepted: 1024", backlog, backlog == 1024);
+    } else {
+        skip("the length of the queue of connections, for which `ss` is needed");
+    }
+    report.finish();
+}
+
+/// Clients that take their time: name, what is sent at once, what is sent each second, and how long the
+/// connection may stay.
+fn slow() -> Vec<(&'static str, Vec<u8>, &'static [u8], Duration)> {
+    let token = bearer(&token_of("slow", READ));
+    let body = format!(
+        "POST /api/v1/movies/search HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+         content-length: 1000\r\n{token}\r\n{{"
+    );
+    vec![
+        ("slow heads", b"GET /livez HTTP/1.1\r\n".to_vec(), b"x-a: b\r\n", Duration::from_secs(10)),
+        ("silent connections", Vec::new(), b"", Duration::from_secs(10)),
+        ("slow bodies", body.into_bytes(), b" ", Duration::from_secs(30)),
+        ("slow readers", get("/api/v1/movies/export", &token), b"", Duration::from_secs(30)),
+    ]
+}
+
+#[tokio::test]
+#[ignore = "run by `make faults`"]
+async fn slow_clients_are_cut() {
+    raise_file_limit();
+    let database = Database::sqlite();
+    let instance = Instance::start(&database.url()).await;
+    database.run_sql(MANY_ON_SQLITE).await;
+    let mut report = Report::new("Slow clients");
+    for (name, first, more, limit) in slow() {
+        let mut clients = JoinSet::new();
+        for _ in 0..200 {
+            let (first, to) = (first.clone(), instance.socket());
+            clients.spawn(async move {
+                let socket = tokio::net::TcpSocket::new_v4().unwrap();
+                socket.set_recv_buffer_size(4096).unwrap();
+                let mut stream = socket.connect(to).await.unwrap();
+                let start = Instant::now();
+                stream.write_all(&first).await.unwrap();
+                let _ = tokio::time::timeout(
+                    limit + Duration::from_secs(10),
+                    until_cut(&mut stream, more),
+                )
+                .await;
+                start.elapsed()
+            });
+        }
+        let good = good_meanwhile(instance.client(), &mut clients).await;
+        let took = clients.join_all().await;
+        let longest = took.iter().max().unwrap();
+        report.row(
+            &format!("200 {name}: cut within {limit:?}"),
+            format!("after {longest:?} at most"),
+            *longest <= limit + Duration::from_secs(3),
+        );
+        let (statuses, longest) = good;
+        report.row(
+            "meanwhile good clients are served",
+            format!("{statuses:?}, longest {longest:?}"),
+            statuses.keys().eq([&200]) && longest <= PATIENCE,
+        );
+    }
+    report.finish();
+}
+
+/// Sends what is sent each second, reads a byte of what comes, and ends with the connection.
+async fn until_cut(stream: &mut TcpStream, more: &[u8]) {
+    let mut byte = [0; 1];
+    loop {
+        if !more.is_empty() && stream.write_all(more).await.is_err() {
+            return;
+        }
+        // A response means that the client was cut, too: a body that takes too long is 408.
+        match tokio::time::timeout(Duration::from_secs(1), stream.peek(&mut byte)).await {
+            Ok(Ok(0) | Err(_)) => return,
+            Ok(Ok(_)) if !more.is_empty() => return,
+            Ok(Ok(_)) => {
+                // A reader that does not read notices its end by the reset.
+                tokio::time::sleep(Duration::from_millis(250)).await;
+                if stream.take_error().is_ok_and(|error| error.is_some()) {
+                    return;
+                }
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// What a good client sees in the first ten seconds.
+async fn good_meanwhile(
+    client: Caller,
+    _clients: &mut JoinSet<Duration>,
+) -> (BTreeMap<u16, usize>, Duration) {
+    let (mut statuses, mut longest) = (Vec::new(), Duration::ZERO);
+    for _ in 0..50 {
+        let reply = client.get("/api/v1/movies?limit=5").await;
+        statuses.push(reply.status);
+        longest = longest.max(reply.took);
+        tokio::time::sleep(Duration::from_millis(150)).await;
+    }
+    (tally(statuses), longest)
+}

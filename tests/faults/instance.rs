@@ -1,0 +1,328 @@
+//! A `cinequery serve` in a process of its own, and a client of it that survives whatever happens to it.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::{SECRET, token};
+
+/// How long an instance may take to become ready in a test that expects no fault meanwhile.
+const START_LIMIT: Duration = Duration::from_secs(30);
+
+/// How an instance is started.
+#[derive(Clone)]
+pub struct Launch {
+    database: String,
+    wrapper: Vec<String>,
+    flags: Vec<String>,
+    environment: Vec<(String, String)>,
+}
+
+impl Launch {
+    /// On a database, as `--database` takes it.
+    pub fn on(database: &str) -> Self {
+        // An instance that no load balancer knows of has nothing to wait for when it stops.
+        let environment = vec![("CINEQUERY_SHUTDOWN_DELAY".to_owned(), "0s".to_owned())];
+        Self { database: database.to_owned(), wrapper: Vec::new(), flags: Vec::new(), environment }
+    }
+
+    /// More flags. A flag replaces the one of the same name that all instances get.
+    pub fn flags(mut self, flags: &[&str]) -> Self {
+        self.flags.extend(flags.iter().map(|flag| (*flag).to_owned()));
+        self
+    }
+
+    /// Variables of the environment, which is otherwise empty. The last of a name counts.
+    pub fn environment(mut self, variables: &[(&str, &str)]) -> Self {
+        let owned = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        self.environment.extend(owned);
+        self
+    }
+
+    /// A program and its arguments that run the service, such as `faketime`, or a shell that joins a
+    /// control group. It must `exec`, so that signals reach the service.
+    pub fn wrapper(mut self, words: &[&str]) -> Self {
+        self.wrapper = words.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
+    /// Starts the process and waits for nothing.
+    pub fn spawn(self) -> Instance {
+        let folder = TempDir::new().unwrap();
+        let binary = env!("CARGO_BIN_EXE_cinequery").to_owned();
+        let mut words = self.wrapper.clone();
+        words.push(binary);
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).arg("serve").env_clear().current_dir(folder.path());
+        if !self.wrapper.is_empty() {
+            command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        }
+        command.args(["--database", &self.database]);
+        let common = [
+            ("--auth", "open"),
+            ("--rate-limit", "off"),
+            ("--listen", "127.0.0.1:0"),
+            ("--jwt-secret", SECRET),
+        ];
+        for (flag, value) in common {
+            if !self.flags.iter().any(|given| given == flag) {
+                command.args([flag, value]);
+            }
+        }
+        command.args(&self.flags).envs(self.environment.iter().cloned());
+        let mut process = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let kept = log.clone();
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                // What is no JSON, such as the words of a panic, is kept as a string.
+                let line = serde_json::from_str(&line).unwrap_or(Value::String(line));
+                kept.lock().unwrap().push((Instant::now(), line));
+            }
+        });
+        Instance { process, log, started: Instant::now(), _folder: folder }
+    }
+
+    /// Starts the process and waits until it is ready.
+    pub async fn start(self) -> Instance {
+        let mut instance = self.spawn();
+        instance.wait_until_ready(START_LIMIT).await;
+        instance
+    }
+}
+
+/// A running instance, killed when it is dropped.
+pub struct Instance {
+    process: Child,
+    log: Arc<Mutex<Vec<(Instant, Value)>>>,
+    started: Instant,
+    _folder: TempDir,
+}
+
+impl Instance {
+    /// An instance with the common flags, ready.
+    pub async fn start(database: &str) -> Self {
+        Launch::on(database).start().await
+    }
+
+    /// `http://127.0.0.1:PORT`, once it listens.
+    pub fn address(&self) -> Option<String> {
+        let log = self.log.lock().unwrap();
+        let mut addresses = log.iter().filter_map(|(_, line)| line["address"].as_str());
+        addresses.next().map(|address| format!("http://{address}"))
+    }
+
+    /// `127.0.0.1:PORT` of an instance that listens.
+    pub fn socket(&self) -> std::net::SocketAddr {
+        self.address().unwrap().strip_prefix("http://").unwrap().parse().unwrap()
+    }
+
+    /// Waits until /readyz responds with 200.
+    ///
+    /// # Panics
+    /// The instance has ended, or is not ready in time; with its log.
+    pub async fn wait_until_ready(&mut self, limit: Duration) {
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                panic!("the instance has ended: {status}\n{}", self.log_text());
+            }
+            if self.address().is_some() && self.client().get("/readyz").await.status == 200 {
+                return;
+            }
+            let text = || self.log_text();
+            assert!(Instant::now() < deadline, "not ready within {limit:?}\n{}", text());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// A client with a token for everything.
+    pub fn client(&self) -> Caller {
+        Caller::at(&self.address().expect("the instance listens"))
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// The lines of its log so far, each with its age when the process started.
+    pub fn log(&self) -> Vec<(Duration, Value)> {
+        let log = self.log.lock().unwrap();
+        log.iter().map(|(at, line)| (at.duration_since(self.started), line.clone())).collect()
+    }
+
+    /// The same as text, for messages of failed tests.
+    pub fn log_text(&self) -> String {
+        let lines = self.log();
+        let lines = lines.iter().map(|(at, line)| format!("{:>8.3} {line}", at.as_secs_f64()));
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    /// Sends a signal by name, such as `TERM` or `STOP`.
+    pub fn signal(&self, name: &str) {
+        let pid = self.pid().to_string();
+        let signal = format!("-{name}");
+        assert!(Command::new("kill").args([&signal, &pid]).status().unwrap().success());
+    }
+
+    /// Kills it, as `kill -9` does, and waits until it is gone.
+    pub fn kill(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+
+    /// Asks it to stop and waits for its end; `None` when that takes longer than the limit.
+    pub async fn terminate(&mut self, limit: Duration) -> Option<ExitStatus> {
+        self.signal("TERM");
+        self.wait(limit).await
+    }
+
+    /// Waits for its end; `None` when that takes longer than the limit.
+    pub async fn wait(&mut self, limit: Duration) -> Option<ExitStatus> {
+        let deadline = Instant::now() + limit;
+        while Instant::now() < deadline {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                return Some(status);
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        None
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A client that reports a failure as a reply, and how long each took.
+#[derive(Clone)]
+pub struct Caller {
+    http: reqwest::Client,
+    address: String,
+    token: Option<String>,
+}
+
+/// A response, or the failure to get one (then the status is 0).
+#[derive(Debug, Clone)]
+pub struct Reply {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+    pub took: Duration,
+    pub failure: String,
+}
+
+impl Caller {
+    /// A client of the instance at `http://HOST:PORT`, with a token for everything.
+    pub fn at(address: &str) -> Self {
+        let scopes = ["movies:read", "movies:write"];
+        // Longer than any promise: a reply that takes this long has broken it.
+        let http = reqwest::Client::builder().timeout(Duration::from_secs(90)).build().unwrap();
+        Self { http, address: address.to_owned(), token: Some(token(&scopes)) }
+    }
+
+    /// The same with another token, or none.
+    pub fn with_token(&self, token: Option<String>) -> Self {
+        Self { token, ..self.clone() }
+    }
+
+    /// Sends a request with a body of a media type, if there is one.
+    pub async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<(&str, Vec<u8>)>,
+    ) -> Reply {
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        let mut request = self.http.request(method, format!("{}{path}", self.address));
+        if let Some(token) = &self.token {
+            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if let Some((media_type, body)) = body {
+            request = request.header(CONTENT_TYPE, media_type).body(body);
+        }
+        let start = Instant::now();
+        let received = async {
+            let response = request.send().await?;
+            let (status, headers) = (response.status().as_u16(), response.headers().clone());
+            Ok::<_, reqwest::Error>((status, headers, response.bytes().await?.to_vec()))
+        };
+        let received = received.await;
+        let took = start.elapsed();
+        match received {
+            Ok((status, headers, body)) => {
+                Reply { status, headers, body, took, failure: String::new() }
+            }
+            Err(error) => Reply {
+                status: 0,
+                headers: HeaderMap::new(),
+                body: Vec::new(),
+                took,
+                failure: format!("{error:?}"),
+            },
+        }
+    }
+
+    pub async fn get(&self, path: &str) -> Reply {
+        self.send("GET", path, &[], None).await
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> Reply {
+        let body = Some(("application/json", body.to_string().into_bytes()));
+        self.send("POST", path, &[], body).await
+    }
+
+    /// Creates a movie with that title.
+    pub async fn create(&self, title: &str) -> Reply {
+        self.post("/api/v1/movies", &movie(title)).await
+    }
+
+    /// Imports that many movies whose titles begin with `prefix`.
+    pub async fn import(&self, prefix: &str, rows: usize, on_conflict: &str) -> Reply {
+        let path = format!("/api/v1/movies/import?on_conflict={on_conflict}");
+        self.send("POST", &path, &[], Some(("application/x-ndjson", file(prefix, rows)))).await
+    }
+}
+
+impl Reply {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or(Value::Null)
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    pub fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// 503 with Retry-After: the client knows what to do.
+    pub fn is_unavailable(&self) -> bool {
+        self.status == 503 && !self.header("retry-after").is_empty()
+    }
+}
+
+/// A movie with that title.
+pub fn movie(title: &str) -> Value {
+    json!({"title": title, "genre": "drama", "release_year": 2001, "expiry_date": "2030-01-01"})
+}
+
+/// A file of that many movies, one JSON object a line.
+pub fn file(prefix: &str, rows: usize) -> Vec<u8> {
+    let rows = (0..rows).map(|number| format!("{}\n", movie(&format!("{prefix} {number}"))));
+    rows.collect::<String>().into_bytes()
+}

@@ -1,0 +1,1 @@
+//! Faults of another kind: see `mod.rs`.
