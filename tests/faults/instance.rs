@@ -15,6 +15,10 @@ use crate::support::{SECRET, token};
 /// How long an instance may take to become ready in a test that expects no fault meanwhile.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
+/// How long a client waits for a response: longer than any promise, so that one that comes too late is
+/// told from one that never comes.
+const PATIENCE: Duration = Duration::from_secs(90);
+
 /// How an instance is started.
 #[derive(Clone)]
 pub struct Launch {
@@ -152,6 +156,11 @@ impl Instance {
         self.process.id()
     }
 
+    /// How long ago it was started.
+    pub fn age(&self) -> Duration {
+        self.started.elapsed()
+    }
+
     /// The lines of its log so far, each with its age when the process started.
     pub fn log(&self) -> Vec<(Duration, Value)> {
         let log = self.log.lock().unwrap();
@@ -207,6 +216,7 @@ impl Drop for Instance {
 #[derive(Clone)]
 pub struct Caller {
     http: reqwest::Client,
+    patience: Duration,
     address: String,
     token: Option<String>,
 }
@@ -225,9 +235,17 @@ impl Caller {
     /// A client of the instance at `http://HOST:PORT`, with a token for everything.
     pub fn at(address: &str) -> Self {
         let scopes = ["movies:read", "movies:write"];
-        // Longer than any promise: a reply that takes this long has broken it.
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(90)).build().unwrap();
-        Self { http, address: address.to_owned(), token: Some(token(&scopes)) }
+        Self {
+            http: reqwest::Client::new(),
+            patience: PATIENCE,
+            address: address.to_owned(),
+            token: Some(token(&scopes)),
+        }
+    }
+
+    /// The same that waits for a response for another time.
+    pub fn within(&self, patience: Duration) -> Self {
+        Self { patience, ..self.clone() }
     }
 
     /// The same with another token, or none.
@@ -245,6 +263,7 @@ impl Caller {
     ) -> Reply {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
         let mut request = self.http.request(method, format!("{}{path}", self.address));
+        request = request.timeout(self.patience);
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }

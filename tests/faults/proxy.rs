@@ -1,1 +1,449 @@
 //! A proxy between an instance and PostgreSQL whose behaviour changes while it runs.
+//!
+//! It parses as much of the protocol as it needs to know which statement a message runs: the sizes of
+//! messages, the text of `Query`, the name and text of `Parse`, the name in `Bind`. It has a thread of its
+//! own, so that a test that blocks does not delay it.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{oneshot, watch};
+
+/// What happens to every connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    Pass,
+    /// What is sent is lost, and a connection that has lost something stays silent for ever: a router
+    /// has forgotten it. No socket is closed.
+    Silent,
+    /// What is sent arrives once the mode is another, as when TCP sends it again.
+    Hold,
+    /// What is sent arrives that much later.
+    Delay(Duration),
+    /// New connections are refused; the present ones go on.
+    Refuse,
+}
+
+/// What happens to the connection that runs a statement.
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// The statement is lost, and the connection is silent from then on.
+    Silence,
+    /// The statement arrives; its response is lost, and the connection is silent from then on.
+    SwallowResponse,
+    /// As [`Action::Silence`], and the server's side stays open when the client closes its own: the
+    /// client's machine has lost its power.
+    Vanish,
+    /// Both sides are reset.
+    Reset,
+    /// The server runs this SQL instead. One that raises an exception fails the transaction as a real
+    /// failure would.
+    Replace(String),
+}
+
+/// Which statements an action applies to.
+struct Rule {
+    matches: Box<dyn Fn(&str) -> bool + Send>,
+    /// So many that match pass first.
+    skip: usize,
+    /// To so many it applies then.
+    times: usize,
+    action: Action,
+}
+
+struct Shared {
+    upstream: Mutex<SocketAddr>,
+    mode: watch::Sender<Mode>,
+    resets: watch::Sender<usize>,
+    rule: Mutex<Option<Rule>>,
+    hits: AtomicUsize,
+    seen: AtomicUsize,
+    open: AtomicUsize,
+    /// Open connections that have become silent.
+    silent: AtomicUsize,
+    statements: Mutex<Vec<(Instant, usize, String)>>,
+    /// The text that follows [`MEASURED`] in a response of the server.
+    measured: Mutex<Option<String>>,
+}
+
+/// What a statement that replaces another puts before a value that the test wants to know.
+pub const MEASURED: &str = "measured:";
+
+/// A proxy on a free port; its connections end when it is dropped.
+pub struct Proxy {
+    port: u16,
+    shared: Arc<Shared>,
+    _stop: oneshot::Sender<()>,
+}
+
+impl Proxy {
+    /// In front of the server at that address.
+    pub fn start(upstream: SocketAddr) -> Self {
+        let shared = Arc::new(Shared {
+            upstream: Mutex::new(upstream),
+            mode: watch::channel(Mode::Pass).0,
+            resets: watch::channel(0).0,
+            rule: Mutex::new(None),
+            hits: AtomicUsize::new(0),
+            seen: AtomicUsize::new(0),
+            open: AtomicUsize::new(0),
+            silent: AtomicUsize::new(0),
+            statements: Mutex::default(),
+            measured: Mutex::new(None),
+        });
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (bound, port) = std::sync::mpsc::channel();
+        let listening = shared.clone();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.unwrap().block_on(async {
+                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+                bound.send(listener.local_addr().unwrap().port()).unwrap();
+                tokio::select! {
+                    _ = stopped => {}
+                    () = accept(listener, listening) => {}
+                }
+            });
+        });
+        Self { port: port.recv().unwrap(), shared, _stop: stop }
+    }
+
+    /// In front of the server of a URL such as `postgres://user@127.0.0.1:PORT/name`.
+    pub fn before(url: &str) -> Self {
+        Self::start(socket_of(url))
+    }
+
+    /// The URL with the proxy in place of the server.
+    pub fn url(&self, url: &str) -> String {
+        url.replace(&socket_of(url).to_string(), &format!("127.0.0.1:{}", self.port))
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn set(&self, mode: Mode) {
+        self.shared.mode.send_replace(mode);
+    }
+
+    /// Where new connections lead; the present ones stay.
+    pub fn set_upstream(&self, upstream: SocketAddr) {
+        *self.shared.upstream.lock().unwrap() = upstream;
+    }
+
+    /// Resets all connections.
+    pub fn reset(&self) {
+        self.shared.resets.send_modify(|count| *count += 1);
+    }
+
+    /// Applies the action to so many (`times`) of the statements that match, after the first `skip`.
+    /// There is one rule at a time.
+    pub fn on(
+        &self,
+        matches: impl Fn(&str) -> bool + Send + 'static,
+        skip: usize,
+        times: usize,
+        action: Action,
+    ) {
+        let mut rule = self.shared.rule.lock().unwrap();
+        self.shared.hits.store(0, Ordering::SeqCst);
+        self.shared.seen.store(0, Ordering::SeqCst);
+        *rule = Some(Rule { matches: Box::new(matches), skip, times, action });
+    }
+
+    /// No statement is special any more.
+    pub fn clear(&self) {
+        *self.shared.rule.lock().unwrap() = None;
+    }
+
+    /// How often the present or last rule was applied.
+    pub fn hits(&self) -> usize {
+        self.shared.hits.load(Ordering::SeqCst)
+    }
+
+    /// How many connections the client has open.
+    pub fn open(&self) -> usize {
+        self.shared.open.load(Ordering::SeqCst)
+    }
+
+    /// How many of these have become silent.
+    pub fn silent(&self) -> usize {
+        self.shared.silent.load(Ordering::SeqCst)
+    }
+
+    /// The statements so far: when, on which connection, and their text.
+    pub fn statements(&self) -> Vec<(Instant, usize, String)> {
+        self.shared.statements.lock().unwrap().clone()
+    }
+
+    /// What the server said last after [`MEASURED`].
+    pub fn measured(&self) -> Option<String> {
+        self.shared.measured.lock().unwrap().clone()
+    }
+}
+
+/// Where a URL's server listens.
+pub fn socket_of(url: &str) -> SocketAddr {
+    let server = url.split_once('@').unwrap().1.split('/').next().unwrap();
+    server.parse().unwrap()
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    let address = listener.local_addr().unwrap();
+    let mut listener = Some(listener);
+    let mut mode = shared.mode.subscribe();
+    let mut number = 0;
+    loop {
+        let refuses = *mode.borrow_and_update() == Mode::Refuse;
+        if refuses {
+            // Without a listener the system refuses connections itself.
+            listener = None;
+            mode.changed().await.unwrap();
+            continue;
+        }
+        if listener.is_none() {
+            listener = TcpListener::bind(address).await.ok();
+        }
+        let Some(open) = &listener else {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            continue;
+        };
+        tokio::select! {
+            _ = mode.changed() => {}
+            accepted = open.accept() => {
+                number += 1;
+                tokio::spawn(serve(number, accepted.unwrap().0, shared.clone()));
+            }
+        }
+    }
+}
+
+/// One connection.
+struct Link {
+    number: usize,
+    shared: Arc<Shared>,
+    is_silent: AtomicBool,
+    vanishes: AtomicBool,
+    end: watch::Sender<bool>,
+}
+
+impl Link {
+    fn silence(&self) {
+        if !self.is_silent.swap(true, Ordering::SeqCst) {
+            self.shared.silent.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn is_silent(&self) -> bool {
+        self.is_silent.load(Ordering::SeqCst)
+    }
+
+    /// Waits as the mode demands; afterwards the connection may be silent.
+    async fn pass(&self) {
+        let mut mode = self.shared.mode.subscribe();
+        loop {
+            let now = *mode.borrow_and_update();
+            match now {
+                Mode::Hold => mode.changed().await.unwrap(),
+                Mode::Silent => break self.silence(),
+                Mode::Delay(delay) => break tokio::time::sleep(delay).await,
+                Mode::Pass | Mode::Refuse => break,
+            }
+        }
+    }
+
+    /// What the rule says of a statement.
+    fn action(&self, sql: &str) -> Option<Action> {
+        let entry = (Instant::now(), self.number, sql.to_owned());
+        self.shared.statements.lock().unwrap().push(entry);
+        let rule = self.shared.rule.lock().unwrap();
+        let rule = rule.as_ref().filter(|rule| (rule.matches)(sql))?;
+        let seen = self.shared.seen.fetch_add(1, Ordering::SeqCst);
+        let applies = seen >= rule.skip && seen - rule.skip < rule.times;
+        applies.then(|| {
+            self.shared.hits.fetch_add(1, Ordering::SeqCst);
+            rule.action.clone()
+        })
+    }
+}
+
+async fn serve(number: usize, client: TcpStream, shared: Arc<Shared>) {
+    shared.open.fetch_add(1, Ordering::SeqCst);
+    let link = Link {
+        number,
+        shared: shared.clone(),
+        is_silent: AtomicBool::new(false),
+        vanishes: AtomicBool::new(false),
+        end: watch::channel(false).0,
+    };
+    let mut resets = shared.resets.subscribe();
+    resets.borrow_and_update();
+    let mut ends = link.end.subscribe();
+    let _ = client.set_nodelay(true);
+    let upstream = *shared.upstream.lock().unwrap();
+    if let Ok(server) = TcpStream::connect(upstream).await {
+        let _ = server.set_nodelay(true);
+        let (mut from_client, mut to_client) = client.into_split();
+        let (mut from_server, mut to_server) = server.into_split();
+        let is_reset = tokio::select! {
+            () = forward(&link, &mut from_client, &mut to_server) => false,
+            () = backward(&link, &mut from_server, &mut to_client) => false,
+            _ = resets.changed() => true,
+            _ = ends.changed() => true,
+        };
+        let client = from_client.reunite(to_client).unwrap();
+        let server = from_server.reunite(to_server).unwrap();
+        if is_reset {
+            let _ = client.set_zero_linger();
+            let _ = server.set_zero_linger();
+        }
+        drop(client);
+        if link.vanishes.load(Ordering::SeqCst) {
+            // Nothing tells the server that its client has gone.
+            tokio::spawn(async move {
+                let _server = server;
+                std::future::pending::<()>().await;
+            });
+        }
+    }
+    shared.open.fetch_sub(1, Ordering::SeqCst);
+    if link.is_silent() {
+        shared.silent.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// From the client to the server, until the client closes.
+async fn forward(link: &Link, client: &mut OwnedReadHalf, server: &mut OwnedWriteHalf) {
+    let mut pending = Vec::new();
+    let mut has_started = false;
+    let mut statements: HashMap<Vec<u8>, String> = HashMap::new();
+    // A statement was replaced: the rest of what belongs to it, up to `Sync`, is not for the server.
+    let mut is_replaced = false;
+    loop {
+        if client.read_buf(&mut pending).await.unwrap_or(0) == 0 {
+            return;
+        }
+        while let Some(message) = next(&mut pending, has_started) {
+            link.pass().await;
+            if link.is_silent() {
+                continue;
+            }
+            let kind = if has_started { message[0] } else { 0 };
+            // The protocol's version 3; the requests of TLS and of cancellation have other numbers.
+            has_started |= message.get(4..6) == Some(&[0, 3]);
+            if is_replaced {
+                is_replaced = kind != b'S';
+                continue;
+            }
+            let sql = match kind {
+                b'Q' => text(&message[5..]).0,
+                b'P' => {
+                    let (name, rest) = name(&message[5..]);
+                    statements.insert(name, text(rest).0);
+                    String::new()
+                }
+                b'B' => {
+                    let statement = name(name(&message[5..]).1).0;
+                    statements.get(&statement).cloned().unwrap_or_default()
+                }
+                _ => String::new(),
+            };
+            let action = if sql.is_empty() { None } else { link.action(&sql) };
+            let message = match action {
+                None => message,
+                Some(Action::Silence) => {
+                    link.silence();
+                    continue;
+                }
+                Some(Action::Vanish) => {
+                    link.vanishes.store(true, Ordering::SeqCst);
+                    link.silence();
+                    continue;
+                }
+                Some(Action::SwallowResponse) => {
+                    // All of it is here already: it was sent in one go.
+                    let _ =
+                        server.write_all(&[message, std::mem::take(&mut pending)].concat()).await;
+                    link.silence();
+                    continue;
+                }
+                Some(Action::Reset) => {
+                    link.end.send_replace(true);
+                    return std::future::pending().await;
+                }
+                Some(Action::Replace(sql)) => {
+                    is_replaced = kind == b'B';
+                    query(&sql)
+                }
+            };
+            if server.write_all(&message).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// From the server to the client, until the server closes.
+async fn backward(link: &Link, server: &mut OwnedReadHalf, client: &mut OwnedWriteHalf) {
+    let mut bytes = vec![0; 64 * 1024];
+    loop {
+        let count = server.read(&mut bytes).await.unwrap_or(0);
+        if count == 0 {
+            if link.is_silent() {
+                // The end of the server's side is lost as everything else is.
+                return std::future::pending().await;
+            }
+            return;
+        }
+        link.pass().await;
+        if link.is_silent() {
+            continue;
+        }
+        let response = String::from_utf8_lossy(&bytes[..count]).into_owned();
+        if let Some((_, value)) = response.split_once(MEASURED) {
+            let value = value.split('\0').next().unwrap_or_default().to_owned();
+            *link.shared.measured.lock().unwrap() = Some(value);
+        }
+        if client.write_all(&bytes[..count]).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Takes the first message, once all of it is there. Those before the session has started have no type.
+fn next(pending: &mut Vec<u8>, has_started: bool) -> Option<Vec<u8>> {
+    let at = usize::from(has_started);
+    let length = pending.get(at..at + 4)?;
+    let length = u32::from_be_bytes(length.try_into().unwrap()) as usize + at;
+    (pending.len() >= length).then(|| pending.drain(..length).collect())
+}
+
+/// The bytes before the first zero, and those after it.
+fn name(bytes: &[u8]) -> (Vec<u8>, &[u8]) {
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    (bytes[..end].to_vec(), bytes.get(end + 1..).unwrap_or_default())
+}
+
+fn text(bytes: &[u8]) -> (String, &[u8]) {
+    let (name, rest) = name(bytes);
+    (String::from_utf8_lossy(&name).into_owned(), rest)
+}
+
+/// A `Query` message.
+fn query(sql: &str) -> Vec<u8> {
+    let length = u32::try_from(sql.len() + 5).unwrap();
+    [b"Q", &length.to_be_bytes()[..], sql.as_bytes(), b"\0"].concat()
+}
+
+/// SQL that fails with that SQLSTATE.
+pub fn failing(code: &str) -> Action {
+    Action::Replace(format!(
+        "DO $$ BEGIN RAISE EXCEPTION 'injected by a test' USING ERRCODE = '{code}'; END $$"
+    ))
+}

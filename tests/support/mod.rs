@@ -9,6 +9,7 @@ mod postgres;
 pub mod redis;
 #[path = "../../examples/screenings/screening.rs"]
 pub mod screening;
+pub mod server;
 
 use std::time::Duration;
 

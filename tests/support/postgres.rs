@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 /// `nobody`: PostgreSQL refuses to run as root.
-const NOBODY: u32 = 65534;
+pub(super) const NOBODY: u32 = 65534;
 
 struct Cluster {
     port: u16,
@@ -87,7 +87,7 @@ wait "$server"
 "#;
 
 /// The folder of PostgreSQL's server programs: on PATH, or where Debian puts them.
-fn programs() -> PathBuf {
+pub(super) fn programs() -> PathBuf {
     let on_path = std::env::var_os("PATH").unwrap_or_default();
     let debian = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut debian: Vec<PathBuf> = debian.map(|version| version.path().join("bin")).collect();

@@ -1,0 +1,350 @@
+//! Connections that go silent: nothing arrives any more, and no socket says so.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use serde_json::Value;
+
+use super::instance::{Caller, Instance, Reply, movie};
+use super::proxy::{Action, Mode, Proxy};
+use super::{RECOVERY_LIMIT, REQUEST_LIMIT, Report};
+use crate::support::Database;
+
+/// A client that waits a little longer than any request may take, to tell a late response from none.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How often what is counted is written.
+const FLUSH_LIMIT: Duration = Duration::from_secs(15);
+
+/// A request whose statement is lost.
+#[derive(Clone, Copy, PartialEq)]
+enum Victim {
+    Read,
+    Search,
+    Count,
+    Create,
+    Update,
+    Import(&'static str),
+    Ready,
+    /// No request: the service does it by itself.
+    Flush,
+}
+
+struct Case {
+    name: &'static str,
+    victim: Victim,
+    /// Whether this is the statement.
+    matches: fn(&str) -> bool,
+    action: Action,
+}
+
+fn has(sql: &str, words: &[&str]) -> bool {
+    let sql = sql.to_lowercase();
+    words.iter().all(|word| sql.contains(word))
+}
+
+fn is_revision(sql: &str) -> bool {
+    has(sql, &["select", "cinequery_meta"]) && !has(sql, &["folding"]) && !has(sql, &["insert"])
+}
+
+fn is_select_of_movies(sql: &str) -> bool {
+    has(sql, &["select", "\"movies\""]) && !has(sql, &["count("])
+}
+
+fn cases() -> Vec<Case> {
+    let is_insert: fn(&str) -> bool = |sql| has(sql, &["insert", "\"movies\""]);
+    let is_commit: fn(&str) -> bool = |sql| has(sql, &["commit"]);
+    let is_lock: fn(&str) -> bool = |sql| has(sql, &["advisory"]);
+    let silence = |name, victim, matches| Case { name, victim, matches, action: Action::Silence };
+    let swallow =
+        |name, victim, matches| Case { name, victim, matches, action: Action::SwallowResponse };
+    vec![
+        silence("revocation number", Victim::Read, is_revision),
+        silence("search", Victim::Search, is_select_of_movies),
+        silence("count", Victim::Count, |sql| has(sql, &["count(", "\"movies\""])),
+        silence("read by id", Victim::Read, is_select_of_movies),
+        silence("create", Victim::Create, is_insert),
+        swallow("create, response lost", Victim::Create, is_insert),
+        silence("update", Victim::Update, |sql| has(sql, &["update", "\"movies\""])),
+        silence("import (skip): batch", Victim::Import("skip"), is_insert),
+        silence("import (fail): batch", Victim::Import("fail"), is_insert),
+        silence("import (skip): lock", Victim::Import("skip"), is_lock),
+        swallow("import (fail): commit", Victim::Import("fail"), is_commit),
+        silence("/readyz", Victim::Ready, |sql| has(sql, &["folding"])),
+        silence("usage", Victim::Flush, |sql| has(sql, &["insert", "\"usage\""])),
+    ]
+}
+
+impl Victim {
+    async fn send(self, caller: &Caller, id: &str, title: &str) -> Reply {
+        match self {
+            Self::Read | Self::Flush => caller.get(&format!("/api/v1/movies/{id}")).await,
+            Self::Search => caller.get("/api/v1/movies?limit=3").await,
+            Self::Count => caller.get("/api/v1/movies?limit=1&count=exact").await,
+            Self::Create => caller.create(title).await,
+            Self::Update => {
+                let body = movie(title).to_string().into_bytes();
+                let path = format!("/api/v1/movies/{id}");
+                let body = Some(("application/json", body));
+                caller.send("PUT", &path, &[("if-match", "*")], body).await
+            }
+            Self::Import(policy) => caller.import(title, 20, policy).await,
+            Self::Ready => caller.get("/readyz").await,
+        }
+    }
+}
+
+/// What was seen of one case, in words.
+struct Seen {
+    name: &'static str,
+    ended: String,
+    others: String,
+    closed: String,
+    again: String,
+    is_kept: bool,
+}
+
+async fn check(case: Case) -> Seen {
+    let database = Database::postgres().await;
+    let proxy = Proxy::before(&database.url());
+    let instance = Instance::start(&proxy.url(&database.url())).await;
+    let caller = instance.client().within(PATIENCE);
+    let created = caller.create("First").await;
+    let id = created.json()["id"].as_str().expect("a movie").to_owned();
+    // Longer than what is known of revocations is taken for fresh.
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    proxy.on(case.matches, 0, 1, case.action.clone());
+
+    let victim = async {
+        if case.victim == Victim::Flush {
+            let deadline = Instant::now() + FLUSH_LIMIT;
+            while proxy.hits() == 0 && Instant::now() < deadline {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            None
+        } else {
+            Some(case.victim.send(&caller, &id, "Second").await)
+        }
+    };
+    // Others, from the moment when the statement is lost until its request has ended or should have.
+    let others = async {
+        let deadline = Instant::now() + FLUSH_LIMIT;
+        while proxy.hits() == 0 && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        let start = Instant::now();
+        let mut failed = Vec::new();
+        let mut count = 0;
+        while start.elapsed() < REQUEST_LIMIT && proxy.silent() > 0 {
+            let reads = [Victim::Read, Victim::Search].map(|one| one.send(&caller, &id, ""));
+            for reply in join_all(reads).await {
+                count += 1;
+                if reply.status != 200 || reply.took > Duration::from_secs(2) {
+                    failed.push(format!("{} in {:.1?}", reply.status, reply.took));
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        (count, failed)
+    };
+    let (reply, (count, failed)) = tokio::join!(victim, others);
+    let was_hit = proxy.hits() == 1;
+    let ended = match &reply {
+        Some(reply) => format!("{} in {:.1?}", reply.status, reply.took),
+        None => "no request".to_owned(),
+    };
+    let has_ended = reply.as_ref().is_none_or(|reply| {
+        (reply.is_success() || reply.is_unavailable()) && reply.took < REQUEST_LIMIT
+    });
+
+    let start = Instant::now();
+    while proxy.silent() > 0 && start.elapsed() < REQUEST_LIMIT {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let is_closed = proxy.silent() == 0;
+    let (again, recovered) = recovery(|attempt| {
+        let (caller, id) = (&caller, &id);
+        async move { case.victim.send(caller, id, &format!("Again {attempt}")).await }
+    })
+    .await;
+    let others = match failed.len() {
+        0 => format!("{count} of {count}: 200"),
+        bad => format!("{bad} of {count} failed: {}", failed[0]),
+    };
+    Seen {
+        name: case.name,
+        ended: if was_hit { ended } else { "the statement was not seen".to_owned() },
+        others,
+        closed: if is_closed { "yes".to_owned() } else { "no".to_owned() },
+        again,
+        is_kept: was_hit && has_ended && failed.is_empty() && is_closed && recovered,
+    }
+}
+
+/// Repeats a request until it succeeds. Returns how long that took in words, and whether it was in time.
+pub async fn recovery<F: Future<Output = Reply>>(send: impl Fn(usize) -> F) -> (String, bool) {
+    let start = Instant::now();
+    let mut last = String::new();
+    for attempt in 0.. {
+        if start.elapsed() > RECOVERY_LIMIT {
+            break;
+        }
+        let reply = send(attempt).await;
+        if reply.is_success() {
+            let took = start.elapsed();
+            return (format!("{} after {took:.1?}", reply.status), took < RECOVERY_LIMIT);
+        }
+        last = format!("{} {}", reply.status, reply.failure);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    (format!("not within {RECOVERY_LIMIT:?}: {last}"), false)
+}
+
+#[tokio::test]
+async fn one_connection_goes_silent() {
+    let mut report = Report::new("One connection goes silent at a statement of …");
+    for seen in join_all(cases().into_iter().map(check)).await {
+        let Seen { name, ended, others, closed, again, is_kept } = seen;
+        let promised = format!(
+            "{name}: 503 or 2xx within 7 s; other requests 200; connection closed; 2xx within 5 s"
+        );
+        let measured = format!("{ended}; others {others}; closed: {closed}; then {again}");
+        report.row(&promised, measured, is_kept);
+    }
+    report.finish();
+}
+
+/// Every kind of request, one after another, until `until`; returns what each got and when it began.
+async fn load(
+    caller: &Caller,
+    id: &str,
+    name: &str,
+    until: Instant,
+) -> Vec<(Instant, String, Reply)> {
+    let kinds = [
+        ("read", Victim::Read),
+        ("search", Victim::Search),
+        ("create", Victim::Create),
+        ("update", Victim::Update),
+        ("import", Victim::Import("skip")),
+        ("import all", Victim::Import("fail")),
+        ("/readyz", Victim::Ready),
+    ];
+    let streams = kinds.map(|(kind, victim)| async move {
+        let mut replies = Vec::new();
+        while Instant::now() < until {
+            let start = Instant::now();
+            let title = format!("{name} {kind} {}", replies.len());
+            let reply = victim.send(caller, id, &title).await;
+            replies.push((start, kind.to_owned(), reply));
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        replies
+    });
+    let alive = async {
+        let mut replies = Vec::new();
+        while Instant::now() < until {
+            let start = Instant::now();
+            replies.push((start, "/livez".to_owned(), caller.get("/livez").await));
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        replies
+    };
+    let (streams, alive) = tokio::join!(join_all(streams), alive);
+    streams.into_iter().flatten().chain(alive).collect()
+}
+
+/// The network to the database is gone for that long.
+async fn blackhole(mode: Mode, outage: Duration) {
+    let database = Database::postgres().await;
+    let proxy = Proxy::before(&database.url());
+    let instance = Instance::start(&proxy.url(&database.url())).await;
+    let caller = instance.client().within(outage.max(PATIENCE));
+    let id = caller.create("First").await.json()["id"].as_str().expect("a movie").to_owned();
+    let start = Instant::now();
+    let (begins, heals) = (start + Duration::from_secs(1), start + Duration::from_secs(1) + outage);
+    let fault = async {
+        tokio::time::sleep_until(begins.into()).await;
+        proxy.set(mode);
+        tokio::time::sleep_until(heals.into()).await;
+        proxy.set(Mode::Pass);
+    };
+    let settled = heals + RECOVERY_LIMIT;
+    let end = settled + Duration::from_secs(2);
+    let ((), replies) = tokio::join!(fault, load(&caller, &id, "Black hole", end));
+
+    let mut report = Report::new(&format!("The database is unreachable for {outage:?} ({mode:?})"));
+    let slowest = replies.iter().max_by_key(|(.., reply)| reply.took).unwrap();
+    let slow = replies.iter().filter(|(.., reply)| reply.took >= REQUEST_LIMIT).count();
+    let measured = format!("{slow} later, slowest {} {:.1?}", slowest.1, slowest.2.took);
+    report.row("every request ends within 7 s", measured, slow == 0);
+    let is_proper = |kind: &str, reply: &Reply| match kind {
+        "/livez" => reply.status == 200,
+        _ => reply.is_success() || reply.is_unavailable(),
+    };
+    let bad: Vec<_> = replies.iter().filter(|(_, kind, reply)| !is_proper(kind, reply)).collect();
+    let first = bad.first().map(|(_, kind, reply)| {
+        let body = String::from_utf8_lossy(&reply.body);
+        format!(": {kind} {} {} {body}", reply.status, reply.failure)
+    });
+    let measured = format!("{} others{}", bad.len(), first.unwrap_or_default());
+    report.row("only 2xx and 503 with Retry-After; /livez 200", measured, bad.is_empty());
+    let late = replies.iter().filter(|(at, _, reply)| *at > settled && !reply.is_success());
+    let late: Vec<_> = late.map(|(_, kind, reply)| format!("{kind} {}", reply.status)).collect();
+    let is_kind = |kind: &str| replies.iter().any(|(at, of, _)| *at > settled && of == kind);
+    let kinds = ["read", "search", "create", "update", "import", "import all", "/readyz"];
+    let silent: Vec<_> = kinds.into_iter().filter(|kind| !is_kind(kind)).collect();
+    let measured = format!("failures later: {late:?}; still waiting: {silent:?}");
+    let is_kept = late.is_empty() && silent.is_empty();
+    report.row("2xx of every kind 5 s after the heal", measured, is_kept);
+    report.finish();
+}
+
+#[tokio::test]
+async fn the_network_forgets_its_connections() {
+    blackhole(Mode::Silent, Duration::from_secs(8)).await;
+}
+
+#[tokio::test]
+async fn the_network_delivers_late() {
+    blackhole(Mode::Hold, Duration::from_secs(8)).await;
+}
+
+#[tokio::test]
+#[ignore = "takes minutes: `make faults`"]
+async fn the_network_is_gone_for_a_minute() {
+    for mode in [Mode::Silent, Mode::Hold, Mode::Refuse] {
+        blackhole(mode, Duration::from_secs(60)).await;
+    }
+}
+
+/// The instance is started while nothing comes from the database.
+#[tokio::test]
+async fn an_instance_that_waits_for_the_database_says_so() {
+    let mut report = Report::new("The database does not respond at the start");
+    for mode in [Mode::Silent, Mode::Refuse] {
+        let database = Database::postgres().await;
+        let proxy = Proxy::before(&database.url());
+        proxy.set(mode);
+        let launch = super::instance::Launch::on(&proxy.url(&database.url()));
+        let mut instance = launch.spawn();
+        let limit = Duration::from_secs(11);
+        let said = loop {
+            let names = |line: &Value| has(&line.to_string(), &["database"]);
+            if let Some((at, line)) = instance.log().into_iter().find(|(_, line)| names(line)) {
+                break Some((at, line));
+            }
+            if instance.wait(Duration::from_millis(100)).await.is_some() {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                break instance.log().pop();
+            }
+            if instance.log().is_empty() && instance.age() > limit {
+                break None;
+            }
+        };
+        let is_kept = said.as_ref().is_some_and(|(at, _)| *at < limit);
+        let said = said.map_or("nothing".to_owned(), |(at, line)| format!("{at:.1?}: {line}"));
+        report.row(&format!("{mode:?}: a line about it within 10 s"), said, is_kept);
+    }
+    report.finish();
+}
