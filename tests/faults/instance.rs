@@ -133,18 +133,26 @@ impl Instance {
     /// # Panics
     /// The instance has ended, or is not ready in time; with its log.
     pub async fn wait_until_ready(&mut self, limit: Duration) {
+        let ready = self.wait_or_ready(limit).await;
+        assert!(ready.is_ok(), "{ready:?}\n{}", self.log_text());
+    }
+
+    /// Waits until /readyz responds with 200, or says why it does not.
+    pub async fn wait_or_ready(&mut self, limit: Duration) -> Result<(), String> {
         let deadline = Instant::now() + limit;
-        loop {
+        while Instant::now() < deadline {
             if let Some(status) = self.process.try_wait().unwrap() {
-                panic!("the instance has ended: {status}\n{}", self.log_text());
+                // Its last words are on their way.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                let words = self.log().pop().map(|(_, line)| line.to_string()).unwrap_or_default();
+                return Err(format!("the instance has ended: {status}: {words}"));
             }
             if self.address().is_some() && self.client().get("/readyz").await.status == 200 {
-                return;
+                return Ok(());
             }
-            let text = || self.log_text();
-            assert!(Instant::now() < deadline, "not ready within {limit:?}\n{}", text());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        Err(format!("not ready within {limit:?}"))
     }
 
     /// A client with a token for everything.

@@ -7,9 +7,11 @@
 mod clients;
 mod database;
 mod disk;
+mod injection;
 pub mod instance;
 mod memory;
 mod proxy;
+mod raw;
 mod shutdown;
 
 use std::fmt::Display;

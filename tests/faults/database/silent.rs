@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use serde_json::Value;
 
-use super::instance::{Caller, Instance, Reply, movie};
-use super::proxy::{Action, Mode, Proxy};
-use super::{RECOVERY_LIMIT, REQUEST_LIMIT, Report};
+use super::super::instance::{Caller, Instance, Launch, Reply};
+use super::super::proxy::{Action, Mode, Proxy};
+use super::super::{RECOVERY_LIMIT, REQUEST_LIMIT, Report};
+use super::{put, recovery};
 use crate::support::Database;
 
 /// A client that waits a little longer than any request may take, to tell a late response from none.
@@ -82,12 +83,7 @@ impl Victim {
             Self::Search => caller.get("/api/v1/movies?limit=3").await,
             Self::Count => caller.get("/api/v1/movies?limit=1&count=exact").await,
             Self::Create => caller.create(title).await,
-            Self::Update => {
-                let body = movie(title).to_string().into_bytes();
-                let path = format!("/api/v1/movies/{id}");
-                let body = Some(("application/json", body));
-                caller.send("PUT", &path, &[("if-match", "*")], body).await
-            }
+            Self::Update => put(caller, id, title).await,
             Self::Import(policy) => caller.import(title, 20, policy).await,
             Self::Ready => caller.get("/readyz").await,
         }
@@ -181,25 +177,6 @@ async fn check(case: Case) -> Seen {
     }
 }
 
-/// Repeats a request until it succeeds. Returns how long that took in words, and whether it was in time.
-pub async fn recovery<F: Future<Output = Reply>>(send: impl Fn(usize) -> F) -> (String, bool) {
-    let start = Instant::now();
-    let mut last = String::new();
-    for attempt in 0.. {
-        if start.elapsed() > RECOVERY_LIMIT {
-            break;
-        }
-        let reply = send(attempt).await;
-        if reply.is_success() {
-            let took = start.elapsed();
-            return (format!("{} after {took:.1?}", reply.status), took < RECOVERY_LIMIT);
-        }
-        last = format!("{} {}", reply.status, reply.failure);
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    (format!("not within {RECOVERY_LIMIT:?}: {last}"), false)
-}
-
 #[tokio::test]
 async fn one_connection_goes_silent() {
     let mut report = Report::new("One connection goes silent at a statement of …");
@@ -263,6 +240,8 @@ async fn blackhole(mode: Mode, outage: Duration) {
     let id = caller.create("First").await.json()["id"].as_str().expect("a movie").to_owned();
     let start = Instant::now();
     let (begins, heals) = (start + Duration::from_secs(1), start + Duration::from_secs(1) + outage);
+    // On a slow network statements are under way when it fails.
+    proxy.set(Mode::Delay(Duration::from_millis(20)));
     let fault = async {
         tokio::time::sleep_until(begins.into()).await;
         proxy.set(mode);
@@ -326,7 +305,7 @@ async fn an_instance_that_waits_for_the_database_says_so() {
         let database = Database::postgres().await;
         let proxy = Proxy::before(&database.url());
         proxy.set(mode);
-        let launch = super::instance::Launch::on(&proxy.url(&database.url()));
+        let launch = Launch::on(&proxy.url(&database.url()));
         let mut instance = launch.spawn();
         let limit = Duration::from_secs(11);
         let said = loop {

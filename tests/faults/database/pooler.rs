@@ -1,0 +1,96 @@
+//! A pooler between the service and PostgreSQL that passes on less than it is given.
+
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use sqlx::{Connection, PgConnection};
+
+use super::super::instance::Instance;
+use super::super::proxy::socket_of;
+use super::super::{Report, has_program, skip};
+use super::put;
+use crate::support::Database;
+
+/// `nobody`: PgBouncer does not run as root.
+const NOBODY: u32 = 65534;
+
+/// How long a write may wait for a row that another session has locked.
+const LOCKED_LIMIT: Duration = Duration::from_secs(4);
+
+/// A PgBouncer, killed when it is dropped.
+struct Pooler {
+    process: Child,
+    port: u16,
+    _folder: tempfile::TempDir,
+}
+
+impl Pooler {
+    /// In front of the server of a URL; settings of a session that come with its start are ignored.
+    async fn before(url: &str) -> Self {
+        let folder = tempfile::Builder::new().prefix("cinequery-pooler-").tempdir().unwrap();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let server = socket_of(url);
+        let settings = format!(
+            "[databases]\n* = host=127.0.0.1 port={} user=test\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
+             listen_port = {port}\nunix_socket_dir =\nauth_type = any\npool_mode = session\n\
+             default_pool_size = 20\nignore_startup_parameters = options\n",
+            server.port()
+        );
+        let file = folder.path().join("pgbouncer.ini");
+        std::fs::write(&file, settings).unwrap();
+        std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o644)).unwrap();
+        let mut command = Command::new("pgbouncer");
+        command.arg("-q").arg(&file).stdout(Stdio::null()).stderr(Stdio::null());
+        if std::os::unix::fs::chown(&file, Some(NOBODY), Some(NOBODY)).is_ok() {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        let pooler = Self { process: command.spawn().unwrap(), port, _folder: folder };
+        for _ in 0..100 {
+            if PgConnection::connect(&pooler.url(url)).await.is_ok() {
+                return pooler;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("PgBouncer has not started");
+    }
+
+    fn url(&self, url: &str) -> String {
+        url.replace(&socket_of(url).to_string(), &format!("127.0.0.1:{}", self.port))
+    }
+}
+
+impl Drop for Pooler {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[tokio::test]
+async fn limits_hold_behind_a_pooler_that_ignores_options() {
+    if !has_program("pgbouncer") {
+        return skip("pgbouncer is not on PATH; `make faults` installs it where it may");
+    }
+    let database = Database::postgres().await;
+    let url = database.url();
+    let pooler = Pooler::before(&url).await;
+    let instance = Instance::start(&pooler.url(&url)).await;
+    let caller = instance.client().within(Duration::from_secs(15));
+    let id = caller.create("First").await.json()["id"].as_str().expect("a movie").to_owned();
+    let mut holder = PgConnection::connect(&url).await.unwrap();
+    sqlx::raw_sql("BEGIN; UPDATE movies SET version = version").execute(&mut holder).await.unwrap();
+    let start = Instant::now();
+    let reply = put(&caller, &id, "Second").await;
+    let took = start.elapsed();
+    let mut report = Report::new("PgBouncer with `ignore_startup_parameters = options`");
+    let is_kept = reply.is_unavailable() && took < LOCKED_LIMIT;
+    let measured = format!("{} in {took:.1?}", reply.status);
+    report.row("a locked row: 503 with Retry-After within 4 s", measured, is_kept);
+    sqlx::raw_sql("ROLLBACK").execute(&mut holder).await.unwrap();
+    let again = put(&caller, &id, "Third").await;
+    report.row("then 200", again.status, again.status == 200);
+    report.finish();
+}

@@ -1,0 +1,158 @@
+//! Failures that pass by themselves: serialization failures, deadlocks, a busy SQLite.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use serde_json::json;
+use sqlx::Connection;
+
+use super::super::instance::{Caller, Instance, Reply};
+use super::super::proxy::{Proxy, failing};
+use super::super::{REQUEST_LIMIT, Report};
+use super::{put, titles};
+use crate::support::Database;
+
+/// A transaction is tried once, and again at most five times.
+const MAX_TRIES: usize = 6;
+
+/// The rows of an import here.
+const ROWS: usize = 150;
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Write {
+    Create,
+    Update,
+    Revoke,
+    Import(&'static str),
+}
+
+const WRITES: [Write; 5] =
+    [Write::Create, Write::Update, Write::Revoke, Write::Import("skip"), Write::Import("fail")];
+
+impl Write {
+    async fn send(self, caller: &Caller, id: &str, title: &str) -> Reply {
+        match self {
+            Self::Create => caller.create(&format!("{title} 0")).await,
+            Self::Update => put(caller, id, &format!("{title} 0")).await,
+            Self::Revoke => {
+                let issued = caller.post("/api/token", &json!({"username": "someone"})).await;
+                let token = issued.json()["access_token"].clone();
+                caller.post("/api/token/revoke", &json!({ "token": token })).await
+            }
+            Self::Import(policy) => caller.import(title, ROWS, policy).await,
+        }
+    }
+
+    /// How many rows with its title there are after a success.
+    fn rows(self) -> usize {
+        match self {
+            Self::Revoke => 0,
+            Self::Create | Self::Update => 1,
+            Self::Import(_) => ROWS,
+        }
+    }
+}
+
+/// The statements of a request that writes: not those by which a session or a transaction begins, and not
+/// those of the usage, which is written in the background.
+fn is_write(sql: &str) -> bool {
+    let sql = sql.trim_start().to_lowercase();
+    let writes = ["insert", "update", "delete", "with", "commit"];
+    writes.iter().any(|word| sql.starts_with(word)) && !sql.contains("usage")
+}
+
+/// Fails the nth statement of a write, once or every time, and counts the rows afterwards.
+async fn check(write: Write, code: &'static str, nths: &[usize]) -> Vec<(String, String, bool)> {
+    let database = Database::postgres().await;
+    let url = database.url();
+    let proxy = Proxy::before(&url);
+    let instance = Instance::start(&proxy.url(&url)).await;
+    let caller = instance.client().within(Duration::from_secs(20));
+    let id = caller.create("First").await.json()["id"].as_str().expect("a movie").to_owned();
+    let mut rows = Vec::new();
+    for nth in nths {
+        for (times, often) in [(1, "once"), (usize::MAX, "every time")] {
+            let title = format!("{code} {nth} {times}");
+            proxy.on(is_write, nth - 1, times, failing(code));
+            let reply = write.send(&caller, &id, &title).await;
+            let hits = proxy.hits();
+            proxy.clear();
+            let found = titles(&url).await;
+            let is_of_title = |found: &&String| found.starts_with(&format!("{title} "));
+            let found = found.iter().filter(is_of_title).count();
+            let name = format!("{write:?}: {code} at statement {nth}, {often}");
+            if hits == 0 {
+                rows.push((name, "has no such statement".to_owned(), reply.is_success()));
+                continue;
+            }
+            let (promised, is_kept) = if times == 1 {
+                ("2xx", reply.is_success() && found == write.rows())
+            } else {
+                let is_bounded = hits <= MAX_TRIES && reply.took < REQUEST_LIMIT;
+                ("503 with Retry-After", reply.is_unavailable() && found == 0 && is_bounded)
+            };
+            let measured = format!(
+                "{} in {:.1?}, failed {hits} times, {found} rows",
+                reply.status, reply.took
+            );
+            rows.push((format!("{name}: {promised}"), measured, is_kept));
+        }
+    }
+    rows
+}
+
+async fn failures(codes: &[&'static str], nths: &[usize]) {
+    let mut report = Report::new("A transaction fails for a reason that passes");
+    let cases = codes.iter().flat_map(|code| WRITES.map(|write| check(write, code, nths)));
+    for (promised, measured, is_kept) in join_all(cases).await.into_iter().flatten() {
+        report.row(&promised, measured, is_kept);
+    }
+    report.finish();
+}
+
+#[tokio::test]
+async fn transactions_that_fail_are_tried_again() {
+    failures(&["40001", "40P01"], &[1, 2, 3]).await;
+}
+
+/// Another program holds SQLite's one write lock.
+#[tokio::test]
+async fn a_busy_sqlite_is_waited_for_and_then_given_up() {
+    let mut report = Report::new("Another process writes to SQLite");
+    for write in WRITES {
+        let database = Database::sqlite();
+        let instance = Instance::start(&database.url()).await;
+        let caller = instance.client().within(Duration::from_secs(20));
+        let created = caller.create("First").await.json();
+        let id = created["id"].as_str().expect("a movie").to_owned();
+        for (held, promised) in [
+            (Duration::from_millis(700), "2xx"),
+            (Duration::from_secs(12), "503 with Retry-After within 7 s; reads 200"),
+        ] {
+            let mut holder = sqlx::SqliteConnection::connect(&database.url()).await.unwrap();
+            sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut holder).await.unwrap();
+            let start = Instant::now();
+            let title = format!("busy {}", held.as_millis());
+            let reading = async {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                caller.get(&format!("/api/v1/movies/{id}")).await
+            };
+            let sending = write.send(&caller, &id, &title);
+            let release = async {
+                tokio::time::sleep(held.min(Duration::from_millis(700))).await;
+                if held < Duration::from_secs(1) {
+                    sqlx::raw_sql("ROLLBACK").execute(&mut holder).await.unwrap();
+                }
+            };
+            let (reply, read, ()) = tokio::join!(sending, reading, release);
+            drop(holder);
+            let is_short = held < Duration::from_secs(1);
+            let is_proper = if is_short { reply.is_success() } else { reply.is_unavailable() };
+            let is_kept = is_proper && read.status == 200 && start.elapsed() < REQUEST_LIMIT;
+            let promised = format!("{write:?}, locked for {held:?}: {promised}");
+            let measured = format!("{} in {:.1?}; read {}", reply.status, reply.took, read.status);
+            report.row(&promised, measured, is_kept);
+        }
+    }
+    report.finish();
+}
