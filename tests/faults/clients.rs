@@ -16,10 +16,10 @@ use crate::support::{Database, token_of};
 const READ: &[&str] = &["movies:read"];
 const BOTH: &[&str] = &["movies:read", "movies:write"];
 
-/// What a client bears who asks for nothing heavy.
+/// The longest that a light request may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What an export may take in all on a machine that runs other tests.
+/// The longest that an export may take on a machine that runs other tests.
 const EXPORT_LIMIT: Duration = Duration::from_secs(100);
 
 /// Runs a test on an instance with 50,000 movies, on each engine.
@@ -41,20 +41,20 @@ const MANY: usize = 50_000;
 const MANY_ON_SQLITE: &str = "
     WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 50000)
     INSERT INTO movies
-    SELECT randomblob(16), 'A film of number ' || n, 'a film of number ' || n, 'drama', 'drama',
+    SELECT randomblob(16), 'A movie of number ' || n, 'a movie of number ' || n, 'drama', 'drama',
            1900 + n % 120, '2030-01-01', 1, '2026-01-01T00:00:00.000000Z', '2026-01-01T00:00:00.000000Z'
     FROM numbers";
 
 const MANY_ON_POSTGRES: &str = "
     INSERT INTO movies
-    SELECT gen_random_uuid(), 'A film of number ' || n, 'a film of number ' || n, 'drama', 'drama',
+    SELECT gen_random_uuid(), 'A movie of number ' || n, 'a movie of number ' || n, 'drama', 'drama',
            1900 + n % 120, '2030-01-01', 1, now(), now()
     FROM generate_series(1, 50000) numbers (n)";
 
 /// Reads every movie, and groups them by their titles, of which each has another.
 const HEAVY: &[&str] = &[
-    "/api/v1/movies/facets?by=title&limit=1000&filter=title%20contains%20%22film%22%20and%20title%20contains%20%22number%22",
-    "/api/v1/movies?count=exact&filter=title%20contains%20%22ilm%22%20and%20title%20contains%20%22umber%22%20and%20not%20title%20contains%20%22zzz%22",
+    "/api/v1/movies/facets?by=title&limit=1000&filter=title%20contains%20%22movie%22%20and%20title%20contains%20%22number%22",
+    "/api/v1/movies?count=exact&filter=title%20contains%20%22ovie%22%20and%20title%20contains%20%22umber%22%20and%20not%20title%20contains%20%22zzz%22",
 ];
 
 /// How often each status came.
@@ -241,13 +241,15 @@ async fn correct_sign_ins_at_once_are_all_accepted() {
         format!("{statuses:?}"),
         statuses == BTreeMap::from([(401, 5)]),
     );
+    let before = statuses.get(&401).copied().unwrap_or_default();
     let replies = send(vec!["wrong, quite wrong"; 20]).await;
     let statuses = tally(replies.iter().map(|(_, _, reply)| reply.status));
     let failed = statuses.get(&401).copied().unwrap_or_default();
     report.row(
         "20 more wrong ones: 10 failures a minute, then 429",
         format!("{statuses:?}"),
-        failed <= 5 && failed + statuses.get(&429).copied().unwrap_or_default() == 20,
+        // One more is allowed every six seconds.
+        before + failed <= 12 && statuses.keys().all(|status| [401, 429].contains(status)),
     );
     report.finish();
 }
@@ -295,18 +297,18 @@ async fn dripping_imports_close_none_for_others() {
             format!("{statuses:?}"),
             statuses.keys().all(|status| [200, 201].contains(status)),
         );
-        let mut refused = 0;
+        let mut rejected = 0;
         for stream in &mut streams {
             let mut start = [0; 12];
             let read =
                 tokio::time::timeout(Duration::from_millis(50), stream.read_exact(&mut start));
-            refused +=
+            rejected +=
                 usize::from(read.await.is_ok_and(|read| read.is_ok()) && start.ends_with(b"429"));
         }
         report.row(
             &format!("{engine}: two at a time, the others 429"),
-            format!("{refused} x 429"),
-            refused == 6,
+            format!("{rejected} x 429"),
+            rejected == 6,
         );
     }
     report.finish();
@@ -350,9 +352,9 @@ fn requests() -> Vec<(&'static str, Vec<u8>, u16)> {
             400,
         ),
         ("HTTP/1.0 without Host", bytes("GET /livez HTTP/1.0\r\n\r\n"), 200),
-        ("a head of 36 KiB", head(36 << 10), 200),
-        ("a head of 41 KiB", head(41 << 10), 431),
-        ("a head of 390 KB", head(390_000), 431),
+        ("request headers of 36 KiB", head(36 << 10), 200),
+        ("request headers of 41 KiB", head(41 << 10), 431),
+        ("request headers of 390 KB", head(390_000), 431),
         (
             "a filter of 8 KiB, encoded, and a token of 4 KiB",
             get(&format!("/api/v1/movies?filter={filter}"), &large),
@@ -366,7 +368,7 @@ fn requests() -> Vec<(&'static str, Vec<u8>, u16)> {
         ("a sign-in of 8 KiB", sign_in(8192), 400),
         ("a sign-in of more than 8 KiB", sign_in(8193), 413),
         (
-            "the announcement of a sign-in of 1 MiB",
+            "a sign-in that announces 1 MiB",
             bytes(
                 "POST /api/token HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 1048576\r\n\r\n{",
             ),
@@ -402,19 +404,26 @@ async fn requests_out_of_bounds_are_rejected() {
     report.finish();
 }
 
-/// Clients that take their time: name, what is sent at once, what is sent each second, and how long the
-/// connection may stay.
+/// Slow clients: the name, the bytes sent at once, the bytes sent each second, and how long the connection
+/// may stay open.
 fn slow() -> Vec<(&'static str, Vec<u8>, &'static [u8], Duration)> {
     let token = bearer(&token_of("slow", READ));
     let body = format!(
         "POST /api/v1/movies/search HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
          content-length: 1000\r\n{token}\r\n{{"
     );
+    // Together more than all buffers on the way hold.
+    let page = get("/openapi.json", "accept-encoding: identity\r\n");
     vec![
-        ("slow heads", b"GET /livez HTTP/1.1\r\n".to_vec(), b"x-a: b\r\n", Duration::from_secs(10)),
+        (
+            "slow request headers",
+            b"GET /livez HTTP/1.1\r\n".to_vec(),
+            b"x-a: b\r\n",
+            Duration::from_secs(10),
+        ),
         ("silent connections", Vec::new(), b"", Duration::from_secs(10)),
         ("slow bodies", body.into_bytes(), b" ", Duration::from_secs(30)),
-        ("slow readers", get("/api/v1/movies/export", &token), b"", Duration::from_secs(30)),
+        ("slow readers", page.repeat(40), b"", Duration::from_secs(30)),
     ]
 }
 
@@ -424,7 +433,6 @@ async fn slow_clients_are_cut() {
     raise_file_limit();
     let database = Database::sqlite();
     let instance = Instance::start(&database.url()).await;
-    database.run_sql(MANY_ON_SQLITE).await;
     let mut report = Report::new("Slow clients");
     for (name, first, more, limit) in slow() {
         let mut clients = JoinSet::new();
@@ -450,7 +458,7 @@ async fn slow_clients_are_cut() {
         report.row(
             &format!("200 {name}: cut within {limit:?}"),
             format!("after {longest:?} at most"),
-            *longest <= limit + Duration::from_secs(3),
+            *longest <= limit + Duration::from_secs(5),
         );
         let (statuses, longest) = good;
         report.row(

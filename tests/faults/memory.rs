@@ -10,13 +10,13 @@ use super::raw::{Habit, Raw, bearer, exchange, get, hold, raise_file_limit};
 use super::{Report, skip};
 use crate::support::{Database, token_of};
 
-/// What a container of the instance may use.
+/// The limit of the instance's container, in bytes.
 const LIMIT: u64 = 128 << 20;
 
-/// What clients may make it use, over what it uses idle.
+/// How much more than idle clients may make it use, in bytes.
 const OVER_IDLE: u64 = 64 << 20;
 
-/// What a good client bears, on a machine that runs other tests meanwhile.
+/// The longest that a good client's request may take on a machine that runs other tests.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 const MIB: usize = 1 << 20;
@@ -124,7 +124,7 @@ fn without_token(is_long: bool, script: &str) -> Vec<Case> {
             unfinished("/api/token", "", MIB),
         ),
         Case::new("unfinished sign-ins of 1 MiB, in chunks", count(1000, 250), chunks.concat()),
-        Case::new("endless heads of 390 KB", count(1000, 400), head.into_bytes())
+        Case::new("endless request headers of 390 KB", count(1000, 400), head.into_bytes())
             .and_then(b"x-more: a\r\n".to_vec(), second),
         Case::new("connections", count(20_000, 3000), b"GET /livez HT".to_vec()),
         Case::new("unread downloads of /openapi.json", count(1000, 250), page.repeat(4)),
@@ -209,8 +209,8 @@ impl Seen {
     }
 }
 
-/// Four clients on connections that they keep, and a probe of /readyz on new ones, until they are told to
-/// stop. They have a thread of their own, so that their figures are not those of the hostile ones.
+/// Four clients on connections that they keep, and a probe of /readyz on new ones, until they are
+/// stopped. They have a thread of their own, so that their figures are not those of the hostile ones.
 struct Good {
     stop: Arc<AtomicBool>,
     thread: std::thread::JoinHandle<(Seen, Seen)>,

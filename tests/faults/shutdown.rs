@@ -13,10 +13,10 @@ use super::instance::{Instance, Launch};
 use super::raw::{Raw, bearer, exchange, get};
 use crate::support::{Database, token_of};
 
-/// How long an instance serves after it was told to stop.
+/// How long an instance serves after SIGTERM.
 const DELAY: Duration = Duration::from_secs(2);
 
-/// What a machine that runs other tests meanwhile adds.
+/// Added to limits for a machine that runs other tests.
 const ALLOWANCE: Duration = Duration::from_millis(500);
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -133,7 +133,7 @@ async fn stopping_is_announced_before_it_begins() {
     report.finish();
 }
 
-/// Whoever asks twice does not want to wait, whatever is running.
+/// A second signal means: do not wait, whatever is running.
 #[tokio::test]
 async fn a_second_signal_ends_it_at_once() {
     let database = Database::sqlite();
