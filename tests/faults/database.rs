@@ -12,6 +12,7 @@ mod vanish;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use sqlx::Connection;
 
 use super::RECOVERY_LIMIT;
@@ -36,6 +37,22 @@ pub async fn titles(url: &str) -> Vec<String> {
 pub async fn put(caller: &Caller, id: &str, title: &str) -> Reply {
     let body = Some(("application/json", movie(title).to_string().into_bytes()));
     caller.send("PUT", &format!("/api/v1/movies/{id}"), &[("if-match", "*")], body).await
+}
+
+/// Signs somebody in, and revokes their token.
+pub async fn revoke(caller: &Caller) -> Reply {
+    let issued = caller.post("/api/token", &json!({"username": "someone"})).await;
+    let issued_token = issued.json()["access_token"].clone();
+    match issued_token.as_str() {
+        Some(token) => revoke_token(caller, token).await,
+        None => issued,
+    }
+}
+
+/// Revokes a token.
+pub async fn revoke_token(caller: &Caller, token: &str) -> Reply {
+    let form = Some(("application/x-www-form-urlencoded", format!("token={token}").into_bytes()));
+    caller.send("POST", "/api/token/revoke", &[], form).await
 }
 
 /// Repeats a request until it succeeds. Returns how long that took in words, and whether it was in time.

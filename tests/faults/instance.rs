@@ -80,7 +80,10 @@ impl Launch {
             }
         }
         command.args(&self.flags).envs(self.environment.iter().cloned());
-        let mut process = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        // An instance that outlived the tests would keep their standard output open.
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut process = command.spawn().unwrap();
+        let keeper = keeper(process.id());
         let log = Arc::new(Mutex::new(Vec::new()));
         let lines = BufReader::new(process.stderr.take().unwrap()).lines();
         let kept = log.clone();
@@ -91,7 +94,7 @@ impl Launch {
                 kept.lock().unwrap().push((Instant::now(), line));
             }
         });
-        Instance { process, log, started: Instant::now(), _folder: folder }
+        Instance { process, keeper, log, started: Instant::now(), _folder: folder }
     }
 
     /// Starts the process and waits until it is ready.
@@ -105,6 +108,7 @@ impl Launch {
 /// A running instance, killed when it is dropped.
 pub struct Instance {
     process: Child,
+    keeper: Child,
     log: Arc<Mutex<Vec<(Instant, Value)>>>,
     started: Instant,
     _folder: TempDir,
@@ -216,8 +220,19 @@ impl Instance {
 
 impl Drop for Instance {
     fn drop(&mut self) {
+        // The keeper first: it knows the process by a number that is free afterwards.
+        let _ = self.keeper.kill();
+        let _ = self.keeper.wait();
         self.kill();
     }
+}
+
+/// A shell that kills the process when these tests end in a way that drops nothing.
+fn keeper(pid: u32) -> Child {
+    let script = "trap '' INT TERM; read -r _; kill -KILL \"$1\"";
+    let mut shell = Command::new("sh");
+    shell.args(["-c", script, "keeper", &pid.to_string()]).stdin(Stdio::piped());
+    shell.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
 /// A client that reports a failure as a reply, and how long each took.

@@ -35,7 +35,7 @@ impl Pooler {
         let settings = format!(
             "[databases]\n* = host=127.0.0.1 port={} user=test\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
              listen_port = {port}\nunix_socket_dir =\nauth_type = any\npool_mode = session\n\
-             default_pool_size = 20\nignore_startup_parameters = options\n",
+             default_pool_size = 20\nignore_startup_parameters = options, extra_float_digits\n",
             server.port()
         );
         let file = folder.path().join("pgbouncer.ini");

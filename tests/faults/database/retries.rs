@@ -3,13 +3,12 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use serde_json::json;
 use sqlx::Connection;
 
 use super::super::instance::{Caller, Instance, Reply};
 use super::super::proxy::{Proxy, failing};
 use super::super::{REQUEST_LIMIT, Report};
-use super::{put, titles};
+use super::{put, revoke, titles};
 use crate::support::Database;
 
 /// A transaction is tried once, and again at most five times.
@@ -34,11 +33,7 @@ impl Write {
         match self {
             Self::Create => caller.create(&format!("{title} 0")).await,
             Self::Update => put(caller, id, &format!("{title} 0")).await,
-            Self::Revoke => {
-                let issued = caller.post("/api/token", &json!({"username": "someone"})).await;
-                let token = issued.json()["access_token"].clone();
-                caller.post("/api/token/revoke", &json!({ "token": token })).await
-            }
+            Self::Revoke => revoke(caller).await,
             Self::Import(policy) => caller.import(title, ROWS, policy).await,
         }
     }

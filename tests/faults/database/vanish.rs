@@ -17,11 +17,10 @@ const TAKEOVER_LIMIT: Duration = Duration::from_secs(60);
 /// Settings of a session, their bounds in requests and in imports, in the unit that the server keeps them
 /// in. Zero means no limit, and is out of bounds.
 const SETTINGS: &[(&str, i64, i64)] = &[
-    ("statement_timeout", 6_000, 60_000),
+    ("statement_timeout", 5_000, 60_000),
     ("lock_timeout", 2_000, 60_000),
     ("idle_in_transaction_session_timeout", 60_000, 60_000),
     ("tcp_keepalives_idle", 60, 60),
-    ("tcp_keepalives_interval", 20, 20),
 ];
 
 /// A statement that fails with what the settings are in the session that runs it.
