@@ -106,6 +106,25 @@ async fn scopes_and_roles_are_those_of_the_service() {
 }
 
 #[tokio::test]
+async fn the_clock_of_the_issuer_may_be_a_minute_ahead() {
+    let key = Key::first();
+    let issuer = Issuer::with(&[&key]).await;
+    let client = served(Database::sqlite(), issuer.trust(), Ages::default()).await;
+    for (member, seconds, expected) in [
+        ("exp", -3, 200),
+        ("exp", -8, 401),
+        ("nbf", 55, 200),
+        ("nbf", 66, 401),
+        ("iat", 55, 200),
+        ("iat", 66, 401),
+    ] {
+        let moment = json!(chrono::Utc::now().timestamp() + seconds);
+        let token = issuer.token(&key, |claims| claims[member] = moment);
+        assert_eq!(status(&client, token).await, expected, "{member} {seconds}");
+    }
+}
+
+#[tokio::test]
 async fn no_attack_gets_in() {
     let (rsa, elliptic) = (Key::first(), Key::elliptic());
     let issuer = Issuer::with(&[&rsa, &elliptic]).await;
@@ -368,12 +387,16 @@ async fn tokens_of_others_are_revoked() {
         await_status(&client, &theirs, 401).await;
         await_status(&client, &same, 401).await;
         assert_eq!(status(&client, other).await, 200);
-        // One that is issued later is good. Clocks may differ by five seconds.
-        let later = issuer.token(&key, |claims| {
-            claims["sub"] = json!(rene);
-            claims["iat"] = json!(chrono::Utc::now().timestamp() + 8);
-        });
-        await_status(&client, &later, 200).await;
+        // The clock of the issuer may be a minute ahead, so that a token that says it was issued within the
+        // next minute may be from before the revocation; a later one is not.
+        let issued_in = |seconds: i64| {
+            issuer.token(&key, |claims| {
+                claims["sub"] = json!(rene);
+                claims["iat"] = json!(chrono::Utc::now().timestamp() + seconds);
+            })
+        };
+        assert_eq!(status(&client, issued_in(30)).await, 401);
+        await_status(&client, &issued_in(61), 200).await;
     })
     .await;
 }

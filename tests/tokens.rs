@@ -83,16 +83,16 @@ async fn no_attack_gets_in_or_reaches_the_database() {
 }
 
 #[tokio::test]
-async fn leeway_is_five_seconds() {
+async fn clocks_may_differ_by_a_minute_and_tokens_expire_in_time() {
     let good = good();
     let now = chrono::Utc::now().timestamp();
     for (member, seconds, is_accepted) in [
         ("exp", -3, true),
         ("exp", -7, false),
-        ("nbf", 3, true),
-        ("nbf", 7, false),
-        ("iat", 3, true),
-        ("iat", 7, false),
+        ("nbf", 57, true),
+        ("nbf", 64, false),
+        ("iat", 57, true),
+        ("iat", 64, false),
     ] {
         let mut claims = good.claims.clone();
         claims[member] = json!(now + seconds);

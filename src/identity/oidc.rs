@@ -20,7 +20,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::Mutex;
 
-use super::token::{refuse_claims, refused, strict_header, validation};
+use super::token::{check_claims, refused, strict_header, validation};
 use super::{
     ADMIN_SCOPE, Bearer, Credentials, Identity, IssuedAt, Provider, Role, Tokens, record_scopes,
 };
@@ -229,7 +229,7 @@ impl Issuer {
         let key = self.key(&id, header.alg).await?;
         let claims =
             decode::<Claims>(token, &key.decoding, &key.validation).map_err(refused)?.claims;
-        refuse_claims(&claims.sub, claims.iat, claims.exp)?;
+        check_claims(&claims.sub, claims.iat, claims.exp)?;
         if claims.jti.as_deref().is_some_and(|id| !is_id(id)) {
             return Err(refused("its jti is too long, or no text"));
         }

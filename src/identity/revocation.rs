@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use tokio::sync::{Notify, watch};
 
-use super::token::{LEEWAY, refused};
+use super::token::{CLOCK_SKEW, refused};
 use super::{Bearer, IssuedAt};
 use crate::error::{Error, Result};
 use crate::record::timestamp_now;
@@ -92,7 +92,10 @@ impl All {
                 .issued
             {
                 IssuedAt::Revision(issued) => issued < *revision,
-                IssuedAt::Time(issued) => issued <= at.saturating_add(LEEWAY.cast_signed()),
+                // The whole skew that `iat` is accepted with: a smaller one would let tokens of an issuer
+                // whose clock is ahead survive their revocation. The price is that a token issued within
+                // this time after the revocation is rejected as well.
+                IssuedAt::Time(issued) => issued <= at.saturating_add(CLOCK_SKEW.cast_signed()),
             });
         by_token || by_subject
     }

@@ -17,8 +17,14 @@ use crate::error::{Error, Kind, Result};
 /// Who issues tokens and for whom they are: this service, both times.
 const ISSUER: &str = "cinequery";
 
-/// How far two clocks may differ, in seconds.
-pub(super) const LEEWAY: u64 = 5;
+/// How far the clock of the issuer may be ahead of ours, in seconds: `iat` and `nbf` may lie that far in
+/// the future. Servers that synchronise their clocks badly are a minute apart, and users must not be
+/// rejected for that right after they signed in.
+pub(super) const CLOCK_SKEW: u64 = 60;
+
+/// How long a token is accepted after its `exp`, in seconds. Short, since every second of it prolongs the
+/// life of a stolen token.
+const EXPIRY_LEEWAY: i64 = 5;
 
 /// The longest that a token may live, in seconds: as long as `--token-ttl` may say, a leap year.
 const MAX_LIFE_SECONDS: i64 = 366 * 24 * 60 * 60;
@@ -147,7 +153,7 @@ impl Tokens {
         let key = key.ok_or_else(|| refused("no secret has its kid"))?;
         let claims = decode::<Claims>(token, &key.decoding, &self.validation).map_err(refused)?;
         let Claims { sub, iat, exp, jti, scope, rev, .. } = claims.claims;
-        refuse_claims(&sub, iat, exp)?;
+        check_claims(&sub, iat, exp)?;
         Ok(Bearer {
             identity: Identity {
                 subject: sub,
@@ -167,7 +173,8 @@ pub(super) fn validation(algorithms: Vec<Algorithm>, issuer: &str, audience: &st
     validation.set_issuer(&[issuer]);
     validation.set_audience(&[audience]);
     validation.validate_nbf = true;
-    validation.leeway = LEEWAY;
+    // For `nbf`. The library has one leeway for all claims; `check_claims` applies the shorter one to `exp`.
+    validation.leeway = CLOCK_SKEW;
     validation
 }
 
@@ -188,9 +195,9 @@ pub(super) fn strict_header(token: &str) -> Result<Header> {
     Ok(header)
 }
 
-/// Refuses a token of nobody, one that was issued later than now, and one that lives longer than its
-/// revocation would be kept.
-pub(super) fn refuse_claims(subject: &str, issued_at: i64, expires_at: i64) -> Result<()> {
+/// Rejects a token without a valid subject, one that has expired, one that was issued later than now, and
+/// one that lives longer than its revocation would be kept.
+pub(super) fn check_claims(subject: &str, issued_at: i64, expires_at: i64) -> Result<()> {
     if let Some(problem) = name_problem(subject) {
         return Err(refused(format!("its sub {problem}")));
     }
@@ -198,7 +205,10 @@ pub(super) fn refuse_claims(subject: &str, issued_at: i64, expires_at: i64) -> R
     if expires_at.saturating_sub(now) > MAX_LIFE_SECONDS {
         return Err(refused("it lives too long"));
     }
-    let latest = now.saturating_add(LEEWAY.cast_signed());
+    if expires_at < now.saturating_sub(EXPIRY_LEEWAY) {
+        return Err(refused("it has expired"));
+    }
+    let latest = now.saturating_add(CLOCK_SKEW.cast_signed());
     if issued_at > latest { Err(refused("it is from the future")) } else { Ok(()) }
 }
 
