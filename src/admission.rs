@@ -10,6 +10,7 @@
 //! not all heard of.
 
 mod address;
+mod attempt;
 mod limit;
 mod local;
 mod shared;
@@ -19,7 +20,11 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+
 pub use self::address::Proxies;
+pub use self::attempt::Outcome;
+use self::attempt::{MAX_WAITING, Undecided};
 pub use self::limit::{Limit, Limits};
 use self::local::Local;
 pub use self::shared::Redis;
@@ -69,6 +74,11 @@ impl Policy {
             _ => self.name(),
         }
     }
+
+    /// Whether it limits attempts, which are settled.
+    fn is_of_attempts(self) -> bool {
+        matches!(self, Self::FailedByAddress | Self::FailedByName)
+    }
 }
 
 impl From<Role> for Policy {
@@ -94,6 +104,8 @@ pub struct Decision {
     pub counted: Option<NonZeroU32>,
     /// How many more could come now.
     pub remaining: u32,
+    /// When an attempt is rejected: how many attempts hold a charge that may still be refunded.
+    pub undecided: u32,
     /// How long it takes until another one could come; zero when one could now.
     pub wait: Duration,
     /// How long it takes until as many could come as the limit allows.
@@ -117,13 +129,16 @@ pub struct Admission {
     proxies: Proxies,
     local: Arc<Local>,
     shared: Option<Arc<Shared>>,
+    undecided: Undecided,
+    /// Places for attempts that wait for others to be decided.
+    waiting: Semaphore,
 }
 
 impl Admission {
     /// Limits of this process alone.
     pub fn local(limits: Limits, proxies: Proxies) -> Self {
         let local = Arc::new(Local::new(&limits));
-        Self { limits, proxies, local, shared: None }
+        Self::new(limits, proxies, local, None)
     }
 
     /// Limits of all instances that share a Redis. While that does not answer, they are those of this
@@ -131,7 +146,17 @@ impl Admission {
     pub async fn shared(limits: Limits, proxies: Proxies, redis: Redis) -> Self {
         let local = Arc::new(Local::new(&limits));
         let shared = Some(Shared::start(redis, local.clone()).await);
-        Self { limits, proxies, local, shared }
+        Self::new(limits, proxies, local, shared)
+    }
+
+    fn new(
+        limits: Limits,
+        proxies: Proxies,
+        local: Arc<Local>,
+        shared: Option<Arc<Shared>>,
+    ) -> Self {
+        let (undecided, waiting) = (Undecided::default(), Semaphore::new(MAX_WAITING));
+        Self { limits, proxies, local, shared, undecided, waiting }
     }
 
     /// Counts a request, and says whether it may go on; nothing where there is no limit.
@@ -142,18 +167,26 @@ impl Admission {
         {
             return Some(decision);
         }
-        self.local.admit(policy, key, self.instances())
+        let charge = || self.local.admit(policy, key, self.instances());
+        match policy.is_of_attempts() {
+            true => self.undecided.count(policy, key, charge),
+            false => charge(),
+        }
     }
 
-    /// Takes back what [`Admission::admit`] has counted of the key, where it was counted.
-    pub async fn give_back(&self, decision: &Decision, key: &str) {
+    /// Settles what [`Admission::attempt`] has charged to the key, where it was charged.
+    pub async fn settle(&self, decision: &Decision, key: &str, outcome: Outcome) {
         let Decision { policy, limit, counted, .. } = *decision;
         if !decision.is_admitted {
             return;
         }
-        self.local.give_back(policy, key, counted.unwrap_or(NonZeroU32::MIN));
-        if let (Some(shared), None) = (&self.shared, counted) {
-            shared.give_back(policy, limit, key).await;
+        if outcome == Outcome::Success {
+            self.local.refund(policy, key, counted.unwrap_or(NonZeroU32::MIN));
+        }
+        // After the refund: whoever sees no undecided attempt any more sees the refund.
+        match (&self.shared, counted) {
+            (Some(shared), None) => shared.settle(policy, limit, key, outcome).await,
+            _ => self.undecided.settle(policy, key),
         }
     }
 

@@ -19,7 +19,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use self::usage::{Class, Ledger};
-use crate::admission::{Admission, Decision, Policy};
+use crate::admission::{Admission, Decision, Outcome, Policy};
 use crate::error::{Error, Kind, Result};
 use crate::identity::{
     Bearer, Credentials, Hasher, Identity, Issued, Provider, Revocations, Role, Tokens,
@@ -115,18 +115,23 @@ impl App {
             Some(_) => String::new(),
             None => nfc(&credentials.username).into_owned(),
         };
-        admit(admission, Policy::SignIn, &address).await?;
-        // A failure is counted before it is one: of many attempts at once none gets by.
-        let of_address = admit(admission, Policy::FailedByAddress, &address).await?;
-        let (of_name, issued) = match admit(admission, Policy::FailedByName, &name).await {
+        admitted(admission.admit(Policy::SignIn, &address).await, &address)?;
+        // Charge the failure budgets first and refund them on success: otherwise parallel guesses all pass
+        // before the first failure is recorded.
+        let of_address = admission.attempt(Policy::FailedByAddress, &address).await;
+        let of_address = admitted(of_address, &address)?;
+        let of_name = admission.attempt(Policy::FailedByName, &name).await;
+        let (of_name, issued) = match admitted(of_name, &name) {
             Ok(of_name) => (of_name, self.issue(credentials, scopes).await),
             Err(refusal) => (None, Err(refusal)),
         };
-        if !matches!(&issued, Err(error) if error.kind == Kind::Unauthenticated) {
-            for (decision, key) in [(of_address, &address), (of_name, &name)] {
-                if let Some(decision) = decision {
-                    admission.give_back(&decision, key).await;
-                }
+        let outcome = match &issued {
+            Err(error) if error.kind == Kind::Unauthenticated => Outcome::Failure,
+            _ => Outcome::Success,
+        };
+        for (decision, key) in [(of_address, &address), (of_name, &name)] {
+            if let Some(decision) = decision {
+                admission.settle(&decision, key, outcome).await;
             }
         }
         issued
@@ -166,10 +171,12 @@ impl App {
     }
 }
 
-async fn admit(admission: &Admission, policy: Policy, key: &str) -> Result<Option<Decision>> {
-    match admission.admit(policy, key).await {
+/// The decision on a sign-in, unless it rejects that.
+fn admitted(decision: Option<Decision>, key: &str) -> Result<Option<Decision>> {
+    match decision {
         Some(decision) if !decision.is_admitted => {
-            tracing::warn!(limit = policy.name(), key, "signing in is refused for a while");
+            let limit = decision.policy.name();
+            tracing::warn!(limit, key, "sign-in rejected: rate limit exhausted");
             Err(refused(&decision))
         }
         decision => Ok(decision),

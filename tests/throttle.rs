@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use cinequery::admission::{Admission, Limit, Limits, Policy, Proxies, Redis, Scope};
+use cinequery::admission::{Admission, Limit, Limits, Outcome, Policy, Proxies, Redis, Scope};
 use cinequery::identity::{Hasher, Open, Passwords};
 use cinequery::record::{Records, timestamp_now};
 use proptest::prelude::*;
@@ -145,7 +145,7 @@ fn only_proxies_say_where_a_request_comes_from() {
 async fn with_user(database: Database, proxies: &str) -> Client {
     let store = database.store().await;
     let hasher = Hasher::new().unwrap();
-    let hash = hasher.hash("correct horse battery".to_owned()).await.unwrap();
+    let hash = hasher.hash(RIGHT.to_owned()).await.unwrap();
     store.add_user("anna", &hash, "viewer", timestamp_now()).await.unwrap();
     let provider = Passwords::new(store.clone(), hasher, &Catalogue::schemas());
     let admission = Admission::local(limits("600/min"), proxies.parse().unwrap());
@@ -153,6 +153,8 @@ async fn with_user(database: Database, proxies: &str) -> Client {
         .await
         .with_token(None)
 }
+
+const RIGHT: &str = "correct horse battery";
 
 async fn sign_in(client: &Client, address: &str, name: &str, password: &str) -> u16 {
     let request = client
@@ -193,6 +195,97 @@ async fn failing_is_limited_by_address_and_by_name() {
         }
     })
     .await;
+}
+
+/// Failures so far, right and wrong attempts that come at once, and how often the responses are 200, 401 and
+/// 429. Where right and wrong ones together exceed the limit, their order decides which right ones succeed.
+const AT_ONCE: &[(usize, usize, usize, [std::ops::RangeInclusive<usize>; 3])] = &[
+    (0, 30, 0, [30..=30, 0..=0, 0..=0]),
+    (9, 30, 0, [30..=30, 0..=0, 0..=0]),
+    (10, 30, 0, [0..=0, 0..=0, 30..=30]),
+    (0, 0, 30, [0..=0, 10..=10, 20..=20]),
+    (4, 0, 30, [0..=0, 6..=6, 24..=24]),
+    (0, 20, 5, [20..=20, 5..=5, 0..=0]),
+    (0, 15, 15, [0..=15, 10..=10, 5..=20]),
+];
+
+/// `sign_in` takes the number of the attempt, the address and whether it is right, and returns the status.
+async fn check_at_once(sign_in: impl AsyncFn(usize, &str, bool) -> u16) {
+    for (case, (before, right, wrong, expected)) in AT_ONCE.iter().enumerate() {
+        let address = format!("198.51.100.{case}");
+        for n in 0..*before {
+            assert_eq!(sign_in(n, &address, false).await, 401);
+        }
+        let all = right + wrong;
+        // The wrong ones come between the right ones.
+        let is_right = |n: usize| n * right / all < (n + 1) * right / all;
+        let started = Instant::now();
+        let attempts = (0..all).map(|n| sign_in(n, &address, is_right(n)));
+        let statuses = futures_util::future::join_all(attempts).await;
+        let count = |status| statuses.iter().filter(|other| **other == status).count();
+        let counts = [200, 401, 429].map(count);
+        let time = started.elapsed();
+        println!("{before} before, {right} right, {wrong} wrong: {counts:?} in {time:?}");
+        let is_expected = counts.iter().zip(expected).all(|(count, range)| range.contains(count));
+        assert!(is_expected, "case {case}: {counts:?}, expected {expected:?}");
+        assert_eq!(counts.iter().sum::<usize>(), all, "{statuses:?}");
+    }
+}
+
+#[tokio::test]
+async fn right_attempts_at_once_succeed_and_wrong_ones_stay_limited() {
+    on_both(async |database| {
+        let client = with_user(database, "127.0.0.1").await;
+        check_at_once(async |n, address, is_right| match is_right {
+            true => sign_in(&client, address, "anna", RIGHT).await,
+            false => sign_in(&client, address, &format!("{n} {address}"), "wrong").await,
+        })
+        .await;
+    })
+    .await;
+}
+
+/// Without passwords: they would keep both cores busy, and Redis too slow to be asked.
+#[tokio::test]
+async fn so_they_do_over_two_instances_on_one_redis() {
+    let redis = RedisServer::start();
+    let instances = [shared("600/min", &redis).await, shared("600/min", &redis).await];
+    let hashing = tokio::sync::Semaphore::new(2);
+    check_at_once(async |n, address, is_right| {
+        let instance = &instances[n % 2];
+        let decision = instance.attempt(Policy::FailedByAddress, address).await.unwrap();
+        if !decision.is_admitted {
+            return 429;
+        }
+        let turn = hashing.acquire().await;
+        tokio::time::sleep(Duration::from_millis(25)).await;
+        drop(turn);
+        let (outcome, status) =
+            if is_right { (Outcome::Success, 200) } else { (Outcome::Failure, 401) };
+        instance.settle(&decision, address, outcome).await;
+        status
+    })
+    .await;
+    assert!(instances.iter().all(|instance| instance.scope() == Scope::Instances));
+}
+
+#[tokio::test]
+async fn an_attempt_does_not_wait_for_ever() {
+    let instance = Arc::new(local("600/min"));
+    let attempt = || instance.attempt(Policy::FailedByName, "anna");
+    for _ in 0..10 {
+        assert!(attempt().await.unwrap().is_admitted);
+    }
+    let started = Instant::now();
+    // More than there are places to wait: those that find none are rejected at once.
+    let attempts = futures_util::future::join_all((0..80).map(|_| async {
+        let is_admitted = attempt().await.unwrap().is_admitted;
+        (is_admitted, started.elapsed() > Duration::from_secs(4))
+    }));
+    let waited = attempts.await;
+    assert_eq!(waited.iter().filter(|(_, has_waited)| *has_waited).count(), 64);
+    assert!(waited.iter().all(|(is_admitted, _)| !is_admitted));
+    assert!(started.elapsed() < Duration::from_secs(8));
 }
 
 #[tokio::test]
@@ -349,9 +442,11 @@ async fn what_is_given_back_can_be_used_again() {
         let refused = ask().await;
         assert!(!refused.is_admitted && refused.wait > Duration::from_secs(1190));
         // What was refused has taken nothing.
-        instance.give_back(&refused, "x").await;
+        instance.settle(&refused, "x", Outcome::Success).await;
         assert!(!ask().await.is_admitted);
-        instance.give_back(&admitted.unwrap(), "x").await;
+        instance.settle(&admitted.unwrap(), "x", Outcome::Failure).await;
+        assert!(!ask().await.is_admitted);
+        instance.settle(&admitted.unwrap(), "x", Outcome::Success).await;
         assert!(ask().await.is_admitted);
         assert!(!ask().await.is_admitted);
         // Another key, and what is counted apart, have limits of their own; another role has not.

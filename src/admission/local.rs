@@ -26,7 +26,7 @@ struct Limiter {
 }
 
 /// The arrival time of each key, in a store of our own: what Redis says is written here too, and what
-/// was counted can be given back.
+/// was counted can be refunded.
 #[derive(Clone)]
 struct Cells {
     /// When time began: all arrival times are counted from there.
@@ -123,11 +123,12 @@ impl Local {
         let reset = limit.interval().saturating_mul(used);
         let remaining = remaining / cells;
         let counted = Some(cells);
-        Some(Decision { policy, limit: *limit, is_admitted, counted, remaining, wait, reset })
+        let (limit, undecided) = (*limit, 0);
+        Some(Decision { policy, limit, is_admitted, counted, remaining, undecided, wait, reset })
     }
 
-    /// Takes back what was counted as so many.
-    pub(super) fn give_back(&self, policy: Policy, key: &str, counted: NonZeroU32) {
+    /// Refunds a request that was counted as so many.
+    pub(super) fn refund(&self, policy: Policy, key: &str, counted: NonZeroU32) {
         let Some(Limiter { limit, cells, .. }) = self.0.get(&policy) else { return };
         if let Some(cell) = cells.lock().cells.get_mut(key) {
             let interval = limit.interval().saturating_mul(counted.get());

@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use tokio::time::timeout;
 use uuid::Uuid;
 
+use super::attempt::{FORGOTTEN_AFTER, Outcome};
 use super::local::Local;
 use super::{Decision, Limit, Policy};
 
@@ -28,7 +29,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const PULSE: Duration = Duration::from_secs(1);
 
 /// After how many seconds an instance that is not heard of is no longer counted.
-const FORGOTTEN_AFTER: u32 = 5;
+const INSTANCE_FORGOTTEN_AFTER: u32 = 5;
 
 /// What the names of our keys begin with.
 const PREFIX: &str = "cinequery:";
@@ -69,7 +70,7 @@ pub(super) struct Shared {
     instances: AtomicU32,
     link: RwLock<Link>,
     admit: Script,
-    give_back: Script,
+    settle: Script,
     enlist: Script,
 }
 
@@ -90,7 +91,7 @@ impl Shared {
             instances: AtomicU32::new(1),
             link: RwLock::default(),
             admit: Script::new(include_str!("admit.lua")),
-            give_back: Script::new(include_str!("give_back.lua")),
+            settle: Script::new(include_str!("settle.lua")),
             enlist: Script::new(include_str!("enlist.lua")),
         });
         if let Err(error) = shared.connect().await {
@@ -109,22 +110,33 @@ impl Shared {
         let Link { number, connection: Some(mut connection) } = self.link() else { return None };
         let interval = limit.interval();
         let mut call = self.admit.prepare_invoke();
-        call.key(name(policy, key))
-            .arg(microseconds(interval))
+        for key in keys(policy, key) {
+            call.key(key);
+        }
+        call.arg(microseconds(interval))
             .arg(limit.requests.get())
-            .arg(microseconds(self.local.ahead(policy, key, number)));
-        let answer = timeout(PATIENCE, call.invoke_async::<(bool, i64)>(&mut connection)).await;
-        let (is_admitted, ahead) = self.answer(number, answer)?;
+            .arg(microseconds(self.local.ahead(policy, key, number)))
+            .arg(FORGOTTEN_AFTER.as_secs());
+        let answer =
+            timeout(PATIENCE, call.invoke_async::<(bool, i64, u32)>(&mut connection)).await;
+        let (is_admitted, ahead, undecided) = self.answer(number, answer)?;
         let ahead = Duration::from_micros(u64::try_from(ahead).unwrap_or_default());
         self.local.write(policy, key, ahead, number);
-        Some(decision(policy, limit, is_admitted, ahead))
+        Some(Decision { undecided, ..decision(policy, limit, is_admitted, ahead) })
     }
 
-    /// Takes back what was counted.
-    pub(super) async fn give_back(&self, policy: Policy, limit: Limit, key: &str) {
+    /// Settles an attempt that Redis has charged.
+    pub(super) async fn settle(&self, policy: Policy, limit: Limit, key: &str, outcome: Outcome) {
         let Link { number, connection: Some(mut connection) } = self.link() else { return };
-        let mut call = self.give_back.prepare_invoke();
-        call.key(name(policy, key)).arg(microseconds(limit.interval()));
+        let refund = match outcome {
+            Outcome::Failure => Duration::ZERO,
+            Outcome::Success => limit.interval(),
+        };
+        let mut call = self.settle.prepare_invoke();
+        for key in keys(policy, key) {
+            call.key(key);
+        }
+        call.arg(microseconds(refund));
         let answer = timeout(PATIENCE, call.invoke_async::<()>(&mut connection)).await;
         self.answer(number, answer);
     }
@@ -180,7 +192,7 @@ impl Shared {
 
     async fn enlist(&self, connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
         let mut call = self.enlist.prepare_invoke();
-        call.key(format!("{PREFIX}instances")).arg(&self.instance).arg(FORGOTTEN_AFTER);
+        call.key(format!("{PREFIX}instances")).arg(&self.instance).arg(INSTANCE_FORGOTTEN_AFTER);
         let instances: u32 = call.invoke_async(connection).await?;
         self.instances.store(instances.max(1), Ordering::Relaxed);
         Ok(())
@@ -216,13 +228,17 @@ fn decision(policy: Policy, limit: Limit, is_admitted: bool, ahead: Duration) ->
     let remaining = room.as_micros() / interval.as_micros().max(1);
     let remaining = u32::try_from(remaining).unwrap_or(u32::MAX).min(requests);
     let wait = if is_admitted { Duration::ZERO } else { interval.saturating_sub(room) };
-    Decision { policy, limit, is_admitted, counted: None, remaining, wait, reset: ahead }
+    let (counted, undecided, reset) = (None, 0, ahead);
+    Decision { policy, limit, is_admitted, counted, remaining, undecided, wait, reset }
 }
 
-/// The name of a key in Redis, where nobody's name and address stand in the clear.
-fn name(policy: Policy, key: &str) -> String {
-    let key = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(key));
-    format!("{PREFIX}{}:{key}", policy.bucket())
+/// The keys in Redis, which hold no user name or IP address in the clear: that of the arrival time, and for
+/// attempts that of the number of undecided ones.
+fn keys(policy: Policy, key: &str) -> Vec<String> {
+    let hash = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(key));
+    let arrival = format!("{PREFIX}{}:{hash}", policy.bucket());
+    let undecided = policy.is_of_attempts().then(|| format!("{arrival}:undecided"));
+    std::iter::once(arrival).chain(undecided).collect()
 }
 
 fn microseconds(time: Duration) -> u64 {
