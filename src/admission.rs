@@ -11,6 +11,7 @@
 
 mod address;
 mod attempt;
+mod forwarded;
 mod limit;
 mod local;
 mod shared;
@@ -25,6 +26,7 @@ use tokio::sync::Semaphore;
 pub use self::address::Proxies;
 pub use self::attempt::Outcome;
 use self::attempt::{MAX_WAITING, Undecided};
+pub use self::forwarded::Forwarded;
 pub use self::limit::{Limit, Limits};
 use self::local::Local;
 pub use self::shared::Redis;
@@ -204,12 +206,8 @@ impl Admission {
         }
     }
 
-    /// Where a request comes from that a proxy may have forwarded: proxies that are believed say so in `X-Forwarded-For`.
-    pub fn client<'a>(
-        &self,
-        peer: IpAddr,
-        forwarded: impl DoubleEndedIterator<Item = &'a str>,
-    ) -> IpAddr {
-        self.proxies.client(peer, forwarded)
+    /// The IP address of the client, for the limits by address: that of the peer, or what trusted proxies say.
+    pub fn client(&self, peer: IpAddr, forwarded: &Forwarded<'_>) -> IpAddr {
+        self.proxies.client(peer, &forwarded.nodes())
     }
 }

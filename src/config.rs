@@ -203,7 +203,7 @@ pub struct ThrottleSettings {
     #[arg(long, value_name = "FILE", env = "CINEQUERY_REDIS_CA_FILE", requires = "redis")]
     pub redis_ca_file: Option<PathBuf>,
 
-    /// The proxies whose X-Forwarded-For is believed: addresses and networks, such as 10.0.0.0/8,
+    /// The proxies whose X-Forwarded-For or Forwarded is believed: addresses and networks, such as 10.0.0.0/8,
     /// separated by commas
     #[arg(long, value_name = "NETWORKS", env = "CINEQUERY_TRUSTED_PROXIES")]
     pub trusted_proxies: Option<String>,

@@ -31,6 +31,7 @@ pub fn run(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
 pub struct Service {
     process: Child,
     pub address: String,
+    log: Option<std::thread::JoinHandle<Vec<u8>>>,
 }
 
 impl Service {
@@ -46,8 +47,18 @@ impl Service {
             }
         };
         // The pipe must not fill up.
-        std::thread::spawn(move || log.read_to_end(&mut Vec::new()));
-        Self { process, address }
+        let log = std::thread::spawn(move || {
+            let mut rest = Vec::new();
+            let _ = log.read_to_end(&mut rest);
+            rest
+        });
+        Self { process, address, log: Some(log) }
+    }
+
+    /// Ends it and returns what it has logged since it began to listen.
+    pub fn log(mut self) -> String {
+        let _ = self.process.kill();
+        String::from_utf8(self.log.take().unwrap().join().unwrap()).unwrap()
     }
 
     /// Asks it to stop and returns its exit code.
@@ -600,7 +611,7 @@ async fn the_demo_s_requests_work_when_pasted() {
     while !said.contains("2028-12-31") {
         assert_ne!(output.read_line(&mut said).unwrap(), 0, "{said}");
     }
-    let service = Service { process, address: String::new() };
+    let service = Service { process, address: String::new(), log: None };
     let docs = said.split_whitespace().find(|word| word.ends_with("/docs")).unwrap();
     assert_eq!(reqwest::get(docs).await.unwrap().status(), 200);
     // Everything from the token on is for the shell.
@@ -718,7 +729,7 @@ fn the_demo_takes_a_free_port_when_the_default_is_busy() {
     let mut process = command.spawn().unwrap();
     let output = BufReader::new(process.stdout.take().unwrap());
     let docs = output.lines().map_while(Result::ok).find(|line| line.contains("/docs")).unwrap();
-    let service = Service { process, address: String::new() };
+    let service = Service { process, address: String::new(), log: None };
     assert!(!docs.contains(cinequery::config::DEFAULT_LISTEN), "{docs}");
     assert_eq!(service.stop(), Some(0));
 }

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use cinequery::admission::{Admission, Limit, Limits, Outcome, Policy, Proxies, Redis, Scope};
+use cinequery::admission::{
+    Admission, Forwarded, Limit, Limits, Outcome, Policy, Proxies, Redis, Scope,
+};
 use cinequery::identity::{Hasher, Open, Passwords};
 use cinequery::record::{Records, timestamp_now};
 use proptest::prelude::*;
 use serde_json::json;
 
+use crate::command_line::{Service, cinequery, folder};
 use crate::support::redis::RedisServer;
 use crate::support::{Catalogue, Client, Database, app_with, on_both, token_of};
 
@@ -109,35 +112,111 @@ async fn the_fields_say_what_is_left_and_when_to_come_again() {
     .await;
 }
 
-/// Peer, `X-Forwarded-For`, and where the request comes from; 10.0.0.0/8 and ::1 are proxies.
-const CASES: &[(&str, &str, &str)] = &[
-    ("192.0.2.1", "", "192.0.2.1"),
-    ("192.0.2.1", "198.51.100.7", "192.0.2.1"),
-    ("10.0.0.1", "", "10.0.0.1"),
-    ("10.0.0.1", "198.51.100.7", "198.51.100.7"),
-    ("10.0.0.1", "1.2.3.4, 198.51.100.7", "198.51.100.7"),
-    ("10.0.0.1", "198.51.100.7,10.0.0.2 , 10.0.0.3", "198.51.100.7"),
-    ("10.0.0.1", "1.2.3.4, 198.51.100.7, 10.0.0.2", "198.51.100.7"),
-    ("10.0.0.1", "unknown", "10.0.0.1"),
-    ("10.0.0.1", "198.51.100.7, unknown", "10.0.0.1"),
-    ("10.0.0.1", "198.51.100.7:80", "10.0.0.1"),
-    ("::ffff:10.0.0.1", "198.51.100.7", "198.51.100.7"),
-    ("::1", "::ffff:198.51.100.7", "198.51.100.7"),
-    ("::1", "2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
-    ("2001:db8:1:2:3:4:5:6", "198.51.100.7", "2001:db8:1:2::"),
+/// Peer, `X-Forwarded-For`, `Forwarded`, and where the request comes from; 10.0.0.0/8 and ::1 are proxies.
+const CASES: &[(&str, &str, &str, &str)] = &[
+    ("192.0.2.1", "", "", "192.0.2.1"),
+    ("192.0.2.1", "198.51.100.7", "", "192.0.2.1"),
+    ("192.0.2.1", "", "for=198.51.100.7", "192.0.2.1"),
+    ("10.0.0.1", "", "", "10.0.0.1"),
+    ("10.0.0.1", "198.51.100.7", "", "198.51.100.7"),
+    ("10.0.0.1", "1.2.3.4, 198.51.100.7", "", "198.51.100.7"),
+    ("10.0.0.1", "198.51.100.7,10.0.0.2 , 10.0.0.3", "", "198.51.100.7"),
+    ("10.0.0.1", "1.2.3.4, 198.51.100.7, 10.0.0.2", "", "198.51.100.7"),
+    ("10.0.0.1", "unknown", "", "10.0.0.1"),
+    ("10.0.0.1", "198.51.100.7, unknown", "", "10.0.0.1"),
+    ("::ffff:10.0.0.1", "198.51.100.7", "", "198.51.100.7"),
+    ("::1", "::ffff:198.51.100.7", "", "198.51.100.7"),
+    ("::1", "2001:db8:1:2:3:4:5:6", "", "2001:db8:1:2::"),
+    ("2001:db8:1:2:3:4:5:6", "198.51.100.7", "", "2001:db8:1:2::"),
+    // With ports, as Azure and IIS write them.
+    ("10.0.0.1", "198.51.100.7:50123", "", "198.51.100.7"),
+    ("10.0.0.1", "198.51.100.7:50123, 10.0.0.2:80", "", "198.51.100.7"),
+    ("10.0.0.1", "[2001:db8:1:2:3:4:5:6]:50123", "", "2001:db8:1:2::"),
+    ("10.0.0.1", "[2001:db8:1:2:3:4:5:6]", "", "2001:db8:1:2::"),
+    ("10.0.0.1", "[2001:db8::1]50123", "", "10.0.0.1"),
+    ("10.0.0.1", "[198.51.100.7]:80", "", "10.0.0.1"),
+    ("10.0.0.1", "client:80", "", "10.0.0.1"),
+    // RFC 7239.
+    ("10.0.0.1", "", "for=198.51.100.7", "198.51.100.7"),
+    ("10.0.0.1", "", "For=\"198.51.100.7:_port\";proto=https;by=10.0.0.1", "198.51.100.7"),
+    ("10.0.0.1", "", "proto=https; for=\"[2001:db8:1:2:3:4:5:6]:4711\"", "2001:db8:1:2::"),
+    (
+        "10.0.0.1",
+        "",
+        "for=1.2.3.4, for=198.51.100.7;host=\"a,for=5.6.7.8\", for=10.0.0.2",
+        "198.51.100.7",
+    ),
+    ("10.0.0.1", "", "for=\"198.51.100\\.7\"", "198.51.100.7"),
+    ("10.0.0.1", "", "for=198.51.100.7, for=_hidden", "10.0.0.1"),
+    ("10.0.0.1", "", "for=198.51.100.7, for=unknown", "10.0.0.1"),
+    ("10.0.0.1", "", "for=198.51.100.7, proto=http", "10.0.0.1"),
+    ("10.0.0.1", "", "for=198.51.100.7, for=\"10.0.0.2", "10.0.0.1"),
+    // With both, `Forwarded` may be the client's own.
+    ("10.0.0.1", "198.51.100.7", "for=1.2.3.4", "198.51.100.7"),
+    ("10.0.0.1", "unknown", "for=1.2.3.4", "10.0.0.1"),
+];
+
+/// As a network that the proxy 10.1.2.3 is in, or not.
+const NETWORKS: &[(&str, bool)] = &[
+    ("10.0.0.0/8", true),
+    ("10.1.2.3", true),
+    ("::ffff:10.0.0.0/104", true),
+    ("::ffff:10.1.2.3", true),
+    ("::ffff:0:0/96", true),
+    ("::ffff:10.2.0.0/112", false),
+    ("::1, 10.1.0.0/16", true),
 ];
 
 #[test]
 fn only_proxies_say_where_a_request_comes_from() {
     let admission = |proxies: &str| Admission::local(Limits::NONE, proxies.parse().unwrap());
-    let believing = admission("10.0.0.0/8, ::1");
-    for (peer, forwarded, expected) in CASES {
-        let forwarded = forwarded.split(',').filter(|part| !part.is_empty());
-        let client = believing.client(peer.parse().unwrap(), forwarded);
-        assert_eq!(client, expected.parse::<IpAddr>().unwrap(), "{peer}");
+    let check = |proxies: &str, peer: &str, list: &str, forwarded: &str, expected: &str| {
+        let lines = |value| if str::is_empty(value) { vec![] } else { vec![value] };
+        let fields = Forwarded { x_forwarded_for: lines(list), forwarded: lines(forwarded) };
+        let client = admission(proxies).client(peer.parse().unwrap(), &fields);
+        let expected = expected.parse::<IpAddr>().unwrap();
+        assert_eq!(client, expected, "{proxies}: {peer}, {list}, {forwarded}");
+    };
+    for (peer, list, forwarded, expected) in CASES {
+        check("10.0.0.0/8, ::1", peer, list, forwarded, expected);
     }
+    for (network, is_proxy) in NETWORKS {
+        let expected = if *is_proxy { "198.51.100.7" } else { "10.1.2.3" };
+        check(network, "10.1.2.3", "198.51.100.7", "", expected);
+    }
+    // Several lines are one list.
+    let fields = Forwarded { x_forwarded_for: vec!["198.51.100.7", "10.0.0.2"], forwarded: vec![] };
+    let client = admission("10.0.0.0/8").client("10.0.0.1".parse().unwrap(), &fields);
+    assert_eq!(client.to_string(), "198.51.100.7");
     for wrong in ["", "10.0.0.0/33", "proxy", "10.0.0.1,"] {
         assert!(wrong.parse::<Proxies>().is_err(), "{wrong}");
+    }
+}
+
+/// `--trusted-proxies`, and how often the log says what to set when requests bring the fields of proxies.
+#[tokio::test]
+async fn a_proxy_that_is_not_configured_is_logged_once() {
+    for (proxies, expected) in [("192.0.2.1", 1), ("127.0.0.1", 0)] {
+        let folder = folder();
+        let serve = ["serve", "--auth", "open", "--listen", "127.0.0.1:0"];
+        let settings = [&serve[..], &["--trusted-proxies", proxies]].concat();
+        let command = cinequery(folder.path(), &settings);
+        let service = tokio::task::spawn_blocking(|| Service::start(command)).await.unwrap();
+        let client = Client::at(service.address.clone()).with_token(None);
+        for (name, value) in
+            [("x-forwarded-for", "198.51.100.7"), ("forwarded", "for=198.51.100.7")]
+        {
+            let request = client.request("POST", "/api/token").header(name, value);
+            let answer = client.send(request.json(&json!({"username": "anna"}))).await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+        }
+        let log = tokio::task::spawn_blocking(|| service.log()).await.unwrap();
+        let hints: Vec<&str> =
+            log.lines().filter(|line| line.contains("not a trusted proxy")).collect();
+        assert_eq!(hints.len(), expected, "{log}");
+        for part in ["WARN", "127.0.0.1", "--trusted-proxies"] {
+            assert!(hints.iter().all(|hint| hint.contains(part)), "{hints:?}");
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use poem::http::{HeaderMap, HeaderName, HeaderValue};
 use poem::web::RemoteAddr;
 use poem::{Addr, Request};
 
-use crate::admission::{Admission, Decision};
+use crate::admission::{Admission, Decision, Forwarded};
 use crate::app::usage::Class;
 use crate::app::{App, refused};
 use crate::error::{Error, Result};
@@ -16,7 +16,6 @@ use crate::identity::Identity;
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const STATE: HeaderName = HeaderName::from_static("ratelimit");
-const FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// What became of a request under its limit, for its answer: the request takes it inside.
 #[derive(Default)]
@@ -60,9 +59,10 @@ pub(super) fn address(request: &Request, admission: &Admission) -> IpAddr {
         // There are no others: the service listens on sockets of the internet.
         _ => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
     };
-    let fields = request.headers().get_all(FORWARDED_FOR).iter();
-    // One that is not text is as good as none.
-    let forwarded: Vec<&str> =
-        fields.flat_map(|field| field.to_str().unwrap_or_default().split(',')).collect();
-    admission.client(peer, forwarded.into_iter())
+    let fields = |name: &str| {
+        let values = request.headers().get_all(name).iter();
+        values.map(|value| value.to_str().unwrap_or_default()).collect()
+    };
+    let (x_forwarded_for, forwarded) = (fields("x-forwarded-for"), fields("forwarded"));
+    admission.client(peer, &Forwarded { x_forwarded_for, forwarded })
 }
