@@ -8,6 +8,7 @@
 
 import assert from "node:assert/strict";
 import { mkdirSync } from "node:fs";
+import { createServer, request as forward } from "node:http";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 
@@ -18,7 +19,12 @@ const { CHROMIUM, CINEQUERY_URL, CINEQUERY_USERNAME, CINEQUERY_PASSWORD } = proc
 const folder = process.argv[2];
 assert.ok(folder && CHROMIUM && CINEQUERY_URL && CINEQUERY_USERNAME && CINEQUERY_PASSWORD, "see the first lines");
 const MOVIES = `{"title":"Vertigo","genre":"thriller","release_year":1958,"expiry_date":"2031-12-31"}\n`;
-const origin = new URL(CINEQUERY_URL).origin;
+// The page is used through a proxy that serves the service below a path and strips that: what leaves the path
+// is 404.
+const PATH = "/movies-api";
+const proxy = await stripping(PATH, new URL(CINEQUERY_URL));
+const origin = `http://127.0.0.1:${proxy.address().port}`;
+const base = `${origin}${PATH}`;
 mkdirSync(folder, { recursive: true });
 
 const browser = await chromium.launch({
@@ -55,6 +61,23 @@ try {
   say("console", "no errors, no violations of the policy");
 } finally {
   await browser.close();
+  proxy.close();
+}
+
+/** A proxy that strips the path from requests below it, and knows no others. */
+async function stripping(path, { hostname, port }) {
+  const proxy = createServer((request, response) => {
+    if (!request.url.startsWith(`${path}/`)) return response.writeHead(404).end();
+    const { method, headers } = request;
+    const to = { hostname, port, method, headers, path: request.url.slice(path.length) };
+    const passed = forward(to, (answer) => {
+      response.writeHead(answer.statusCode, answer.rawHeaders);
+      answer.pipe(response);
+    });
+    request.pipe(passed);
+  });
+  await new Promise((listening) => proxy.listen(0, "127.0.0.1", listening));
+  return proxy;
 }
 
 /** Notes the requests of the page, and what the browser complains of. */
@@ -75,7 +98,8 @@ function watch(page) {
 }
 
 async function open(page) {
-  const response = await page.goto(`${origin}/docs`);
+  // The slash leads to the page without it.
+  const response = await page.goto(`${base}/docs/`);
   await page.locator(".opblock").first().waitFor();
   assert.match(response.headers()["content-security-policy"], /^default-src 'none'/);
   await page.reload();
@@ -180,7 +204,7 @@ async function everyOperation(page) {
   await page.reload();
   const order = ["post", "get", "put", "patch", "delete"];
   const last = ["signOut", "revokeTokens"];
-  const { paths } = await (await fetch(`${origin}/openapi.json`)).json();
+  const { paths } = await (await fetch(`${base}/openapi.json`)).json();
   const operations = Object.entries(paths).flatMap(([path, methods]) =>
     Object.entries(methods).map(([method, { operationId }]) => ({ path, method, operationId })),
   );

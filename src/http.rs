@@ -89,9 +89,10 @@ fn operations<C: Served>() -> Operations<C> {
     (C::operations(), (query::Operations::default(), of_service))
 }
 
-/// Addresses that stand for another one: the earlier service answered at `/api/` as well as at `/api`, and
-/// whoever opens the service in a browser finds the page.
-const ALIASES: &[(&str, &str)] = &[("/", "/docs"), ("/docs/", "/docs"), ("/api/", "/api")];
+/// Paths that stand for another one: the previous service served `/api/` as well as `/api`, and a browser
+/// that opens the service gets the page. `/docs/` is not among them: the page's relative URLs would resolve
+/// to other paths there, so it redirects.
+const ALIASES: &[(&str, &str)] = &[("/", "/docs"), ("/api/", "/api")];
 
 async fn canonical(mut request: Request) -> poem::Result<Request> {
     let uri = request.uri();
@@ -113,6 +114,7 @@ fn endpoint<C: Served>(app: App) -> impl Endpoint + 'static {
         .at("/openapi.json", documentation::specification(&specification))
         .at("/docs", documentation::page())
         .at("/docs/:file", documentation::file())
+        .at("/docs/", documentation::redirect())
         .data(app)
         .before(canonical)
         .around(envelope::wrap)

@@ -25,6 +25,7 @@ mod inspect;
 mod language;
 mod oidc;
 mod paper;
+mod proxy;
 mod records;
 mod saved;
 mod store;

@@ -16,7 +16,7 @@ async fn a_record_is_created_read_changed_and_deleted() {
     served_on_both(async |client| {
         let created = client.post("/api/v1/movies", &movie("Ame\u{301}lie")).await;
         assert_eq!((created.status, created.header("etag")), (201, "\"1\""));
-        let path = created.header("location").to_owned();
+        let path = created.location();
         let record = created.json();
         assert_eq!(record["title"], "Am\u{e9}lie");
         assert_eq!(record["created_at"], record["updated_at"]);
@@ -55,7 +55,7 @@ async fn a_record_is_created_read_changed_and_deleted() {
 async fn conditions_are_kept() {
     served_on_both(async |client| {
         let created = client.post("/api/v1/movies", &movie("One")).await;
-        let path = created.header("location").to_owned();
+        let path = created.location();
         let change = async |method: &str, tag: Option<&str>| {
             let media_type = if method == "PATCH" { PATCH } else { JSON };
             client.change(method, &path, media_type, tag, &movie("Two")).await
@@ -99,7 +99,7 @@ async fn conditions_are_kept() {
 async fn of_many_writers_with_one_version_one_wins() {
     served_on_both(async |client| {
         let created = client.post("/api/v1/movies", &movie("Race")).await;
-        let path = created.header("location").to_owned();
+        let path = created.location();
         let tries = (0..16).map(|number| {
             let body = json!({"genre": format!("genre {number}")});
             let (client, path) = (&client, &path);
@@ -215,13 +215,9 @@ async fn a_search_counts_pages_and_links() {
             .await;
         assert_eq!(page.column("title"), ["Film 4", "Film 3"]);
         assert_eq!(page.json()["total"], 5);
-        let link = page.header("link");
-        let next = link.strip_prefix('<').and_then(|l| l.strip_suffix(">; rel=\"next\"")).unwrap();
-        let page = client.get(next).await;
+        let page = client.get(&page.next().unwrap()).await;
         assert_eq!(page.column("title"), ["Film 2", "Film 1"]);
-        let link = page.header("link").to_owned();
-        let next = link.strip_prefix('<').and_then(|l| l.strip_suffix(">; rel=\"next\"")).unwrap();
-        let page = client.get(next).await;
+        let page = client.get(&page.next().unwrap()).await;
         assert_eq!((page.column("title"), page.header("link")), (vec![json!("Film 0")], ""));
         assert_eq!((&page.json()["next_cursor"], &page.json()["total"]), (&Value::Null, &json!(5)));
 
@@ -239,7 +235,7 @@ async fn a_search_counts_pages_and_links() {
         let plain = client.get("/api/v1/movies").await;
         assert_eq!((plain.column("title").len(), plain.header("link")), (5, ""));
         let one = client.get("/api/v1/movies?limit=1").await;
-        assert!(one.header("link").starts_with("</api/v1/movies?limit=1&cursor="), "{one:?}");
+        assert!(one.header("link").starts_with("<?limit=1&cursor="), "{one:?}");
     })
     .await;
 }
@@ -273,7 +269,7 @@ async fn a_second_record_type_has_all_of_it() {
         let screening = json!({"film": "Alien", "starts_at": "2024-05-01T20:00:00Z", "seats": 80});
         let created = client.post("/api/v1/screenings", &screening).await;
         assert_eq!((created.status, &created.json()["hall"]), (201, &Value::Null));
-        let path = created.header("location").to_owned();
+        let path = created.location();
         let patch = json!({"hall": "Blue", "seats": null});
         let patched = client.change("PATCH", &path, PATCH, Some("\"1\""), &patch).await;
         assert_eq!(

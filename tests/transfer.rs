@@ -451,7 +451,7 @@ async fn a_long_import_starves_no_reader() {
     until(async || {
         let answer = client.post("/api/v1/movies", &movie).await;
         if answer.status == 201 {
-            let path = answer.header("location").to_owned();
+            let path = answer.location();
             client.send(client.request("DELETE", &path)).await;
             return false;
         }

@@ -36,7 +36,7 @@ async fn a_user_is_added_signs_in_is_changed_and_removed() {
         let anna = json!({"name": "Anna B", "password": PASSWORD, "role": "editor"});
         let added = client.post(USERS, &anna).await;
         assert_eq!((added.status, added.header("etag")), (201, "\"1\""), "{added:?}");
-        let path = added.header("location").to_owned();
+        let path = added.location();
         assert_eq!(path, format!("{USERS}/Anna%20B"));
         assert_eq!(
             (&added.json()["role"], &added.json()["password"]),

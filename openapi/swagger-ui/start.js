@@ -1,4 +1,7 @@
-// How people authorize here.
+// All URLs are relative to the page, so that a proxy may serve it below a path of its own.
+const specification = new URL("openapi.json", document.baseURI).href;
+
+// How users authorize here.
 const authorization = {
   statePlugins: {
     auth: {
@@ -12,6 +15,9 @@ const authorization = {
       wrapActions: {
         // A form that is sent empty has nothing to authorize with.
         authorize: (original) => (values) => Object.keys(values).length > 0 && original(values),
+        // Swagger UI would resolve the URL against the host alone.
+        authorizeRequest: (original) => ({ url, ...data }) =>
+          original({ ...data, url: new URL(url, specification).href }),
         // The browser keeps the token, and not the password.
         authorizeOauth2: (original) => ({ auth, token }) =>
           original({ auth: { ...auth, password: "" }, token }),
@@ -38,7 +44,7 @@ const authorization = {
 };
 
 SwaggerUIBundle({
-  url: "/openapi.json",
+  url: specification,
   dom_id: "#swagger-ui",
   plugins: [authorization],
   deepLinking: true,

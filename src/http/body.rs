@@ -226,7 +226,8 @@ impl<R: Record> IntoResponse for Paged<R> {
     }
 }
 
-/// A record that was created, with its address.
+/// A record that was created, with its URL relative to that of the collection: a proxy may serve that below
+/// a path of its own.
 pub(super) struct Created<R> {
     pub(super) record: R,
     pub(super) location: String,
@@ -336,12 +337,12 @@ answers! {
     [T: Documented] Json<T>, [T] => [documented(200, Some(T::schema_ref()), &[])];
     [R: Record] Paged<R>, [Page<R>] => [
         documented(200, Some(Page::<R>::schema_ref()), &[
-            ("Link", "The address of the next page, with rel=\"next\"; absent on the last.", false),
+            ("Link", "The URL of the next page, relative to that of the request, with rel=\"next\"; absent on the last.", false),
         ])
     ];
     [R: Record] Created<R>, [R] => [documented(201, Some(R::schema_ref()), &[
         TAG,
-        ("Location", "The address of the record.", true),
+        ("Location", "The URL of the record, relative to that of the request.", true),
     ])];
     [R: Record] Current<R>, [R] => [
         documented(200, Some(R::schema_ref()), &[TAG])
@@ -352,14 +353,14 @@ answers! {
     ];
     [] Saved, [SavedQuery] => [documented(201, Some(SavedQuery::schema_ref()), &[
         TAG,
-        ("Location", "The address of the query.", true),
+        ("Location", "The URL of the query, relative to that of the request.", true),
     ])];
     [] Shown, [SavedQuery] => [documented(200, Some(SavedQuery::schema_ref()), &[
         ("ETag", "The version, to be sent in If-Match; absent from those that the service brings.", false),
     ])];
     [] AddedUser, [User] => [documented(201, Some(User::schema_ref()), &[
         TAG,
-        ("Location", "The address of the user.", true),
+        ("Location", "The URL of the user, relative to that of the request.", true),
     ])];
     [] ShownUser, [User] => [
         documented(200, Some(User::schema_ref()), &[TAG])

@@ -8,7 +8,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use poem::endpoint::make_sync;
 use poem::http::header::{
-    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, ETAG, REFERRER_POLICY,
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, ETAG, LOCATION, REFERRER_POLICY,
 };
 use poem::http::{HeaderValue, StatusCode};
 use poem::web::Path;
@@ -28,6 +28,10 @@ const POLICY: HeaderValue = HeaderValue::from_static(
 );
 
 const PAGE: &str = include_str!("../../openapi/swagger-ui/index.html");
+
+/// The page, relative to `/docs/`. A literal that begins with two dots would be an included file, for the test of
+/// the image.
+const PAGE_FROM_FOLDER: &str = concat!("..", "/docs");
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
@@ -72,7 +76,7 @@ static SWAGGER_UI: LazyLock<(Fixed, Vec<(String, Fixed)>)> = LazyLock::new(|| {
         let file = Fixed::new(media_type, "public, max-age=31536000, immutable", *content);
         let (stem, extension) = name.rsplit_once('.').unwrap_or((name, ""));
         let hashed = format!("{stem}.{}.{extension}", file.hash);
-        page = page.replace(&format!("/docs/{name}"), &format!("/docs/{hashed}"));
+        page = page.replace(&format!("docs/{name}"), &format!("docs/{hashed}"));
         files.push((hashed, file));
     }
     (Fixed::new("text/html; charset=utf-8", "no-cache", page), files)
@@ -137,6 +141,14 @@ pub(super) fn page() -> impl IntoEndpoint<Endpoint = RouteMethod> {
         headers.insert(CONTENT_SECURITY_POLICY, POLICY);
         headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
         answer
+    }))
+}
+
+/// `GET /docs/`, where the relative URLs of the page would resolve to other paths.
+pub(super) fn redirect() -> impl IntoEndpoint<Endpoint = RouteMethod> {
+    read_only(make_sync(|_| {
+        let moved = Response::builder().status(StatusCode::PERMANENT_REDIRECT);
+        moved.header(LOCATION, PAGE_FROM_FOLDER).finish()
     }))
 }
 

@@ -95,7 +95,7 @@ impl<R: Record> Operations<R> {
 
     /// Create a {record}
     ///
-    /// `Location` has its address, and `ETag` its version, with which it is changed. Of a natural key there is one
+    /// `Location` has its URL, relative to that of the request, and `ETag` its version, with which it is changed. Of a natural key there is one
     /// {record}: a second is refused with 409, `duplicate`.
     #[oai(path = "/", method = "post")]
     async fn create(
@@ -105,7 +105,7 @@ impl<R: Record> Operations<R> {
         body: Body<Draft<R>>,
     ) -> Result<Created<R>> {
         let record = edit::create(&app.store_for(&caller.0), &caller.0, &body.0).await?;
-        let location = format!("{}/{}", collection::<R>(), record.id());
+        let location = format!("{}/{}", R::SCHEMA.table, record.id());
         Ok(Created { record, location })
     }
 
@@ -233,7 +233,8 @@ pub(super) fn arguments(request: &Request) -> Arguments {
     arguments.collect()
 }
 
-/// The address of the request with another cursor, relative to the host.
+/// The URL of the request with another cursor, relative to it (RFC 8288, section 3.1): the path that a client
+/// sees is not known here, since a proxy may have taken a prefix from it.
 pub(super) fn next_address(request: &Request, cursor: &str) -> String {
     let uri = request.original_uri();
     let kept = uri.query().unwrap_or_default().split('&');
@@ -241,7 +242,7 @@ pub(super) fn next_address(request: &Request, cursor: &str) -> String {
     let kept = kept.filter(|pair| !str::is_empty(pair) && !pair.starts_with("cursor="));
     let next = format!("cursor={cursor}");
     let query: Vec<&str> = kept.chain([next.as_str()]).collect();
-    format!("{}?{}", uri.path(), query.join("&"))
+    format!("?{}", query.join("&"))
 }
 
 /// A search.

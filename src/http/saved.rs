@@ -66,7 +66,7 @@ impl<R: Record> Operations<R> {
         body: Body<SavedQueryDraft>,
     ) -> Result<Saved> {
         let query = saved::create::<R>(&app.store_for(&caller.0), &caller.0, body.0).await?;
-        let location = format!("{}/{}", queries::<R>(), query.name);
+        let location = format!("{}/{}", R::SCHEMA.table, query.name);
         Ok(Saved { query, location })
     }
 

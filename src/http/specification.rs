@@ -100,8 +100,11 @@ fn introduce(document: &mut Value) {
     let contact =
         "Whoever operates this service; an `X-Request-Id` tells them which request is meant";
     document["info"]["contact"] = json!({ "name": contact });
-    document["servers"] =
-        json!([{ "url": "/", "description": "The service that this is read from." }]);
+    // Relative to the URL of the document, so that it also holds below a path of a proxy. Without a slash at
+    // the end, to which clients would append that of the path.
+    let description =
+        "The service that this document is read from: its URL without `openapi.json`.";
+    document["servers"] = json!([{ "url": ".", "description": description }]);
     if let Some(tags) = document["tags"].as_array_mut() {
         let place = |name: &str| TAGS.iter().position(|tag| *tag == name);
         tags.sort_by_key(|tag| match tag["name"].as_str().and_then(place) {

@@ -154,7 +154,7 @@ impl IntoResponse for AddedUser {
         let name = percent_encoded(&self.0.name);
         let mut response = ShownUser(self.0).into_response();
         response.set_status(StatusCode::CREATED);
-        insert(&mut response, LOCATION, &format!("/api/v1/users/{name}"));
+        insert(&mut response, LOCATION, &format!("users/{name}"));
         response
     }
 }

@@ -10,6 +10,7 @@ use crate::support::{Catalogue, Client, Database};
 /// What is served beside the operations: by the pattern of its path, and why the document has none of it.
 const UNDOCUMENTED: &[(&str, &str)] = &[
     ("/docs", "a page for people"),
+    ("/docs/", "a redirect to the page"),
     ("/docs/:file", "the files of the page"),
     ("/openapi.json", "the document itself"),
 ];

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
-use reqwest::{Method, RequestBuilder};
+use reqwest::{Method, RequestBuilder, Url};
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -26,6 +26,7 @@ pub struct Client {
 /// What came back.
 #[derive(Debug)]
 pub struct Answer {
+    pub url: Url,
     pub status: u16,
     pub headers: HeaderMap,
     pub body: Vec<u8>,
@@ -87,9 +88,10 @@ impl Client {
 
     pub async fn send(&self, request: RequestBuilder) -> Answer {
         let response = request.send().await.unwrap();
+        let url = response.url().clone();
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let body = response.bytes().await.unwrap().to_vec();
-        Answer { status, headers, body }
+        Answer { url, status, headers, body }
     }
 
     pub async fn get(&self, path: &str) -> Answer {
@@ -137,6 +139,18 @@ impl Answer {
 
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// Where `Location` points to, as a path.
+    pub fn location(&self) -> String {
+        self.url.join(self.header("location")).unwrap().path().to_owned()
+    }
+
+    /// The path and query of the next page, as `Link` has it; `None` on the last page.
+    pub fn next(&self) -> Option<String> {
+        let link = self.header("link").strip_prefix('<')?;
+        let next = self.url.join(link.strip_suffix(">; rel=\"next\"").unwrap()).unwrap();
+        Some(format!("{}?{}", next.path(), next.query().unwrap_or_default()))
     }
 
     /// Asserts that this is a problem document with that status and code, and returns it.

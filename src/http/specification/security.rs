@@ -40,7 +40,7 @@ pub(super) fn oauth2(schemas: &[&'static Schema]) -> Value {
     });
     let admin = (ADMIN_SCOPE.to_owned(), json!("Administer users, tokens and usage"));
     let scopes: Map<String, Value> = of_records.chain([admin]).collect();
-    let flow = json!({ "tokenUrl": "/api/token", "scopes": scopes });
+    let flow = json!({ "tokenUrl": "api/token", "scopes": scopes });
     json!({
         "type": "oauth2",
         "description": "Sign in with a name and a password; under `--auth open` a name is enough.",

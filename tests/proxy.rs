@@ -1,0 +1,101 @@
+//! Behind a proxy that serves the service below a path of its own and strips that: every URL in a response
+//! leads back through the proxy.
+
+use reqwest::Url;
+use serde_json::{Value, json};
+
+use crate::support::{Answer, Client, Database, served_on_both};
+
+/// Where clients see the service.
+const PUBLIC: &str = "https://movies.example/movies-api/";
+
+/// What the proxy passes on for this URL.
+async fn get(client: &Client, url: &Url) -> Answer {
+    client.get(stripped(url)).await
+}
+
+/// The path and the query of the URL, as the service gets them.
+fn stripped(url: &Url) -> &str {
+    let rest = url.as_str().strip_prefix(PUBLIC.trim_end_matches('/'));
+    rest.unwrap_or_else(|| panic!("{url} does not lead through the proxy"))
+}
+
+fn public(path: &str) -> Url {
+    Url::parse(PUBLIC).unwrap().join(path).unwrap()
+}
+
+#[tokio::test]
+async fn the_page_loads_all_it_needs() {
+    let client = Client::of(Database::sqlite()).await.with_token(None);
+    for at in ["", "docs"] {
+        let at = public(at);
+        let html = String::from_utf8(get(&client, &at).await.body).unwrap();
+        let attributes = html.split([' ', '>']).filter_map(|part| {
+            let value = part.strip_prefix("href=").or_else(|| part.strip_prefix("src="))?;
+            Some(value.trim_matches('"'))
+        });
+        let urls: Vec<Url> = attributes.map(|reference| at.join(reference).unwrap()).collect();
+        assert_eq!(urls.len(), 9);
+        for url in urls {
+            assert_eq!(get(&client, &url).await.status, 200, "{url}");
+        }
+    }
+    let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+    let slash = http.build().unwrap().get(format!("{}/docs/", client.address()));
+    let slash = slash.send().await.unwrap();
+    assert_eq!(slash.status(), 308);
+    let location = slash.headers()["location"].to_str().unwrap();
+    assert_eq!(public("docs/").join(location).unwrap(), public("docs"));
+}
+
+#[tokio::test]
+async fn the_document_names_urls_below_the_path() {
+    let client = Client::of(Database::sqlite()).await.with_token(None);
+    let at = public("openapi.json");
+    let document = get(&client, &at).await.json();
+    let server = at.join(document["servers"][0]["url"].as_str().unwrap()).unwrap();
+    assert_eq!(server.as_str(), PUBLIC);
+    let flows = document["components"]["securitySchemes"]["oauth2"]["flows"].as_object().unwrap();
+    for flow in flows.values() {
+        let url = server.join(flow["tokenUrl"].as_str().unwrap()).unwrap();
+        assert_eq!(url, public("api/token"));
+    }
+}
+
+/// What is created, and the path of its `Location`.
+fn created() -> [(&'static str, Value); 2] {
+    let film =
+        json!({"title": "x", "genre": "drama", "release_year": 2000, "expiry_date": "2030-01-01"});
+    let query = json!({"name": "all-dramas", "filter": "genre = 'drama'"});
+    [("api/v1/movies", film), ("api/v1/queries/movies", query)]
+}
+
+#[tokio::test]
+async fn locations_and_links_lead_back() {
+    served_on_both(async |client| {
+        for (path, body) in created() {
+            let at = public(path);
+            let answer = client.post(stripped(&at), &body).await;
+            assert_eq!(answer.status, 201, "{answer:?}");
+            let location = at.join(answer.header("location")).unwrap();
+            assert_eq!(get(&client, &location).await.json(), answer.json());
+        }
+        for year in 2001..2004 {
+            let [(path, mut film), _] = created();
+            film["release_year"] = json!(year);
+            assert_eq!(client.post(stripped(&public(path)), &film).await.status, 201);
+        }
+        for path in ["api/v1/movies", "api/v1/queries/movies/all-dramas/results"] {
+            let mut at = public(&format!("{path}?limit=3"));
+            let mut sizes = Vec::new();
+            loop {
+                let page = get(&client, &at).await;
+                sizes.push(page.column("id").len());
+                let Some(link) = page.header("link").strip_prefix('<') else { break };
+                at = at.join(link.split('>').next().unwrap()).unwrap();
+            }
+            assert_eq!(sizes, [3, 1], "{path}");
+        }
+    })
+    .await;
+}
