@@ -63,8 +63,8 @@ async fn conditions_are_kept() {
         for method in ["PUT", "PATCH"] {
             change(method, None).await.problem(428, "precondition_required");
             for stale in [
-                "\"0\"", "\"99\"", "W/\"1\"", "\"01\"", "\"+1\"", "\"x\"", "\"\"", "\"a,1\"",
-                ",\"0\",,",
+                "\"0\"", "\"99\"", "W/\"2\"", "W/\"01\"", "\"01\"", "\"+1\"", "\"x\"", "\"\"",
+                "\"a,1\"", ",\"0\",,",
             ] {
                 change(method, Some(stale)).await.problem(412, "precondition_failed");
             }
@@ -73,8 +73,10 @@ async fn conditions_are_kept() {
             }
         }
         assert_eq!(client.get(&path).await.header("etag"), "\"1\"");
-        assert_eq!(change("PUT", Some("\"7\", \"1\"")).await.status, 200);
-        assert_eq!(change("PATCH", Some("*")).await.header("etag"), "\"3\"");
+        // As a proxy that compresses has made it weak, and among others.
+        assert_eq!(change("PUT", Some("\"7\", W/\"1\"")).await.status, 200);
+        assert_eq!(change("PATCH", Some("\"7\", \"2\"")).await.status, 200);
+        assert_eq!(change("PATCH", Some("*")).await.header("etag"), "\"4\"");
         // Several lines are one list.
         let two =
             client.request("DELETE", &path).header("if-match", "\"1\"").header("if-match", "2");
@@ -85,11 +87,11 @@ async fn conditions_are_kept() {
         let malformed = client.request("GET", &path).header("if-none-match", "3");
         client.send(malformed).await.problem(400, "invalid_parameter");
         for (tags, status) in
-            [("\"3\"", 304), ("W/\"3\"", 304), ("\"1\", \"3\"", 304), ("*", 304), ("\"2\"", 200)]
+            [("\"4\"", 304), ("W/\"4\"", 304), ("\"1\", \"4\"", 304), ("*", 304), ("\"2\"", 200)]
         {
             let read =
                 client.send(client.request("GET", &path).header("if-none-match", tags)).await;
-            assert_eq!((read.status, read.header("etag")), (status, "\"3\""), "{tags}");
+            assert_eq!((read.status, read.header("etag")), (status, "\"4\""), "{tags}");
         }
     })
     .await;

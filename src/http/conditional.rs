@@ -33,25 +33,25 @@ pub(super) fn is_known(if_none_match: &str, version: i64) -> Result<bool> {
         return Ok(true);
     }
     let own = version.to_string();
-    Ok(tags("If-None-Match", if_none_match)?.iter().any(|(_, tag)| *tag == own))
+    Ok(tags("If-None-Match", if_none_match)?.iter().any(|tag| *tag == own))
 }
 
-/// The comparison is strong: a weak tag matches nothing, and neither does one that is not ours.
+/// `W/"3"` is accepted as `"3"`. RFC 9110, section 8.8.3.2, demands a strong comparison here, since a weak tag
+/// does not promise the same bytes; but a version is compared and never bytes, and a version is exact. A proxy
+/// that compresses, as nginx does, makes every tag weak, and its clients could change nothing otherwise.
 fn parse(if_match: &str) -> Result<Expected> {
     if if_match.trim() == "*" {
         return Ok(Expected::Any);
     }
-    let strong =
-        tags("If-Match", if_match)?.into_iter().filter(|(strength, _)| strength.is_empty());
+    let tags = tags("If-Match", if_match)?.into_iter();
     // Only what we would write ourselves: `"+3"` and `"03"` are other tags.
-    let versions = strong.filter_map(|(_, tag)| {
-        tag.parse::<i64>().ok().filter(|version| version.to_string() == tag)
-    });
+    let versions =
+        tags.filter_map(|tag| tag.parse::<i64>().ok().filter(|version| version.to_string() == tag));
     Ok(Expected::Versions(versions.collect()))
 }
 
-/// The entity tags of a list, each with `W/` or nothing before it. Empty elements do not count.
-fn tags<'a>(field: &str, list: &'a str) -> Result<Vec<(&'a str, &'a str)>> {
+/// The entity tags of a list without their `W/` and quotes. Empty elements do not count.
+fn tags<'a>(field: &str, list: &'a str) -> Result<Vec<&'a str>> {
     let malformed = || {
         let detail = format!("{field} takes entity tags in double quotes, such as \"3\"");
         Error::new(Kind::InvalidParameter, detail)
@@ -66,7 +66,7 @@ fn tags<'a>(field: &str, list: &'a str) -> Result<Vec<(&'a str, &'a str)>> {
         if !["", "W/"].contains(&strength) || !(next.is_empty() || next.starts_with(',')) {
             return Err(malformed());
         }
-        tags.push((strength, tag));
+        tags.push(tag);
         rest = next.trim_start_matches(is_separator);
     }
     if tags.is_empty() { Err(malformed()) } else { Ok(tags) }
