@@ -14,6 +14,7 @@ mod envelope;
 mod exchange;
 mod facets;
 mod health;
+mod host;
 mod limits;
 mod problem;
 mod query;
@@ -113,9 +114,10 @@ fn endpoint<C: Served>(app: App) -> impl Endpoint + 'static {
         .nest("/", resource::routes(operations::<C>()))
         .at("/openapi.json", documentation::specification(&specification))
         .at("/docs", documentation::page())
-        .at("/docs/:file", documentation::file())
         .at("/docs/", documentation::redirect())
+        .at("/docs/:file", documentation::file())
         .data(app)
         .before(canonical)
+        .before(host::check)
         .around(envelope::wrap)
 }

@@ -127,6 +127,30 @@ async fn invalid_utf8_is_refused_everywhere() {
     assert!(raw.starts_with("HTTP/1.1 400"), "{raw}");
 }
 
+/// What is between the request line and `connection`, and the status.
+const HOSTS: &[(&str, &str, u16)] = &[
+    ("1.1", "host: x\r\n", 200),
+    ("1.1", "host:\r\n", 200),
+    ("1.1", "", 400),
+    ("1.1", "host: x\r\nhost: x\r\n", 400),
+    ("1.1", "host: x\r\nHOST: y\r\n", 400),
+    ("1.0", "", 200),
+    ("1.0", "host: x\r\nhost: y\r\n", 400),
+];
+
+#[tokio::test]
+async fn a_request_has_one_host() {
+    let client = Client::of(Database::sqlite()).await;
+    for (version, hosts, status) in HOSTS {
+        let head = format!("GET /livez HTTP/{version}\r\n{hosts}");
+        let answer = raw_request(&client, head.as_bytes()).await;
+        assert!(answer.starts_with(&format!("HTTP/{version} {status}")), "{head}{answer}");
+        let is_problem = answer.contains("application/problem+json")
+            && answer.contains("\"code\":\"invalid_parameter\"");
+        assert_eq!(is_problem, *status == 400, "{answer}");
+    }
+}
+
 /// Sends the bytes with the rest of a request, and returns all of the answer.
 async fn raw_request(client: &Client, head: &[u8]) -> String {
     let address = client.address().strip_prefix("http://").unwrap();
