@@ -125,10 +125,12 @@ fn java() {
             .args(["generate", "-i", DOCUMENT, "-c", "docs/clients/java/config.yaml", "-o"])
             .arg(&sdk),
     );
-    // It says so of every example that is an object.
-    let harmless = "Ignoring complex example on request body";
+    // The first of every example that is an object. The second of the relative server URL, from which it makes a
+    // default that no client uses: the program says where the service is.
+    let harmless = ["Ignoring complex example on request body", "'scheme' not defined in the spec"];
     let warnings = said.lines().filter(|line| line.contains(" WARN ") || line.contains(" ERROR "));
-    let warnings: Vec<&str> = warnings.filter(|line| !line.contains(harmless)).collect();
+    let warnings: Vec<&str> =
+        warnings.filter(|line| !harmless.iter().any(|part| line.contains(part))).collect();
     assert!(warnings.is_empty(), "{warnings:#?}");
 
     let jar = |name: &str| root().join("target/tools/java").join(name);
