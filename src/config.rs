@@ -175,7 +175,7 @@ pub struct LimitSettings {
         long,
         value_name = "MIB",
         env = "CINEQUERY_MAX_BUFFERED",
-        default_value_t = 32,
+        default_value_t = 16,
         value_parser = clap::value_parser!(u16).range(4..)
     )]
     pub max_buffered: u16,

@@ -98,6 +98,8 @@ kinds! {
     PreconditionRequired = "precondition_required", 428, "The request must be conditional";
     /// The limit of requests is used up; `Retry-After` says when to come again.
     TooManyRequests = "too_many_requests", 429, "There were too many requests";
+    /// The request line and the header fields are larger than is read.
+    HeadersTooLarge = "headers_too_large", 431, "The request headers are too large";
     /// A defect of the service. The log has the cause.
     Internal = "internal", 500, "The service failed";
     /// The database or the issuer of tokens cannot be reached, or is overloaded. The request may be

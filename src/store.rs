@@ -120,6 +120,7 @@ pub struct Store {
 #[derive(Debug)]
 struct Shared {
     engine: Engine,
+    bounds: Bounds,
     shares: Shares,
     /// The turn to write, of the imports of this process.
     import_turn: Arc<Semaphore>,
@@ -221,6 +222,7 @@ impl Store {
         };
         let shared = Shared {
             engine,
+            bounds,
             shares: Shares::new(bounds.share),
             import_turn: Arc::new(Semaphore::new(1)),
             imports: Places::new("imports", bounds.transfers, bounds.transfer_share),

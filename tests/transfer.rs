@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cinequery::app::transfer::MAX_ROW_BYTES;
-use cinequery::record::{Draft, Movie};
+use cinequery::record::{Draft, Members, Movie};
 use cinequery::store::{Conflict, Message};
 use reqwest::header::CONTENT_TYPE;
 use serde_json::{Value, json};
@@ -441,7 +441,7 @@ async fn a_long_import_starves_no_reader() {
     let (sender, receiver) = mpsc::channel(8);
     let long = tokio::spawn(async move { store.import(Conflict::Fail, receiver).await });
     for number in 0..1500 {
-        let members = serde_json::from_str(&row(&format!("film {number}"))).unwrap();
+        let members: Members = serde_json::from_str(&row(&format!("film {number}"))).unwrap();
         let draft = Draft::<Movie>::read(members).unwrap();
         sender.send(Message::Record(number, draft)).await.unwrap();
     }

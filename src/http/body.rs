@@ -25,8 +25,11 @@ use crate::app::users::User;
 use crate::error::{Error, Kind, Result};
 use crate::record::{Draft, Members, Patch, Record};
 
-/// The largest body that is read, in bytes.
+/// The largest body of a record that is read, in bytes.
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;
+
+/// The largest body of anything else, in bytes. Reading JSON takes many times its size.
+pub(super) const MAX_OTHER_BODY_BYTES: usize = 64 * 1024;
 
 /// How much memory is reserved at a time for a body that arrives, in bytes.
 const RESERVED_STEP: usize = 64 * 1024;
@@ -45,7 +48,7 @@ pub(super) trait Input: Documented + Sized {
     const MEDIA_TYPES: &'static [&'static str] = &["application/json"];
 
     /// The largest that is read, in bytes.
-    const MAX_BYTES: usize = MAX_BODY_BYTES;
+    const MAX_BYTES: usize = MAX_OTHER_BODY_BYTES;
 
     /// Reads it.
     fn read(bytes: &[u8]) -> Result<Self>;
@@ -58,13 +61,16 @@ pub(super) trait Input: Documented + Sized {
 }
 
 impl<R: Record> Input for Draft<R> {
+    const MAX_BYTES: usize = MAX_BODY_BYTES;
+
     fn read(bytes: &[u8]) -> Result<Self> {
-        Draft::read(json(bytes)?).map_err(Error::record)
+        Draft::read(json::<Members>(bytes)?).map_err(Error::record)
     }
 }
 
 impl<R: Record> Input for Patch<R> {
     const MEDIA_TYPES: &'static [&'static str] = PATCH;
+    const MAX_BYTES: usize = MAX_BODY_BYTES;
 
     fn read(bytes: &[u8]) -> Result<Self> {
         Patch::read(json::<Members>(bytes)?).map_err(Error::record)
@@ -151,8 +157,8 @@ pub(super) async fn read_body(
     let exchange = Exchange::of(request)?;
     let mut chunks = body.take()?.into_bytes_stream();
     let read = async {
+        // Memory is taken in steps, as the body arrives: one that is announced costs nothing.
         let (mut bytes, mut reserved) = (Vec::new(), Vec::new());
-        // Memory is reserved in steps, as the body arrives: one that is announced costs nothing.
         let mut room = UNCOUNTED_BYTES;
         while let Some(chunk) = chunks.next().await {
             let cut = |_| Error::new(Kind::InvalidBody, "the body ends too early");
@@ -163,6 +169,7 @@ pub(super) async fn read_body(
             while bytes.len() + chunk.len() > room {
                 reserved.push(exchange.reserve(RESERVED_STEP).await?);
                 room += RESERVED_STEP;
+                bytes.reserve_exact(room - bytes.len());
             }
             bytes.extend_from_slice(&chunk);
         }

@@ -22,6 +22,7 @@ use tokio::io::BufReader;
 use uuid::Uuid;
 
 use super::exchange::{Exchange, UNCOUNTED_BYTES};
+use super::serve::MAX_HEAD_BYTES;
 use super::throttle::Noted;
 use super::{health, problem};
 use crate::error::{Error, Kind};
@@ -49,7 +50,7 @@ pub(super) async fn wrap<E: Endpoint>(endpoint: E, mut request: Request) -> Resu
     let noted = Arc::new(Noted::default());
     request.set_data(noted.clone());
     let exchange = Exchange::of(&request)?;
-    let response = match admit(&exchange, &path) {
+    let response = match admit(&exchange, &request) {
         Ok(()) => exchange.within(call(&endpoint, request)).await.and_then(|response| response),
         Err(error) => Err(error),
     };
@@ -90,10 +91,17 @@ pub(super) async fn wrap<E: Endpoint>(endpoint: E, mut request: Request) -> Resu
     Ok(response)
 }
 
-/// Beyond the limit of connections only probes are answered: with all places taken by requests, it must
-/// still be seen that the service lives.
-fn admit(exchange: &Exchange, path: &str) -> Result<(), Error> {
-    if !exchange.client.is_extra || health::PROBES.contains(&path) {
+/// Rejects a request whose head is too large, and beyond the limit of connections all but probes: with
+/// all places taken by requests, it must still be seen that the service lives.
+fn admit(exchange: &Exchange, request: &Request) -> Result<(), Error> {
+    let fields = request.headers().iter();
+    let fields: usize = fields.map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    let line = request.original_uri().path_and_query().map_or(0, |target| target.as_str().len());
+    if line + fields > MAX_HEAD_BYTES {
+        let detail = format!("at most {MAX_HEAD_BYTES} bytes are read");
+        return Err(Error::new(Kind::HeadersTooLarge, detail));
+    }
+    if !exchange.client.is_extra || health::PROBES.contains(&request.uri().path()) {
         return Ok(());
     }
     let detail = "the service has as many connections as it serves; retry later".to_owned();

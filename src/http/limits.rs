@@ -20,7 +20,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 1024,
-            buffered_bytes: 32 * 1024 * 1024,
+            buffered_bytes: 16 * 1024 * 1024,
             request: Duration::from_secs(7),
             shutdown_delay: Duration::ZERO,
         }

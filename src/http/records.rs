@@ -272,7 +272,7 @@ pub(super) struct SearchBody {
 pub(super) fn unique_members<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> std::result::Result<Option<BTreeMap<String, Any<serde_json::Value>>>, D::Error> {
-    let members = Option::<Members>::deserialize(deserializer)?;
+    let members = Option::<Members<serde_json::Value>>::deserialize(deserializer)?;
     Ok(members.map(|members| members.0.into_iter().map(|(name, json)| (name, Any(json))).collect()))
 }
 

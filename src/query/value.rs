@@ -1,6 +1,7 @@
 //! A value of one of the language's types.
 
 use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use uuid::Uuid;
 
 use super::diagnostic::Misread;
@@ -86,6 +87,10 @@ pub enum Argument {
 impl Argument {
     /// Nothing.
     pub const NULL: Self = Argument::Unsupported("null");
+    const TOO_LARGE: Self = Argument::Unsupported("a number past 64 bits");
+    const NOT_WHOLE: Self = Argument::Unsupported("a number that is not whole");
+    const ARRAY: Self = Argument::Unsupported("an array");
+    const OBJECT: Self = Argument::Unsupported("an object");
 
     /// Its characters, if it has any.
     pub fn text(&self) -> Option<&str> {
@@ -93,6 +98,60 @@ impl Argument {
             Argument::Untyped(text) | Argument::Text(text) => Some(text),
             _ => None,
         }
+    }
+}
+
+/// Reads JSON without keeping what no field can hold: arrays and objects are checked for their form and
+/// forgotten, so that a value needs no more memory than its text.
+impl<'de> Deserialize<'de> for Argument {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Json;
+        impl<'de> Visitor<'de> for Json {
+            type Value = Argument;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a JSON value")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Argument, E> {
+                Ok(Argument::Text(text.to_owned()))
+            }
+
+            fn visit_string<E>(self, text: String) -> Result<Argument, E> {
+                Ok(Argument::Text(text))
+            }
+
+            fn visit_bool<E>(self, flag: bool) -> Result<Argument, E> {
+                Ok(Argument::Boolean(flag))
+            }
+
+            fn visit_i64<E>(self, number: i64) -> Result<Argument, E> {
+                Ok(Argument::Integer(number))
+            }
+
+            fn visit_u64<E>(self, number: u64) -> Result<Argument, E> {
+                Ok(i64::try_from(number).map_or(Argument::TOO_LARGE, Argument::Integer))
+            }
+
+            fn visit_f64<E>(self, _: f64) -> Result<Argument, E> {
+                Ok(Argument::NOT_WHOLE)
+            }
+
+            fn visit_unit<E>(self) -> Result<Argument, E> {
+                Ok(Argument::NULL)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Argument, A::Error> {
+                while items.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Argument::ARRAY)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Argument, A::Error> {
+                while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Argument::OBJECT)
+            }
+        }
+        deserializer.deserialize_any(Json)
     }
 }
 
@@ -104,12 +163,12 @@ impl From<serde_json::Value> for Argument {
             Json::Bool(flag) => Argument::Boolean(flag),
             Json::Number(number) => match number.as_i64() {
                 Some(number) => Argument::Integer(number),
-                None if number.is_u64() => Argument::Unsupported("a number past 64 bits"),
-                None => Argument::Unsupported("a number that is not whole"),
+                None if number.is_u64() => Argument::TOO_LARGE,
+                None => Argument::NOT_WHOLE,
             },
             Json::Null => Argument::NULL,
-            Json::Array(_) => Argument::Unsupported("an array"),
-            Json::Object(_) => Argument::Unsupported("an object"),
+            Json::Array(_) => Argument::ARRAY,
+            Json::Object(_) => Argument::OBJECT,
         }
     }
 }

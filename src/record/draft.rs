@@ -12,25 +12,32 @@ use crate::query::diagnostic::did_you_mean;
 use crate::query::limits::MAX_DIAGNOSTICS;
 use crate::query::{Argument, Field, Schema, Type, Value};
 
-/// The members of a JSON object in their order, each name once.
-#[derive(Debug, Default)]
-pub struct Members(pub Vec<(String, serde_json::Value)>);
+/// The most members of an object that are read: more are an attack on memory.
+const MAX_MEMBERS: usize = 1000;
 
-impl<'de> Deserialize<'de> for Members {
+/// The members of a JSON object in their order, each name once.
+#[derive(Debug)]
+pub struct Members<V = Argument>(pub Vec<(String, V)>);
+
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for Members<V> {
     /// Refuses a repeated name, which plain JSON parsers resolve silently and differently.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object;
-        impl<'de> Visitor<'de> for Object {
-            type Value = Members;
+        struct Object<V>(PhantomData<V>);
+        impl<'de, V: Deserialize<'de>> Visitor<'de> for Object<V> {
+            type Value = Members<V>;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str("a JSON object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut members = Vec::new();
                 let mut names = HashSet::new();
-                while let Some((name, value)) = map.next_entry::<String, serde_json::Value>()? {
+                while let Some((name, value)) = map.next_entry::<String, V>()? {
+                    if members.len() == MAX_MEMBERS {
+                        let limit = format!("more than {MAX_MEMBERS} members");
+                        return Err(A::Error::custom(limit));
+                    }
                     if !names.insert(name.clone()) {
                         return Err(A::Error::custom(format!("the member {name:?} is repeated")));
                     }
@@ -39,17 +46,17 @@ impl<'de> Deserialize<'de> for Members {
                 Ok(Members(members))
             }
         }
-        deserializer.deserialize_map(Object)
+        deserializer.deserialize_map(Object(PhantomData))
     }
 }
 
 /// What a record is read from: the names of its fields and what stands there, each name once.
 pub type Fields<'a> = Vec<(Cow<'a, str>, Argument)>;
 
-impl From<Members> for Fields<'_> {
-    fn from(members: Members) -> Self {
+impl<V: Into<Argument>> From<Members<V>> for Fields<'_> {
+    fn from(members: Members<V>) -> Self {
         let fields = members.0.into_iter();
-        fields.map(|(name, json)| (Cow::Owned(name), Argument::from(json))).collect()
+        fields.map(|(name, value)| (Cow::Owned(name), value.into())).collect()
     }
 }
 
@@ -75,7 +82,7 @@ impl<R: Record> Draft<R> {
     ///
     /// # Errors
     /// Every rule it breaks.
-    pub fn read(members: Members) -> Result<Self, Vec<Violation>> {
+    pub fn read<V: Into<Argument>>(members: Members<V>) -> Result<Self, Vec<Violation>> {
         let (read, unknown) = read(R::SCHEMA, members.into(), Absent::MustBeNullable);
         Ok(Self { row: refuse_unknown::<R>(read, unknown)?, record: PhantomData })
     }
@@ -106,7 +113,7 @@ impl<R: Record> Patch<R> {
     ///
     /// # Errors
     /// Every rule it breaks.
-    pub fn read(members: Members) -> Result<Self, Vec<Violation>> {
+    pub fn read<V: Into<Argument>>(members: Members<V>) -> Result<Self, Vec<Violation>> {
         let (read, unknown) = read(R::SCHEMA, members.into(), Absent::StaysAsItIs);
         Ok(Self { row: refuse_unknown::<R>(read, unknown)?, record: PhantomData })
     }

@@ -14,7 +14,7 @@ use super::failure::{Attempts, database_error, retry_after};
 use super::pool::{Lease, Limit, Open, Parts, Pool};
 use super::postgres::IMPORT_LOCK_TIMEOUT;
 use super::write::{columns, insert_statement};
-use super::{Engine, Store};
+use super::{Engine, Store, TRANSFER_STATEMENT};
 use crate::error::{Error, Result};
 use crate::query::{Dialect, Statement, Value};
 use crate::record::{Draft, Record, timestamp_now};
@@ -29,8 +29,12 @@ const ROWS: usize = 100;
 /// Lines that are listed; more are counted.
 pub const MAX_LISTED: usize = 100;
 
-/// How long an import waits until others of its process have written a batch, or all of theirs.
+/// How long an import that has written something waits until others of its process have written a batch,
+/// or all of theirs.
 const TURN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The same for one that begins, and can be sent again.
+const FIRST_TURN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What every import locks in PostgreSQL: "imports!" as a number.
 const ADVISORY_LOCK: i64 = 0x696d_706f_7274_7321;
@@ -112,11 +116,20 @@ impl Store {
         task.await.map_err(Error::internal)?
     }
 
+    /// How long a statement of an import may take. PostgreSQL may be out of reach, which must show as soon
+    /// as in any request; SQLite is not, and writes all of a large file to its log when it commits.
+    fn import_statement(&self) -> Duration {
+        match self.dialect() {
+            Dialect::Sqlite => TRANSFER_STATEMENT,
+            Dialect::Postgres => self.shared.bounds.statement,
+        }
+    }
+
     /// Waits until no other import of this process writes. It is waited for before a connection is
     /// taken: otherwise imports that wait would hold all of them.
-    async fn import_turn(&self) -> Result<OwnedSemaphorePermit> {
+    async fn import_turn(&self, limit: Duration) -> Result<OwnedSemaphorePermit> {
         let turn = self.shared.import_turn.clone().acquire_owned();
-        match tokio::time::timeout(TURN_TIMEOUT, turn).await {
+        match tokio::time::timeout(limit, turn).await {
             Ok(turn) => turn.map_err(Error::internal),
             Err(_) => Err(Error {
                 detail: "another import is writing; retry later".to_owned(),
@@ -142,17 +155,19 @@ where
     (Uuid, i64): for<'r> FromRow<'r, <O::Database as Database>::Row>,
 {
     let mut tally = Tally::default();
+    let mut turn_limit = FIRST_TURN_TIMEOUT;
     loop {
         let (first, next) = batch(&mut records).await;
         if next == Next::BrokenOff {
             return Ok(tally);
         }
-        let _turn = store.import_turn().await?;
+        let _turn = store.import_turn(turn_limit).await?;
+        turn_limit = TURN_TIMEOUT;
         // Of a file that is whole or nothing, the records that come cannot be written again: they
         // are gone when the attempt fails. A batch of the others is kept until it is committed.
         let mut attempts = Attempts::default();
         let (written, next) = loop {
-            let mut lease = pool.lease_for_transfer().await?;
+            let mut lease = pool.lease_for_import(store.import_statement()).await?;
             let mut file = File { records: &mut records, first: &first, next, has_taken: false };
             let outcome = transaction(&mut lease, &mut file, policy, store.dialect()).await;
             match outcome {
@@ -268,13 +283,10 @@ where
     }
     let mut transaction = limit.within(connection.begin()).await?;
     let wait = format!(
-        "SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}; \
-         SELECT pg_advisory_xact_lock({ADVISORY_LOCK})",
-        IMPORT_LOCK_TIMEOUT.as_millis(),
-        (IMPORT_LOCK_TIMEOUT * 2).as_millis()
+        "SET LOCAL lock_timeout = {}; SELECT pg_advisory_xact_lock({ADVISORY_LOCK})",
+        IMPORT_LOCK_TIMEOUT.as_millis()
     );
-    let wait = sqlx::raw_sql(AssertSqlSafe(wait));
-    limit.longer(IMPORT_LOCK_TIMEOUT).within(wait.execute(&mut *transaction)).await?;
+    limit.within(sqlx::raw_sql(AssertSqlSafe(wait)).execute(&mut *transaction)).await?;
     Ok(transaction)
 }
 

@@ -21,9 +21,9 @@ use sea_query_sqlx::SqlxValues;
 use sqlx::{AssertSqlSafe, Connection as _, Database, Executor, FromRow};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::TRANSFER_QUEUE;
 use super::failure::{Fault, database_error, overloaded};
 use super::share::Share;
-use super::{TRANSFER_QUEUE, TRANSFER_STATEMENT};
 use crate::error::{Error, Result};
 
 /// How long a new connection may take until it can be used, for each host that is tried.
@@ -202,11 +202,11 @@ impl<O: Open> Pool<O> {
     ///
     /// # Errors
     /// As [`Pool::lease`].
-    pub(super) fn lease_for_transfer(&self) -> BoxFuture<'_, Result<Lease<O>>> {
+    pub(super) fn lease_for_import(&self, statement: Duration) -> BoxFuture<'_, Result<Lease<O>>> {
         // Boxed: the compiler does not see that a task which holds this future can be sent.
-        async {
+        async move {
             let mut lease = self.wait(TRANSFER_QUEUE).await?;
-            lease.statement = TRANSFER_STATEMENT;
+            lease.statement = statement;
             Ok(lease)
         }
         .boxed()
@@ -302,11 +302,6 @@ pub(super) struct Limit {
 }
 
 impl Limit {
-    /// The same and so much more, where a statement waits for a lock.
-    pub(super) fn longer(&self, by: Duration) -> Self {
-        Self { deadline: self.deadline.clone(), statement: self.statement.saturating_add(by) }
-    }
-
     /// Waits for work on the database for as long as one statement may take, and a little longer.
     pub(super) async fn within<T>(
         &self,

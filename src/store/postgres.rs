@@ -13,8 +13,8 @@ use super::pool::{CONNECT_TIMEOUT, Deadline, Open, Opened};
 /// hold every connection.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long an import waits for another one.
-pub(super) const IMPORT_LOCK_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long an import waits for that of another instance.
+pub(super) const IMPORT_LOCK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long the server keeps a transaction that sends nothing. The locks of an instance that has
 /// vanished are released after that.

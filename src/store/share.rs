@@ -24,7 +24,7 @@ impl Share {
     /// Waits until the subject may run another statement.
     ///
     /// # Errors
-    /// [`Kind::TooManyRequests`] when its own statements take too long.
+    /// [`Kind::Unavailable`] when its own statements take too long.
     pub(super) async fn enter(&self, limit: Duration) -> Result<OwnedSemaphorePermit> {
         if let Ok(permit) = self.running.clone().try_acquire_owned() {
             return Ok(permit);
@@ -38,7 +38,8 @@ impl Share {
                     self.most
                 );
                 let retry_after = Some(retry_after(1));
-                Err(Error { retry_after, ..Error::new(Kind::TooManyRequests, detail) })
+                let cause = "the share of a subject is used up";
+                Err(Error { detail, retry_after, ..Error::unavailable(cause) })
             }
         }
     }

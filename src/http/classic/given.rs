@@ -6,7 +6,7 @@ use poem_openapi::param::Query;
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use serde_json::Value as Json;
 
-use super::super::body::{MAX_BODY_BYTES, json, read_body};
+use super::super::body::{MAX_OTHER_BODY_BYTES, json, read_body};
 use crate::error::{Error, Kind, Result, Violation};
 use crate::query::diagnostic::did_you_mean;
 use crate::query::limits::{MAX_DIAGNOSTICS, MAX_TEXT_BYTES};
@@ -15,7 +15,7 @@ use crate::record::{Draft, Members, Movie, Record};
 
 /// The members of the body, none when there is no body. The specification tells of it in prose: it
 /// knows no bodies of GET and DELETE.
-pub(super) struct Body(Members);
+pub(super) struct Body(Members<Json>);
 
 impl<'a> ApiExtractor<'a> for Body {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::PoemExtractor];
@@ -27,9 +27,9 @@ impl<'a> ApiExtractor<'a> for Body {
         body: &mut RequestBody,
         _options: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        let bytes = read_body(request, body, MAX_BODY_BYTES).await?;
+        let bytes = read_body(request, body, MAX_OTHER_BODY_BYTES).await?;
         if bytes.is_empty() {
-            return Ok(Self(Members::default()));
+            return Ok(Self(Members(Vec::new())));
         }
         let media_type = request.content_type().unwrap_or_default();
         if !super::super::body::is_media_type(media_type, "application/json") {
