@@ -3,11 +3,17 @@
 use std::io::Read;
 use std::time::Duration;
 
+use cinequery::error::Result;
+use cinequery::http::{Limits, MAX_BODY_BYTES};
+use cinequery::identity::{Credentials, Identity, Provider};
+use futures_util::future::BoxFuture;
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_TYPE};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::{Client, Database, identity, served_on_both, token, tokens};
+use crate::support::{
+    Client, Database, app_with, identity, served_on_both, token, tokens, unlimited,
+};
 
 const MOVIES: &str = "/api/v1/movies";
 const JSON: &str = "application/json";
@@ -184,7 +190,7 @@ async fn an_unreadable_condition_is_refused() {
 async fn refused_members_are_listed_up_to_a_limit() {
     let client = Client::of(Database::sqlite()).await;
     let body: serde_json::Map<String, Value> =
-        (0..5000).map(|number| (format!("member {number}"), json!(1))).collect();
+        (0..1000).map(|number| (format!("member {number}"), json!(1))).collect();
     let problem = client.post(MOVIES, &Value::Object(body.clone())).await;
     let problem = problem.problem(400, "invalid_record");
     assert!(problem["errors"].as_array().unwrap().len() < 30);
@@ -192,6 +198,10 @@ async fn refused_members_are_listed_up_to_a_limit() {
     let problem = client.post("/api/v1/movies/search", &search).await;
     let problem = problem.problem(400, "invalid_query");
     assert_eq!(problem["diagnostics"].as_array().unwrap().len(), 20);
+    // Beyond that an object is not read.
+    let body: serde_json::Map<String, Value> =
+        (0..1001).map(|number| (format!("member {number}"), json!(1))).collect();
+    client.post(MOVIES, &Value::Object(body)).await.problem(400, "invalid_body");
 }
 
 #[tokio::test]
@@ -302,24 +312,30 @@ async fn answers_are_compressed_when_asked() {
 #[tokio::test]
 async fn bodies_are_limited_also_in_chunks() {
     let client = Client::of(Database::sqlite()).await;
-    let limit = cinequery::http::MAX_BODY_BYTES;
-    let body = |length: usize| {
-        let frame = json!({"filter": ""}).to_string();
-        json!({"filter": " ".repeat(length - frame.len())}).to_string()
-    };
-    assert_eq!(body(limit).len(), limit);
-    let path = "/api/v1/movies/search";
-    let send = async |body: reqwest::Body| {
-        client.send(client.request("POST", path).header(CONTENT_TYPE, JSON).body(body)).await
-    };
-    send(body(limit).into()).await.problem(400, "invalid_query");
-    send(body(limit + 1).into()).await.problem(413, "body_too_large");
+    for (path, limit, code) in [
+        (MOVIES, MAX_BODY_BYTES, "invalid_record"),
+        ("/api/v1/movies/search", 64 * 1024, "invalid_body"),
+        ("/api/v1/revocations", 64 * 1024, "invalid_body"),
+        ("/api/token", 8 * 1024, "invalid_body"),
+    ] {
+        let body = |length: usize| {
+            let frame = json!({"filtre": ""}).to_string();
+            json!({"filtre": " ".repeat(length - frame.len())}).to_string()
+        };
+        assert_eq!(body(limit).len(), limit);
+        let send = async |body: String| {
+            client.send(client.request("POST", path).header(CONTENT_TYPE, JSON).body(body)).await
+        };
+        send(body(limit)).await.problem(400, code);
+        send(body(limit + 1)).await.problem(413, "body_too_large");
+    }
+    let path = MOVIES;
     let address = client.address().strip_prefix("http://").unwrap();
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
     let head = format!(
         "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: {JSON}\r\nauthorization: Bearer {}\r\n\
          transfer-encoding: chunked\r\nconnection: close\r\n\r\n",
-        token(&["movies:read"])
+        token(&["movies:write"])
     );
     stream.write_all(head.as_bytes()).await.unwrap();
     let chunk = format!("10000\r\n{}\r\n", " ".repeat(0x10000));
@@ -402,4 +418,109 @@ async fn probes_tell_whether_the_service_lives_and_is_ready() {
         assert_eq!(nobody.get("/readyz").await.json(), ready);
     })
     .await;
+}
+
+/// Everybody may sign in, after a while.
+struct Slow(Duration);
+
+impl Provider for Slow {
+    fn sign_in(&self, _: Credentials) -> BoxFuture<'_, Result<Identity>> {
+        Box::pin(async {
+            tokio::time::sleep(self.0).await;
+            Ok(identity(&["movies:read"]))
+        })
+    }
+}
+
+async fn crowded(limits: Limits) -> Client {
+    let database = Database::sqlite();
+    let store = database.store().await;
+    let app = app_with(store, Box::new(Slow(Duration::from_secs(2))), unlimited());
+    Client::within(database, app, limits).await
+}
+
+/// With all connections at work, a further one may only ask whether the service lives.
+#[tokio::test]
+async fn beyond_the_limit_of_connections_there_are_probes_alone() {
+    let client = crowded(Limits { connections: 2, ..Limits::default() }).await.with_token(None);
+    let sign_in = || async { client.post("/api/token", &json!({"username": "anna"})).await.status };
+    let beyond = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        for (path, status) in [("/livez", 200), ("/readyz", 200), (MOVIES, 503), ("/docs", 503)] {
+            let answer = client.get(path).await;
+            assert_eq!((answer.status, answer.header("connection")), (status, "close"), "{path}");
+            assert_eq!(answer.headers.contains_key("retry-after"), status == 503, "{path}");
+        }
+    };
+    let (first, second, ()) = tokio::join!(sign_in(), sign_in(), beyond);
+    assert_eq!((first, second), (200, 200));
+    assert_eq!(client.get("/docs").await.status, 200, "there is room again");
+}
+
+/// Clients that keep the service waiting lose their connections to one that does not.
+#[tokio::test]
+async fn a_client_that_is_waited_for_makes_room() {
+    let client = crowded(Limits { connections: 4, ..Limits::default() }).await;
+    let address = client.address().strip_prefix("http://").unwrap();
+    let silent = b"GET /livez HTTP/1.1\r\nhost: x\r\n".as_slice();
+    let body = b"POST /api/token HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+                 content-length: 100\r\n\r\n{";
+    let mut waited_for = Vec::new();
+    for number in 0..40 {
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let sent = if number % 2 == 0 { silent } else { body.as_slice() };
+        stream.write_all(sent).await.unwrap();
+        waited_for.push(stream);
+        let answer = client.get("/docs").await;
+        assert_eq!((answer.status, answer.header("connection")), (200, ""), "after {number}");
+    }
+    let mut first = waited_for.remove(0);
+    let read = first.read(&mut [0; 1]).await;
+    assert!(matches!(read, Ok(0) | Err(_)), "the first that was waited for is disconnected");
+}
+
+/// A request that takes too long ends by itself.
+#[tokio::test]
+async fn a_request_has_an_end() {
+    let request = Duration::from_millis(300);
+    let client = crowded(Limits { request, ..Limits::default() }).await.with_token(None);
+    let answer = client.post("/api/token", &json!({"username": "anna"})).await;
+    answer.problem(503, "unavailable");
+    assert!(answer.headers.contains_key("retry-after"));
+}
+
+/// Memory for responses is shared: clients that do not read theirs lose it, and the others get theirs.
+#[tokio::test]
+async fn unread_responses_make_room() {
+    let client = crowded(Limits { buffered_bytes: 1024 * 1024, ..Limits::default() }).await;
+    let rows: String = (0..2000)
+        .map(|number| {
+            format!(
+                "{{\"title\":\"{number} {}\",\"genre\":\"g\",\"release_year\":2000,\
+                 \"expiry_date\":\"2030-01-01\"}}\n",
+                "x".repeat(200)
+            )
+        })
+        .collect();
+    let import = client.request("POST", "/api/v1/movies/import");
+    let import = import.header(CONTENT_TYPE, "application/x-ndjson").body(rows);
+    assert_eq!(client.send(import).await.status, 200);
+    let address = client.address().strip_prefix("http://").unwrap();
+    let request = format!(
+        "GET {MOVIES}?limit=1000 HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\r\n",
+        token(&["movies:read"])
+    );
+    let mut unread = Vec::new();
+    for _ in 0..10 {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        let mut stream = socket.connect(address.parse().unwrap()).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        unread.push(stream);
+        // Until it may be taken for a client that does not read.
+        tokio::time::sleep(Duration::from_millis(400)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    let page = client.get(&format!("{MOVIES}?limit=1000")).await;
+    assert_eq!(page.column("title").len(), 1000);
 }

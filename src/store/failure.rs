@@ -86,6 +86,12 @@ pub(super) fn is_read_only(error: &sqlx::Error) -> bool {
     matches!(sqlite_code(&code), Some(SQLITE_READONLY | SQLITE_CANTOPEN))
 }
 
+/// Whether a server has not responded, or says that it is starting (SQLSTATE 57P03).
+pub(super) fn is_starting(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    Fault::of(error) == Fault::Silent || code.is_some_and(|code| code == "57P03")
+}
+
 /// Attempts of one write.
 #[derive(Default)]
 pub(super) struct Attempts(u32);

@@ -1,15 +1,17 @@
 //! Bringing a database to this version's tables, once, however many instances start together.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sea_query::{Expr, ExprTrait, Query as Sql};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::{AssertSqlSafe, ColumnIndex, Connection, Decode, FromRow, Row, Type as SqlType};
+use sqlx::{
+    AssertSqlSafe, ColumnIndex, Connection, Decode, FromRow, Postgres, Row, Type as SqlType,
+};
 use uuid::Uuid;
 
-use super::failure::database_error;
+use super::failure::{database_error, is_starting};
 use super::pool::{Open as _, Opened, Parts};
-use super::postgres::Work;
+use super::postgres::{Servers, Work};
 use super::sqlite::lock_beside;
 use super::{Engine, Store, plain};
 use crate::error::{Error, Result};
@@ -20,6 +22,10 @@ use crate::record::{Record as _, StoredQuery};
 
 /// What every migrating instance locks in PostgreSQL: "cinequer" as a number.
 const ADVISORY_LOCK: i64 = 0x6369_6e65_7175_6572;
+
+/// How long a start waits for a database that does not respond, and how long it pauses then.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+const START_PAUSE: Duration = Duration::from_millis(500);
 
 /// After how long a start that waits says so, and how often then.
 const NOTE_INTERVAL: Duration = Duration::from_secs(5);
@@ -147,7 +153,7 @@ impl Store {
                 // has the time limits of requests.
                 let servers = lanes.requests.opener().working_on(Work::Migrations);
                 let names = servers.names();
-                let opened = async { Ok((servers.open().await?, servers.open().await?)) };
+                let opened = async { Ok((patient(&servers).await?, servers.open().await?)) };
                 let what = format!("waiting for the database at {names}");
                 let opened = noted(&what, opened).await.map_err(database_error)?;
                 let (Opened { connection: mut guard, .. }, Opened { connection: mut worker, .. }) =
@@ -287,10 +293,24 @@ where
     }
 }
 
+/// Opens a connection to a database that may still be starting, or is behind a network that is not there
+/// yet. One that is refused is not waited for: its URL may be wrong.
+async fn patient(servers: &Servers) -> sqlx::Result<Opened<Postgres>> {
+    let started = Instant::now();
+    loop {
+        match servers.open().await {
+            Err(error) if is_starting(&error) && started.elapsed() < START_TIMEOUT => {
+                tokio::time::sleep(START_PAUSE).await;
+            }
+            opened => return opened,
+        }
+    }
+}
+
 /// Waits, and says so in the log when it takes long: otherwise a start that hangs would say nothing.
 async fn noted<T>(what: &str, work: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
     let mut work = std::pin::pin!(work);
-    let started = std::time::Instant::now();
+    let started = Instant::now();
     loop {
         match tokio::time::timeout(NOTE_INTERVAL, &mut work).await {
             Ok(done) => return done,

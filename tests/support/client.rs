@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use cinequery::app::App;
+use cinequery::http::{Limits, serve_within};
 use cinequery::identity::Identity;
 
 use super::{Catalogue, Database, app, identity, tokens};
@@ -41,12 +42,17 @@ impl Client {
 
     /// The same for a service that was put together elsewhere.
     pub async fn with_app(database: Database, app: App) -> Self {
+        Self::within(database, app, Limits::default()).await
+    }
+
+    /// The same with other limits.
+    pub async fn within(database: Database, app: App, limits: Limits) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel::<()>();
         tokio::spawn(async move {
             let stopped = async { stopped.await.unwrap_or_default() };
-            cinequery::http::serve::<Catalogue>(listener, app, stopped).await.unwrap();
+            serve_within::<Catalogue>(listener, app, limits, stopped).await.unwrap();
         });
         Self { service: Some(Arc::new((stop, database))), ..Self::at(address) }
     }
