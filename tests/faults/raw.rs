@@ -1,5 +1,6 @@
 //! HTTP/1.1 by hand: for requests that no well-behaved client sends, and for connections that are counted.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -119,7 +120,11 @@ pub async fn hold(to: SocketAddr, connections: usize, habit: Habit, until: Insta
             while Instant::now() < until {
                 opened += 1;
                 let left = until.saturating_duration_since(Instant::now());
-                let _ = tokio::time::timeout(left, keep_to(to, number, &habit)).await;
+                let kept = tokio::time::timeout(left, keep_to(to, number, &habit)).await;
+                // The instance is gone.
+                if matches!(kept, Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused) {
+                    break;
+                }
                 let left = until.saturating_duration_since(Instant::now());
                 tokio::time::sleep(left.min(Duration::from_millis(500))).await;
             }
