@@ -27,6 +27,7 @@ contract: postgres redis tools  ## Test the specification against the service at
 
 # What `make test` does of these in two minutes, and the rest: longer faults, more kills, more requests.
 faults: postgres  ## Break what the service relies on, at length, and test what it does then
+	@tests/support/postgres.sh faults
 	$(CARGO) test --test suite -- faults:: --include-ignored --nocapture --test-threads=1
 
 attack: postgres  ## Attack every parameter with sqlmap, for half an hour; with FAST=1 for five minutes

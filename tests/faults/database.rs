@@ -135,7 +135,7 @@ pub async fn write_until(
     stop: tokio::sync::watch::Receiver<bool>,
 ) -> Written {
     let creator = |number: usize| {
-        let stop = stop.clone();
+        let (stop, caller) = (stop.clone(), caller.named(&format!("creator {number}")));
         async move {
             let mut written = Written::default();
             for count in 0.. {
@@ -155,7 +155,7 @@ pub async fn write_until(
         }
     };
     let importer = |policy: &'static str| {
-        let stop = stop.clone();
+        let (stop, caller) = (stop.clone(), caller.named(policy));
         async move {
             let mut written = Written::default();
             for count in 0.. {

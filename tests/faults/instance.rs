@@ -10,7 +10,7 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{SECRET, token};
+use crate::support::{SECRET, token, token_of};
 
 /// How long an instance may take to become ready in a test that expects no fault meanwhile.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -18,6 +18,9 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 /// How long a client waits for a response: longer than any promise, so that one that comes too late is
 /// told from one that never comes.
 const PATIENCE: Duration = Duration::from_secs(90);
+
+/// The variable that names another program to test, such as one that was built for a release.
+const BINARY: &str = "FAULTS_BINARY";
 
 /// How an instance is started.
 #[derive(Clone)]
@@ -59,7 +62,8 @@ impl Launch {
     /// Starts the process and waits for nothing.
     pub fn spawn(self) -> Instance {
         let folder = TempDir::new().unwrap();
-        let binary = env!("CARGO_BIN_EXE_cinequery").to_owned();
+        let binary = std::env::var(BINARY);
+        let binary = binary.unwrap_or_else(|_| env!("CARGO_BIN_EXE_cinequery").to_owned());
         let mut words = self.wrapper.clone();
         words.push(binary);
         let mut command = Command::new(&words[0]);
@@ -274,6 +278,11 @@ impl Caller {
     /// The same with another token, or none.
     pub fn with_token(&self, token: Option<String>) -> Self {
         Self { token, ..self.clone() }
+    }
+
+    /// The same as another user, whose share of the service is another.
+    pub fn named(&self, subject: &str) -> Self {
+        self.with_token(Some(token_of(subject, &["movies:read", "movies:write"])))
     }
 
     /// Sends a request with a body of a media type, if there is one.

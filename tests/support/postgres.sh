@@ -1,7 +1,22 @@
 #!/bin/sh
 # Finds PostgreSQL's server programs where the tests look for them, and installs them when they are
 # missing and this may be done. The tests start servers of their own: none of the system's is used.
+# With `faults` also what the fault suite uses beside them; it skips the tests whose programs are missing.
 set -eu
+
+may_install() { command -v apt-get >/dev/null 2>&1 && [ "$(id -u)" -eq 0 ]; }
+
+install() {
+    echo "installing $* for the tests" >&2
+    apt-get update -qq
+    # RUNLEVEL=1 keeps the packages from starting services.
+    RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2
+}
+
+if [ "${1-}" = faults ] && may_install; then
+    command -v pgbouncer >/dev/null 2>&1 || install pgbouncer || true
+    ls /usr/lib/*/faketime/libfaketime.so.1 >/dev/null 2>&1 || install libfaketime || true
+fi
 
 found() {
     for folder in $(echo "$PATH" | tr ':' ' ') /usr/lib/postgresql/*/bin; do
@@ -12,14 +27,12 @@ found() {
 
 found && exit 0
 
-if command -v apt-get >/dev/null 2>&1 && [ "$(id -u)" -eq 0 ]; then
-    echo "installing PostgreSQL's server programs for the tests" >&2
+if may_install; then
     # Debian would create a cluster and start it; the tests need neither.
     mkdir -p /etc/postgresql-common
     [ -e /etc/postgresql-common/createcluster.conf ] ||
         echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
-    apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql >&2
+    install postgresql
     found && exit 0
 fi
 

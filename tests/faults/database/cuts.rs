@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use super::super::Report;
 use super::super::instance::{Instance, file, movie};
 use super::{put, titles};
-use crate::support::{Database, token};
+use crate::support::{Database, token_of};
 
 /// Requests at a time.
 const CLIENTS: usize = 32;
@@ -42,7 +42,7 @@ async fn cut(address: SocketAddr, number: usize, id: &str) {
     let head = format!(
         "{line} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-type: application/{kind}\r\n\
          if-match: *\r\ncontent-length: {}\r\n\r\n",
-        token(&["movies:read", "movies:write"]),
+        token_of(&format!("user {}", number % CLIENTS), &["movies:read", "movies:write"]),
         body.len()
     );
     let request = [head.into_bytes(), body].concat();

@@ -31,7 +31,7 @@ async fn writes(
         }
         let title = format!("{name} {count}");
         replies.push(("create", caller.create(&title).await));
-        replies.push(("update", put(caller, id, &title).await));
+        replies.push(("update", put(caller, id, &format!("{title}u")).await));
         replies.push(("import (skip)", caller.import(&format!("{title}s"), 5, "skip").await));
         replies.push(("import (fail)", caller.import(&format!("{title}f"), 5, "fail").await));
         replies.push(("revoke", revoke(caller).await));
