@@ -30,7 +30,8 @@ faults: postgres  ## Break what the service relies on, at length, and test what 
 	@tests/support/postgres.sh faults
 	$(CARGO) test --test suite -- faults:: --include-ignored --nocapture --test-threads=1
 
-attack: postgres  ## Attack every parameter with sqlmap, for half an hour; with FAST=1 for five minutes
+# For half an hour; FAST=1 takes five minutes and attacks at a lower level.
+attack: postgres  ## Attack every parameter with sqlmap
 	$(CARGO) build --profile demo --bin cinequery
 	contract/attack.sh target/demo/cinequery
 

@@ -5,23 +5,27 @@
 A second instance, with `--auth open`, is for the sign-in: with passwords it is limited after ten failures.
 """
 
+import http.client
 import json
 import os
 import re
+import sqlite3
 import subprocess
 import sys
+import threading
 import time
 import urllib.parse
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 DOCUMENT = json.loads(Path("openapi/v1.json").read_text(encoding="utf-8"))
 FAST = bool(os.environ.get("FAST"))
-# Everything has to end by then; an operation that is not finished is reported as cut short.
-BUDGET = 270 if FAST else 1700
-# The highest; in the fast form one at which there is time for every value.
-LEVEL = "2" if FAST else "5"
+# Everything has to end by then; a value that is not finished is reported as cut short.
+BUDGET = 60 * float(os.environ.get("MINUTES") or (4.5 if FAST else 28))
+# The highest level and all techniques; in the fast form those for which there is time.
+LEVEL, TECHNIQUES = ("2", "BE") if FAST else ("5", "BEUSTQ")
 # Each sqlmap is bound by one core.
 WORKERS = 2 * (os.cpu_count() or 1)
 # The marker after which sqlmap inserts its payloads.
@@ -32,19 +36,19 @@ VALUES = {
     "title": "The Third Man",
     "release_year": "1949",
     "expiry_date": "2031-12-31",
-    "cursor": "AAAA",
     "count": "exact",
     "why": "true",
     "caret": "5",
     "subject": "anna",
     "from": "2026-01-01",
     "to": "2026-12-31",
-    "after": "a",
     # Writes that succeed raise the version, and those of another version never reach the statement.
     "If-Match": ", ".join(f'"{version}"' for version in range(1, 400)),
     "If-None-Match": '"7"',
 }
 FILTER = 'genre = "drama" and release_year > 1990'
+# What is deleted is not there at all: it must not be missing elsewhere, and has the same response every time.
+ABSENT = {"id": "00000000-0000-7000-8000-000000000000", "name": "absent", "title": "Absent"}
 
 
 def call(url, method, path, token=None, body=None):
@@ -61,59 +65,110 @@ def count(url, token):
 
 
 def prepare(url):
-    """Signs in and creates what the paths of the document name; returns the token and the id of a movie."""
-    operations = DOCUMENT["paths"]
+    """Signs in and creates what is read and what is changed; returns the token and values of paths for both."""
     credentials = {"username": "admin", "password": os.environ["PASSWORD"]}
     token = call(url, "POST", "/api/token", body=credentials)["access_token"]
-    for path in ("/api/v1/users", "/api/v1/queries/movies"):
-        call(url, "POST", path, token, operations[path]["post"]["requestBody"]["content"]["application/json"]["example"])
-    movie = {"title": "Attacked", "genre": "drama", "release_year": 1994, "expiry_date": "2031-12-31"}
-    return token, call(url, "POST", "/api/v1/movies", token, movie)["id"]
+    read, changed = {}, {}
+    for path, values, suffix in (
+        ("/api/v1/users", read, ""),
+        ("/api/v1/users", changed, "-2"),
+        ("/api/v1/queries/movies", read, ""),
+        ("/api/v1/queries/movies", changed, "-2"),
+        ("/api/v1/movies", read, ""),
+        ("/api/v1/movies", changed, ""),
+    ):
+        body = dict(DOCUMENT["paths"][path]["post"]["requestBody"]["content"]["application/json"]["example"])
+        if path == "/api/v1/movies":
+            # Two of one title, so that a query for it has a second page.
+            body["release_year"] += values is changed
+        else:
+            body["name"] += suffix
+        created = call(url, "POST", path, token, body)
+        values[path] = created["id"] if path == "/api/v1/movies" else body["name"]
+    return token, read, changed
 
 
-def example(parameter):
+def marked(value):
+    """The same JSON with a marker after each value."""
+    if isinstance(value, dict):
+        members = (f"{json.dumps(name)}: {marked(inner)}" for name, inner in value.items())
+        return "{" + ", ".join(members) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(marked, value)) + "]"
+    return json.dumps(value + MARK) if isinstance(value, str) else json.dumps(value) + MARK
+
+
+def example(parameter, method):
     name = parameter["name"]
+    if method == "delete" and name in ABSENT:
+        return ABSENT[name]
     if name == "filter":
         return FILTER
     return str(VALUES.get(name, parameter.get("example", "")))
 
 
-def marked(value):
-    """The same JSON with a marker after each value. Numbers become texts, as a payload is no number."""
-    if isinstance(value, dict):
-        return {name: marked(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [marked(inner) for inner in value]
-    return f"{value}{MARK}"
+# The parameters that hold what the previous page has said.
+PAGING = {"cursor": "next_cursor", "after": "next_after"}
 
 
-def request_of(method, path, operation, url, token, movie):
-    """The request as text with markers, and how many there are."""
+def request_of(method, path, operation, url, token, values, page=None):
+    """The request as text with a marker after each value, or that of a page with the paging alone marked."""
     headers = [f"Host: {url.removeprefix('http://')}", f"Authorization: Bearer {token}"]
     query = []
+    mark = MARK if page is None else ""
     for parameter in operation.get("parameters", []):
-        name, place, value = parameter["name"], parameter["in"], example(parameter)
+        name, place, value = parameter["name"], parameter["in"], example(parameter, method)
         if place == "path":
-            # What is deleted is not there the second time, and must not be missing elsewhere.
-            value = movie if name == "id" and method != "delete" else value
-            path = path.replace("{%s}" % name, urllib.parse.quote(value) + MARK)
-        elif place == "query":
-            query.append(f"{name}={urllib.parse.quote(value)}{MARK}")
-        else:
-            headers.append(f"{name}: {value}{MARK}")
+            collection = path[: path.index("/{")]
+            value = values.get(collection, value) if method != "delete" else value
+            path = path.replace("{%s}" % name, urllib.parse.quote(value) + mark)
+        elif name in PAGING:
+            # It belongs to the rest of the query, and is rejected with any other before that is used.
+            if page:
+                query.append(f"{name}={urllib.parse.quote(page[PAGING[name]])}{MARK}")
+        elif place == "query" and page is None:
+            query.append(f"{name}={urllib.parse.quote(value)}{mark}")
+        elif place == "query" and name == "limit":
+            query.append("limit=1")
+        elif place == "header":
+            headers.append(f"{name}: {value}{mark}")
     body = ""
     for media_type, content in operation.get("requestBody", {}).get("content", {}).items():
         if media_type == "application/json":
-            body = json.dumps(marked(content["example"]))
+            body = marked(content["example"])
         elif media_type.endswith("urlencoded"):
             body = "&".join(f"{name}={value}{MARK}" for name, value in content["example"].items())
         else:
-            body = json.dumps(marked(json.loads(content["example"])))
+            body = marked(json.loads(content["example"]))
         headers.append(f"Content-Type: {media_type}")
     target = path + ("?" + "&".join(query) if query else "")
-    lines = [f"{method.upper()} {target} HTTP/1.1", *headers, "", body]
-    text = "\r\n".join(lines)
-    return (text, text.count(MARK))
+    return "\r\n".join([f"{method.upper()} {target} HTTP/1.1", *headers, "", body])
+
+
+def send(url, text):
+    """The response to a request without payloads: its status and JSON."""
+    head, _, body = text.replace(MARK, "").partition("\r\n\r\n")
+    line, *fields = head.split("\r\n")
+    method, target, _ = line.split(" ")
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=10)
+    connection.request(method, target, body or None, dict(field.split(": ", 1) for field in fields))
+    response = connection.getresponse()
+    content = response.read()
+    connection.close()
+    is_json = response.headers.get("Content-Type") in ("application/json", "application/problem+json")
+    return response.status, json.loads(content) if is_json and content else {}
+
+
+def requests_of(method, path, operation, url, token, values):
+    """Each request to attack: its title, and its text with markers."""
+    title = f"{method.upper()} {path}"
+    yield title, request_of(method, path, operation, url, token, values)
+    for name in PAGING.keys() & {parameter["name"] for parameter in operation.get("parameters", [])}:
+        _, page = send(url, request_of(method, path, operation, url, token, values, page={}))
+        if page.get(PAGING[name]):
+            yield f"{title}, {name}", request_of(method, path, operation, url, token, values, page)
+        else:
+            print(f"{title} has no second page: {name} is not attacked")
 
 
 def attack(name, text, engine, seconds, reports):
@@ -122,7 +177,7 @@ def attack(name, text, engine, seconds, reports):
     file.write_bytes(text.encode())
     command = [
         os.environ["SQLMAP"], "-r", str(file), "--batch", "--level", LEVEL, "--risk", "3",
-        "--dbms", engine, "--threads", "4", "--time-sec", "2", "--timeout", "10", "--retries", "1",
+        "--technique", TECHNIQUES, "--dbms", engine, "--threads", "4", "--time-sec", "2", "--timeout", "10", "--retries", "1",
         "--union-cols", "1-12", "--skip-waf", "--disable-coloring", "--flush-session",
         "--output-dir", str(reports / f"{name}.session"), "--time-limit", str(int(seconds)),
         # Rejecting a payload is what the service should do, and no reason to give up.
@@ -144,24 +199,71 @@ def attack(name, text, engine, seconds, reports):
         return "FAILED", [f"{times} responses with {code}" for code, times in failures]
     if "all tested parameters do not appear to be injectable" in said:
         return "not injectable", []
-    attacked = said.count("testing for SQL injection on")
-    if was_cut_short and attacked:
-        return f"not injectable, cut short in value {attacked}", []
+    if was_cut_short and "testing for SQL injection on" in said:
+        return "cut short", []
     return "NOT ATTACKED", said.strip().splitlines()[-4:]
+
+
+class Vulnerable(BaseHTTPRequestHandler):
+    """A service that pastes a parameter into its SQL."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        query = urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query)
+        database = sqlite3.connect(":memory:")
+        try:
+            title = query.get("title", [""])[0]
+            rows = database.execute(f"SELECT 'found' WHERE 'The Third Man' = '{title}'").fetchall()
+            status, body = 200, json.dumps(rows).encode()
+        except sqlite3.Error:
+            status, body = 400, b"rejected"
+        database.close()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+def prove(reports):
+    """Fails if the same attack does not find an injection where there is one."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Vulnerable)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"127.0.0.1:{server.server_port}"
+    text = f"GET /?title=The%20Third%20Man{MARK} HTTP/1.1\r\nHost: {url}\r\n\r\n"
+    verdict, reasons = attack("control", text, "SQLite", 60, reports)
+    server.shutdown()
+    print(f"a service that is vulnerable on purpose: {verdict}", flush=True)
+    if verdict != "INJECTABLE":
+        sys.exit("\n".join(["sqlmap does not find what it should", *reasons]))
 
 
 def main():
     reports, instances = Path(sys.argv[1]), [entry.split(",") for entry in sys.argv[2:]]
+    prove(reports)
     jobs, tokens, before = [], {}, {}
     for engine, url, url_open in instances:
-        token, movie = prepare(url)
+        token, read, changed = prepare(url)
         tokens[url], before[url] = token, count(url, token)
         for path, operations in DOCUMENT["paths"].items():
             for method, operation in operations.items():
-                at = url_open if path == "/api/token" else url
-                text, markers = request_of(method, path, operation, at, token, movie)
-                if markers:
-                    jobs.append((engine, f"{method.upper()} {path}", operation["operationId"], text, markers))
+                at, name = url_open if path == "/api/token" else url, operation["operationId"]
+                values = changed if method in ("put", "patch") else read
+                requests = requests_of(method, path, operation, at, token, values)
+                for number, (title, text) in enumerate(requests):
+                    if MARK not in text:
+                        continue
+                    status, problem = send(at, text)
+                    # With any other response no payload gets further than this request: duplicates and absent
+                    # records are found by the database, and 400 is what the legacy routes say of both.
+                    is_known = status in (404, 409) if path != "/api" else status == 400
+                    is_expected = status < 400 or method != "get" and is_known
+                    if not is_expected:
+                        sys.exit(f"{engine} {title}: {status} {problem} without any payload")
+                    jobs.append((engine, title, f"{name}-{number}", text, text.count(MARK)))
     # Those with few values end early and leave their time to the others.
     jobs.sort(key=lambda job: job[4])
     started, total = time.monotonic(), sum(job[4] for job in jobs)
@@ -170,28 +272,33 @@ def main():
     def run(job):
         engine, title, operation, text, markers = job
         began = time.monotonic()
-        # A share of the time that is left, by the number of values, for all workers together.
-        seconds = max(15, WORKERS * (BUDGET - (began - started)) * markers / left[0])
-        left[0] -= markers
-        verdict, reasons = attack(f"{engine}-{operation}", text, engine, seconds, reports)
-        took = time.monotonic() - began
-        print(f"{engine:10} {title:45} {markers} values {took:5.0f} s  {verdict}", flush=True)
-        for reason in reasons:
-            print(f"    {reason.strip()}", flush=True)
-        results.append(verdict)
+        verdicts, problems = [], []
+        pieces = text.split(MARK)
+        # Each value by itself, so that none is left out when there is no time for all payloads.
+        for number in range(markers):
+            single = "".join(pieces[: number + 1]) + MARK + "".join(pieces[number + 1 :])
+            seconds = max(5, WORKERS * (BUDGET - (time.monotonic() - started)) / left[0])
+            left[0] -= 1
+            verdict, reasons = attack(f"{engine}-{operation}-{number}", single, engine, seconds, reports)
+            verdicts.append(verdict)
+            problems.extend(f"value {number + 1}: {verdict}: {reason.strip()}" for reason in reasons)
+        counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in sorted(set(verdicts)))
+        print(f"{engine:10} {title:45} {time.monotonic() - began:5.0f} s  values: {counts}", flush=True)
+        for problem in problems:
+            print(f"    {problem}", flush=True)
+        results.extend(verdicts)
 
     with ThreadPoolExecutor(WORKERS) as pool:
         list(pool.map(run, jobs))
-    bad = [verdict for verdict in results if not verdict.startswith("not injectable")]
+    bad = [verdict for verdict in results if verdict not in ("not injectable", "cut short")]
     for engine, url, _ in instances:
         after = count(url, tokens[url])
         print(f"{engine}: alive; {before[url]} movies before, {after} after")
         if after < before[url]:
             bad.append("movies are missing")
-    whole = sum(verdict == "not injectable" for verdict in results)
     print(
-        f"{len(results)} operations, {total} values attacked: {len(bad)} failures; "
-        f"{whole} finished, {len(results) - whole - len(bad)} cut short; reports in {reports}"
+        f"{len(jobs)} requests, {total} values attacked at level {LEVEL}: {len(bad)} failures; "
+        f"{results.count('cut short')} values were cut short; reports in {reports}"
     )
     sys.exit(bool(bad))
 
