@@ -317,7 +317,8 @@ async fn check(report: &mut Report, database: &str, case: &Case, times: &Times) 
     let peak = memory(pid, "VmHWM");
     let (seen, probed) = good.end().await;
 
-    println!("| **{} {}** | {opened} opened | |", case.connections, case.name);
+    let promise =
+        |text: &str| format!("{} {} ({opened} opened): {text}", case.connections, case.name);
     let status = instance.wait(Duration::from_millis(1)).await;
     let killed = group.as_ref().is_some_and(ControlGroup::has_killed);
     let alive = match status {
@@ -325,14 +326,14 @@ async fn check(report: &mut Report, database: &str, case: &Case, times: &Times) 
         Some(status) if killed => format!("{status}: the kernel killed it, out of memory"),
         Some(status) => status.to_string(),
     };
-    report.row("alive in 128 MiB", alive, status.is_none());
+    report.row(&promise("alive in 128 MiB"), alive, status.is_none());
     match peak {
         Some(peak) => {
             let (over, mib) = (peak.saturating_sub(idle), |bytes: u64| bytes >> 20);
             let text = format!("{} MiB over {} MiB", mib(over), mib(idle));
-            report.row("at most 64 MiB over idle", text, over <= OVER_IDLE);
+            report.row(&promise("at most 64 MiB over idle"), text, over <= OVER_IDLE);
         }
-        None => report.row("at most 64 MiB over idle", "killed", false),
+        None => report.row(&promise("at most 64 MiB over idle"), "killed", false),
     }
     let verdict = |seen: &Seen| {
         let ((p99, longest), failed) = (seen.slowest(), seen.failures.len());
@@ -346,17 +347,17 @@ async fn check(report: &mut Report, database: &str, case: &Case, times: &Times) 
     let (text, is_kept) = verdict(&seen);
     let before = unloaded.slowest().0;
     report.row(
-        "good clients: none fails, p99 at most twice",
+        &promise("no good client fails, p99 at most twice"),
         format!("{text}; before {before:?}"),
         is_kept,
     );
     let (text, is_kept) = verdict(&probed);
-    report.row("/readyz on new connections: always 200", text, is_kept);
+    report.row(&promise("/readyz on new connections always 200"), text, is_kept);
     if case.name == "connections" {
         let Raw { status, failure, .. } = &beyond;
         let text = format!("{status} {failure} {}", beyond.header("connection"));
         let is_kept = *status == 503 && beyond.header("connection") == "close";
-        report.row("beyond 1,024 connections: 503 and closed", text, is_kept);
+        report.row(&promise("beyond 1,024 of them 503 and closed"), text, is_kept);
     }
     instance.kill();
 }
