@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -64,10 +64,8 @@ struct Shared {
     rule: Mutex<Option<Rule>>,
     hits: AtomicUsize,
     seen: AtomicUsize,
-    open: AtomicUsize,
     /// Open connections that have become silent.
     silent: AtomicUsize,
-    statements: Mutex<Vec<(Instant, usize, String)>>,
     /// The text that follows [`MEASURED`] in a response of the server.
     measured: Mutex<Option<String>>,
 }
@@ -92,9 +90,7 @@ impl Proxy {
             rule: Mutex::new(None),
             hits: AtomicUsize::new(0),
             seen: AtomicUsize::new(0),
-            open: AtomicUsize::new(0),
             silent: AtomicUsize::new(0),
-            statements: Mutex::default(),
             measured: Mutex::new(None),
         });
         let (stop, stopped) = oneshot::channel::<()>();
@@ -122,10 +118,6 @@ impl Proxy {
     /// The URL with the proxy in place of the server.
     pub fn url(&self, url: &str) -> String {
         url.replace(&socket_of(url).to_string(), &format!("127.0.0.1:{}", self.port))
-    }
-
-    pub fn port(&self) -> u16 {
-        self.port
     }
 
     pub fn set(&self, mode: Mode) {
@@ -167,19 +159,9 @@ impl Proxy {
         self.shared.hits.load(Ordering::SeqCst)
     }
 
-    /// How many connections the client has open.
-    pub fn open(&self) -> usize {
-        self.shared.open.load(Ordering::SeqCst)
-    }
-
     /// How many of these have become silent.
     pub fn silent(&self) -> usize {
         self.shared.silent.load(Ordering::SeqCst)
-    }
-
-    /// The statements so far: when, on which connection, and their text.
-    pub fn statements(&self) -> Vec<(Instant, usize, String)> {
-        self.shared.statements.lock().unwrap().clone()
     }
 
     /// What the server said last after [`MEASURED`].
@@ -198,7 +180,6 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     let address = listener.local_addr().unwrap();
     let mut listener = Some(listener);
     let mut mode = shared.mode.subscribe();
-    let mut number = 0;
     loop {
         let refuses = *mode.borrow_and_update() == Mode::Refuse;
         if refuses {
@@ -217,8 +198,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         tokio::select! {
             _ = mode.changed() => {}
             accepted = open.accept() => {
-                number += 1;
-                tokio::spawn(serve(number, accepted.unwrap().0, shared.clone()));
+                tokio::spawn(serve(accepted.unwrap().0, shared.clone()));
             }
         }
     }
@@ -226,7 +206,6 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 
 /// One connection.
 struct Link {
-    number: usize,
     shared: Arc<Shared>,
     is_silent: AtomicBool,
     vanishes: AtomicBool,
@@ -258,10 +237,8 @@ impl Link {
         }
     }
 
-    /// What the rule says of a statement.
+    /// What the rule says of a statement; `None` when it passes.
     fn action(&self, sql: &str) -> Option<Action> {
-        let entry = (Instant::now(), self.number, sql.to_owned());
-        self.shared.statements.lock().unwrap().push(entry);
         let rule = self.shared.rule.lock().unwrap();
         let rule = rule.as_ref().filter(|rule| (rule.matches)(sql))?;
         let seen = self.shared.seen.fetch_add(1, Ordering::SeqCst);
@@ -273,10 +250,8 @@ impl Link {
     }
 }
 
-async fn serve(number: usize, client: TcpStream, shared: Arc<Shared>) {
-    shared.open.fetch_add(1, Ordering::SeqCst);
+async fn serve(client: TcpStream, shared: Arc<Shared>) {
     let link = Link {
-        number,
         shared: shared.clone(),
         is_silent: AtomicBool::new(false),
         vanishes: AtomicBool::new(false),
@@ -312,7 +287,6 @@ async fn serve(number: usize, client: TcpStream, shared: Arc<Shared>) {
             });
         }
     }
-    shared.open.fetch_sub(1, Ordering::SeqCst);
     if link.is_silent() {
         shared.silent.fetch_sub(1, Ordering::SeqCst);
     }

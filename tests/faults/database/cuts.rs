@@ -48,10 +48,10 @@ async fn cut(address: SocketAddr, number: usize, id: &str) {
     let request = [head.into_bytes(), body].concat();
     let mut stream = TcpStream::connect(address).await.unwrap();
     // Some are cut off before all of it is sent.
-    let sent = if number % 11 == 0 { request.len() / 2 } else { request.len() };
+    let sent = if number.is_multiple_of(11) { request.len() / 2 } else { request.len() };
     let _ = stream.write_all(&request[..sent]).await;
     tokio::time::sleep(Duration::from_millis((number as u64 * 7919) % 51)).await;
-    if number % 4 != 0 {
+    if !number.is_multiple_of(4) {
         stream.set_zero_linger().unwrap();
     }
 }
@@ -119,7 +119,7 @@ async fn check(count: usize) {
     // Of those cut off in the middle of the file, what had arrived may be there.
     rows.retain(|name, count| {
         let number: usize = name.trim_start_matches("import").parse().unwrap();
-        *count != ROWS && number % 11 != 0
+        *count != ROWS && !number.is_multiple_of(11)
     });
     report.row("0 partial imports", format!("{rows:?}"), rows.is_empty());
     let panics = instance.log_text().matches("panicked").count();
