@@ -1,23 +1,18 @@
-//! A `cinequery serve` in a process of its own, and a client of it that survives whatever happens to it.
+//! A `cinequery serve` in a process of its own.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use reqwest::Method;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{SECRET, token, token_of};
+pub use super::caller::{Caller, Reply, file, movie};
+use crate::support::SECRET;
 
 /// How long an instance may take to become ready in a test that expects no fault meanwhile.
 const START_LIMIT: Duration = Duration::from_secs(30);
-
-/// How long a client waits for a response: longer than any promise, so that one that comes too late is
-/// told from one that never comes.
-const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The variable that names another program to test, such as one that was built for a release.
 const BINARY: &str = "FAULTS_BINARY";
@@ -237,143 +232,4 @@ fn keeper(pid: u32) -> Child {
     let mut shell = Command::new("sh");
     shell.args(["-c", script, "keeper", &pid.to_string()]).stdin(Stdio::piped());
     shell.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
-}
-
-/// A client that reports a failure as a reply, and how long each took.
-#[derive(Clone)]
-pub struct Caller {
-    http: reqwest::Client,
-    patience: Duration,
-    address: String,
-    token: Option<String>,
-}
-
-/// A response, or the failure to get one (then the status is 0).
-#[derive(Debug, Clone)]
-pub struct Reply {
-    pub status: u16,
-    pub headers: HeaderMap,
-    pub body: Vec<u8>,
-    pub took: Duration,
-    pub failure: String,
-}
-
-impl Caller {
-    /// A client of the instance at `http://HOST:PORT`, with a token for everything.
-    pub fn at(address: &str) -> Self {
-        let scopes = ["movies:read", "movies:write"];
-        Self {
-            http: reqwest::Client::new(),
-            patience: PATIENCE,
-            address: address.to_owned(),
-            token: Some(token(&scopes)),
-        }
-    }
-
-    /// The same that waits for a response for another time.
-    pub fn within(&self, patience: Duration) -> Self {
-        Self { patience, ..self.clone() }
-    }
-
-    /// The same with another token, or none.
-    pub fn with_token(&self, token: Option<String>) -> Self {
-        Self { token, ..self.clone() }
-    }
-
-    /// The same as another user, whose share of the service is another.
-    pub fn named(&self, subject: &str) -> Self {
-        self.with_token(Some(token_of(subject, &["movies:read", "movies:write"])))
-    }
-
-    /// Sends a request with a body of a media type, if there is one.
-    pub async fn send(
-        &self,
-        method: &str,
-        path: &str,
-        headers: &[(&str, &str)],
-        body: Option<(&str, Vec<u8>)>,
-    ) -> Reply {
-        let method = Method::from_bytes(method.as_bytes()).unwrap();
-        let mut request = self.http.request(method, format!("{}{path}", self.address));
-        request = request.timeout(self.patience);
-        if let Some(token) = &self.token {
-            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
-        }
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        if let Some((media_type, body)) = body {
-            request = request.header(CONTENT_TYPE, media_type).body(body);
-        }
-        let start = Instant::now();
-        let received = async {
-            let response = request.send().await?;
-            let (status, headers) = (response.status().as_u16(), response.headers().clone());
-            Ok::<_, reqwest::Error>((status, headers, response.bytes().await?.to_vec()))
-        };
-        let received = received.await;
-        let took = start.elapsed();
-        match received {
-            Ok((status, headers, body)) => {
-                Reply { status, headers, body, took, failure: String::new() }
-            }
-            Err(error) => Reply {
-                status: 0,
-                headers: HeaderMap::new(),
-                body: Vec::new(),
-                took,
-                failure: format!("{error:?}"),
-            },
-        }
-    }
-
-    pub async fn get(&self, path: &str) -> Reply {
-        self.send("GET", path, &[], None).await
-    }
-
-    pub async fn post(&self, path: &str, body: &Value) -> Reply {
-        let body = Some(("application/json", body.to_string().into_bytes()));
-        self.send("POST", path, &[], body).await
-    }
-
-    /// Creates a movie with that title.
-    pub async fn create(&self, title: &str) -> Reply {
-        self.post("/api/v1/movies", &movie(title)).await
-    }
-
-    /// Imports that many movies whose titles begin with `prefix`.
-    pub async fn import(&self, prefix: &str, rows: usize, on_conflict: &str) -> Reply {
-        let path = format!("/api/v1/movies/import?on_conflict={on_conflict}");
-        self.send("POST", &path, &[], Some(("application/x-ndjson", file(prefix, rows)))).await
-    }
-}
-
-impl Reply {
-    pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or(Value::Null)
-    }
-
-    pub fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
-    }
-
-    pub fn is_success(&self) -> bool {
-        (200..300).contains(&self.status)
-    }
-
-    /// 503 with Retry-After: the client knows what to do.
-    pub fn is_unavailable(&self) -> bool {
-        self.status == 503 && !self.header("retry-after").is_empty()
-    }
-}
-
-/// A movie with that title.
-pub fn movie(title: &str) -> Value {
-    json!({"title": title, "genre": "drama", "release_year": 2001, "expiry_date": "2030-01-01"})
-}
-
-/// A file of that many movies, one JSON object a line.
-pub fn file(prefix: &str, rows: usize) -> Vec<u8> {
-    let rows = (0..rows).map(|number| format!("{}\n", movie(&format!("{prefix} {number}"))));
-    rows.collect::<String>().into_bytes()
 }

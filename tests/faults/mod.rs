@@ -4,6 +4,7 @@
 //! Each kind of fault has a short form that `make test` runs and a long one that is ignored there and run
 //! by `make faults`. Both are the same check on other figures.
 
+mod caller;
 mod clients;
 mod database;
 mod disk;

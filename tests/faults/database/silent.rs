@@ -4,23 +4,22 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use serde_json::Value;
 
-use super::super::instance::{Caller, Instance, Launch, Reply};
-use super::super::proxy::{Action, Mode, Proxy};
-use super::super::{RECOVERY_LIMIT, REQUEST_LIMIT, Report};
+use super::super::instance::{Caller, Instance, Reply};
+use super::super::proxy::{Action, Proxy};
+use super::super::{REQUEST_LIMIT, Report};
 use super::{put, recovery};
 use crate::support::Database;
 
 /// A client that waits a little longer than any request may take, to tell a late response from none.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How often what is counted is written.
 const FLUSH_LIMIT: Duration = Duration::from_secs(15);
 
 /// A request whose statement is lost.
 #[derive(Clone, Copy, PartialEq)]
-enum Victim {
+pub enum Victim {
     Read,
     Search,
     Count,
@@ -40,7 +39,8 @@ struct Case {
     action: Action,
 }
 
-fn has(sql: &str, words: &[&str]) -> bool {
+/// Whether the text has all these words, in whatever case.
+pub fn has(sql: &str, words: &[&str]) -> bool {
     let sql = sql.to_lowercase();
     words.iter().all(|word| sql.contains(word))
 }
@@ -82,7 +82,7 @@ fn cases() -> Vec<Case> {
 }
 
 impl Victim {
-    async fn send(self, caller: &Caller, id: &str, title: &str) -> Reply {
+    pub async fn send(self, caller: &Caller, id: &str, title: &str) -> Reply {
         match self {
             Self::Read | Self::Flush => caller.get(&format!("/api/v1/movies/{id}")).await,
             Self::Search => caller.get("/api/v1/movies?limit=3").await,
@@ -195,145 +195,6 @@ async fn one_connection_goes_silent() {
         );
         let measured = format!("{ended}; others {others}; closed: {closed}; then {again}");
         report.row(&promised, measured, is_kept);
-    }
-    report.finish();
-}
-
-/// Every kind of request, one after another, until `until`; returns what each got and when it began.
-async fn load(
-    caller: &Caller,
-    id: &str,
-    name: &str,
-    until: Instant,
-) -> Vec<(Instant, String, Reply)> {
-    let kinds = [
-        ("read", Victim::Read),
-        ("search", Victim::Search),
-        ("create", Victim::Create),
-        ("update", Victim::Update),
-        ("import", Victim::Import("skip")),
-        ("import all", Victim::Import("fail")),
-        ("/readyz", Victim::Ready),
-    ];
-    // A user's share of the database is not of interest here: each stream is another user's.
-    let streams = kinds.map(|(kind, victim)| async move {
-        let caller = &caller.named(kind);
-        let mut replies = Vec::new();
-        while Instant::now() < until {
-            let start = Instant::now();
-            let title = format!("{name} {kind} {}", replies.len());
-            let reply = victim.send(caller, id, &title).await;
-            replies.push((start, kind.to_owned(), reply));
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        replies
-    });
-    let alive = async {
-        let mut replies = Vec::new();
-        while Instant::now() < until {
-            let start = Instant::now();
-            replies.push((start, "/livez".to_owned(), caller.get("/livez").await));
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        replies
-    };
-    let (streams, alive) = tokio::join!(join_all(streams), alive);
-    streams.into_iter().flatten().chain(alive).collect()
-}
-
-/// The network to the database is gone for that long.
-async fn blackhole(mode: Mode, outage: Duration) {
-    let database = Database::postgres().await;
-    let proxy = Proxy::before(&database.url());
-    let instance = Instance::start(&proxy.url(&database.url())).await;
-    let caller = instance.client().within(outage.max(PATIENCE));
-    let id = caller.create("First").await.json()["id"].as_str().expect("a movie").to_owned();
-    let start = Instant::now();
-    let (begins, heals) = (start + Duration::from_secs(1), start + Duration::from_secs(1) + outage);
-    // On a slow network statements are under way when it fails.
-    proxy.set(Mode::Delay(Duration::from_millis(20)));
-    let fault = async {
-        tokio::time::sleep_until(begins.into()).await;
-        proxy.set(mode);
-        tokio::time::sleep_until(heals.into()).await;
-        proxy.set(Mode::Pass);
-    };
-    let settled = heals + RECOVERY_LIMIT;
-    let end = settled + Duration::from_secs(2);
-    let ((), replies) = tokio::join!(fault, load(&caller, &id, "Black hole", end));
-
-    let mut report = Report::new(&format!("The database is unreachable for {outage:?} ({mode:?})"));
-    let slowest = replies.iter().max_by_key(|(.., reply)| reply.took).unwrap();
-    let slow = replies.iter().filter(|(.., reply)| reply.took >= REQUEST_LIMIT).count();
-    let measured = format!("{slow} later, slowest {} {:.1?}", slowest.1, slowest.2.took);
-    report.row("every request ends within 7 s", measured, slow == 0);
-    let is_proper = |kind: &str, reply: &Reply| match kind {
-        "/livez" => reply.status == 200,
-        _ => reply.is_success() || reply.is_unavailable(),
-    };
-    let bad: Vec<_> = replies.iter().filter(|(_, kind, reply)| !is_proper(kind, reply)).collect();
-    let first = bad.first().map(|(_, kind, reply)| {
-        let body = String::from_utf8_lossy(&reply.body);
-        format!(": {kind} {} {} {body}", reply.status, reply.failure)
-    });
-    let measured = format!("{} others{}", bad.len(), first.unwrap_or_default());
-    report.row("only 2xx and 503 with Retry-After; /livez 200", measured, bad.is_empty());
-    let late = replies.iter().filter(|(at, _, reply)| *at > settled && !reply.is_success());
-    let late: Vec<_> = late.map(|(_, kind, reply)| format!("{kind} {}", reply.status)).collect();
-    let is_kind = |kind: &str| replies.iter().any(|(at, of, _)| *at > settled && of == kind);
-    let kinds = ["read", "search", "create", "update", "import", "import all", "/readyz"];
-    let silent: Vec<_> = kinds.into_iter().filter(|kind| !is_kind(kind)).collect();
-    let measured = format!("failures later: {late:?}; still waiting: {silent:?}");
-    let is_kept = late.is_empty() && silent.is_empty();
-    report.row("2xx of every kind 5 s after the heal", measured, is_kept);
-    report.finish();
-}
-
-#[tokio::test]
-async fn the_network_forgets_its_connections() {
-    blackhole(Mode::Silent, Duration::from_secs(8)).await;
-}
-
-#[tokio::test]
-async fn the_network_delivers_late() {
-    blackhole(Mode::Hold, Duration::from_secs(8)).await;
-}
-
-#[tokio::test]
-#[ignore = "takes minutes: `make faults`"]
-async fn the_network_is_gone_for_a_minute() {
-    for mode in [Mode::Silent, Mode::Hold, Mode::Refuse] {
-        blackhole(mode, Duration::from_secs(60)).await;
-    }
-}
-
-/// The instance is started while nothing comes from the database.
-#[tokio::test]
-async fn an_instance_that_waits_for_the_database_says_so() {
-    let mut report = Report::new("The database does not respond at the start");
-    for mode in [Mode::Silent, Mode::Refuse] {
-        let database = Database::postgres().await;
-        let proxy = Proxy::before(&database.url());
-        proxy.set(mode);
-        let launch = Launch::on(&proxy.url(&database.url()));
-        let mut instance = launch.spawn();
-        let limit = Duration::from_secs(11);
-        let said = loop {
-            let names = |line: &Value| has(&line.to_string(), &["database"]);
-            if let Some((at, line)) = instance.log().into_iter().find(|(_, line)| names(line)) {
-                break Some((at, line));
-            }
-            if instance.wait(Duration::from_millis(100)).await.is_some() {
-                tokio::time::sleep(Duration::from_millis(200)).await;
-                break instance.log().pop();
-            }
-            if instance.log().is_empty() && instance.age() > limit {
-                break None;
-            }
-        };
-        let is_kept = said.as_ref().is_some_and(|(at, _)| *at < limit);
-        let said = said.map_or("nothing".to_owned(), |(at, line)| format!("{at:.1?}: {line}"));
-        report.row(&format!("{mode:?}: a line about it within 10 s"), said, is_kept);
     }
     report.finish();
 }
