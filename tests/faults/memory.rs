@@ -347,8 +347,9 @@ async fn check(report: &mut Report, database: &str, case: &Case, times: &Times) 
     let (text, is_kept) = verdict(&seen);
     let before = unloaded.slowest().0;
     report.row(
-        &promise("no good client fails, p99 at most twice"),
-        format!("{text}; before {before:?}"),
+        // That their p99 at most doubles is for a machine with nothing else to do: it is printed alone.
+        &promise(&format!("no good client fails or waits longer than {:?}", times.patience)),
+        format!("{text}; p99 before {before:?}"),
         is_kept,
     );
     let (text, is_kept) = verdict(&probed);
