@@ -71,7 +71,7 @@ async fn blackhole(report: &mut Report, mode: Mode, outage: Duration) {
         proxy.set(Mode::Pass);
     };
     let settled = heals + RECOVERY_LIMIT;
-    let end = settled + Duration::from_secs(2);
+    let end = settled + Duration::from_secs(1);
     let ((), replies) = tokio::join!(fault, load(&caller, &id, "Black hole", end));
 
     let slowest = replies.iter().max_by_key(|(.., reply)| reply.took).unwrap();

@@ -15,7 +15,7 @@ use crate::support::server::Server;
 const PROMOTION_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long the address leads to the standby.
-const AWAY: Duration = Duration::from_secs(4);
+const AWAY: Duration = Duration::from_secs(3);
 
 /// Every kind of write, one after another, until `until`.
 async fn writes(
