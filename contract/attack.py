@@ -277,7 +277,9 @@ def main():
         # Each value by itself, so that none is left out when there is no time for all payloads.
         for number in range(markers):
             single = "".join(pieces[: number + 1]) + MARK + "".join(pieces[number + 1 :])
-            seconds = max(5, WORKERS * (BUDGET - (time.monotonic() - started)) / left[0])
+            rest = BUDGET - (time.monotonic() - started)
+            # The last values may have less than a worker each.
+            seconds = max(5, min(rest, WORKERS * rest / left[0]))
             left[0] -= 1
             verdict, reasons = attack(f"{engine}-{operation}-{number}", single, engine, seconds, reports)
             verdicts.append(verdict)
