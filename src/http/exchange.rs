@@ -18,6 +18,9 @@ use crate::error::{Error, Result};
 /// How long a request waits for memory.
 const MEMORY_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How many may wait for it at a time: a response that waits is in memory already.
+const MAX_WAITING: usize = 8;
+
 /// Smaller requests and responses are not counted, in bytes: their number is limited by that of
 /// connections.
 pub(super) const UNCOUNTED_BYTES: usize = 8 * 1024;
@@ -28,6 +31,8 @@ pub(super) struct Service {
     pub(super) connections: Connections,
     /// What may be in memory of requests and responses, in KiB.
     memory: Arc<Semaphore>,
+    /// Who may wait for memory.
+    waiting: Semaphore,
     /// The service was told to stop.
     pub(super) is_stopping: AtomicBool,
 }
@@ -37,6 +42,7 @@ impl Service {
         Self {
             connections: Connections::new(limits.connections),
             memory: Arc::new(Semaphore::new(kibibytes(limits.buffered_bytes))),
+            waiting: Semaphore::new(MAX_WAITING),
             is_stopping: AtomicBool::new(false),
             limits,
         }
@@ -129,21 +135,27 @@ impl Exchange {
         let size = kibibytes(bytes);
         let wanted = u32::try_from(size).unwrap_or(u32::MAX);
         let memory = &self.service.memory;
-        let permit = if let Ok(permit) = memory.clone().try_acquire_many_owned(wanted) {
-            permit
-        } else {
-            self.service.connections.free(size);
-            let waited = memory.clone().acquire_many_owned(wanted);
-            match tokio::time::timeout(MEMORY_TIMEOUT, waited).await {
-                Ok(Ok(permit)) => permit,
-                _ => {
-                    let detail = "too much is on its way to other clients; retry later".to_owned();
-                    return Err(Error { detail, ..Error::unavailable("no memory is left") });
-                }
+        let permit = match memory.clone().try_acquire_many_owned(wanted) {
+            Ok(permit) => Some(permit),
+            Err(_) => {
+                self.service.connections.free(size);
+                self.wait_for(memory.clone().acquire_many_owned(wanted)).await
             }
         };
+        let permit = permit.ok_or_else(|| {
+            let detail = "too much is on its way to other clients; retry later".to_owned();
+            Error { detail, ..Error::unavailable("no memory is left") }
+        })?;
         self.client.holds(size);
         Ok(Reserved { client: self.client.clone(), size, _permit: permit })
+    }
+
+    async fn wait_for<T, E>(
+        &self,
+        memory: impl Future<Output = std::result::Result<T, E>>,
+    ) -> Option<T> {
+        let _place = self.service.waiting.try_acquire().ok()?;
+        tokio::time::timeout(MEMORY_TIMEOUT, memory).await.ok()?.ok()
     }
 }
 

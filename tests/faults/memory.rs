@@ -356,9 +356,10 @@ async fn check(report: &mut Report, database: &str, case: &Case, times: &Times) 
     report.row(&promise("/readyz on new connections always 200"), text, is_kept);
     if case.name == "connections" {
         let Raw { status, failure, .. } = &beyond;
-        let text = format!("{status} {failure} {}", beyond.header("connection"));
-        let is_kept = *status == 503 && beyond.header("connection") == "close";
-        report.row(&promise("beyond 1,024 of them 503 and closed"), text, is_kept);
+        // A silent one makes room for it; see `tests/http.rs` for connections that are all at work.
+        let is_kept = *status == 401 && failure.is_empty();
+        let text = format!("{status} {failure}");
+        report.row(&promise("one more is served"), text, is_kept);
     }
     instance.kill();
 }
@@ -398,9 +399,9 @@ async fn filled(rows: usize) -> (Database, String) {
     let reply = instance.client().send("POST", path, &[], body).await;
     assert_eq!(reply.status, 200, "{reply:?}");
     let page = String::from_utf8(instance.client().get("/docs").await.body).unwrap();
-    let mut files = page.split('"').filter(|part| part.starts_with("/docs/"));
+    let mut files = page.split('"').filter_map(|part| part.rsplit('/').next());
     let script = files.find(|file| file.contains("bundle") && file.ends_with(".js"));
-    (database, script.unwrap().to_owned())
+    (database, format!("/docs/{}", script.unwrap()))
 }
 
 async fn all(name: &str, cases: impl FnOnce(bool, &str) -> Vec<Case>, is_long: bool, rows: usize) {
