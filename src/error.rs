@@ -8,8 +8,13 @@ use serde::Serialize;
 
 use crate::query::Diagnostic;
 
-/// After how many seconds somebody may try again what has failed and may pass: one.
-const RETRY_AFTER: NonZeroU32 = NonZeroU32::MIN;
+/// When to retry, in seconds: at least so many, and up to twice that, chosen at random, so that clients
+/// that were rejected together do not come back together.
+pub fn retry_after(least: u32) -> NonZeroU32 {
+    // Without randomness all wait for the same time, which is no reason to fail.
+    let spread = getrandom::u32().unwrap_or(0) % (least + 1);
+    NonZeroU32::new(least + spread).unwrap_or(NonZeroU32::MIN)
+}
 
 macro_rules! kinds {
     ($($(#[doc = $meaning:literal])+ $variant:ident = $code:literal, $status:literal, $title:literal;)+) => {
@@ -228,8 +233,8 @@ impl Error {
     pub fn unavailable(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self {
             cause: Some(cause.into()),
-            retry_after: Some(RETRY_AFTER),
-            ..Self::new(Kind::Unavailable, "the database does not answer; try again")
+            retry_after: Some(retry_after(1)),
+            ..Self::new(Kind::Unavailable, "the database does not respond; retry later")
         }
     }
 

@@ -9,6 +9,7 @@ mod explain;
 mod failure;
 mod groups;
 mod import;
+mod lease;
 mod location;
 mod migrate;
 mod pool;
@@ -33,10 +34,11 @@ use tokio::sync::Semaphore;
 pub use self::explain::Explained;
 use self::failure::{Attempts, Fault, database_error};
 pub use self::import::{Conflict, MAX_LISTED, Message, Tally};
+pub use self::lease::CLIENT_GRACE;
+use self::lease::{Lease, Parts};
 pub use self::location::Location;
 pub use self::migrate::{Migrations, State};
-pub use self::pool::CLIENT_GRACE;
-use self::pool::{Open, Parts, Pool};
+use self::pool::{Open, Pool};
 use self::postgres::{Servers, Work};
 pub use self::revocations::{Revocation, Revoked};
 pub use self::share::Place;
@@ -404,7 +406,7 @@ fn plain(sql: &str) -> Statement {
 }
 
 async fn transaction<O, T>(
-    lease: &mut pool::Lease<O>,
+    lease: &mut Lease<O>,
     before: &[Statement],
     last: &Statement,
 ) -> sqlx::Result<Option<T>>

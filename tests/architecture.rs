@@ -29,7 +29,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("poem", &["http"]),
     ("hyper", &["http", "cli/healthcheck.rs"]),
     ("hyper_util", &["http", "cli/healthcheck.rs"]),
-    ("deadpool", &["store/pool.rs"]),
+    ("deadpool", &["store/pool.rs", "store/lease.rs"]),
     ("socket2", &["http/connection.rs"]),
     ("rustix", &["cli/serve.rs"]),
     ("csv", &["app/transfer"]),

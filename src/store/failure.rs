@@ -1,10 +1,9 @@
 //! What a failure of the database means: for its connection, for another attempt, for the caller.
 
 use std::io::ErrorKind;
-use std::num::NonZeroU32;
 use std::time::Duration;
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, retry_after};
 
 /// How often a write is attempted that others keep from being committed.
 const MAX_ATTEMPTS: u32 = 5;
@@ -124,21 +123,10 @@ fn random_fraction() -> f64 {
     getrandom::u32().map_or(0.5, |number| f64::from(number) / f64::from(u32::MAX))
 }
 
-/// When to retry, in seconds: at least so many and at most twice that and one, chosen at random, so
-/// that clients that were rejected together do not come back together.
-pub(super) fn retry_after(least: u32) -> NonZeroU32 {
-    let spread = f64::from(least + 1) * random_fraction();
-    // Between 0 and `least` + 1.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "see above")]
-    let spread = spread as u32;
-    NonZeroU32::new(least + spread).unwrap_or(NonZeroU32::MIN)
-}
-
 /// More requests are waiting for the database than it can serve in time.
 pub(super) fn overloaded() -> Error {
     let detail = "too many requests are waiting for the database; retry later".to_owned();
-    let retry_after = Some(retry_after(1));
-    Error { detail, retry_after, ..Error::unavailable("no connection was free in time") }
+    Error { detail, ..Error::unavailable("no connection was free in time") }
 }
 
 /// What a failure of the database means for the caller. Its text is for the log alone.

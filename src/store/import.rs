@@ -10,12 +10,13 @@ use sqlx::{AssertSqlSafe, Connection as _, Database, Executor, FromRow, Transact
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use uuid::Uuid;
 
-use super::failure::{Attempts, database_error, retry_after};
-use super::pool::{Lease, Limit, Open, Parts, Pool};
+use super::failure::{Attempts, database_error};
+use super::lease::{Lease, Limit, Parts};
+use super::pool::{Open, Pool};
 use super::postgres::IMPORT_LOCK_TIMEOUT;
 use super::write::{columns, insert_statement};
 use super::{Engine, Store, TRANSFER_STATEMENT};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, retry_after};
 use crate::query::{Dialect, Statement, Value};
 use crate::record::{Draft, Record, timestamp_now};
 

@@ -10,7 +10,8 @@ use sqlx::{
 use uuid::Uuid;
 
 use super::failure::{database_error, is_starting};
-use super::pool::{Open as _, Opened, Parts};
+use super::lease::Parts;
+use super::pool::{Open as _, Opened};
 use super::postgres::{Servers, Work};
 use super::sqlite::lock_beside;
 use super::{Engine, Store, plain};

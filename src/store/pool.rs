@@ -16,32 +16,19 @@ use deadpool::managed::{
 };
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use sea_query::Values;
-use sea_query_sqlx::SqlxValues;
-use sqlx::{AssertSqlSafe, Connection as _, Database, Executor, FromRow};
-use tokio::sync::OwnedSemaphorePermit;
+use sqlx::{Connection as _, Database};
 
 use super::TRANSFER_QUEUE;
 use super::failure::{Fault, database_error, overloaded};
+use super::lease::{Lease, close};
 use super::share::Share;
 use crate::error::{Error, Result};
 
 /// How long a new connection may take until it can be used, for each host that is tried.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How much longer than the database this side waits for a statement: the database's own limit comes
-/// first, so that a statement that is merely slow leaves a usable connection.
-pub const CLIENT_GRACE: Duration = Duration::from_secs(1);
-
-/// How long closing a connection may take before it is dropped.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
-
 /// How often it is looked whether the last statement has ended when a pool is closed.
 const CLOSE_INTERVAL: Duration = Duration::from_millis(10);
-
-/// How long a statement may go on by itself when its caller has gone away: most are done by then, and the
-/// others are interrupted.
-const ABANDONED_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// How often unused connections are checked, and for how long one may be unused without a check.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
@@ -82,12 +69,12 @@ pub(super) struct Deadline(Arc<AtomicU64>);
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 impl Deadline {
-    fn set(&self, limit: Duration) {
+    pub(super) fn set(&self, limit: Duration) {
         let until = START.elapsed().saturating_add(limit).as_millis();
         self.0.store(u64::try_from(until).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    fn clear(&self) {
+    pub(super) fn clear(&self) {
         self.0.store(0, Ordering::Relaxed);
     }
 
@@ -102,11 +89,11 @@ impl Deadline {
 
 /// A connection in a pool.
 pub(super) struct Held<DB: Database> {
-    opened: Opened<DB>,
+    pub(super) opened: Opened<DB>,
     /// How many times connections had been found stale when it was opened.
     generation: u64,
     /// When its last statement ended.
-    used_at: Instant,
+    pub(super) used_at: Instant,
 }
 
 /// Opens connections for deadpool, and says which are too old to be used again.
@@ -115,6 +102,18 @@ pub(super) struct Keeper<O> {
     generation: AtomicU64,
     /// The last attempt to reach the database has failed.
     is_failing: AtomicBool,
+}
+
+impl<O> Keeper<O> {
+    /// All connections that are open by now are replaced when they are next used.
+    pub(super) fn replace_all(&self) {
+        self.generation.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How connections are opened.
+    pub(super) fn opener(&self) -> &O {
+        &self.open
+    }
 }
 
 impl<O: Open> Manager for Keeper<O> {
@@ -180,7 +179,7 @@ impl<O: Open> Pool<O> {
 
     /// How its connections are opened.
     pub(super) fn opener(&self) -> &O {
-        &self.pool.manager().open
+        self.pool.manager().opener()
     }
 
     /// A connection, within the share of its subject.
@@ -194,7 +193,7 @@ impl<O: Open> Pool<O> {
             None => None,
         };
         let mut lease = self.wait(self.queue.saturating_sub(asked_at.elapsed())).await?;
-        lease.share = share;
+        lease.keep(share);
         Ok(lease)
     }
 
@@ -206,7 +205,7 @@ impl<O: Open> Pool<O> {
         // Boxed: the compiler does not see that a task which holds this future can be sent.
         async move {
             let mut lease = self.wait(TRANSFER_QUEUE).await?;
-            lease.statement = statement;
+            lease.limit_to(statement);
             Ok(lease)
         }
         .boxed()
@@ -223,7 +222,7 @@ impl<O: Open> Pool<O> {
             PoolError::Backend(error) => database_error(error),
             other => Error::unavailable(other.to_string()),
         })?;
-        Ok(Lease { held: Some(held), end: End::InOrder, statement: self.statement, share: None })
+        Ok(Lease::of(held, self.statement))
     }
 
     /// Closes every connection, those in use when their statements have ended.
@@ -257,171 +256,11 @@ impl<O: Open> Pool<O> {
                     let check = held.opened.connection.ping();
                     if !matches!(tokio::time::timeout(CHECK_TIMEOUT, check).await, Ok(Ok(()))) {
                         tracing::warn!("an unused connection to the database is dead; closing all");
-                        pool.manager().generation.fetch_add(1, Ordering::Relaxed);
+                        pool.manager().replace_all();
                         drop(Object::take(held));
                     }
                 }
             }
         });
-    }
-}
-
-/// How the last statement of a lease has ended.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
-    /// It has not, as when its caller went away.
-    Unknown,
-    /// In order: the connection can be used again.
-    InOrder,
-    /// It failed in a way that leaves the connection in doubt.
-    InDoubt,
-    /// The database did not respond in time.
-    Silent,
-}
-
-/// A connection that is in use.
-pub(super) struct Lease<O: Open> {
-    held: Option<Object<Keeper<O>>>,
-    end: End,
-    /// How long the database may work on a statement.
-    statement: Duration,
-    share: Option<OwnedSemaphorePermit>,
-}
-
-/// What a statement runs on, and its limit.
-pub(super) struct Parts<'a, DB: Database> {
-    pub(super) connection: &'a mut DB::Connection,
-    pub(super) limit: Limit,
-}
-
-/// The limit of each statement on a connection.
-#[derive(Clone)]
-pub(super) struct Limit {
-    deadline: Deadline,
-    statement: Duration,
-}
-
-impl Limit {
-    /// Waits for work on the database for as long as one statement may take, and a little longer.
-    pub(super) async fn within<T>(
-        &self,
-        work: impl Future<Output = sqlx::Result<T>>,
-    ) -> sqlx::Result<T> {
-        self.deadline.set(self.statement);
-        let outcome = tokio::time::timeout(self.statement + CLIENT_GRACE, work).await;
-        self.deadline.clear();
-        outcome.unwrap_or_else(|_| Err(Fault::silent()))
-    }
-}
-
-impl<O: Open> Lease<O> {
-    /// The connection. What runs on it must be settled.
-    ///
-    /// # Errors
-    /// None that could be provoked: a lease has its connection until it is dropped.
-    pub(super) fn parts(&mut self) -> sqlx::Result<Parts<'_, O::Database>> {
-        let statement = self.statement;
-        self.end = End::Unknown;
-        let held = self.held.as_mut().ok_or(sqlx::Error::PoolClosed)?;
-        let deadline = held.opened.deadline.clone();
-        let limit = Limit { deadline, statement };
-        Ok(Parts { connection: &mut held.opened.connection, limit })
-    }
-
-    /// Notes how the work has ended, which decides whether the connection is used again.
-    pub(super) fn settle<T>(&mut self, outcome: sqlx::Result<T>) -> sqlx::Result<T> {
-        let fault = outcome.as_ref().err().map(Fault::of);
-        self.end = match fault {
-            None | Some(Fault::Statement | Fault::Conflict) => End::InOrder,
-            Some(Fault::Silent) => End::Silent,
-            Some(Fault::Stale | Fault::Lost | Fault::Other) => End::InDoubt,
-        };
-        if matches!(fault, Some(Fault::Stale | Fault::Lost | Fault::Silent))
-            && let Some(pool) = self.held.as_ref().and_then(Object::pool)
-        {
-            // What has ended this connection has probably ended the others: they are opened anew.
-            pool.manager().generation.fetch_add(1, Ordering::Relaxed);
-        }
-        outcome
-    }
-
-    /// Notes that a transaction may still be open, whatever the work came to.
-    pub(super) fn doubt(&mut self) {
-        if self.end == End::InOrder {
-            self.end = End::InDoubt;
-        }
-    }
-
-    /// Runs one statement and returns its rows.
-    ///
-    /// It is read to the end, and not only to the first row: SQLite checkpoints its log when a
-    /// statement is done, and the log would grow without bound.
-    pub(super) async fn rows<T>(&mut self, sql: String, values: Values) -> sqlx::Result<Vec<T>>
-    where
-        T: for<'r> FromRow<'r, <O::Database as Database>::Row> + Send + Unpin,
-        for<'c> &'c mut <O::Database as Database>::Connection: Executor<'c, Database = O::Database>,
-        SqlxValues: sqlx::IntoArguments<O::Database>,
-    {
-        let Parts { connection, limit } = self.parts()?;
-        let query = sqlx::query_as_with(AssertSqlSafe(sql), SqlxValues(values));
-        let rows = limit.within(query.fetch_all(&mut *connection)).await;
-        self.settle(rows)
-    }
-}
-
-impl<O: Open> Drop for Lease<O> {
-    fn drop(&mut self) {
-        let Some(mut held) = self.held.take() else { return };
-        match self.end {
-            End::InOrder => held.used_at = Instant::now(),
-            End::Silent => drop(Object::take(held)),
-            End::Unknown | End::InDoubt => {
-                let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-                    drop(Object::take(held));
-                    return;
-                };
-                let (limit, share) = (self.statement + CLIENT_GRACE, self.share.take());
-                runtime.spawn(async move {
-                    retire(held, limit).await;
-                    drop(share);
-                });
-            }
-        }
-    }
-}
-
-/// Ends what a connection is doing, and closes it. Its place in the pool, and in the share of its
-/// subject, stays taken until then: callers who go away must not leave more sessions behind than the
-/// pool has.
-async fn retire<O: Open>(mut held: Object<Keeper<O>>, limit: Duration) {
-    // SQLite stops at its next step.
-    held.opened.deadline.set(Duration::ZERO);
-    let pool = Object::pool(&held);
-    let session = held.opened.session;
-    let is_responsive = {
-        let ended = tokio::time::timeout(limit, held.opened.connection.ping());
-        let mut ended = std::pin::pin!(ended);
-        let early = tokio::time::timeout(ABANDONED_TIMEOUT, &mut ended).await;
-        let ended = match (early, session, pool) {
-            (Ok(ended), ..) => ended,
-            (Err(_), Some(session), Some(pool)) => {
-                if let Err(error) = pool.manager().open.interrupt(session).await {
-                    tracing::debug!(%error, "an abandoned statement is not interrupted");
-                }
-                ended.await
-            }
-            _ => ended.await,
-        };
-        matches!(ended, Ok(Ok(())))
-    };
-    let Held { opened, .. } = Object::take(held);
-    if is_responsive {
-        close(opened.connection).await;
-    }
-}
-
-async fn close(connection: impl sqlx::Connection) {
-    if tokio::time::timeout(CLOSE_TIMEOUT, connection.close()).await.is_err() {
-        tracing::debug!("a connection is dropped: closing it takes too long");
     }
 }

@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::failure::retry_after;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, retry_after};
 
 /// With more entries than this, those of subjects without a running request are removed.
 const MAX_UNUSED: usize = 1024;
@@ -37,9 +36,7 @@ impl Share {
                      send fewer at a time",
                     self.most
                 );
-                let retry_after = Some(retry_after(1));
-                let cause = "the share of a subject is used up";
-                Err(Error { detail, retry_after, ..Error::unavailable(cause) })
+                Err(Error { detail, ..Error::unavailable("the share of a subject is used up") })
             }
         }
     }
