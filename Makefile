@@ -27,7 +27,6 @@ contract: postgres redis tools  ## Test the specification against the service at
 
 # What `make test` does of these in two minutes, and the rest: longer faults, more kills, more requests.
 faults: postgres  ## Break what the service relies on, at length, and test what it does then
-	@tests/support/postgres.sh faults
 	$(CARGO) test --test suite -- faults:: --include-ignored --nocapture --test-threads=1
 
 # For half an hour; FAST=1 takes five minutes and attacks at a lower level.
@@ -79,7 +78,7 @@ tools:  ## Install the programs that read the specification, into target/tools
 	@contract/tools.sh node
 
 postgres:  ## Find PostgreSQL's server programs, or install them where that may be done
-	@tests/support/postgres.sh
+	@tests/support/postgres.sh faults
 
 redis:  ## Find redis-server, or install it where that may be done
 	@tests/support/redis.sh
