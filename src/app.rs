@@ -62,7 +62,7 @@ impl App {
         &self.0.store
     }
 
-    /// The database for the requests of somebody, who has a share of it.
+    /// The database for the requests of a subject, within its share.
     pub fn store_for(&self, identity: &Identity) -> Store {
         self.0.store.of_subject(&identity.subject)
     }

@@ -3,7 +3,7 @@
 //! A client that has to be waited for costs a place and perhaps memory. As long as there is room it has
 //! its time limits; when there is none, the client that has kept the service waiting for the longest
 //! time loses its connection first, and before all others one that has not shown a good token. So
-//! silent or slow clients, however many, keep nobody else out.
+//! silent or slow clients, however many, do not keep others out.
 
 use std::collections::HashMap;
 use std::io;

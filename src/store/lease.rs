@@ -167,8 +167,8 @@ impl<O: Open> Drop for Lease<O> {
 }
 
 /// Ends what a connection is doing, and closes it. Its place in the pool, and in the share of its
-/// subject, stays taken until then: callers who go away must not leave more sessions behind than the
-/// pool has.
+/// subject, stays taken until its statement has ended: callers who go away must not leave more statements
+/// behind than the pool has connections.
 async fn retire<O: Open>(mut held: Object<Keeper<O>>, limit: Duration) {
     // SQLite stops at its next step.
     held.opened.deadline.set(Duration::ZERO);

@@ -86,7 +86,8 @@ async fn check(count: usize) {
         () = counting => {}
     }
     let mut report = Report::new(&format!("{count} requests are cut off after 0 to 50 ms"));
-    report.row("at most 8 sessions of the service", most, most <= POOL);
+    // One takes the place of another as soon as that was told to end, and the server takes a moment.
+    report.row("at most 16 sessions: 8, and those that are ending", most, most <= 2 * POOL);
     // What was begun may go on to its end; it has no client any more.
     let mut open = i64::MAX;
     for _ in 0..50 {
