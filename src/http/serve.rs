@@ -165,7 +165,9 @@ impl Opened {
         let is_extra = self.client.is_extra;
         let stream = TokioIo::new(Stream::new(stream, self.client.clone()));
         let opened = Arc::new(self);
-        let service = service_fn(move |request| opened.clone().handle(endpoint.clone(), request));
+        // Boxed, so that a connection without a request does not hold the room for one.
+        let service =
+            service_fn(move |request| Box::pin(opened.clone().handle(endpoint.clone(), request)));
         let mut connection = Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(if is_extra { EXTRA_HEAD_TIMEOUT } else { HEAD_TIMEOUT })
