@@ -20,7 +20,7 @@ pub struct LogSettings {
 /// Where the database is.
 #[derive(Debug, Clone, Args)]
 pub struct DatabaseSettings {
-    /// The database: sqlite:FILE or postgres://USER:PASSWORD@HOST/NAME (`?sslmode=verify-full` for TLS)
+    /// The database: sqlite:FILE or postgres://USER:PASSWORD@HOST[,HOST]/NAME (`?sslmode=verify-full` for TLS)
     #[arg(
         long,
         env = "CINEQUERY_DATABASE_URL",
@@ -87,7 +87,8 @@ pub struct ServeSettings {
         long,
         value_name = "DURATION",
         env = "CINEQUERY_SHUTDOWN_DELAY",
-        value_parser = humantime::parse_duration
+        allow_negative_numbers = true,
+        value_parser = shutdown_delay
     )]
     pub shutdown_delay: Option<Duration>,
 
@@ -99,7 +100,8 @@ pub struct ServeSettings {
 /// What clients may occupy, and for how long.
 #[derive(Debug, Clone, Args)]
 pub struct LimitSettings {
-    /// How long the database may work on a statement; a request ends within two seconds more
+    /// How long the database may work on a statement. A request ends within this, --queue-timeout and one
+    /// second
     #[arg(
         long,
         value_name = "DURATION",
@@ -115,22 +117,22 @@ pub struct LimitSettings {
         value_name = "DURATION",
         env = "CINEQUERY_QUEUE_TIMEOUT",
         default_value = "1s",
-        value_parser = humantime::parse_duration
+        value_parser = queue_timeout
     )]
     pub queue_timeout: Duration,
 
     /// Connections to PostgreSQL, of which two are for imports and exports and two for probes and
-    /// revocations. Instances times this should stay below 80 % of its max_connections
+    /// revocations. Keep this number times the number of instances below 80 % of its max_connections
     #[arg(
         long,
         value_name = "NUMBER",
         env = "CINEQUERY_DATABASE_CONNECTIONS",
         default_value_t = 8,
-        value_parser = clap::value_parser!(u32).range(5..=1000)
+        value_parser = database_connections
     )]
     pub database_connections: u32,
 
-    /// Statements of one subject that run at the same time
+    /// Maximum number of concurrent statements of one subject
     #[arg(
         long,
         value_name = "NUMBER",
@@ -140,7 +142,7 @@ pub struct LimitSettings {
     )]
     pub subject_statements: u16,
 
-    /// Imports at a time, and exports at a time
+    /// Maximum number of concurrent imports, and of concurrent exports
     #[arg(
         long,
         value_name = "NUMBER",
@@ -150,7 +152,7 @@ pub struct LimitSettings {
     )]
     pub max_transfers: u16,
 
-    /// The same of one subject
+    /// Maximum number of concurrent imports of one subject, and of concurrent exports
     #[arg(
         long,
         value_name = "NUMBER",
@@ -160,7 +162,8 @@ pub struct LimitSettings {
     )]
     pub subject_transfers: u16,
 
-    /// Connections of clients at a time. Beyond that, one that is waited for is closed for a new one
+    /// Maximum number of client connections. Beyond it, the client that has kept the service waiting longest
+    /// is disconnected
     #[arg(
         long,
         value_name = "NUMBER",
@@ -170,13 +173,13 @@ pub struct LimitSettings {
     )]
     pub max_connections: u16,
 
-    /// Requests and responses in memory, in MiB, but for those of at most 8 KiB
+    /// Memory for the bodies of requests and responses, in MiB; bodies of up to 8 KiB are not counted
     #[arg(
         long,
         value_name = "MIB",
         env = "CINEQUERY_MAX_BUFFERED",
         default_value_t = 16,
-        value_parser = clap::value_parser!(u16).range(4..)
+        value_parser = mebibytes
     )]
     pub max_buffered: u16,
 }
@@ -272,14 +275,38 @@ impl TokenSettings {
     }
 }
 
-/// At least a tenth of a second: PostgreSQL takes 0 for no limit. At most ten minutes.
+/// PostgreSQL takes 0 for no limit.
 fn statement_timeout(text: &str) -> Result<Duration, String> {
-    let timeout = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    if (Duration::from_millis(100)..=Duration::from_secs(600)).contains(&timeout) {
-        Ok(timeout)
-    } else {
-        Err("expected 100ms to 10m".to_owned())
-    }
+    duration(text, Duration::from_millis(100), Duration::from_secs(600), "100ms to 10m")
+}
+
+fn queue_timeout(text: &str) -> Result<Duration, String> {
+    duration(text, Duration::ZERO, Duration::from_secs(60), "0s to 1m")
+}
+
+fn shutdown_delay(text: &str) -> Result<Duration, String> {
+    duration(text, Duration::ZERO, Duration::from_secs(600), "0s to 10m")
+}
+
+fn duration(text: &str, least: Duration, most: Duration, range: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text).ok();
+    let expected = || format!("expected a duration from {range}, such as 5s or 500ms");
+    duration.filter(|duration| (least..=most).contains(duration)).ok_or_else(expected)
+}
+
+/// Connections of which some are left for requests.
+fn database_connections(text: &str) -> Result<u32, String> {
+    text.parse().ok().filter(|number| (5..=1000).contains(number)).ok_or_else(|| {
+        "expected a number from 5 to 1000: two connections are for imports and exports, and two for \
+         probes and revocations"
+            .to_owned()
+    })
+}
+
+/// A size in MiB.
+fn mebibytes(text: &str) -> Result<u16, String> {
+    let expected = || "expected a number of MiB from 4 to 65535, such as 16".to_owned();
+    text.parse().ok().filter(|number| *number >= 4).ok_or_else(expected)
 }
 
 /// A lifetime of at least a second and at most a year.

@@ -460,7 +460,8 @@ async fn open_sqlite(path: PathBuf, missing: Missing, bounds: Bounds) -> Result<
     };
     if missing == Missing::ReadOnly {
         if !path.exists() {
-            let advice = "make it with `cinequery migrate` or `cinequery import`, or name another                           with --database";
+            let advice = "make it with `cinequery migrate` or `cinequery import`, or name \
+                          another with --database";
             let message = format!("there is no database {}; {advice}", path.display());
             return Err(Error::internal(message));
         }

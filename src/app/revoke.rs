@@ -48,6 +48,7 @@ pub async fn one(app: &App, token: &str) -> Result<()> {
         Err(error) => return Err(error),
     };
     let Bearer { identity, token_id, expires_at, .. } = bearer;
+    let store = app.store_for(&identity);
     let expires_at = DateTime::from_timestamp(expires_at, 0);
     let expires_at = expires_at.ok_or_else(|| Error::internal("a token has no end"))?;
     let what = match token_id {
@@ -55,5 +56,5 @@ pub async fn one(app: &App, token: &str) -> Result<()> {
         Some(id) => Revoked::Token { id, expires_at: expires_at + chrono::Duration::minutes(1) },
         None => Revoked::Subject(identity.subject),
     };
-    app.store().revoke(&what, timestamp_now()).await
+    store.revoke(&what, timestamp_now()).await
 }

@@ -205,7 +205,8 @@ pub async fn read(app: &App, caller: &Identity, request: UsageRequest) -> Result
     }
     let after = request.after.as_deref().map(place).transpose()?;
     app.flush_usage().await?;
-    let mut rows = app.store().usage(subject.as_deref(), days, after, limit + 1).await?;
+    let store = app.store_for(caller);
+    let mut rows = store.usage(subject.as_deref(), days, after, limit + 1).await?;
     let has_next = rows.len() > limit as usize;
     rows.truncate(limit as usize);
     let next = rows.last().filter(|_| has_next);

@@ -1,5 +1,7 @@
 //! `cinequery check`: whether the service could be started, without starting it.
 
+use std::fs::OpenOptions;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -78,6 +80,12 @@ impl Check {
             lines.push(("database", message));
             return verdict;
         }
+        if let Location::Sqlite(path) = &location
+            && let Err(message) = check_writable(path)
+        {
+            lines.push(("database", message));
+            return Verdict::Refused;
+        }
         let (version, state, administrator) = match reach(location, &self.serve).await {
             Ok(found) => found,
             Err(error) => {
@@ -122,6 +130,20 @@ impl Check {
         }
         Ok(location)
     }
+}
+
+/// Whether `serve` could write a database file. It also writes beside it, where SQLite keeps its log.
+fn check_writable(path: &Path) -> Result<(), String> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    let opened = OpenOptions::new().write(true).open(path).map(drop);
+    opened.and_then(|()| tempfile::tempfile_in(folder).map(drop)).map_err(|error| {
+        format!(
+            "cannot write {}: {error}; `serve` needs write permission for the file and its folder, \
+             `query` and `export` do not",
+            path.display()
+        )
+    })
 }
 
 /// What can be read of the database: its version, its tables, and whether somebody will administer the

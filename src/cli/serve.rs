@@ -99,8 +99,8 @@ pub(super) fn check_temporary_folder() -> Result<(), String> {
     tempfile::tempfile().map(drop).map_err(|error| {
         let folder = std::env::temp_dir();
         format!(
-            "no temporary file can be made in {}: {error}; imports need one, and TMPDIR names another \
-             folder",
+            "cannot create a temporary file in {}: {error}; set TMPDIR to a writable folder (imports \
+             need it)",
             folder.display()
         )
     })

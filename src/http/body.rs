@@ -211,7 +211,11 @@ impl<T: Documented> Payload for Json<T> {
 impl<T: Serialize + Send> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
         match serde_json::to_vec(&self.0) {
-            Ok(body) => Response::builder().content_type("application/json").body(body),
+            // Without the room that it grew into: a response may wait long for a slow client.
+            Ok(body) => {
+                let body = ::bytes::Bytes::from(body.into_boxed_slice());
+                Response::builder().content_type("application/json").body(body)
+            }
             Err(error) => super::envelope::refused(Error::internal(error)),
         }
     }

@@ -30,7 +30,7 @@ struct Anybody(Identity);
 async fn identify(request: &Request, bearer: Bearer) -> poem::Result<Identity> {
     let app = request.data::<App>().ok_or_else(|| Error::internal("the service has no state"))?;
     let identity = app.identify(&bearer.token).await?.identity;
-    Exchange::of(request)?.client.is_known();
+    Exchange::of(request)?.client.shows_token();
     Ok(identity)
 }
 

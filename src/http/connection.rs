@@ -40,7 +40,7 @@ fn now() -> u64 {
     u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX).max(1)
 }
 
-/// The client of a connection, as far as it decides about that.
+/// What decides whether a connection is closed to make room for another.
 #[derive(Debug)]
 pub(super) struct Client {
     /// Since when it is waited for, in milliseconds; 0 while the service works for it.
@@ -64,17 +64,17 @@ impl Client {
     }
 
     /// The service works for it.
-    pub(super) fn is_served(&self) {
+    pub(super) fn starts_work(&self) {
         self.waiting_since.store(0, Ordering::Relaxed);
     }
 
     /// The service waits for it from now on.
-    pub(super) fn is_awaited(&self) {
+    pub(super) fn starts_waiting(&self) {
         self.waiting_since.store(now(), Ordering::Relaxed);
     }
 
     /// It has shown a good token.
-    pub(super) fn is_known(&self) {
+    pub(super) fn shows_token(&self) {
         self.is_known.store(true, Ordering::Relaxed);
     }
 
@@ -89,7 +89,7 @@ impl Client {
     /// It has taken something of its response.
     fn has_progressed(&self) {
         if self.waiting_since.load(Ordering::Relaxed) != 0 {
-            self.is_awaited();
+            self.starts_waiting();
         }
     }
 
@@ -107,7 +107,7 @@ pub(super) struct Connections {
     open: Mutex<HashMap<Id, (Arc<Client>, AbortHandle)>>,
 }
 
-/// What becomes of a new connection.
+/// How a new connection is treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Entry {
     /// It is served.
@@ -127,9 +127,12 @@ impl Connections {
     pub(super) fn enter(&self) -> Entry {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let extra = open.values().filter(|(client, _)| client.is_extra).count();
-        if open.len() - extra < self.most || close_one(&mut open, |client| !client.is_extra) {
+        let regular = open.len() - extra;
+        let mut makes_room =
+            |is_extra| close_one(&mut open, |client| client.is_extra == is_extra).is_some();
+        if regular < self.most || makes_room(false) {
             Entry::Served
-        } else if extra < MAX_EXTRA || close_one(&mut open, |client| client.is_extra) {
+        } else if extra < MAX_EXTRA || makes_room(true) {
             Entry::Extra
         } else {
             Entry::Closed
@@ -154,36 +157,30 @@ impl Connections {
         let stalled_before = now().saturating_sub(STALLED.as_millis().try_into().unwrap_or(0));
         let mut freed = 0;
         while freed < wanted {
-            let has_closed = close_one(&mut open, |client| {
-                let held = client.held.load(Ordering::Relaxed);
+            let closed = close_one(&mut open, |client| {
                 let is_stalled = client.rank().is_some_and(|(_, since)| since < stalled_before);
-                if held > 0 && is_stalled {
-                    freed += held;
-                }
-                held > 0 && is_stalled
+                is_stalled && client.held.load(Ordering::Relaxed) > 0
             });
-            if !has_closed {
-                return;
-            }
+            let Some(client) = closed else { return };
+            freed += client.held.load(Ordering::Relaxed);
         }
     }
 }
 
-/// Closes the connection that has been waited for longest, of those that may be closed.
+/// Closes the connection that has been waited for longest, of those that may be closed, and returns its
+/// client.
 fn close_one(
     open: &mut HashMap<Id, (Arc<Client>, AbortHandle)>,
-    mut may_close: impl FnMut(&Client) -> bool,
-) -> bool {
+    may_close: impl Fn(&Client) -> bool,
+) -> Option<Arc<Client>> {
     let first = open
         .iter()
         .filter(|(_, (client, _))| may_close(client))
         .filter_map(|(id, (client, _))| client.rank().map(|rank| (rank, *id)))
         .min_by_key(|(rank, _)| *rank);
-    let Some((_, (_, task))) = first.and_then(|(_, id)| open.remove_entry(&id)) else {
-        return false;
-    };
+    let (client, task) = first.and_then(|(_, id)| open.remove(&id))?;
     task.abort();
-    true
+    Some(client)
 }
 
 /// The bytes of a connection. It ends when its client stops reading: otherwise it would hold its
@@ -259,5 +256,62 @@ impl AsyncWrite for Stream {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.stream.as_mut().poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Stalled clients that hold so many KiB each, how many KiB are wanted, and how many clients lose their
+    /// connections.
+    #[tokio::test]
+    async fn as_many_are_closed_as_free_what_is_wanted() {
+        tokio::time::sleep(2 * STALLED).await;
+        for (held, wanted, closed) in
+            [(&[100, 100, 100], 250, 3), (&[100, 100, 100], 150, 2), (&[100, 0, 100], 500, 2)]
+        {
+            let connections = Connections::new(10);
+            let mut tasks = tokio::task::JoinSet::new();
+            for held in held {
+                let client = Arc::new(Client::new(false));
+                client.holds(*held);
+                client.waiting_since.store(1, Ordering::Relaxed);
+                connections.add(client, tasks.spawn(std::future::pending::<()>()));
+            }
+            connections.free(wanted);
+            let open = connections.open.lock().unwrap_or_else(PoisonError::into_inner).len();
+            assert_eq!(held.len() - open, closed, "{held:?}, {wanted}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_longest_awaited_without_a_token_is_closed_first() {
+        let connections = Connections::new(3);
+        let mut tasks = tokio::task::JoinSet::new();
+        let mut add = |since, has_token| {
+            let client = Arc::new(Client::new(false));
+            client.waiting_since.store(since, Ordering::Relaxed);
+            if has_token {
+                client.shows_token();
+            }
+            connections.add(client.clone(), tasks.spawn(std::future::pending::<()>()));
+            client
+        };
+        let clients = [add(1, true), add(5, false), add(3, false)];
+        let open = || {
+            let open = connections.open.lock().unwrap_or_else(PoisonError::into_inner);
+            clients
+                .iter()
+                .map(|client| open.values().any(|(open, _)| Arc::ptr_eq(open, client)))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!((connections.enter(), open()), (Entry::Served, vec![true, true, false]));
+        add(0, true);
+        assert_eq!((connections.enter(), open()), (Entry::Served, vec![true, false, false]));
+        add(0, true);
+        assert_eq!((connections.enter(), open()), (Entry::Served, vec![false, false, false]));
+        add(0, true);
+        assert_eq!(connections.enter(), Entry::Extra, "all are at work");
     }
 }

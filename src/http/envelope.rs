@@ -67,6 +67,7 @@ pub(super) async fn wrap<E: Endpoint>(endpoint: E, mut request: Request) -> Resu
         response = compressed(response).await?;
     }
     if let Err(error) = reserve(&exchange, &mut response).await {
+        log_cause(&error, &id);
         response = problem::response(&error, &path, &id, Response::default().into_parts().0);
     }
     let is_last = exchange.is_stopping() || exchange.client.is_extra;
@@ -98,13 +99,16 @@ fn admit(exchange: &Exchange, request: &Request) -> Result<(), Error> {
     let fields: usize = fields.map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     let line = request.original_uri().path_and_query().map_or(0, |target| target.as_str().len());
     if line + fields > MAX_HEAD_BYTES {
-        let detail = format!("at most {MAX_HEAD_BYTES} bytes are read");
+        let detail = format!(
+            "the URL and the header fields have {} bytes; expected at most {MAX_HEAD_BYTES}",
+            line + fields
+        );
         return Err(Error::new(Kind::HeadersTooLarge, detail));
     }
     if !exchange.client.is_extra || health::PROBES.contains(&request.uri().path()) {
         return Ok(());
     }
-    let detail = "the service has as many connections as it serves; retry later".to_owned();
+    let detail = "the limit of connections is reached; retry later".to_owned();
     Err(Error { detail, ..Error::unavailable("too many connections") })
 }
 

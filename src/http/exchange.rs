@@ -67,10 +67,10 @@ impl Exchange {
         Self { service, client, until }
     }
 
-    /// That of a request.
+    /// The exchange of a request.
     ///
     /// # Errors
-    /// None that could be provoked: every request is given one.
+    /// [`crate::error::Kind::Internal`] if the request did not come through [`super::serve`].
     pub(super) fn of(request: &Request) -> Result<Arc<Self>> {
         let exchange = request.data::<Arc<Self>>().cloned();
         exchange.ok_or_else(|| Error::internal("a request without its exchange"))
@@ -117,12 +117,12 @@ impl Exchange {
     /// request has all of its time again.
     pub(super) fn awaiting(&self) -> Awaiting<'_> {
         self.set_until(None);
-        self.client.is_awaited();
+        self.client.starts_waiting();
         Awaiting(self)
     }
 
     /// The request has no limit of time from now on, as a file that comes in has limits of its own.
-    pub(super) fn is_unlimited(&self) {
+    pub(super) fn lift_time_limit(&self) {
         self.set_until(None);
     }
 
@@ -143,7 +143,7 @@ impl Exchange {
             }
         };
         let permit = permit.ok_or_else(|| {
-            let detail = "too much is on its way to other clients; retry later".to_owned();
+            let detail = "the service has no memory left for this request; retry later".to_owned();
             Error { detail, ..Error::unavailable("no memory is left") }
         })?;
         self.client.holds(size);
@@ -159,12 +159,12 @@ impl Exchange {
     }
 }
 
-/// The time of a client.
+/// Marks that the client is being waited for, until it is dropped.
 pub(super) struct Awaiting<'a>(&'a Exchange);
 
 impl Drop for Awaiting<'_> {
     fn drop(&mut self) {
-        self.0.client.is_served();
+        self.0.client.starts_work();
         self.0.set_until(Some(Instant::now() + self.0.service.limits.request));
     }
 }

@@ -87,7 +87,8 @@ impl Operations {
     async fn readyz(&self, app: Data<&App>, request: &Request) -> Result<Json<Readiness>> {
         if Exchange::of(request)?.is_stopping() {
             let detail = "the service is shutting down".to_owned();
-            return Err(Error { detail, ..Error::unavailable("it was told to stop") });
+            // Without a cause, which would be logged at every probe.
+            return Err(Error { detail, cause: None, ..Error::unavailable("shutting down") });
         }
         tokio::time::timeout(PROBE_TIMEOUT, app.store().reserved().ping())
             .await

@@ -112,17 +112,20 @@ pub async fn serve_within<C: Served>(
         }
     }
     drop(listener);
-    // Nobody may be connected any more.
+    // It fails if no connection is open.
     let _ = stopping.send(());
     let drained = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(DRAIN_TIMEOUT, drained).await.is_err() {
-        tracing::warn!(open = connections.len(), "requests are cut off: they take too long");
+        tracing::warn!(
+            open = connections.len(),
+            "closing requests that exceed the limit of shutting down"
+        );
         connections.shutdown().await;
     }
     flushing.abort();
     let close = async {
         if let Err(error) = app.flush_usage().await {
-            tracing::warn!(cause = error.cause, "what was counted last is lost");
+            tracing::warn!(cause = error.cause, "usage counts since the last flush are lost");
         }
         app.store().close().await;
     };
@@ -195,14 +198,14 @@ impl Opened {
         endpoint: Arc<impl Endpoint>,
         request: hyper::Request<Incoming>,
     ) -> Result<hyper::Response<impl Body<Data = Bytes, Error = std::io::Error>>, Infallible> {
-        self.client.is_served();
+        self.client.starts_work();
         let local = LocalAddr(Addr::SocketAddr(self.local));
         let peer = RemoteAddr(Addr::SocketAddr(self.peer));
         let mut request: Request = (request, local, peer, Scheme::HTTP).into();
         let exchange = Exchange::new(self.service.clone(), self.client.clone());
         request.set_data(Arc::new(exchange));
         let response = endpoint.get_response(request).await;
-        self.client.is_awaited();
+        self.client.starts_waiting();
         Ok(hyper::Response::from(response))
     }
 }

@@ -27,7 +27,7 @@ use super::stream::{Framing, streamed};
 use crate::app::App;
 use crate::app::search::Selection;
 use crate::app::transfer::{self, Export, Format, Report};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, retry_after};
 use crate::record::Record;
 use crate::store::Conflict;
 
@@ -157,8 +157,13 @@ async fn kept(
 ) -> Result<tempfile::SpooledTempFile> {
     let failed = |error: std::io::Error| {
         let is_full = error.kind() == ErrorKind::StorageFull;
-        let detail = "there is no room for the file".to_owned();
-        if is_full { Error { detail, ..Error::unavailable(error) } } else { Error::internal(error) }
+        let detail = "there is no space left for temporary files; retry when there is".to_owned();
+        let retry_after = Some(retry_after(10));
+        if is_full {
+            Error { detail, retry_after, ..Error::unavailable(error) }
+        } else {
+            Error::internal(error)
+        }
     };
     let mut kept = tempfile::spooled_tempfile(MAX_BODY_BYTES);
     while let Some(bytes) = file.next().await {
@@ -203,7 +208,7 @@ impl<'a> ApiExtractor<'a> for Upload {
             return Err(Error::new(Kind::UnsupportedMediaType, detail).into());
         }
         refuse_coding(request)?;
-        Exchange::of(request)?.is_unlimited();
+        Exchange::of(request)?.lift_time_limit();
         let file = limited(body.take()?.into_bytes_stream()).boxed();
         Ok(Self { file, format })
     }

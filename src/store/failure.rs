@@ -22,7 +22,7 @@ pub(super) enum Fault {
     Stale,
     /// The connection is broken.
     Lost,
-    /// Nothing came in time.
+    /// The database did not respond in time.
     Silent,
     /// Anything else: the state of the connection is not known.
     Other,
@@ -34,7 +34,7 @@ impl Fault {
         sqlx::Error::Io(ErrorKind::TimedOut.into())
     }
 
-    /// Which one it is.
+    /// Classifies an error.
     ///
     /// SQLSTATE codes are those of PostgreSQL's appendix A, the numbers SQLite's result codes, whose
     /// low byte is the primary one.
@@ -77,8 +77,7 @@ fn sqlite_code(code: &str) -> Option<u32> {
     if code.len() == 5 { None } else { code.parse::<u32>().ok().map(|code| code & 0xff) }
 }
 
-/// SQLite's primary result code of an error that a database in a place without write permission
-/// causes: it needs files beside it even to be read.
+/// Whether SQLite fails because it may not write beside the database, which it needs even to read it.
 pub(super) fn is_read_only(error: &sqlx::Error) -> bool {
     let sqlx::Error::Database(database) = error else { return false };
     let code = database.code().unwrap_or_default();
@@ -153,17 +152,22 @@ fn passing(error: &sqlx::Error) -> Option<(&'static str, u32)> {
     let unreachable = Some(("the database does not respond; retry later", 2));
     let database = match error {
         sqlx::Error::Database(database) => database,
+        sqlx::Error::Tls(_) => {
+            return Some(("cannot open a TLS connection to the database; check sslmode", 10));
+        }
+        sqlx::Error::Io(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => {
+            return READ_ONLY;
+        }
         sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed
         | sqlx::Error::Io(_)
-        | sqlx::Error::Tls(_)
         | sqlx::Error::Protocol(_)
         | sqlx::Error::WorkerCrashed => return unreachable,
         _ => return None,
     };
-    let busy = Some(("other requests are writing the same data; retry", 1));
+    let busy = Some(("another transaction has locked the same data; retry", 1));
     let full = Some(("there is no space left for the database; retry when there is", 10));
-    let slow = Some(("the query takes too long; narrow it, or retry later", 2));
+    let slow = Some(("the statement takes too long; narrow the query or retry later", 2));
     let code = database.code().unwrap_or_default();
     if let Some(code) = sqlite_code(&code) {
         return match code {
@@ -178,10 +182,22 @@ fn passing(error: &sqlx::Error) -> Option<(&'static str, u32)> {
         "40001" | "40P01" | "55P03" => busy,
         "53100" => full,
         "57014" => slow,
-        "25006" => Some(("the database accepts no writes at the moment; retry later", 2)),
+        "25006" => READ_ONLY,
+        // A statement was prepared on one server and run on another.
+        "26000" | "42P05" => Some((
+            "the pooler before the database uses transaction pooling; set pool_mode = session",
+            10,
+        )),
+        code if code.starts_with("53") => {
+            Some(("the database has no connection or memory left; retry later", 2))
+        }
         code => {
-            let is_passing = ["08", "40", "53", "57"].iter().any(|class| code.starts_with(class));
+            let is_passing = ["08", "40", "57"].iter().any(|class| code.starts_with(class));
             if is_passing || code == "25P03" { unreachable } else { None }
         }
     }
 }
+
+/// A server in recovery, and a set of servers of which none accepts writes.
+const READ_ONLY: Option<(&str, u32)> =
+    Some(("the database accepts no writes at the moment; retry later", 2));

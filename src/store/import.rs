@@ -15,7 +15,7 @@ use super::lease::{Lease, Limit, Parts};
 use super::pool::{Open, Pool};
 use super::postgres::IMPORT_LOCK_TIMEOUT;
 use super::write::{columns, insert_statement};
-use super::{Engine, Store, TRANSFER_STATEMENT};
+use super::{Engine, Store, TRANSFER_QUEUE, TRANSFER_STATEMENT};
 use crate::error::{Error, Result, retry_after};
 use crate::query::{Dialect, Statement, Value};
 use crate::record::{Draft, Record, timestamp_now};
@@ -34,7 +34,7 @@ pub const MAX_LISTED: usize = 100;
 /// or all of theirs.
 const TURN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The same for one that begins, and can be sent again.
+/// How long an import waits for its first turn. Nothing is written yet, so that its client can retry.
 const FIRST_TURN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What every import locks in PostgreSQL: "imports!" as a number.
@@ -135,7 +135,7 @@ impl Store {
             Err(_) => Err(Error {
                 detail: "another import is writing; retry later".to_owned(),
                 retry_after: Some(retry_after(10)),
-                ..Error::unavailable("an import has waited for its turn in vain")
+                ..Error::unavailable("timed out waiting for another import")
             }),
         }
     }
@@ -168,7 +168,8 @@ where
         // are gone when the attempt fails. A batch of the others is kept until it is committed.
         let mut attempts = Attempts::default();
         let (written, next) = loop {
-            let mut lease = pool.lease_for_import(store.import_statement()).await?;
+            let limit = store.import_statement();
+            let mut lease = pool.lease_within(TRANSFER_QUEUE, limit).await?;
             let mut file = File { records: &mut records, first: &first, next, has_taken: false };
             let outcome = transaction(&mut lease, &mut file, policy, store.dialect()).await;
             match outcome {

@@ -1,7 +1,7 @@
 //! A connection in use: its statements have deadlines, and how they end decides whether it is used
 //! again.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use deadpool::managed::Object;
 use sea_query::Values;
@@ -28,8 +28,8 @@ const ABANDONED_TIMEOUT: Duration = Duration::from_millis(200);
 enum End {
     /// It has not, as when its caller went away.
     Unknown,
-    /// In order: the connection can be used again.
-    InOrder,
+    /// The connection can be used again, even if the statement has failed.
+    Reusable,
     /// It failed in a way that leaves the connection in doubt.
     InDoubt,
     /// The database did not respond in time.
@@ -52,7 +52,6 @@ pub(super) struct Parts<'a, DB: Database> {
 }
 
 /// The limit of each statement on a connection.
-#[derive(Clone)]
 pub(super) struct Limit {
     deadline: Deadline,
     statement: Duration,
@@ -78,7 +77,7 @@ impl Limit {
 impl<O: Open> Lease<O> {
     /// The lease of a connection whose statements have that limit on the database.
     pub(super) fn of(held: Object<Keeper<O>>, statement: Duration) -> Self {
-        Self { held: Some(held), end: End::InOrder, statement, share: None }
+        Self { held: Some(held), end: End::Reusable, statement, share: None }
     }
 
     /// Gives its statements another limit.
@@ -108,7 +107,7 @@ impl<O: Open> Lease<O> {
     pub(super) fn settle<T>(&mut self, outcome: sqlx::Result<T>) -> sqlx::Result<T> {
         let fault = outcome.as_ref().err().map(Fault::of);
         self.end = match fault {
-            None | Some(Fault::Statement | Fault::Conflict) => End::InOrder,
+            None | Some(Fault::Statement | Fault::Conflict) => End::Reusable,
             Some(Fault::Silent) => End::Silent,
             Some(Fault::Stale | Fault::Lost | Fault::Other) => End::InDoubt,
         };
@@ -123,7 +122,7 @@ impl<O: Open> Lease<O> {
 
     /// Notes that a transaction may still be open, whatever the work came to.
     pub(super) fn doubt(&mut self) {
-        if self.end == End::InOrder {
+        if self.end == End::Reusable {
             self.end = End::InDoubt;
         }
     }
@@ -149,7 +148,7 @@ impl<O: Open> Drop for Lease<O> {
     fn drop(&mut self) {
         let Some(mut held) = self.held.take() else { return };
         match self.end {
-            End::InOrder => held.used_at = std::time::Instant::now(),
+            End::Reusable => held.used_at = Instant::now(),
             End::Silent => drop(Object::take(held)),
             End::Unknown | End::InDoubt => {
                 let Ok(runtime) = tokio::runtime::Handle::try_current() else {

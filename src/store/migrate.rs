@@ -173,11 +173,10 @@ impl Store {
                 let _guard = lock_beside(path.clone()).await?;
                 let mut lease = write.lease(None).await?;
                 let Parts { connection, .. } = lease.parts().map_err(database_error)?;
-                let migrated = migrator.run(&mut *connection).await;
-                let is_done = lease.settle(migrated.as_ref().map_err(|_| sqlx::Error::PoolClosed));
-                drop(is_done);
+                // When it fails the lease is not settled, and its connection is closed.
+                migrator.run(&mut *connection).await.map_err(migrate_error)?;
+                lease.settle(Ok(())).map_err(database_error)?;
                 drop(lease);
-                migrated.map_err(migrate_error)?;
                 self.refold(&with_own(schemas)).await
             }
         }

@@ -18,7 +18,6 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use sqlx::{Connection as _, Database};
 
-use super::TRANSFER_QUEUE;
 use super::failure::{Fault, database_error, overloaded};
 use super::lease::{Lease, close};
 use super::share::Share;
@@ -27,7 +26,7 @@ use crate::error::{Error, Result};
 /// How long a new connection may take until it can be used, for each host that is tried.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How often it is looked whether the last statement has ended when a pool is closed.
+/// How often a pool that is being closed looks whether its last statement has ended.
 const CLOSE_INTERVAL: Duration = Duration::from_millis(10);
 
 /// How often unused connections are checked, and for how long one may be unused without a check.
@@ -197,14 +196,18 @@ impl<O: Open> Pool<O> {
         Ok(lease)
     }
 
-    /// A connection for an import that was admitted.
+    /// A connection for work with limits of its own: how long to wait for it, and for a statement.
     ///
     /// # Errors
     /// As [`Pool::lease`].
-    pub(super) fn lease_for_import(&self, statement: Duration) -> BoxFuture<'_, Result<Lease<O>>> {
+    pub(super) fn lease_within(
+        &self,
+        queue: Duration,
+        statement: Duration,
+    ) -> BoxFuture<'_, Result<Lease<O>>> {
         // Boxed: the compiler does not see that a task which holds this future can be sent.
         async move {
-            let mut lease = self.wait(TRANSFER_QUEUE).await?;
+            let mut lease = self.wait(queue).await?;
             lease.limit_to(statement);
             Ok(lease)
         }
@@ -236,9 +239,7 @@ impl<O: Open> Pool<O> {
             tokio::time::sleep(CLOSE_INTERVAL).await;
         }
     }
-}
 
-impl<O: Open> Pool<O> {
     /// Checks connections that are not used, for as long as there is the pool: one whose server has
     /// gone away is found here rather than by a request.
     pub(super) fn check_unused(&self) {

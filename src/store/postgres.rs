@@ -140,7 +140,9 @@ impl Servers {
             return Err(sqlx::Error::Configuration(message.into()));
         }
         if self.target == Target::ReadWrite && read_only == "on" {
-            return Err(sqlx::Error::Io(std::io::Error::other("the server accepts no writes")));
+            // The next host is tried; see `failure` for what is said when it was the last.
+            let read_only = std::io::ErrorKind::ReadOnlyFilesystem;
+            return Err(sqlx::Error::Io(read_only.into()));
         }
         text(3)?.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))
     }

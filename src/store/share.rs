@@ -9,8 +9,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::{Error, Kind, Result, retry_after};
 
-/// With more entries than this, those of subjects without a running request are removed.
-const MAX_UNUSED: usize = 1024;
+/// From so many entries on, those of subjects without a running request are removed.
+const SWEEP_FROM: usize = 1024;
 
 /// The statements of one subject that may run at the same time.
 #[derive(Debug, Clone)]
@@ -32,11 +32,10 @@ impl Share {
             Ok(permit) => permit.map_err(Error::internal),
             Err(_) => {
                 let detail = format!(
-                    "{} of your requests are using the database already, and more are waiting; \
-                     send fewer at a time",
+                    "you have {} statements running, which is the limit; send fewer requests at a time",
                     self.most
                 );
-                Err(Error { detail, ..Error::unavailable("the share of a subject is used up") })
+                Err(Error { detail, ..Error::unavailable("the share of a subject is exhausted") })
             }
         }
     }
@@ -61,7 +60,7 @@ impl Shares {
         if let Some(running) = all.get(subject).and_then(Weak::upgrade) {
             return Share { running, most: self.most };
         }
-        if all.len() >= MAX_UNUSED {
+        if all.len() >= SWEEP_FROM {
             all.retain(|_, running| running.strong_count() > 0);
         }
         let running = Arc::new(Semaphore::new(self.most));
@@ -93,7 +92,7 @@ impl Places {
         Self { what, all, most, shares: Shares::new(of_subject) }
     }
 
-    /// A place, at once or not at all: whoever waited for one would wait for minutes.
+    /// A place. It does not wait for one, because places may be taken for minutes.
     ///
     /// # Errors
     /// [`Kind::TooManyRequests`] when the subject has as many as one may have;
@@ -103,14 +102,14 @@ impl Places {
         let retry_after = Some(retry_after(2));
         let of_subject = share.running.try_acquire_owned().map_err(|_| {
             let detail = format!(
-                "{} of your {} are running, and no more may at a time; retry when one has ended",
+                "you have {} {} running, which is the limit; retry when one has ended",
                 share.most, self.what
             );
             Error { retry_after, ..Error::new(Kind::TooManyRequests, detail) }
         })?;
         let of_all = self.all.clone().try_acquire_owned().map_err(|_| {
             let detail = format!("{} {} are running; retry later", self.most, self.what);
-            Error { detail, retry_after, ..Error::unavailable("no place is free") }
+            Error { detail, retry_after, ..Error::unavailable("the limit of transfers is reached") }
         })?;
         Ok(Place { _of_all: of_all, _of_subject: of_subject })
     }
