@@ -59,6 +59,10 @@ const TRANSFER_QUEUE: Duration = Duration::from_secs(60);
 /// How long the database may work on what keeps the service going: probes, revocations, usage.
 const RESERVED_STATEMENT: Duration = Duration::from_secs(2);
 
+/// How many requests wait for a connection at a time, and how many for the share of their subject; a
+/// further one is rejected at once.
+const MAX_WAITING: usize = 512;
+
 /// Connections of the reserved lane on PostgreSQL, and of that for transfers, out of all.
 const POSTGRES_RESERVED: u32 = 2;
 const POSTGRES_TRANSFERS: u32 = 2;

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -51,7 +52,10 @@ pub(super) async fn wrap<E: Endpoint>(endpoint: E, mut request: Request) -> Resu
     request.set_data(noted.clone());
     let exchange = Exchange::of(&request)?;
     let response = match admit(&exchange, &request) {
-        Ok(()) => exchange.within(call(&endpoint, request)).await.and_then(|response| response),
+        Ok(()) => {
+            let call = pin!(call(&endpoint, request));
+            exchange.within(call).await.and_then(|response| response)
+        }
         Err(error) => Err(error),
     };
     let mut response = match response {

@@ -1,7 +1,7 @@
 //! One request and its response, as far as time and memory are concerned: how long it may still take,
 //! and what is reserved for it.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -85,8 +85,7 @@ impl Exchange {
     ///
     /// # Errors
     /// [`crate::error::Kind::Unavailable`] when it takes longer.
-    pub(super) async fn within<T>(&self, work: impl Future<Output = T>) -> Result<T> {
-        let mut work = pin!(work);
+    pub(super) async fn within<T>(&self, mut work: Pin<&mut impl Future<Output = T>>) -> Result<T> {
         let mut alarm = pin!(tokio::time::sleep(self.service.limits.request));
         let outcome = std::future::poll_fn(|context| {
             if let std::task::Poll::Ready(done) = work.as_mut().poll(context) {

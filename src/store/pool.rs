@@ -18,6 +18,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use sqlx::{Connection as _, Database};
 
+use super::MAX_WAITING;
 use super::failure::{Fault, database_error, overloaded};
 use super::lease::{Lease, close};
 use super::share::Share;
@@ -121,7 +122,8 @@ impl<O: Open> Manager for Keeper<O> {
 
     async fn create(&self) -> sqlx::Result<Self::Type> {
         let generation = self.generation.load(Ordering::Relaxed);
-        let opened = self.open.open().await;
+        // Boxed, since it is rare and large: every statement would hold the room for it.
+        let opened = Box::pin(self.open.open()).await;
         self.is_failing.store(opened.is_err(), Ordering::Relaxed);
         Ok(Held { opened: opened?, generation, used_at: Instant::now() })
     }
@@ -215,6 +217,9 @@ impl<O: Open> Pool<O> {
     }
 
     async fn wait(&self, wait: Duration) -> Result<Lease<O>> {
+        if self.pool.status().waiting >= MAX_WAITING {
+            return Err(overloaded());
+        }
         let timeouts = Timeouts { wait: Some(wait), create: None, recycle: None };
         let held = self.pool.timeout_get(&timeouts).await.map_err(|error| match error {
             PoolError::Timeout(TimeoutType::Wait) => {

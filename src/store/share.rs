@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::MAX_WAITING;
 use crate::error::{Error, Kind, Result, retry_after};
 
 /// From so many entries on, those of subjects without a running request are removed.
@@ -17,6 +18,8 @@ const SWEEP_FROM: usize = 1024;
 pub(super) struct Share {
     running: Arc<Semaphore>,
     most: usize,
+    /// Who may wait, of all subjects.
+    waiting: Arc<Semaphore>,
 }
 
 impl Share {
@@ -28,15 +31,17 @@ impl Share {
         if let Ok(permit) = self.running.clone().try_acquire_owned() {
             return Ok(permit);
         }
+        let exhausted = || {
+            let detail = format!(
+                "you have {} statements running, which is the limit; send fewer requests at a time",
+                self.most
+            );
+            Error { detail, ..Error::unavailable("the share of a subject is exhausted") }
+        };
+        let _waiting = self.waiting.try_acquire().map_err(|_| exhausted())?;
         match tokio::time::timeout(limit, self.running.clone().acquire_owned()).await {
             Ok(permit) => permit.map_err(Error::internal),
-            Err(_) => {
-                let detail = format!(
-                    "you have {} statements running, which is the limit; send fewer requests at a time",
-                    self.most
-                );
-                Err(Error { detail, ..Error::unavailable("the share of a subject is exhausted") })
-            }
+            Err(_) => Err(exhausted()),
         }
     }
 }
@@ -45,27 +50,32 @@ impl Share {
 #[derive(Debug)]
 pub(super) struct Shares {
     most: usize,
+    waiting: Arc<Semaphore>,
     of: Mutex<HashMap<String, Weak<Semaphore>>>,
 }
 
 impl Shares {
     /// No subject has more than so many statements running.
     pub(super) fn new(most: usize) -> Self {
-        Self { most, of: Mutex::default() }
+        Self { most, waiting: Arc::new(Semaphore::new(MAX_WAITING)), of: Mutex::default() }
     }
 
     /// The share of a subject.
     pub(super) fn of(&self, subject: &str) -> Share {
         let mut all = self.of.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(running) = all.get(subject).and_then(Weak::upgrade) {
-            return Share { running, most: self.most };
+            return self.share(running);
         }
         if all.len() >= SWEEP_FROM {
             all.retain(|_, running| running.strong_count() > 0);
         }
         let running = Arc::new(Semaphore::new(self.most));
         all.insert(subject.to_owned(), Arc::downgrade(&running));
-        Share { running, most: self.most }
+        self.share(running)
+    }
+
+    fn share(&self, running: Arc<Semaphore>) -> Share {
+        Share { running, most: self.most, waiting: self.waiting.clone() }
     }
 }
 
