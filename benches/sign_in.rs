@@ -20,7 +20,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let location = Location::Sqlite(folder.path().join("users.db"));
     let store = Store::open(location, Missing::Create).await?;
     store.migrate(&Migrations::default(), &All::schemas()).await?;
-    let hasher = Hasher::new()?;
+    let hasher = Hasher::new();
     let hash = hasher.hash("correct horse battery".to_owned()).await?;
     store.add_user("anna", &hash, "viewer", timestamp_now()).await?;
     let provider = Passwords::new(store.clone(), hasher.clone(), &All::schemas());

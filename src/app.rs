@@ -145,7 +145,7 @@ impl App {
     pub async fn issue(&self, credentials: Credentials, scopes: Option<&str>) -> Result<Issued> {
         let shared = &self.0;
         // First of all: what is revoked while the provider looks is revoked of this token as well.
-        let revision = shared.store.revocation_revision().await?;
+        let revision = shared.store.reserved().revocation_revision().await?;
         let mut identity = shared.provider.sign_in(credentials).await?;
         if let Some(scopes) = scopes.filter(|scopes| !scopes.is_empty()) {
             let asked: Vec<&str> = scopes.split_ascii_whitespace().collect();

@@ -87,7 +87,7 @@ pub fn main() -> ExitCode {
     // The terminal of a demo holds the token and the requests to paste.
     let default = if matches!(command, Command::Demo(_)) { "warn" } else { "info" };
     let log = log.log.as_deref().unwrap_or(default);
-    let outcome = telemetry::start(log).and_then(|()| {
+    let outcome = telemetry::start(log).and_then(|_log| {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()

@@ -168,7 +168,7 @@ pub struct LimitSettings {
         long,
         value_name = "NUMBER",
         env = "CINEQUERY_MAX_CONNECTIONS",
-        default_value_t = 1024,
+        default_value_t = 512,
         value_parser = clap::value_parser!(u16).range(1..)
     )]
     pub max_connections: u16,

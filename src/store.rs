@@ -59,6 +59,9 @@ const TRANSFER_QUEUE: Duration = Duration::from_secs(60);
 /// How long the database may work on what keeps the service going: probes, revocations, usage.
 const RESERVED_STATEMENT: Duration = Duration::from_secs(2);
 
+/// How long that waits for a connection.
+const RESERVED_QUEUE: Duration = Duration::from_secs(1);
+
 /// How many requests wait for a connection at a time, and how many for the share of their subject; a
 /// further one is rejected at once.
 const MAX_WAITING: usize = 512;
@@ -459,7 +462,7 @@ async fn open_sqlite(path: PathBuf, missing: Missing, bounds: Bounds) -> Result<
         Ok::<_, Error>(Lanes {
             requests: pool(file, requests, bounds.statement, bounds.queue)?,
             transfers: pool(file, transfers, TRANSFER_STATEMENT, TRANSFER_QUEUE)?,
-            reserved: pool(file, reserved, RESERVED_STATEMENT, bounds.queue)?,
+            reserved: pool(file, reserved, RESERVED_STATEMENT, RESERVED_QUEUE)?,
         })
     };
     if missing == Missing::ReadOnly {
@@ -495,7 +498,7 @@ fn open_postgres(url: &str, bounds: Bounds) -> Result<Engine> {
     Ok(Engine::Postgres(Lanes {
         requests: lane(requests, bounds.statement, bounds.queue)?,
         transfers: lane(POSTGRES_TRANSFERS, TRANSFER_STATEMENT, TRANSFER_QUEUE)?,
-        reserved: lane(POSTGRES_RESERVED, RESERVED_STATEMENT, bounds.queue)?,
+        reserved: lane(POSTGRES_RESERVED, RESERVED_STATEMENT, RESERVED_QUEUE)?,
     }))
 }
 

@@ -30,6 +30,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("hyper", &["http", "cli/healthcheck.rs"]),
     ("hyper_util", &["http", "cli/healthcheck.rs"]),
     ("deadpool", &["store/pool.rs", "store/lease.rs"]),
+    ("tracing_appender", &["telemetry.rs"]),
     ("socket2", &["http/connection.rs"]),
     ("rustix", &["cli/serve.rs"]),
     ("csv", &["app/transfer"]),

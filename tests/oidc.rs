@@ -31,7 +31,7 @@ async fn served(database: Database, trust: Trust, ages: Ages) -> Client {
     let provider = Oidc::new(trust, ages, &Catalogue::schemas()).unwrap();
     provider.prepare().await;
     let own = tokens(Duration::from_secs(600));
-    let app = App::new(store, Box::new(provider), own, Hasher::new().unwrap(), unlimited());
+    let app = App::new(store, Box::new(provider), own, Hasher::new(), unlimited());
     Client::with_app(database, app).await.with_token(None)
 }
 

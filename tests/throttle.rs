@@ -151,6 +151,8 @@ const CASES: &[(&str, &str, &str, &str)] = &[
     ("10.0.0.1", "", "for=198.51.100.7, for=unknown", "10.0.0.1"),
     ("10.0.0.1", "", "for=198.51.100.7, proto=http", "10.0.0.1"),
     ("10.0.0.1", "", "for=198.51.100.7, for=\"10.0.0.2", "10.0.0.1"),
+    // A quote that the client left open does not hide what its proxy appended.
+    ("10.0.0.1", "", "for=9.9.8.7;x=\", for=198.51.100.7", "10.0.0.1"),
     // With both, `Forwarded` may be the client's own.
     ("10.0.0.1", "198.51.100.7", "for=1.2.3.4", "198.51.100.7"),
     ("10.0.0.1", "unknown", "for=1.2.3.4", "10.0.0.1"),
@@ -223,7 +225,7 @@ async fn a_proxy_that_is_not_configured_is_logged_once() {
 /// A service of users with one of them, whose limits of signing in are those of the product.
 async fn with_user(database: Database, proxies: &str) -> Client {
     let store = database.store().await;
-    let hasher = Hasher::new().unwrap();
+    let hasher = Hasher::new();
     let hash = hasher.hash(RIGHT.to_owned()).await.unwrap();
     store.add_user("anna", &hash, "viewer", timestamp_now()).await.unwrap();
     let provider = Passwords::new(store.clone(), hasher, &Catalogue::schemas());

@@ -245,7 +245,7 @@ async fn revocations_are_numbered_in_the_order_of_their_commits() {
 /// A service of users, with one in it who may do everything, and a client without a token.
 async fn with_users(database: Database) -> Client {
     let store = database.store().await;
-    let hasher = Hasher::new().unwrap();
+    let hasher = Hasher::new();
     let hash = hasher.hash(PASSWORD.to_owned()).await.unwrap();
     store.add_user("anna & co", &hash, "admin", timestamp_now()).await.unwrap();
     let provider = Passwords::new(store.clone(), hasher.clone(), &Catalogue::schemas());

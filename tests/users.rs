@@ -12,7 +12,7 @@ const PASSWORD: &str = "correct horse battery";
 /// A service of users, with an administrator in it, and a client that is that administrator.
 async fn served(database: Database) -> Client {
     let store = database.store().await;
-    let hasher = Hasher::new().unwrap();
+    let hasher = Hasher::new();
     let hash = hasher.hash(PASSWORD.to_owned()).await.unwrap();
     store.add_user("admin", &hash, "admin", timestamp_now()).await.unwrap();
     let provider = Passwords::new(store.clone(), hasher.clone(), &Catalogue::schemas());
@@ -200,7 +200,7 @@ fn roles_are_sets_of_scopes() {
 
 #[tokio::test]
 async fn passwords_are_hashed_as_promised() {
-    let hasher = Hasher::new().unwrap();
+    let hasher = Hasher::new();
     let hash = hasher.hash(PASSWORD.to_owned()).await.unwrap();
     // OWASP's first choice: Argon2id with 19 MiB, two passes, one lane.
     assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");

@@ -24,7 +24,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let keys = Keys(HashMap::from([("key-of-anna", anna)]));
     let tokens = Tokens::new(&Secrets::generate()?, Duration::from_secs(3600));
     let admission = Admission::local("600/min".parse()?, Proxies::default());
-    let app = App::new(store, Box::new(keys), tokens, Hasher::new()?, admission);
+    let app = App::new(store, Box::new(keys), tokens, Hasher::new(), admission);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:8082").await?;
     println!("http://{}", listener.local_addr()?);
     let stop = async { tokio::signal::ctrl_c().await.unwrap_or_default() };

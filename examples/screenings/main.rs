@@ -23,7 +23,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     store.migrate(&screening::migrations(), &schemas).await?;
     let tokens = Tokens::new(&Secrets::generate()?, Duration::from_secs(3600));
     let unlimited = Admission::local(Limits::NONE, Proxies::default());
-    let app = App::new(store, Box::new(Open::new(&schemas)), tokens, Hasher::new()?, unlimited);
+    let app = App::new(store, Box::new(Open::new(&schemas)), tokens, Hasher::new(), unlimited);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:8081").await?;
     println!("http://{}/docs", listener.local_addr()?);
     let stop = async { tokio::signal::ctrl_c().await.unwrap_or_default() };

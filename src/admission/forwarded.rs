@@ -29,16 +29,18 @@ impl Forwarded<'_> {
 /// node.
 fn elements(value: &str) -> Vec<String> {
     let node = |element: &str| {
-        let pairs = split(element, ';').into_iter();
+        let pairs = split(element, ';').into_iter().flatten();
         let mut pairs = pairs.filter_map(|pair| pair.split_once('='));
         let found = pairs.find(|(name, _)| name.trim().eq_ignore_ascii_case("for"));
         found.map(|(_, node)| unquoted(node.trim())).unwrap_or_default()
     };
-    split(value, ',').into_iter().map(node).collect()
+    // A quote that a client left open would swallow what its proxy appended: nothing of it is believed.
+    split(value, ',')
+        .map_or_else(|| vec![String::new()], |elements| elements.into_iter().map(node).collect())
 }
 
-/// Splits at a separator that is not inside quotes.
-fn split(text: &str, separator: char) -> Vec<&str> {
+/// Splits at a separator that is not inside quotes; `None` if a quote is left open.
+fn split(text: &str, separator: char) -> Option<Vec<&str>> {
     let (mut is_quoted, mut is_escaped) = (false, false);
     let parts = text.split(|c: char| {
         let escapes = is_quoted && c == '\\' && !is_escaped;
@@ -48,7 +50,8 @@ fn split(text: &str, separator: char) -> Vec<&str> {
         is_escaped = escapes;
         c == separator && !is_quoted
     });
-    parts.collect()
+    let parts = parts.collect();
+    (!is_quoted).then_some(parts)
 }
 
 /// The text of a token or of a quoted string (RFC 9110, section 5.6.4).

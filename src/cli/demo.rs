@@ -50,7 +50,7 @@ impl Demo {
         let sample = sample.run(SAMPLE, Format::Ndjson, Conflict::Fail, |_| {});
         sample.await.map_err(explain)?;
         let tokens = Tokens::new(&Secrets::generate()?, TOKEN_TTL);
-        let hasher = Hasher::new().map_err(explain)?;
+        let hasher = Hasher::new();
         let unlimited = Admission::local(Limits::NONE, Proxies::default());
         let app = App::new(store, Box::new(Open::new(&All::schemas())), tokens, hasher, unlimited);
         let credentials = Credentials { username: "demo".to_owned(), password: None };

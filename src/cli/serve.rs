@@ -59,18 +59,18 @@ impl Serve {
         if !self.serve.no_migrate {
             migrate(&store).await?;
         }
-        let hasher = Hasher::new().map_err(explain)?;
+        let hasher = Hasher::new();
         let provider = provider(&self.serve, &store, &hasher).await?;
         let address = self.serve.listen;
         let listener = listen(address).map_err(|error| {
             format!("cannot listen on {address}: {error}; --listen names another address")
         })?;
-        raise_file_limit(self.serve.limits.max_connections);
+        let connections = raise_file_limit(self.serve.limits.max_connections);
         tracing::info!(database = ?location, "serving");
         let tokens = Tokens::new(&secrets, self.tokens.token_ttl);
         let app = App::new(store, provider, tokens, hasher, throttle.start().await);
         let stop = stop_signal()?;
-        let limits = limits(&self.serve);
+        let limits = http::Limits { connections: connections.into(), ..limits(&self.serve) };
         let served = http::serve_within::<All>(listener, app, limits, stop).await;
         served.map_err(|error| error.to_string())?;
         Ok(ExitCode::SUCCESS)
@@ -106,21 +106,27 @@ pub(super) fn check_temporary_folder() -> Result<(), String> {
     })
 }
 
-/// Lets the process open as many files as it needs, as far as the system allows.
-fn raise_file_limit(connections: u16) {
+/// Lets the process open as many files as it needs, as far as the system allows, and returns how many
+/// connections that leaves: beyond, none could be accepted, and so none closed for another.
+fn raise_file_limit(connections: u16) -> u16 {
     let needed = u64::from(connections) + OTHER_FILES;
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    let Some(current) = current.filter(|current| *current < needed) else { return };
+    let Some(current) = current.filter(|current| *current < needed) else { return connections };
     let raised = maximum.map_or(needed, |maximum| needed.min(maximum));
     let is_set = setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum }).is_ok();
     let open_files = if is_set { raised } else { current };
-    if open_files < needed {
-        tracing::warn!(
-            open_files,
-            needed,
-            "fewer files may be open than --max-connections needs; raise the limit (ulimit -n)"
-        );
+    if open_files >= needed {
+        return connections;
     }
+    let left = open_files.saturating_sub(OTHER_FILES).max(open_files / 2);
+    let connections = u16::try_from(left).unwrap_or(connections).min(connections).max(1);
+    tracing::warn!(
+        open_files,
+        needed,
+        connections,
+        "fewer files may be open than --max-connections needs; raise the limit (ulimit -n)"
+    );
+    connections
 }
 
 /// The limits of the work on the database.

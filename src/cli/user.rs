@@ -135,7 +135,7 @@ impl Command {
     }
 
     async fn run(self, store: &Store) -> Result<(), String> {
-        let hasher = Hasher::new().map_err(explain)?;
+        let hasher = Hasher::new();
         let caller = administrator();
         match self {
             Self::Add { name, role, password_file, .. } => {

@@ -29,9 +29,7 @@ struct Anybody(Identity);
 
 async fn identify(request: &Request, bearer: Bearer) -> poem::Result<Identity> {
     let app = request.data::<App>().ok_or_else(|| Error::internal("the service has no state"))?;
-    let identity = app.identify(&bearer.token).await?.identity;
-    Exchange::of(request)?.client.shows_token();
-    Ok(identity)
+    Ok(app.identify(&bearer.token).await?.identity)
 }
 
 /// The name under which `specification` finds what an operation needs.
@@ -73,6 +71,7 @@ macro_rules! callers {
             ) -> poem::Result<Self> {
                 let Anybody(identity) = Anybody::from_request(request, body, options).await?;
                 throttle::admit(request, &identity, Class::$class).await?;
+                Exchange::of(request)?.client.shows_token();
                 let require: fn(&Identity) -> Result<()> = $require;
                 require(&identity)?;
                 Ok(Self(identity, PhantomData))

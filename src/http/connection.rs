@@ -2,14 +2,16 @@
 //!
 //! A client that has to be waited for costs a place and perhaps memory. As long as there is room it has
 //! its time limits; when there is none, the client that has kept the service waiting for the longest
-//! time loses its connection first, and before all others one that has not shown a good token. So
+//! time loses its connection first: of those that did so for a second, one that has not shown a valid token. So
 //! silent or slow clients, however many, do not keep others out.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -26,12 +28,15 @@ const WRITE_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// would keep megabytes for each.
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
 
+/// An IP address with more than this part of all connections is a crowd.
+const CROWD: usize = 4;
+
 /// Connections beyond the limit, in which only probes are answered.
 const MAX_EXTRA: usize = 64;
 
 /// How long a client must have kept the service waiting before its connection is closed for the
-/// memory that it holds.
-const STALLED: Duration = Duration::from_secs(1);
+/// memory that it holds, or before those of clients that have waited for less, in milliseconds.
+const STALLED_MILLISECONDS: u64 = 1000;
 
 /// What the milliseconds of waiting count from: a moment before the first connection.
 static START: LazyLock<Instant> = LazyLock::new(|| Instant::now() - Duration::from_millis(1));
@@ -43,10 +48,11 @@ fn now() -> u64 {
 /// What decides whether a connection is closed to make room for another.
 #[derive(Debug)]
 pub(super) struct Client {
+    address: IpAddr,
     /// Since when it is waited for, in milliseconds; 0 while the service works for it.
     waiting_since: AtomicU64,
-    /// Whether it has shown a good token.
-    is_known: AtomicBool,
+    /// Whether it has shown a valid token.
+    has_token: AtomicBool,
     /// Memory that is reserved for its request or response, in KiB.
     held: AtomicUsize,
     /// Whether it is beyond the limit, and may ask for probes alone.
@@ -54,10 +60,11 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(is_extra: bool) -> Self {
+    pub(super) fn new(address: IpAddr, is_extra: bool) -> Self {
         Self {
+            address: address.to_canonical(),
             waiting_since: AtomicU64::new(now()),
-            is_known: AtomicBool::new(false),
+            has_token: AtomicBool::new(false),
             held: AtomicUsize::new(0),
             is_extra,
         }
@@ -73,9 +80,9 @@ impl Client {
         self.waiting_since.store(now(), Ordering::Relaxed);
     }
 
-    /// It has shown a good token.
+    /// It has shown a valid token, and its request was admitted.
     pub(super) fn shows_token(&self) {
-        self.is_known.store(true, Ordering::Relaxed);
+        self.has_token.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn holds(&self, more: usize) {
@@ -86,17 +93,25 @@ impl Client {
         self.held.fetch_sub(less, Ordering::Relaxed);
     }
 
-    /// It has taken something of its response.
+    /// It has sent something, or taken something of its response.
     fn has_progressed(&self) {
         if self.waiting_since.load(Ordering::Relaxed) != 0 {
             self.starts_waiting();
         }
     }
 
-    /// Where it stands among those that are closed first; `None` while the service works for it.
-    fn rank(&self) -> Option<(bool, u64)> {
+    /// Where it stands among those that are closed first; `None` while the service works for it. One that
+    /// was awaited for less than a moment comes after all others: a client that is new, or far away, must
+    /// not lose its place to those that hold theirs.
+    fn rank(&self) -> Option<(bool, bool, u64)> {
         let since = self.waiting_since.load(Ordering::Relaxed);
-        (since != 0).then(|| (self.is_known.load(Ordering::Relaxed), since))
+        (since != 0).then(|| (!self.is_stalled(), self.has_token.load(Ordering::Relaxed), since))
+    }
+
+    /// Whether it has kept the service waiting for more than a moment.
+    fn is_stalled(&self) -> bool {
+        let since = self.waiting_since.load(Ordering::Relaxed);
+        since != 0 && since <= now().saturating_sub(STALLED_MILLISECONDS)
     }
 }
 
@@ -104,12 +119,19 @@ impl Client {
 #[derive(Debug)]
 pub(super) struct Connections {
     most: usize,
-    open: Mutex<HashMap<Id, (Arc<Client>, AbortHandle)>>,
+    open: Mutex<Open>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    all: HashMap<Id, (Arc<Client>, AbortHandle)>,
+    /// How many there are from each IP address.
+    by_address: HashMap<IpAddr, usize>,
 }
 
 /// How a new connection is treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Entry {
+pub(super) enum Admission {
     /// It is served.
     Served,
     /// It is beyond the limit: only probes are.
@@ -124,63 +146,87 @@ impl Connections {
     }
 
     /// Makes room for another connection, if need be by closing one that is waited for.
-    pub(super) fn enter(&self) -> Entry {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let extra = open.values().filter(|(client, _)| client.is_extra).count();
-        let regular = open.len() - extra;
+    pub(super) fn enter(&self) -> Admission {
+        let mut open = self.open();
+        let extra = open.all.values().filter(|(client, _)| client.is_extra).count();
+        let regular = open.all.len() - extra;
         let mut makes_room =
-            |is_extra| close_one(&mut open, |client| client.is_extra == is_extra).is_some();
+            |is_extra| open.close_one(self.most, |client| client.is_extra == is_extra).is_some();
         if regular < self.most || makes_room(false) {
-            Entry::Served
+            Admission::Served
         } else if extra < MAX_EXTRA || makes_room(true) {
-            Entry::Extra
+            Admission::Extra
         } else {
-            Entry::Closed
+            Admission::Closed
         }
     }
 
     /// Notes a connection that was opened.
     pub(super) fn add(&self, client: Arc<Client>, task: AbortHandle) {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.insert(task.id(), (client, task));
+        let mut open = self.open();
+        *open.by_address.entry(client.address).or_default() += 1;
+        open.all.insert(task.id(), (client, task));
     }
 
     /// Forgets a connection that has ended.
     pub(super) fn remove(&self, id: Id) {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        self.open().remove(id);
     }
 
     /// Closes connections of clients that hold memory and have not moved for a while, until so many
     /// KiB are free or there are no more such clients.
     pub(super) fn free(&self, wanted: usize) {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let stalled_before = now().saturating_sub(STALLED.as_millis().try_into().unwrap_or(0));
+        let mut open = self.open();
         let mut freed = 0;
         while freed < wanted {
-            let closed = close_one(&mut open, |client| {
-                let is_stalled = client.rank().is_some_and(|(_, since)| since < stalled_before);
-                is_stalled && client.held.load(Ordering::Relaxed) > 0
+            let closed = open.close_one(self.most, |client| {
+                client.is_stalled() && client.held.load(Ordering::Relaxed) > 0
             });
             let Some(client) = closed else { return };
             freed += client.held.load(Ordering::Relaxed);
         }
     }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-/// Closes the connection that has been waited for longest, of those that may be closed, and returns its
-/// client.
-fn close_one(
-    open: &mut HashMap<Id, (Arc<Client>, AbortHandle)>,
-    may_close: impl Fn(&Client) -> bool,
-) -> Option<Arc<Client>> {
-    let first = open
-        .iter()
-        .filter(|(_, (client, _))| may_close(client))
-        .filter_map(|(id, (client, _))| client.rank().map(|rank| (rank, *id)))
-        .min_by_key(|(rank, _)| *rank);
-    let (client, task) = first.and_then(|(_, id)| open.remove(&id))?;
-    task.abort();
-    Some(client)
+impl Open {
+    fn remove(&mut self, id: Id) -> Option<(Arc<Client>, AbortHandle)> {
+        let (client, task) = self.all.remove(&id)?;
+        if let Entry::Occupied(mut count) = self.by_address.entry(client.address) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+        Some((client, task))
+    }
+
+    /// Closes the first connection in the order of [`Client::rank`], of those that may be closed, and
+    /// returns its client. Those of an IP address that has more than a quarter of all come before the
+    /// others: behind a proxy that is no difference, and a flood from one host hits itself.
+    fn close_one(
+        &mut self,
+        most: usize,
+        may_close: impl Fn(&Client) -> bool,
+    ) -> Option<Arc<Client>> {
+        let is_crowd = |client: &Client| {
+            self.by_address.get(&client.address).is_some_and(|count| *count > most / CROWD)
+        };
+        let first = self
+            .all
+            .iter()
+            .filter(|(_, (client, _))| may_close(client))
+            .filter_map(|(id, (client, _))| {
+                client.rank().map(|rank| ((!is_crowd(client), rank), *id))
+            })
+            .min_by_key(|(rank, _)| *rank);
+        let (client, task) = first.and_then(|(_, id)| self.remove(id))?;
+        task.abort();
+        Some(client)
+    }
 }
 
 /// The bytes of a connection. It ends when its client stops reading: otherwise it would hold its
@@ -188,6 +234,7 @@ fn close_one(
 pub(super) struct Stream {
     stream: Pin<Box<TimeoutStream<TcpStream>>>,
     client: Arc<Client>,
+    has_ended: bool,
 }
 
 impl Stream {
@@ -200,13 +247,12 @@ impl Stream {
         }
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(WRITE_IDLE_TIMEOUT));
-        Self { stream: Box::pin(stream), client }
+        Self { stream: Box::pin(stream), client, has_ended: false }
     }
 
-    /// Ends the connection with a reset. In HTTP/1.0, where a response ends with its connection, only
-    /// that tells its reader that this was not the end.
-    pub(super) fn reset(&self) -> io::Result<()> {
-        self.stream.get_ref().set_zero_linger()
+    /// The connection has ended in order.
+    pub(super) fn ends(&mut self) {
+        self.has_ended = true;
     }
 
     fn noted(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -217,13 +263,30 @@ impl Stream {
     }
 }
 
+/// Whatever ends a connection before its response is whole ends it with a reset. In HTTP/1.0, where a
+/// response ends with its connection, only that tells its reader that this was not the end.
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if !self.has_ended
+            && let Err(error) = self.stream.get_ref().set_zero_linger()
+        {
+            tracing::debug!(%error, "a connection is closed, and not reset");
+        }
+    }
+}
+
 impl AsyncRead for Stream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.stream.as_mut().poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let read = self.stream.as_mut().poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.client.has_progressed();
+        }
+        read
     }
 }
 
@@ -263,34 +326,43 @@ impl AsyncWrite for Stream {
 mod tests {
     use super::*;
 
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    /// Until a client that is awaited since the first millisecond is stalled.
+    async fn later() {
+        now();
+        tokio::time::sleep(Duration::from_millis(2 * STALLED_MILLISECONDS)).await;
+    }
+
     /// Stalled clients that hold so many KiB each, how many KiB are wanted, and how many clients lose their
     /// connections.
     #[tokio::test]
     async fn as_many_are_closed_as_free_what_is_wanted() {
-        tokio::time::sleep(2 * STALLED).await;
+        later().await;
         for (held, wanted, closed) in
             [(&[100, 100, 100], 250, 3), (&[100, 100, 100], 150, 2), (&[100, 0, 100], 500, 2)]
         {
             let connections = Connections::new(10);
             let mut tasks = tokio::task::JoinSet::new();
             for held in held {
-                let client = Arc::new(Client::new(false));
+                let client = Arc::new(Client::new(HERE, false));
                 client.holds(*held);
                 client.waiting_since.store(1, Ordering::Relaxed);
                 connections.add(client, tasks.spawn(std::future::pending::<()>()));
             }
             connections.free(wanted);
-            let open = connections.open.lock().unwrap_or_else(PoisonError::into_inner).len();
-            assert_eq!(held.len() - open, closed, "{held:?}, {wanted}");
+            assert_eq!(held.len() - connections.open().all.len(), closed, "{held:?}, {wanted}");
         }
     }
 
     #[tokio::test]
     async fn the_longest_awaited_without_a_token_is_closed_first() {
+        later().await;
+        let young = now();
         let connections = Connections::new(3);
         let mut tasks = tokio::task::JoinSet::new();
         let mut add = |since, has_token| {
-            let client = Arc::new(Client::new(false));
+            let client = Arc::new(Client::new(HERE, false));
             client.waiting_since.store(since, Ordering::Relaxed);
             if has_token {
                 client.shows_token();
@@ -300,18 +372,45 @@ mod tests {
         };
         let clients = [add(1, true), add(5, false), add(3, false)];
         let open = || {
-            let open = connections.open.lock().unwrap_or_else(PoisonError::into_inner);
+            let open = connections.open();
             clients
                 .iter()
-                .map(|client| open.values().any(|(open, _)| Arc::ptr_eq(open, client)))
+                .map(|client| open.all.values().any(|(open, _)| Arc::ptr_eq(open, client)))
                 .collect::<Vec<_>>()
         };
-        assert_eq!((connections.enter(), open()), (Entry::Served, vec![true, true, false]));
+        assert_eq!((connections.enter(), open()), (Admission::Served, vec![true, true, false]));
         add(0, true);
-        assert_eq!((connections.enter(), open()), (Entry::Served, vec![true, false, false]));
+        assert_eq!((connections.enter(), open()), (Admission::Served, vec![true, false, false]));
+        // A new one without a token outlives an old one with it.
+        let new = add(young, false);
+        assert_eq!((connections.enter(), open()), (Admission::Served, vec![false, false, false]));
         add(0, true);
-        assert_eq!((connections.enter(), open()), (Entry::Served, vec![false, false, false]));
+        assert!(connections.open().all.values().any(|(client, _)| Arc::ptr_eq(client, &new)));
+        assert_eq!(connections.enter(), Admission::Served, "the new one is awaited, too");
         add(0, true);
-        assert_eq!(connections.enter(), Entry::Extra, "all are at work");
+        assert_eq!(connections.enter(), Admission::Extra, "all are at work");
+    }
+
+    /// A flood from one address takes places from itself, however young its connections are.
+    #[tokio::test]
+    async fn a_crowd_is_closed_before_others() {
+        later().await;
+        let connections = Connections::new(8);
+        let mut tasks = tokio::task::JoinSet::new();
+        for number in 0..8 {
+            let address = if number < 5 { HERE } else { IpAddr::from([192, 0, 2, number]) };
+            let client = Arc::new(Client::new(address, false));
+            client.waiting_since.store(if number < 5 { now() } else { 1 }, Ordering::Relaxed);
+            connections.add(client, tasks.spawn(std::future::pending::<()>()));
+        }
+        // Three of eight are still more than a quarter, two are not.
+        for left in [4, 3, 2, 2] {
+            assert_eq!(connections.enter(), Admission::Served);
+            let next = Arc::new(Client::new(IpAddr::from([192, 0, 2, 100 + left]), false));
+            next.starts_work();
+            connections.add(next, tasks.spawn(std::future::pending::<()>()));
+            let of_crowd = connections.open().by_address.get(&HERE).copied();
+            assert_eq!(of_crowd, Some(usize::from(left)));
+        }
     }
 }

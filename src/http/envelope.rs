@@ -22,7 +22,7 @@ use poem::{Body, Endpoint, Request, Response, Result};
 use tokio::io::BufReader;
 use uuid::Uuid;
 
-use super::exchange::{Exchange, UNCOUNTED_BYTES};
+use super::exchange::{Exchange, Reserved, UNCOUNTED_BYTES};
 use super::serve::MAX_HEAD_BYTES;
 use super::throttle::Noted;
 use super::{health, problem};
@@ -51,8 +51,8 @@ pub(super) async fn wrap<E: Endpoint>(endpoint: E, mut request: Request) -> Resu
     let noted = Arc::new(Noted::default());
     request.set_data(noted.clone());
     let exchange = Exchange::of(&request)?;
-    let response = match admit(&exchange, &request) {
-        Ok(()) => {
+    let response = match admit(&exchange, &request).await {
+        Ok(_reserved) => {
             let call = pin!(call(&endpoint, request));
             exchange.within(call).await.and_then(|response| response)
         }
@@ -96,21 +96,26 @@ pub(super) async fn wrap<E: Endpoint>(endpoint: E, mut request: Request) -> Resu
     Ok(response)
 }
 
-/// Rejects a request whose head is too large, and beyond the limit of connections all but probes: with
+/// Reserves memory for a large head. Rejects a request whose head is too large, and beyond the limit of connections all but probes: with
 /// all places taken by requests, it must still be seen that the service lives.
-fn admit(exchange: &Exchange, request: &Request) -> Result<(), Error> {
+async fn admit(exchange: &Exchange, request: &Request) -> Result<Option<Reserved>, Error> {
     let fields = request.headers().iter();
     let fields: usize = fields.map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     let line = request.original_uri().path_and_query().map_or(0, |target| target.as_str().len());
-    if line + fields > MAX_HEAD_BYTES {
+    let size = line + fields;
+    if size > MAX_HEAD_BYTES {
         let detail = format!(
-            "the URL and the header fields have {} bytes; expected at most {MAX_HEAD_BYTES}",
-            line + fields
+            "the URL and the header fields have {size} bytes; expected at most {MAX_HEAD_BYTES}"
         );
         return Err(Error::new(Kind::HeadersTooLarge, detail));
     }
     if !exchange.client.is_extra || health::PROBES.contains(&request.uri().path()) {
-        return Ok(());
+        // Until the response is there, since parts of the head are kept until then.
+        return if size > UNCOUNTED_BYTES {
+            exchange.reserve(size).await.map(Some)
+        } else {
+            Ok(None)
+        };
     }
     let detail = "the limit of connections is reached; retry later".to_owned();
     Err(Error { detail, ..Error::unavailable("too many connections") })

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::Limits;
 use super::connection::{Client, Connections};
+use super::health::LastProbe;
 use crate::error::{Error, Result};
 
 /// How long a request waits for memory.
@@ -33,6 +34,8 @@ pub(super) struct Service {
     memory: Arc<Semaphore>,
     /// Who may wait for memory.
     waiting: Semaphore,
+    /// The last probe of the database.
+    pub(super) probe: LastProbe,
     /// The service was told to stop.
     pub(super) is_stopping: AtomicBool,
 }
@@ -43,6 +46,7 @@ impl Service {
             connections: Connections::new(limits.connections),
             memory: Arc::new(Semaphore::new(kibibytes(limits.buffered_bytes))),
             waiting: Semaphore::new(MAX_WAITING),
+            probe: LastProbe::default(),
             is_stopping: AtomicBool::new(false),
             limits,
         }

@@ -22,7 +22,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::connection::{Client, Entry, Stream};
+use super::connection::{Admission, Client, Stream};
 use super::exchange::{Exchange, Service};
 use super::{Limits, Served, endpoint};
 use crate::app::App;
@@ -95,11 +95,12 @@ pub async fn serve_within<C: Served>(
         };
         match accepted {
             Ok((stream, peer)) => {
-                let entry = service.connections.enter();
-                if entry == Entry::Closed {
+                let admission = service.connections.enter();
+                if admission == Admission::Closed {
                     continue;
                 }
-                let client = Arc::new(Client::new(entry == Entry::Extra));
+                let client = Client::new(peer.ip(), admission == Admission::Extra);
+                let client = Arc::new(client);
                 let opened =
                     Opened { local, peer, client: client.clone(), service: service.clone() };
                 let served = opened.serve(endpoint.clone(), stream, stopped.clone());
@@ -184,12 +185,10 @@ impl Opened {
                 (&mut connection).await
             }
         };
-        if let Err(error) = ended {
+        match ended {
+            Ok(()) => connection.into_parts().io.into_inner().ends(),
             // It went away, was too slow, or a response broke off.
-            tracing::debug!(%peer, %error, "a connection broke off");
-            if let Err(error) = connection.into_parts().io.into_inner().reset() {
-                tracing::debug!(%peer, %error, "it is closed, and not reset");
-            }
+            Err(error) => tracing::debug!(%peer, %error, "a connection broke off"),
         }
     }
 

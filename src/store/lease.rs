@@ -16,6 +16,13 @@ use super::pool::{Deadline, Held, Keeper, Open};
 /// first, so that a statement that is merely slow leaves a usable connection.
 pub const CLIENT_GRACE: Duration = Duration::from_secs(1);
 
+/// The longest statement that a connection keeps prepared, in bytes. Long ones are rarely sent again,
+/// and SQLite keeps many times their length.
+const MAX_KEPT_BYTES: usize = 2048;
+
+/// How many statements a connection keeps prepared.
+pub(super) const KEPT_STATEMENTS: usize = 32;
+
 /// How long closing a connection may take before it is dropped.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -138,7 +145,8 @@ impl<O: Open> Lease<O> {
         SqlxValues: sqlx::IntoArguments<O::Database>,
     {
         let Parts { connection, limit } = self.parts()?;
-        let query = sqlx::query_as_with(AssertSqlSafe(sql), SqlxValues(values));
+        let is_kept = sql.len() <= MAX_KEPT_BYTES;
+        let query = sqlx::query_as_with(AssertSqlSafe(sql), SqlxValues(values)).persistent(is_kept);
         let rows = limit.within(query.fetch_all(&mut *connection)).await;
         self.settle(rows)
     }

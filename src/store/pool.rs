@@ -16,6 +16,7 @@ use deadpool::managed::{
 };
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use sqlx::database::HasStatementCache;
 use sqlx::{Connection as _, Database};
 
 use super::MAX_WAITING;
@@ -43,7 +44,7 @@ const MAX_AGE: Duration = Duration::from_secs(30 * 60);
 /// How connections of a pool are opened.
 pub(super) trait Open: Send + Sync + 'static {
     /// The engine.
-    type Database: Database;
+    type Database: Database + HasStatementCache;
 
     /// Opens a connection with its limits set.
     fn open(&self) -> impl Future<Output = sqlx::Result<Opened<Self::Database>>> + Send;

@@ -7,6 +7,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, Postgres};
 
 use super::failure::Fault;
+use super::lease::KEPT_STATEMENTS;
 use super::pool::{CONNECT_TIMEOUT, Deadline, Open, Opened};
 
 /// How long a statement waits for a row that somebody else is writing. A few that waited longer would
@@ -66,7 +67,8 @@ impl Servers {
         let options = |url: &String| {
             let options = url.parse::<PgConnectOptions>().map_err(|error| error.to_string())?;
             // A pooler such as PgBouncer rejects most settings of the start of a connection.
-            Ok(options.application_name("cinequery").extra_float_digits(None))
+            let options = options.application_name("cinequery").extra_float_digits(None);
+            Ok(options.statement_cache_capacity(KEPT_STATEMENTS))
         };
         let hosts = urls.iter().map(options).collect::<Result<_, String>>()?;
         Ok(Self { hosts, target, work, last: AtomicUsize::new(0) })

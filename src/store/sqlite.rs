@@ -7,6 +7,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _, Sqlite};
 
 use super::failure::is_read_only;
+use super::lease::KEPT_STATEMENTS;
 use super::pool::{Deadline, Open, Opened};
 use super::{beside, database_error};
 use crate::error::{Error, Result};
@@ -70,7 +71,11 @@ impl SqliteFile {
 }
 
 fn options(path: &Path) -> SqliteConnectOptions {
-    SqliteConnectOptions::new().filename(path).busy_timeout(BUSY_TIMEOUT).foreign_keys(true)
+    SqliteConnectOptions::new()
+        .filename(path)
+        .busy_timeout(BUSY_TIMEOUT)
+        .foreign_keys(true)
+        .statement_cache_capacity(KEPT_STATEMENTS)
 }
 
 impl Open for SqliteFile {

@@ -95,7 +95,7 @@ pub fn app(store: Store) -> App {
 
 /// The same with another provider and limits.
 pub fn app_with(store: Store, provider: Box<dyn Provider>, admission: Admission) -> App {
-    let hasher = Hasher::new().unwrap();
+    let hasher = Hasher::new();
     App::new(store, provider, tokens(Duration::from_secs(600)), hasher, admission)
 }
 
