@@ -20,7 +20,8 @@ pub struct LogSettings {
 /// Where the database is.
 #[derive(Debug, Clone, Args)]
 pub struct DatabaseSettings {
-    /// The database: sqlite:FILE or postgres://USER:PASSWORD@HOST[,HOST]/NAME (`?sslmode=verify-full` for TLS)
+    /// The database: sqlite:FILE or postgres://USER:PASSWORD@HOST/NAME, with HOST,HOST for several
+    /// (`?sslmode=verify-full` for TLS)
     #[arg(
         long,
         env = "CINEQUERY_DATABASE_URL",
@@ -168,7 +169,7 @@ pub struct LimitSettings {
         long,
         value_name = "NUMBER",
         env = "CINEQUERY_MAX_CONNECTIONS",
-        default_value_t = 512,
+        default_value_t = 1024,
         value_parser = clap::value_parser!(u16).range(1..)
     )]
     pub max_connections: u16,

@@ -17,8 +17,11 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{AbortHandle, Id};
 use tokio_io_timeout::TimeoutStream;
+
+use super::exchange::UNCOUNTED_BYTES;
 
 /// How long a client may take nothing of a response that is there for it. An export has no other
 /// limit of time.
@@ -27,6 +30,10 @@ const WRITE_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How much of a response the system keeps for a client that does not read, in bytes. By itself it
 /// would keep megabytes for each.
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
+
+/// Request heads of more than 8 KiB that arrive at the same time. Each may take 64 KiB; one beyond them
+/// loses its connection.
+const MAX_LARGE_HEADS: usize = 128;
 
 /// An IP address with more than this part of all connections is a crowd.
 const CROWD: usize = 4;
@@ -53,6 +60,8 @@ pub(super) struct Client {
     waiting_since: AtomicU64,
     /// Whether it has shown a valid token.
     has_token: AtomicBool,
+    /// Whether its next request is awaited, rather than the body of one or the end of a response.
+    is_in_head: AtomicBool,
     /// Memory that is reserved for its request or response, in KiB.
     held: AtomicUsize,
     /// Whether it is beyond the limit, and may ask for probes alone.
@@ -65,6 +74,7 @@ impl Client {
             address: address.to_canonical(),
             waiting_since: AtomicU64::new(now()),
             has_token: AtomicBool::new(false),
+            is_in_head: AtomicBool::new(true),
             held: AtomicUsize::new(0),
             is_extra,
         }
@@ -72,12 +82,19 @@ impl Client {
 
     /// The service works for it.
     pub(super) fn starts_work(&self) {
+        self.is_in_head.store(false, Ordering::Relaxed);
         self.waiting_since.store(0, Ordering::Relaxed);
     }
 
     /// The service waits for it from now on.
     pub(super) fn starts_waiting(&self) {
         self.waiting_since.store(now(), Ordering::Relaxed);
+    }
+
+    /// It has its response, and its next request is awaited.
+    pub(super) fn starts_over(&self) {
+        self.is_in_head.store(true, Ordering::Relaxed);
+        self.starts_waiting();
     }
 
     /// It has shown a valid token, and its request was admitted.
@@ -105,7 +122,9 @@ impl Client {
     /// not lose its place to those that hold theirs.
     fn rank(&self) -> Option<(bool, bool, u64)> {
         let since = self.waiting_since.load(Ordering::Relaxed);
-        (since != 0).then(|| (!self.is_stalled(), self.has_token.load(Ordering::Relaxed), since))
+        let is_stalled = self.is_stalled();
+        let is_spared = is_stalled && self.has_token.load(Ordering::Relaxed);
+        (since != 0).then_some((!is_stalled, is_spared, since))
     }
 
     /// Whether it has kept the service waiting for more than a moment.
@@ -120,6 +139,8 @@ impl Client {
 pub(super) struct Connections {
     most: usize,
     open: Mutex<Open>,
+    /// Places for request heads of more than [`UNCOUNTED_BYTES`] that are arriving.
+    pub(super) large_heads: Arc<Semaphore>,
 }
 
 #[derive(Debug, Default)]
@@ -142,7 +163,8 @@ pub(super) enum Admission {
 
 impl Connections {
     pub(super) fn new(most: usize) -> Self {
-        Self { most, open: Mutex::default() }
+        let large_heads = Arc::new(Semaphore::new(MAX_LARGE_HEADS));
+        Self { most, open: Mutex::default(), large_heads }
     }
 
     /// Makes room for another connection, if need be by closing one that is waited for.
@@ -235,10 +257,15 @@ pub(super) struct Stream {
     stream: Pin<Box<TimeoutStream<TcpStream>>>,
     client: Arc<Client>,
     has_ended: bool,
+    /// Bytes of the head that is arriving.
+    head: usize,
+    /// Its place among the large heads that arrive.
+    place: Option<OwnedSemaphorePermit>,
+    large_heads: Arc<Semaphore>,
 }
 
 impl Stream {
-    pub(super) fn new(stream: TcpStream, client: Arc<Client>) -> Self {
+    pub(super) fn new(stream: TcpStream, client: Arc<Client>, large_heads: Arc<Semaphore>) -> Self {
         // Responses are written in one go: waiting for more would only delay them.
         let socket = socket2::SockRef::from(&stream);
         let set = socket.set_tcp_nodelay(true);
@@ -247,7 +274,14 @@ impl Stream {
         }
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(WRITE_IDLE_TIMEOUT));
-        Self { stream: Box::pin(stream), client, has_ended: false }
+        Self {
+            stream: Box::pin(stream),
+            client,
+            has_ended: false,
+            head: 0,
+            place: None,
+            large_heads,
+        }
     }
 
     /// The connection has ended in order.
@@ -283,8 +317,19 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = self.stream.as_mut().poll_read(context, buffer);
-        if buffer.filled().len() > before {
+        let received = buffer.filled().len() - before;
+        if received > 0 {
             self.client.has_progressed();
+        }
+        if !self.client.is_in_head.load(Ordering::Relaxed) {
+            (self.head, self.place) = (0, None);
+            return read;
+        }
+        self.head += received;
+        if self.head > UNCOUNTED_BYTES && self.place.is_none() {
+            // hyper keeps what it has read of a head in a buffer that nothing else bounds.
+            let place = self.large_heads.clone().try_acquire_owned();
+            self.place = Some(place.map_err(|_| io::Error::other("too many large heads arrive"))?);
         }
         read
     }

@@ -74,7 +74,7 @@ impl Exchange {
     /// The exchange of a request.
     ///
     /// # Errors
-    /// [`crate::error::Kind::Internal`] if the request did not come through [`super::serve`].
+    /// [`crate::error::Kind::Internal`] if the request did not come through [`super::serve()`].
     pub(super) fn of(request: &Request) -> Result<Arc<Self>> {
         let exchange = request.data::<Arc<Self>>().cloned();
         exchange.ok_or_else(|| Error::internal("a request without its exchange"))

@@ -19,7 +19,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 512,
+            connections: 1024,
             buffered_bytes: 16 * 1024 * 1024,
             request: Duration::from_secs(7),
             shutdown_delay: Duration::ZERO,

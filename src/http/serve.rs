@@ -167,7 +167,8 @@ impl Opened {
     ) {
         let peer = self.peer;
         let is_extra = self.client.is_extra;
-        let stream = TokioIo::new(Stream::new(stream, self.client.clone()));
+        let large_heads = self.service.connections.large_heads.clone();
+        let stream = TokioIo::new(Stream::new(stream, self.client.clone(), large_heads));
         let opened = Arc::new(self);
         // Boxed, so that a connection without a request does not hold the room for one.
         let service =
@@ -204,7 +205,7 @@ impl Opened {
         let exchange = Exchange::new(self.service.clone(), self.client.clone());
         request.set_data(Arc::new(exchange));
         let response = endpoint.get_response(request).await;
-        self.client.starts_waiting();
+        self.client.starts_over();
         Ok(hyper::Response::from(response))
     }
 }
