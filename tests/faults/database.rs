@@ -3,6 +3,7 @@
 mod clocks;
 mod cuts;
 mod kills;
+mod load;
 mod outage;
 mod pooler;
 mod replica;
