@@ -185,7 +185,7 @@ impl Admission {
         if outcome == Outcome::Success {
             self.local.refund(policy, key, counted.unwrap_or(NonZeroU32::MIN));
         }
-        // After the refund: whoever sees no undecided attempt any more sees the refund.
+        // After the refund: a request that sees no undecided attempt must see the refund too.
         match (&self.shared, counted) {
             (Some(shared), None) => shared.settle(policy, limit, key, outcome).await,
             _ => self.undecided.settle(policy, key),

@@ -56,7 +56,8 @@ const TRANSFER_STATEMENT: Duration = Duration::from_secs(30);
 /// How long an import or an export that was admitted waits for a connection: its turn comes.
 const TRANSFER_QUEUE: Duration = Duration::from_secs(60);
 
-/// How long the database may work on what keeps the service going: probes, revocations, usage.
+/// How long the database may work on what keeps the service going: probes, revocations,
+/// usage, signing in.
 const RESERVED_STATEMENT: Duration = Duration::from_secs(2);
 
 /// How long that waits for a connection.
@@ -152,7 +153,7 @@ enum Lane {
     Requests,
     /// Imports and exports: statements may take longer, and wait for their turn.
     Transfers,
-    /// Probes, revocations and usage.
+    /// Probes, revocations, usage and signing in.
     Reserved,
 }
 

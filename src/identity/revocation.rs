@@ -30,7 +30,7 @@ const SHORT_WAIT: Duration = Duration::from_millis(250);
 const LONG_WAIT: Duration = Duration::from_secs(2);
 
 /// Knows the revocations of the database, no older than half a second. One task reads them, for as long
-/// as there are requests: a service that nobody calls asks nothing of its database. No request reads by
+/// as there are requests: a service without requests asks nothing of its database. No request reads by
 /// itself, so that a database that does not respond keeps one task waiting and not all requests.
 pub struct Revocations {
     shared: Arc<Shared>,
@@ -40,7 +40,7 @@ pub struct Revocations {
 struct Shared {
     store: Store,
     last: watch::Sender<Reading>,
-    /// Somebody waits for a reading.
+    /// A request waits for a reading.
     is_wanted: Notify,
     /// There has been a request since the last reading.
     is_used: AtomicBool,
