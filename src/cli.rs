@@ -169,12 +169,12 @@ fn of_type<V: Visitor>(table: &str, visitor: V) -> Result<V::Output, String> {
 
 /// Refuses a name that is no type of record, before anything is done.
 fn known_type(table: &str) -> Result<(), String> {
-    let is_known = All::schemas().iter().any(|schema| schema.table == table);
+    let is_known = All::schemas().iter().any(|schema| schema.collection == table);
     if is_known { Ok(()) } else { Err(unknown_type(table)) }
 }
 
 fn unknown_type(table: &str) -> String {
-    let tables: Vec<_> = All::schemas().iter().map(|schema| schema.table).collect();
+    let tables: Vec<_> = All::schemas().iter().map(|schema| schema.collection).collect();
     format!("there is no type {table:?}; there are: {}", tables.join(", "))
 }
 

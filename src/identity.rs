@@ -74,7 +74,7 @@ pub enum Access {
 impl Access {
     /// The scope it needs on a type of record.
     pub fn scope(self, schema: &Schema) -> String {
-        format!("{}{}", schema.table, self.suffix())
+        format!("{}{}", schema.collection, self.suffix())
     }
 
     /// What such scopes end with.

@@ -86,7 +86,7 @@ macro_rules! record_sets {
             }
 
             fn visit<V: Visitor>(table: &str, visitor: V) -> Option<V::Output> {
-                $(if $record::SCHEMA.table == table {
+                $(if $record::SCHEMA.collection == table {
                     return Some(visitor.visit::<$record>());
                 })+
                 None
@@ -221,7 +221,7 @@ macro_rules! record {
         impl $crate::record::Record for $name {
             const SCHEMA: &'static $crate::query::Schema = &$crate::query::Schema {
                 name: stringify!($name),
-                table: $table,
+                collection: $table,
                 description: concat!($($about),+).trim_ascii(),
                 fields: &[$($crate::query::Field {
                     name: stringify!($field),
@@ -229,11 +229,16 @@ macro_rules! record {
                     ty: <$rust as $crate::record::Column>::TYPE,
                     bounds: $bounds,
                     nullable: <$rust as $crate::record::Column>::NULLABLE,
+                    default: None,
                     writable: $writable,
+                    managed: !$writable,
+                    searchable: matches!(<$rust as $crate::record::Column>::TYPE, $crate::query::Type::Text),
+                    renamed_from: None,
                     example: $example,
                 }),+],
                 select_list: concat!($(", \"", stringify!($field), "\""),+).split_at(2).1,
-                natural_key: &[$(stringify!($key)),+],
+                unique: &[&[$(stringify!($key)),+]],
+                indexes: &[],
                 searches: &[$($searches),*],
             };
 

@@ -550,7 +550,7 @@ impl Visitor for Exercise {
     fn visit<R: Record>(self) -> Self::Output {
         Box::pin(async move {
             let schema = R::SCHEMA;
-            let caller = identity(&[&format!("{}:read", schema.table)]);
+            let caller = identity(&[&format!("{}:read", schema.collection)]);
             for nulls in [false, true] {
                 let fields = schema.writable().filter(|field| !(nulls && field.nullable));
                 let members = fields.map(|field| (field.name.to_owned(), sample(field))).collect();
@@ -583,7 +583,7 @@ async fn every_type_of_the_service_has_its_tables() {
         let store = database.open().await;
         store.migrate(&Migrations::default(), &All::schemas()).await.unwrap();
         for schema in All::schemas() {
-            All::visit(schema.table, Exercise(store.clone())).unwrap().await;
+            All::visit(schema.collection, Exercise(store.clone())).unwrap().await;
         }
     })
     .await;

@@ -113,7 +113,7 @@ fn missing<R: Record>(id: Uuid) -> Error {
 /// Says which fields a duplicate shares with the record that is there.
 fn name_key<R: Record>(mut error: Error) -> Error {
     if error.kind == Kind::Duplicate {
-        let key = R::SCHEMA.natural_key.join(", ");
+        let key = R::SCHEMA.natural_key().join(", ");
         error.detail = format!("there is a {} with the same {key} already", R::SCHEMA.name);
     }
     error

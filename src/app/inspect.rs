@@ -22,10 +22,10 @@ use crate::record::Records;
 /// may read its records.
 fn readable<C: Records>(caller: &Identity, record: Option<&str>) -> Result<&'static Schema> {
     let schemas = C::schemas();
-    let is_meant = |schema: &&&Schema| record.is_none_or(|name| schema.table == name);
+    let is_meant = |schema: &&&Schema| record.is_none_or(|name| schema.collection == name);
     let schema = schemas.iter().find(is_meant).ok_or_else(|| {
         let name = record.unwrap_or_default();
-        let help = did_you_mean(name, schemas.iter().map(|schema| schema.table));
+        let help = did_you_mean(name, schemas.iter().map(|schema| schema.collection));
         Error::new(Kind::InvalidParameter, format!("there is no record {name:?}; {help}"))
     })?;
     caller.require(Access::Read, schema)?;

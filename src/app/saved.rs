@@ -227,7 +227,7 @@ impl Named {
 }
 
 fn built_in(schema: &Schema) -> impl Iterator<Item = &'static BuiltIn> {
-    BUILT_IN.iter().filter(|query| query.collection == schema.table)
+    BUILT_IN.iter().filter(|query| query.collection == schema.collection)
 }
 
 /// What a query of the service's own asks for, to be run with these values.
@@ -465,7 +465,7 @@ fn checked<R: Record>(draft: SavedQueryDraft) -> Result<Row> {
         let detail = format!("{name} is a query of the service's own");
         return Err(Error::new(Kind::Duplicate, detail));
     }
-    let collection = Some(schema.table.to_owned());
+    let collection = Some(schema.collection.to_owned());
     let texts = [collection, Some(name), description, filter, order_by, Some(parameters)];
     // As they were sent, and not in NFC like the texts of records: places in them are told in bytes,
     // and nobody compares them.
@@ -477,7 +477,7 @@ fn checked<R: Record>(draft: SavedQueryDraft) -> Result<Row> {
 const MAX_PARAMETERS_BYTES: usize = 2 * MAX_TEXT_BYTES;
 
 fn of_collection<R: Record>() -> Expr {
-    let collection = Literal::Text(R::SCHEMA.table.to_owned());
+    let collection = Literal::Text(R::SCHEMA.collection.to_owned());
     Expr::compare("collection", Comparison::Equal, collection)
 }
 
@@ -494,7 +494,7 @@ async fn find<R: Record>(store: &Store, name: &str) -> Result<StoredQuery> {
 }
 
 fn missing<R: Record>(name: &str) -> Error {
-    let collection = R::SCHEMA.table;
+    let collection = R::SCHEMA.collection;
     Error::new(Kind::NotFound, format!("{collection} have no saved query {name:?}"))
 }
 

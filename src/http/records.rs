@@ -105,7 +105,7 @@ impl<R: Record> Operations<R> {
         body: Body<Draft<R>>,
     ) -> Result<Created<R>> {
         let record = edit::create(&app.store_for(&caller.0), &caller.0, &body.0).await?;
-        let location = format!("{}/{}", R::SCHEMA.table, record.id());
+        let location = format!("{}/{}", R::SCHEMA.collection, record.id());
         Ok(Created { record, location })
     }
 
@@ -221,7 +221,7 @@ impl<R: Record> Operations<R> {
 
 /// The path of the collection.
 pub(super) fn collection<R: Record>() -> String {
-    format!("/api/v1/{}", R::SCHEMA.table)
+    format!("/api/v1/{}", R::SCHEMA.collection)
 }
 
 /// The values that a query string gives to the parameters of its filter.
@@ -388,7 +388,7 @@ impl<R> Tag<R> {
 impl<R: Record> Tags for Tag<R> {
     fn register(&self, registry: &mut Registry) {
         registry.create_tag(MetaTag {
-            name: R::SCHEMA.table,
+            name: R::SCHEMA.collection,
             description: Some(R::SCHEMA.description),
             external_docs: None,
         });
@@ -396,6 +396,6 @@ impl<R: Record> Tags for Tag<R> {
 
     #[allow(clippy::misnamed_getters, reason = "a tag groups the operations of a collection")]
     fn name(&self) -> &'static str {
-        R::SCHEMA.table
+        R::SCHEMA.collection
     }
 }

@@ -66,7 +66,7 @@ impl<R: Record> Operations<R> {
         body: Body<SavedQueryDraft>,
     ) -> Result<Saved> {
         let query = saved::create::<R>(&app.store_for(&caller.0), &caller.0, body.0).await?;
-        let location = format!("{}/{}", R::SCHEMA.table, query.name);
+        let location = format!("{}/{}", R::SCHEMA.collection, query.name);
         Ok(Saved { query, location })
     }
 
@@ -177,7 +177,7 @@ impl<R: Record> Operations<R> {
 /// The path of the saved queries on a type of record. Below the records' own collection it could be
 /// taken for that of a record.
 fn queries<R: Record>() -> String {
-    format!("/api/v1/queries/{}", R::SCHEMA.table)
+    format!("/api/v1/queries/{}", R::SCHEMA.collection)
 }
 
 /// How a saved query is run.

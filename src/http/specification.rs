@@ -81,7 +81,7 @@ fn placed<'a>(
 ) -> (Option<&'static Schema>, &'static [Operation], &'a str) {
     let below = |parent: &str| {
         schemas.iter().find_map(|schema| {
-            Some((*schema, path.strip_prefix(&format!("/api/v1/{parent}{}", schema.table))?))
+            Some((*schema, path.strip_prefix(&format!("/api/v1/{parent}{}", schema.collection))?))
         })
     };
     if let Some((schema, rest)) = below("queries/") {
@@ -200,8 +200,8 @@ fn complete_components(components: &mut Value, schemas: &[&'static Schema]) {
     components["schemas"]["Collection"] = json!({
         "type": "string",
         "description": "A collection of records, by its name in addresses.",
-        "enum": schemas.iter().map(|about| about.table).collect::<Vec<_>>(),
-        "default": schemas.first().map(|about| about.table),
+        "enum": schemas.iter().map(|about| about.collection).collect::<Vec<_>>(),
+        "default": schemas.first().map(|about| about.collection),
     });
     // Codes may be added, and a client that meets a new one must still be able to read the rest.
     let kinds: Vec<&str> = Kind::ALL.iter().map(|(kind, _)| kind.code()).collect();
@@ -217,7 +217,7 @@ fn complete_components(components: &mut Value, schemas: &[&'static Schema]) {
 
 /// Puts the names of a record in the place of `{record}` and its kind.
 fn named(text: &str, schema: &Schema) -> String {
-    let (record, records) = (schema.name, schema.table);
+    let (record, records) = (schema.name, schema.collection);
     let mut plural: Vec<char> = records.chars().collect();
     if let Some(initial) = plural.first_mut() {
         initial.make_ascii_uppercase();

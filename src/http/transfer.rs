@@ -264,7 +264,7 @@ impl<R: Record> IntoResponse for Download<R> {
             // RFC 7111 and RFC 4180: the first line names the columns.
             Format::Csv => format!("{}; charset=utf-8; header=present", format.media_type()),
         };
-        let file = format!("attachment; filename=\"{}.{}\"", R::SCHEMA.table, format.as_str());
+        let file = format!("attachment; filename=\"{}.{}\"", R::SCHEMA.collection, format.as_str());
         Response::builder()
             .content_type(media_type)
             .header(CONTENT_DISPOSITION, file)

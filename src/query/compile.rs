@@ -101,7 +101,7 @@ const LITERAL_LIMITS: [u32; 4] = [21, 101, 1000, 1001];
 pub fn compile(query: &Query, shape: Shape, dialect: Dialect) -> Statement {
     let compiler = Compiler { dialect };
     let mut matching = Sql::select();
-    matching.from(query.schema.table);
+    matching.from(query.schema.collection);
     let filter = query.filter.as_ref();
     let limit = match shape {
         Shape::Count => {
@@ -134,7 +134,7 @@ pub fn compile(query: &Query, shape: Shape, dialect: Dialect) -> Statement {
         matching.column("id").limit(u64::from(limit));
         let mut page = Sql::select();
         page.expr(Expr::cust(query.schema.select_list))
-            .from(query.schema.table)
+            .from(query.schema.collection)
             .and_where(Expr::col("id").in_subquery(matching));
         compiler.order(&mut page, &query.order);
         return compiler.statement(&page);
@@ -161,7 +161,7 @@ pub fn compile_respelling(
     let mut spelling = Sql::select();
     spelling
         .column(field.name)
-        .from(schema.table)
+        .from(schema.collection)
         .and_where(Expr::col(folded_column(field)).eq(fold(text)))
         .group_by_col(field.name)
         .order_by_expr(Expr::col(field.name).eq(text), Order::Desc)
@@ -182,7 +182,7 @@ pub fn compile_frequent(
     let compiler = Compiler { dialect };
     let begins = Condition::Match(field, Matching::StartsWith, Value::Text(fold(beginning)));
     let mut values = Sql::select();
-    values.column(field.name).from(schema.table);
+    values.column(field.name).from(schema.collection);
     compiler.filter(&mut values, [&begins]);
     values
         .group_by_col(field.name)

@@ -5,22 +5,26 @@ use std::ops::RangeInclusive;
 use poem_openapi::Enum;
 use serde::{Deserialize, Serialize};
 
+use super::value::Value;
+
 /// A record type: its names and its fields.
 #[derive(Debug)]
 pub struct Schema {
     /// The record type in code and specification, such as `Movie`.
     pub name: &'static str,
-    /// Its table in the database and its collection in URLs and scopes, such as `movies`.
-    pub table: &'static str,
+    /// Its collection in URLs and scopes, and its table in the database, such as `movies`.
+    pub collection: &'static str,
     /// One sentence for the specification.
     pub description: &'static str,
     /// The columns in their order, those that the service manages among them.
     pub fields: &'static [Field],
     /// The same as SQL writes them, so that no statement has to spell them out anew.
     pub select_list: &'static str,
-    /// The fields that together tell one record from another.
-    pub natural_key: &'static [&'static str],
-    /// What somebody may ask for, as examples for the specification.
+    /// The names of fields whose values together are unique. The first is the natural key.
+    pub unique: &'static [&'static [&'static str]],
+    /// The names of fields that have an index together.
+    pub indexes: &'static [&'static [&'static str]],
+    /// Examples of filters for the specification, and built-in queries.
     pub searches: &'static [Search],
 }
 
@@ -41,7 +45,17 @@ impl Schema {
         self.fields.iter().find(|field| field.name == name)
     }
 
-    /// The fields that clients write; the others are the service's.
+    /// The names of the fields that tell one record from another; none when nothing is unique but the id.
+    pub fn natural_key(&self) -> &'static [&'static str] {
+        self.unique.first().copied().unwrap_or_default()
+    }
+
+    /// The fields of the declaration: all but those that the service manages.
+    pub fn declared(&self) -> impl Iterator<Item = &'static Field> + Clone + use<> {
+        self.fields.iter().filter(|field| !field.managed)
+    }
+
+    /// The fields that clients write.
     pub fn writable(&self) -> impl Iterator<Item = &'static Field> + Clone + use<> {
         self.fields.iter().filter(|field| field.writable)
     }
@@ -53,9 +67,9 @@ impl Schema {
 }
 
 impl PartialEq for Schema {
-    /// Schemas are static: the name identifies them.
+    /// Schemas are static: each is equal to itself alone.
     fn eq(&self, other: &Self) -> bool {
-        self.name == other.name
+        std::ptr::eq(self, other)
     }
 }
 
@@ -73,8 +87,18 @@ pub struct Field {
     pub bounds: RangeInclusive<i64>,
     /// Whether it may be null.
     pub nullable: bool,
-    /// Whether clients write it.
+    /// The value of a record that is created without one.
+    pub default: Option<Value>,
+    /// Whether clients write it. Of the others, the service writes those that are `managed`, and an operator
+    /// those that are read-only.
     pub writable: bool,
+    /// Whether it is one of the fields that the service adds to every record type.
+    pub managed: bool,
+    /// Whether it is a text that `contains`, `starts with` and `ends with` search. It then has a second column
+    /// for its folded form.
+    pub searchable: bool,
+    /// The name it had before, which a migration renames.
+    pub renamed_from: Option<&'static str>,
     /// A value for the specification, as text; empty when there is none.
     pub example: &'static str,
 }

@@ -384,7 +384,7 @@ fn statements<R: Record>(batch: &[(u64, Draft<R>)]) -> Vec<&[(u64, Draft<R>)]> {
 }
 
 fn natural_key<R: Record>(draft: &Draft<R>) -> Vec<Option<&Value>> {
-    let is_key = |name| R::SCHEMA.natural_key.contains(&name);
+    let is_key = |name| R::SCHEMA.natural_key().contains(&name);
     let fields = draft.row().iter().filter(|(field, _)| is_key(field.name));
     fields.map(|(_, value)| value.as_ref()).collect()
 }
@@ -399,7 +399,7 @@ fn upsert<R: Record>(
 ) -> Result<Statement> {
     let drafts = rows.iter().map(|(id, _, draft)| (*id, draft.row()));
     let mut insert = insert_statement::<R>(drafts, now, dialect)?;
-    let mut conflict = OnConflict::columns(R::SCHEMA.natural_key.iter().copied());
+    let mut conflict = OnConflict::columns(R::SCHEMA.natural_key().iter().copied());
     match policy {
         Conflict::Fail | Conflict::Skip => conflict.do_nothing(),
         Conflict::Update => {
@@ -407,7 +407,7 @@ fn upsert<R: Record>(
             conflict
                 .update_columns(columns.map(|(column, _)| column))
                 .update_column("updated_at")
-                .value("version", Expr::col((R::SCHEMA.table, "version")).add(Expr::cust("1")))
+                .value("version", Expr::col((R::SCHEMA.collection, "version")).add(Expr::cust("1")))
         }
     };
     insert.on_conflict(conflict).returning(Sql::returning().columns(["id", "version"]));

@@ -196,7 +196,7 @@ impl Store {
         } else {
             // Tables of our names that we have not made would be in the way.
             for schema in with_own(schemas) {
-                if self.has_table(schema.table).await? {
+                if self.has_table(schema.collection).await? {
                     return Ok(State::Foreign);
                 }
             }
@@ -237,7 +237,7 @@ impl Store {
         }
         if recorded.is_some() {
             for schema in schemas {
-                tracing::info!(table = schema.table, folding = FOLDING, "folding text anew");
+                tracing::info!(table = schema.collection, folding = FOLDING, "folding text anew");
                 self.refold_table(schema).await?;
             }
         }
@@ -255,7 +255,7 @@ impl Store {
             select
                 .column("id")
                 .columns(texts.iter().map(|field| field.name))
-                .from(schema.table)
+                .from(schema.collection)
                 .and_where_option(last.map(|id: Uuid| Expr::col("id").gt(id)))
                 .order_by("id", sea_query::Order::Asc)
                 .limit(REFOLD_BATCH);
@@ -264,7 +264,7 @@ impl Store {
             last = Some(*id);
             for Texts { id, values } in rows {
                 let mut update = Sql::update();
-                update.table(schema.table).and_where(Expr::col("id").eq(id));
+                update.table(schema.collection).and_where(Expr::col("id").eq(id));
                 for (field, value) in texts.iter().zip(values) {
                     update.value(folded_column(field), value.as_deref().map(fold));
                 }

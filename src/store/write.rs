@@ -50,7 +50,7 @@ impl Store {
     ) -> Result<Option<R>> {
         let dialect = self.dialect();
         let mut update = Sql::update();
-        update.table(R::SCHEMA.table);
+        update.table(R::SCHEMA.collection);
         for (column, value) in columns(row, dialect) {
             update.value(column, value);
         }
@@ -70,7 +70,7 @@ impl Store {
     pub async fn delete<R: Record>(&self, id: Uuid, expected: &Expected) -> Result<Option<R>> {
         let mut delete = Sql::delete();
         delete
-            .from_table(R::SCHEMA.table)
+            .from_table(R::SCHEMA.collection)
             .and_where(Expr::col("id").eq(id))
             .and_where_option(version_is(expected))
             .returning(Sql::returning().columns(R::SCHEMA.names()));
@@ -96,7 +96,7 @@ pub(super) fn insert_statement<'a, R: Record>(
     dialect: Dialect,
 ) -> Result<sea_query::InsertStatement> {
     let mut insert = Sql::insert();
-    insert.into_table(R::SCHEMA.table);
+    insert.into_table(R::SCHEMA.collection);
     for (id, row) in rows {
         let managed = [
             ("id", Value::Id(id)),

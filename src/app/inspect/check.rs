@@ -79,7 +79,7 @@ pub fn check<C: Records>(
     let parsed = filter.and_then(read);
     let keys = order_by.and_then(|text| parse::order_by(text).ok());
     Ok(Check {
-        record: schema.table.to_owned(),
+        record: schema.collection.to_owned(),
         valid: diagnostics.is_empty(),
         diagnostics,
         warnings,

@@ -123,9 +123,9 @@ pub fn describe<C: Records>() -> CatalogueSchema {
 fn record(schema: &Schema) -> RecordSchema {
     RecordSchema {
         name: schema.name.to_owned(),
-        collection: schema.table.to_owned(),
+        collection: schema.collection.to_owned(),
         description: schema.description.to_owned(),
-        natural_key: owned(schema.natural_key),
+        natural_key: owned(schema.natural_key()),
         fields: schema.fields.iter().map(field).collect(),
     }
 }

@@ -42,7 +42,7 @@ fn of_parameter(operation: &str, name: &str, about: &Schema) -> Option<Value> {
         ("classicListExpiredMovies", "to") => json!("2026-12-31"),
         (_, "order_by") => json!(order(about)),
         (_, "limit") => json!(20),
-        (_, "by") => json!(about.natural_key.last()?),
+        (_, "by") => json!(about.natural_key().last()?),
         (_, "interval") => match last_key(about)?.ty {
             Type::Integer => json!("decade"),
             _ => json!("month"),
@@ -50,7 +50,7 @@ fn of_parameter(operation: &str, name: &str, about: &Schema) -> Option<Value> {
         (_, "name") if is_about_users => json!("cataloguer"),
         (_, "name") => json!(query_name(about)),
         (_, "If-Match") => json!("\"1\""),
-        (_, "record") => json!(about.table),
+        (_, "record") => json!(about.collection),
         (_, "on_conflict") => json!("skip"),
         (_, "format") => json!("ndjson"),
         _ => value(about.field(name)?),
@@ -93,7 +93,7 @@ pub(super) fn of_success(schema: &str, about: &Schema) -> Option<Value> {
             "access_token": TOKEN,
             "token_type": "Bearer",
             "expires_in": 1800,
-            "scope": format!("{0}:read {0}:write", about.table),
+            "scope": format!("{0}:read {0}:write", about.collection),
         }),
         "Health" => json!({ "status": "ok" }),
         "Readiness" => json!({ "status": "ok", "throttle": "local" }),
@@ -186,7 +186,7 @@ fn draft(about: &Schema) -> Value {
 
 /// The newest first, as far as the natural key tells; then by the rest of it.
 fn order(about: &Schema) -> String {
-    let mut keys = about.natural_key.iter().rev();
+    let mut keys = about.natural_key().iter().rev();
     let first = keys.next().map(|key| format!("{key} desc"));
     let all = first.into_iter().chain(keys.map(|key| (*key).to_owned()));
     all.collect::<Vec<_>>().join(", ")
@@ -201,5 +201,5 @@ fn first_text(about: &Schema) -> Option<&'static Field> {
 }
 
 fn last_key(about: &Schema) -> Option<&'static Field> {
-    about.natural_key.last().and_then(|key| about.field(key))
+    about.natural_key().last().and_then(|key| about.field(key))
 }

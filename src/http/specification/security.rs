@@ -34,7 +34,7 @@ pub(super) fn requirements(
 pub(super) fn oauth2(schemas: &[&'static Schema]) -> Value {
     let of_records = schemas.iter().flat_map(|schema| {
         let scope = |access: Access, verb| {
-            (access.scope(schema), json!(format!("{verb} {}", schema.table)))
+            (access.scope(schema), json!(format!("{verb} {}", schema.collection)))
         };
         [scope(Access::Read, "Read"), scope(Access::Write, "Change")]
     });
