@@ -3,6 +3,7 @@
 //! A type is one `record!` declaration: a struct for what is read, and a [`Schema`] from which
 //! everything else follows: the filter language, validation, the specification, the columns.
 
+mod catalogue;
 mod draft;
 mod movie;
 mod specification;
@@ -17,6 +18,7 @@ use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
+pub use self::catalogue::Catalogue;
 pub use self::draft::{Draft, Fields, Members, Patch, Row};
 pub use self::movie::Movie;
 pub use self::specification::{Form, TEXT_PATTERN, describe};
