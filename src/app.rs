@@ -26,6 +26,7 @@ use crate::identity::{
     name_problem,
 };
 use crate::query::text::nfc;
+use crate::record::Catalogue;
 use crate::store::Store;
 
 /// The service: what every request shares. Cloning is cheap.
@@ -33,6 +34,7 @@ use crate::store::Store;
 pub struct App(Arc<Shared>);
 
 struct Shared {
+    catalogue: Catalogue,
     store: Store,
     provider: Box<dyn Provider>,
     tokens: Tokens,
@@ -43,8 +45,9 @@ struct Shared {
 }
 
 impl App {
-    /// A service on a database, with a way to sign in, and limits.
+    /// A service of record types on a database, with a way to sign in, and limits.
     pub fn new(
+        catalogue: Catalogue,
         store: Store,
         provider: Box<dyn Provider>,
         tokens: Tokens,
@@ -53,8 +56,14 @@ impl App {
     ) -> Self {
         let revocations = Revocations::new(&store);
         let ledger = Ledger::default();
-        let shared = Shared { store, provider, tokens, revocations, hasher, admission, ledger };
+        let shared =
+            Shared { catalogue, store, provider, tokens, revocations, hasher, admission, ledger };
         Self(Arc::new(shared))
+    }
+
+    /// The record types.
+    pub fn catalogue(&self) -> Catalogue {
+        self.0.catalogue
     }
 
     /// The database.

@@ -24,8 +24,9 @@ use self::explain::{explain, explain_in};
 use crate::app::search::Selection;
 use crate::config::{DatabaseSettings, LogSettings, TokenSettings};
 use crate::identity::{Identity, Secrets, record_scopes};
-use crate::query::Argument;
-use crate::record::{All, Records, Visitor};
+use crate::query::diagnostic::did_you_mean;
+use crate::query::{Argument, Schema};
+use crate::record::Catalogue;
 use crate::store::{Location, Migrations, Missing, State, Store};
 use crate::telemetry;
 
@@ -108,8 +109,9 @@ async fn run(command: Command) -> Outcome {
         Command::Serve(serve) => serve.run().await,
         Command::Healthcheck(healthcheck) => healthcheck.run().await,
         Command::Migrate(database) => {
+            let catalogue = catalogue(&database)?;
             let store = open(&database, Missing::Create).await?;
-            migrate(&store).await?;
+            migrate(&store, catalogue).await?;
             store.close().await;
             Ok(ExitCode::SUCCESS)
         }
@@ -119,7 +121,7 @@ async fn run(command: Command) -> Outcome {
         Command::Query(query) => query.run().await,
         Command::Token(token) => token.run().await,
         Command::User(user) => user.run().await,
-        Command::Openapi => openapi::run(),
+        Command::Openapi => openapi::run(Catalogue::built_in()),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "cinequery", &mut script);
@@ -137,10 +139,15 @@ async fn open(settings: &DatabaseSettings, missing: Missing) -> Result<Store, St
     Store::open(location(settings)?, missing).await.map_err(explain)
 }
 
+/// The record types that the settings name.
+fn catalogue(_settings: &DatabaseSettings) -> Result<Catalogue, String> {
+    Ok(Catalogue::built_in())
+}
+
 /// Opens a database that is read and not changed: it must be there, at this version's tables.
-async fn open_to_read(settings: &DatabaseSettings) -> Result<Store, String> {
+async fn open_to_read(settings: &DatabaseSettings, catalogue: Catalogue) -> Result<Store, String> {
     let store = open(settings, Missing::ReadOnly).await?;
-    match store.state(&Migrations::default(), &All::schemas()).await.map_err(explain)? {
+    match store.state(&Migrations::default(), catalogue.schemas()).await.map_err(explain)? {
         State::Current => Ok(store),
         State::Behind { .. } => Err("tables are missing: run `cinequery migrate` first".to_owned()),
         State::Foreign => {
@@ -149,8 +156,8 @@ async fn open_to_read(settings: &DatabaseSettings) -> Result<Store, String> {
     }
 }
 
-async fn migrate(store: &Store) -> Result<(), String> {
-    store.migrate(&Migrations::default(), &All::schemas()).await.map_err(explain)
+async fn migrate(store: &Store, catalogue: Catalogue) -> Result<(), String> {
+    store.migrate(&Migrations::default(), catalogue.schemas()).await.map_err(explain)
 }
 
 /// Writes to standard output. That its reader has gone away, as `head` does, is no failure.
@@ -162,20 +169,27 @@ fn print(text: &str) -> Result<(), String> {
     }
 }
 
-/// What is done with records of the type whose table has that name.
-fn of_type<V: Visitor>(table: &str, visitor: V) -> Result<V::Output, String> {
-    All::visit(table, visitor).ok_or_else(|| unknown_type(table))
+/// The collection that a subcommand works on.
+#[derive(Args)]
+struct CollectionSettings {
+    /// The collection [default: the first of the catalogue]
+    #[arg(long, value_name = "NAME")]
+    collection: Option<String>,
 }
 
-/// Refuses a name that is no type of record, before anything is done.
-fn known_type(table: &str) -> Result<(), String> {
-    let is_known = All::schemas().iter().any(|schema| schema.collection == table);
-    if is_known { Ok(()) } else { Err(unknown_type(table)) }
-}
-
-fn unknown_type(table: &str) -> String {
-    let tables: Vec<_> = All::schemas().iter().map(|schema| schema.collection).collect();
-    format!("there is no type {table:?}; there are: {}", tables.join(", "))
+impl CollectionSettings {
+    /// Its record type.
+    fn find(&self, catalogue: Catalogue) -> Result<&'static Schema, String> {
+        let found = match &self.collection {
+            Some(name) => catalogue.find(name),
+            None => catalogue.schemas().first().copied(),
+        };
+        found.ok_or_else(|| {
+            let name = self.collection.as_deref().unwrap_or_default();
+            let names = catalogue.schemas().iter().map(|schema| schema.collection);
+            format!("unknown collection {name:?}; {}", did_you_mean(name, names))
+        })
+    }
 }
 
 /// Values for the parameters of a filter.
@@ -200,8 +214,8 @@ impl Given {
 }
 
 /// Whoever can reach the database at the command line may do everything with records.
-fn operator() -> Identity {
-    Identity { subject: "operator".to_owned(), scopes: record_scopes(&All::schemas()) }
+fn operator(catalogue: Catalogue) -> Identity {
+    Identity { subject: "operator".to_owned(), scopes: record_scopes(catalogue.schemas()) }
 }
 
 /// Where the secrets of tokens come from.

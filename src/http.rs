@@ -20,6 +20,7 @@ mod problem;
 mod query;
 mod records;
 mod resource;
+mod route;
 mod saved;
 mod serve;
 mod specification;
@@ -31,63 +32,91 @@ mod usage;
 mod users;
 
 use poem::{Endpoint, EndpointExt, Request, Route};
-use poem_openapi::OpenApi;
 
 pub use self::body::MAX_BODY_BYTES;
 pub use self::limits::Limits;
+use self::route::routes;
 pub use self::serve::{serve, serve_within};
 pub use self::specification::specification;
 pub use self::transfer::{IMPORT_IDLE_TIMEOUT, MAX_IMPORT_BYTES};
 use crate::app::App;
-use crate::record::{Record, Records};
 
-/// A set of record types with their operations.
-pub trait Served: Records {
-    /// The operations of all of them.
-    type Operations: OpenApi + Send + Sync + 'static;
+/// The operations on the records of a collection. They are written once, with `{records}` in their paths, and
+/// served for each collection of the catalogue.
+type OnRecords =
+    ((records::Operations, facets::Operations), (transfer::Operations, saved::Operations));
 
-    /// The operations of all of them.
-    fn operations() -> Self::Operations;
-}
-
-macro_rules! served {
-    ($(($($record:ident),+) => $operations:ty;)+) => {$(
-        impl<$($record: Record),+> Served for ($($record,)+) {
-            type Operations = $operations;
-
-            fn operations() -> Self::Operations {
-                Default::default()
-            }
-        }
-    )+};
-}
-
-served! {
-    (A) => OfRecord<A>;
-    (A, B) => (OfRecord<A>, OfRecord<B>);
-    (A, B, C) => (OfRecord<A>, (OfRecord<B>, OfRecord<C>));
-}
-
-/// The operations on one type of record.
-type OfRecord<R> = (
-    records::Operations<R>,
-    ((facets::Operations<R>, transfer::Operations<R>), saved::Operations<R>),
-);
-
-/// The operations of the specification: those of the records, those on queries, `/api/token`, users,
-/// the classic ones, and `/livez` and `/readyz`.
-type Operations<C> = (<C as Served>::Operations, (query::Operations<C>, OfService));
-
-/// The operations that know no record types.
-type OfService = (
-    (token::Operations, (users::Operations, usage::Operations)),
+/// The other operations: on queries, `/api/token`, users, the legacy ones, and `/livez` and `/readyz`.
+type OnService = (
+    (query::Operations, (token::Operations, (users::Operations, usage::Operations))),
     (classic::Operations, health::Operations),
 );
 
-fn operations<C: Served>() -> Operations<C> {
+fn on_records() -> OnRecords {
+    ((records::Operations, facets::Operations), (transfer::Operations, saved::Operations))
+}
+
+fn on_service() -> OnService {
     let people = (token::Operations, (users::Operations, usage::Operations));
-    let of_service = (people, (classic::Operations, health::Operations));
-    (C::operations(), (query::Operations::default(), of_service))
+    ((query::Operations, people), (classic::Operations, health::Operations))
+}
+
+routes! {
+    // Records.
+    get "/api/v1/{records}" as "list{Records}": "A page of {records}.";
+    post "/api/v1/{records}" as "create{Record}": "The {record} as created.", or InvalidRecord | Duplicate;
+    post "/api/v1/{records}/search" as "search{Records}": "A page of {records}.", or InvalidQuery | InvalidCursor;
+    get "/api/v1/{records}/facets" as "get{Record}Facets": "How many {records} there are, by value or bucket.";
+    get "/api/v1/{records}/export" as "export{Records}": "The file.";
+    post "/api/v1/{records}/import" as "import{Records}": "What was done with the rows.", or RowsRefused;
+    get "/api/v1/{records}/{id}" as "get{Record}": "The {record}.";
+    get "/api/v1/{records}/{id}/match" as "match{Record}": "Whether the filter finds the {record}, test by test.";
+    put "/api/v1/{records}/{id}" as "replace{Record}": "The {record} as it is now.", or InvalidRecord | Duplicate;
+    patch "/api/v1/{records}/{id}" as "update{Record}": "The {record} as it is now.", or InvalidRecord | Duplicate;
+    delete "/api/v1/{records}/{id}" as "delete{Record}": "The {record} is deleted.";
+
+    // Saved queries.
+    get "/api/v1/queries/{records}" as "list{Record}Queries": "The queries.";
+    post "/api/v1/queries/{records}" as "create{Record}Query": "The query as saved.", or InvalidQuery | InvalidRecord | Duplicate;
+    get "/api/v1/queries/{records}/{name}" as "get{Record}Query": "The query.";
+    put "/api/v1/queries/{records}/{name}" as "replace{Record}Query": "The query as it is now.",
+        or InvalidQuery | InvalidRecord | BuiltIn | Duplicate;
+    delete "/api/v1/queries/{records}/{name}" as "delete{Record}Query": "The query is deleted.", or BuiltIn;
+    get "/api/v1/queries/{records}/{name}/results" as "run{Record}Query": "A page of {records}.", or InvalidQuery | QueryOutdated;
+    post "/api/v1/queries/{records}/{name}/results" as "run{Record}QueryWithBody": "A page of {records}.",
+        or InvalidQuery | InvalidCursor | QueryOutdated;
+
+    // The language.
+    get "/api/v1/schema" as "getSchema": "The records with their fields, and the language.";
+    get "/api/v1/query/check" as "checkQuery": "What there is to say of the query, be it right or wrong.";
+    get "/api/v1/query/explain" as "explainQuery": "The statement and the plan of the database.";
+    get "/api/v1/query/complete" as "completeQuery": "How the filter may go on.";
+
+    // Signing in, and users.
+    post "/api/token" as "signIn": "A token.",
+        or InvalidRecord | InvalidGrant | InvalidScope | InvalidRequest | UnsupportedGrantType | SignInElsewhere
+            | InvalidClient | Unauthenticated | TooManyRequests;
+    post "/api/token/revoke" as "signOut": "The token ends within a second.", or InvalidRequest;
+    post "/api/v1/revocations" as "revokeTokens": "The tokens end within a second.",
+        or InvalidRecord | InsufficientScope;
+    get "/api/v1/usage" as "getUsage": "How many requests were sent.", or InsufficientScope;
+    get "/api/v1/users" as "listUsers": "A page of users.";
+    post "/api/v1/users" as "createUser": "The user as added.", or InvalidRecord | Duplicate;
+    get "/api/v1/users/{name}" as "getUser": "The user.";
+    patch "/api/v1/users/{name}" as "updateUser": "The user as they are now.",
+        or InvalidRecord | LastAdministrator;
+    delete "/api/v1/users/{name}" as "deleteUser": "The user is removed.", or LastAdministrator;
+
+    // The routes of the previous service.
+    get "/api" as "classicListMovies": "All movies.";
+    post "/api" as "classicCreateMovie": "The movie as created.", or InvalidRecord;
+    delete "/api" as "classicDeleteMovie": "The movie that was deleted.", or Ambiguous;
+    get "/api/search" as "classicSearchMovies": "The movies that were found.";
+    get "/api/expiredMovies" as "classicListExpiredMovies": "The movies that were found.";
+
+    // Probes.
+    get "/livez" as "getLiveness": "The process lives.";
+    get "/readyz" as "getReadiness": "The service can serve.";
 }
 
 /// Paths that stand for another one: the previous service served `/api/` as well as `/api`, and a browser
@@ -108,10 +137,10 @@ async fn canonical(mut request: Request) -> poem::Result<Request> {
 }
 
 /// The whole service.
-fn endpoint<C: Served>(app: App) -> impl Endpoint + 'static {
-    let specification = specification::<C>();
+fn endpoint(app: App) -> impl Endpoint + 'static {
+    let specification = specification(app.catalogue());
     Route::new()
-        .nest("/", resource::routes(operations::<C>()))
+        .nest("/", resource::routes(app.catalogue()))
         .at("/openapi.json", documentation::specification(&specification))
         .at("/docs", documentation::page())
         .at("/docs/", documentation::redirect())

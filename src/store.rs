@@ -14,7 +14,9 @@ mod location;
 mod migrate;
 mod pool;
 mod postgres;
+mod record;
 mod revocations;
+mod row;
 mod share;
 mod sqlite;
 mod usage;
@@ -40,6 +42,8 @@ pub use self::location::Location;
 pub use self::migrate::{Migrations, State};
 use self::pool::{Open, Pool};
 use self::postgres::{Servers, Work};
+pub use self::record::{Documents, Record};
+use self::record::{Records, Sink};
 pub use self::revocations::{Revocation, Revoked};
 pub use self::share::Place;
 use self::share::{Places, Share, Shares};
@@ -48,7 +52,7 @@ pub use self::usage::Usage;
 pub use self::users::{User, UserChange};
 pub use self::write::Expected;
 use crate::error::{Error, Result};
-use crate::query::{Dialect, Statement};
+use crate::query::{Dialect, Schema, Statement};
 
 /// How long the database may work on a statement of an import or an export.
 const TRANSFER_STATEMENT: Duration = Duration::from_secs(30);
@@ -302,6 +306,48 @@ impl Store {
         }
     }
 
+    /// The records a statement selects, in its order. As with [`Store::read`], it may be run a second time.
+    async fn read_records(
+        &self,
+        Statement { sql, values }: Statement,
+        sink: &mut impl Sink,
+    ) -> Result<()> {
+        let mut is_first = true;
+        loop {
+            let (sql, values) = (sql.clone(), values.clone());
+            let outcome = on!(read self, lease => lease.records(sql, values, sink).await);
+            match outcome {
+                Err(error)
+                    if is_first && matches!(Fault::of(&error), Fault::Lost | Fault::Stale) =>
+                {
+                    is_first = false;
+                    sink.clear();
+                }
+                outcome => return outcome.map_err(database_error),
+            }
+        }
+    }
+
+    /// Runs a statement that writes, in a transaction of its own, and returns the record it wrote, if any.
+    async fn write_record(
+        &self,
+        schema: &'static Schema,
+        Statement { sql, values }: Statement,
+    ) -> Result<Option<Record>> {
+        let mut attempts = Attempts::default();
+        let mut written = Records::of(schema);
+        loop {
+            let (sql, values) = (sql.clone(), values.clone());
+            match on!(write self, lease => lease.records(sql, values, &mut written).await) {
+                Err(error) if attempts.again(&error).await => written.clear(),
+                outcome => {
+                    outcome.map_err(database_error)?;
+                    return Ok(written.list.pop());
+                }
+            }
+        }
+    }
+
     /// Runs a statement that writes, in a transaction of its own, and returns its rows.
     async fn write<T: Row>(&self, Statement { sql, values }: Statement) -> Result<Vec<T>> {
         let mut attempts = Attempts::default();
@@ -314,12 +360,30 @@ impl Store {
         }
     }
 
-    /// The records a statement selects, in its order.
+    /// The records of that type that a statement selects, in its order.
     ///
     /// # Errors
     /// Any database error.
-    pub async fn fetch<R: crate::record::Record>(&self, statement: Statement) -> Result<Vec<R>> {
-        self.read(statement).await
+    pub async fn fetch(
+        &self,
+        schema: &'static Schema,
+        statement: Statement,
+    ) -> Result<Vec<Record>> {
+        let mut records = Records::of(schema);
+        self.read_records(statement, &mut records).await?;
+        Ok(records.list)
+    }
+
+    /// Adds the records that a statement selects, in its order, to none that are there.
+    ///
+    /// # Errors
+    /// Any database error.
+    pub async fn fetch_into(
+        &self,
+        documents: &mut Documents<'_>,
+        statement: Statement,
+    ) -> Result<()> {
+        self.read_records(statement, documents).await
     }
 
     /// The single number a statement selects.

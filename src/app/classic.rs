@@ -7,19 +7,23 @@ use serde::Serialize;
 
 use super::saved::{EXPIRED_BETWEEN, built_in_selection};
 use super::search::Selection;
-use super::transfer::{Export, export};
+use super::transfer::{Export, Form, export};
 use crate::error::{Error, Kind, Result, Violation};
 use crate::identity::{Access, Identity};
 use crate::query::ast::{Comparison, Expr, Literal, Matching};
-use crate::query::{Argument, Arguments, Shape, compile};
-use crate::record::{Draft, Movie, Record, timestamp_now};
-use crate::store::{Expected, Store};
+use crate::query::{Argument, Arguments, Field, Schema, Shape, Type, Value, compile};
+use crate::record::{Catalogue, Draft, timestamp_now};
+use crate::store::{Expected, Record, Store};
 
 /// The most movies of one title that are listed when one of them was meant.
 const MAX_LISTED: u32 = 100;
 
 /// How often a deletion begins anew because the movie was changed under it.
 const ATTEMPTS: usize = 20;
+
+/// A list of movies as the earlier service wrote it.
+const LIST: Form =
+    Form::List { name: "movies", fields: &["title", "genre", "release_year", "expiry_date"] };
 
 /// A movie as the earlier service knew it.
 #[derive(Debug, Clone, PartialEq, Eq, Object, Serialize)]
@@ -34,14 +38,48 @@ pub struct ClassicMovie {
     pub expiry_date: NaiveDate,
 }
 
-impl From<&Movie> for ClassicMovie {
-    fn from(movie: &Movie) -> Self {
-        Self {
-            title: movie.title.clone(),
-            genre: movie.genre.clone(),
-            release_year: movie.release_year,
-            expiry_date: movie.expiry_date,
-        }
+/// The record type that the routes of the earlier service are about, if the catalogue has it: a collection
+/// `movies` with the fields of [`ClassicMovie`], and no other that must be written.
+pub fn movies(catalogue: Catalogue) -> Option<&'static Schema> {
+    const FIELDS: [(&str, Type); 4] = [
+        ("title", Type::Text),
+        ("genre", Type::Text),
+        ("release_year", Type::Integer),
+        ("expiry_date", Type::Date),
+    ];
+    let schema = catalogue.find("movies")?;
+    let has = |name: &str, ty: Type| {
+        schema.field(name).is_some_and(|field| {
+            field.ty == ty
+                && field.writable
+                && !field.nullable
+                && (field.searchable || ty != Type::Text)
+        })
+    };
+    let is_classic = |name: &str| FIELDS.iter().any(|(classic, _)| *classic == name);
+    let needs_more = |field: &'static Field| {
+        !is_classic(field.name) && !field.nullable && field.default.is_none()
+    };
+    let fits = FIELDS.iter().all(|(name, ty)| has(name, *ty)) && !schema.declared().any(needs_more);
+    fits.then_some(schema)
+}
+
+impl TryFrom<&Record> for ClassicMovie {
+    type Error = Error;
+
+    fn try_from(record: &Record) -> Result<Self> {
+        let missing = || Error::internal("a movie lacks a field of the earlier service");
+        let text = |name| match record.value(name) {
+            Some(Value::Text(text)) => Ok(text.clone()),
+            _ => Err(missing()),
+        };
+        let (release_year, expiry_date) =
+            match (record.value("release_year"), record.value("expiry_date")) {
+                (Some(Value::Integer(year)), Some(Value::Date(date))) => (*year, *date),
+                _ => return Err(missing()),
+            };
+        let release_year = i32::try_from(release_year).map_err(Error::internal)?;
+        Ok(Self { title: text("title")?, genre: text("genre")?, release_year, expiry_date })
     }
 }
 
@@ -66,15 +104,20 @@ pub struct Criteria {
 ///
 /// # Errors
 /// As [`export`].
-pub async fn all(store: &Store, caller: &Identity) -> Result<Export<Movie>> {
-    export(store, caller, &Selection::default()).await
+pub async fn all(store: &Store, caller: &Identity, schema: &'static Schema) -> Result<Export> {
+    export(store, caller, schema, &Selection::default(), LIST).await
 }
 
 /// The movies that meet the criteria, in order of creation.
 ///
 /// # Errors
 /// As [`export`].
-pub async fn find(store: &Store, caller: &Identity, criteria: Criteria) -> Result<Export<Movie>> {
+pub async fn find(
+    store: &Store,
+    caller: &Identity,
+    schema: &'static Schema,
+    criteria: Criteria,
+) -> Result<Export> {
     let Criteria { title, genre, release_year, expiry_date, filter, parameters } = criteria;
     let part = |field, text: Option<String>| {
         text.map(|text| Expr::matching(field, Matching::Contains, &text))
@@ -90,7 +133,7 @@ pub async fn find(store: &Store, caller: &Identity, criteria: Criteria) -> Resul
     .collect();
     let within = (!terms.is_empty()).then(|| Expr::all(terms));
     let selection = Selection { within, filter, parameters, ..Selection::default() };
-    export(store, caller, &selection).await
+    export(store, caller, schema, &selection, LIST).await
 }
 
 /// The movies whose licence ends between two days, both included, in order of creation.
@@ -100,9 +143,10 @@ pub async fn find(store: &Store, caller: &Identity, criteria: Criteria) -> Resul
 pub async fn expired(
     store: &Store,
     caller: &Identity,
+    schema: &'static Schema,
     from: NaiveDate,
     to: NaiveDate,
-) -> Result<Export<Movie>> {
+) -> Result<Export> {
     if from > to {
         let detail = format!("from must not lie after to: {from} is later than {to}");
         return Err(Error::new(Kind::InvalidParameter, detail));
@@ -110,7 +154,7 @@ pub async fn expired(
     let days = [("from", from), ("to", to)];
     let days = days.map(|(name, day)| (name.to_owned(), Argument::Text(day.to_string())));
     let selection = built_in_selection(EXPIRED_BETWEEN, Arguments::from(days))?;
-    export(store, caller, &selection).await
+    export(store, caller, schema, &selection, LIST).await
 }
 
 /// Creates a movie.
@@ -118,7 +162,7 @@ pub async fn expired(
 /// # Errors
 /// [`Kind::InvalidRecord`] when there is one of that title and year; [`Kind::InsufficientScope`];
 /// the database's.
-pub async fn create(store: &Store, caller: &Identity, draft: &Draft<Movie>) -> Result<Movie> {
+pub async fn create(store: &Store, caller: &Identity, draft: &Draft) -> Result<Record> {
     super::edit::create(store, caller, draft).await.map_err(|error| match error.kind {
         // The earlier service knew no 409 here.
         Kind::Duplicate => {
@@ -139,18 +183,19 @@ pub async fn create(store: &Store, caller: &Identity, draft: &Draft<Movie>) -> R
 pub async fn delete(
     store: &Store,
     caller: &Identity,
+    schema: &'static Schema,
     title: &str,
     release_year: Option<i64>,
-) -> Result<Movie> {
-    caller.require(Access::Write, Movie::SCHEMA)?;
+) -> Result<Record> {
+    caller.require(Access::Write, schema)?;
     let year = release_year.map(|year| equal("release_year", Literal::Integer(year)));
     let title_is = equal("title", Literal::Text(title.to_owned()));
     let within = Expr::all([title_is].into_iter().chain(year).collect());
     let selection = Selection::within(within);
-    let query = selection.bind(&selection.prepare(Movie::SCHEMA)?, timestamp_now())?;
+    let query = selection.bind(&selection.prepare(schema)?, timestamp_now())?;
     for _ in 0..ATTEMPTS {
         let statement = compile(&query, Shape::Page { limit: MAX_LISTED }, store.dialect());
-        let found: Vec<Movie> = store.fetch(statement).await?;
+        let found = store.fetch(schema, statement).await?;
         let movie = match found.as_slice() {
             [] => {
                 let of = release_year.map(|year| format!(" of {year}")).unwrap_or_default();
@@ -160,8 +205,8 @@ pub async fn delete(
             [movie] => movie,
             several => return Err(ambiguous(title, several)?),
         };
-        let expected = Expected::Versions(vec![movie.version]);
-        if let Some(deleted) = store.delete(movie.id, &expected).await? {
+        let expected = Expected::Versions(vec![movie.version()]);
+        if let Some(deleted) = store.delete(schema, movie.id(), &expected).await? {
             return Ok(deleted);
         }
     }
@@ -173,14 +218,16 @@ fn equal(field: &str, value: Literal) -> Expr {
     Expr::compare(field, Comparison::Equal, value)
 }
 
-fn ambiguous(title: &str, movies: &[Movie]) -> Result<Error> {
+fn ambiguous(title: &str, movies: &[Record]) -> Result<Error> {
+    let movies: Vec<ClassicMovie> =
+        movies.iter().map(ClassicMovie::try_from).collect::<Result<_>>()?;
     let years: Vec<String> = movies.iter().map(|movie| movie.release_year.to_string()).collect();
     let detail = format!(
         "{} movies have the title {title:?}; give the release_year of one: {}",
         movies.len(),
         years.join(", ")
     );
-    let records = movies.iter().map(|movie| serde_json::to_value(ClassicMovie::from(movie)));
+    let records = movies.iter().map(serde_json::to_value);
     let records = records.collect::<std::result::Result<_, _>>().map_err(Error::internal)?;
     Ok(Error { records, ..Error::new(Kind::Ambiguous, detail) })
 }

@@ -11,7 +11,6 @@ use sha2::{Digest, Sha256};
 use crate::error::{Error, Kind, Result};
 use crate::query::plan::SortKey;
 use crate::query::{Argument, Arguments, Schema, Value, ast, format, literal};
-use crate::record::Record;
 
 /// The longest cursor that is read, in characters. The longest that is made is shorter.
 const MAX_CHARACTERS: usize = 16 * 1024;
@@ -38,11 +37,6 @@ struct Wire {
 }
 
 impl Cursor {
-    /// The cursor behind a record.
-    pub fn behind<R: Record>(record: &R, order: &[SortKey], as_of: DateTime<Utc>) -> Self {
-        Self { as_of, keys: sort_keys(record, order) }
-    }
-
     /// The cursor as text, tied to its search.
     ///
     /// # Errors
@@ -81,11 +75,6 @@ impl Cursor {
         });
         Ok(Self { as_of, keys: keys.collect::<Result<_>>()? })
     }
-}
-
-/// The values by which an order places a record, `None` for null.
-pub fn sort_keys<R: Record>(record: &R, order: &[SortKey]) -> Vec<Option<Value>> {
-    order.iter().map(|key| record.value(key.field.name)).collect()
 }
 
 /// What a search is recognised by: its record type, canonical filter and order, and parameters.

@@ -8,8 +8,8 @@ use serde::Serialize;
 use super::search::{Selection, limit};
 use crate::error::{Error, Kind, Result};
 use crate::identity::{Access, Identity};
-use crate::query::{Diagnostic, Facet, Shape, compile, format};
-use crate::record::{Record, timestamp_now};
+use crate::query::{Diagnostic, Facet, Schema, Shape, compile, format};
+use crate::record::timestamp_now;
 use crate::store::Store;
 
 /// What is counted.
@@ -75,16 +75,17 @@ pub struct FacetRest {
 /// # Errors
 /// [`Kind::InvalidParameter`] for a field or an interval that there is not, and a limit out of range;
 /// [`Kind::InvalidQuery`], [`Kind::InsufficientScope`]; the database's.
-pub async fn facets<R: Record>(
+pub async fn facets(
     store: &Store,
     caller: &Identity,
+    schema: &'static Schema,
     request: FacetsRequest,
 ) -> Result<Facets> {
-    caller.require(Access::Read, R::SCHEMA)?;
+    caller.require(Access::Read, schema)?;
     let limit = limit(request.limit)?;
-    let facet = Facet::of(R::SCHEMA, &request.by, request.interval.as_deref())
+    let facet = Facet::of(schema, &request.by, request.interval.as_deref())
         .map_err(|detail| Error::new(Kind::InvalidParameter, detail))?;
-    let prepared = request.selection.prepare(R::SCHEMA)?;
+    let prepared = request.selection.prepare(schema)?;
     let as_of = timestamp_now();
     let query = request.selection.bind(&prepared, as_of)?;
 

@@ -16,14 +16,18 @@ use crate::error::{Error, Kind, Result};
 use crate::identity::{Access, Identity};
 use crate::query::Schema;
 use crate::query::diagnostic::did_you_mean;
-use crate::record::Records;
+use crate::record::Catalogue;
 
 /// The record type whose collection has that name, the first when none is named, for a caller who
 /// may read its records.
-fn readable<C: Records>(caller: &Identity, record: Option<&str>) -> Result<&'static Schema> {
-    let schemas = C::schemas();
+fn readable(
+    catalogue: Catalogue,
+    caller: &Identity,
+    record: Option<&str>,
+) -> Result<&'static Schema> {
+    let schemas = catalogue.schemas();
     let is_meant = |schema: &&&Schema| record.is_none_or(|name| schema.collection == name);
-    let schema = schemas.iter().find(is_meant).ok_or_else(|| {
+    let schema = schemas.iter().copied().find(|schema| is_meant(&schema)).ok_or_else(|| {
         let name = record.unwrap_or_default();
         let help = did_you_mean(name, schemas.iter().map(|schema| schema.collection));
         Error::new(Kind::InvalidParameter, format!("there is no record {name:?}; {help}"))

@@ -17,8 +17,8 @@ use crate::query::ast::{Comparison, Expr, Literal};
 use crate::query::diagnostic::did_you_mean;
 use crate::query::limits::{MAX_DIAGNOSTICS, MAX_PREDICATES, MAX_TEXT_BYTES};
 use crate::query::{Argument, Arguments, Diagnostic, Plan, Schema, Type, Value, prepare};
-use crate::record::{Draft, Record, Row, StoredQuery, timestamp_now};
-use crate::store::{Expected, Store};
+use crate::record::{Draft, Row, saved_queries, timestamp_now};
+use crate::store::{Expected, Record, Store};
 
 /// The longest name, in characters.
 const MAX_NAME: usize = 60;
@@ -179,6 +179,30 @@ impl From<&BuiltIn> for Named {
     }
 }
 
+/// A query as it is stored.
+#[derive(Clone, Deserialize)]
+struct StoredQuery {
+    id: Uuid,
+    name: String,
+    description: Option<String>,
+    filter: Option<String>,
+    order_by: Option<String>,
+    /// What is said of its parameters, as JSON.
+    parameters: String,
+    version: i64,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+}
+
+impl TryFrom<Record> for StoredQuery {
+    type Error = Error;
+
+    fn try_from(record: Record) -> Result<Self> {
+        let json = serde_json::to_value(record).map_err(Error::internal)?;
+        serde_json::from_value(json).map_err(Error::internal)
+    }
+}
+
 impl TryFrom<StoredQuery> for Named {
     type Error = Error;
 
@@ -226,8 +250,11 @@ impl Named {
     }
 }
 
-fn built_in(schema: &Schema) -> impl Iterator<Item = &'static BuiltIn> {
-    BUILT_IN.iter().filter(|query| query.collection == schema.collection)
+/// The queries of the service's own on a collection, as far as they fit its fields.
+fn built_in(schema: &'static Schema) -> impl Iterator<Item = &'static BuiltIn> {
+    let fits =
+        move |query: &&BuiltIn| prepare(Some(query.filter), Some(query.order_by), schema).is_ok();
+    BUILT_IN.iter().filter(|query| query.collection == schema.collection).filter(fits)
 }
 
 /// What a query of the service's own asks for, to be run with these values.
@@ -245,15 +272,16 @@ pub fn built_in_selection(name: &str, parameters: Arguments) -> Result<Selection
 /// # Errors
 /// [`Kind::InvalidParameter`] for a limit out of range, [`Kind::InvalidCursor`],
 /// [`Kind::InsufficientScope`]; the database's.
-pub async fn list<R: Record>(
+pub async fn list(
     store: &Store,
     caller: &Identity,
+    schema: &'static Schema,
     limit: Option<i64>,
     cursor: Option<String>,
 ) -> Result<SavedQueryPage> {
-    caller.require(Access::Read, R::SCHEMA)?;
+    caller.require(Access::Read, schema)?;
     let selection =
-        Selection { order_by: Some("name".to_owned()), ..Selection::within(of_collection::<R>()) };
+        Selection { order_by: Some("name".to_owned()), ..Selection::within(of_collection(schema)) };
     let limit = search::limit(limit)?;
     if limit > MAX_LISTED {
         let detail = format!("limit must lie between 1 and {MAX_LISTED}, and is {limit}");
@@ -261,17 +289,17 @@ pub async fn list<R: Record>(
     }
     let limit = Some(i64::from(limit));
     let request = SearchRequest { selection, limit, cursor, ..SearchRequest::default() };
-    let page: Page<StoredQuery> = search::page(store, request).await?;
-    let items = page.items.into_iter().map(|stored| shown::<R>(stored));
+    let page = search::page(store, saved_queries(), request).await?;
+    let items = page.read()?.into_iter().map(|stored| shown(schema, stored));
     Ok(SavedQueryPage {
         items: items.collect::<Result<_>>()?,
-        built_in: built_in(R::SCHEMA).map(|q| Named::from(q).shown(R::SCHEMA, None)).collect(),
-        next_cursor: page.next_cursor,
+        built_in: built_in(schema).map(|q| Named::from(q).shown(schema, None)).collect(),
+        next_cursor: page.about.next_cursor,
     })
 }
 
-fn shown<R: Record>(stored: StoredQuery) -> Result<SavedQuery> {
-    Ok(Named::try_from(stored.clone())?.shown(R::SCHEMA, Some(&stored)))
+fn shown(schema: &'static Schema, stored: StoredQuery) -> Result<SavedQuery> {
+    Ok(Named::try_from(stored.clone())?.shown(schema, Some(&stored)))
 }
 
 /// Saves a new query.
@@ -280,48 +308,55 @@ fn shown<R: Record>(stored: StoredQuery) -> Result<SavedQuery> {
 /// [`Kind::InvalidQuery`] when filter or order do not fit the records; [`Kind::InvalidRecord`] for
 /// its name, description and parameters; [`Kind::Duplicate`], [`Kind::InsufficientScope`]; the
 /// database's.
-pub async fn create<R: Record>(
+pub async fn create(
     store: &Store,
     caller: &Identity,
+    schema: &'static Schema,
     draft: SavedQueryDraft,
 ) -> Result<SavedQuery> {
-    caller.require(Access::Write, R::SCHEMA)?;
-    let row = checked::<R>(draft)?;
-    let stored = store.insert(Uuid::now_v7(), &Draft::of(row), timestamp_now()).await;
-    shown::<R>(stored.map_err(name_taken)?)
+    caller.require(Access::Write, schema)?;
+    let draft = Draft::of(saved_queries(), checked(schema, draft)?);
+    let stored = store.insert(Uuid::now_v7(), &draft, timestamp_now()).await;
+    shown(schema, stored.map_err(name_taken)?.try_into()?)
 }
 
 /// Reads a query.
 ///
 /// # Errors
 /// [`Kind::NotFound`], [`Kind::InsufficientScope`]; the database's.
-pub async fn get<R: Record>(store: &Store, caller: &Identity, name: &str) -> Result<SavedQuery> {
-    caller.require(Access::Read, R::SCHEMA)?;
-    if let Some(query) = built_in(R::SCHEMA).find(|query| query.name == name) {
-        return Ok(Named::from(query).shown(R::SCHEMA, None));
+pub async fn get(
+    store: &Store,
+    caller: &Identity,
+    schema: &'static Schema,
+    name: &str,
+) -> Result<SavedQuery> {
+    caller.require(Access::Read, schema)?;
+    if let Some(query) = built_in(schema).find(|query| query.name == name) {
+        return Ok(Named::from(query).shown(schema, None));
     }
-    shown::<R>(find::<R>(store, name).await?)
+    shown(schema, find(store, schema, name).await?)
 }
 
 /// Replaces a query. With another name in the draft it is renamed.
 ///
 /// # Errors
 /// [`Kind::BuiltIn`], [`Kind::NotFound`], [`Kind::PreconditionFailed`]; as [`create`].
-pub async fn replace<R: Record>(
+pub async fn replace(
     store: &Store,
     caller: &Identity,
+    schema: &'static Schema,
     name: &str,
     draft: SavedQueryDraft,
     expected: &Expected,
 ) -> Result<SavedQuery> {
-    caller.require(Access::Write, R::SCHEMA)?;
-    refuse_built_in(R::SCHEMA, name)?;
-    let row = checked::<R>(draft)?;
-    let stored = find::<R>(store, name).await?;
-    let written = store.update::<StoredQuery>(stored.id, &row, expected, timestamp_now()).await;
+    caller.require(Access::Write, schema)?;
+    refuse_built_in(schema, name)?;
+    let row = checked(schema, draft)?;
+    let stored = find(store, schema, name).await?;
+    let written = store.update(saved_queries(), stored.id, &row, expected, timestamp_now()).await;
     match written.map_err(name_taken)? {
-        Some(stored) => shown::<R>(stored),
-        None => Err(stale::<R>(store, name, expected).await),
+        Some(stored) => shown(schema, stored.try_into()?),
+        None => Err(stale(store, schema, name, expected).await),
     }
 }
 
@@ -330,18 +365,19 @@ pub async fn replace<R: Record>(
 /// # Errors
 /// [`Kind::BuiltIn`], [`Kind::NotFound`], [`Kind::PreconditionFailed`],
 /// [`Kind::InsufficientScope`]; the database's.
-pub async fn delete<R: Record>(
+pub async fn delete(
     store: &Store,
     caller: &Identity,
+    schema: &'static Schema,
     name: &str,
     expected: &Expected,
 ) -> Result<()> {
-    caller.require(Access::Write, R::SCHEMA)?;
-    refuse_built_in(R::SCHEMA, name)?;
-    let stored = find::<R>(store, name).await?;
-    match store.delete::<StoredQuery>(stored.id, expected).await? {
+    caller.require(Access::Write, schema)?;
+    refuse_built_in(schema, name)?;
+    let stored = find(store, schema, name).await?;
+    match store.delete(saved_queries(), stored.id, expected).await? {
         Some(_) => Ok(()),
-        None => Err(stale::<R>(store, name, expected).await),
+        None => Err(stale(store, schema, name, expected).await),
     }
 }
 
@@ -365,13 +401,14 @@ pub struct RunRequest {
 /// # Errors
 /// [`Kind::NotFound`]; [`Kind::QueryOutdated`] when it does not fit the records any more; as
 /// [`search::search`].
-pub async fn run<R: Record>(
+pub async fn run(
     store: &Store,
     caller: &Identity,
+    schema: &'static Schema,
     name: &str,
     request: RunRequest,
-) -> Result<Page<R>> {
-    let query = get::<R>(store, caller, name).await?;
+) -> Result<Page> {
+    let query = get(store, caller, schema, name).await?;
     if !query.valid {
         let detail = format!("the saved query {name} does not fit the records any more; edit it");
         let diagnostics = query.diagnostics;
@@ -385,12 +422,11 @@ pub async fn run<R: Record>(
     }
     let SavedQuery { filter, order_by, .. } = query;
     let selection = Selection { within: None, filter, order_by, parameters };
-    search::page(store, SearchRequest { selection, limit, cursor, count, why }).await
+    search::page(store, schema, SearchRequest { selection, limit, cursor, count, why }).await
 }
 
 /// The row of a draft that obeys every rule.
-fn checked<R: Record>(draft: SavedQueryDraft) -> Result<Row> {
-    let schema = R::SCHEMA;
+fn checked(schema: &'static Schema, draft: SavedQueryDraft) -> Result<Row> {
     let mut violations = Vec::new();
     let mut refuse = |member: &str, detail: String| {
         if violations.len() < MAX_DIAGNOSTICS {
@@ -470,35 +506,35 @@ fn checked<R: Record>(draft: SavedQueryDraft) -> Result<Row> {
     // As they were sent, and not in NFC like the texts of records: places in them are told in bytes,
     // and nobody compares them.
     let values = texts.map(|text| text.map(Value::Text));
-    Ok(StoredQuery::SCHEMA.writable().zip(values).collect())
+    Ok(saved_queries().writable().zip(values).collect())
 }
 
 /// The most that is kept of parameters, in bytes of JSON.
 const MAX_PARAMETERS_BYTES: usize = 2 * MAX_TEXT_BYTES;
 
-fn of_collection<R: Record>() -> Expr {
-    let collection = Literal::Text(R::SCHEMA.collection.to_owned());
+fn of_collection(schema: &Schema) -> Expr {
+    let collection = Literal::Text(schema.collection.to_owned());
     Expr::compare("collection", Comparison::Equal, collection)
 }
 
-async fn find<R: Record>(store: &Store, name: &str) -> Result<StoredQuery> {
+async fn find(store: &Store, schema: &Schema, name: &str) -> Result<StoredQuery> {
     let by_name = Expr::compare("name", Comparison::Equal, Literal::Text(name.to_owned()));
-    let selection = Selection::within(Expr::all(vec![of_collection::<R>(), by_name]));
+    let selection = Selection::within(Expr::all(vec![of_collection(schema), by_name]));
     let request = SearchRequest { selection, limit: Some(1), ..SearchRequest::default() };
     // A name that no text can hold is the name of none.
-    let found = match search::page::<StoredQuery>(store, request).await {
+    let found = match search::page(store, saved_queries(), request).await {
         Err(error) if error.kind == Kind::InvalidQuery => None,
-        found => found?.items.pop(),
+        found => found?.read()?.pop(),
     };
-    found.ok_or_else(|| missing::<R>(name))
+    found.ok_or_else(|| missing(schema, name))
 }
 
-fn missing<R: Record>(name: &str) -> Error {
-    let collection = R::SCHEMA.collection;
+fn missing(schema: &Schema, name: &str) -> Error {
+    let collection = schema.collection;
     Error::new(Kind::NotFound, format!("{collection} have no saved query {name:?}"))
 }
 
-fn refuse_built_in(schema: &Schema, name: &str) -> Result<()> {
+fn refuse_built_in(schema: &'static Schema, name: &str) -> Result<()> {
     if built_in(schema).any(|query| query.name == name) {
         let detail = format!("{name} is the service's own: save a copy under another name");
         return Err(Error::new(Kind::BuiltIn, detail));
@@ -507,11 +543,11 @@ fn refuse_built_in(schema: &Schema, name: &str) -> Result<()> {
 }
 
 /// Why a write has found nothing: the query is gone, or of another version.
-async fn stale<R: Record>(store: &Store, name: &str, expected: &Expected) -> Error {
-    match find::<R>(store, name).await {
+async fn stale(store: &Store, schema: &Schema, name: &str, expected: &Expected) -> Error {
+    match find(store, schema, name).await {
         Err(error) => error,
         // Another has taken its name since; the one that was meant is gone.
-        Ok(_) if *expected == Expected::Any => missing::<R>(name),
+        Ok(_) if *expected == Expected::Any => missing(schema, name),
         Ok(query) => {
             let detail = format!("the query is at version \"{}\" now", query.version);
             Error::new(Kind::PreconditionFailed, detail)

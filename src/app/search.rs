@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use poem_openapi::Enum;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::cursor::{Cursor, fingerprint};
@@ -13,8 +14,8 @@ use crate::query::{
     Arguments, Diagnostic, Dialect, Prepared, Query, Schema, Shape, Statement, compile,
     prepare_within,
 };
-use crate::record::{Record, timestamp_now};
-use crate::store::Store;
+use crate::record::timestamp_now;
+use crate::store::{Documents, Store};
 
 /// The most records of a page, or counts of a facet, when nothing is said.
 pub const DEFAULT_LIMIT: u32 = 20;
@@ -93,10 +94,17 @@ pub struct SearchRequest {
 }
 
 /// A page of records.
+#[derive(Debug)]
+pub struct Page {
+    /// The records in order, as JSON objects with commas between.
+    pub items: Vec<u8>,
+    /// What is said of them.
+    pub about: About,
+}
+
+/// What is said of a page of records.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Page<R> {
-    /// The records, in order.
-    pub items: Vec<R>,
+pub struct About {
     /// Where the next page begins; absent on the last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
@@ -113,29 +121,56 @@ pub struct Page<R> {
     pub warnings: Vec<Diagnostic>,
 }
 
+impl Page {
+    /// The page as JSON: an object with `items` and the members of [`About`].
+    ///
+    /// # Errors
+    /// None that could be provoked: all of it is JSON.
+    pub fn into_json(self) -> Result<Vec<u8>> {
+        let about = serde_json::to_vec(&self.about).map_err(Error::internal)?;
+        // It has at least one member, `warnings`.
+        let members = about.strip_prefix(b"{").unwrap_or_default();
+        Ok([b"{\"items\":[", self.items.as_slice(), b"],", members].concat())
+    }
+
+    /// The records as a type that has their fields.
+    ///
+    /// # Errors
+    /// A record that is not of the type.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<Vec<T>> {
+        let list = [b"[", self.items.as_slice(), b"]"].concat();
+        serde_json::from_slice(&list).map_err(Error::internal)
+    }
+}
+
 /// Finds one page of records.
 ///
 /// # Errors
 /// [`Kind::InvalidQuery`], [`Kind::InvalidCursor`], [`Kind::InvalidParameter`] for a limit out of
-/// range, [`Kind::InsufficientScope`]; the database's.
-pub async fn search<R: Record>(
+/// range, [`Kind::InsufficientScope`]; any database error.
+pub async fn search(
     store: &Store,
     caller: &Identity,
+    schema: &'static Schema,
     request: SearchRequest,
-) -> Result<Page<R>> {
-    caller.require(Access::Read, R::SCHEMA)?;
-    page(store, request).await
+) -> Result<Page> {
+    caller.require(Access::Read, schema)?;
+    page(store, schema, request).await
 }
 
 /// The same for a caller who may read the records, as is known already.
 ///
 /// # Errors
 /// As [`search`], without the scope.
-pub(super) async fn page<R: Record>(store: &Store, request: SearchRequest) -> Result<Page<R>> {
+pub(super) async fn page(
+    store: &Store,
+    schema: &'static Schema,
+    request: SearchRequest,
+) -> Result<Page> {
     let limit = limit(request.limit)?;
     let selection = &request.selection;
-    let prepared = selection.prepare(R::SCHEMA)?;
-    let search = fingerprint(R::SCHEMA, &prepared.ast, &selection.parameters);
+    let prepared = selection.prepare(schema)?;
+    let search = fingerprint(schema, &prepared.ast, &selection.parameters);
     let order = &prepared.plan.order;
     let cursor = match &request.cursor {
         Some(text) => Some(Cursor::decode(text, &search, order)?),
@@ -148,25 +183,28 @@ pub(super) async fn page<R: Record>(store: &Store, request: SearchRequest) -> Re
     }
 
     let dialect = store.dialect();
-    let mut items: Vec<R> = store.fetch(page_statement(&query, limit, dialect)).await?;
+    let mut found = Documents::new(schema, order, limit, b',');
+    store.fetch_into(&mut found, page_statement(&query, limit, dialect)).await?;
     let total = match request.count {
         Count::None => None,
         Count::Exact => Some(store.count(compile(&query, Shape::Count, dialect)).await?),
     };
-    let has_next = items.len() > limit as usize;
-    items.truncate(limit as usize);
-    let next_cursor = match items.last() {
-        Some(last) if has_next => Some(Cursor::behind(last, order, as_of).encode(&search)?),
+    let next_cursor = match found.last() {
+        Some(keys) if found.has_more() => {
+            Some(Cursor { as_of, keys: keys.to_vec() }.encode(&search)?)
+        }
         _ => None,
     };
-    let is_empty = items.is_empty() && cursor.is_none() && query.filter.is_some();
+    let is_empty = found.is_empty() && cursor.is_none() && query.filter.is_some();
     let why = if request.why && is_empty {
         Some(why_nothing(store, &prepared, &selection.parameters, as_of).await?)
     } else {
         None
     };
+    let items = found.into_json();
     let as_of = prepared.plan.uses_clock.then_some(as_of);
-    Ok(Page { items, next_cursor, total, as_of, why, warnings: prepared.warnings })
+    let about = About { next_cursor, total, as_of, why, warnings: prepared.warnings };
+    Ok(Page { items, about })
 }
 
 /// The statement for a page. It asks for one record more, which tells whether there is a next page.

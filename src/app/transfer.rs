@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use poem_openapi::Enum;
 
-pub use self::export::{Export, Writer, export};
+pub use self::export::{Export, Form, Part, export};
 pub(crate) use self::import::read_error;
 pub use self::import::{Import, MAX_ROW_BYTES, Report, begin};
 

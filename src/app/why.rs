@@ -15,10 +15,9 @@ use crate::query::diagnostic::{Span, count};
 use crate::query::evaluate::{Truth, evaluate};
 use crate::query::text::nfc;
 use crate::query::{
-    Argument, Arguments, Diagnostic, Prepared, Query, Schema, Shape, Type, bind, check, compile,
-    format,
+    Argument, Arguments, Diagnostic, Prepared, Query, Schema, Shape, bind, check, compile, format,
 };
-use crate::record::{Record, timestamp_now};
+use crate::record::timestamp_now;
 use crate::store::Store;
 
 /// The most conditions of a search that are looked into.
@@ -87,14 +86,15 @@ pub struct Tested {
 /// # Errors
 /// [`crate::error::Kind::NotFound`], [`crate::error::Kind::InvalidQuery`],
 /// [`crate::error::Kind::InsufficientScope`]; the database's.
-pub async fn match_record<R: Record>(
+pub async fn match_record(
     store: &Store,
     caller: &Identity,
+    schema: &'static Schema,
     id: Uuid,
     selection: &Selection,
 ) -> Result<Match> {
-    let record: R = edit::get(store, caller, id).await?;
-    let prepared = selection.prepare(R::SCHEMA)?;
+    let record = edit::get(store, caller, schema, id).await?;
+    let prepared = selection.prepare(schema)?;
     let now = timestamp_now();
     let query = selection.bind(&prepared, now)?;
     let whole = Span::new(0, selection.filter.as_deref().unwrap_or_default().len());
@@ -102,9 +102,9 @@ pub async fn match_record<R: Record>(
     let predicates = filter.map(|filter| filter.predicates(whole)).unwrap_or_default();
     let tests = predicates.into_iter().map(|(place, predicate)| {
         let alone = Expr::Predicate(Box::new(predicate.clone()));
-        let query = part(alone.clone(), R::SCHEMA, &selection.parameters, now)?;
+        let query = part(alone.clone(), schema, &selection.parameters, now)?;
         let field = predicate.subject.node.field.node.clone();
-        let value = record.value(&field).as_ref().map(Into::into).unwrap_or_default();
+        let value = record.value(&field).map(Into::into).unwrap_or_default();
         let verdict = evaluate(&query, &record).into();
         let test = format::filter(&alone);
         let (start, end) = (count(place.start), count(place.end));
@@ -190,7 +190,7 @@ async fn respelt(
     let Expr::Predicate(predicate) = condition else { return Ok(None) };
     let mut predicate: Predicate = (**predicate).clone();
     let name = &predicate.subject.node.field.node;
-    let Some(field) = schema.field(name).filter(|field| field.ty == Type::Text) else {
+    let Some(field) = schema.field(name).filter(|field| field.searchable) else {
         return Ok(None);
     };
     let operands: Vec<&mut At<Operand>> = match &mut predicate.test.node {

@@ -7,10 +7,10 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::user::first_password;
-use super::{Outcome, SecretSource, explain, location, print, serve};
+use super::{Outcome, SecretSource, catalogue, explain, location, print, serve};
 use crate::config::{Auth, DatabaseSettings, ServeSettings, TokenSettings};
 use crate::error::Error;
-use crate::record::{All, Records};
+use crate::record::Catalogue;
 use crate::store::{Location, Migrations, Missing, State, Store};
 
 const HELP: &str = "\
@@ -56,8 +56,8 @@ impl Check {
     }
 
     async fn check(self, lines: &mut Vec<(&'static str, String)>) -> Verdict {
-        let location = match self.configuration() {
-            Ok(location) => location,
+        let (location, catalogue) = match self.configuration() {
+            Ok(configured) => configured,
             Err(message) => {
                 lines.push(("configuration", message));
                 return Verdict::Refused;
@@ -86,7 +86,7 @@ impl Check {
             lines.push(("database", message));
             return Verdict::Refused;
         }
-        let (version, state, administrator) = match reach(location, &self.serve).await {
+        let (version, state, administrator) = match reach(location, catalogue, &self.serve).await {
             Ok(found) => found,
             Err(error) => {
                 lines.push(("database", explain(error)));
@@ -118,8 +118,9 @@ impl Check {
     }
 
     /// Everything that `serve` would refuse before it opens the database.
-    fn configuration(&self) -> Result<Location, String> {
-        serve::check_auth(&self.serve)?;
+    fn configuration(&self) -> Result<(Location, Catalogue), String> {
+        let catalogue = catalogue(&self.database)?;
+        serve::check_auth(&self.serve, catalogue)?;
         serve::check_temporary_folder()?;
         serve::Throttle::of(&self.serve.throttle)?;
         let location = location(&self.database)?;
@@ -128,7 +129,7 @@ impl Check {
             SecretSource::Kept(path) if !path.exists() => {}
             source => drop(source.read()?),
         }
-        Ok(location)
+        Ok((location, catalogue))
     }
 }
 
@@ -150,11 +151,12 @@ fn check_writable(path: &Path) -> Result<(), String> {
 /// service.
 async fn reach(
     location: Location,
+    catalogue: Catalogue,
     settings: &ServeSettings,
 ) -> Result<(String, State, Result<(), String>), Error> {
     let store = Store::open(location, Missing::ReadOnly).await?;
     let version = store.version().await?;
-    let state = store.state(&Migrations::default(), &All::schemas()).await?;
+    let state = store.state(&Migrations::default(), catalogue.schemas()).await?;
     let administrator = match (settings.auth, state) {
         (Auth::Password, State::Current) => {
             let file = settings.admin_password_file.as_deref();

@@ -16,7 +16,7 @@ use crate::app::transfer::{Format, begin};
 use crate::config::DEFAULT_LISTEN;
 use crate::http;
 use crate::identity::{Credentials, Hasher, Open, Secrets, Tokens};
-use crate::record::{All, Movie, Records};
+use crate::record::Catalogue;
 use crate::store::{Conflict, Location, Missing, Store};
 
 /// Well-known films; their `expiry_date` is illustrative. Source and licence: `sample/README.md`.
@@ -45,20 +45,24 @@ impl Demo {
         let folder = folder.map_err(|error| error.to_string())?;
         let location = Location::Sqlite(folder.path().join("demo.db"));
         let store = Store::open(location, Missing::Create).await.map_err(explain)?;
-        migrate(&store).await?;
-        let sample = begin::<Movie>(&store, &operator()).map_err(explain)?;
+        let catalogue = Catalogue::built_in();
+        migrate(&store, catalogue).await?;
+        let operator = operator(catalogue);
+        let movies = catalogue.find("movies").ok_or("the built-in catalogue has no movies")?;
+        let sample = begin(&store, &operator, movies).map_err(explain)?;
         let sample = sample.run(SAMPLE, Format::Ndjson, Conflict::Fail, |_| {});
         sample.await.map_err(explain)?;
         let tokens = Tokens::new(&Secrets::generate()?, TOKEN_TTL);
         let hasher = Hasher::new();
         let unlimited = Admission::local(Limits::NONE, Proxies::default());
-        let app = App::new(store, Box::new(Open::new(&All::schemas())), tokens, hasher, unlimited);
+        let provider = Box::new(Open::new(catalogue.schemas()));
+        let app = App::new(catalogue, store, provider, tokens, hasher, unlimited);
         let credentials = Credentials { username: "demo".to_owned(), password: None };
         let token = app.issue(credentials, None).await.map_err(explain)?.access_token;
         let listener = self.bind().await?;
         let address = listener.local_addr().map_err(|error| error.to_string())?;
         print(&welcome(address, &token))?;
-        http::serve::<All>(listener, app, stop).await.map_err(|error| error.to_string())?;
+        http::serve(listener, app, stop).await.map_err(|error| error.to_string())?;
         Ok(ExitCode::SUCCESS)
     }
 

@@ -4,16 +4,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use futures_util::future::BoxFuture;
 
 use super::file::{self, Output, STREAM};
 use super::serve::stop_signal;
-use super::{Given, Outcome, explain_in, known_type, of_type, open_to_read, operator};
+use super::{CollectionSettings, Given, Outcome, catalogue, explain_in, open_to_read, operator};
 use crate::app::search::Selection;
-use crate::app::transfer::{Format, Writer, export};
+use crate::app::transfer::{Form, Format, export};
 use crate::config::DatabaseSettings;
 use crate::error::Error;
-use crate::record::{Record, Visitor};
+use crate::query::Schema;
+use crate::record::Catalogue;
 use crate::store::Store;
 
 const EXAMPLES: &str = "\
@@ -36,23 +36,22 @@ pub(super) struct Export {
     filter: Option<String>,
     #[command(flatten)]
     given: Given,
-    /// The type of the records
-    #[arg(long = "type", value_name = "TYPE", default_value = "movies")]
-    table: String,
+    #[command(flatten)]
+    collection: CollectionSettings,
     #[command(flatten)]
     database: DatabaseSettings,
 }
 
 impl Export {
     pub(super) async fn run(self) -> Outcome {
-        let writer = Writer(self.format.unwrap_or_else(|| file::format(&self.file)));
+        let form = Form::File(self.format.unwrap_or_else(|| file::format(&self.file)));
         let selection = self.given.selection(self.filter, None);
-        known_type(&self.table)?;
+        let catalogue = catalogue(&self.database)?;
+        let schema = self.collection.find(catalogue)?;
         let stop = stop_signal()?;
-        let store = open_to_read(&self.database).await?;
+        let store = open_to_read(&self.database, catalogue).await?;
         let output = Output::create(&self.file)?;
-        let save = Save { store: store.clone(), selection: selection.clone(), output, writer };
-        let save = of_type(&self.table, save)?;
+        let save = save(&store, catalogue, schema, &selection, form, output);
         let saved = tokio::select! {
             saved = save => saved,
             // What is not whole goes, as it would have if nothing had been begun.
@@ -68,13 +67,6 @@ impl Export {
             Err(Failure::File(error)) => Err(format!("{}: {error}", self.file.display())),
         }
     }
-}
-
-struct Save {
-    store: Store,
-    selection: Selection,
-    output: Output,
-    writer: Writer,
 }
 
 enum Failure {
@@ -94,28 +86,25 @@ impl From<std::io::Error> for Failure {
     }
 }
 
-impl Visitor for Save {
-    type Output = BoxFuture<'static, Result<u64, Failure>>;
-
-    fn visit<R: Record>(self) -> Self::Output {
-        Box::pin(self.save::<R>())
+/// Writes the records of a selection to a file, and returns how many they were.
+async fn save(
+    store: &Store,
+    catalogue: Catalogue,
+    schema: &'static Schema,
+    selection: &Selection,
+    form: Form,
+    mut output: Output,
+) -> Result<u64, Failure> {
+    let mut records = export(store, &operator(catalogue), schema, selection, form).await?;
+    let progress = file::progress();
+    let mut count = 0;
+    let mut is_read = output.write(&records.head()?)?;
+    while is_read && let Some(part) = records.next().await? {
+        is_read = output.write(&part.bytes)?;
+        count += part.count as u64;
+        progress.set_position(count);
     }
-}
-
-impl Save {
-    /// How many records were written.
-    async fn save<R: Record>(mut self) -> Result<u64, Failure> {
-        let mut records = export::<R>(&self.store, &operator(), &self.selection).await?;
-        let progress = file::progress();
-        let mut count = 0;
-        let mut is_read = self.output.write(&self.writer.head::<R>()?)?;
-        while is_read && let Some(page) = records.next().await? {
-            is_read = self.output.write(&self.writer.records(&page)?)?;
-            count += page.len() as u64;
-            progress.set_position(count);
-        }
-        progress.finish_and_clear();
-        self.output.finish()?;
-        Ok(count)
-    }
+    progress.finish_and_clear();
+    output.finish()?;
+    Ok(count)
 }

@@ -6,15 +6,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use futures_util::future::BoxFuture;
 
 use super::explain::printable;
 use super::file::{self, STEP};
-use super::{Outcome, explain, known_type, migrate, of_type, open, operator};
+use super::{CollectionSettings, Outcome, catalogue, explain, migrate, open, operator};
 use crate::app::transfer::{self, Format, Report};
 use crate::config::DatabaseSettings;
 use crate::error::{Error, Kind, Violation};
-use crate::record::{Record, Visitor};
+use crate::query::Schema;
+use crate::record::Catalogue;
 use crate::store::{Conflict, Missing, Store};
 
 /// The exit code when rows were refused.
@@ -40,9 +40,8 @@ pub(super) struct Import {
     /// What to do with a record that is there already (for movies: the same title and year)
     #[arg(long, value_enum, default_value = "fail")]
     on_conflict: OnConflict,
-    /// The type of the records
-    #[arg(long = "type", value_name = "TYPE", default_value = "movies")]
-    table: String,
+    #[command(flatten)]
+    collection: CollectionSettings,
     #[command(flatten)]
     database: DatabaseSettings,
 }
@@ -59,7 +58,8 @@ enum OnConflict {
 
 impl Import {
     pub(super) async fn run(self) -> Outcome {
-        known_type(&self.table)?;
+        let catalogue = catalogue(&self.database)?;
+        let schema = self.collection.find(catalogue)?;
         let input = file::open(&self.file)?;
         let format = self.format.unwrap_or_else(|| file::format(&self.file));
         let policy = match self.on_conflict {
@@ -68,9 +68,8 @@ impl Import {
             OnConflict::Update => Conflict::Update,
         };
         let store = open(&self.database, Missing::Create).await?;
-        migrate(&store).await?;
-        let load = Load { store: store.clone(), input, format, policy };
-        let report = of_type(&self.table, load)?.await;
+        migrate(&store, catalogue).await?;
+        let report = load(&store, catalogue, schema, input, format, policy).await;
         store.close().await;
         match report {
             Ok(report) => Ok(print(&report)),
@@ -85,32 +84,26 @@ impl Import {
     }
 }
 
-struct Load {
-    store: Store,
-    input: Box<dyn Read + Send>,
+/// Writes the records of a file.
+async fn load(
+    store: &Store,
+    catalogue: Catalogue,
+    schema: &'static Schema,
+    input: impl Read + Send + 'static,
     format: Format,
     policy: Conflict,
-}
-
-impl Visitor for Load {
-    type Output = BoxFuture<'static, Result<Report, Error>>;
-
-    fn visit<R: Record>(self) -> Self::Output {
-        let Self { store, input, format, policy } = self;
-        let bar = file::progress();
-        let shown = bar.clone();
-        let progress = move |count: u64| {
-            if count.is_multiple_of(STEP) {
-                shown.set_position(count);
-            }
-        };
-        Box::pin(async move {
-            let import = transfer::begin::<R>(&store, &operator())?;
-            let report = import.run(input, format, policy, progress).await;
-            bar.finish_and_clear();
-            report
-        })
-    }
+) -> Result<Report, Error> {
+    let bar = file::progress();
+    let shown = bar.clone();
+    let progress = move |count: u64| {
+        if count.is_multiple_of(STEP) {
+            shown.set_position(count);
+        }
+    };
+    let import = transfer::begin(store, &operator(catalogue), schema)?;
+    let report = import.run(input, format, policy, progress).await;
+    bar.finish_and_clear();
+    report
 }
 
 fn print(report: &Report) -> ExitCode {

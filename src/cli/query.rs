@@ -5,17 +5,20 @@ use std::process::ExitCode;
 use annotate_snippets::Level;
 use clap::Args;
 use comfy_table::{Table, presets};
-use futures_util::future::BoxFuture;
+use serde_json::{Map, Value};
 
 use super::explain::describe;
-use super::{Given, Outcome, explain_in, location, of_type, open_to_read, operator, print};
-use crate::app::search::{Count, SearchRequest, page_statement, search};
+use super::{
+    CollectionSettings, Given, Outcome, catalogue, explain_in, location, open_to_read, operator,
+    print,
+};
+use crate::app::search::{About, Count, SearchRequest, page_statement, search};
 use crate::app::why::Reason;
 use crate::config::DatabaseSettings;
 use crate::error::Error;
 use crate::query::compile::Bound;
-use crate::query::{Diagnostic, Dialect};
-use crate::record::{Record, Visitor, timestamp_now};
+use crate::query::{Diagnostic, Dialect, Schema};
+use crate::record::{Catalogue, timestamp_now};
 use crate::store::{Location, Store};
 
 const EXAMPLES: &str = "\
@@ -44,9 +47,8 @@ pub(super) struct Query {
     /// Show the statement and its values instead of running it
     #[arg(long)]
     sql: bool,
-    /// The type of the records
-    #[arg(long = "type", value_name = "TYPE", default_value = "movies")]
-    table: String,
+    #[command(flatten)]
+    collection: CollectionSettings,
     #[command(flatten)]
     database: DatabaseSettings,
 }
@@ -61,15 +63,17 @@ impl Query {
             why: true,
         };
         let selection = request.selection.clone();
+        let catalogue = catalogue(&self.database)?;
+        let schema = self.collection.find(catalogue)?;
         let answer = if self.sql {
             let dialect = match location(&self.database)? {
                 Location::Sqlite(_) => Dialect::Sqlite,
                 Location::Postgres(_) => Dialect::Postgres,
             };
-            of_type(&self.table, Show { request, limit: self.limit, dialect })?
+            show(schema, &request, self.limit, dialect)
         } else {
-            let store = open_to_read(&self.database).await?;
-            let answer = of_type(&self.table, Find { store: store.clone(), request })?.await;
+            let store = open_to_read(&self.database, catalogue).await?;
+            let answer = find(&store, catalogue, schema, request).await;
             store.close().await;
             answer
         };
@@ -94,67 +98,58 @@ struct Answer {
 }
 
 /// Runs the search.
-struct Find {
-    store: Store,
+async fn find(
+    store: &Store,
+    catalogue: Catalogue,
+    schema: &'static Schema,
     request: SearchRequest,
-}
-
-impl Visitor for Find {
-    type Output = BoxFuture<'static, Result<Answer, Error>>;
-
-    fn visit<R: Record>(self) -> Self::Output {
-        Box::pin(async move {
-            let page = search::<R>(&self.store, &operator(), self.request).await?;
-            let shown = page.items.len();
-            let mut remark = match (page.total, page.next_cursor) {
-                (Some(total), _) => format!("{shown} of {total}"),
-                (None, Some(_)) => format!("{shown}, and there are more"),
-                (None, None) => shown.to_string(),
-            };
-            for Reason { condition, without, instead } in page.why.unwrap_or_default() {
-                let meant = instead.map(|instead| format!("; did you mean {instead}?"));
-                let meant = meant.unwrap_or_default();
-                remark.push_str(&format!("\n{without} without {condition}{meant}"));
-            }
-            let output = table(&page.items).to_string();
-            Ok(Answer { output, warnings: page.warnings, remark: Some(remark) })
-        })
+) -> Result<Answer, Error> {
+    let page = search(store, &operator(catalogue), schema, request).await?;
+    let records: Vec<Map<String, Value>> = page.read()?;
+    let shown = records.len();
+    let About { total, next_cursor, why, warnings, .. } = page.about;
+    let mut remark = match (total, next_cursor) {
+        (Some(total), _) => format!("{shown} of {total}"),
+        (None, Some(_)) => format!("{shown}, and there are more"),
+        (None, None) => shown.to_string(),
+    };
+    for Reason { condition, without, instead } in why.unwrap_or_default() {
+        let meant = instead.map(|instead| format!("; did you mean {instead}?"));
+        let meant = meant.unwrap_or_default();
+        remark.push_str(&format!("\n{without} without {condition}{meant}"));
     }
+    Ok(Answer { output: table(schema, &records).to_string(), warnings, remark: Some(remark) })
 }
 
 /// Shows the statement.
-struct Show {
-    request: SearchRequest,
+fn show(
+    schema: &'static Schema,
+    request: &SearchRequest,
     limit: u32,
     dialect: Dialect,
+) -> Result<Answer, Error> {
+    let selection = &request.selection;
+    let prepared = selection.prepare(schema)?;
+    let query = selection.bind(&prepared, timestamp_now())?;
+    let statement = page_statement(&query, limit, dialect);
+    let values = (1..).zip(statement.bound());
+    let values = values.map(|(position, Bound { ty, value })| {
+        format!("\n-- {position}: {value} ({})", ty.as_str())
+    });
+    let output = format!("{}{}", statement.sql, values.collect::<String>());
+    Ok(Answer { output, warnings: prepared.warnings, remark: None })
 }
 
-impl Visitor for Show {
-    type Output = Result<Answer, Error>;
-
-    fn visit<R: Record>(self) -> Self::Output {
-        let selection = &self.request.selection;
-        let prepared = selection.prepare(R::SCHEMA)?;
-        let query = selection.bind(&prepared, timestamp_now())?;
-        let statement = page_statement(&query, self.limit, self.dialect);
-        let values = (1..).zip(statement.bound());
-        let values = values.map(|(position, Bound { ty, value })| {
-            format!("\n-- {position}: {value} ({})", ty.as_str())
-        });
-        let output = format!("{}{}", statement.sql, values.collect::<String>());
-        Ok(Answer { output, warnings: prepared.warnings, remark: None })
-    }
-}
-
-/// The writable fields as an aligned table.
-fn table<R: Record>(records: &[R]) -> Table {
+/// The fields of the declaration as an aligned table.
+fn table(schema: &Schema, records: &[Map<String, Value>]) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
-    table.set_header(R::SCHEMA.writable().map(|field| field.name));
+    table.set_header(schema.declared().map(|field| field.name));
     for record in records {
-        let cells = R::SCHEMA.writable().map(|field| match record.value(field.name) {
+        let cells = schema.declared().map(|field| match record.get(field.name) {
+            None | Some(Value::Null) => String::new(),
+            Some(Value::String(text)) => text.clone(),
             Some(value) => value.to_string(),
-            None => String::new(),
         });
         table.add_row(cells);
     }

@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::user::{NO_ADMINISTRATOR, ensure_administrator};
-use super::{Outcome, SecretSource, explain, location, migrate};
+use super::{Outcome, SecretSource, catalogue, explain, location, migrate};
 use crate::admission::{Admission, Limits, Proxies, Redis};
 use crate::app::App;
 use crate::config::{
@@ -21,7 +21,7 @@ use crate::config::{
 };
 use crate::http;
 use crate::identity::{Ages, Hasher, Oidc, Open, Passwords, Provider, Secrets, Tokens, Trust};
-use crate::record::{All, Records};
+use crate::record::Catalogue;
 use crate::store::{Bounds, CLIENT_GRACE, Location, Missing, Store};
 
 const EXAMPLES: &str = "\
@@ -47,7 +47,8 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) async fn run(self) -> Outcome {
-        check_auth(&self.serve)?;
+        let catalogue = catalogue(&self.database)?;
+        check_auth(&self.serve, catalogue)?;
         check_temporary_folder()?;
         let throttle = Throttle::of(&self.serve.throttle)?;
         let location = location(&self.database)?;
@@ -57,10 +58,10 @@ impl Serve {
             Store::open_within(location.clone(), Missing::Create, bounds(&self.serve.limits));
         let store = store.await.map_err(explain)?;
         if !self.serve.no_migrate {
-            migrate(&store).await?;
+            migrate(&store, catalogue).await?;
         }
         let hasher = Hasher::new();
-        let provider = provider(&self.serve, &store, &hasher).await?;
+        let provider = provider(&self.serve, catalogue, &store, &hasher).await?;
         let address = self.serve.listen;
         let listener = listen(address).map_err(|error| {
             format!("cannot listen on {address}: {error}; --listen names another address")
@@ -68,10 +69,11 @@ impl Serve {
         let connections = raise_file_limit(self.serve.limits.max_connections);
         tracing::info!(database = ?location, "serving");
         let tokens = Tokens::new(&secrets, self.tokens.token_ttl);
-        let app = App::new(store, provider, tokens, hasher, throttle.start().await);
+        let admission = throttle.start().await;
+        let app = App::new(catalogue, store, provider, tokens, hasher, admission);
         let stop = stop_signal()?;
         let limits = http::Limits { connections: connections.into(), ..limits(&self.serve) };
-        let served = http::serve_within::<All>(listener, app, limits, stop).await;
+        let served = http::serve_within(listener, app, limits, stop).await;
         served.map_err(|error| error.to_string())?;
         Ok(ExitCode::SUCCESS)
     }
@@ -192,7 +194,7 @@ impl Throttle {
 }
 
 /// Refuses settings of signing in that would let in more people than somebody meant.
-pub(super) fn check_auth(settings: &ServeSettings) -> Result<(), String> {
+pub(super) fn check_auth(settings: &ServeSettings, catalogue: Catalogue) -> Result<(), String> {
     let is_open = settings.auth == Auth::Open;
     if is_open && !settings.listen.ip().is_loopback() && !settings.allow_open {
         return Err(format!(
@@ -202,7 +204,7 @@ pub(super) fn check_auth(settings: &ServeSettings) -> Result<(), String> {
         ));
     }
     if settings.auth == Auth::Oidc {
-        oidc(&settings.oidc)?;
+        oidc(&settings.oidc, catalogue)?;
     }
     Ok(())
 }
@@ -220,7 +222,7 @@ pub(super) fn secrets(
 }
 
 /// The provider whose tokens the settings describe.
-fn oidc(settings: &OidcSettings) -> Result<Oidc, String> {
+fn oidc(settings: &OidcSettings, catalogue: Catalogue) -> Result<Oidc, String> {
     let given = |value: &Option<String>| value.clone().filter(|value| !value.is_empty());
     let needed = |value: &Option<String>, what: &str| {
         given(value).ok_or_else(|| format!("--auth oidc needs {what}"))
@@ -238,7 +240,7 @@ fn oidc(settings: &OidcSettings) -> Result<Oidc, String> {
     };
     let authorities = settings.oidc_ca_file.as_ref().map(read).transpose()?;
     let trust = Trust { issuer, audience, jwks: given(&settings.oidc_jwks), authorities };
-    Oidc::new(trust, Ages::default(), &All::schemas())
+    Oidc::new(trust, Ages::default(), catalogue.schemas())
 }
 
 /// Refuses, before anything is written, a new database whose administrator nobody could be told of.
@@ -253,18 +255,19 @@ fn refuse_new_database(settings: &ServeSettings, location: &Location) -> Result<
 
 async fn provider(
     settings: &ServeSettings,
+    catalogue: Catalogue,
     store: &Store,
     hasher: &Hasher,
 ) -> Result<Box<dyn Provider>, String> {
-    let schemas = All::schemas();
+    let schemas = catalogue.schemas();
     match settings.auth {
-        Auth::Open => Ok(Box::new(Open::new(&schemas))),
+        Auth::Open => Ok(Box::new(Open::new(schemas))),
         Auth::Password => {
             ensure_administrator(store, hasher, settings.admin_password_file.as_deref()).await?;
-            Ok(Box::new(Passwords::new(store.clone(), hasher.clone(), &schemas)))
+            Ok(Box::new(Passwords::new(store.clone(), hasher.clone(), schemas)))
         }
         Auth::Oidc => {
-            let oidc = oidc(&settings.oidc)?;
+            let oidc = oidc(&settings.oidc, catalogue)?;
             oidc.prepare().await;
             Ok(Box::new(oidc))
         }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{Outcome, SecretSource, explain, location, open_to_read, operator, print};
+use super::{Outcome, SecretSource, catalogue, explain, location, open_to_read, operator, print};
 use crate::config::{DatabaseSettings, TokenSettings};
 use crate::identity::{Identity, Tokens, name_problem};
 use crate::query::text::nfc;
@@ -32,7 +32,8 @@ pub(super) struct Token {
 
 impl Token {
     pub(super) async fn run(self) -> Outcome {
-        let known = operator().scopes;
+        let catalogue = catalogue(&self.database)?;
+        let known = operator(catalogue).scopes;
         if let Some(unknown) = self.scopes.iter().find(|scope| !known.contains(scope)) {
             return Err(format!("there is no scope {unknown:?}; there are: {}", known.join(", ")));
         }
@@ -45,7 +46,7 @@ impl Token {
         let revision = match &location {
             Location::Sqlite(path) if !path.exists() => 0,
             _ => {
-                let store = open_to_read(&self.database).await?;
+                let store = open_to_read(&self.database, catalogue).await?;
                 let revision = store.revocation_revision().await.map_err(explain)?;
                 store.close().await;
                 revision

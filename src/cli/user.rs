@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 
-use super::{Outcome, explain, migrate, open, print};
+use super::{Outcome, catalogue, explain, migrate, open, print};
 use crate::app::revoke::{self, RevocationRequest};
 use crate::app::search::MAX_LIMIT;
 use crate::app::users::{self, UserDraft, UserPatch};
@@ -115,8 +115,9 @@ impl From<RoleName> for Role {
 
 impl User {
     pub(super) async fn run(self) -> Outcome {
+        let catalogue = catalogue(self.command.database())?;
         let store = open(self.command.database(), Missing::Create).await?;
-        migrate(&store).await?;
+        migrate(&store, catalogue).await?;
         let done = self.command.run(&store).await;
         store.close().await;
         done.map(|()| ExitCode::SUCCESS)

@@ -15,6 +15,7 @@ use poem_openapi::types::Type as Documented;
 use poem_openapi::{ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOptions};
 use serde::Serialize;
 
+use super::caller::about;
 use super::conditional::etag;
 use super::exchange::{Exchange, Reserved, UNCOUNTED_BYTES};
 use super::saved::{Saved, Shown};
@@ -23,7 +24,8 @@ use crate::app::saved::SavedQuery;
 use crate::app::search::Page;
 use crate::app::users::User;
 use crate::error::{Error, Kind, Result};
-use crate::record::{Draft, Members, Patch, Record};
+use crate::record::{Draft, Members, Patch};
+use crate::store::Record;
 
 /// The largest body of a record that is read, in bytes.
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;
@@ -50,8 +52,8 @@ pub(super) trait Input: Documented + Sized {
     /// The largest that is read, in bytes.
     const MAX_BYTES: usize = MAX_OTHER_BODY_BYTES;
 
-    /// Reads it.
-    fn read(bytes: &[u8]) -> Result<Self>;
+    /// Reads it, for the record type that the request is about where that matters.
+    fn read(bytes: &[u8], request: &Request) -> Result<Self>;
 
     /// What is said of another media type.
     fn unsupported() -> Error {
@@ -60,20 +62,20 @@ pub(super) trait Input: Documented + Sized {
     }
 }
 
-impl<R: Record> Input for Draft<R> {
+impl Input for Draft {
     const MAX_BYTES: usize = MAX_BODY_BYTES;
 
-    fn read(bytes: &[u8]) -> Result<Self> {
-        Draft::read(json::<Members>(bytes)?).map_err(Error::record)
+    fn read(bytes: &[u8], request: &Request) -> Result<Self> {
+        Draft::read(about(request)?, json::<Members>(bytes)?).map_err(Error::record)
     }
 }
 
-impl<R: Record> Input for Patch<R> {
+impl Input for Patch {
     const MEDIA_TYPES: &'static [&'static str] = PATCH;
     const MAX_BYTES: usize = MAX_BODY_BYTES;
 
-    fn read(bytes: &[u8]) -> Result<Self> {
-        Patch::read(json::<Members>(bytes)?).map_err(Error::record)
+    fn read(bytes: &[u8], request: &Request) -> Result<Self> {
+        Patch::read(about(request)?, json::<Members>(bytes)?).map_err(Error::record)
     }
 }
 
@@ -117,7 +119,7 @@ impl<'a, T: Input + Send + 'static> ApiExtractor<'a> for Body<T> {
             return Err(T::unsupported().into());
         }
         let bytes = read_body(request, body, T::MAX_BYTES).await?;
-        Ok(Self(T::read(&bytes)?))
+        Ok(Self(T::read(&bytes, request)?))
     }
 }
 
@@ -210,26 +212,40 @@ impl<T: Documented> Payload for Json<T> {
 
 impl<T: Serialize + Send> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
-        match serde_json::to_vec(&self.0) {
-            // Without the room that it grew into: a response may wait long for a slow client.
-            Ok(body) => {
-                let body = ::bytes::Bytes::from(body.into_boxed_slice());
-                Response::builder().content_type("application/json").body(body)
-            }
-            Err(error) => super::envelope::refused(Error::internal(error)),
-        }
+        written(serde_json::to_vec(&self.0).map_err(Error::internal))
     }
 }
 
-/// A page of records, and the address of the next one.
-pub(super) struct Paged<R> {
-    pub(super) page: Page<R>,
+/// JSON as a response.
+fn written(json: Result<Vec<u8>>) -> Response {
+    match json {
+        // Without the room that it grew into: a response may wait long for a slow client.
+        Ok(body) => {
+            let body = ::bytes::Bytes::from(body.into_boxed_slice());
+            Response::builder().content_type("application/json").body(body)
+        }
+        Err(error) => super::envelope::refused(error),
+    }
+}
+
+/// A page of records that was asked for with a body, so that no URL leads to the next one.
+pub(super) struct Found(pub(super) Page);
+
+impl IntoResponse for Found {
+    fn into_response(self) -> Response {
+        written(self.0.into_json())
+    }
+}
+
+/// A page of records, and the URL of the next one.
+pub(super) struct Paged {
+    pub(super) page: Page,
     pub(super) next: Option<String>,
 }
 
-impl<R: Record> IntoResponse for Paged<R> {
+impl IntoResponse for Paged {
     fn into_response(self) -> Response {
-        let mut response = Json(self.page).into_response();
+        let mut response = written(self.page.into_json());
         if let Some(next) = self.next {
             insert(&mut response, LINK, &format!("<{next}>; rel=\"next\""));
         }
@@ -239,18 +255,18 @@ impl<R: Record> IntoResponse for Paged<R> {
 
 /// A record that was created, with its URL relative to that of the collection: a proxy may serve that below
 /// a path of its own.
-pub(super) struct Created<R> {
-    pub(super) record: R,
+pub(super) struct Created {
+    pub(super) record: Record,
     pub(super) location: String,
 }
 
 /// A record with its version as ETag.
-pub(super) struct Current<R>(pub(super) R);
+pub(super) struct Current(pub(super) Record);
 
 /// A record, or 304 when the client has it already.
-pub(super) enum IfChanged<R> {
+pub(super) enum IfChanged {
     /// Here it is.
-    Changed(R),
+    Changed(Record),
     /// The client has this version.
     NotModified(i64),
 }
@@ -258,7 +274,7 @@ pub(super) enum IfChanged<R> {
 /// 204.
 pub(super) struct NoContent;
 
-impl<R: Record> IntoResponse for Created<R> {
+impl IntoResponse for Created {
     fn into_response(self) -> Response {
         let mut response = Current(self.record).into_response();
         response.set_status(StatusCode::CREATED);
@@ -267,7 +283,7 @@ impl<R: Record> IntoResponse for Created<R> {
     }
 }
 
-impl<R: Record> IntoResponse for Current<R> {
+impl IntoResponse for Current {
     fn into_response(self) -> Response {
         let tag = etag(self.0.version());
         let mut response = Json(self.0).into_response();
@@ -276,7 +292,7 @@ impl<R: Record> IntoResponse for Current<R> {
     }
 }
 
-impl<R: Record> IntoResponse for IfChanged<R> {
+impl IntoResponse for IfChanged {
     fn into_response(self) -> Response {
         match self {
             IfChanged::Changed(record) => Current(record).into_response(),
@@ -346,20 +362,21 @@ macro_rules! answers {
 
 answers! {
     [T: Documented] Json<T>, [T] => [documented(200, Some(T::schema_ref()), &[])];
-    [R: Record] Paged<R>, [Page<R>] => [
-        documented(200, Some(Page::<R>::schema_ref()), &[
+    [] Found, [Page] => [documented(200, Some(Page::schema_ref()), &[])];
+    [] Paged, [Page] => [
+        documented(200, Some(Page::schema_ref()), &[
             ("Link", "The URL of the next page, relative to that of the request, with rel=\"next\"; absent on the last.", false),
         ])
     ];
-    [R: Record] Created<R>, [R] => [documented(201, Some(R::schema_ref()), &[
+    [] Created, [Record] => [documented(201, Some(Record::schema_ref()), &[
         TAG,
         ("Location", "The URL of the record, relative to that of the request.", true),
     ])];
-    [R: Record] Current<R>, [R] => [
-        documented(200, Some(R::schema_ref()), &[TAG])
+    [] Current, [Record] => [
+        documented(200, Some(Record::schema_ref()), &[TAG])
     ];
-    [R: Record] IfChanged<R>, [R] => [
-        documented(200, Some(R::schema_ref()), &[TAG]),
+    [] IfChanged, [Record] => [
+        documented(200, Some(Record::schema_ref()), &[TAG]),
         documented(304, None, &[TAG])
     ];
     [] Saved, [SavedQuery] => [documented(201, Some(SavedQuery::schema_ref()), &[

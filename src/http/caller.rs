@@ -5,8 +5,6 @@
 //! may not do something is told so before the media type and the body are looked at. The
 //! specification takes the scopes of an operation from the same type.
 
-use std::marker::PhantomData;
-
 use poem::{Request, RequestBody};
 use poem_openapi::auth::Bearer;
 use poem_openapi::registry::Registry;
@@ -18,7 +16,7 @@ use crate::app::App;
 use crate::app::usage::Class;
 use crate::error::{Error, Result};
 use crate::identity::{Access, Identity};
-use crate::record::{Record, Records};
+use crate::query::Schema;
 
 // The sentence stands in the specification: it describes the scheme.
 /// A token of `POST /api/token`, sent as `Authorization: Bearer …`. It needs the scope that stands beside it, of
@@ -28,8 +26,11 @@ use crate::record::{Record, Records};
 struct Anybody(Identity);
 
 async fn identify(request: &Request, bearer: Bearer) -> poem::Result<Identity> {
-    let app = request.data::<App>().ok_or_else(|| Error::internal("the service has no state"))?;
-    Ok(app.identify(&bearer.token).await?.identity)
+    Ok(app(request)?.identify(&bearer.token).await?.identity)
+}
+
+fn app(request: &Request) -> Result<&App> {
+    request.data::<App>().ok_or_else(|| Error::internal("the service has no state"))
 }
 
 /// The name under which `specification` finds what an operation needs.
@@ -46,12 +47,39 @@ pub(super) mod needs {
     pub(in crate::http) const ADMIN: &str = "admin";
 }
 
-macro_rules! callers {
-    ($($(#[doc = $meaning:literal])+ $caller:ident$(<$r:ident: $bound:path>)? needs $needs:ident, as $class:ident: $require:expr;)+) => {$(
-        $(#[doc = $meaning])+
-        pub(super) struct $caller$(<$r>)?(pub(super) Identity, PhantomData<fn() -> ($($r,)?)>);
+/// A caller with any token.
+pub(super) struct Caller(pub(super) Identity);
 
-        impl<'a, $($r: $bound + 'static)?> ApiExtractor<'a> for $caller$(<$r>)? {
+/// A caller who may read the records of the collection that the path is about.
+pub(super) struct Reader {
+    pub(super) identity: Identity,
+    pub(super) schema: &'static Schema,
+}
+
+/// A caller who may change the records of the collection that the path is about.
+pub(super) struct Writer {
+    pub(super) identity: Identity,
+    pub(super) schema: &'static Schema,
+}
+
+/// A caller who may read the records of some collection; which it must be, the request says.
+pub(super) struct SomeReader(pub(super) Identity);
+
+/// A caller who administers the service.
+pub(super) struct Administrator(pub(super) Identity);
+
+/// The record type that the path of a request is about.
+///
+/// # Errors
+/// A path that is about none: a defect of the routes.
+pub(super) fn about(request: &Request) -> Result<&'static Schema> {
+    let schema = request.data::<&'static Schema>().copied();
+    schema.ok_or_else(|| Error::internal("the path is about no record type"))
+}
+
+macro_rules! callers {
+    ($($caller:ident needs $needs:ident, as $class:ident: $of:expr;)+) => {$(
+        impl<'a> ApiExtractor<'a> for $caller {
             const TYPES: &'static [ApiExtractorType] = Anybody::TYPES;
             type ParamType = ();
             type ParamRawType = ();
@@ -72,25 +100,32 @@ macro_rules! callers {
                 let Anybody(identity) = Anybody::from_request(request, body, options).await?;
                 throttle::admit(request, &identity, Class::$class).await?;
                 Exchange::of(request)?.client.shows_token();
-                let require: fn(&Identity) -> Result<()> = $require;
-                require(&identity)?;
-                Ok(Self(identity, PhantomData))
+                let of: fn(Identity, &Request) -> Result<Self> = $of;
+                Ok(of(identity, request)?)
             }
         }
     )+};
 }
 
 callers! {
-    /// A caller with any token.
-    Caller needs TOKEN, as Other: |_| Ok(());
-    /// A caller who may read records of the type.
-    Reader<R: Record> needs READ, as Read: |caller| caller.require(Access::Read, R::SCHEMA);
-    /// A caller who may change records of the type.
-    Writer<R: Record> needs WRITE, as Write: |caller| caller.require(Access::Write, R::SCHEMA);
-    /// A caller who may read records of one of these types; which it must be, the request says.
-    SomeReader<C: Records> needs READ_SOME, as Read: |caller| {
-        caller.require_one(Access::Read, &C::schemas())
+    Caller needs TOKEN, as Other: |identity, _| Ok(Self(identity));
+    Reader needs READ, as Read: |identity, request| {
+        let schema = about(request)?;
+        identity.require(Access::Read, schema)?;
+        Ok(Self { identity, schema })
     };
-    /// A caller who administers the service.
-    Administrator needs ADMIN, as Admin: Identity::require_admin;
+    Writer needs WRITE, as Write: |identity, request| {
+        let schema = about(request)?;
+        identity.require(Access::Write, schema)?;
+        Ok(Self { identity, schema })
+    };
+    SomeReader needs READ_SOME, as Read: |identity, request| {
+        let schemas = app(request)?.catalogue().schemas();
+        identity.require_one(Access::Read, schemas)?;
+        Ok(Self(identity))
+    };
+    Administrator needs ADMIN, as Admin: |identity, _| {
+        identity.require_admin()?;
+        Ok(Self(identity))
+    };
 }

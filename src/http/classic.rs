@@ -3,7 +3,6 @@
 
 mod given;
 
-use bytes::Bytes;
 use poem::web::Data;
 use poem::{IntoResponse, Request, Response};
 use poem_openapi::param::Query;
@@ -16,12 +15,11 @@ use self::given::{Body, Given};
 use super::body::{Json, documented};
 use super::caller::{Reader, Writer};
 use super::records::arguments;
-use super::stream::{Framing, streamed};
+use super::stream::streamed;
 use crate::app::App;
 use crate::app::classic::{self, ClassicMovie, Criteria};
 use crate::app::transfer::Export;
-use crate::error::{Error, Result};
-use crate::record::Movie;
+use crate::error::Result;
 
 /// The paths whose errors carry `msg`, as the earlier service's did.
 const PATHS: [&str; 5] = ["/api", "/api/", "/api/search", "/api/expiredMovies", "/api/token"];
@@ -43,6 +41,14 @@ enum Tag {
     Classic,
 }
 
+/// The schemas that they alone use.
+pub(super) const SCHEMAS: [&str; 2] = ["ClassicMovie", "MovieList"];
+
+/// Whether an operation with these tags is one of them.
+pub(super) fn is_legacy(tags: &[impl AsRef<str>]) -> bool {
+    tags.iter().any(|tag| tag.as_ref() == "classic")
+}
+
 pub(super) struct Operations;
 
 #[OpenApi(tag = "Tag::Classic")]
@@ -51,8 +57,10 @@ impl Operations {
     ///
     /// Every movie in order of creation, as one list, however long it is.
     #[oai(path = "/api", method = "get")]
-    async fn list(&self, caller: Reader<Movie>, app: Data<&App>) -> Result<Movies> {
-        classic::all(&app.store_for(&caller.0), &caller.0).await.map(Movies)
+    async fn list(&self, caller: Reader, app: Data<&App>) -> Result<Movies> {
+        classic::all(&app.store_for(&caller.identity), &caller.identity, caller.schema)
+            .await
+            .map(Movies)
     }
 
     /// Create a movie from parameters
@@ -62,7 +70,7 @@ impl Operations {
     #[allow(clippy::too_many_arguments, reason = "each is a documented query parameter")]
     async fn create(
         &self,
-        caller: Writer<Movie>,
+        caller: Writer,
         app: Data<&App>,
         body: Body,
         /// The title.
@@ -83,9 +91,10 @@ impl Operations {
                 ("expiry_date", expiry_date),
             ],
         )
-        .draft()?;
-        let movie = classic::create(&app.store_for(&caller.0), &caller.0, &draft).await?;
-        Ok(Json(ClassicMovie::from(&movie)))
+        .draft(caller.schema)?;
+        let movie =
+            classic::create(&app.store_for(&caller.identity), &caller.identity, &draft).await?;
+        ClassicMovie::try_from(&movie).map(Json)
     }
 
     /// Delete a movie by its title
@@ -95,7 +104,7 @@ impl Operations {
     #[oai(path = "/api", method = "delete")]
     async fn delete(
         &self,
-        caller: Writer<Movie>,
+        caller: Writer,
         app: Data<&App>,
         body: Body,
         /// The title, as it is.
@@ -106,8 +115,15 @@ impl Operations {
         let mut given = Given::new(body, [("title", title), ("release_year", release_year)]);
         let (title, year) = (given.required("title", Given::text), given.year("release_year"));
         given.end()?;
-        let movie = classic::delete(&app.store_for(&caller.0), &caller.0, &title, year).await?;
-        Ok(Json(ClassicMovie::from(&movie)))
+        let movie = classic::delete(
+            &app.store_for(&caller.identity),
+            &caller.identity,
+            caller.schema,
+            &title,
+            year,
+        )
+        .await?;
+        ClassicMovie::try_from(&movie).map(Json)
     }
 
     /// Search movies by their fields
@@ -118,7 +134,7 @@ impl Operations {
     #[allow(clippy::too_many_arguments, reason = "each is a documented query parameter")]
     async fn search(
         &self,
-        caller: Reader<Movie>,
+        caller: Reader,
         app: Data<&App>,
         request: &Request,
         body: Body,
@@ -152,7 +168,9 @@ impl Operations {
             parameters: arguments(request),
         };
         given.end()?;
-        classic::find(&app.store_for(&caller.0), &caller.0, criteria).await.map(Movies)
+        classic::find(&app.store_for(&caller.identity), &caller.identity, caller.schema, criteria)
+            .await
+            .map(Movies)
     }
 
     /// List the movies whose licence ends between two days
@@ -161,7 +179,7 @@ impl Operations {
     #[oai(path = "/api/expiredMovies", method = "get")]
     async fn expired(
         &self,
-        caller: Reader<Movie>,
+        caller: Reader,
         app: Data<&App>,
         body: Body,
         /// The first day, not after the last.
@@ -172,7 +190,15 @@ impl Operations {
         let mut given = Given::new(body, [("from", from), ("to", to)]);
         let (from, to) = (given.required("from", Given::date), given.required("to", Given::date));
         given.end()?;
-        classic::expired(&app.store_for(&caller.0), &caller.0, from, to).await.map(Movies)
+        classic::expired(
+            &app.store_for(&caller.identity),
+            &caller.identity,
+            caller.schema,
+            from,
+            to,
+        )
+        .await
+        .map(Movies)
     }
 }
 
@@ -184,7 +210,7 @@ struct MovieList {
 }
 
 /// The same, written while it is read.
-struct Movies(Export<Movie>);
+struct Movies(Export);
 
 impl ApiResponse for Movies {
     fn meta() -> MetaResponses {
@@ -199,34 +225,7 @@ impl ApiResponse for Movies {
 
 impl IntoResponse for Movies {
     fn into_response(self) -> Response {
-        let body = streamed(self.0, List { is_begun: false });
+        let body = streamed(self.0);
         Response::builder().content_type("application/json").body(body)
-    }
-}
-
-/// Pages as one JSON list.
-struct List {
-    is_begun: bool,
-}
-
-impl Framing<Movie> for List {
-    fn head(&mut self) -> Result<Bytes> {
-        Ok(Bytes::from_static(b"{\"movies\":["))
-    }
-
-    fn page(&mut self, movies: &[Movie]) -> Result<Bytes> {
-        let mut bytes = Vec::new();
-        for movie in movies {
-            if std::mem::replace(&mut self.is_begun, true) {
-                bytes.push(b',');
-            }
-            let movie = ClassicMovie::from(movie);
-            serde_json::to_writer(&mut bytes, &movie).map_err(Error::internal)?;
-        }
-        Ok(bytes.into())
-    }
-
-    fn tail(&mut self) -> Bytes {
-        Bytes::from_static(b"]}")
     }
 }

@@ -1,7 +1,5 @@
 //! Counts of records, by the values of a field.
 
-use std::marker::PhantomData;
-
 use poem::Request;
 use poem::web::Data;
 use poem_openapi::OpenApi;
@@ -9,24 +7,17 @@ use poem_openapi::param::Query;
 
 use super::body::Json;
 use super::caller::Reader;
-use super::records::{Tag, arguments, collection};
+use super::records::{COLLECTION, Tag, arguments};
 use crate::app::App;
 use crate::app::facets::{Facets, FacetsRequest, facets};
 use crate::app::search::Selection;
 use crate::error::Result;
-use crate::record::Record;
 
 /// The operation that counts records of one type.
-pub struct Operations<R>(PhantomData<R>);
+pub(super) struct Operations;
 
-impl<R> Default for Operations<R> {
-    fn default() -> Self {
-        Self(PhantomData)
-    }
-}
-
-#[OpenApi(prefix_path = collection::<R>().as_str(), tag = "Tag::<R>::TAG")]
-impl<R: Record> Operations<R> {
+#[OpenApi(prefix_path = COLLECTION, tag = "Tag::Records")]
+impl Operations {
     /// Count {records} by a field
     ///
     /// How many of the {records} that a filter finds have each value of a field, or lie in each bucket of
@@ -36,7 +27,7 @@ impl<R: Record> Operations<R> {
     #[allow(clippy::too_many_arguments, reason = "each is a documented query parameter")]
     async fn facets(
         &self,
-        caller: Reader<R>,
+        caller: Reader,
         app: Data<&App>,
         request: &Request,
         /// The field by which they are counted.
@@ -61,6 +52,8 @@ impl<R: Record> Operations<R> {
             interval: interval.0,
             limit: limit.0.map(i64::from),
         };
-        facets::<R>(&app.store_for(&caller.0), &caller.0, request).await.map(Json)
+        facets(&app.store_for(&caller.identity), &caller.identity, caller.schema, request)
+            .await
+            .map(Json)
     }
 }

@@ -1,7 +1,5 @@
 //! The operations on queries: what the language knows, and what is to be said of a query.
 
-use std::marker::PhantomData;
-
 use poem::Request;
 use poem::web::Data;
 use poem_openapi::param::Query;
@@ -14,7 +12,6 @@ use crate::app::App;
 use crate::app::inspect::{self, CatalogueSchema, Check, Completion, Explanation};
 use crate::app::search::Selection;
 use crate::error::Result;
-use crate::record::Records;
 
 #[derive(Tags)]
 enum Tag {
@@ -25,23 +22,17 @@ enum Tag {
 }
 
 /// The operations on queries about these records.
-pub(super) struct Operations<C>(PhantomData<fn() -> C>);
-
-impl<C> Default for Operations<C> {
-    fn default() -> Self {
-        Self(PhantomData)
-    }
-}
+pub(super) struct Operations;
 
 #[OpenApi(tag = "Tag::Query")]
-impl<C: Records> Operations<C> {
+impl Operations {
     /// List records, fields and limits
     ///
     /// What the filter language knows: the types of record with their fields and operators, the
     /// functions, keywords and limits. Any token will do.
     #[oai(path = "/api/v1/schema", method = "get")]
-    async fn schema(&self, _caller: Caller) -> Result<Json<CatalogueSchema>> {
-        Ok(Json(inspect::describe::<C>()))
+    async fn schema(&self, _caller: Caller, app: Data<&App>) -> Result<Json<CatalogueSchema>> {
+        Ok(Json(inspect::describe(app.catalogue())))
     }
 
     /// Check a query
@@ -52,7 +43,8 @@ impl<C: Records> Operations<C> {
     #[oai(path = "/api/v1/query/check", method = "get")]
     async fn check(
         &self,
-        caller: SomeReader<C>,
+        caller: SomeReader,
+        app: Data<&App>,
         /// The filter. At most 8 KiB.
         filter: Query<Option<String>>,
         /// The order: fields with `asc` or `desc`, separated by commas.
@@ -61,7 +53,7 @@ impl<C: Records> Operations<C> {
         record: Query<Option<String>>,
     ) -> Result<Json<Check>> {
         let (record, filter) = (record.0.as_deref(), filter.0.as_deref());
-        inspect::check::<C>(&caller.0, record, filter, order_by.0.as_deref()).map(Json)
+        inspect::check(app.catalogue(), &caller.0, record, filter, order_by.0.as_deref()).map(Json)
     }
 
     /// Explain a query
@@ -73,7 +65,7 @@ impl<C: Records> Operations<C> {
     #[allow(clippy::too_many_arguments, reason = "each is a documented query parameter")]
     async fn explain(
         &self,
-        caller: SomeReader<C>,
+        caller: SomeReader,
         app: Data<&App>,
         request: &Request,
         /// The filter. At most 8 KiB.
@@ -93,7 +85,8 @@ impl<C: Records> Operations<C> {
             ..Selection::default()
         };
         let (record, limit) = (record.0.as_deref(), limit.0.map(i64::from));
-        inspect::explain::<C>(&app.store_for(&caller.0), &caller.0, record, &selection, limit)
+        let store = app.store_for(&caller.0);
+        inspect::explain(&store, app.catalogue(), &caller.0, record, &selection, limit)
             .await
             .map(Json)
     }
@@ -107,7 +100,7 @@ impl<C: Records> Operations<C> {
     #[oai(path = "/api/v1/query/complete", method = "get")]
     async fn complete(
         &self,
-        caller: SomeReader<C>,
+        caller: SomeReader,
         app: Data<&App>,
         /// The filter as far as it is written. At most 8 KiB.
         filter: Query<Option<String>>,
@@ -119,7 +112,8 @@ impl<C: Records> Operations<C> {
     ) -> Result<Json<Completion>> {
         let filter = filter.0.unwrap_or_default();
         let (record, caret) = (record.0.as_deref(), caret.0.map(i64::from));
-        inspect::complete::<C>(&app.store_for(&caller.0), &caller.0, record, &filter, caret)
+        let store = app.store_for(&caller.0);
+        inspect::complete(&store, app.catalogue(), &caller.0, record, &filter, caret)
             .await
             .map(Json)
     }

@@ -2,18 +2,17 @@
 //! its names.
 
 use std::collections::BTreeMap;
-use std::marker::PhantomData;
 
 use poem::Request;
 use poem::web::Data;
 use poem_openapi::param::{Header, Path, Query};
-use poem_openapi::registry::{MetaSchema, MetaSchemaRef, MetaTag, Registry};
+use poem_openapi::registry::{MetaSchema, MetaSchemaRef, Registry};
 use poem_openapi::types::{Any, Type as Documented};
 use poem_openapi::{Object, OpenApi, Tags};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::body::{Body, Created, Current, IfChanged, Input, Json, NoContent, Paged, json};
+use super::body::{Body, Created, Current, Found, IfChanged, Input, Json, NoContent, Paged, json};
 use super::caller::{Reader, Writer};
 use super::conditional;
 use super::resource::ARGUMENT_PREFIX;
@@ -22,19 +21,14 @@ use crate::app::why::{Match, Reason};
 use crate::app::{App, edit, search, why};
 use crate::error::Result;
 use crate::query::{Argument, Arguments, Diagnostic};
-use crate::record::{Draft, Members, Patch, Record};
+use crate::record::{Draft, Members, Patch};
+use crate::store::Record;
 
 /// The operations on one type of record.
-pub struct Operations<R>(PhantomData<R>);
+pub(super) struct Operations;
 
-impl<R> Default for Operations<R> {
-    fn default() -> Self {
-        Self(PhantomData)
-    }
-}
-
-#[OpenApi(prefix_path = collection::<R>().as_str(), tag = "Tag::<R>::TAG")]
-impl<R: Record> Operations<R> {
+#[OpenApi(prefix_path = COLLECTION, tag = "Tag::Records")]
+impl Operations {
     /// Search {records}
     ///
     /// Finds {records} with the filter language, a page at a time. Values for the `$parameters` of
@@ -43,7 +37,7 @@ impl<R: Record> Operations<R> {
     #[allow(clippy::too_many_arguments, reason = "each is a documented query parameter")]
     async fn list(
         &self,
-        caller: Reader<R>,
+        caller: Reader,
         app: Data<&App>,
         request: &Request,
         /// Which {records}; all when absent. At most 8 KiB.
@@ -61,7 +55,7 @@ impl<R: Record> Operations<R> {
         /// Whether to say why, should nothing be found: how many {records} there would be without
         /// each condition, and values that differ from those named in case alone.
         why: Query<Option<bool>>,
-    ) -> Result<Paged<R>> {
+    ) -> Result<Paged> {
         let search = SearchRequest {
             selection: Selection {
                 filter: filter.0,
@@ -74,8 +68,14 @@ impl<R: Record> Operations<R> {
             count: count.0.unwrap_or_default(),
             why: why.0.unwrap_or_default(),
         };
-        let page = search::search::<R>(&app.store_for(&caller.0), &caller.0, search).await?;
-        let next = page.next_cursor.as_deref().map(|cursor| next_address(request, cursor));
+        let page = search::search(
+            &app.store_for(&caller.identity),
+            &caller.identity,
+            caller.schema,
+            search,
+        )
+        .await?;
+        let next = page.about.next_cursor.as_deref().map(|cursor| next_address(request, cursor));
         Ok(Paged { page, next })
     }
 
@@ -86,11 +86,13 @@ impl<R: Record> Operations<R> {
     #[oai(path = "/search", method = "post")]
     async fn search(
         &self,
-        caller: Reader<R>,
+        caller: Reader,
         app: Data<&App>,
         body: Body<SearchBody>,
-    ) -> Result<Json<Page<R>>> {
-        search::search(&app.store_for(&caller.0), &caller.0, body.0.into()).await.map(Json)
+    ) -> Result<Found> {
+        let store = app.store_for(&caller.identity);
+        let page = search::search(&store, &caller.identity, caller.schema, body.0.into()).await?;
+        Ok(Found(page))
     }
 
     /// Create a {record}
@@ -98,14 +100,10 @@ impl<R: Record> Operations<R> {
     /// `Location` has its URL, relative to that of the request, and `ETag` its version, with which it is changed. Of a natural key there is one
     /// {record}: a second is refused with 409, `duplicate`.
     #[oai(path = "/", method = "post")]
-    async fn create(
-        &self,
-        caller: Writer<R>,
-        app: Data<&App>,
-        body: Body<Draft<R>>,
-    ) -> Result<Created<R>> {
-        let record = edit::create(&app.store_for(&caller.0), &caller.0, &body.0).await?;
-        let location = format!("{}/{}", R::SCHEMA.collection, record.id());
+    async fn create(&self, caller: Writer, app: Data<&App>, body: Body<Draft>) -> Result<Created> {
+        let record =
+            edit::create(&app.store_for(&caller.identity), &caller.identity, &body.0).await?;
+        let location = format!("{}/{}", caller.schema.collection, record.id());
         Ok(Created { record, location })
     }
 
@@ -115,15 +113,17 @@ impl<R: Record> Operations<R> {
     #[oai(path = "/:id", method = "get")]
     async fn get(
         &self,
-        caller: Reader<R>,
+        caller: Reader,
         app: Data<&App>,
         /// The id of the {record}.
         id: Path<Uuid>,
         /// ETags of versions the client has.
         #[oai(name = "If-None-Match")]
         if_none_match: Header<Option<String>>,
-    ) -> Result<IfChanged<R>> {
-        let record: R = edit::get(&app.store_for(&caller.0), &caller.0, id.0).await?;
+    ) -> Result<IfChanged> {
+        let record =
+            edit::get(&app.store_for(&caller.identity), &caller.identity, caller.schema, id.0)
+                .await?;
         let version = record.version();
         let is_known = match &if_none_match.0 {
             Some(tags) => conditional::is_known(tags, version)?,
@@ -139,7 +139,7 @@ impl<R: Record> Operations<R> {
     #[oai(path = "/:id/match", method = "get")]
     async fn match_record(
         &self,
-        caller: Reader<R>,
+        caller: Reader,
         app: Data<&App>,
         request: &Request,
         /// The id of the {record}.
@@ -148,9 +148,15 @@ impl<R: Record> Operations<R> {
         filter: Query<String>,
     ) -> Result<Json<Match>> {
         let selection = Selection { parameters: arguments(request), ..Selection::filter(filter.0) };
-        why::match_record::<R>(&app.store_for(&caller.0), &caller.0, id.0, &selection)
-            .await
-            .map(Json)
+        why::match_record(
+            &app.store_for(&caller.identity),
+            &caller.identity,
+            caller.schema,
+            id.0,
+            &selection,
+        )
+        .await
+        .map(Json)
     }
 
     /// Replace a {record}
@@ -160,17 +166,17 @@ impl<R: Record> Operations<R> {
     #[oai(path = "/:id", method = "put")]
     async fn replace(
         &self,
-        caller: Writer<R>,
+        caller: Writer,
         app: Data<&App>,
         /// The id of the {record}.
         id: Path<Uuid>,
         /// The ETag of the version that is replaced, or `*`. Required: 428 without it.
         #[oai(name = "If-Match")]
         if_match: Header<Option<String>>,
-        body: Body<Draft<R>>,
-    ) -> Result<Current<R>> {
+        body: Body<Draft>,
+    ) -> Result<Current> {
         let expected = conditional::required(if_match.0.as_deref())?;
-        edit::replace(&app.store_for(&caller.0), &caller.0, id.0, &body.0, &expected)
+        edit::replace(&app.store_for(&caller.identity), &caller.identity, id.0, &body.0, &expected)
             .await
             .map(Current)
     }
@@ -183,17 +189,17 @@ impl<R: Record> Operations<R> {
     #[oai(path = "/:id", method = "patch")]
     async fn patch(
         &self,
-        caller: Writer<R>,
+        caller: Writer,
         app: Data<&App>,
         /// The id of the {record}.
         id: Path<Uuid>,
         /// The ETag of the version that is changed, or `*`. Required: 428 without it.
         #[oai(name = "If-Match")]
         if_match: Header<Option<String>>,
-        body: Body<Patch<R>>,
-    ) -> Result<Current<R>> {
+        body: Body<Patch>,
+    ) -> Result<Current> {
         let expected = conditional::required(if_match.0.as_deref())?;
-        edit::patch(&app.store_for(&caller.0), &caller.0, id.0, &body.0, &expected)
+        edit::patch(&app.store_for(&caller.identity), &caller.identity, id.0, &body.0, &expected)
             .await
             .map(Current)
     }
@@ -204,7 +210,7 @@ impl<R: Record> Operations<R> {
     #[oai(path = "/:id", method = "delete")]
     async fn delete(
         &self,
-        caller: Writer<R>,
+        caller: Writer,
         app: Data<&App>,
         /// The id of the {record}.
         id: Path<Uuid>,
@@ -213,16 +219,20 @@ impl<R: Record> Operations<R> {
         if_match: Header<Option<String>>,
     ) -> Result<NoContent> {
         let expected = conditional::optional(if_match.0.as_deref())?;
-        edit::delete::<R>(&app.store_for(&caller.0), &caller.0, id.0, &expected)
-            .await
-            .map(|_| NoContent)
+        edit::delete(
+            &app.store_for(&caller.identity),
+            &caller.identity,
+            caller.schema,
+            id.0,
+            &expected,
+        )
+        .await
+        .map(|_| NoContent)
     }
 }
 
-/// The path of the collection.
-pub(super) fn collection<R: Record>() -> String {
-    format!("/api/v1/{}", R::SCHEMA.collection)
-}
+/// The path of a collection: `{records}` stands for its name.
+pub(super) const COLLECTION: &str = "/api/v1/{records}";
 
 /// The values that a query string gives to the parameters of its filter.
 pub(super) fn arguments(request: &Request) -> Arguments {
@@ -277,7 +287,7 @@ pub(super) fn unique_members<'de, D: serde::Deserializer<'de>>(
 }
 
 impl Input for SearchBody {
-    fn read(bytes: &[u8]) -> Result<Self> {
+    fn read(bytes: &[u8], _request: &Request) -> Result<Self> {
         json(bytes)
     }
 }
@@ -300,13 +310,13 @@ impl From<SearchBody> for SearchRequest {
     }
 }
 
-impl<R: Record> Documented for Page<R> {
+impl Documented for Page {
     const IS_REQUIRED: bool = true;
     type RawValueType = Self;
     type RawElementValueType = Self;
 
     fn name() -> std::borrow::Cow<'static, str> {
-        format!("{}Page", R::SCHEMA.name).into()
+        "{Record}Page".into()
     }
 
     fn schema_ref() -> MetaSchemaRef {
@@ -314,7 +324,7 @@ impl<R: Record> Documented for Page<R> {
     }
 
     fn register(registry: &mut Registry) {
-        R::register(registry);
+        Record::register(registry);
         Diagnostic::register(registry);
         Reason::register(registry);
         let described = |schema: MetaSchema, description| {
@@ -322,7 +332,7 @@ impl<R: Record> Documented for Page<R> {
         };
         let array = |items| MetaSchema { items: Some(Box::new(items)), ..MetaSchema::new("array") };
         let properties = vec![
-            ("items", described(array(R::schema_ref()), "The records, in order.")),
+            ("items", described(array(Record::schema_ref()), "The records, in order.")),
             (
                 "next_cursor",
                 described(
@@ -378,24 +388,43 @@ impl<R: Record> Documented for Page<R> {
     }
 }
 
-/// The tag under which the operations of a type of record are grouped.
-pub(super) struct Tag<R>(PhantomData<R>);
+/// A record in one of its forms. The document has a schema of the form for each record type.
+macro_rules! forms {
+    ($($form:ty => $name:literal),+) => {$(
+        impl Documented for $form {
+            const IS_REQUIRED: bool = true;
+            type RawValueType = Self;
+            type RawElementValueType = Self;
 
-impl<R> Tag<R> {
-    pub(super) const TAG: Self = Self(PhantomData);
+            fn name() -> std::borrow::Cow<'static, str> {
+                $name.into()
+            }
+
+            fn schema_ref() -> MetaSchemaRef {
+                MetaSchemaRef::Reference($name.to_owned())
+            }
+
+            fn register(registry: &mut Registry) {
+                registry.create_schema::<Self, _>($name.to_owned(), |_| MetaSchema::new("object"));
+            }
+
+            fn as_raw_value(&self) -> Option<&Self> {
+                Some(self)
+            }
+
+            fn raw_element_iter<'a>(&'a self) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
+                Box::new(std::iter::once(self))
+            }
+        }
+    )+};
 }
 
-impl<R: Record> Tags for Tag<R> {
-    fn register(&self, registry: &mut Registry) {
-        registry.create_tag(MetaTag {
-            name: R::SCHEMA.collection,
-            description: Some(R::SCHEMA.description),
-            external_docs: None,
-        });
-    }
+forms! { Record => "{Record}", Draft => "{Record}Draft", Patch => "{Record}Patch" }
 
-    #[allow(clippy::misnamed_getters, reason = "a tag groups the operations of a collection")]
-    fn name(&self) -> &'static str {
-        R::SCHEMA.collection
-    }
+/// The tag under which the operations of a collection are grouped.
+#[derive(Tags)]
+pub(super) enum Tag {
+    /// The record type's description stands here.
+    #[oai(rename = "{records}")]
+    Records,
 }

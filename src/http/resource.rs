@@ -17,10 +17,17 @@ use poem_openapi::{OpenApi, OpenApiService};
 
 use super::conditional;
 use super::envelope::{from_status, refused};
+use super::{OnRecords, OnService, classic, on_records, on_service};
+use crate::app::classic::movies as legacy_movies;
 use crate::error::{Error, Kind};
+use crate::query::Schema;
 use crate::query::diagnostic::did_you_mean;
+use crate::record::Catalogue;
 
 type Methods = HashMap<Method, BoxEndpoint<'static>>;
+
+/// What stands for the name of a collection in the paths of operations on records.
+const RECORDS: &str = "{records}";
 
 /// The prefix of query parameters that carry the values of a filter's `$parameters`.
 pub(super) const ARGUMENT_PREFIX: &str = "p.";
@@ -28,9 +35,9 @@ pub(super) const ARGUMENT_PREFIX: &str = "p.";
 /// What the paths of operations end with whose filter was saved before.
 const SAVED_FILTER: &str = "/results";
 
-/// The routes of documented operations.
-pub(super) fn routes(operations: impl OpenApi + Send + Sync + 'static) -> impl Endpoint {
-    OpenApiService::new(Strict(operations), "", "").into_endpoint()
+/// The routes of documented operations on the records of a catalogue.
+pub(super) fn routes(catalogue: Catalogue) -> impl Endpoint {
+    OpenApiService::new(Strict(catalogue), "", "").into_endpoint()
 }
 
 /// A path that is not part of the specification and is only read.
@@ -38,53 +45,84 @@ pub(super) fn read_only(
     endpoint: impl Endpoint + 'static,
 ) -> impl IntoEndpoint<Endpoint = RouteMethod> {
     let endpoint = endpoint.map_to_response().boxed();
-    let strict = StrictOperation { endpoint, query: Vec::new(), takes_arguments: false }.boxed();
+    let strict =
+        StrictOperation { endpoint, about: None, query: Vec::new(), takes_arguments: false };
+    let strict = strict.boxed();
     complete(HashMap::from([(Method::GET, strict)]))
         .into_iter()
         .fold(RouteMethod::new(), |route, (method, endpoint)| route.method(method, endpoint))
 }
 
-/// Operations that check what the framework does not.
-struct Strict<A>(A);
+/// Operations that check what the framework does not: those on records once for each record type.
+struct Strict(Catalogue);
 
-impl<A: OpenApi> OpenApi for Strict<A> {
+impl OpenApi for Strict {
     fn meta() -> Vec<MetaApi> {
-        A::meta()
+        <(OnRecords, OnService)>::meta()
     }
 
     fn register(registry: &mut Registry) {
-        A::register(registry);
+        <(OnRecords, OnService)>::register(registry);
     }
 
     fn add_routes(self, table: &mut HashMap<String, Methods>) {
-        let mut registry = Registry::new();
-        A::register(&mut registry);
-        let mut documented: HashMap<(String, Method), Vec<Parameter>> = HashMap::new();
-        for path in A::meta().into_iter().flat_map(|api| api.paths) {
-            for operation in path.operations {
-                let query = operation.params.iter();
-                let query = query.filter(|parameter| parameter.in_type == MetaParamIn::Query);
-                let query = query.map(|parameter| Parameter {
-                    name: parameter.name.clone(),
-                    is_required: parameter.required,
-                    expectation: expectation(&parameter.schema, &registry),
-                });
-                documented.insert((route_pattern(&path.path), operation.method), query.collect());
+        let Self(catalogue) = self;
+        for schema in catalogue.schemas() {
+            add_strict(on_records(), Some(schema), table);
+        }
+        add_strict(on_service(), legacy_movies(catalogue), table);
+    }
+}
+
+/// Adds the routes of operations, which are about that record type where they are about records.
+fn add_strict<A: OpenApi>(
+    operations: A,
+    about: Option<&'static Schema>,
+    table: &mut HashMap<String, Methods>,
+) {
+    let mut registry = Registry::new();
+    A::register(&mut registry);
+    let mut documented: HashMap<(String, Method), Vec<Parameter>> = HashMap::new();
+    for path in A::meta().into_iter().flat_map(|api| api.paths) {
+        let pattern = route_pattern(&placed(&path.path, about));
+        for operation in path.operations {
+            // Without movies there are no legacy routes.
+            if about.is_none() && classic::is_legacy(&operation.tags) {
+                continue;
             }
-        }
-        let mut routes = HashMap::new();
-        self.0.add_routes(&mut routes);
-        for (path, methods) in routes {
-            let strict = methods.into_iter().filter_map(|(method, endpoint)| {
-                // What is not documented is not served.
-                let query = documented.remove(&(path.clone(), method.clone()))?;
-                let has_filter = query.iter().any(|known| known.name == "filter");
-                let takes_arguments = has_filter || path.ends_with(SAVED_FILTER);
-                Some((method, StrictOperation { endpoint, query, takes_arguments }.boxed()))
+            let query = operation.params.iter();
+            let query = query.filter(|parameter| parameter.in_type == MetaParamIn::Query);
+            let query = query.map(|parameter| Parameter {
+                name: parameter.name.clone(),
+                is_required: parameter.required,
+                expectation: expectation(&parameter.schema, &registry),
             });
-            let methods = complete(strict.collect());
-            table.entry(path).or_default().extend(methods);
+            documented.insert((pattern.clone(), operation.method), query.collect());
         }
+    }
+    let mut routes = HashMap::new();
+    operations.add_routes(&mut routes);
+    for (path, methods) in routes {
+        let path = placed(&path, about);
+        let strict = methods.into_iter().filter_map(|(method, endpoint)| {
+            // What is not documented is not served.
+            let query = documented.remove(&(path.clone(), method.clone()))?;
+            let has_filter = query.iter().any(|known| known.name == "filter");
+            let takes_arguments = has_filter || path.ends_with(SAVED_FILTER);
+            Some((method, StrictOperation { endpoint, about, query, takes_arguments }.boxed()))
+        });
+        let strict: Methods = strict.collect();
+        if !strict.is_empty() {
+            table.entry(path).or_default().extend(complete(strict));
+        }
+    }
+}
+
+/// The path of a template for a record type.
+pub(super) fn placed(template: &str, about: Option<&Schema>) -> String {
+    match about {
+        Some(schema) => template.replace(RECORDS, schema.collection),
+        None => template.to_owned(),
     }
 }
 
@@ -104,6 +142,8 @@ fn route_pattern(path: &str) -> String {
 /// An operation and its query parameters.
 struct StrictOperation {
     endpoint: BoxEndpoint<'static>,
+    /// The record type it is about.
+    about: Option<&'static Schema>,
     query: Vec<Parameter>,
     /// Whether values for the `$parameters` of a filter may come with it.
     takes_arguments: bool,
@@ -144,6 +184,9 @@ impl Endpoint for StrictOperation {
             .and_then(|()| conditional::normalise(request.headers_mut()));
         if let Err(error) = checked {
             return Ok(refused(error));
+        }
+        if let Some(about) = self.about {
+            request.set_data(about);
         }
         let answer = self.endpoint.call(request).await;
         Ok(answer.unwrap_or_else(|error| refused(self.translate(error))))

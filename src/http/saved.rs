@@ -2,7 +2,6 @@
 //! `{records}` stand for its names.
 
 use std::collections::BTreeMap;
-use std::marker::PhantomData;
 
 use poem::Request;
 use poem::http::StatusCode;
@@ -14,27 +13,20 @@ use poem_openapi::types::Any;
 use poem_openapi::{Object, OpenApi};
 use serde::Deserialize;
 
-use super::body::{Body, Input, Json, NoContent, Paged, insert, json};
+use super::body::{Body, Found, Input, Json, NoContent, Paged, insert, json};
 use super::caller::{Reader, Writer};
 use super::conditional::{self, etag};
 use super::records::{Tag, arguments, next_address, unique_members};
 use crate::app::App;
 use crate::app::saved::{self, RunRequest, SavedQuery, SavedQueryDraft, SavedQueryPage};
-use crate::app::search::{Count, Page};
+use crate::app::search::Count;
 use crate::error::Result;
-use crate::record::Record;
 
 /// The operations on the saved queries of one type of record.
-pub struct Operations<R>(PhantomData<R>);
+pub(super) struct Operations;
 
-impl<R> Default for Operations<R> {
-    fn default() -> Self {
-        Self(PhantomData)
-    }
-}
-
-#[OpenApi(prefix_path = queries::<R>().as_str(), tag = "Tag::<R>::TAG")]
-impl<R: Record> Operations<R> {
+#[OpenApi(prefix_path = QUERIES, tag = "Tag::Records")]
+impl Operations {
     /// List the saved queries on {records}
     ///
     /// Those that were saved come a page at a time, by name; those that the service brings come with
@@ -42,7 +34,7 @@ impl<R: Record> Operations<R> {
     #[oai(path = "/", method = "get")]
     async fn list(
         &self,
-        caller: Reader<R>,
+        caller: Reader,
         app: Data<&App>,
         /// How many at most.
         #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
@@ -51,7 +43,15 @@ impl<R: Record> Operations<R> {
         cursor: Query<Option<String>>,
     ) -> Result<Json<SavedQueryPage>> {
         let limit = limit.0.map(i64::from);
-        saved::list::<R>(&app.store_for(&caller.0), &caller.0, limit, cursor.0).await.map(Json)
+        saved::list(
+            &app.store_for(&caller.identity),
+            &caller.identity,
+            caller.schema,
+            limit,
+            cursor.0,
+        )
+        .await
+        .map(Json)
     }
 
     /// Save a query on {records}
@@ -61,12 +61,18 @@ impl<R: Record> Operations<R> {
     #[oai(path = "/", method = "post")]
     async fn create(
         &self,
-        caller: Writer<R>,
+        caller: Writer,
         app: Data<&App>,
         body: Body<SavedQueryDraft>,
     ) -> Result<Saved> {
-        let query = saved::create::<R>(&app.store_for(&caller.0), &caller.0, body.0).await?;
-        let location = format!("{}/{}", R::SCHEMA.collection, query.name);
+        let query = saved::create(
+            &app.store_for(&caller.identity),
+            &caller.identity,
+            caller.schema,
+            body.0,
+        )
+        .await?;
+        let location = format!("{}/{}", caller.schema.collection, query.name);
         Ok(Saved { query, location })
     }
 
@@ -76,12 +82,14 @@ impl<R: Record> Operations<R> {
     #[oai(path = "/:name", method = "get")]
     async fn get(
         &self,
-        caller: Reader<R>,
+        caller: Reader,
         app: Data<&App>,
         /// The name of the query.
         name: Path<String>,
     ) -> Result<Shown> {
-        saved::get::<R>(&app.store_for(&caller.0), &caller.0, &name.0).await.map(Shown)
+        saved::get(&app.store_for(&caller.identity), &caller.identity, caller.schema, &name.0)
+            .await
+            .map(Shown)
     }
 
     /// Replace a saved query on {records}
@@ -90,7 +98,7 @@ impl<R: Record> Operations<R> {
     #[oai(path = "/:name", method = "put")]
     async fn replace(
         &self,
-        caller: Writer<R>,
+        caller: Writer,
         app: Data<&App>,
         /// The name of the query.
         name: Path<String>,
@@ -100,8 +108,10 @@ impl<R: Record> Operations<R> {
         body: Body<SavedQueryDraft>,
     ) -> Result<Shown> {
         let expected = conditional::required(if_match.0.as_deref())?;
-        let store = app.store_for(&caller.0);
-        saved::replace::<R>(&store, &caller.0, &name.0, body.0, &expected).await.map(Shown)
+        let store = app.store_for(&caller.identity);
+        saved::replace(&store, &caller.identity, caller.schema, &name.0, body.0, &expected)
+            .await
+            .map(Shown)
     }
 
     /// Delete a saved query on {records}
@@ -110,7 +120,7 @@ impl<R: Record> Operations<R> {
     #[oai(path = "/:name", method = "delete")]
     async fn delete(
         &self,
-        caller: Writer<R>,
+        caller: Writer,
         app: Data<&App>,
         /// The name of the query.
         name: Path<String>,
@@ -119,7 +129,14 @@ impl<R: Record> Operations<R> {
         if_match: Header<Option<String>>,
     ) -> Result<NoContent> {
         let expected = conditional::optional(if_match.0.as_deref())?;
-        saved::delete::<R>(&app.store_for(&caller.0), &caller.0, &name.0, &expected).await?;
+        saved::delete(
+            &app.store_for(&caller.identity),
+            &caller.identity,
+            caller.schema,
+            &name.0,
+            &expected,
+        )
+        .await?;
         Ok(NoContent)
     }
 
@@ -131,7 +148,7 @@ impl<R: Record> Operations<R> {
     #[allow(clippy::too_many_arguments, reason = "each is a documented query parameter")]
     async fn run(
         &self,
-        caller: Reader<R>,
+        caller: Reader,
         app: Data<&App>,
         request: &Request,
         /// The name of the query.
@@ -145,7 +162,7 @@ impl<R: Record> Operations<R> {
         count: Query<Option<Count>>,
         /// Whether to say why, should nothing be found.
         why: Query<Option<bool>>,
-    ) -> Result<Paged<R>> {
+    ) -> Result<Paged> {
         let run = RunRequest {
             parameters: arguments(request),
             limit: limit.0.map(i64::from),
@@ -153,8 +170,15 @@ impl<R: Record> Operations<R> {
             count: count.0.unwrap_or_default(),
             why: why.0.unwrap_or_default(),
         };
-        let page = saved::run::<R>(&app.store_for(&caller.0), &caller.0, &name.0, run).await?;
-        let next = page.next_cursor.as_deref().map(|cursor| next_address(request, cursor));
+        let page = saved::run(
+            &app.store_for(&caller.identity),
+            &caller.identity,
+            caller.schema,
+            &name.0,
+            run,
+        )
+        .await?;
+        let next = page.about.next_cursor.as_deref().map(|cursor| next_address(request, cursor));
         Ok(Paged { page, next })
     }
 
@@ -164,21 +188,22 @@ impl<R: Record> Operations<R> {
     #[oai(path = "/:name/results", method = "post")]
     async fn run_with_body(
         &self,
-        caller: Reader<R>,
+        caller: Reader,
         app: Data<&App>,
         /// The name of the query.
         name: Path<String>,
         body: Body<RunBody>,
-    ) -> Result<Json<Page<R>>> {
-        saved::run(&app.store_for(&caller.0), &caller.0, &name.0, body.0.into()).await.map(Json)
+    ) -> Result<Found> {
+        let store = app.store_for(&caller.identity);
+        let run = body.0.into();
+        let page = saved::run(&store, &caller.identity, caller.schema, &name.0, run).await?;
+        Ok(Found(page))
     }
 }
 
-/// The path of the saved queries on a type of record. Below the records' own collection it could be
-/// taken for that of a record.
-fn queries<R: Record>() -> String {
-    format!("/api/v1/queries/{}", R::SCHEMA.collection)
-}
+/// The path of the saved queries on a collection. Below the collection itself it could be taken for that of a
+/// record.
+const QUERIES: &str = "/api/v1/queries/{records}";
 
 /// How a saved query is run.
 #[derive(Object, Deserialize)]
@@ -213,13 +238,13 @@ impl From<RunBody> for RunRequest {
 }
 
 impl Input for RunBody {
-    fn read(bytes: &[u8]) -> Result<Self> {
+    fn read(bytes: &[u8], _request: &Request) -> Result<Self> {
         json(bytes)
     }
 }
 
 impl Input for SavedQueryDraft {
-    fn read(bytes: &[u8]) -> Result<Self> {
+    fn read(bytes: &[u8], _request: &Request) -> Result<Self> {
         json(bytes)
     }
 }

@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 
 use super::connection::{Admission, Client, Stream};
 use super::exchange::{Exchange, Service};
-use super::{Limits, Served, endpoint};
+use super::{Limits, endpoint};
 use crate::app::App;
 use crate::app::usage::FLUSH_INTERVAL;
 
@@ -51,12 +51,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// A listener that has no address.
-pub async fn serve<C: Served>(
+pub async fn serve(
     listener: TcpListener,
     app: App,
     stop: impl Future<Output = ()> + Send,
 ) -> std::io::Result<()> {
-    serve_within::<C>(listener, app, Limits::default(), stop).await
+    serve_within(listener, app, Limits::default(), stop).await
 }
 
 /// Serves requests over HTTP/1 until `stop` is ready. Then `/readyz` is 503 and requests are still
@@ -65,13 +65,13 @@ pub async fn serve<C: Served>(
 ///
 /// # Errors
 /// A listener that has no address.
-pub async fn serve_within<C: Served>(
+pub async fn serve_within(
     listener: TcpListener,
     app: App,
     limits: Limits,
     stop: impl Future<Output = ()> + Send,
 ) -> std::io::Result<()> {
-    let endpoint = Arc::new(endpoint::<C>(app.clone()));
+    let endpoint = Arc::new(endpoint(app.clone()));
     let service = Arc::new(Service::new(limits));
     let flushing = tokio::spawn(flush(app.clone()));
     let local = listener.local_addr()?;

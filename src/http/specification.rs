@@ -9,7 +9,7 @@
 
 mod examples;
 mod mend;
-mod operations;
+mod records;
 mod responses;
 mod security;
 mod values;
@@ -17,12 +17,15 @@ mod values;
 use poem_openapi::OpenApiService;
 use serde_json::{Map, Value, json};
 
-use self::operations::{LINKS, Link, ON_QUERIES, ON_RECORDS, ON_SERVICE, Operation};
-use super::Served;
+use super::resource::placed;
+use super::route::{LINKS, Link, Route};
+use super::{ROUTES, classic, on_records, on_service};
+use crate::app::classic::movies as legacy_movies;
 use crate::app::transfer::MAX_ROW_BYTES;
 use crate::error::Kind;
 use crate::query::diagnostic::Code;
 use crate::query::{Schema, limits};
+use crate::record::Catalogue;
 
 /// What stands in front of the operations.
 fn description() -> String {
@@ -49,52 +52,69 @@ fn description() -> String {
 /// The tags in the order in which somebody comes to need them; those of records stand behind the first.
 const TAGS: &[&str] = &["token", "query", "classic", "users", "usage", "health"];
 
-/// The document for these record types.
-pub fn specification<C: Served>() -> Value {
-    let operations = super::operations::<C>();
+/// The document for the record types of a catalogue.
+pub fn specification(catalogue: Catalogue) -> Value {
+    let operations = (on_records(), on_service());
     let generated = OpenApiService::new(operations, "cinequery", env!("CARGO_PKG_VERSION"));
     let generated = generated.description(description()).server("/").spec();
     // What the framework renders is JSON.
     let mut document: Value = serde_json::from_str(&generated).unwrap_or_default();
     mend::mend(&mut document);
-    introduce(&mut document);
-    let schemas = C::schemas();
-    complete_components(&mut document["components"], &schemas);
-    let components = document["components"].clone();
-    for (path, operations) in members(&mut document["paths"]) {
-        let (about, table, rest) = placed(path, &schemas);
-        for (method, operation) in members(operations) {
-            let facts = table.iter().find(|facts| facts.method == method && facts.path == rest);
-            let (Some(facts), Some(about)) = (facts, about) else { continue };
-            complete(operation, facts, about, &schemas, &components["schemas"]);
-            name_record(operation, about);
+    let schemas = catalogue.schemas();
+    let movies = legacy_movies(catalogue);
+    if movies.is_none() {
+        remove_legacy(&mut document);
+    }
+    introduce(&mut document, schemas);
+    complete_components(&mut document["components"], schemas);
+    let components = document["components"]["schemas"].clone();
+    let mut paths = Map::new();
+    for (template, mut operations) in taken(&mut document["paths"]) {
+        let is_template = template.contains("{records}");
+        let about = if is_template { schemas } else { &schemas[..schemas.len().min(1)] };
+        for about in about {
+            let mut operations = if is_template { operations.clone() } else { operations.take() };
+            for (method, operation) in members(&mut operations) {
+                let route = ROUTES.iter().find(|r| r.method == method && r.path == template);
+                if let Some(route) = route {
+                    // First, so that examples are found by the names of schemas.
+                    name_record(operation, about);
+                    complete(operation, route, about, schemas, &components);
+                    name_record(operation, about);
+                }
+            }
+            paths.insert(placed(&template, is_template.then_some(*about)), operations);
         }
     }
+    document["paths"] = Value::Object(paths);
     document
 }
 
-/// Which record type a path is about, the table of its operations, and how they call it. What belongs
-/// to no collection is about the first, where it is about records.
-fn placed<'a>(
-    path: &'a str,
-    schemas: &[&'static Schema],
-) -> (Option<&'static Schema>, &'static [Operation], &'a str) {
-    let below = |parent: &str| {
-        schemas.iter().find_map(|schema| {
-            Some((*schema, path.strip_prefix(&format!("/api/v1/{parent}{}", schema.collection))?))
-        })
-    };
-    if let Some((schema, rest)) = below("queries/") {
-        (Some(schema), ON_QUERIES, rest)
-    } else if let Some((schema, rest)) = below("") {
-        (Some(schema), ON_RECORDS, rest)
-    } else {
-        (schemas.first().copied(), ON_SERVICE, path)
+/// Removes the routes of the previous service, which are there for its movies alone.
+fn remove_legacy(document: &mut Value) {
+    for (_, operations) in members(&mut document["paths"]) {
+        if let Some(operations) = operations.as_object_mut() {
+            operations.retain(|_, operation| {
+                let tags = operation["tags"].as_array().into_iter().flatten();
+                !classic::is_legacy(&tags.filter_map(Value::as_str).collect::<Vec<_>>())
+            });
+        }
+    }
+    if let Some(paths) = document["paths"].as_object_mut() {
+        paths.retain(|_, operations| operations.as_object().is_some_and(|all| !all.is_empty()));
+    }
+    if let Some(tags) = document["tags"].as_array_mut() {
+        tags.retain(|tag| {
+            !classic::is_legacy(&tag["name"].as_str().into_iter().collect::<Vec<_>>())
+        });
+    }
+    if let Some(schemas) = document["components"]["schemas"].as_object_mut() {
+        schemas.retain(|name, _| !classic::SCHEMAS.contains(&name.as_str()));
     }
 }
 
 /// Title, licence, tags: what stands in front of the operations.
-fn introduce(document: &mut Value) {
+fn introduce(document: &mut Value, schemas: &[&'static Schema]) {
     document["info"]["license"] =
         json!({ "name": "MIT", "url": "https://spdx.org/licenses/MIT.html" });
     let contact =
@@ -106,6 +126,10 @@ fn introduce(document: &mut Value) {
         "The service that this document is read from: its URL without `openapi.json`.";
     document["servers"] = json!([{ "url": ".", "description": description }]);
     if let Some(tags) = document["tags"].as_array_mut() {
+        tags.retain(|tag| tag["name"] != "{records}");
+        let of_record =
+            |about: &&Schema| json!({ "name": about.collection, "description": about.description });
+        tags.extend(schemas.iter().map(of_record));
         let place = |name: &str| TAGS.iter().position(|tag| *tag == name);
         tags.sort_by_key(|tag| match tag["name"].as_str().and_then(place) {
             Some(place) => place + usize::from(place > 0),
@@ -117,25 +141,25 @@ fn introduce(document: &mut Value) {
 /// What the framework does not know of an operation.
 fn complete(
     operation: &mut Value,
-    facts: &Operation,
+    route: &Route,
     about: &'static Schema,
     schemas: &[&'static Schema],
     components: &Value,
 ) {
-    operation["operationId"] = json!(facts.id);
+    operation["operationId"] = json!(route.id);
     let needs = operation["security"].as_array().and_then(|all| all.first()?.as_object());
     let needs = needs.and_then(|needs| needs.keys().next().cloned());
     operation["security"] = security::requirements(needs.as_deref(), about, schemas);
     let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
     for parameter in parameters.into_iter().flatten() {
-        values::of_parameter(parameter, facts.id, about, components);
+        values::of_parameter(parameter, route.id, about, components);
     }
     examples::of_parameters(operation, about);
-    responses::describe(operation, facts, about);
+    responses::describe(operation, route, about);
     link(operation, about);
     let body = operation.pointer_mut("/requestBody/content");
     for (_, media) in body.into_iter().flat_map(members) {
-        if let Some(example) = examples::of_body(facts.id, schema_of(media), about) {
+        if let Some(example) = examples::of_body(route.id, schema_of(media), about) {
             media["example"] = example;
         }
     }
@@ -180,6 +204,19 @@ fn link(operation: &mut Value, about: &Schema) {
 fn complete_components(components: &mut Value, schemas: &[&'static Schema]) {
     components["securitySchemes"]["oauth2"] = security::oauth2(schemas);
     components["headers"] = responses::headers();
+    for (template, schema) in taken(&mut components["schemas"]) {
+        let is_template = template.contains("{Record}");
+        let about = if is_template { schemas } else { &schemas[..schemas.len().min(1)] };
+        for about in about {
+            let name = named(&template, about);
+            let mut schema = schema.clone();
+            if is_template {
+                schema = records::describe(&template, about).unwrap_or(schema);
+                name_record(&mut schema, about);
+            }
+            components["schemas"][name] = schema;
+        }
+    }
     for (name, schema) in members(&mut components["schemas"]) {
         values::of_members(name, schema);
         let about = schemas.iter().find(|about| {
@@ -236,6 +273,11 @@ fn name_record(value: &mut Value, schema: &Schema) {
         Value::Object(object) => object.values_mut().for_each(|item| name_record(item, schema)),
         _ => {}
     }
+}
+
+/// The members of an object, taken out of it.
+fn taken(object: &mut Value) -> Map<String, Value> {
+    object.as_object_mut().map(std::mem::take).unwrap_or_default()
 }
 
 fn members(value: &mut Value) -> impl Iterator<Item = (&String, &mut Value)> {

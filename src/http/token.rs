@@ -151,13 +151,13 @@ impl Input for RevocationForm {
     const MEDIA_TYPES: &'static [&'static str] = &[FORM];
     const MAX_BYTES: usize = 2 * MAX_TOKEN_BYTES;
 
-    fn read(bytes: &[u8]) -> Result<Self> {
+    fn read(bytes: &[u8], _request: &Request) -> Result<Self> {
         form(bytes)
     }
 }
 
 impl Input for RevocationRequest {
-    fn read(bytes: &[u8]) -> Result<Self> {
+    fn read(bytes: &[u8], _request: &Request) -> Result<Self> {
         json(bytes)
     }
 }
@@ -270,7 +270,7 @@ impl<'a> ApiExtractor<'a> for SignIn {
 impl Input for TokenRequest {
     const MAX_BYTES: usize = MAX_SIGN_IN_BYTES;
 
-    fn read(bytes: &[u8]) -> Result<Self> {
+    fn read(bytes: &[u8], _request: &Request) -> Result<Self> {
         json(bytes)
     }
 

@@ -1,7 +1,6 @@
 //! Files of records over HTTP, in and out, both written while they are read.
 
 use std::io::{ErrorKind, Seek, Write};
-use std::marker::PhantomData;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,13 +21,12 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 use super::body::{Json, MAX_BODY_BYTES, is_media_type, refuse_coding};
 use super::caller::{Reader, Writer};
 use super::exchange::Exchange;
-use super::records::{Tag, arguments, collection};
-use super::stream::{Framing, streamed};
+use super::records::{COLLECTION, Tag, arguments};
+use super::stream::streamed;
 use crate::app::App;
 use crate::app::search::Selection;
-use crate::app::transfer::{self, Export, Format, Report};
+use crate::app::transfer::{self, Export, Form, Format, Report};
 use crate::error::{Error, Kind, Result, retry_after};
-use crate::record::Record;
 use crate::store::Conflict;
 
 /// The largest file that is read, in bytes.
@@ -38,13 +36,7 @@ pub const MAX_IMPORT_BYTES: u64 = 1024 * 1024 * 1024;
 pub const IMPORT_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The operations on files of one type of record.
-pub struct Operations<R>(PhantomData<R>);
-
-impl<R> Default for Operations<R> {
-    fn default() -> Self {
-        Self(PhantomData)
-    }
-}
+pub(super) struct Operations;
 
 /// A file of any form. It is the documented media type: generators of clients expect a body to have a
 /// single type, and this one to be a file.
@@ -64,8 +56,8 @@ enum OnConflict {
     Update,
 }
 
-#[OpenApi(prefix_path = collection::<R>().as_str(), tag = "Tag::<R>::TAG")]
-impl<R: Record> Operations<R> {
+#[OpenApi(prefix_path = COLLECTION, tag = "Tag::Records")]
+impl Operations {
     /// Export {records}
     ///
     /// All {records} of a filter as a file, however many, in order of creation, written while they
@@ -75,18 +67,21 @@ impl<R: Record> Operations<R> {
     #[oai(path = "/export", method = "get")]
     async fn export(
         &self,
-        caller: Reader<R>,
+        caller: Reader,
         app: Data<&App>,
         request: &Request,
         /// Which {records}; all when absent. At most 8 KiB.
         filter: Query<Option<String>>,
         /// The form of the file.
         format: Query<Option<Format>>,
-    ) -> Result<Download<R>> {
+    ) -> Result<Download> {
         let selection =
             Selection { filter: filter.0, parameters: arguments(request), ..Selection::default() };
-        let records = transfer::export(&app.store_for(&caller.0), &caller.0, &selection).await?;
-        Ok(Download { records, format: format.0.unwrap_or_default() })
+        let (store, format) = (app.store_for(&caller.identity), format.0.unwrap_or_default());
+        let form = Form::File(format);
+        let records =
+            transfer::export(&store, &caller.identity, caller.schema, &selection, form).await?;
+        Ok(Download { records, format })
     }
 
     /// Import {records}
@@ -101,7 +96,7 @@ impl<R: Record> Operations<R> {
     #[oai(path = "/import", method = "post")]
     async fn import(
         &self,
-        caller: Writer<R>,
+        caller: Writer,
         app: Data<&App>,
         /// What to do with a {record} that is there already; `fail` when absent.
         on_conflict: Query<Option<OnConflict>>,
@@ -111,7 +106,8 @@ impl<R: Record> Operations<R> {
     ) -> Result<Json<Report>> {
         let format = upload.form(format.0)?;
         let file = upload.file;
-        let import = transfer::begin::<R>(&app.store_for(&caller.0), &caller.0)?;
+        let import =
+            transfer::begin(&app.store_for(&caller.identity), &caller.identity, caller.schema)?;
         let policy = match on_conflict.0.unwrap_or_default() {
             OnConflict::Fail => Conflict::Fail,
             OnConflict::Skip => Conflict::Skip,
@@ -236,12 +232,12 @@ fn limited(
 }
 
 /// A file that leaves.
-struct Download<R> {
-    records: Export<R>,
+struct Download {
+    records: Export,
     format: Format,
 }
 
-impl<R> ApiResponse for Download<R> {
+impl ApiResponse for Download {
     fn meta() -> MetaResponses {
         let response = MetaResponse {
             description: "",
@@ -256,7 +252,7 @@ impl<R> ApiResponse for Download<R> {
     fn register(_registry: &mut Registry) {}
 }
 
-impl<R: Record> IntoResponse for Download<R> {
+impl IntoResponse for Download {
     fn into_response(self) -> Response {
         let Self { records, format } = self;
         let media_type = match format {
@@ -264,25 +260,12 @@ impl<R: Record> IntoResponse for Download<R> {
             // RFC 7111 and RFC 4180: the first line names the columns.
             Format::Csv => format!("{}; charset=utf-8; header=present", format.media_type()),
         };
-        let file = format!("attachment; filename=\"{}.{}\"", R::SCHEMA.collection, format.as_str());
+        let file =
+            format!("attachment; filename=\"{}.{}\"", records.schema().collection, format.as_str());
         Response::builder()
             .content_type(media_type)
             .header(CONTENT_DISPOSITION, file)
-            .body(streamed(records, transfer::Writer(format)))
-    }
-}
-
-impl<R: Record> Framing<R> for transfer::Writer {
-    fn head(&mut self) -> Result<Bytes> {
-        transfer::Writer::head::<R>(*self).map(Bytes::from)
-    }
-
-    fn page(&mut self, records: &[R]) -> Result<Bytes> {
-        self.records(records).map(Bytes::from)
-    }
-
-    fn tail(&mut self) -> Bytes {
-        Bytes::new()
+            .body(streamed(records))
     }
 }
 

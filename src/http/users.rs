@@ -3,7 +3,7 @@
 use poem::http::StatusCode;
 use poem::http::header::{ETAG, LOCATION};
 use poem::web::Data;
-use poem::{IntoResponse, Response};
+use poem::{IntoResponse, Request, Response};
 use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::{OpenApi, Tags};
 
@@ -124,7 +124,7 @@ impl Operations {
 }
 
 impl Input for UserDraft {
-    fn read(bytes: &[u8]) -> Result<Self> {
+    fn read(bytes: &[u8], _request: &Request) -> Result<Self> {
         json(bytes)
     }
 }
@@ -132,7 +132,7 @@ impl Input for UserDraft {
 impl Input for UserPatch {
     const MEDIA_TYPES: &'static [&'static str] = PATCH;
 
-    fn read(bytes: &[u8]) -> Result<Self> {
+    fn read(bytes: &[u8], _request: &Request) -> Result<Self> {
         let patch = json(bytes)?;
         // Null would take a member away (RFC 7396), and there is none to do without.
         let members: serde_json::Map<String, serde_json::Value> = json(bytes)?;

@@ -168,10 +168,16 @@ impl Checker {
         place: Span,
     ) -> Option<()> {
         let ty = term.ty();
-        if ty.operators().contains(&operator) {
+        if term.operators().contains(&operator) {
             return Some(());
         }
         let name = subject_text(&subject.node);
+        if ty.operators().contains(&operator) {
+            let message =
+                format!("`{operator}` does not exist for `{name}`, which is not searchable");
+            let help = "its declaration has `search = false`; compare it with `=`";
+            return self.refuse(Fault::new(Code::OperatorMismatch, place, message).help(help));
+        }
         let message = format!("`{operator}` does not exist for `{name}`, {}", ty.with_article());
         self.refuse(Fault::new(Code::OperatorMismatch, place, message).help(operators(ty)))
     }

@@ -300,8 +300,8 @@ impl<'a> Place<'a> {
     /// The operators that exist for the type of the subject, and their words.
     fn operators(&self) -> Vec<Candidate> {
         let Some(term) = self.term() else { return Vec::new() };
-        let is_expected = |operator: &&&str| {
-            self.expects(match **operator {
+        let is_expected = |operator: &&str| {
+            self.expects(match *operator {
                 "between" => Rule::kw_between,
                 "in" => Rule::kw_in,
                 "is null" => Rule::kw_is,
@@ -309,13 +309,9 @@ impl<'a> Place<'a> {
                 _ => Rule::matching,
             })
         };
-        let mut found: Vec<Candidate> = term
-            .ty()
-            .operators()
-            .iter()
-            .filter(is_expected)
-            .map(|operator| Candidate::new(*operator, Kind::Operator))
-            .collect();
+        let operators = term.operators().into_iter().filter(is_expected);
+        let mut found: Vec<Candidate> =
+            operators.map(|operator| Candidate::new(operator, Kind::Operator)).collect();
         for (rule, rest) in [(Rule::kw_is, "is not null"), (Rule::kw_between, "not")] {
             if self.expects(rule) && self.expects(Rule::comparison) {
                 found.push(Candidate::new(rest, Kind::Operator));
@@ -423,7 +419,7 @@ impl<'a> Place<'a> {
 
     /// The values of the field that may stand here, as far as they begin with what has been typed.
     fn values(&self, typed: &str, room: usize) -> Option<FieldValues> {
-        let Term { field, .. } = self.term().filter(|term| term.ty() == Type::Text)?;
+        let Term { field, .. } = self.term().filter(|term| term.field.searchable)?;
         let first = typed.chars().next();
         let (quote, beginning) = match first {
             _ if !self.expects(Rule::string) => return None,

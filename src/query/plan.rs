@@ -64,6 +64,14 @@ impl Term {
         }
     }
 
+    /// The operators that exist for it.
+    pub fn operators(&self) -> Vec<&'static str> {
+        match self.part {
+            Part::Whole => self.field.operators().collect(),
+            Part::Year | Part::Month => Part::GIVES.operators().to_vec(),
+        }
+    }
+
     /// The integers the term can be compared with: those of its column, or of 32 bits for a part.
     pub fn column_range(&self) -> RangeInclusive<i64> {
         match self.part {

@@ -104,6 +104,18 @@ pub struct Field {
 }
 
 impl Field {
+    /// Whether a record that is created must have a value for it.
+    pub fn is_required(&self) -> bool {
+        self.writable && !self.nullable && self.default.is_none()
+    }
+
+    /// The operators that exist for it.
+    pub fn operators(&self) -> impl Iterator<Item = &'static str> + use<> {
+        let searchable = self.searchable || self.ty != Type::Text;
+        let all = self.ty.operators().iter().copied();
+        all.filter(move |operator| searchable || !SEARCH_OPERATORS.contains(operator))
+    }
+
     /// The integers that fit into the field's column, which is 32 bits wide when its bounds allow.
     pub fn column_range(&self) -> RangeInclusive<i64> {
         let narrow = i64::from(i32::MIN)..=i64::from(i32::MAX);
@@ -121,6 +133,9 @@ impl PartialEq for Field {
         self.name == other.name
     }
 }
+
+/// The operators that a text has only where it is searchable.
+pub const SEARCH_OPERATORS: [&str; 3] = ["contains", "starts with", "ends with"];
 
 /// The types of the language.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Enum, Serialize, Deserialize)]

@@ -13,6 +13,11 @@ impl Catalogue {
         Self(schemas.leak())
     }
 
+    /// That of a service without declarations: the movies.
+    pub fn built_in() -> Self {
+        Self::of(vec![super::movies()])
+    }
+
     /// The record types.
     pub fn schemas(self) -> &'static [&'static Schema] {
         self.0

@@ -6,7 +6,6 @@ use std::marker::PhantomData;
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 
-use super::Record;
 use crate::error::Violation;
 use crate::query::diagnostic::did_you_mean;
 use crate::query::limits::MAX_DIAGNOSTICS;
@@ -63,59 +62,77 @@ impl<V: Into<Argument>> From<Members<V>> for Fields<'_> {
 /// Values for fields of one record type, `None` for null.
 pub type Row = Vec<(&'static Field, Option<Value>)>;
 
-/// A whole record without what the service adds: every writable field has a value.
+/// A whole record without what the service adds: every field of the declaration has a value.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Draft<R> {
+pub struct Draft {
+    schema: &'static Schema,
     row: Row,
-    record: PhantomData<R>,
 }
 
 /// A JSON merge patch (RFC 7396) of a record: values for some of the writable fields.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Patch<R> {
+pub struct Patch {
+    schema: &'static Schema,
     row: Row,
-    record: PhantomData<R>,
 }
 
-impl<R: Record> Draft<R> {
+impl Draft {
     /// Reads a record that must have no other members than its fields.
     ///
     /// # Errors
     /// Every rule it breaks.
-    pub fn read<V: Into<Argument>>(members: Members<V>) -> Result<Self, Vec<Violation>> {
-        let (read, unknown) = read(R::SCHEMA, members.into(), Absent::MustBeNullable);
-        Ok(Self { row: refuse_unknown::<R>(read, unknown)?, record: PhantomData })
+    pub fn read<V: Into<Argument>>(
+        schema: &'static Schema,
+        members: Members<V>,
+    ) -> Result<Self, Vec<Violation>> {
+        let (read, unknown) = read(schema, members.into(), Absent::IsDefault);
+        Ok(Self { schema, row: reject_unknown(schema, read, unknown)? })
     }
 
     /// Reads a record among other fields, whose names are returned.
     ///
     /// # Errors
     /// Every rule it breaks.
-    pub fn read_among_others(fields: Fields<'_>) -> (Result<Self, Vec<Violation>>, Vec<String>) {
-        let (read, unknown) = read(R::SCHEMA, fields, Absent::MustBeNullable);
-        (read.map(|row| Self { row, record: PhantomData }), unknown)
+    pub fn read_among_others(
+        schema: &'static Schema,
+        fields: Fields<'_>,
+    ) -> (Result<Self, Vec<Violation>>, Vec<String>) {
+        let (read, unknown) = read(schema, fields, Absent::IsDefault);
+        (read.map(|row| Self { schema, row }), unknown)
     }
 
-    /// A record from values for all writable fields, in the order of the schema, which obey every
-    /// rule.
-    pub fn of(row: Row) -> Self {
-        Self { row, record: PhantomData }
+    /// A record from values for all fields of its declaration, in the order of the schema, which obey every rule.
+    pub fn of(schema: &'static Schema, row: Row) -> Self {
+        Self { schema, row }
     }
 
-    /// The values of all writable fields, in the order of the schema.
+    /// Its record type.
+    pub fn schema(&self) -> &'static Schema {
+        self.schema
+    }
+
+    /// The values of all fields of the declaration, in the order of the schema.
     pub fn row(&self) -> &Row {
         &self.row
     }
 }
 
-impl<R: Record> Patch<R> {
+impl Patch {
     /// Reads a patch that must have no other members than the record's fields.
     ///
     /// # Errors
     /// Every rule it breaks.
-    pub fn read<V: Into<Argument>>(members: Members<V>) -> Result<Self, Vec<Violation>> {
-        let (read, unknown) = read(R::SCHEMA, members.into(), Absent::StaysAsItIs);
-        Ok(Self { row: refuse_unknown::<R>(read, unknown)?, record: PhantomData })
+    pub fn read<V: Into<Argument>>(
+        schema: &'static Schema,
+        members: Members<V>,
+    ) -> Result<Self, Vec<Violation>> {
+        let (read, unknown) = read(schema, members.into(), Absent::StaysAsItIs);
+        Ok(Self { schema, row: reject_unknown(schema, read, unknown)? })
+    }
+
+    /// Its record type.
+    pub fn schema(&self) -> &'static Schema {
+        self.schema
     }
 
     /// The values of the fields that change, in the order of the schema.
@@ -127,7 +144,8 @@ impl<R: Record> Patch<R> {
 /// What it means that a field is not among the members.
 #[derive(Clone, Copy, PartialEq)]
 enum Absent {
-    MustBeNullable,
+    /// It has its default, or null where it may; otherwise it is required.
+    IsDefault,
     StaysAsItIs,
 }
 
@@ -138,10 +156,12 @@ fn read(
 ) -> (Result<Row, Vec<Violation>>, Vec<String>) {
     let mut row = Row::new();
     let mut violations = Vec::new();
-    for field in schema.writable() {
-        let position = fields.iter().position(|(name, _)| name == field.name);
+    for field in schema.declared() {
+        let is_it = |(name, _): &(Cow<'_, str>, Argument)| field.writable && name == field.name;
+        let position = fields.iter().position(is_it);
         let value = match position.map(|position| fields.remove(position).1) {
             None if absent == Absent::StaysAsItIs => continue,
+            None if field.default.is_some() => Ok(field.default.clone()),
             None if field.nullable => Ok(None),
             None => Err("is missing".to_owned()),
             Some(argument) => read_field(field, &argument),
@@ -155,16 +175,17 @@ fn read(
     (if violations.is_empty() { Ok(row) } else { Err(violations) }, unknown)
 }
 
-fn refuse_unknown<R: Record>(
+fn reject_unknown(
+    schema: &Schema,
     read: Result<Row, Vec<Violation>>,
     unknown: Vec<String>,
 ) -> Result<Row, Vec<Violation>> {
     let strangers = unknown.into_iter().take(MAX_DIAGNOSTICS).map(|name| {
-        let detail = match R::SCHEMA.field(&name) {
+        let detail = match schema.field(&name) {
             Some(_) => "is set by the service and cannot be written".to_owned(),
             None => {
-                let names = R::SCHEMA.writable().map(|field| field.name);
-                format!("is no field of {}; {}", R::SCHEMA.name, did_you_mean(&name, names))
+                let names = schema.writable().map(|field| field.name);
+                format!("is no field of {}; {}", schema.name, did_you_mean(&name, names))
             }
         };
         Violation::new(&name, detail)

@@ -17,8 +17,8 @@ use super::postgres::IMPORT_LOCK_TIMEOUT;
 use super::write::{columns, insert_statement};
 use super::{Engine, Store, TRANSFER_QUEUE, TRANSFER_STATEMENT};
 use crate::error::{Error, Result, retry_after};
-use crate::query::{Dialect, Statement, Value};
-use crate::record::{Draft, Record, timestamp_now};
+use crate::query::{Dialect, Schema, Statement, Value};
+use crate::record::{Draft, timestamp_now};
 
 /// Records between two commits, where an import commits before its end.
 const BATCH: usize = 1000;
@@ -40,7 +40,7 @@ const FIRST_TURN_TIMEOUT: Duration = Duration::from_secs(1);
 /// What every import locks in PostgreSQL: "imports!" as a number.
 const ADVISORY_LOCK: i64 = 0x696d_706f_7274_7321;
 
-/// What to do with a record whose natural key is taken.
+/// What to do with a record whose natural key is taken. Of a record type without one, every record is new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Conflict {
     /// Write nothing at all, this record or any other.
@@ -53,9 +53,9 @@ pub enum Conflict {
 
 /// What an import is told.
 #[derive(Debug)]
-pub enum Message<R> {
+pub enum Message {
     /// A record, and the line it came from.
-    Record(u64, Draft<R>),
+    Record(u64, Draft),
     /// That was all: commit. When the channel closes without it, the open transaction rolls back.
     End,
     /// That was all, and under [`Conflict::Fail`] none of it may stay: its conflicts are of interest.
@@ -99,19 +99,20 @@ impl Store {
     ///
     /// # Errors
     /// Any database error; what has not been committed by then is rolled back.
-    pub async fn import<R: Record>(
+    pub async fn import(
         &self,
+        schema: &'static Schema,
         policy: Conflict,
-        records: mpsc::Receiver<Message<R>>,
+        records: mpsc::Receiver<Message>,
     ) -> Result<Tally> {
         let store = self.transfers();
         let task = match &self.shared.engine {
             Engine::Sqlite { write, .. } => {
-                tokio::spawn(run(store, write.clone(), policy, records))
+                tokio::spawn(run(store, write.clone(), schema, policy, records))
             }
             Engine::Postgres(lanes) => {
                 let pool = lanes.of(store.lane).clone();
-                tokio::spawn(run(store, pool, policy, records))
+                tokio::spawn(run(store, pool, schema, policy, records))
             }
         };
         task.await.map_err(Error::internal)?
@@ -142,14 +143,14 @@ impl Store {
 }
 
 /// Writes the records, in one transaction after the other or in a single one.
-async fn run<R, O>(
+async fn run<O>(
     store: Store,
     pool: Pool<O>,
+    schema: &'static Schema,
     policy: Conflict,
-    mut records: mpsc::Receiver<Message<R>>,
+    mut records: mpsc::Receiver<Message>,
 ) -> Result<Tally>
 where
-    R: Record,
     O: Open,
     for<'c> &'c mut <O::Database as Database>::Connection: Executor<'c, Database = O::Database>,
     SqlxValues: sqlx::IntoArguments<O::Database>,
@@ -170,7 +171,8 @@ where
         let (written, next) = loop {
             let limit = store.import_statement();
             let mut lease = pool.lease_within(TRANSFER_QUEUE, limit).await?;
-            let mut file = File { records: &mut records, first: &first, next, has_taken: false };
+            let mut file =
+                File { schema, records: &mut records, first: &first, next, has_taken: false };
             let outcome = transaction(&mut lease, &mut file, policy, store.dialect()).await;
             match outcome {
                 Err(Failure::Database(error))
@@ -189,9 +191,10 @@ where
 
 /// What is written in one transaction: a batch, and where all of the file belongs together what comes
 /// after it.
-struct File<'a, R> {
-    records: &'a mut mpsc::Receiver<Message<R>>,
-    first: &'a [(u64, Draft<R>)],
+struct File<'a> {
+    schema: &'static Schema,
+    records: &'a mut mpsc::Receiver<Message>,
+    first: &'a [(u64, Draft)],
     /// What follows the last batch that was taken.
     next: Next,
     /// Whether more than the first was taken.
@@ -211,14 +214,13 @@ impl From<sqlx::Error> for Failure {
 }
 
 /// Writes in one transaction, and commits it if all of it may stay.
-async fn transaction<R, O>(
+async fn transaction<O>(
     lease: &mut Lease<O>,
-    file: &mut File<'_, R>,
+    file: &mut File<'_>,
     policy: Conflict,
     dialect: Dialect,
 ) -> std::result::Result<Tally, Failure>
 where
-    R: Record,
     O: Open,
     for<'c> &'c mut <O::Database as Database>::Connection: Executor<'c, Database = O::Database>,
     SqlxValues: sqlx::IntoArguments<O::Database>,
@@ -237,26 +239,26 @@ where
     }
 }
 
-async fn write_all<R, DB>(
+async fn write_all<DB>(
     connection: &mut DB::Connection,
     limit: Limit,
-    file: &mut File<'_, R>,
+    file: &mut File<'_>,
     policy: Conflict,
     dialect: Dialect,
 ) -> std::result::Result<Tally, Failure>
 where
-    R: Record,
     DB: Database,
     for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
     SqlxValues: sqlx::IntoArguments<DB>,
     (Uuid, i64): for<'r> FromRow<'r, DB::Row>,
 {
     let mut transaction = begin::<DB>(connection, &limit, dialect).await?;
-    let mut tally = write(&mut transaction, &limit, file.first, policy, dialect).await?;
+    let mut tally =
+        write(&mut transaction, file.schema, &limit, file.first, policy, dialect).await?;
     while policy == Conflict::Fail && file.next == Next::More {
         let (rows, next) = batch(file.records).await;
         (file.next, file.has_taken) = (next, true);
-        tally.add(write(&mut transaction, &limit, &rows, policy, dialect).await?);
+        tally.add(write(&mut transaction, file.schema, &limit, &rows, policy, dialect).await?);
     }
     let is_broken_off = policy == Conflict::Fail && file.next == Next::BrokenOff;
     if tally.conflicting > 0 || is_broken_off || file.next == Next::RollBack {
@@ -303,7 +305,7 @@ enum Next {
 
 /// The next records. They are gathered before a transaction begins, so that a slow sender holds no
 /// lock while it is waited for.
-async fn batch<R>(records: &mut mpsc::Receiver<Message<R>>) -> (Vec<(u64, Draft<R>)>, Next) {
+async fn batch(records: &mut mpsc::Receiver<Message>) -> (Vec<(u64, Draft)>, Next) {
     let mut batch = Vec::new();
     while batch.len() < BATCH {
         match records.recv().await {
@@ -317,15 +319,15 @@ async fn batch<R>(records: &mut mpsc::Receiver<Message<R>>) -> (Vec<(u64, Draft<
 }
 
 /// Writes a batch, several records with each statement.
-async fn write<R, DB>(
+async fn write<DB>(
     transaction: &mut Transaction<'_, DB>,
+    schema: &'static Schema,
     limit: &Limit,
-    batch: &[(u64, Draft<R>)],
+    batch: &[(u64, Draft)],
     policy: Conflict,
     dialect: Dialect,
 ) -> std::result::Result<Tally, Failure>
 where
-    R: Record,
     DB: Database,
     for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
     SqlxValues: sqlx::IntoArguments<DB>,
@@ -333,11 +335,11 @@ where
 {
     let mut tally = Tally::default();
     let now = timestamp_now();
-    for rows in statements(batch) {
-        let rows: Vec<(Uuid, u64, &Draft<R>)> =
+    for rows in statements(schema, batch) {
+        let rows: Vec<(Uuid, u64, &Draft)> =
             rows.iter().map(|(line, draft)| (Uuid::now_v7(), *line, draft)).collect();
         let Statement { sql, values } =
-            upsert(&rows, policy, now, dialect).map_err(Failure::Own)?;
+            upsert(schema, &rows, policy, now, dialect).map_err(Failure::Own)?;
         let query = sqlx::query_as_with(AssertSqlSafe(sql), SqlxValues(values));
         let written: Vec<(Uuid, i64)> = limit.within(query.fetch_all(&mut **transaction)).await?;
         let written: HashMap<Uuid, i64> = written.into_iter().collect();
@@ -360,14 +362,16 @@ where
 
 /// Cuts a batch into the rows of one statement each. No two of them have the same natural key:
 /// PostgreSQL refuses to write over a row twice in one statement.
-fn statements<R: Record>(batch: &[(u64, Draft<R>)]) -> Vec<&[(u64, Draft<R>)]> {
+fn statements<'b>(schema: &Schema, batch: &'b [(u64, Draft)]) -> Vec<&'b [(u64, Draft)]> {
     let mut statements = Vec::new();
     let mut keys: HashSet<Vec<Option<&Value>>> = HashSet::with_capacity(ROWS);
     let mut rest = batch;
     let mut length = 0;
     for (_, draft) in batch {
-        let key = natural_key(draft);
-        if length == ROWS || keys.contains(&key) {
+        let key = natural_key(schema, draft);
+        // Without a natural key no record is another.
+        let is_repeated = !key.is_empty() && keys.contains(&key);
+        if length == ROWS || is_repeated {
             let (rows, behind) = rest.split_at(length);
             statements.push(rows);
             rest = behind;
@@ -383,33 +387,42 @@ fn statements<R: Record>(batch: &[(u64, Draft<R>)]) -> Vec<&[(u64, Draft<R>)]> {
     statements
 }
 
-fn natural_key<R: Record>(draft: &Draft<R>) -> Vec<Option<&Value>> {
-    let is_key = |name| R::SCHEMA.natural_key().contains(&name);
+fn natural_key<'d>(schema: &Schema, draft: &'d Draft) -> Vec<Option<&'d Value>> {
+    let is_key = |name| schema.natural_key().contains(&name);
     let fields = draft.row().iter().filter(|(field, _)| is_key(field.name));
     fields.map(|(_, value)| value.as_ref()).collect()
 }
 
 /// Creates the records, or does what the policy says; returns id and version of those it wrote. A
 /// record that was there keeps its id.
-fn upsert<R: Record>(
-    rows: &[(Uuid, u64, &Draft<R>)],
+fn upsert(
+    schema: &'static Schema,
+    rows: &[(Uuid, u64, &Draft)],
     policy: Conflict,
     now: DateTime<Utc>,
     dialect: Dialect,
 ) -> Result<Statement> {
     let drafts = rows.iter().map(|(id, _, draft)| (*id, draft.row()));
-    let mut insert = insert_statement::<R>(drafts, now, dialect)?;
-    let mut conflict = OnConflict::columns(R::SCHEMA.natural_key().iter().copied());
-    match policy {
-        Conflict::Fail | Conflict::Skip => conflict.do_nothing(),
-        Conflict::Update => {
-            let columns = rows.iter().take(1).flat_map(|(.., draft)| columns(draft.row(), dialect));
-            conflict
-                .update_columns(columns.map(|(column, _)| column))
-                .update_column("updated_at")
-                .value("version", Expr::col((R::SCHEMA.collection, "version")).add(Expr::cust("1")))
-        }
-    };
-    insert.on_conflict(conflict).returning(Sql::returning().columns(["id", "version"]));
+    let mut insert = insert_statement(schema, drafts, now, dialect)?;
+    let key = schema.natural_key();
+    if !key.is_empty() {
+        let mut conflict = OnConflict::columns(key.iter().copied());
+        match policy {
+            Conflict::Fail | Conflict::Skip => conflict.do_nothing(),
+            Conflict::Update => {
+                let row = rows.iter().take(1);
+                let columns = row.flat_map(|(.., draft)| columns(draft.row(), dialect));
+                conflict
+                    .update_columns(columns.map(|(column, _)| column))
+                    .update_column("updated_at")
+                    .value(
+                        "version",
+                        Expr::col((schema.collection, "version")).add(Expr::cust("1")),
+                    )
+            }
+        };
+        insert.on_conflict(conflict);
+    }
+    insert.returning(Sql::returning().columns(["id", "version"]));
     Ok(dialect.build(&insert).into())
 }

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use deadpool::managed::Object;
+use futures_util::TryStreamExt;
 use sea_query::Values;
 use sea_query_sqlx::SqlxValues;
 use sqlx::{AssertSqlSafe, Connection as _, Database, Executor, FromRow};
@@ -11,6 +12,8 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::failure::Fault;
 use super::pool::{Deadline, Held, Keeper, Open};
+use super::record::Sink;
+use super::row::Columns;
 
 /// How much longer than the database this side waits for a statement: the database's own limit comes
 /// first, so that a statement that is merely slow leaves a usable connection.
@@ -149,6 +152,32 @@ impl<O: Open> Lease<O> {
         let query = sqlx::query_as_with(AssertSqlSafe(sql), SqlxValues(values)).persistent(is_kept);
         let rows = limit.within(query.fetch_all(&mut *connection)).await;
         self.settle(rows)
+    }
+
+    /// Runs one statement and reads the rows of its records, each as it arrives.
+    pub(super) async fn records(
+        &mut self,
+        sql: String,
+        values: Values,
+        sink: &mut impl Sink,
+    ) -> sqlx::Result<()>
+    where
+        <O::Database as Database>::Row: Columns,
+        for<'c> &'c mut <O::Database as Database>::Connection: Executor<'c, Database = O::Database>,
+        SqlxValues: sqlx::IntoArguments<O::Database>,
+    {
+        let Parts { connection, limit } = self.parts()?;
+        let is_kept = sql.len() <= MAX_KEPT_BYTES;
+        let query = sqlx::query_with(AssertSqlSafe(sql), SqlxValues(values)).persistent(is_kept);
+        let read = async {
+            let mut rows = query.fetch(&mut *connection);
+            while let Some(row) = rows.try_next().await? {
+                sink.push(&row)?;
+            }
+            Ok(())
+        };
+        let read = limit.within(read).await;
+        self.settle(read)
     }
 }
 

@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::query::compile::folded_column;
 use crate::query::text::{FOLDING, fold};
 use crate::query::{Dialect, Schema, Statement, Type};
-use crate::record::{Record as _, StoredQuery};
+use crate::record::saved_queries;
 
 /// What every migrating instance locks in PostgreSQL: "cinequer" as a number.
 const ADVISORY_LOCK: i64 = 0x6369_6e65_7175_6572;
@@ -129,7 +129,7 @@ pub enum State {
 
 /// The record types of a service and those it keeps for itself.
 fn with_own(schemas: &[&'static Schema]) -> Vec<&'static Schema> {
-    schemas.iter().copied().chain([StoredQuery::SCHEMA]).collect()
+    schemas.iter().copied().chain([saved_queries()]).collect()
 }
 
 impl Store {

@@ -4,12 +4,12 @@ use chrono::{DateTime, Utc};
 use sea_query::{Alias, Expr, ExprTrait, Query as Sql, Value as SqlValue};
 use uuid::Uuid;
 
-use super::Store;
+use super::{Record, Store};
 use crate::error::{Error, Result};
 use crate::query::compile::folded_column;
 use crate::query::text::fold;
-use crate::query::{Dialect, Field, Statement, Type, Value};
-use crate::record::{Draft, Record, Row};
+use crate::query::{Dialect, Field, Schema, Value};
+use crate::record::{Draft, Row};
 
 /// Which version of a record a write expects to find (RFC 9110, section 13.1.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,15 +25,11 @@ impl Store {
     ///
     /// # Errors
     /// [`crate::error::Kind::Duplicate`] when the natural key is taken; the database's.
-    pub async fn insert<R: Record>(
-        &self,
-        id: Uuid,
-        draft: &Draft<R>,
-        now: DateTime<Utc>,
-    ) -> Result<R> {
-        let mut insert = insert_statement::<R>([(id, draft.row())], now, self.dialect())?;
-        insert.returning(Sql::returning().columns(R::SCHEMA.names()));
-        let written = self.write_one(self.dialect().build(&insert).into()).await?;
+    pub async fn insert(&self, id: Uuid, draft: &Draft, now: DateTime<Utc>) -> Result<Record> {
+        let schema = draft.schema();
+        let mut insert = insert_statement(schema, [(id, draft.row())], now, self.dialect())?;
+        insert.returning(Sql::returning().columns(schema.names()));
+        let written = self.write_record(schema, self.dialect().build(&insert).into()).await?;
         written.ok_or_else(|| Error::internal("the insert returned no row"))
     }
 
@@ -41,16 +37,17 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::insert`].
-    pub async fn update<R: Record>(
+    pub async fn update(
         &self,
+        schema: &'static Schema,
         id: Uuid,
         row: &Row,
         expected: &Expected,
         now: DateTime<Utc>,
-    ) -> Result<Option<R>> {
+    ) -> Result<Option<Record>> {
         let dialect = self.dialect();
         let mut update = Sql::update();
-        update.table(R::SCHEMA.collection);
+        update.table(schema.collection);
         for (column, value) in columns(row, dialect) {
             update.value(column, value);
         }
@@ -59,26 +56,27 @@ impl Store {
             .value("updated_at", dialect.value(&Value::Timestamp(now)))
             .and_where(Expr::col("id").eq(id))
             .and_where_option(version_is(expected))
-            .returning(Sql::returning().columns(R::SCHEMA.names()));
-        self.write_one(dialect.build(&update).into()).await
+            .returning(Sql::returning().columns(schema.names()));
+        self.write_record(schema, dialect.build(&update).into()).await
     }
 
     /// Deletes a record; `None` when there is no record of that id and version.
     ///
     /// # Errors
-    /// The database's.
-    pub async fn delete<R: Record>(&self, id: Uuid, expected: &Expected) -> Result<Option<R>> {
+    /// Any database error.
+    pub async fn delete(
+        &self,
+        schema: &'static Schema,
+        id: Uuid,
+        expected: &Expected,
+    ) -> Result<Option<Record>> {
         let mut delete = Sql::delete();
         delete
-            .from_table(R::SCHEMA.collection)
+            .from_table(schema.collection)
             .and_where(Expr::col("id").eq(id))
             .and_where_option(version_is(expected))
-            .returning(Sql::returning().columns(R::SCHEMA.names()));
-        self.write_one(self.dialect().build(&delete).into()).await
-    }
-
-    async fn write_one<R: Record>(&self, statement: Statement) -> Result<Option<R>> {
-        Ok(self.write(statement).await?.into_iter().next())
+            .returning(Sql::returning().columns(schema.names()));
+        self.write_record(schema, self.dialect().build(&delete).into()).await
     }
 }
 
@@ -90,13 +88,14 @@ pub(super) fn version_is(expected: &Expected) -> Option<Expr> {
 }
 
 /// The statement that creates records, without what it returns. All rows have the same fields.
-pub(super) fn insert_statement<'a, R: Record>(
+pub(super) fn insert_statement<'a>(
+    schema: &'static Schema,
     rows: impl IntoIterator<Item = (Uuid, &'a Row)>,
     now: DateTime<Utc>,
     dialect: Dialect,
 ) -> Result<sea_query::InsertStatement> {
     let mut insert = Sql::insert();
-    insert.into_table(R::SCHEMA.collection);
+    insert.into_table(schema.collection);
     for (id, row) in rows {
         let managed = [
             ("id", Value::Id(id)),
@@ -113,14 +112,15 @@ pub(super) fn insert_statement<'a, R: Record>(
     Ok(insert)
 }
 
-/// The columns that hold these values: one for each field, and one more for each text.
+/// The columns that hold these values: one for each field, and one more for each searchable text.
 pub(super) fn columns(row: &Row, dialect: Dialect) -> impl Iterator<Item = (Alias, SqlValue)> + '_ {
     row.iter().flat_map(move |(field, value)| {
         let plain = match value {
             Some(value) => dialect.value(value),
             None => dialect.null(field),
         };
-        let folded = (field.ty == Type::Text)
+        let folded = field
+            .searchable
             .then(|| (folded_column(field), folded_value(field, value.as_ref(), dialect)));
         std::iter::once((Alias::new(field.name), plain)).chain(folded)
     })

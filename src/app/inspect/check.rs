@@ -9,7 +9,7 @@ use crate::identity::Identity;
 use crate::query::plan::Parameter;
 use crate::query::tree::{self, SyntaxTree};
 use crate::query::{Diagnostic, Plan, Type, format, limits, parse, prepare};
-use crate::record::Records;
+use crate::record::Catalogue;
 
 /// What is said of a query.
 #[derive(Debug, Clone, PartialEq, Object, Serialize)]
@@ -59,13 +59,14 @@ pub struct NamedParameter {
 /// # Errors
 /// [`crate::error::Kind::InvalidParameter`] for a collection that does not exist,
 /// [`crate::error::Kind::InsufficientScope`].
-pub fn check<C: Records>(
+pub fn check(
+    catalogue: Catalogue,
     caller: &Identity,
     record: Option<&str>,
     filter: Option<&str>,
     order_by: Option<&str>,
 ) -> Result<Check> {
-    let schema = readable::<C>(caller, record)?;
+    let schema = readable(catalogue, caller, record)?;
     // Apart, so that one can be told about while the other is wrong.
     let of_filter = prepare(filter, None, schema);
     let of_order = prepare(None, order_by, schema);

@@ -9,7 +9,7 @@ use crate::identity::Identity;
 use crate::query::compile::compile_frequent;
 use crate::query::complete::{Candidate, Continuation, complete as continuation};
 use crate::query::diagnostic::count;
-use crate::record::Records;
+use crate::record::Catalogue;
 use crate::store::Store;
 
 /// The most values of a field that are offered.
@@ -33,14 +33,15 @@ pub struct Completion {
 /// # Errors
 /// [`Kind::InvalidParameter`] for a caret outside of the filter or a collection that does not exist,
 /// [`Kind::InsufficientScope`]; the database's.
-pub async fn complete<C: Records>(
+pub async fn complete(
     store: &Store,
+    catalogue: Catalogue,
     caller: &Identity,
     record: Option<&str>,
     filter: &str,
     caret: Option<i64>,
 ) -> Result<Completion> {
-    let schema = readable::<C>(caller, record)?;
+    let schema = readable(catalogue, caller, record)?;
     let caret = match caret {
         None => filter.len(),
         Some(caret) => byte_of(filter, caret)?,

@@ -12,7 +12,7 @@ use crate::query::Type;
 use crate::query::compile::Bound;
 use crate::query::diagnostic::count;
 use crate::query::limits::{self, Usage};
-use crate::record::{Records, timestamp_now};
+use crate::record::{Catalogue, timestamp_now};
 use crate::store::{Explained, Store};
 
 /// How the database would answer a search for a first page.
@@ -71,14 +71,15 @@ pub struct UsedLimit {
 /// [`crate::error::Kind::InvalidQuery`], [`crate::error::Kind::InvalidParameter`] for a limit out of
 /// range or a collection that does not exist, [`crate::error::Kind::InsufficientScope`]; the
 /// database's.
-pub async fn explain<C: Records>(
+pub async fn explain(
     store: &Store,
+    catalogue: Catalogue,
     caller: &Identity,
     record: Option<&str>,
     selection: &Selection,
     limit: Option<i64>,
 ) -> Result<Explanation> {
-    let schema = readable::<C>(caller, record)?;
+    let schema = readable(catalogue, caller, record)?;
     let limit = search::limit(limit)?;
     let prepared = selection.prepare(schema)?;
     let query = selection.bind(&prepared, timestamp_now())?;

@@ -8,7 +8,7 @@ use crate::query::ast::KEYWORDS;
 use crate::query::diagnostic::count;
 use crate::query::plan::Part;
 use crate::query::{Field, Schema, Type, limits};
-use crate::record::{Records, UNBOUNDED};
+use crate::record::{Catalogue, UNBOUNDED};
 
 /// What the language knows.
 #[derive(Debug, Clone, PartialEq, Eq, Object, Serialize)]
@@ -99,14 +99,14 @@ pub struct LanguageLimits {
 }
 
 /// Describes what the language knows of these records.
-pub fn describe<C: Records>() -> CatalogueSchema {
+pub fn describe(catalogue: Catalogue) -> CatalogueSchema {
     let functions = Part::FUNCTIONS.iter().map(|(name, _)| FunctionSchema {
         name: (*name).to_owned(),
         takes: Part::TAKES,
         gives: Part::GIVES,
     });
     CatalogueSchema {
-        records: C::schemas().into_iter().map(record).collect(),
+        records: catalogue.schemas().iter().copied().map(record).collect(),
         functions: functions.collect(),
         keywords: owned(KEYWORDS),
         limits: LanguageLimits {
@@ -144,7 +144,7 @@ fn field(field: &Field) -> FieldSchema {
         maximum: values.map(|bounds| *bounds.end()),
         min_length: lengths.map(|bounds| *bounds.start()),
         max_length: lengths.map(|bounds| *bounds.end()),
-        operators: owned(field.ty.operators()),
+        operators: field.operators().map(str::to_owned).collect(),
     }
 }
 

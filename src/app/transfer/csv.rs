@@ -14,7 +14,7 @@ use super::import::{MAX_NAME, MAX_ROW_BYTES, Row, too_long};
 use crate::error::{Error, Kind, Result};
 use crate::query::limits::MAX_DIAGNOSTICS;
 use crate::query::{Argument, Schema, Type, Value};
-use crate::record::Record;
+use crate::store::Record;
 
 /// The most columns that are read.
 const MAX_COLUMNS: usize = 1000;
@@ -23,16 +23,16 @@ const MAX_COLUMNS: usize = 1000;
 const FORMULA: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
 
 /// The names of the fields, as a line.
-pub(super) fn head<R: Record>() -> Result<Vec<u8>> {
-    write(|writer| writer.write_record(R::SCHEMA.names()))
+pub(super) fn head(schema: &Schema) -> Result<Vec<u8>> {
+    write(|writer| writer.write_record(schema.names()))
 }
 
 /// The records, a line each.
-pub(super) fn records<R: Record>(records: &[R]) -> Result<Vec<u8>> {
+pub(super) fn records(records: &[Record]) -> Result<Vec<u8>> {
     write(|writer| {
         for record in records {
-            for name in R::SCHEMA.names() {
-                writer.write_field(match record.value(name) {
+            for (_, value) in record.fields() {
+                writer.write_field(match value {
                     Some(Value::Text(text)) => guarded(text),
                     Some(value) => value.to_string(),
                     None => String::new(),
@@ -54,8 +54,9 @@ fn write(rows: impl FnOnce(&mut csv::Writer<&mut Vec<u8>>) -> csv::Result<()>) -
     Ok(bytes)
 }
 
-fn guarded(text: String) -> String {
-    if text.trim_start_matches('\'').starts_with(FORMULA) { format!("'{text}") } else { text }
+fn guarded(text: &str) -> String {
+    let guard = if text.trim_start_matches('\'').starts_with(FORMULA) { "'" } else { "" };
+    format!("{guard}{text}")
 }
 
 fn unguarded(text: &str) -> &str {
@@ -96,7 +97,7 @@ impl<I: BufRead> Table<I> {
             Ok(columns) => columns,
             Err(detail) => return Ok(Err(refused(&format!("line {line}: {detail}")))),
         };
-        let mut missing = schema.writable().filter(|field| !field.nullable);
+        let mut missing = schema.writable().filter(|field| field.is_required());
         if let Some(missing) = missing.find(|field| !columns.contains(&field.name)) {
             let named =
                 columns.iter().take(MAX_DIAGNOSTICS).map(|name| name.chars().take(MAX_NAME));
@@ -256,7 +257,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_guarded_text_is_no_formula_and_comes_back(text in "['=+\\-@\t\ra ]{0,6}|.{0,20}") {
-            let guarded = guarded(text.clone());
+            let guarded = guarded(&text);
             prop_assert!(!guarded.starts_with(FORMULA));
             prop_assert_eq!(unguarded(&guarded), text);
         }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Cursor, Read};
-use std::marker::PhantomData;
 
 use poem_openapi::Object;
 use serde::Serialize;
@@ -13,8 +12,9 @@ use super::csv::Table;
 use super::ndjson::Lines;
 use crate::error::{Error, Kind, Result, Violation};
 use crate::identity::{Access, Identity};
+use crate::query::Schema;
 use crate::query::limits::MAX_DIAGNOSTICS;
-use crate::record::{Draft, Fields, Record};
+use crate::record::{Draft, Fields};
 use crate::store::{Conflict, MAX_LISTED, Message, Place, Store, Tally};
 
 /// The longest row that is read, in bytes.
@@ -59,10 +59,10 @@ pub struct Report {
 }
 
 /// An import that may begin: its caller may write, and it has a place among those that read.
-pub struct Import<R> {
+pub struct Import {
     store: Store,
+    schema: &'static Schema,
     place: Place,
-    record: PhantomData<R>,
 }
 
 /// Prepares an import, before anything of its file is read.
@@ -70,16 +70,12 @@ pub struct Import<R> {
 /// # Errors
 /// [`Kind::InsufficientScope`]; [`Kind::TooManyRequests`] when the caller has as many as one may
 /// have, [`Kind::Unavailable`] when there are as many as the service reads at a time.
-pub fn begin<R: Record>(store: &Store, caller: &Identity) -> Result<Import<R>> {
-    caller.require(Access::Write, R::SCHEMA)?;
-    Ok(Import {
-        store: store.clone(),
-        place: store.import_place(&caller.subject)?,
-        record: PhantomData,
-    })
+pub fn begin(store: &Store, caller: &Identity, schema: &'static Schema) -> Result<Import> {
+    caller.require(Access::Write, schema)?;
+    Ok(Import { store: store.clone(), schema, place: store.import_place(&caller.subject)? })
 }
 
-impl<R: Record> Import<R> {
+impl Import {
     /// Writes the records of a file as it is read. Under [`Conflict::Fail`] nothing is written unless
     /// everything is; otherwise every thousand records are committed. `progress` is told how many
     /// rows have been read.
@@ -94,17 +90,18 @@ impl<R: Record> Import<R> {
         policy: Conflict,
         progress: impl Fn(u64) + Send + 'static,
     ) -> Result<Report> {
-        let Self { store, place, .. } = self;
+        let Self { store, schema, place } = self;
         let (sender, receiver) = mpsc::channel(QUEUE);
         let reading = tokio::task::spawn_blocking(move || {
             let _place = place;
-            let mut read = Reading::default();
-            let outcome = read.all::<R>(input, format, policy, &sender, progress);
+            let mut read =
+                Reading { schema, refused: 0, errors: Vec::new(), ignored: BTreeSet::new() };
+            let outcome = read.all(input, format, policy, &sender, progress);
             (read, outcome)
         });
         // When the database fails it says so at once: the reader ends when it next has something to
         // send.
-        let tally = store.import(policy, receiver).await?;
+        let tally = store.import(schema, policy, receiver).await?;
         let (read, outcome) = reading.await.map_err(Error::internal)?;
         if let Err(mut error) = outcome {
             let written = tally.inserted + tally.updated;
@@ -119,8 +116,8 @@ impl<R: Record> Import<R> {
 }
 
 /// What is known of a file while it is read.
-#[derive(Default)]
 struct Reading {
+    schema: &'static Schema,
     refused: u64,
     errors: Vec<Violation>,
     ignored: BTreeSet<String>,
@@ -128,19 +125,19 @@ struct Reading {
 
 impl Reading {
     /// Reads the rows and sends the records on.
-    fn all<R: Record>(
+    fn all(
         &mut self,
         input: impl Read,
         format: Format,
         policy: Conflict,
-        records: &mpsc::Sender<Message<R>>,
+        records: &mpsc::Sender<Message>,
         progress: impl Fn(u64),
     ) -> Result<()> {
         let input = without_mark(BufReader::new(input)).map_err(read_error)?;
-        let mut rows = Rows::open::<R>(input, format)?;
+        let mut rows = Rows::open(input, self.schema, format)?;
         for count in 1.. {
             let Some(Row { line, fields }) = rows.next()? else { break };
-            match self.read::<R>(fields) {
+            match self.read(fields) {
                 Ok(draft) => {
                     if records.blocking_send(Message::Record(line, draft)).is_err() {
                         // The database has failed and says why.
@@ -162,12 +159,12 @@ impl Reading {
         Ok(())
     }
 
-    fn read<R: Record>(
+    fn read(
         &mut self,
         fields: std::result::Result<Fields<'_>, String>,
-    ) -> std::result::Result<Draft<R>, Vec<Violation>> {
+    ) -> std::result::Result<Draft, Vec<Violation>> {
         let fields = fields.map_err(|detail| vec![Violation::of_all(detail)])?;
-        let (draft, others) = Draft::read_among_others(fields);
+        let (draft, others) = Draft::read_among_others(self.schema, fields);
         // As many as are shown and one more: a file can have a new name in every row.
         let room = (MAX_DIAGNOSTICS + 1).saturating_sub(self.ignored.len());
         let others = others.into_iter().take(room);
@@ -207,10 +204,10 @@ enum Rows<I> {
 }
 
 impl<I: BufRead> Rows<I> {
-    fn open<R: Record>(input: I, format: Format) -> Result<Self> {
+    fn open(input: I, schema: &Schema, format: Format) -> Result<Self> {
         Ok(match format {
             Format::Ndjson => Self::Ndjson(Lines::new(input)),
-            Format::Csv => Self::Csv(Box::new(Table::open(input, R::SCHEMA).map_err(read_error)??)),
+            Format::Csv => Self::Csv(Box::new(Table::open(input, schema).map_err(read_error)??)),
         })
     }
 

@@ -10,8 +10,8 @@ use super::super::body::{MAX_OTHER_BODY_BYTES, json, read_body};
 use crate::error::{Error, Kind, Result, Violation};
 use crate::query::diagnostic::did_you_mean;
 use crate::query::limits::{MAX_DIAGNOSTICS, MAX_TEXT_BYTES};
-use crate::query::{literal, value};
-use crate::record::{Draft, Members, Movie, Record};
+use crate::query::{Schema, literal, value};
+use crate::record::{Draft, Members};
 
 /// The members of the body, none when there is no body. The specification tells of it in prose: it
 /// knows no bodies of GET and DELETE.
@@ -125,9 +125,8 @@ impl Given {
             Some((whole, zeros)) if zeros.bytes().all(|digit| digit == b'0') => whole,
             _ => text,
         };
-        let range = Movie::SCHEMA.field("release_year").map(|field| field.column_range());
         match whole.parse::<i64>() {
-            Ok(year) if range.is_none_or(|range| range.contains(&year)) => Some(year),
+            Ok(year) if i32::try_from(year).is_ok() => Some(year),
             Ok(_) => self.refuse(name, "is no year: it does not fit into 32 bits"),
             Err(_) => self.refuse(name, "must be a whole number, such as 1994"),
         }
@@ -140,7 +139,7 @@ impl Given {
     }
 
     /// The movie that the parameters make.
-    pub(super) fn draft(mut self) -> Result<Draft<Movie>> {
+    pub(super) fn draft(mut self, schema: &'static Schema) -> Result<Draft> {
         let title = self.required("title", Self::text);
         let genre = self.required("genre", Self::text);
         // The order in which the earlier service named what is missing.
@@ -154,7 +153,8 @@ impl Given {
             ("expiry_date", Json::from(expiry_date.to_string())),
         ];
         let members = members.map(|(name, json)| (name.to_owned(), json)).into();
-        Draft::read(Members(members)).map_err(|violations| refused(Kind::InvalidRecord, violations))
+        Draft::read(schema, Members(members))
+            .map_err(|violations| refused(Kind::InvalidRecord, violations))
     }
 
     /// Refuses what is wrong, the first that is missing before all else.

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::operations::{LENIENT, Operation};
 use crate::error::{Error, Kind};
 use crate::http::problem::Problem;
+use crate::http::route::{LENIENT, Route};
 use crate::query::{Schema, prepare};
 
 /// The headers of answers, by their names in the specification: each with its name in HTTP, what it
@@ -52,8 +52,8 @@ pub(super) fn headers() -> Value {
 }
 
 /// Describes the responses of an operation.
-pub(super) fn describe(operation: &mut Value, facts: &Operation, about: &'static Schema) {
-    let refusals = refusals(operation, facts);
+pub(super) fn describe(operation: &mut Value, route: &Route, about: &'static Schema) {
+    let refusals = refusals(operation, route);
     let is_counted = operation["security"].as_array().is_some_and(|needs| !needs.is_empty());
     let has = |status: &[u16]| refusals.iter().any(|kind| status.contains(&kind.status()));
     let example = example(&refusals, about);
@@ -76,7 +76,7 @@ pub(super) fn describe(operation: &mut Value, facts: &Operation, about: &'static
                     problem(&Error::unavailable("the database does not answer"));
             }
             "304" => response["description"] = json!("The client has this version already."),
-            _ => response["description"] = json!(facts.done),
+            _ => response["description"] = json!(route.done),
         }
         for (name, field, _, _) in HEADERS.iter().filter(|(name, ..)| names.contains(name)) {
             response["headers"][*field] = json!({ "$ref": format!("#/components/headers/{name}") });
@@ -85,7 +85,7 @@ pub(super) fn describe(operation: &mut Value, facts: &Operation, about: &'static
 }
 
 /// What an operation may refuse a request with, in the order of the table of kinds.
-fn refusals(operation: &Value, facts: &Operation) -> Vec<Kind> {
+fn refusals(operation: &Value, route: &Route) -> Vec<Kind> {
     let parameters = || operation["parameters"].as_array().into_iter().flatten();
     let takes = |name: &str| parameters().any(|parameter| parameter["name"] == name);
     let has_path = parameters().any(|parameter| parameter["in"] == "path");
@@ -95,7 +95,7 @@ fn refusals(operation: &Value, facts: &Operation) -> Vec<Kind> {
     let has_body = operation.get("requestBody").is_some();
     let of_shape = |kind: &Kind| match kind {
         Kind::InvalidParameter => true,
-        Kind::InvalidQuery => takes("filter") && !LENIENT.contains(&facts.id),
+        Kind::InvalidQuery => takes("filter") && !LENIENT.contains(&route.id),
         Kind::InvalidCursor => takes("cursor"),
         Kind::Unauthenticated | Kind::TooManyRequests => !security.is_empty(),
         Kind::InsufficientScope => needs_scope,
@@ -109,7 +109,7 @@ fn refusals(operation: &Value, facts: &Operation) -> Vec<Kind> {
         _ => false,
     };
     let all = Kind::ALL.iter().map(|(kind, _)| *kind);
-    all.filter(|kind| of_shape(kind) || facts.refusals.contains(kind)).collect()
+    all.filter(|kind| of_shape(kind) || route.errors.contains(kind)).collect()
 }
 
 fn listed(refusals: &[Kind]) -> String {

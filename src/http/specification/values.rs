@@ -5,12 +5,12 @@
 
 use serde_json::{Value, json};
 
-use super::operations::LENIENT;
+use super::records::TEXT_PATTERN;
 use super::reference;
 use crate::app::search::DEFAULT_LIMIT;
+use crate::http::route::LENIENT;
 use crate::query::facet::Interval;
 use crate::query::{Schema, limits};
-use crate::record::TEXT_PATTERN;
 
 /// A list of entity tags, or `*` (RFC 9110, section 13.1).
 const ENTITY_TAGS: &str = r#"^(\*|(W/)?"[\x21\x23-\x7E]*"( *, *(W/)?"[\x21\x23-\x7E]*")*)$"#;

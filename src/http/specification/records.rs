@@ -1,0 +1,73 @@
+//! A record type as OpenAPI schemas: of its records, of their drafts and of their patches.
+
+use serde_json::{Map, Value, json};
+
+use crate::query::{Field, Schema, Type};
+use crate::record::UNBOUNDED;
+
+/// What a text may be, as a pattern that the regular expressions of most languages take: it holds no
+/// control character.
+pub(super) const TEXT_PATTERN: &str = r"^[^\x00-\x1F\x7F-\x9F]*$";
+
+/// The schema that takes the place of a template, where that is one of a record's forms.
+pub(super) fn describe(template: &str, about: &'static Schema) -> Option<Value> {
+    let (fields, required): (Vec<&Field>, fn(&Field) -> bool) = match template {
+        // As it is read: all fields, all of them present.
+        "{Record}" => (about.fields.iter().collect(), |_| true),
+        // As it is created or replaced: the fields that clients write.
+        "{Record}Draft" => (about.writable().collect(), Field::is_required),
+        // As it is changed: any of them.
+        "{Record}Patch" => (about.writable().collect(), |_| false),
+        _ => return None,
+    };
+    let is_record = template == "{Record}";
+    let names: Vec<&str> =
+        fields.iter().filter(|field| required(field)).map(|field| field.name).collect();
+    let of_field = |field: &&Field| (field.name.to_owned(), describe_field(field, is_record));
+    let mut schema = json!({
+        "type": "object",
+        "description": about.description,
+        "properties": Value::Object(fields.iter().map(of_field).collect()),
+    });
+    if !names.is_empty() {
+        schema["required"] = json!(names);
+    }
+    Some(schema)
+}
+
+fn describe_field(field: &Field, is_record: bool) -> Value {
+    let (ty, format) = match field.ty {
+        Type::Text => ("string", None),
+        Type::Integer if field.column_range() == UNBOUNDED => ("integer", Some("int64")),
+        Type::Integer => ("integer", Some("int32")),
+        Type::Boolean => ("boolean", None),
+        Type::Date => ("string", Some("date")),
+        Type::Timestamp => ("string", Some("date-time")),
+        Type::Id => ("string", Some("uuid")),
+    };
+    let mut schema = Map::new();
+    let mut say = |key: &str, value: Value| schema.insert(key.to_owned(), value);
+    say("type", json!(ty));
+    say("description", json!(field.description));
+    if let Some(format) = format {
+        say("format", json!(format));
+    }
+    if field.nullable {
+        say("nullable", json!(true));
+    }
+    if field.ty == Type::Text {
+        say("pattern", json!(TEXT_PATTERN));
+    }
+    if field.bounds != UNBOUNDED {
+        let (low, high) = match field.ty {
+            Type::Text => ("minLength", "maxLength"),
+            _ => ("minimum", "maximum"),
+        };
+        say(low, json!(field.bounds.start()));
+        say(high, json!(field.bounds.end()));
+    }
+    if let Some(default) = field.default.as_ref().filter(|_| !is_record) {
+        say("default", default.into());
+    }
+    Value::Object(schema)
+}
