@@ -4,6 +4,7 @@
 //! everything else follows: the filter language, validation, the specification, the columns.
 
 mod catalogue;
+pub mod declaration;
 mod draft;
 mod movie;
 mod specification;
@@ -18,7 +19,7 @@ use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
-pub use self::catalogue::Catalogue;
+pub use self::catalogue::{BUILT_IN, Catalogue};
 pub use self::draft::{Draft, Fields, Members, Patch, Row};
 pub use self::movie::Movie;
 pub use self::specification::{Form, TEXT_PATTERN, describe};
