@@ -33,6 +33,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("tracing_appender", &["telemetry.rs"]),
     ("socket2", &["http/connection.rs"]),
     ("rustix", &["cli/serve.rs"]),
+    ("toml", &["record/declaration/document.rs"]),
     ("csv", &["app/transfer"]),
     ("csv_core", &["app/transfer/csv.rs"]),
     ("annotate_snippets", &["cli"]),

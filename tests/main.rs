@@ -16,6 +16,7 @@ mod classic;
 mod clients;
 mod command_line;
 mod contract;
+mod declarations;
 mod deploy;
 mod facets;
 mod faults;

@@ -192,9 +192,12 @@ pub fn compile_frequent(
     compiler.statement(&values)
 }
 
+/// What the name of a folded column ends with.
+pub const FOLDED: &str = "_folded";
+
 /// The column that holds the folded form of a text field.
 pub fn folded_column(field: &Field) -> Alias {
-    Alias::new(format!("{}_folded", field.name))
+    Alias::new(format!("{}{FOLDED}", field.name))
 }
 
 struct Compiler {

@@ -231,7 +231,7 @@ pub(crate) fn count(n: usize) -> i32 {
 }
 
 /// The line and the character of it that a byte of the text is in, both counted from 1.
-fn line_and_column(text: &str, byte: usize) -> (i32, i32) {
+pub(crate) fn line_and_column(text: &str, byte: usize) -> (i32, i32) {
     let before = text.get(..byte.min(text.len())).unwrap_or_default();
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
     let column = before.get(line_start..).unwrap_or_default().chars().count() + 1;

@@ -1,6 +1,18 @@
 //! The record types of a service, as a list that is made once at start.
 
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use super::declaration::{
+    Declared, MAX_FILE_BYTES, MAX_RECORD_TYPES, Mistake, Mistakes, read, too_long,
+};
 use crate::query::Schema;
+use crate::query::diagnostic::Span;
+
+/// The declaration of the built-in record type.
+pub const BUILT_IN: &str = include_str!("../../records/movies.toml");
 
 /// The record types of a service, in their order. The first is meant where a request names none. Copying is cheap:
 /// the schemas live as long as the process.
@@ -13,9 +25,96 @@ impl Catalogue {
         Self(schemas.leak())
     }
 
-    /// That of a service without declarations: the movies.
+    /// The built-in record type.
     pub fn built_in() -> Self {
-        Self::of(vec![super::movies()])
+        // Schemas are equal to themselves alone, so they are made once. A test keeps the file free of mistakes.
+        static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| {
+            Catalogue::of(read(BUILT_IN).map(|declared| declared.schema).into_iter().collect())
+        });
+        *CATALOGUE
+    }
+
+    /// The record types that the files `*.toml` of a folder declare, in the order of the files' names. Hidden files
+    /// are ignored and links are followed, as Kubernetes mounts a ConfigMap as links into a hidden folder.
+    ///
+    /// # Errors
+    /// The mistakes of all files at once, also those between files. A folder that cannot be read or has no
+    /// declaration counts as a file.
+    pub fn load(folder: &Path) -> Result<Self, Vec<Mistakes>> {
+        let shown = folder.display().to_string();
+        let failed = |message: String, help: &str| {
+            let mistake = Mistake::new(Span::default(), message).help(help);
+            vec![Mistakes::unreadable(shown.clone(), mistake)]
+        };
+        let paths = declarations_in(folder).map_err(|error| {
+            failed(
+                format!("cannot read the folder: {error}"),
+                "create it and add a declaration to it: `cinequery records init NAME` prints one",
+            )
+        })?;
+        if paths.is_empty() {
+            return Err(failed(
+                "the folder has no declarations (*.toml)".to_owned(),
+                "add one: `cinequery records init movies` prints the built-in one",
+            ));
+        }
+        if paths.len() > MAX_RECORD_TYPES {
+            let message =
+                format!("expected at most {MAX_RECORD_TYPES} declarations, found {}", paths.len());
+            return Err(failed(message, "remove some"));
+        }
+        let files = paths.iter().map(|path| {
+            let name = path.display().to_string();
+            match source(path) {
+                Ok(source) => Ok((name, source)),
+                Err(message) => {
+                    Err(Mistakes::unreadable(name, Mistake::new(Span::default(), message)))
+                }
+            }
+        });
+        Self::assemble(files)
+    }
+
+    /// The record types that files declare, each given by its name and its text.
+    ///
+    /// # Errors
+    /// The mistakes of all files at once, also those between files.
+    pub fn parse<'a>(
+        files: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Self, Vec<Mistakes>> {
+        let owned = |(name, source): (&str, &str)| Ok((name.to_owned(), source.to_owned()));
+        Self::assemble(files.into_iter().map(owned))
+    }
+
+    fn assemble(
+        files: impl Iterator<Item = Result<(String, String), Mistakes>>,
+    ) -> Result<Self, Vec<Mistakes>> {
+        let mut declarations: Vec<(String, Declared)> = Vec::new();
+        let mut wrong = Vec::new();
+        for file in files {
+            let (file, source) = match file {
+                Ok(file) => file,
+                Err(unreadable) => {
+                    wrong.push(unreadable);
+                    continue;
+                }
+            };
+            let checked = read(&source).and_then(|declared| {
+                let mut earlier = declarations.iter();
+                match earlier.find_map(|(file, earlier)| declared.conflict(earlier, file)) {
+                    Some(conflict) => Err(vec![conflict]),
+                    None => Ok(declared),
+                }
+            });
+            match checked {
+                Ok(declared) => declarations.push((file, declared)),
+                Err(list) => wrong.push(Mistakes { file, source, list }),
+            }
+        }
+        if !wrong.is_empty() {
+            return Err(wrong);
+        }
+        Ok(Self::of(declarations.into_iter().map(|(_, declared)| declared.schema).collect()))
     }
 
     /// The record types.
@@ -27,4 +126,42 @@ impl Catalogue {
     pub fn find(self, collection: &str) -> Option<&'static Schema> {
         self.0.iter().copied().find(|schema| schema.collection == collection)
     }
+}
+
+/// The declarations in a folder, by name.
+fn declarations_in(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let is_hidden =
+            path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+        let is_toml = path.extension().is_some_and(|extension| extension == "toml");
+        if is_toml && !is_hidden && !path.is_dir() {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// The text of a file, or why there is none.
+fn source(path: &Path) -> Result<String, String> {
+    let failed = |error: std::io::Error| format!("cannot read the file: {error}");
+    let metadata = std::fs::metadata(path).map_err(failed)?;
+    // Opening a pipe would wait for its writer.
+    if !metadata.is_file() {
+        return Err("this is not a regular file".to_owned());
+    }
+    if metadata.len() > MAX_FILE_BYTES as u64 {
+        return Err(too_long());
+    }
+    let mut bytes = Vec::new();
+    // A file that grows meanwhile is too long by one byte, and is rejected as such.
+    let file = File::open(path).map_err(failed)?.take(MAX_FILE_BYTES as u64 + 1);
+    BufReader::new(file).read_to_end(&mut bytes).map_err(failed)?;
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let lines = error.as_bytes().iter().take(valid).filter(|byte| **byte == b'\n').count();
+        format!("expected UTF-8, found another byte in line {}", lines + 1)
+    })
 }

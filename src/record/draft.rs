@@ -199,7 +199,7 @@ fn reject_unknown(
 }
 
 /// A value that obeys the field's type and bounds.
-fn read_field(field: &Field, argument: &Argument) -> Result<Option<Value>, String> {
+pub(super) fn read_field(field: &Field, argument: &Argument) -> Result<Option<Value>, String> {
     if *argument == Argument::NULL {
         return if field.nullable { Ok(None) } else { Err("cannot be null".to_owned()) };
     }

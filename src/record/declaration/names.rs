@@ -1,0 +1,228 @@
+//! The rules for names. A name meets SQL, JSON, URLs, OpenAPI, GraphQL, CSV and shells: one rule for all of them.
+
+use super::{Mistake, quoted};
+use crate::query::ast::is_reserved;
+use crate::query::compile::FOLDED;
+use crate::query::diagnostic::Span;
+
+/// The longest name in bytes: PostgreSQL truncates identifiers to so many.
+pub const MAX_NAME: usize = 63;
+
+/// The longest name of a field in bytes. With the ending of its folded column it is as long as a name may be.
+pub const MAX_FIELD_NAME: usize = MAX_NAME - FOLDED.len();
+
+/// The fields that the service adds to every record type.
+pub(super) const MANAGED: [&str; 4] = ["id", "version", "created_at", "updated_at"];
+
+/// Collections that would hide a route or a table of the service.
+const RESERVED_COLLECTIONS: &[&str] = &[
+    "batch",
+    "changes",
+    "feed",
+    "graphql",
+    "mcp",
+    "me",
+    "queries",
+    "query",
+    "revocations",
+    "saved_queries",
+    "schema",
+    "token",
+    "usage",
+    "usage_batches",
+    "users",
+];
+
+/// How tables of the service, of SQLite and of PostgreSQL begin.
+const RESERVED_BEGINNINGS: &[&str] = &["cinequery_", "pg_", "sqlite_"];
+
+/// Columns that PostgreSQL has in every table.
+const SYSTEM_COLUMNS: &[&str] = &["cmax", "cmin", "ctid", "tableoid", "xmax", "xmin"];
+
+/// The schemas of the OpenAPI document that no record type is the origin of.
+const SCHEMAS: &[&str] = &[
+    "BoundValue",
+    "CalendarUnit",
+    "Candidate",
+    "CandidateKind",
+    "Canonical",
+    "CatalogueSchema",
+    "ClassicMovie",
+    "Collection",
+    "Completion",
+    "Count",
+    "Diagnostic",
+    "DiagnosticCode",
+    "Direction",
+    "Explanation",
+    "ExpressionNode",
+    "ExpressionType",
+    "FacetItem",
+    "FacetRest",
+    "Facets",
+    "FieldSchema",
+    "FieldType",
+    "FileFormat",
+    "FilterMatch",
+    "FunctionSchema",
+    "Health",
+    "ImportReport",
+    "LanguageLimits",
+    "MovieList",
+    "NamedParameter",
+    "Offset",
+    "OnConflict",
+    "OperandNode",
+    "OperandType",
+    "OperatorNode",
+    "OrderKeyNode",
+    "Problem",
+    "QueryCheck",
+    "Readiness",
+    "Reason",
+    "RecordSchema",
+    "RequestClass",
+    "RevocationForm",
+    "RevocationRequest",
+    "Role",
+    "RunRequest",
+    "SavedParameter",
+    "SavedQuery",
+    "SavedQueryDraft",
+    "SavedQueryPage",
+    "SearchRequest",
+    "Suggestion",
+    "SyntaxTree",
+    "Tested",
+    "Throttle",
+    "Token",
+    "TokenRequest",
+    "Usage",
+    "UsagePage",
+    "UsedLimit",
+    "UsedLimits",
+    "User",
+    "UserDraft",
+    "UserPage",
+    "UserPatch",
+    "Verdict",
+    "Violation",
+];
+
+/// What a name is given to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Named {
+    RecordType,
+    Collection,
+    Field,
+    Search,
+}
+
+/// The schemas of the OpenAPI document that a record type is the origin of.
+pub(super) fn schemas_of(name: &str) -> [String; 5] {
+    ["", "Draft", "Patch", "Page", "Field"].map(|ending| format!("{name}{ending}"))
+}
+
+/// What is wrong with a name.
+pub(super) fn check(named: Named, name: &str, span: Span) -> Option<Mistake> {
+    let (what, longest) = match named {
+        Named::RecordType => ("name of a record type", MAX_NAME),
+        Named::Collection => ("name of a collection", MAX_NAME),
+        Named::Field => ("name of a field", MAX_FIELD_NAME),
+        Named::Search => ("name of a search", MAX_NAME),
+    };
+    let mistake = |message: String| Some(Mistake::new(span, message));
+    let name_in_quotes = quoted(name);
+    if named == Named::RecordType {
+        if !is_word(name, longest, |c| c.is_ascii_uppercase(), |c| c.is_ascii_alphanumeric()) {
+            let rule = format!(
+                "start with a capital letter, then letters and digits, at most {longest}: `Movie`"
+            );
+            return mistake(format!("{name_in_quotes} is not a {what}"))
+                .map(|mistake| mistake.help(rule));
+        }
+        let taken = schemas_of(name).into_iter().find(|schema| SCHEMAS.contains(&schema.as_str()));
+        return taken.and_then(|taken| {
+            mistake(format!("{name_in_quotes} cannot be used: the API has a schema `{taken}`"))
+        });
+    }
+    let is_small = |c: char| c.is_ascii_lowercase();
+    if !is_word(name, longest, is_small, |c| is_small(c) || c.is_ascii_digit() || c == '_') {
+        let rule = format!(
+            "start with a small letter, then small letters, digits and `_`, at most {longest}"
+        );
+        let meant = identifier(name).filter(|meant| check(named, meant, span).is_none());
+        let meant = meant.map(|meant| format!(": `{meant}`")).unwrap_or_default();
+        return mistake(format!("{name_in_quotes} is not a {what}"))
+            .map(|mistake| mistake.help(format!("{rule}{meant}")));
+    }
+    let reason = if name.contains("__") {
+        "`__` is reserved".to_owned()
+    } else if name.ends_with(FOLDED) {
+        format!("`{FOLDED}` ends the names of columns that the service adds")
+    } else if is_reserved(name) {
+        "it is a keyword of the filter language".to_owned()
+    } else {
+        match named {
+            Named::Collection => {
+                let beginning = RESERVED_BEGINNINGS.iter().find(|start| name.starts_with(**start));
+                match beginning {
+                    Some(start) => format!("`{start}` begins the names of internal tables"),
+                    None if RESERVED_COLLECTIONS.contains(&name) => {
+                        "the service has a route or a table of that name".to_owned()
+                    }
+                    None => return None,
+                }
+            }
+            Named::Field if MANAGED.contains(&name) => {
+                return mistake(format!(
+                    "{name_in_quotes} is a field that the service adds itself"
+                ))
+                .map(|mistake| mistake.help("remove it, or choose another name"));
+            }
+            Named::Field if SYSTEM_COLUMNS.contains(&name) => {
+                "PostgreSQL has a column of that name in every table".to_owned()
+            }
+            _ => return None,
+        }
+    };
+    mistake(format!("{name_in_quotes} cannot be a {what}: {reason}"))
+}
+
+fn is_word(
+    name: &str,
+    longest: usize,
+    first: impl Fn(char) -> bool,
+    others: impl Fn(char) -> bool,
+) -> bool {
+    name.len() <= longest && name.starts_with(first) && name.chars().all(others)
+}
+
+/// A text as a name of the kind that fields have, such as `release_year` of `Release Year`. It may still be reserved.
+fn identifier(text: &str) -> Option<String> {
+    let mut name = String::new();
+    let mut was_small = false;
+    for c in text.chars().take(MAX_NAME) {
+        if c.is_ascii_alphanumeric() {
+            // `releaseYear` has two words.
+            if c.is_ascii_uppercase() && was_small {
+                name.push('_');
+            }
+            name.push(c.to_ascii_lowercase());
+        } else if !name.is_empty() && !name.ends_with('_') {
+            name.push('_');
+        }
+        was_small = c.is_ascii_lowercase() || c.is_ascii_digit();
+    }
+    let name = name.trim_start_matches(|c: char| !c.is_ascii_lowercase());
+    let name = name.get(..MAX_FIELD_NAME).unwrap_or(name).trim_end_matches('_');
+    if name.is_empty() { None } else { Some(name.to_owned()) }
+}
+
+/// A text as the name of a field, if it has letters from which one can be made.
+pub fn field_name(text: &str) -> Option<String> {
+    let name = identifier(text)?;
+    let candidates =
+        [name.clone(), format!("{}_value", name.get(..MAX_FIELD_NAME - 6).unwrap_or(&name))];
+    candidates.into_iter().find(|name| check(Named::Field, name, Span::default()).is_none())
+}
