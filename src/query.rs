@@ -26,7 +26,6 @@ mod scan;
 pub mod schema;
 mod suggestion;
 pub mod text;
-pub mod tree;
 pub mod value;
 
 pub use bind::{Argument, Arguments, Query, bind};

@@ -1,7 +1,6 @@
 //! What is wrong with a query: a stable code, a place, a sentence and what to do about it.
 
-use poem_openapi::{Enum, Object};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A half-open range of bytes in the text a query was read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -32,10 +31,9 @@ impl Span {
 macro_rules! codes {
     ($($(#[doc = $meaning:literal])+ $variant:ident = $name:literal,)+) => {
         /// Why a query was refused, or what it was warned of. Codes are stable: clients may match on them.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Enum, Serialize)]
-        #[oai(rename = "DiagnosticCode")]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
         pub enum Code {
-            $($(#[doc = $meaning])+ #[oai(rename = $name)] #[serde(rename = $name)] $variant,)+
+            $($(#[doc = $meaning])+ #[serde(rename = $name)] $variant,)+
         }
 
         impl Code {
@@ -226,7 +224,7 @@ impl Fault {
 }
 
 /// A place or a size as clients see it. Texts are far shorter than what fits.
-pub(crate) fn count(n: usize) -> i32 {
+pub fn count(n: usize) -> i32 {
     i32::try_from(n).unwrap_or(i32::MAX)
 }
 
@@ -277,8 +275,7 @@ impl Misread {
 }
 
 /// A problem with a query, or a warning about one, as clients see it.
-#[derive(Debug, Clone, PartialEq, Eq, Object, Serialize)]
-#[oai(skip_serializing_if_is_none)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Diagnostic {
     /// A stable code to match on.
     pub code: Code,
@@ -309,7 +306,7 @@ pub struct Diagnostic {
 /// A change of the text a problem was found in. It has been tried: the text with it is free of the
 /// problem. Quotes, parentheses and operators of other languages may need the changes of the other
 /// problems with it, as the second of a pair does.
-#[derive(Debug, Clone, PartialEq, Eq, Object, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Suggestion {
     /// The first byte of the text to replace, counted from 0.
     pub start: i32,

@@ -2,7 +2,6 @@
 
 use std::ops::RangeInclusive;
 
-use poem_openapi::Enum;
 use serde::{Deserialize, Serialize};
 
 use super::value::Value;
@@ -123,8 +122,7 @@ impl PartialEq for Field {
 }
 
 /// The types of the language.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Enum, Serialize, Deserialize)]
-#[oai(rename = "FieldType", rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Type {
     /// Unicode text.
