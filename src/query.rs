@@ -35,8 +35,8 @@ pub use diagnostic::{Code, Diagnostic, Fault};
 pub use dialect::Dialect;
 pub use facet::Facet;
 pub use plan::Plan;
-pub use schema::{Field, Schema, Search, Type};
-pub use value::Value;
+pub use schema::{Field, Schema, Search};
+pub use value::{Type, Value};
 
 /// A filter and an order, parsed and checked against a record's schema.
 #[derive(Debug)]

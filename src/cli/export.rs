@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use super::file::{self, Output, STREAM};
 use super::serve::stop_signal;
 use super::{Given, Outcome, explain_in, known_type, of_type, open_to_read, operator};
-use crate::app::search::Selection;
+use crate::app::selection::Selection;
 use crate::app::transfer::{Format, Writer, export};
 use crate::config::DatabaseSettings;
 use crate::error::Error;

@@ -12,7 +12,7 @@ use super::caller::Reader;
 use super::records::{Tag, arguments, collection};
 use crate::app::App;
 use crate::app::facets::{Facets, FacetsRequest, facets};
-use crate::app::search::Selection;
+use crate::app::selection::Selection;
 use crate::error::Result;
 use crate::record::Record;
 

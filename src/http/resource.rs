@@ -16,7 +16,7 @@ use poem_openapi::registry::{MetaApi, MetaParamIn, MetaSchemaRef, Registry};
 use poem_openapi::{OpenApi, OpenApiService};
 
 use super::conditional;
-use super::envelope::{from_status, refused};
+use super::envelope::{METHODS, from_status, refused};
 use crate::error::{Error, Kind};
 use crate::query::diagnostic::did_you_mean;
 
@@ -253,16 +253,7 @@ fn complete(mut methods: Methods) -> Methods {
         .boxed()
     };
     methods.insert(Method::OPTIONS, answer(|| None));
-    for method in [
-        Method::GET,
-        Method::HEAD,
-        Method::POST,
-        Method::PUT,
-        Method::PATCH,
-        Method::DELETE,
-        Method::TRACE,
-        Method::CONNECT,
-    ] {
+    for method in METHODS {
         methods.entry(method).or_insert_with(|| {
             answer(|| Some(Error::new(Kind::MethodNotAllowed, "see `Allow` for those there are")))
         });

@@ -25,7 +25,7 @@ use super::exchange::Exchange;
 use super::records::{Tag, arguments, collection};
 use super::stream::{Framing, streamed};
 use crate::app::App;
-use crate::app::search::Selection;
+use crate::app::selection::Selection;
 use crate::app::transfer::{self, Export, Format, Report};
 use crate::error::{Error, Kind, Result, retry_after};
 use crate::record::Record;

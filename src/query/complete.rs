@@ -9,7 +9,8 @@ use super::ast::{
 use super::limits::MAX_TEXT_BYTES;
 use super::parse::{self, Expectation, Rule, first_token};
 use super::plan::{Part, Term};
-use super::schema::{Field, Schema, Type};
+use super::schema::{Field, Schema};
+use super::value::Type;
 use super::{format, scan};
 
 /// What kind of candidate it is.

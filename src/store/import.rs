@@ -10,9 +10,10 @@ use sqlx::{AssertSqlSafe, Connection as _, Database, Executor, FromRow, Transact
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use uuid::Uuid;
 
+use super::connection::Open;
 use super::failure::{Attempts, database_error};
 use super::lease::{Lease, Limit, Parts};
-use super::pool::{Open, Pool};
+use super::pool::Pool;
 use super::postgres::IMPORT_LOCK_TIMEOUT;
 use super::write::{columns, insert_statement};
 use super::{Engine, Store, TRANSFER_QUEUE, TRANSFER_STATEMENT};

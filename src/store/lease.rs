@@ -9,8 +9,8 @@ use sea_query_sqlx::SqlxValues;
 use sqlx::{AssertSqlSafe, Connection as _, Database, Executor, FromRow};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::connection::{Deadline, Held, Keeper, Open};
 use super::failure::Fault;
-use super::pool::{Deadline, Held, Keeper, Open};
 
 /// How much longer than the database this side waits for a statement: the database's own limit comes
 /// first, so that a statement that is merely slow leaves a usable connection.

@@ -1,7 +1,7 @@
 //! Records out of the database, a page at a time, and as the bytes of a file.
 
 use crate::app::cursor::sort_keys;
-use crate::app::search::Selection;
+use crate::app::selection::Selection;
 use crate::error::{Error, Result};
 use crate::identity::{Access, Identity};
 use crate::query::{Query, Shape, compile};
