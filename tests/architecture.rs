@@ -32,7 +32,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     // Not in `query`: the language can be used without the service.
     (
         "poem_openapi",
-        &["openapi.rs", "error.rs", "record", "identity/role.rs", "app", "http"],
+        &["openapi.rs", "error.rs", "record", "store/import.rs", "identity/role.rs", "app", "http"],
     ),
     ("hyper", &["http", "cli/healthcheck.rs"]),
     ("hyper_util", &["http", "cli/healthcheck.rs"]),
