@@ -9,23 +9,20 @@ pub mod inspect;
 pub mod revoke;
 pub mod saved;
 pub mod search;
+pub mod selection;
+mod sign_in;
 pub mod transfer;
 pub mod usage;
 pub mod users;
 pub mod why;
 
-use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use self::usage::{Class, Ledger};
-use crate::admission::{Admission, Decision, Outcome, Policy};
+use crate::admission::{Admission, Decision, Policy};
 use crate::error::{Error, Kind, Result};
-use crate::identity::{
-    Bearer, Credentials, Hasher, Identity, Issued, Provider, Revocations, Role, Tokens,
-    name_problem,
-};
-use crate::query::text::nfc;
+use crate::identity::{Bearer, Hasher, Identity, Provider, Revocations, Role, Tokens};
 use crate::record::Catalogue;
 use crate::store::Store;
 
@@ -107,68 +104,6 @@ impl App {
         decision
     }
 
-    /// Signs in from an address, under the limits of that.
-    ///
-    /// # Errors
-    /// [`Kind::TooManyRequests`], and those of [`App::issue`].
-    pub async fn sign_in(
-        &self,
-        credentials: Credentials,
-        scopes: Option<&str>,
-        address: IpAddr,
-    ) -> Result<Issued> {
-        let admission = &self.0.admission;
-        let address = address.to_string();
-        // What is no name is nobody's: all of that is counted together, however long it is.
-        let name = match name_problem(&credentials.username) {
-            Some(_) => String::new(),
-            None => nfc(&credentials.username).into_owned(),
-        };
-        admitted(admission.admit(Policy::SignIn, &address).await, &address)?;
-        // Charge the failure budgets first and refund them on success: otherwise parallel guesses all pass
-        // before the first failure is recorded.
-        let of_address = admission.attempt(Policy::FailedByAddress, &address).await;
-        let of_address = admitted(of_address, &address)?;
-        let of_name = admission.attempt(Policy::FailedByName, &name).await;
-        let (of_name, issued) = match admitted(of_name, &name) {
-            Ok(of_name) => (of_name, self.issue(credentials, scopes).await),
-            Err(refusal) => (None, Err(refusal)),
-        };
-        let outcome = match &issued {
-            Err(error) if error.kind == Kind::Unauthenticated => Outcome::Failure,
-            _ => Outcome::Success,
-        };
-        for (decision, key) in [(of_address, &address), (of_name, &name)] {
-            if let Some(decision) = decision {
-                admission.settle(&decision, key, outcome).await;
-            }
-        }
-        issued
-    }
-
-    /// Signs in and issues a token: for all that the identity may do, or for those of these scopes that
-    /// are among it.
-    ///
-    /// # Errors
-    /// The provider's; [`Kind::InvalidScope`] when nothing is left; the database's.
-    pub async fn issue(&self, credentials: Credentials, scopes: Option<&str>) -> Result<Issued> {
-        let shared = &self.0;
-        // First of all: what is revoked while the provider looks is revoked of this token as well.
-        let revision = shared.store.reserved().revocation_revision().await?;
-        let mut identity = shared.provider.sign_in(credentials).await?;
-        if let Some(scopes) = scopes.filter(|scopes| !scopes.is_empty()) {
-            let asked: Vec<&str> = scopes.split_ascii_whitespace().collect();
-            identity.scopes.retain(|scope| asked.contains(&scope.as_str()));
-            if identity.scopes.is_empty() {
-                let detail = "none of the scopes that are asked for is granted";
-                return Err(Error::new(Kind::InvalidScope, detail));
-            }
-        }
-        let issued = shared.tokens.issue(&identity, revision)?;
-        shared.ledger.count(&identity.subject, Class::SignIn, true);
-        Ok(issued)
-    }
-
     /// What a token says that is accepted.
     ///
     /// # Errors
@@ -177,18 +112,6 @@ impl App {
         let bearer = self.0.provider.verify(token, &self.0.tokens).await?;
         self.0.revocations.check(&bearer).await?;
         Ok(bearer)
-    }
-}
-
-/// The decision on a sign-in, unless it rejects that.
-fn admitted(decision: Option<Decision>, key: &str) -> Result<Option<Decision>> {
-    match decision {
-        Some(decision) if !decision.is_admitted => {
-            let limit = decision.policy.name();
-            tracing::warn!(limit, key, "sign-in rejected: rate limit exhausted");
-            Err(refused(&decision))
-        }
-        decision => Ok(decision),
     }
 }
 

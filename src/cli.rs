@@ -21,7 +21,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use self::explain::{explain, explain_in};
-use crate::app::search::Selection;
+use crate::app::selection::Selection;
 use crate::config::{DatabaseSettings, LogSettings, TokenSettings};
 use crate::identity::{Identity, Secrets, record_scopes};
 use crate::query::diagnostic::did_you_mean;

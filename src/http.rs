@@ -16,6 +16,7 @@ mod facets;
 mod health;
 mod host;
 mod limits;
+mod probe;
 mod problem;
 mod query;
 mod records;

@@ -4,6 +4,7 @@
 //! they expire or one of the [`Revocations`] ends them. To replace authentication, write another
 //! provider.
 
+mod name;
 mod oidc;
 mod open;
 mod password;
@@ -14,8 +15,9 @@ mod token;
 
 use futures_util::future::BoxFuture;
 
+pub use self::name::name_problem;
 pub use self::oidc::{Ages, Oidc, Trust};
-pub use self::open::{Open, name_problem};
+pub use self::open::Open;
 pub use self::password::{
     Hasher, MAX_PASSWORD_BYTES, MIN_PASSWORD, Passwords, password_problem, random_password,
 };

@@ -14,6 +14,8 @@ pub mod telemetry;
 
 pub mod query;
 
+mod openapi;
+
 pub mod error;
 
 pub mod record;

@@ -26,7 +26,6 @@ mod scan;
 pub mod schema;
 mod suggestion;
 pub mod text;
-pub mod tree;
 pub mod value;
 
 pub use bind::{Argument, Arguments, Query, bind};
@@ -36,8 +35,8 @@ pub use diagnostic::{Code, Diagnostic, Fault};
 pub use dialect::Dialect;
 pub use facet::Facet;
 pub use plan::Plan;
-pub use schema::{Field, Schema, Search, Type};
-pub use value::Value;
+pub use schema::{Field, Schema, Search};
+pub use value::{Type, Value};
 
 /// A filter and an order, parsed and checked against a record's schema.
 #[derive(Debug)]

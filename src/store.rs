@@ -5,6 +5,7 @@
 //! record are single statements too, so that a request that is cut off leaves nothing open; what needs
 //! a transaction is a task of its own. Whatever loses to another transaction is attempted again.
 
+mod connection;
 mod explain;
 mod failure;
 mod groups;
@@ -33,6 +34,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Connection as _, FromRow};
 use tokio::sync::Semaphore;
 
+use self::connection::Open;
 pub use self::explain::Explained;
 use self::failure::{Attempts, Fault, database_error};
 pub use self::import::{Conflict, MAX_LISTED, Message, Tally};
@@ -40,7 +42,7 @@ pub use self::lease::CLIENT_GRACE;
 use self::lease::{Lease, Parts};
 pub use self::location::Location;
 pub use self::migrate::{Migrations, State};
-use self::pool::{Open, Pool};
+use self::pool::Pool;
 use self::postgres::{Servers, Work};
 pub use self::record::{Documents, Record};
 use self::record::{Records, Sink};

@@ -6,7 +6,8 @@ use std::io::Cursor;
 use std::path::PathBuf;
 
 use cinequery::app::classic::ClassicMovie;
-use cinequery::app::search::{Page, SearchRequest, Selection, search};
+use cinequery::app::search::{Page, SearchRequest, search};
+use cinequery::app::selection::Selection;
 use cinequery::app::transfer::{self, Format, Report, Writer};
 use cinequery::record::Movie;
 use cinequery::store::{Conflict, Store};

@@ -6,7 +6,7 @@ use poem_openapi::Object;
 use serde::Serialize;
 
 use super::saved::{EXPIRED_BETWEEN, built_in_selection};
-use super::search::Selection;
+use super::selection::Selection;
 use super::transfer::{Export, Form, export};
 use crate::error::{Error, Kind, Result, Violation};
 use crate::identity::{Access, Identity};

@@ -5,7 +5,8 @@ use poem_openapi::Object;
 use poem_openapi::types::Any;
 use serde::Serialize;
 
-use super::search::{Selection, limit};
+use super::search::limit;
+use super::selection::Selection;
 use crate::error::{Error, Kind, Result};
 use crate::identity::{Access, Identity};
 use crate::query::{Diagnostic, Facet, Schema, Shape, compile, format};

@@ -5,12 +5,17 @@ mod check;
 mod complete;
 mod explain;
 mod schema;
+mod tree;
 
 pub use self::check::{Canonical, Check, NamedParameter, check};
 pub use self::complete::{Completion, complete};
 pub use self::explain::{BoundValue, Explanation, UsedLimit, UsedLimits, explain};
 pub use self::schema::{
     CatalogueSchema, FieldSchema, FunctionSchema, LanguageLimits, RecordSchema, describe,
+};
+pub use self::tree::{
+    ExpressionNode, ExpressionType, OperandNode, OperandType, OperatorNode, OrderKeyNode,
+    SyntaxTree,
 };
 use crate::error::{Error, Kind, Result};
 use crate::identity::{Access, Identity};

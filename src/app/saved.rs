@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use uuid::Uuid;
 
-use super::search::{self, Page, SearchRequest, Selection};
+use super::search::{self, Page, SearchRequest};
+use super::selection::Selection;
 use crate::error::{Error, Kind, Result, Violation};
 use crate::identity::{Access, Identity};
 use crate::query::ast::{Comparison, Expr, Literal};

@@ -6,14 +6,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::cursor::{Cursor, fingerprint};
+use super::selection::Selection;
 use super::why::{Reason, why_nothing};
 use crate::error::{Error, Kind, Result};
 use crate::identity::{Access, Identity};
-use crate::query::ast::Expr;
-use crate::query::{
-    Arguments, Diagnostic, Dialect, Prepared, Query, Schema, Shape, Statement, compile,
-    prepare_within,
-};
+use crate::query::{Diagnostic, Dialect, Query, Schema, Shape, Statement, compile};
 use crate::record::timestamp_now;
 use crate::store::{Documents, Store};
 
@@ -33,49 +30,6 @@ pub enum Count {
     None,
     /// Count them exactly, which reads them all.
     Exact,
-}
-
-/// Which records, and in which order.
-#[derive(Debug, Clone, Default)]
-pub struct Selection {
-    /// A condition that was built and not written; it holds beside the filter.
-    pub within: Option<Expr>,
-    /// Which records; all when absent.
-    pub filter: Option<String>,
-    /// In which order; of creation when absent.
-    pub order_by: Option<String>,
-    /// Values for the `$parameters` of the filter.
-    pub parameters: Arguments,
-}
-
-impl Selection {
-    /// The records for which a condition holds, in order of creation.
-    pub fn within(condition: Expr) -> Self {
-        Self { within: Some(condition), ..Self::default() }
-    }
-
-    /// The records for which a filter holds, in order of creation.
-    pub fn filter(filter: impl Into<String>) -> Self {
-        Self { filter: Some(filter.into()), ..Self::default() }
-    }
-
-    /// Parses and checks it.
-    ///
-    /// # Errors
-    /// [`Kind::InvalidQuery`].
-    pub fn prepare(&self, schema: &'static Schema) -> Result<Prepared<'_>> {
-        let Self { within, filter, order_by, .. } = self;
-        prepare_within(within.as_ref(), filter.as_deref(), order_by.as_deref(), schema)
-            .map_err(Error::query)
-    }
-
-    /// What is prepared, with the values of its parameters.
-    ///
-    /// # Errors
-    /// [`Kind::InvalidQuery`].
-    pub fn bind(&self, prepared: &Prepared<'_>, now: DateTime<Utc>) -> Result<Query> {
-        prepared.bind(&self.parameters, now).map_err(Error::query)
-    }
 }
 
 /// What is searched for.

@@ -4,6 +4,7 @@ mod csv;
 mod export;
 mod import;
 mod ndjson;
+mod row;
 
 use std::str::FromStr;
 
@@ -11,7 +12,8 @@ use poem_openapi::Enum;
 
 pub use self::export::{Export, Form, Part, export};
 pub(crate) use self::import::read_error;
-pub use self::import::{Import, MAX_ROW_BYTES, Report, begin};
+pub use self::import::{Import, Report, begin};
+pub use self::row::MAX_ROW_BYTES;
 
 /// The form of a file of records: `ndjson` has a JSON object a line; `csv` is of RFC 4180, under a line of
 /// field names.

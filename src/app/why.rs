@@ -6,7 +6,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::edit;
-use super::search::Selection;
+use super::selection::Selection;
 use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::query::ast::{self, At, Comparison, Expr, Literal, Operand, Predicate, Test};

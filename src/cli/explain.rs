@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Patch, Renderer, Snippet};
 
-use crate::app::search::Selection;
+use crate::app::selection::Selection;
 use crate::error::{Error, Kind};
 use crate::query::{Argument, Diagnostic};
 

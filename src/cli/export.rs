@@ -8,7 +8,7 @@ use clap::Args;
 use super::file::{self, Output, STREAM};
 use super::serve::stop_signal;
 use super::{CollectionSettings, Given, Outcome, catalogue, explain_in, open_to_read, operator};
-use crate::app::search::Selection;
+use crate::app::selection::Selection;
 use crate::app::transfer::{Form, Format, export};
 use crate::config::DatabaseSettings;
 use crate::error::Error;

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 
 use super::explain::printable;
@@ -39,21 +40,26 @@ pub(super) struct Import {
     format: Option<Format>,
     /// What to do with a record that is there already (for movies: the same title and year)
     #[arg(long, value_enum, default_value = "fail")]
-    on_conflict: OnConflict,
+    on_conflict: Conflict,
     #[command(flatten)]
     collection: CollectionSettings,
     #[command(flatten)]
     database: DatabaseSettings,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum OnConflict {
-    /// Import nothing at all if there is one, or any row is refused
-    Fail,
-    /// Leave it as it is
-    Skip,
-    /// Write over it
-    Update,
+impl ValueEnum for Conflict {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let help = match self {
+            Self::Fail => "Import nothing at all if there is one, or any row is refused",
+            Self::Skip => "Leave it as it is",
+            Self::Update => "Write over it",
+        };
+        Some(PossibleValue::new(self.as_str()).help(help))
+    }
 }
 
 impl Import {
@@ -62,13 +68,9 @@ impl Import {
         let schema = self.collection.find(catalogue)?;
         let input = file::open(&self.file)?;
         let format = self.format.unwrap_or_else(|| file::format(&self.file));
-        let policy = match self.on_conflict {
-            OnConflict::Fail => Conflict::Fail,
-            OnConflict::Skip => Conflict::Skip,
-            OnConflict::Update => Conflict::Update,
-        };
         let store = open(&self.database, Missing::Create).await?;
         migrate(&store, catalogue).await?;
+        let policy = self.on_conflict;
         let report = load(&store, catalogue, schema, input, format, policy).await;
         store.close().await;
         match report {

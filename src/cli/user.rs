@@ -4,6 +4,7 @@ use std::io::{BufRead, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use clap::builder::PossibleValue;
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 
 use super::{Outcome, catalogue, explain, migrate, open, print};
@@ -47,7 +48,7 @@ enum Command {
         name: String,
         /// What they may do
         #[arg(long)]
-        role: RoleName,
+        role: Role,
         /// A file that holds the password
         #[arg(long, value_name = "FILE")]
         password_file: Option<PathBuf>,
@@ -61,7 +62,7 @@ enum Command {
         name: String,
         /// Another role
         #[arg(long)]
-        role: Option<RoleName>,
+        role: Option<Role>,
         /// A file that holds another password
         #[arg(long, value_name = "FILE", conflicts_with = "new_password")]
         password_file: Option<PathBuf>,
@@ -92,24 +93,18 @@ enum Command {
     },
 }
 
-/// A role on the command line.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum RoleName {
-    /// Reads records
-    Viewer,
-    /// Reads and changes records
-    Editor,
-    /// Does everything, and administers users
-    Admin,
-}
+impl ValueEnum for Role {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
 
-impl From<RoleName> for Role {
-    fn from(name: RoleName) -> Self {
-        match name {
-            RoleName::Viewer => Role::Viewer,
-            RoleName::Editor => Role::Editor,
-            RoleName::Admin => Role::Admin,
-        }
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let help = match self {
+            Self::Viewer => "Reads records",
+            Self::Editor => "Reads and changes records",
+            Self::Admin => "Does everything, and administers users",
+        };
+        Some(PossibleValue::new(self.as_str()).help(help))
     }
 }
 
@@ -141,7 +136,7 @@ impl Command {
         match self {
             Self::Add { name, role, password_file, .. } => {
                 let password = Password::of(password_file.as_deref())?;
-                let draft = UserDraft { name, password: password.text.clone(), role: role.into() };
+                let draft = UserDraft { name, password: password.text.clone(), role };
                 users::add(store, &hasher, &caller, draft).await.map_err(explain)?;
                 password.show()
             }
@@ -152,7 +147,7 @@ impl Command {
                 };
                 let patch = UserPatch {
                     password: password.as_ref().map(|password| password.text.clone()),
-                    role: role.map(Role::from),
+                    role,
                 };
                 let changed =
                     users::change(store, &hasher, &caller, &name, patch, &Expected::Any).await;

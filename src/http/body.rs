@@ -8,21 +8,17 @@ use poem::http::{HeaderName, HeaderValue, StatusCode};
 use poem::{IntoResponse, Request, RequestBody, Response};
 use poem_openapi::payload::Payload;
 use poem_openapi::registry::{
-    MetaHeader, MetaMediaType, MetaRequest, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef,
-    Registry,
+    MetaHeader, MetaMediaType, MetaRequest, MetaResponse, MetaSchema, MetaSchemaRef, Registry,
 };
 use poem_openapi::types::Type as Documented;
-use poem_openapi::{ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOptions};
+use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use serde::Serialize;
 
 use super::caller::about;
 use super::conditional::etag;
-use super::exchange::{Exchange, Reserved, UNCOUNTED_BYTES};
-use super::saved::{Saved, Shown};
-use super::users::{AddedUser, ShownUser};
-use crate::app::saved::SavedQuery;
+use super::exchange::{Exchange, Reserved};
+use super::limits::UNCOUNTED_BYTES;
 use crate::app::search::Page;
-use crate::app::users::User;
 use crate::error::{Error, Kind, Result};
 use crate::record::{Draft, Members, Patch};
 use crate::store::Record;
@@ -344,21 +340,24 @@ pub(super) fn documented(
     }
 }
 
-const TAG: Field = ("ETag", "The version, to be sent in If-Match.", true);
+pub(super) const TAG: Field = ("ETag", "The version, to be sent in If-Match.", true);
 
+/// Documents types as responses: the bound of a generic one, the type, the schema it has, and the responses.
 macro_rules! answers {
     ($([$($generic:ident: $bound:path)?] $answer:ty, [$($registered:ty)?] => [$($response:expr),+];)+) => {$(
-        impl$(<$generic: $bound>)? ApiResponse for $answer {
-            fn meta() -> MetaResponses {
-                MetaResponses { responses: vec![$($response),+] }
+        impl$(<$generic: $bound>)? poem_openapi::ApiResponse for $answer {
+            fn meta() -> poem_openapi::registry::MetaResponses {
+                poem_openapi::registry::MetaResponses { responses: vec![$($response),+] }
             }
 
-            fn register(_registry: &mut Registry) {
-                $(<$registered as Documented>::register(_registry);)?
+            fn register(_registry: &mut poem_openapi::registry::Registry) {
+                $(<$registered as poem_openapi::types::Type>::register(_registry);)?
             }
         }
     )+};
 }
+
+pub(super) use answers;
 
 answers! {
     [T: Documented] Json<T>, [T] => [documented(200, Some(T::schema_ref()), &[])];
@@ -378,20 +377,6 @@ answers! {
     [] IfChanged, [Record] => [
         documented(200, Some(Record::schema_ref()), &[TAG]),
         documented(304, None, &[TAG])
-    ];
-    [] Saved, [SavedQuery] => [documented(201, Some(SavedQuery::schema_ref()), &[
-        TAG,
-        ("Location", "The URL of the query, relative to that of the request.", true),
-    ])];
-    [] Shown, [SavedQuery] => [documented(200, Some(SavedQuery::schema_ref()), &[
-        ("ETag", "The version, to be sent in If-Match; absent from those that the service brings.", false),
-    ])];
-    [] AddedUser, [User] => [documented(201, Some(User::schema_ref()), &[
-        TAG,
-        ("Location", "The URL of the user, relative to that of the request.", true),
-    ])];
-    [] ShownUser, [User] => [
-        documented(200, Some(User::schema_ref()), &[TAG])
     ];
     [] NoContent, [] => [documented(204, None, &[])];
 }

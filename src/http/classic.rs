@@ -21,14 +21,6 @@ use crate::app::classic::{self, ClassicMovie, Criteria};
 use crate::app::transfer::Export;
 use crate::error::Result;
 
-/// The paths whose errors carry `msg`, as the earlier service's did.
-const PATHS: [&str; 5] = ["/api", "/api/", "/api/search", "/api/expiredMovies", "/api/token"];
-
-/// Whether an error of that path carries `msg`.
-pub(super) fn knows(path: &str) -> bool {
-    PATHS.contains(&path)
-}
-
 #[derive(Tags)]
 enum Tag {
     /// The routes of the earlier service, for its clients. A movie has four members here, lists are

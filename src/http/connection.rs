@@ -21,7 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{AbortHandle, Id};
 use tokio_io_timeout::TimeoutStream;
 
-use super::exchange::UNCOUNTED_BYTES;
+use super::limits::UNCOUNTED_BYTES;
 
 /// How long a client may take nothing of a response that is there for it. An export has no other
 /// limit of time.

@@ -22,10 +22,11 @@ use poem::{Body, Endpoint, Request, Response, Result};
 use tokio::io::BufReader;
 use uuid::Uuid;
 
-use super::exchange::{Exchange, Reserved, UNCOUNTED_BYTES};
-use super::serve::MAX_HEAD_BYTES;
+use super::exchange::{Exchange, Reserved};
+use super::limits::{MAX_HEAD_BYTES, UNCOUNTED_BYTES};
+use super::probe::PROBES;
+use super::problem;
 use super::throttle::Noted;
-use super::{health, problem};
 use crate::error::{Error, Kind};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -37,6 +38,19 @@ const MAX_REQUEST_ID: usize = 128;
 /// Below this many bytes compression gains nothing.
 const MIN_COMPRESSED_BYTES: u64 = 1024;
 
+/// The methods that the standards know (RFC 9110, section 9; RFC 5789).
+pub(super) const METHODS: [Method; 9] = [
+    Method::GET,
+    Method::HEAD,
+    Method::POST,
+    Method::PUT,
+    Method::PATCH,
+    Method::DELETE,
+    Method::OPTIONS,
+    Method::TRACE,
+    Method::CONNECT,
+];
+
 /// Handles a request; whatever happens, there is a response, and it has the request's id.
 pub(super) async fn wrap<E: Endpoint>(endpoint: E, mut request: Request) -> Result<Response> {
     let started = Instant::now();
@@ -45,7 +59,7 @@ pub(super) async fn wrap<E: Endpoint>(endpoint: E, mut request: Request) -> Resu
     let accepts_gzip = accepts_gzip(request.headers());
     let has_body = has_body(request.headers());
     // No route knows TRACE, and so no route knows a method that the standards do not.
-    if is_extension(&method) {
+    if !METHODS.contains(&method) {
         request.set_method(Method::TRACE);
     }
     let noted = Arc::new(Noted::default());
@@ -109,7 +123,7 @@ async fn admit(exchange: &Exchange, request: &Request) -> Result<Option<Reserved
         );
         return Err(Error::new(Kind::HeadersTooLarge, detail));
     }
-    if !exchange.client.is_extra || health::PROBES.contains(&request.uri().path()) {
+    if !exchange.client.is_extra || PROBES.contains(&request.uri().path()) {
         // Until the response is there, since parts of the head are kept until then.
         return if size > UNCOUNTED_BYTES {
             exchange.reserve(size).await.map(Some)
@@ -242,20 +256,6 @@ fn has_body(headers: &HeaderMap) -> bool {
 /// Whether a request is answered that way before its body is read.
 fn may_be_unread(status: StatusCode) -> bool {
     [401, 403, 413, 415, 429].contains(&status.as_u16())
-}
-
-fn is_extension(method: &Method) -> bool {
-    let standard = [
-        Method::GET,
-        Method::HEAD,
-        Method::POST,
-        Method::PUT,
-        Method::PATCH,
-        Method::DELETE,
-        Method::OPTIONS,
-        Method::CONNECT,
-    ];
-    !standard.contains(method)
 }
 
 /// Whether `Accept-Encoding` asks for gzip (RFC 9110, section 12.5.3).

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::Limits;
 use super::connection::{Client, Connections};
-use super::health::LastProbe;
+use super::probe::LastProbe;
 use crate::error::{Error, Result};
 
 /// How long a request waits for memory.
@@ -21,10 +21,6 @@ const MEMORY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How many may wait for it at a time: a response that waits is in memory already.
 const MAX_WAITING: usize = 8;
-
-/// Smaller requests and responses are not counted, in bytes: their number is limited by that of
-/// connections.
-pub(super) const UNCOUNTED_BYTES: usize = 8 * 1024;
 
 /// What all requests of the process share.
 pub(super) struct Service {

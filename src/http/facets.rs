@@ -10,7 +10,7 @@ use super::caller::Reader;
 use super::records::{COLLECTION, Tag, arguments};
 use crate::app::App;
 use crate::app::facets::{Facets, FacetsRequest, facets};
-use crate::app::search::Selection;
+use crate::app::selection::Selection;
 use crate::error::Result;
 
 /// The operation that counts records of one type.

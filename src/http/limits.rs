@@ -2,6 +2,14 @@
 
 use std::time::Duration;
 
+/// The largest head of a request, in bytes: a filter of 8 KiB, each character encoded as three, a token
+/// of 8 KiB and the rest. hyper stops reading at about that size.
+pub(super) const MAX_HEAD_BYTES: usize = 40 * 1024;
+
+/// Smaller requests and responses are not counted, in bytes: their number is limited by that of
+/// connections.
+pub(super) const UNCOUNTED_BYTES: usize = 8 * 1024;
+
 /// Limits of what clients may occupy, and of how long a request may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {

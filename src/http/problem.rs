@@ -9,12 +9,14 @@ use poem_openapi::types::{Any, Type as _};
 use poem_openapi::{ApiResponse, Object};
 use serde::Serialize;
 
-use super::classic;
 use crate::error::{Error, Kind, Violation};
 use crate::query::Diagnostic;
 
 /// The media type of a problem.
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";
+
+/// The legacy paths, whose problems have `msg` as in the previous service.
+const WITH_MSG: [&str; 5] = ["/api", "/api/", "/api/search", "/api/expiredMovies", "/api/token"];
 
 /// What went wrong, and what to do about it.
 #[derive(Debug, Object, Serialize)]
@@ -64,7 +66,7 @@ impl Problem {
             status: i32::from(error.kind.status()),
             code: error.kind.code().to_owned(),
             detail: error.detail.clone(),
-            msg: classic::knows(path).then(|| error.detail.clone()),
+            msg: WITH_MSG.contains(&path).then(|| error.detail.clone()),
             error: error.kind.is_oauth().then(|| error.kind.code().to_owned()),
             error_description: error.kind.is_oauth().then(|| error.detail.clone()),
             request_id: request_id.to_owned(),

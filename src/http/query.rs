@@ -10,7 +10,7 @@ use super::caller::{Caller, SomeReader};
 use super::records::arguments;
 use crate::app::App;
 use crate::app::inspect::{self, CatalogueSchema, Check, Completion, Explanation};
-use crate::app::search::Selection;
+use crate::app::selection::Selection;
 use crate::error::Result;
 
 #[derive(Tags)]

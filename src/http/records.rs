@@ -16,7 +16,8 @@ use super::body::{Body, Created, Current, Found, IfChanged, Input, Json, NoConte
 use super::caller::{Reader, Writer};
 use super::conditional;
 use super::resource::ARGUMENT_PREFIX;
-use crate::app::search::{Count, Page, SearchRequest, Selection};
+use crate::app::search::{Count, Page, SearchRequest};
+use crate::app::selection::Selection;
 use crate::app::why::{Match, Reason};
 use crate::app::{App, edit, search, why};
 use crate::error::Result;

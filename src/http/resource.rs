@@ -16,7 +16,7 @@ use poem_openapi::registry::{MetaApi, MetaParamIn, MetaSchemaRef, Registry};
 use poem_openapi::{OpenApi, OpenApiService};
 
 use super::conditional;
-use super::envelope::{from_status, refused};
+use super::envelope::{METHODS, from_status, refused};
 use super::{OnRecords, OnService, classic, on_records, on_service};
 use crate::app::classic::movies as legacy_movies;
 use crate::error::{Error, Kind};
@@ -296,16 +296,7 @@ fn complete(mut methods: Methods) -> Methods {
         .boxed()
     };
     methods.insert(Method::OPTIONS, answer(|| None));
-    for method in [
-        Method::GET,
-        Method::HEAD,
-        Method::POST,
-        Method::PUT,
-        Method::PATCH,
-        Method::DELETE,
-        Method::TRACE,
-        Method::CONNECT,
-    ] {
+    for method in METHODS {
         methods.entry(method).or_insert_with(|| {
             answer(|| Some(Error::new(Kind::MethodNotAllowed, "see `Allow` for those there are")))
         });

@@ -9,11 +9,13 @@ use poem::http::header::{ETAG, LOCATION};
 use poem::web::Data;
 use poem::{IntoResponse, Response};
 use poem_openapi::param::{Header, Path, Query};
-use poem_openapi::types::Any;
+use poem_openapi::types::{Any, Type as _};
 use poem_openapi::{Object, OpenApi};
 use serde::Deserialize;
 
-use super::body::{Body, Found, Input, Json, NoContent, Paged, insert, json};
+use super::body::{
+    Body, Found, Input, Json, NoContent, Paged, TAG, answers, documented, insert, json,
+};
 use super::caller::{Reader, Writer};
 use super::conditional::{self, etag};
 use super::records::{Tag, arguments, next_address, unique_members};
@@ -276,4 +278,14 @@ impl IntoResponse for Shown {
         }
         response
     }
+}
+
+answers! {
+    [] Saved, [SavedQuery] => [documented(201, Some(SavedQuery::schema_ref()), &[
+        TAG,
+        ("Location", "The URL of the query, relative to that of the request.", true),
+    ])];
+    [] Shown, [SavedQuery] => [documented(200, Some(SavedQuery::schema_ref()), &[
+        ("ETag", "The version, to be sent in If-Match; absent from those that the service brings.", false),
+    ])];
 }

@@ -24,6 +24,7 @@ use tokio::task::JoinSet;
 
 use super::connection::{Admission, Client, Stream};
 use super::exchange::{Exchange, Service};
+use super::limits::MAX_HEAD_BYTES;
 use super::{Limits, endpoint};
 use crate::app::App;
 use crate::app::usage::FLUSH_INTERVAL;
@@ -39,10 +40,6 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The same beyond the limit of connections, where only probes are answered.
 const EXTRA_HEAD_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// The largest head of a request, in bytes: a filter of 8 KiB, each character encoded as three, a token
-/// of 8 KiB and the rest. hyper stops reading at about that size.
-pub(super) const MAX_HEAD_BYTES: usize = 40 * 1024;
 
 /// How long to wait when no connection can be accepted, as when there are no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -13,9 +13,7 @@ use poem_openapi::param::Query;
 use poem_openapi::registry::{
     MetaMediaType, MetaRequest, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef, Registry,
 };
-use poem_openapi::{
-    ApiExtractor, ApiExtractorType, ApiResponse, Enum, ExtractParamOptions, OpenApi,
-};
+use poem_openapi::{ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOptions, OpenApi};
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use super::body::{Json, MAX_BODY_BYTES, is_media_type, refuse_coding};
@@ -24,7 +22,7 @@ use super::exchange::Exchange;
 use super::records::{COLLECTION, Tag, arguments};
 use super::stream::streamed;
 use crate::app::App;
-use crate::app::search::Selection;
+use crate::app::selection::Selection;
 use crate::app::transfer::{self, Export, Form, Format, Report};
 use crate::error::{Error, Kind, Result, retry_after};
 use crate::store::Conflict;
@@ -41,20 +39,6 @@ pub(super) struct Operations;
 /// A file of any form. It is the documented media type: generators of clients expect a body to have a
 /// single type, and this one to be a file.
 const FILE: &str = "application/octet-stream";
-
-/// What to do with a record that is there already: with `fail` nothing at all is imported, `skip` leaves it as
-/// it is, `update` writes over it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Enum)]
-#[oai(rename = "OnConflict", rename_all = "lowercase")]
-enum OnConflict {
-    /// Import nothing at all if there is one, or any row is refused.
-    #[default]
-    Fail,
-    /// Leave it as it is.
-    Skip,
-    /// Write over it.
-    Update,
-}
 
 #[OpenApi(prefix_path = COLLECTION, tag = "Tag::Records")]
 impl Operations {
@@ -99,7 +83,7 @@ impl Operations {
         caller: Writer,
         app: Data<&App>,
         /// What to do with a {record} that is there already; `fail` when absent.
-        on_conflict: Query<Option<OnConflict>>,
+        on_conflict: Query<Option<Conflict>>,
         /// The form of the file; where its media type says it too, they must agree.
         format: Query<Option<Format>>,
         upload: Upload,
@@ -108,11 +92,7 @@ impl Operations {
         let file = upload.file;
         let import =
             transfer::begin(&app.store_for(&caller.identity), &caller.identity, caller.schema)?;
-        let policy = match on_conflict.0.unwrap_or_default() {
-            OnConflict::Fail => Conflict::Fail,
-            OnConflict::Skip => Conflict::Skip,
-            OnConflict::Update => Conflict::Update,
-        };
+        let policy = on_conflict.0.unwrap_or_default();
         let report = if policy == Conflict::Fail {
             import.run(kept(file).await?, format, policy, |_| {}).await
         } else {

@@ -5,9 +5,10 @@ use poem::http::header::{ETAG, LOCATION};
 use poem::web::Data;
 use poem::{IntoResponse, Request, Response};
 use poem_openapi::param::{Header, Path, Query};
+use poem_openapi::types::Type as _;
 use poem_openapi::{OpenApi, Tags};
 
-use super::body::{Body, Input, Json, NoContent, PATCH, insert, json};
+use super::body::{Body, Input, Json, NoContent, PATCH, TAG, answers, documented, insert, json};
 use super::caller::Administrator;
 use super::conditional::{self, etag};
 use crate::app::App;
@@ -176,4 +177,14 @@ fn percent_encoded(name: &str) -> String {
         false => format!("%{byte:02X}"),
     };
     name.bytes().map(encode).collect()
+}
+
+answers! {
+    [] AddedUser, [User] => [documented(201, Some(User::schema_ref()), &[
+        TAG,
+        ("Location", "The URL of the user, relative to that of the request.", true),
+    ])];
+    [] ShownUser, [User] => [
+        documented(200, Some(User::schema_ref()), &[TAG])
+    ];
 }

@@ -8,7 +8,8 @@ use argon2::{Algorithm, Argon2, Block, Params, Version};
 use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 
-use super::{Credentials, Identity, Provider, Role, name_problem};
+use super::name::name_problem;
+use super::{Credentials, Identity, Provider, Role};
 use crate::error::{Error, Kind, Result};
 use crate::query::Schema;
 use crate::query::text::nfc;

@@ -10,8 +10,9 @@ use jsonwebtoken::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::name::name_problem;
 use super::secret::Secret;
-use super::{Identity, Secrets, name_problem};
+use super::{Identity, Secrets};
 use crate::error::{Error, Kind, Result};
 
 /// Who issues tokens and for whom they are: this service, both times.

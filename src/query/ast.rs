@@ -6,8 +6,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 
 /// A name as written. Most are short, and kept without an allocation.
 pub type Name = compact_str::CompactString;
-use poem_openapi::{Enum, Object};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::diagnostic::Span;
 use super::value::Value;
@@ -382,7 +381,7 @@ impl ClockBase {
 }
 
 /// A distance in calendar time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Object, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Offset {
     /// How many units; negative is back.
     pub count: i32,
@@ -391,23 +390,18 @@ pub struct Offset {
 }
 
 /// A unit of calendar time: days, weeks, months or years.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Serialize)]
-#[oai(rename = "CalendarUnit")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Unit {
     /// A day.
-    #[oai(rename = "d")]
     #[serde(rename = "d")]
     Day,
     /// Seven days.
-    #[oai(rename = "w")]
     #[serde(rename = "w")]
     Week,
     /// A month, clamped to its end.
-    #[oai(rename = "mo")]
     #[serde(rename = "mo")]
     Month,
     /// Twelve months.
-    #[oai(rename = "y")]
     #[serde(rename = "y")]
     Year,
 }
@@ -448,15 +442,13 @@ pub struct OrderKey {
 }
 
 /// Which way an order runs. Nulls come last either way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Enum, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum Direction {
     /// The least first.
     #[default]
-    #[oai(rename = "asc")]
     #[serde(rename = "asc")]
     Ascending,
     /// The greatest first.
-    #[oai(rename = "desc")]
     #[serde(rename = "desc")]
     Descending,
 }

@@ -8,8 +8,8 @@ use super::format;
 use super::limits::{MAX_DIAGNOSTICS, MAX_IN_ITEMS};
 use super::literal;
 use super::plan::{Condition, Parameter, Part, Plan, Side, Slot, SortKey, Term};
-use super::schema::{Schema, Type};
-use super::value::{Value, text_value};
+use super::schema::Schema;
+use super::value::{Type, Value, text_value};
 
 /// What is wrong with a query, by the text it is wrong in.
 #[derive(Debug, Default)]

@@ -14,9 +14,9 @@ use super::dialect::Dialect;
 use super::facet::Facet;
 use super::limits::{MAX_YEAR, MIN_YEAR};
 use super::plan::{Condition, Part, Side, SortKey, Term};
-use super::schema::{Field, Schema, Type};
+use super::schema::{Field, Schema};
 use super::text::{after_prefix, fold};
-use super::value::Value;
+use super::value::{Type, Value};
 
 /// A statement and its bound values.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,8 +1,7 @@
 //! How an unfinished filter may go on. The grammar says what may follow; the schema, which names and
 //! operators those are.
 
-use poem_openapi::{Enum, Object};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::ast::{
     At, Clock, ClockBase, Comparison, Expr, Literal, Operand, Predicate, Subject, Test, Unit,
@@ -10,12 +9,12 @@ use super::ast::{
 use super::limits::MAX_TEXT_BYTES;
 use super::parse::{self, Expectation, Rule, first_token};
 use super::plan::{Part, Term};
-use super::schema::{Field, Schema, Type};
+use super::schema::{Field, Schema};
+use super::value::Type;
 use super::{format, scan};
 
 /// What kind of candidate it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Serialize)]
-#[oai(rename = "CandidateKind", rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// A field.
@@ -33,8 +32,7 @@ pub enum Kind {
 }
 
 /// What a text may go on with.
-#[derive(Debug, Clone, PartialEq, Eq, Object, Serialize)]
-#[oai(skip_serializing_if_is_none)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Candidate {
     /// What to write.
     pub text: String,

@@ -1,7 +1,6 @@
 //! What is wrong with a query: a stable code, a place, a sentence and what to do about it.
 
-use poem_openapi::{Enum, Object};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A half-open range of bytes in the text a query was read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -29,13 +28,26 @@ impl Span {
     }
 }
 
+/// The stage that reports a problem. Problems of one stage hide those of the later ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stage {
+    /// The scan before the grammar.
+    Scan,
+    /// The grammar.
+    Grammar,
+    /// Reading the values that the grammar has found.
+    Values,
+    /// Resolving names and types, and binding.
+    Names,
+}
+
+/// Declares the codes: the meaning of each, its name and its stage.
 macro_rules! codes {
-    ($($(#[doc = $meaning:literal])+ $variant:ident = $name:literal,)+) => {
+    ($($(#[doc = $meaning:literal])+ $variant:ident = $name:literal, $stage:ident;)+) => {
         /// Why a query was refused, or what it was warned of. Codes are stable: clients may match on them.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Enum, Serialize)]
-        #[oai(rename = "DiagnosticCode")]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
         pub enum Code {
-            $($(#[doc = $meaning])+ #[oai(rename = $name)] #[serde(rename = $name)] $variant,)+
+            $($(#[doc = $meaning])+ #[serde(rename = $name)] $variant,)+
         }
 
         impl Code {
@@ -46,75 +58,80 @@ macro_rules! codes {
             pub fn as_str(self) -> &'static str {
                 match self { $(Code::$variant => $name,)+ }
             }
+
+            /// The stage that reports it.
+            pub(super) fn stage(self) -> Stage {
+                match self { $(Code::$variant => Stage::$stage,)+ }
+            }
         }
     };
 }
 
 codes! {
     /// The text is longer than 8 KiB.
-    TextTooLong = "text_too_long",
+    TextTooLong = "text_too_long", Scan;
     /// More than 32 parentheses and `not`s are open at one place.
-    TooDeep = "too_deep",
+    TooDeep = "too_deep", Scan;
     /// The filter has more than 200 predicates.
-    TooManyPredicates = "too_many_predicates",
+    TooManyPredicates = "too_many_predicates", Values;
     /// An `in` list has more than 1,000 items.
-    TooManyItems = "too_many_items",
+    TooManyItems = "too_many_items", Values;
     /// The filter or order is present but blank.
-    Empty = "empty",
+    Empty = "empty", Scan;
     /// A string or a quoted name is never closed.
-    Unterminated = "unterminated",
+    Unterminated = "unterminated", Scan;
     /// A backslash in a string is not followed by one of the known escapes.
-    InvalidEscape = "invalid_escape",
+    InvalidEscape = "invalid_escape", Values;
     /// A character that has no meaning in the language, or U+0000.
-    InvalidCharacter = "invalid_character",
+    InvalidCharacter = "invalid_character", Scan;
     /// An operator of another language, such as `==` or `&&`.
-    ForeignOperator = "foreign_operator",
+    ForeignOperator = "foreign_operator", Scan;
     /// A parenthesis without its partner.
-    UnbalancedParenthesis = "unbalanced_parenthesis",
+    UnbalancedParenthesis = "unbalanced_parenthesis", Scan;
     /// Something else was expected at this place.
-    UnexpectedToken = "unexpected_token",
+    UnexpectedToken = "unexpected_token", Grammar;
     /// A keyword stands where a name should.
-    ReservedWord = "reserved_word",
+    ReservedWord = "reserved_word", Grammar;
     /// A number that is not a whole number of 64 bits.
-    InvalidNumber = "invalid_number",
+    InvalidNumber = "invalid_number", Values;
     /// A date that is not written YYYY-MM-DD, or not in the calendar.
-    InvalidDate = "invalid_date",
+    InvalidDate = "invalid_date", Values;
     /// A timestamp that is not RFC 3339, or finer than a microsecond.
-    InvalidTimestamp = "invalid_timestamp",
+    InvalidTimestamp = "invalid_timestamp", Values;
     /// A duration that is not a count and one of d, w, mo, y.
-    InvalidDuration = "invalid_duration",
+    InvalidDuration = "invalid_duration", Values;
     /// Arithmetic on anything but `today` and `now`.
-    UnsupportedArithmetic = "unsupported_arithmetic",
+    UnsupportedArithmetic = "unsupported_arithmetic", Grammar;
     /// The record has no such field.
-    UnknownField = "unknown_field",
+    UnknownField = "unknown_field", Names;
     /// There is no such function.
-    UnknownFunction = "unknown_function",
+    UnknownFunction = "unknown_function", Names;
     /// A value or field of another type than the one it meets.
-    TypeMismatch = "type_mismatch",
+    TypeMismatch = "type_mismatch", Names;
     /// The operator does not exist for fields of this type.
-    OperatorMismatch = "operator_mismatch",
+    OperatorMismatch = "operator_mismatch", Names;
     /// A comparison with `null`, which is neither true nor false of anything.
-    NullComparison = "null_comparison",
+    NullComparison = "null_comparison", Names;
     /// A value that cannot be held by the field, or a day outside the years 0001 to 9999.
-    OutOfRange = "out_of_range",
+    OutOfRange = "out_of_range", Names;
     /// `in ()` holds nothing.
-    EmptyList = "empty_list",
+    EmptyList = "empty_list", Names;
     /// The bounds of `between` are the wrong way round.
-    ReversedBounds = "reversed_bounds",
+    ReversedBounds = "reversed_bounds", Names;
     /// A place that takes only a literal or a parameter.
-    LiteralExpected = "literal_expected",
+    LiteralExpected = "literal_expected", Names;
     /// The same field twice in one order.
-    RepeatedOrderKey = "repeated_order_key",
+    RepeatedOrderKey = "repeated_order_key", Names;
     /// One parameter is used with fields of different types.
-    ConflictingParameter = "conflicting_parameter",
+    ConflictingParameter = "conflicting_parameter", Names;
     /// A parameter of the filter was given no value.
-    MissingParameter = "missing_parameter",
+    MissingParameter = "missing_parameter", Names;
     /// A value was given for a parameter that the filter does not use.
-    UnknownParameter = "unknown_parameter",
+    UnknownParameter = "unknown_parameter", Names;
     /// The value of a parameter is not of its type.
-    InvalidParameter = "invalid_parameter",
+    InvalidParameter = "invalid_parameter", Names;
     /// Warning: `and` and `or` are mixed without parentheses.
-    MixedAndOr = "mixed_and_or",
+    MixedAndOr = "mixed_and_or", Names;
 }
 
 /// A problem found in a query, at a place given in bytes.
@@ -226,7 +243,7 @@ impl Fault {
 }
 
 /// A place or a size as clients see it. Texts are far shorter than what fits.
-pub(crate) fn count(n: usize) -> i32 {
+pub fn count(n: usize) -> i32 {
     i32::try_from(n).unwrap_or(i32::MAX)
 }
 
@@ -277,8 +294,7 @@ impl Misread {
 }
 
 /// A problem with a query, or a warning about one, as clients see it.
-#[derive(Debug, Clone, PartialEq, Eq, Object, Serialize)]
-#[oai(skip_serializing_if_is_none)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Diagnostic {
     /// A stable code to match on.
     pub code: Code,
@@ -309,7 +325,7 @@ pub struct Diagnostic {
 /// A change of the text a problem was found in. It has been tried: the text with it is free of the
 /// problem. Quotes, parentheses and operators of other languages may need the changes of the other
 /// problems with it, as the second of a pair does.
-#[derive(Debug, Clone, PartialEq, Eq, Object, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Suggestion {
     /// The first byte of the text to replace, counted from 0.
     pub start: i32,

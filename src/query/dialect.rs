@@ -7,8 +7,8 @@ use sea_query::{
 
 use super::facet::{CalendarPart, Facet, Interval};
 use super::plan::Part;
-use super::schema::{Field, Type};
-use super::value::Value;
+use super::schema::Field;
+use super::value::{Type, Value};
 
 /// A database engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -6,8 +6,8 @@ use chrono::{DateTime, Datelike, Days, Months, NaiveDate, NaiveTime, Utc};
 use super::ast::{Comparison, Expr, Literal};
 use super::diagnostic::did_you_mean;
 use super::limits::MAX_YEAR;
-use super::schema::{Field, Schema, Type};
-use super::value::Value;
+use super::schema::{Field, Schema};
+use super::value::{Type, Value};
 
 /// By what the records are counted: the values of a field, or buckets of them.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -4,8 +4,8 @@ use std::ops::RangeInclusive;
 
 use super::ast::{Clock, Comparison, Direction, Matching};
 use super::diagnostic::Span;
-use super::schema::{Field, Schema, Type};
-use super::value::Value;
+use super::schema::{Field, Schema};
+use super::value::{Type, Value};
 
 /// A truth-valued expression over the fields of one record. `V` is what stands where a value is
 /// needed: a [`Slot`] in a [`Plan`], a [`Value`] in a bound query. `between` is two comparisons

@@ -1,11 +1,8 @@
-//! What a record looks like to the language: its fields, their types and what each type can do.
+//! What a record looks like to the language: its fields and their types.
 
 use std::ops::RangeInclusive;
 
-use poem_openapi::Enum;
-use serde::{Deserialize, Serialize};
-
-use super::value::Value;
+use super::value::{Type, Value};
 
 /// A record type: its names and its fields.
 #[derive(Debug)]
@@ -136,84 +133,3 @@ impl PartialEq for Field {
 
 /// The operators that a text has only where it is searchable.
 pub const SEARCH_OPERATORS: [&str; 3] = ["contains", "starts with", "ends with"];
-
-/// The types of the language.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Enum, Serialize, Deserialize)]
-#[oai(rename = "FieldType", rename_all = "lowercase")]
-#[serde(rename_all = "lowercase")]
-pub enum Type {
-    /// Unicode text.
-    Text,
-    /// A 32- or 64-bit whole number.
-    Integer,
-    /// True or false.
-    Boolean,
-    /// A day.
-    Date,
-    /// An instant.
-    Timestamp,
-    /// A UUID.
-    Id,
-}
-
-impl Type {
-    /// What it is called in messages.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Type::Text => "text",
-            Type::Integer => "integer",
-            Type::Boolean => "boolean",
-            Type::Date => "date",
-            Type::Timestamp => "timestamp",
-            Type::Id => "id",
-        }
-    }
-
-    /// What it is called in a sentence.
-    pub fn with_article(self) -> &'static str {
-        match self {
-            Type::Text => "a text",
-            Type::Integer => "an integer",
-            Type::Boolean => "a boolean",
-            Type::Date => "a date",
-            Type::Timestamp => "a timestamp",
-            Type::Id => "an id",
-        }
-    }
-
-    /// How a literal of the type is written.
-    pub fn example(self) -> &'static str {
-        match self {
-            Type::Text => "\"drama\"",
-            Type::Integer => "1994",
-            Type::Boolean => "true",
-            Type::Date => "2024-01-31",
-            Type::Timestamp => "2024-01-31T12:00:00Z",
-            Type::Id => "\"01890a5d-ac96-774b-bcce-b302099a8057\"",
-        }
-    }
-
-    /// The operators that exist for fields of the type.
-    pub fn operators(self) -> &'static [&'static str] {
-        match self {
-            Type::Text => &[
-                "=",
-                "!=",
-                "<",
-                "<=",
-                ">",
-                ">=",
-                "between",
-                "in",
-                "contains",
-                "starts with",
-                "ends with",
-                "is null",
-            ],
-            Type::Integer | Type::Date | Type::Timestamp | Type::Id => {
-                &["=", "!=", "<", "<=", ">", ">=", "between", "in", "is null"]
-            }
-            Type::Boolean => &["=", "!=", "in", "is null"],
-        }
-    }
-}

@@ -1,40 +1,10 @@
 //! Suggestions are tried before they are sent: the text with the edit is read again.
 
-use super::diagnostic::{Code, Edit, Fault};
+use super::diagnostic::{Edit, Fault, Stage};
 use super::parse;
 
-/// In which order problems come to light; those of a stage hide those of the later ones.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Stage {
-    Scan,
-    Grammar,
-    Values,
-    Names,
-}
-
-fn stage(code: Code) -> Stage {
-    match code {
-        Code::TextTooLong
-        | Code::TooDeep
-        | Code::Empty
-        | Code::Unterminated
-        | Code::InvalidCharacter
-        | Code::ForeignOperator
-        | Code::UnbalancedParenthesis => Stage::Scan,
-        Code::UnexpectedToken | Code::ReservedWord | Code::UnsupportedArithmetic => Stage::Grammar,
-        Code::InvalidEscape
-        | Code::InvalidNumber
-        | Code::InvalidDate
-        | Code::InvalidTimestamp
-        | Code::InvalidDuration
-        | Code::TooManyPredicates
-        | Code::TooManyItems => Stage::Values,
-        _ => Stage::Names,
-    }
-}
-
 fn earliest(faults: &[Fault]) -> Option<Stage> {
-    faults.iter().map(|fault| stage(fault.code)).min()
+    faults.iter().map(|fault| fault.code.stage()).min()
 }
 
 /// Takes away the edits that do not help. `read` says what is wrong with a text.
@@ -65,7 +35,7 @@ pub(super) fn keep_proven(
         let is_in_the_way = |left: &Fault| {
             let between = edited.get(place.end..left.span.start);
             let is_next = between.is_some_and(|between| between.trim_ascii().is_empty());
-            let is_grammar = stage(left.code) == Stage::Grammar;
+            let is_grammar = left.code.stage() == Stage::Grammar;
             left.span.touches(place) || (is_grammar && (left.span.start < place.end || is_next))
         };
         // No stage is later than none that fails.

@@ -1,12 +1,92 @@
-//! A value of one of the language's types.
+//! The types of the language, what each of them can do, and their values.
 
 use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::diagnostic::Misread;
 use super::literal;
-use super::schema::Type;
+
+/// The types of the language.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Type {
+    /// Unicode text.
+    Text,
+    /// A 32- or 64-bit whole number.
+    Integer,
+    /// True or false.
+    Boolean,
+    /// A day.
+    Date,
+    /// An instant.
+    Timestamp,
+    /// A UUID.
+    Id,
+}
+
+impl Type {
+    /// What it is called in messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Type::Text => "text",
+            Type::Integer => "integer",
+            Type::Boolean => "boolean",
+            Type::Date => "date",
+            Type::Timestamp => "timestamp",
+            Type::Id => "id",
+        }
+    }
+
+    /// What it is called in a sentence.
+    pub fn with_article(self) -> &'static str {
+        match self {
+            Type::Text => "a text",
+            Type::Integer => "an integer",
+            Type::Boolean => "a boolean",
+            Type::Date => "a date",
+            Type::Timestamp => "a timestamp",
+            Type::Id => "an id",
+        }
+    }
+
+    /// How a literal of the type is written.
+    pub fn example(self) -> &'static str {
+        match self {
+            Type::Text => "\"drama\"",
+            Type::Integer => "1994",
+            Type::Boolean => "true",
+            Type::Date => "2024-01-31",
+            Type::Timestamp => "2024-01-31T12:00:00Z",
+            Type::Id => "\"01890a5d-ac96-774b-bcce-b302099a8057\"",
+        }
+    }
+
+    /// The operators that exist for fields of the type.
+    pub fn operators(self) -> &'static [&'static str] {
+        match self {
+            Type::Text => &[
+                "=",
+                "!=",
+                "<",
+                "<=",
+                ">",
+                ">=",
+                "between",
+                "in",
+                "contains",
+                "starts with",
+                "ends with",
+                "is null",
+            ],
+            Type::Integer | Type::Date | Type::Timestamp | Type::Id => {
+                &["=", "!=", "<", "<=", ">", ">=", "between", "in", "is null"]
+            }
+            Type::Boolean => &["=", "!=", "in", "is null"],
+        }
+    }
+}
 
 /// A typed, non-null value.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -4,15 +4,17 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use poem_openapi::Enum;
 use sea_query::{Expr, ExprTrait, OnConflict, Query as Sql};
 use sea_query_sqlx::SqlxValues;
 use sqlx::{AssertSqlSafe, Connection as _, Database, Executor, FromRow, Transaction};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use uuid::Uuid;
 
+use super::connection::Open;
 use super::failure::{Attempts, database_error};
 use super::lease::{Lease, Limit, Parts};
-use super::pool::{Open, Pool};
+use super::pool::Pool;
 use super::postgres::IMPORT_LOCK_TIMEOUT;
 use super::write::{columns, insert_statement};
 use super::{Engine, Store, TRANSFER_QUEUE, TRANSFER_STATEMENT};
@@ -40,15 +42,32 @@ const FIRST_TURN_TIMEOUT: Duration = Duration::from_secs(1);
 /// What every import locks in PostgreSQL: "imports!" as a number.
 const ADVISORY_LOCK: i64 = 0x696d_706f_7274_7321;
 
-/// What to do with a record whose natural key is taken. Of a record type without one, every record is new.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What to do with a record that is there already: with `fail` nothing at all is imported, `skip` leaves it as
+/// it is, `update` writes over it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Enum)]
+#[oai(rename = "OnConflict", rename_all = "lowercase")]
 pub enum Conflict {
     /// Write nothing at all, this record or any other.
+    #[default]
     Fail,
     /// Leave the record that is there.
     Skip,
     /// Write over the record that is there.
     Update,
+}
+
+impl Conflict {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Fail, Self::Skip, Self::Update];
+
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fail => "fail",
+            Self::Skip => "skip",
+            Self::Update => "update",
+        }
+    }
 }
 
 /// What an import is told.

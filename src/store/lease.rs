@@ -10,8 +10,8 @@ use sea_query_sqlx::SqlxValues;
 use sqlx::{AssertSqlSafe, Connection as _, Database, Executor, FromRow};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::connection::{Deadline, Held, Keeper, Open};
 use super::failure::Fault;
-use super::pool::{Deadline, Held, Keeper, Open};
 use super::record::Sink;
 use super::row::Columns;
 

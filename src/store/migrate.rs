@@ -9,9 +9,9 @@ use sqlx::{
 };
 use uuid::Uuid;
 
+use super::connection::{Open as _, Opened};
 use super::failure::{database_error, is_starting};
 use super::lease::Parts;
-use super::pool::{Open as _, Opened};
 use super::postgres::{Servers, Work};
 use super::sqlite::lock_beside;
 use super::{Engine, Store, plain};

@@ -5,28 +5,20 @@
 //! connection goes back to its pool only if its last statement ended in order: one that timed out,
 //! lost its connection, left a transaction open or whose caller went away is closed.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use deadpool::Runtime;
-use deadpool::managed::{
-    Manager, Metrics, Object, PoolConfig, PoolError, QueueMode, RecycleError, RecycleResult,
-    TimeoutType, Timeouts,
-};
+use deadpool::managed::{Object, PoolConfig, PoolError, QueueMode, TimeoutType, Timeouts};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use sqlx::database::HasStatementCache;
-use sqlx::{Connection as _, Database};
+use sqlx::Connection as _;
 
 use super::MAX_WAITING;
+use super::connection::{Keeper, Open};
 use super::failure::{Fault, database_error, overloaded};
 use super::lease::{Lease, close};
 use super::share::Share;
 use crate::error::{Error, Result};
-
-/// How long a new connection may take until it can be used, for each host that is tried.
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How often a pool that is being closed looks whether its last statement has ended.
 const CLOSE_INTERVAL: Duration = Duration::from_millis(10);
@@ -36,111 +28,6 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How long a connection that is checked may take to respond.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// After this time a connection is replaced, so that servers that are added, or names that now
-/// resolve to another host, come into use.
-const MAX_AGE: Duration = Duration::from_secs(30 * 60);
-
-/// How connections of a pool are opened.
-pub(super) trait Open: Send + Sync + 'static {
-    /// The engine.
-    type Database: Database + HasStatementCache;
-
-    /// Opens a connection with its limits set.
-    fn open(&self) -> impl Future<Output = sqlx::Result<Opened<Self::Database>>> + Send;
-
-    /// Asks the server to end the statement of a session of its own.
-    fn interrupt(&self, session: i32) -> impl Future<Output = sqlx::Result<()>> + Send;
-}
-
-/// A connection, and what interrupts its statement.
-pub(super) struct Opened<DB: Database> {
-    pub(super) connection: DB::Connection,
-    /// PostgreSQL limits a statement itself; SQLite runs in this process and looks here.
-    pub(super) deadline: Deadline,
-    /// By which PostgreSQL can be asked to end a statement.
-    pub(super) session: Option<i32>,
-}
-
-/// When the statement of a connection is interrupted.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Deadline(Arc<AtomicU64>);
-
-/// What the milliseconds of deadlines count from.
-static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-
-impl Deadline {
-    pub(super) fn set(&self, limit: Duration) {
-        let until = START.elapsed().saturating_add(limit).as_millis();
-        self.0.store(u64::try_from(until).unwrap_or(u64::MAX), Ordering::Relaxed);
-    }
-
-    pub(super) fn clear(&self) {
-        self.0.store(0, Ordering::Relaxed);
-    }
-
-    /// Whether it has passed.
-    pub(super) fn has_passed(&self) -> bool {
-        match self.0.load(Ordering::Relaxed) {
-            0 => false,
-            until => START.elapsed().as_millis() > u128::from(until),
-        }
-    }
-}
-
-/// A connection in a pool.
-pub(super) struct Held<DB: Database> {
-    pub(super) opened: Opened<DB>,
-    /// How many times connections had been found stale when it was opened.
-    generation: u64,
-    /// When its last statement ended.
-    pub(super) used_at: Instant,
-}
-
-/// Opens connections for deadpool, and says which are too old to be used again.
-pub(super) struct Keeper<O> {
-    open: O,
-    generation: AtomicU64,
-    /// The last attempt to reach the database has failed.
-    is_failing: AtomicBool,
-}
-
-impl<O> Keeper<O> {
-    /// All connections that are open by now are replaced when they are next used.
-    pub(super) fn replace_all(&self) {
-        self.generation.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// How connections are opened.
-    pub(super) fn opener(&self) -> &O {
-        &self.open
-    }
-}
-
-impl<O: Open> Manager for Keeper<O> {
-    type Type = Held<O::Database>;
-    type Error = sqlx::Error;
-
-    async fn create(&self) -> sqlx::Result<Self::Type> {
-        let generation = self.generation.load(Ordering::Relaxed);
-        // Boxed, since it is rare and large: every statement would hold the room for it.
-        let opened = Box::pin(self.open.open()).await;
-        self.is_failing.store(opened.is_err(), Ordering::Relaxed);
-        Ok(Held { opened: opened?, generation, used_at: Instant::now() })
-    }
-
-    async fn recycle(
-        &self,
-        held: &mut Self::Type,
-        metrics: &Metrics,
-    ) -> RecycleResult<sqlx::Error> {
-        let is_stale = held.generation != self.generation.load(Ordering::Relaxed);
-        if is_stale || metrics.age() > MAX_AGE {
-            return Err(RecycleError::message("too old"));
-        }
-        Ok(())
-    }
-}
 
 /// Connections of one kind.
 pub(super) struct Pool<O: Open> {
@@ -169,12 +56,10 @@ impl<O: Open> Pool<O> {
     /// # Errors
     /// None that could be provoked: a runtime is named.
     pub(super) fn new(open: O, size: usize, statement: Duration, queue: Duration) -> Result<Self> {
-        let (generation, is_failing) = (AtomicU64::new(0), AtomicBool::new(false));
-        let keeper = Keeper { open, generation, is_failing };
         let mut config = PoolConfig::new(size);
         // In turn, so that none stands unused until a firewall forgets it.
         config.queue_mode = QueueMode::Fifo;
-        let pool = deadpool::managed::Pool::builder(keeper).config(config);
+        let pool = deadpool::managed::Pool::builder(Keeper::new(open)).config(config);
         let pool = pool.runtime(Runtime::Tokio1).build().map_err(Error::internal)?;
         Ok(Self { pool, statement, queue })
     }
@@ -225,7 +110,7 @@ impl<O: Open> Pool<O> {
         let held = self.pool.timeout_get(&timeouts).await.map_err(|error| match error {
             PoolError::Timeout(TimeoutType::Wait) => {
                 // With an unreachable database all places are taken by attempts to reach it.
-                let is_failing = self.pool.manager().is_failing.load(Ordering::Relaxed);
+                let is_failing = self.pool.manager().is_failing();
                 if is_failing { database_error(Fault::silent()) } else { overloaded() }
             }
             PoolError::Backend(error) => database_error(error),

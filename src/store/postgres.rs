@@ -6,9 +6,9 @@ use std::time::Duration;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, Postgres};
 
+use super::connection::{CONNECT_TIMEOUT, Deadline, Open, Opened};
 use super::failure::Fault;
 use super::lease::KEPT_STATEMENTS;
-use super::pool::{CONNECT_TIMEOUT, Deadline, Open, Opened};
 
 /// How long a statement waits for a row that somebody else is writing. A few that waited longer would
 /// hold every connection.

@@ -6,9 +6,9 @@ use std::time::Duration;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _, Sqlite};
 
+use super::connection::{Deadline, Open, Opened};
 use super::failure::is_read_only;
 use super::lease::KEPT_STATEMENTS;
-use super::pool::{Deadline, Open, Opened};
 use super::{beside, database_error};
 use crate::error::{Error, Result};
 

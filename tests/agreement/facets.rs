@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use chrono::{Datelike, NaiveDate, Utc, Weekday};
 use cinequery::app::facets::{Facets, FacetsRequest, facets};
-use cinequery::app::search::{Count, SearchRequest, Selection, search};
+use cinequery::app::search::{Count, SearchRequest, search};
+use cinequery::app::selection::Selection;
 use cinequery::query::evaluate::{Truth, evaluate};
 use cinequery::query::{Dialect, Field, Type, Value, format, prepare};
 use cinequery::record::Record;

@@ -10,7 +10,8 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
-use cinequery::app::search::{Count, SearchRequest, Selection, search};
+use cinequery::app::search::{Count, SearchRequest, search};
+use cinequery::app::selection::Selection;
 use cinequery::query::evaluate::{Truth, compare, evaluate};
 use cinequery::query::{Arguments, Dialect, Prepared, format, prepare};
 use cinequery::record::{Draft, Members, Movie, Record, Records};

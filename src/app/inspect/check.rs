@@ -4,10 +4,10 @@ use poem_openapi::Object;
 use serde::Serialize;
 
 use super::readable;
+use super::tree::{self, SyntaxTree};
 use crate::error::Result;
 use crate::identity::Identity;
 use crate::query::plan::Parameter;
-use crate::query::tree::{self, SyntaxTree};
 use crate::query::{Diagnostic, Plan, Type, format, limits, parse, prepare};
 use crate::record::Catalogue;
 

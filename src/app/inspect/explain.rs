@@ -5,7 +5,8 @@ use poem_openapi::types::Any;
 use serde::Serialize;
 
 use super::readable;
-use crate::app::search::{self, Selection, page_statement};
+use crate::app::search::{self, page_statement};
+use crate::app::selection::Selection;
 use crate::error::Result;
 use crate::identity::Identity;
 use crate::query::Type;

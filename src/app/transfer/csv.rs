@@ -10,7 +10,7 @@ use std::io::{BufRead, Result as IoResult};
 
 use csv_core::ReadRecordResult;
 
-use super::import::{MAX_NAME, MAX_ROW_BYTES, Row, too_long};
+use super::row::{MAX_NAME, MAX_ROW_BYTES, Row, too_long};
 use crate::error::{Error, Kind, Result};
 use crate::query::limits::MAX_DIAGNOSTICS;
 use crate::query::{Argument, Schema, Type, Value};

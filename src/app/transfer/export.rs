@@ -1,6 +1,6 @@
 //! Records out of the database, a page at a time, and as the bytes of a file.
 
-use crate::app::search::Selection;
+use crate::app::selection::Selection;
 use crate::error::Result;
 use crate::identity::{Access, Identity};
 use crate::query::{Query, Schema, Shape, Statement, Value, compile};

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use super::Format;
 use super::csv::Table;
 use super::ndjson::Lines;
+use super::row::{MAX_NAME, Row};
 use crate::error::{Error, Kind, Result, Violation};
 use crate::identity::{Access, Identity};
 use crate::query::Schema;
@@ -17,28 +18,11 @@ use crate::query::limits::MAX_DIAGNOSTICS;
 use crate::record::{Draft, Fields};
 use crate::store::{Conflict, MAX_LISTED, Message, Place, Store, Tally};
 
-/// The longest row that is read, in bytes.
-pub const MAX_ROW_BYTES: usize = 64 * 1024;
-
 /// Records on their way from the file to the database.
 const QUEUE: usize = 256;
 
-/// As much of a name that is passed over as is told, in characters.
-pub(super) const MAX_NAME: usize = 100;
-
 /// What some programs write before UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
-
-/// A row of a file: the line it begins on, and its fields, or why it has none.
-pub(super) struct Row<'a> {
-    pub(super) line: u64,
-    pub(super) fields: std::result::Result<Fields<'a>, String>,
-}
-
-/// Why a row is not read.
-pub(super) fn too_long() -> String {
-    format!("is longer than {MAX_ROW_BYTES} bytes")
-}
 
 /// What an import has done.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Object, Serialize)]

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, Read, Result};
 
-use super::import::{MAX_ROW_BYTES, Row, too_long};
+use super::row::{MAX_ROW_BYTES, Row, too_long};
 use crate::record::Members;
 
 /// The lines of a file. Blank ones are passed over.

@@ -6,9 +6,9 @@ use poem_openapi::types::Any;
 use poem_openapi::{Enum, Object};
 use serde::Serialize;
 
-use super::ast::{At, Direction, Expr, Literal, Offset, Operand, OrderKey, Subject, Test};
-use super::diagnostic::{Span, count};
-use super::format::literal_text;
+use crate::query::ast::{At, Direction, Expr, Literal, Offset, Operand, OrderKey, Subject, Test};
+use crate::query::diagnostic::{Span, count};
+use crate::query::format::literal_text;
 
 /// A filter and an order as they were read, before names and types are looked at.
 #[derive(Debug, Clone, PartialEq, Default, Object, Serialize)]
@@ -141,13 +141,13 @@ pub struct OrderKeyNode {
 }
 
 /// The tree of a filter that was read from this text.
-pub fn filter(expr: &Expr, text: &str) -> ExpressionNode {
+pub(super) fn filter(expr: &Expr, text: &str) -> ExpressionNode {
     let start = text.len() - text.trim_ascii_start().len();
     expression(expr, Span::new(start, text.trim_ascii_end().len()))
 }
 
 /// The tree of an order.
-pub fn order_by(keys: &[OrderKey]) -> Vec<OrderKeyNode> {
+pub(super) fn order_by(keys: &[OrderKey]) -> Vec<OrderKeyNode> {
     let node = |OrderKey { field, direction }: &OrderKey| OrderKeyNode {
         field: field.node.to_string(),
         direction: direction.node,
