@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use cinequery::admission::{Admission, Limits, Proxies};
 use cinequery::app::App;
 use cinequery::identity::{Credentials, Hasher, Passwords, Secrets, Tokens};
-use cinequery::record::{All, Records, timestamp_now};
+use cinequery::record::{Catalogue, timestamp_now};
 use cinequery::store::{Location, Migrations, Missing, Store};
 
 /// How often each is tried; once when the tests only see whether this runs.
@@ -19,14 +19,14 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = tempfile::tempdir()?;
     let location = Location::Sqlite(folder.path().join("users.db"));
     let store = Store::open(location, Missing::Create).await?;
-    store.migrate(&Migrations::default(), &All::schemas()).await?;
+    store.migrate(&Migrations::default(), Catalogue::built_in().schemas()).await?;
     let hasher = Hasher::new();
     let hash = hasher.hash("correct horse battery".to_owned()).await?;
     store.add_user("anna", &hash, "viewer", timestamp_now()).await?;
-    let provider = Passwords::new(store.clone(), hasher.clone(), &All::schemas());
+    let provider = Passwords::new(store.clone(), hasher.clone(), Catalogue::built_in().schemas());
     let tokens = Tokens::new(&Secrets::generate()?, Duration::from_secs(60));
     let unlimited = Admission::local(Limits::NONE, Proxies::default());
-    let app = App::new(store, Box::new(provider), tokens, hasher, unlimited);
+    let app = App::new(Catalogue::built_in(), store, Box::new(provider), tokens, hasher, unlimited);
     let attempts = attempts();
     let mut times = [Vec::new(), Vec::new()];
     for _ in 0..attempts {

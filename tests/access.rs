@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use cinequery::http::specification;
 use cinequery::identity::Role;
-use cinequery::record::{All, Records};
+use cinequery::record::Catalogue;
 use serde_json::Value;
 
 use crate::support::{Client, served_on_both};
@@ -32,7 +32,7 @@ fn published() -> BTreeMap<(String, String), String> {
 
 /// The same as the specification has it.
 fn specified() -> BTreeMap<(String, String), (String, Value)> {
-    let document = specification::<All>();
+    let document = specification(Catalogue::built_in());
     let mut all = BTreeMap::new();
     for (path, operations) in document["paths"].as_object().unwrap() {
         for (method, operation) in operations.as_object().unwrap() {
@@ -98,7 +98,7 @@ async fn every_role_may_do_what_the_table_says_and_nothing_else() {
                 assert_eq!(status == 401, !is_public, "{id} without a token: {status}");
             }
             for role in Role::ALL {
-                let scopes = role.scopes(&All::schemas());
+                let scopes = role.scopes(Catalogue::built_in().schemas());
                 let scopes: Vec<&str> = scopes.iter().map(String::as_str).collect();
                 let status = send(&client.with_scopes(&scopes), &route, &operation).await;
                 let may = is_public || needs == "any token" || scopes.contains(&needs.as_str());

@@ -213,16 +213,3 @@ fn every_file_says_what_it_is_for() {
         assert!(source.starts_with("//! "), "src/{file} does not begin with a line of `//!`");
     }
 }
-
-#[test]
-fn the_map_gives_the_size_of_a_record_type() {
-    let map = include_str!("../ARCHITECTURE.md").replace('\n', " ");
-    let lines = |text: &str| text.lines().count();
-    let rust = lines(include_str!("../examples/screenings/screening.rs"));
-    let sqlite = lines(include_str!("../examples/screenings/sqlite.sql"));
-    let postgres = lines(include_str!("../examples/screenings/postgres.sql"));
-    let sentence = format!(
-        "{rust} lines of Rust, and tables of {sqlite} lines for SQLite and {postgres} for PostgreSQL"
-    );
-    assert!(map.contains(&sentence), "ARCHITECTURE.md should say: {sentence}");
-}

@@ -5,15 +5,14 @@ use std::collections::BTreeSet;
 use std::io::Cursor;
 use std::path::PathBuf;
 
-use cinequery::app::classic::ClassicMovie;
-use cinequery::app::search::{Page, SearchRequest, search};
+use cinequery::app::search::SearchRequest;
 use cinequery::app::selection::Selection;
-use cinequery::app::transfer::{self, Format, Report, Writer};
-use cinequery::record::Movie;
+use cinequery::app::transfer::{self, Form, Format, Report};
 use cinequery::store::{Conflict, Store};
 use serde::Deserialize;
 
-use crate::support::{Database, identity};
+use crate::support::records::Movie;
+use crate::support::{Database, Page, identity, movies, search};
 
 /// A line of the file.
 #[derive(Deserialize)]
@@ -66,7 +65,7 @@ fn file() -> Option<PathBuf> {
 
 async fn import(store: &Store, file: Vec<u8>, format: Format) -> Report {
     let caller = identity(&["movies:write"]);
-    let import = transfer::begin::<Movie>(store, &caller).unwrap();
+    let import = transfer::begin(store, &caller, movies()).unwrap();
     import.run(Cursor::new(file), format, Conflict::Skip, |_| {}).await.unwrap()
 }
 
@@ -85,27 +84,32 @@ async fn found(store: &Store, filter: &str) -> BTreeSet<(String, i32)> {
     }
 }
 
-/// All films as a file, and what they are without what the service adds.
-async fn exported(store: &Store, format: Format) -> (Vec<u8>, Vec<ClassicMovie>) {
-    let caller = identity(&["movies:read"]);
+/// All films as a file.
+async fn exported(store: &Store, format: Format) -> Vec<u8> {
+    let (caller, form) = (identity(&["movies:read"]), Form::File(format));
     let everything = Selection::default();
-    let mut export = transfer::export::<Movie>(store, &caller, &everything).await.unwrap();
-    let mut file = Writer(format).head::<Movie>().unwrap();
-    let mut films = Vec::new();
-    while let Some(page) = export.next().await.unwrap() {
-        file.extend(Writer(format).records(&page).unwrap());
-        films.extend(page.iter().map(ClassicMovie::from));
+    let mut export = transfer::export(store, &caller, movies(), &everything, form).await.unwrap();
+    let mut file = export.head().unwrap();
+    while let Some(part) = export.next().await.unwrap() {
+        file.extend(part.bytes);
     }
-    (file, films)
+    file
+}
+
+/// All films without what the service adds.
+async fn films(store: &Store) -> Vec<Movie> {
+    let file = exported(store, Format::Ndjson).await;
+    let lines = file.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    lines.map(|line| serde_json::from_slice(line).unwrap()).collect()
 }
 
 /// What leaves one engine in one format comes into the other unchanged.
 async fn travel(from: &Store, to: Database, format: Format) {
     let to = to.store().await;
-    let (file, sent) = exported(from, format).await;
+    let (file, sent) = (exported(from, format).await, films(from).await);
     let report = import(&to, file, format).await;
     assert_eq!((report.skipped, report.refused), (0, 0), "{:?}", report.errors);
-    let (_, arrived) = exported(&to, format).await;
+    let arrived = films(&to).await;
     assert!(sent == arrived, "films have changed on the way as {format:?}");
     println!("{:6} films as {format:?} and back", sent.len());
 }

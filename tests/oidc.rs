@@ -5,13 +5,12 @@ use std::time::{Duration, Instant};
 
 use cinequery::app::App;
 use cinequery::identity::{Ages, Hasher, Oidc, Trust};
-use cinequery::record::Records;
 use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
 
 use crate::command_line::{Service, cinequery, folder, run};
 use crate::support::issuer::{AUDIENCE, AUTHORITY, Issuer, Key, Mood};
-use crate::support::{Catalogue, Client, Database, on_both, token, tokens, unlimited};
+use crate::support::{Client, Database, catalogue, on_both, token, tokens, unlimited};
 
 const MOVIES: &str = "/api/v1/movies";
 
@@ -28,10 +27,10 @@ const SHORT: Ages = Ages {
 /// A service that accepts the issuer's tokens, and a client without one.
 async fn served(database: Database, trust: Trust, ages: Ages) -> Client {
     let store = database.store().await;
-    let provider = Oidc::new(trust, ages, &Catalogue::schemas()).unwrap();
+    let provider = Oidc::new(trust, ages, catalogue().schemas()).unwrap();
     provider.prepare().await;
     let own = tokens(Duration::from_secs(600));
-    let app = App::new(store, Box::new(provider), own, Hasher::new(), unlimited());
+    let app = App::new(catalogue(), store, Box::new(provider), own, Hasher::new(), unlimited());
     Client::with_app(database, app).await.with_token(None)
 }
 
@@ -92,7 +91,7 @@ const GRANTS: &[Grant] = &[
 async fn scopes_and_roles_are_those_of_the_service() {
     let (rsa, elliptic) = (Key::first(), Key::elliptic());
     let issuer = Issuer::with(&[&rsa, &elliptic]).await;
-    let provider = Oidc::new(issuer.trust(), Ages::default(), &Catalogue::schemas()).unwrap();
+    let provider = Oidc::new(issuer.trust(), Ages::default(), catalogue().schemas()).unwrap();
     let own = tokens(Duration::from_secs(600));
     for key in [&rsa, &elliptic] {
         for (name, change, expected) in GRANTS {
@@ -184,7 +183,7 @@ async fn keys_are_used_for_what_they_are_meant_for() {
     let accepted = async |key: &Key, jwk: Value| {
         // A key that cannot be used stands in the way of no other.
         issuer.publish(vec![jwk, Key::second().jwk()]);
-        let provider = Oidc::new(issuer.trust(), Ages::default(), &Catalogue::schemas()).unwrap();
+        let provider = Oidc::new(issuer.trust(), Ages::default(), catalogue().schemas()).unwrap();
         let token = issuer.token(key, |_| {});
         let other = issuer.token(&Key::second(), |_| {});
         let verify = async |token: &str| {

@@ -9,13 +9,13 @@ use cinequery::admission::{
     Admission, Forwarded, Limit, Limits, Outcome, Policy, Proxies, Redis, Scope,
 };
 use cinequery::identity::{Hasher, Open, Passwords};
-use cinequery::record::{Records, timestamp_now};
+use cinequery::record::timestamp_now;
 use proptest::prelude::*;
 use serde_json::json;
 
 use crate::command_line::{Service, cinequery, folder};
 use crate::support::redis::RedisServer;
-use crate::support::{Catalogue, Client, Database, app_with, on_both, token_of};
+use crate::support::{Client, Database, app_with, catalogue, on_both, token_of};
 
 const MOVIES: &str = "/api/v1/movies";
 
@@ -83,7 +83,7 @@ proptest! {
 #[tokio::test]
 async fn the_fields_say_what_is_left_and_when_to_come_again() {
     on_both(async |database| {
-        let provider = Box::new(Open::new(&Catalogue::schemas()));
+        let provider = Box::new(Open::new(catalogue().schemas()));
         let app = app_with(database.store().await, provider, local("3/h,admin=2/h"));
         let client = Client::with_app(database, app).await;
         let viewer = client.with_scopes(&["movies:read"]);
@@ -228,7 +228,7 @@ async fn with_user(database: Database, proxies: &str) -> Client {
     let hasher = Hasher::new();
     let hash = hasher.hash(RIGHT.to_owned()).await.unwrap();
     store.add_user("anna", &hash, "viewer", timestamp_now()).await.unwrap();
-    let provider = Passwords::new(store.clone(), hasher, &Catalogue::schemas());
+    let provider = Passwords::new(store.clone(), hasher, catalogue().schemas());
     let admission = Admission::local(limits("600/min"), proxies.parse().unwrap());
     Client::with_app(database, app_with(store, Box::new(provider), admission))
         .await
@@ -498,7 +498,7 @@ async fn wait_for(instance: &Admission, scope: Scope) {
 async fn a_service_without_its_redis_serves_and_says_so() {
     let mut redis = RedisServer::start();
     let database = Database::sqlite();
-    let provider = Box::new(Open::new(&Catalogue::schemas()));
+    let provider = Box::new(Open::new(catalogue().schemas()));
     let app = app_with(database.store().await, provider, shared("600/min", &redis).await);
     let client = Client::with_app(database, app).await;
     let throttle = async || client.get("/readyz").await.json()["throttle"].clone();

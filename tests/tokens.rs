@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use cinequery::identity::{Hasher, IssuedAt, Passwords, Secrets, Tokens};
-use cinequery::record::{Records, timestamp_now};
+use cinequery::record::timestamp_now;
 use cinequery::store::Revoked;
 use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::support::forge::Good;
 use crate::support::keys::Keys;
 use crate::support::{
-    Catalogue, Client, Database, SECRET, app, app_with, identity, on_both, served_on_both, token,
+    Client, Database, SECRET, app, app_with, catalogue, identity, on_both, served_on_both, token,
     tokens, unlimited,
 };
 
@@ -248,7 +248,7 @@ async fn with_users(database: Database) -> Client {
     let hasher = Hasher::new();
     let hash = hasher.hash(PASSWORD.to_owned()).await.unwrap();
     store.add_user("anna & co", &hash, "admin", timestamp_now()).await.unwrap();
-    let provider = Passwords::new(store.clone(), hasher.clone(), &Catalogue::schemas());
+    let provider = Passwords::new(store.clone(), hasher.clone(), catalogue().schemas());
     let app = app_with(store, Box::new(provider), unlimited());
     Client::with_app(database, app).await.with_token(None)
 }

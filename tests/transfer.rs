@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use cinequery::app::transfer::MAX_ROW_BYTES;
-use cinequery::record::{Draft, Members, Movie};
+use cinequery::record::{Draft, Members};
 use cinequery::store::{Conflict, Message};
 use reqwest::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
-use crate::support::{Answer, Client, Database, served_on_both, token, token_of};
+use crate::support::{Answer, Client, Database, movies, served_on_both, token, token_of};
 
 const NDJSON: &str = "application/x-ndjson";
 const CSV: &str = "text/csv";
@@ -439,10 +439,10 @@ async fn a_long_import_starves_no_reader() {
     let client = Client::of(Database::sqlite()).await;
     let store = client.database().open().await;
     let (sender, receiver) = mpsc::channel(8);
-    let long = tokio::spawn(async move { store.import(Conflict::Fail, receiver).await });
+    let long = tokio::spawn(async move { store.import(movies(), Conflict::Fail, receiver).await });
     for number in 0..1500 {
         let members: Members = serde_json::from_str(&row(&format!("film {number}"))).unwrap();
-        let draft = Draft::<Movie>::read(members).unwrap();
+        let draft = Draft::read(movies(), members).unwrap();
         sender.send(Message::Record(number, draft)).await.unwrap();
     }
     let movie =

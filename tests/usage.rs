@@ -3,10 +3,10 @@
 use chrono::{Days, Utc};
 use cinequery::app::App;
 use cinequery::identity::Open;
-use cinequery::record::{Records, timestamp_now};
+use cinequery::record::timestamp_now;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Catalogue, Client, Database, app_with, on_both, token_of, unlimited};
+use crate::support::{Answer, Client, Database, app_with, catalogue, on_both, token_of, unlimited};
 
 const USAGE: &str = "/api/v1/usage";
 
@@ -15,7 +15,7 @@ async fn app(database: &Database, limit: &str) -> App {
         "off" => unlimited(),
         limit => cinequery::admission::Admission::local(limit.parse().unwrap(), Default::default()),
     };
-    app_with(database.store().await, Box::new(Open::new(&Catalogue::schemas())), admission)
+    app_with(database.store().await, Box::new(Open::new(catalogue().schemas())), admission)
 }
 
 fn of(client: &Client, subject: &str, scopes: &[&str]) -> Client {
@@ -149,9 +149,7 @@ async fn a_service_that_is_stopped_has_written_everything() {
         let client = Client::at(format!("http://{}", listener.local_addr().unwrap()));
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let stopped = async { stopped.await.unwrap_or_default() };
-        let service = tokio::spawn(async {
-            cinequery::http::serve::<Catalogue>(listener, app, stopped).await
-        });
+        let service = tokio::spawn(async { cinequery::http::serve(listener, app, stopped).await });
         for _ in 0..7 {
             assert_eq!(client.get("/api/v1/movies").await.status, 200);
         }

@@ -1,10 +1,10 @@
 //! Users with passwords, on both engines.
 
 use cinequery::identity::{Hasher, Passwords, Role};
-use cinequery::record::{Movie, Record, Records, timestamp_now};
+use cinequery::record::timestamp_now;
 use serde_json::{Value, json};
 
-use crate::support::{Catalogue, Client, Database, app_with, on_both, unlimited};
+use crate::support::{Client, Database, app_with, catalogue, on_both, unlimited};
 
 const USERS: &str = "/api/v1/users";
 const PASSWORD: &str = "correct horse battery";
@@ -15,7 +15,7 @@ async fn served(database: Database) -> Client {
     let hasher = Hasher::new();
     let hash = hasher.hash(PASSWORD.to_owned()).await.unwrap();
     store.add_user("admin", &hash, "admin", timestamp_now()).await.unwrap();
-    let provider = Passwords::new(store.clone(), hasher.clone(), &Catalogue::schemas());
+    let provider = Passwords::new(store.clone(), hasher.clone(), catalogue().schemas());
     let app = app_with(store, Box::new(provider), unlimited());
     let client = Client::with_app(database, app).await;
     let admin = sign_in(&client, "admin", PASSWORD).await;
@@ -192,7 +192,7 @@ async fn a_change_of_nothing_changes_nothing() {
 
 #[test]
 fn roles_are_sets_of_scopes() {
-    let scopes = |role: Role| role.scopes(&[Movie::SCHEMA]).join(" ");
+    let scopes = |role: Role| role.scopes(&[crate::support::movies()]).join(" ");
     assert_eq!(scopes(Role::Viewer), "movies:read");
     assert_eq!(scopes(Role::Editor), "movies:read movies:write");
     assert_eq!(scopes(Role::Admin), "movies:read movies:write admin");

@@ -9,7 +9,7 @@ use cinequery::query::{
     Argument, Arguments, Code, Diagnostic, Dialect, Prepared, Query, Shape, Statement, compile,
     format, limits, parse, prepare,
 };
-use cinequery::record::{Movie, Record};
+use cinequery::record::Catalogue;
 use libfuzzer_sys::fuzz_target;
 
 const SEPARATOR: char = '\u{1F}';
@@ -27,7 +27,7 @@ fuzz_target!(|bytes: &[u8]| {
     };
     let texts = Texts { filter, order_by };
     texts.complete();
-    match prepare(filter, order_by, Movie::SCHEMA) {
+    match prepare(filter, order_by, movies()) {
         Err(found) => {
             assert!(!found.is_empty(), "refused without a reason");
             texts.hold(&found);
@@ -74,7 +74,7 @@ impl Texts<'_> {
     fn complete(&self) {
         let Some(filter) = self.filter else { return };
         let caret = filter.floor_char_boundary(filter.len() / 2);
-        let found = complete(filter, caret, Movie::SCHEMA);
+        let found = complete(filter, caret, movies());
         assert!(filter.get(found.start..found.end).is_some(), "{found:?} is not in the text");
         assert!(found.candidates.iter().all(|candidate| !candidate.text.is_empty()), "{found:?}");
     }
@@ -108,7 +108,7 @@ impl Texts<'_> {
         if !is_short(&canonical) || !is_short(&canonical_order) {
             return;
         }
-        let again = prepare(canonical.as_deref(), canonical_order.as_deref(), Movie::SCHEMA)
+        let again = prepare(canonical.as_deref(), canonical_order.as_deref(), movies())
             .unwrap_or_else(|found| panic!("{canonical:?}, {canonical_order:?}: {found:?}"));
         assert_eq!(again.ast, prepared.ast, "{canonical:?}, {canonical_order:?}");
         let again_texts =
@@ -159,4 +159,9 @@ fn statements(query: &Query) -> Vec<Statement> {
         statement
     })
     .collect()
+}
+
+/// The record type of the movies.
+fn movies() -> &'static cinequery::query::Schema {
+    Catalogue::built_in().schemas()[0]
 }

@@ -9,8 +9,7 @@ use cinequery::app::search::{Count, SearchRequest, search};
 use cinequery::app::selection::Selection;
 use cinequery::query::evaluate::{Truth, evaluate};
 use cinequery::query::{Dialect, Field, Type, Value, format, prepare};
-use cinequery::record::Record;
-use cinequery::store::Store;
+use cinequery::store::{Record, Store};
 use proptest::sample::select;
 use proptest::strategy::Strategy;
 use proptest::test_runner::TestCaseError;
@@ -18,7 +17,7 @@ use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
 use super::generate::{Question, question};
-use super::specimen::Specimen;
+use super::specimen::specimens;
 use super::{CASES, draft, from_environment, refill, runner, stores, write};
 use crate::support::identity;
 
@@ -58,7 +57,7 @@ fn every_facet() -> Vec<By> {
         let intervals = intervals.iter().map(|interval| Some(*interval));
         std::iter::once(None).chain(intervals).map(move |interval| (field, interval))
     };
-    Specimen::SCHEMA.fields.iter().flat_map(of).collect()
+    specimens().fields.iter().flat_map(of).collect()
 }
 
 #[test]
@@ -100,11 +99,11 @@ fn everything(limit: i64) -> Question {
 async fn count(
     question: &Question,
     (field, interval): By,
-    rows: &[Specimen],
+    rows: &[Record],
     store: &Store,
 ) -> Result<(), String> {
     let filter = question.filter.as_ref().map(format::filter);
-    let Ok(prepared) = prepare(filter.as_deref(), None, Specimen::SCHEMA) else { return Ok(()) };
+    let Ok(prepared) = prepare(filter.as_deref(), None, specimens()) else { return Ok(()) };
     let mut parameters = question.arguments.clone();
     parameters.retain(|name, _| prepared.plan.parameters.iter().any(|known| known.name == *name));
     if prepared.bind(&parameters, Utc::now()).is_err() {
@@ -128,12 +127,12 @@ async fn count(
     };
     let told =
         |told: String| format!("{question:?} by {} {interval:?}\n{engine} {told}", field.name);
-    let answer = facets::<Specimen>(store, &caller, request).await;
+    let answer = facets(store, &caller, specimens(), request).await;
     let answer = answer.map_err(|error| told(format!("{error:?}")))?;
 
     let as_of = answer.as_of.unwrap_or_else(Utc::now);
     let query = prepared.bind(&parameters, as_of).unwrap();
-    let matching: Vec<&Specimen> =
+    let matching: Vec<&Record> =
         rows.iter().filter(|row| evaluate(&query, *row) == Truth::True).collect();
     let groups = groups(&matching, field, interval);
     let limit = usize::try_from(question.limit).unwrap();
@@ -151,15 +150,15 @@ async fn count(
             None => item.filter.clone(),
         };
         let refused = |error: String| told(format!("has {joined:?}, which is refused: {error}"));
-        let item_query = prepare(Some(&joined), None, Specimen::SCHEMA)
+        let item_query = prepare(Some(&joined), None, specimens())
             .map_err(|problems| refused(format!("{problems:?}")))?;
         let written = format::filter(
-            &prepare(Some(&item.filter), None, Specimen::SCHEMA).unwrap().ast.filter.unwrap(),
+            &prepare(Some(&item.filter), None, specimens()).unwrap().ast.filter.unwrap(),
         );
         assert_eq!(written, item.filter, "it is not canonical");
         let query = item_query.bind(&parameters, as_of).unwrap();
         let found = rows.iter().filter(|row| evaluate(&query, *row) == Truth::True);
-        let found: Vec<Uuid> = found.map(|row| row.id).collect();
+        let found: Vec<Uuid> = found.map(|row| row.id()).collect();
         if found != *ids {
             return Err(told(format!("has {joined:?}, which finds {found:?} and not {ids:?}")));
         }
@@ -172,8 +171,8 @@ async fn count(
                 why: false,
                 count: Count::Exact,
             };
-            let page = search::<Specimen>(store, &caller, request).await;
-            let total = page.map_err(|error| refused(format!("{error:?}")))?.total;
+            let page = search(store, &caller, specimens(), request).await;
+            let total = page.map_err(|error| refused(format!("{error:?}")))?.about.total;
             if total != Some(item.count) {
                 return Err(told(format!("has {joined:?}, which finds {total:?}")));
             }
@@ -195,14 +194,14 @@ fn counts(answer: &Facets) -> Counts {
 
 /// The ids of the rows by what they have in common, in the order of the answer.
 fn groups(
-    rows: &[&Specimen],
+    rows: &[&Record],
     field: &'static Field,
     interval: Option<&str>,
 ) -> Vec<(Json, Vec<Uuid>)> {
     // Null last: `false` comes before `true`.
     let mut groups: BTreeMap<(bool, Option<Value>), (Json, Vec<Uuid>)> = BTreeMap::new();
     for row in rows {
-        let value = row.value(field.name);
+        let value = row.value(field.name).cloned();
         let (key, json) = match (value, interval) {
             (Some(value), Some(interval)) => {
                 let start = start(&value, field, interval);
@@ -217,7 +216,7 @@ fn groups(
             (value, _) => (value, serde_json::to_value(row).unwrap()[field.name].clone()),
         };
         let group = groups.entry((key.is_none(), key)).or_insert_with(|| (json, Vec::new()));
-        group.1.push(row.id);
+        group.1.push(row.id());
     }
     let mut groups: Vec<_> = groups.into_values().collect();
     if interval.is_none() {
@@ -416,7 +415,7 @@ async fn items_are_as_they_are_written() {
                 ..FacetsRequest::default()
             };
             let caller = identity(&["specimens:read"]);
-            let answer = facets::<Specimen>(store, &caller, request).await.unwrap();
+            let answer = facets(store, &caller, specimens(), request).await.unwrap();
             let items: Vec<(String, i64, &str)> = answer
                 .items
                 .iter()

@@ -7,13 +7,13 @@ use cinequery::query::ast::{
     OrderKey, Predicate, Subject, Test, Unit,
 };
 use cinequery::query::{Argument, Arguments, Field, Type, Value, format};
-use cinequery::record::Record;
+use cinequery::store::Record;
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::strategy::Union;
 use serde_json::{Value as Json, json};
 
-use super::specimen::Specimen;
+use super::specimen::specimens;
 
 /// Characters that fold, compose, order or escape in an unusual way.
 const SCRAPS: &[&str] = &[
@@ -166,9 +166,9 @@ impl std::fmt::Debug for Question {
 }
 
 /// Questions about these rows.
-pub(super) fn question(rows: &[Specimen]) -> impl Strategy<Value = Question> + use<> {
+pub(super) fn question(rows: &[Record]) -> impl Strategy<Value = Question> + use<> {
     let values = Values::of(rows);
-    let names: Vec<&str> = Specimen::SCHEMA.names().collect();
+    let names: Vec<&str> = specimens().names().collect();
     let direction = select(vec![Direction::Ascending, Direction::Descending]);
     let keys = (Just(names).prop_shuffle(), prop::collection::vec(direction, 0..4));
     let order_by = keys.prop_map(|(names, directions)| {
@@ -189,7 +189,7 @@ pub(super) fn question(rows: &[Specimen]) -> impl Strategy<Value = Question> + u
 }
 
 fn filter(values: &Values) -> impl Strategy<Value = Expr> + use<> {
-    let predicates = Specimen::SCHEMA.fields.iter().map(|field| predicate(field, values).boxed());
+    let predicates = specimens().fields.iter().map(|field| predicate(field, values).boxed());
     Union::new(predicates).prop_recursive(4, 20, 4, |inner| {
         let list = prop::collection::vec(inner.clone(), 1..4);
         prop_oneof![
@@ -287,7 +287,7 @@ fn between(negated: bool, low: Operand, high: Operand) -> Test {
 
 fn operand(ty: Type, range: (i64, i64), values: &Values) -> BoxedStrategy<Operand> {
     let mut kinds = vec![(12, values.literal(ty, range)), (2, parameter(ty).boxed())];
-    let mut subjects: Vec<Subject> = Specimen::SCHEMA
+    let mut subjects: Vec<Subject> = specimens()
         .fields
         .iter()
         .filter(|field| field.ty == ty)
@@ -324,9 +324,13 @@ fn parameter(ty: Type) -> impl Strategy<Value = Operand> + Clone {
 struct Values(Vec<Value>);
 
 impl Values {
-    fn of(rows: &[Specimen]) -> Self {
-        let fields = Specimen::SCHEMA.fields.iter();
-        Self(fields.flat_map(|field| rows.iter().filter_map(|row| row.value(field.name))).collect())
+    fn of(rows: &[Record]) -> Self {
+        let fields = specimens().fields.iter();
+        Self(
+            fields
+                .flat_map(|field| rows.iter().filter_map(|row| row.value(field.name).cloned()))
+                .collect(),
+        )
     }
 
     fn present(&self, ty: Type) -> BoxedStrategy<Value> {

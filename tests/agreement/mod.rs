@@ -10,20 +10,21 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
-use cinequery::app::search::{Count, SearchRequest, search};
+use cinequery::app::search::{Count, SearchRequest};
 use cinequery::app::selection::Selection;
 use cinequery::query::evaluate::{Truth, compare, evaluate};
 use cinequery::query::{Arguments, Dialect, Prepared, format, prepare};
-use cinequery::record::{Draft, Members, Movie, Record, Records};
-use cinequery::store::Store;
+use cinequery::record::{Draft, Members};
+use cinequery::store::{Expected, Record, Store};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use serde_json::Value as Json;
 use uuid::Uuid;
 
 use self::generate::{Question, question, row};
-use self::specimen::{Specimen, migrations};
-use crate::support::{Database, Screening, identity};
+use self::specimen::{migrations, specimens};
+use crate::support::records::search_in;
+use crate::support::{Database, all, identity, movies, screenings};
 
 /// How many questions are asked unless the environment says otherwise.
 const CASES: u32 = 2500;
@@ -92,13 +93,13 @@ async fn stores() -> ([Store; 2], [Database; 2]) {
 
 async fn open(database: &Database) -> Store {
     let store = database.open().await;
-    let schemas = <(Movie, Screening, Specimen)>::schemas();
+    let schemas = [movies(), screenings(), specimens()];
     store.migrate(&migrations(), &schemas).await.unwrap();
     store
 }
 
 /// Writes the same new rows to both and reads them back.
-async fn refill(stores: &[&Store; 2], runner: &mut TestRunner) -> Vec<Specimen> {
+async fn refill(stores: &[&Store; 2], runner: &mut TestRunner) -> Vec<Record> {
     let mut drafts = Vec::new();
     for number in 0..ROWS {
         let row = row().new_tree(runner).unwrap().current();
@@ -110,33 +111,28 @@ async fn refill(stores: &[&Store; 2], runner: &mut TestRunner) -> Vec<Specimen> 
     read
 }
 
-fn draft(number: u32, row: &Json) -> Draft<Specimen> {
+fn draft(number: u32, row: &Json) -> Draft {
     let mut members: Vec<_> = row.as_object().unwrap().clone().into_iter().collect();
     members.push(("label".to_owned(), format!("row {number}").into()));
-    Draft::read(Members(members)).unwrap()
+    Draft::read(specimens(), Members(members)).unwrap()
 }
 
 /// Writes these rows in the place of those that are there, and reads them back.
-async fn write(stores: &[&Store; 2], drafts: &[(Uuid, Draft<Specimen>)]) -> Vec<Specimen> {
+async fn write(stores: &[&Store; 2], drafts: &[(Uuid, Draft)]) -> Vec<Record> {
     let now = "2024-02-29T12:00:00Z".parse().unwrap();
-    let mut read: Vec<Vec<Specimen>> = Vec::new();
+    let mut read: Vec<Vec<Record>> = Vec::new();
     for store in stores {
-        for row in all(store).await {
-            store.delete::<Specimen>(row.id, &cinequery::store::Expected::Any).await.unwrap();
+        for row in all(store, specimens()).await {
+            store.delete(specimens(), row.id(), &Expected::Any).await.unwrap();
         }
         for (id, draft) in drafts {
             store.insert(*id, draft, now).await.unwrap();
         }
-        read.push(all(store).await);
+        read.push(all(store, specimens()).await);
     }
-    let [rows, others]: [Vec<Specimen>; 2] = read.try_into().unwrap();
+    let [rows, others]: [Vec<Record>; 2] = read.try_into().unwrap();
     assert_eq!(rows, others, "the engines store different rows");
     rows
-}
-
-async fn all(store: &Store) -> Vec<Specimen> {
-    let request = SearchRequest { limit: Some(1000), ..SearchRequest::default() };
-    search(store, &identity(&["specimens:read"]), request).await.unwrap().items
 }
 
 enum Failure {
@@ -148,10 +144,10 @@ enum Failure {
 
 /// Walks all pages of the answer and compares them with what the evaluator finds. How many rows
 /// that were.
-async fn ask(question: &Question, rows: &[Specimen], store: &Store) -> Result<usize, Failure> {
+async fn ask(question: &Question, rows: &[Record], store: &Store) -> Result<usize, Failure> {
     let filter = question.filter.as_ref().map(format::filter);
     let order_by = (!question.order_by.is_empty()).then(|| format::order_by(&question.order_by));
-    let prepared = prepare(filter.as_deref(), order_by.as_deref(), Specimen::SCHEMA)
+    let prepared = prepare(filter.as_deref(), order_by.as_deref(), specimens())
         .map_err(|_| Failure::Refused)?;
     let used: BTreeSet<&str> =
         prepared.plan.parameters.iter().map(|parameter| parameter.name.as_str()).collect();
@@ -182,10 +178,10 @@ async fn ask(question: &Question, rows: &[Specimen], store: &Store) -> Result<us
         };
         Failure::Disagreement(format!("{question:?}\n{parameters:?}\n{engine} {told}"))
     };
-    let mut found: Vec<Specimen> = Vec::new();
+    let mut found: Vec<Json> = Vec::new();
     let (mut as_of, mut total) = (None, None);
     loop {
-        let page = search::<Specimen>(store, &caller, request.clone())
+        let page = search_in::<Json>(store, &caller, specimens(), request.clone())
             .await
             .map_err(|error| disagree(format!("{error:?}")))?;
         if found.is_empty() {
@@ -198,12 +194,14 @@ async fn ask(question: &Question, rows: &[Specimen], store: &Store) -> Result<us
         }
     }
     let expected = expected(&prepared, &parameters, as_of.unwrap_or(now), rows);
+    let expected: Vec<Json> =
+        expected.iter().map(|row| serde_json::to_value(row).unwrap()).collect();
     if found == expected {
         let is_total = total == Some(i64::try_from(found.len()).unwrap());
         let counted = || disagree(format!("counts {total:?} and finds {}", found.len()));
         return if is_total { Ok(found.len()) } else { Err(counted()) };
     }
-    let is_in = |rows: &[Specimen], row: &Specimen| rows.iter().any(|other| other.id == row.id);
+    let is_in = |rows: &[Json], row: &Json| rows.iter().any(|other| other["id"] == row["id"]);
     let missing = expected.iter().filter(|row| !is_in(&found, row));
     let wrong = found.iter().filter(|row| !is_in(&expected, row));
     let told: Vec<String> = missing
@@ -211,7 +209,8 @@ async fn ask(question: &Question, rows: &[Specimen], store: &Store) -> Result<us
         .chain(wrong.map(|row| format!("finds {row:?}")))
         .collect();
     if told.is_empty() {
-        let ids = |rows: &[Specimen]| rows.iter().map(|row| row.label.clone()).collect::<Vec<_>>();
+        let ids =
+            |rows: &[Json]| rows.iter().map(|row| row["label"].to_string()).collect::<Vec<_>>();
         let (found, expected) = (ids(&found), ids(&expected));
         return Err(disagree(format!("has the order {found:?} and not {expected:?}")));
     }
@@ -223,11 +222,11 @@ fn expected(
     prepared: &Prepared<'_>,
     parameters: &Arguments,
     now: DateTime<Utc>,
-    rows: &[Specimen],
-) -> Vec<Specimen> {
+    rows: &[Record],
+) -> Vec<Record> {
     let query = prepared.bind(parameters, now).unwrap();
-    let holds = |row: &&Specimen| evaluate(&query, *row) == Truth::True;
-    let mut expected: Vec<Specimen> = rows.iter().filter(holds).cloned().collect();
+    let holds = |row: &&Record| evaluate(&query, *row) == Truth::True;
+    let mut expected: Vec<Record> = rows.iter().filter(holds).cloned().collect();
     expected.sort_by(|left, right| compare(&query.order, left, right));
     expected
 }

@@ -1,35 +1,37 @@
-//! A record made to be difficult: every type, nearly everything nullable, two fields of most types,
+//! A record type made to be difficult: every type, nearly everything nullable, two fields of most types,
 //! and no bounds.
 
-use chrono::{DateTime, NaiveDate, Utc};
+use std::sync::LazyLock;
+
+use cinequery::query::Schema;
+use cinequery::record::Catalogue;
 use cinequery::store::Migrations;
 
-use crate::support::screening;
+use crate::support;
+use crate::support::records::declared;
 
-cinequery::record! {
-    /// A record that exists to be searched.
-    pub struct Specimen in "specimens", unique by [label] {
-        /// What it is told apart by.
-        label: String, 1..=40;
-        /// A text.
-        name: Option<String>, 0..=60;
-        /// Another text.
-        note: Option<String>, 0..=60;
-        /// An integer of 64 bits.
-        number: Option<i64>;
-        /// An integer of 32 bits.
-        small: Option<i32>, -2_147_483_648..=2_147_483_647;
-        /// A boolean.
-        flag: Option<bool>;
-        /// Another boolean.
-        mark: Option<bool>;
-        /// A date.
-        day: Option<NaiveDate>;
-        /// Another date.
-        end: Option<NaiveDate>;
-        /// A timestamp.
-        moment: Option<DateTime<Utc>>;
-    }
+const DECLARATION: &str = r#"
+name = "Specimen"
+collection = "specimens"
+unique = [["label"]]
+
+[fields]
+label = { type = "text", length = [1, 40] }
+name = { type = "text", length = [0, 60], required = false }
+note = { type = "text", length = [0, 60], required = false }
+number = { type = "integer", required = false }
+small = { type = "integer", range = [-2147483648, 2147483647], required = false }
+flag = { type = "boolean", required = false }
+mark = { type = "boolean", required = false }
+day = { type = "date", required = false }
+end = { type = "date", required = false }
+moment = { type = "timestamp", required = false }
+"#;
+
+/// The record type.
+pub(super) fn specimens() -> &'static Schema {
+    static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| declared(&[DECLARATION]));
+    CATALOGUE.schemas()[0]
 }
 
 const SQLITE: &str = "
@@ -54,5 +56,5 @@ const POSTGRES: &str = "
 
 /// The tables of the tests and that of the specimens.
 pub(super) fn migrations() -> Migrations {
-    screening::migrations().with(1001, "specimens", SQLITE, POSTGRES)
+    support::migrations().with(1001, "specimens", SQLITE, POSTGRES)
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use cinequery::http::specification;
 
 use crate::architecture::sources;
-use crate::support::{Catalogue, Client, Database};
+use crate::support::{Client, Database, catalogue};
 
 /// What is served beside the operations: by the pattern of its path, and why the document has none of it.
 const UNDOCUMENTED: &[(&str, &str)] = &[
@@ -18,7 +18,7 @@ const UNDOCUMENTED: &[(&str, &str)] = &[
 #[tokio::test]
 async fn each_path_has_the_methods_that_are_documented() {
     let client = Client::of(Database::sqlite()).await.with_token(None);
-    let document = specification::<Catalogue>();
+    let document = specification(catalogue());
     for (path, operations) in document["paths"].as_object().unwrap() {
         let mut expected: BTreeSet<String> =
             operations.as_object().unwrap().keys().map(|method| method.to_uppercase()).collect();

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use chrono::Utc;
 use cinequery::query::{Argument, Arguments, Code, Diagnostic, prepare};
-use cinequery::record::{Movie, Record};
+
+use crate::support::movies;
 
 /// Codes whose pages show no text that has them: beyond a limit it would be too long to read.
 const WITHOUT_EXAMPLE: &[Code] =
@@ -71,7 +72,7 @@ fn answer(example: &str, is_order: bool) -> Result<Vec<Diagnostic>, Vec<Diagnost
     let text = lines.join("\n");
     let (filter, order_by) =
         if is_order { (None, Some(text.as_str())) } else { (Some(text.as_str()), None) };
-    let prepared = prepare(filter, order_by, Movie::SCHEMA)?;
+    let prepared = prepare(filter, order_by, movies())?;
     prepared.bind(&arguments, Utc::now())?;
     Ok(prepared.warnings)
 }

@@ -2,9 +2,8 @@
 
 use cinequery::query::complete::{Candidate, Continuation, Kind, complete};
 use cinequery::query::{Code, Diagnostic, Type, limits, prepare};
-use cinequery::record::Record;
 
-use crate::support::Screening;
+use crate::support::screenings;
 
 /// Valid filters, token by token.
 const FILTERS: &[&[&str]] = &[
@@ -161,9 +160,9 @@ fn offers(found: &Continuation, start: usize, token: &str) -> bool {
 #[test]
 fn what_really_follows_is_offered() {
     for (text, tokens) in FILTERS.iter().flat_map(|tokens| written(tokens)) {
-        assert!(prepare(Some(&text), None, Screening::SCHEMA).is_ok(), "{text}");
+        assert!(prepare(Some(&text), None, screenings()).is_ok(), "{text}");
         for caret in 0..text.len() {
-            let found = complete(&text[..caret], caret, Screening::SCHEMA);
+            let found = complete(&text[..caret], caret, screenings());
             let of_token =
                 |(start, token): &&(usize, &str)| *start <= caret && caret <= start + token.len();
             let touched: Vec<_> = tokens.iter().filter(of_token).collect();
@@ -206,7 +205,7 @@ fn goes_on(text: &str) -> bool {
     ENDINGS.iter().any(|ending| {
         (0..4).any(|open| {
             let whole = format!("{text}{ending}{}", ")".repeat(open));
-            prepare(Some(&whole), None, Screening::SCHEMA).is_ok()
+            prepare(Some(&whole), None, screenings()).is_ok()
         })
     })
 }
@@ -219,14 +218,14 @@ fn is_of_grammar(problem: &Diagnostic) -> bool {
 fn every_candidate_leads_to_a_valid_filter() {
     for (text, _) in FILTERS.iter().flat_map(|tokens| written(tokens)) {
         for caret in 0..=text.len() {
-            let found = complete(&text, caret, Screening::SCHEMA);
+            let found = complete(&text, caret, screenings());
             assert!(found.start <= caret && caret <= found.end, "{text} at {caret}: {found:?}");
             for Candidate { text: candidate, .. } in &found.candidates {
                 let inserted = format!("{}{candidate}", &text[..found.start]);
                 assert!(goes_on(&inserted), "{inserted} of {text} at {caret}");
                 // What stands behind the caret may not fit any more, but never what was chosen.
                 let whole = format!("{inserted}{}", &text[found.end..]);
-                let problems = prepare(Some(&whole), None, Screening::SCHEMA).err();
+                let problems = prepare(Some(&whole), None, screenings()).err();
                 for problem in problems.into_iter().flatten().filter(is_of_grammar) {
                     let start = usize::try_from(problem.start).unwrap();
                     assert!(start >= inserted.len(), "{whole}: {problem:?}");
@@ -366,7 +365,7 @@ fn candidates_fit_the_place() {
     for (marked, replaced, candidates, values) in CASES {
         let (before, after) = marked.split_once('|').unwrap();
         let text = format!("{before}{after}");
-        let found = complete(&text, before.len(), Screening::SCHEMA);
+        let found = complete(&text, before.len(), screenings());
         let texts: Vec<&str> = found.candidates.iter().map(|c| c.text.as_str()).collect();
         let wanted = found.values.as_ref().map(|v| (v.field.name, v.beginning.as_str()));
         let place = &text[found.start..found.end];
@@ -379,7 +378,7 @@ fn candidates_fit_the_place() {
 
 #[test]
 fn candidates_say_what_they_are() {
-    let found = complete("", 0, Screening::SCHEMA).candidates;
+    let found = complete("", 0, screenings()).candidates;
     let of = |text: &str| found.iter().find(|c| c.text == text).map(|c| (c.kind, c.detail));
     assert_eq!(of("sale_ends"), Some((Kind::Field, Some(Type::Date))));
     assert_eq!(of("year("), Some((Kind::Function, Some(Type::Integer))));
@@ -389,7 +388,7 @@ fn candidates_say_what_they_are() {
 #[test]
 fn candidates_respect_the_limits() {
     let deep = "(".repeat(limits::MAX_DEPTH);
-    let found = complete(&deep, deep.len(), Screening::SCHEMA).candidates;
+    let found = complete(&deep, deep.len(), screenings()).candidates;
     assert!(found.iter().all(|c| c.kind == Kind::Field), "{found:?}");
     let start = "film in ('x', ";
     let long = |room: usize| {
@@ -398,12 +397,12 @@ fn candidates_respect_the_limits() {
     };
     for room in [3, 4] {
         let text = long(room);
-        let found = complete(&text, text.len(), Screening::SCHEMA);
+        let found = complete(&text, text.len(), screenings());
         assert_eq!(found.candidates.len(), usize::from(room == 4));
         assert_eq!(found.values.unwrap().candidate("xx").is_some(), room == 4);
     }
     for text in [deep + "(", "x".repeat(9000), format!("{start}{}", "'a',".repeat(3000))] {
-        let found = complete(&text, text.len(), Screening::SCHEMA);
+        let found = complete(&text, text.len(), screenings());
         assert!(found.values.is_none(), "{found:?}");
     }
 }

@@ -18,17 +18,16 @@ use cinequery::query::{
     Argument, Arguments, Code, Diagnostic, Dialect, Facet, Field, Shape, Type, Value, compile,
     format, limits, parse, prepare, text,
 };
-use cinequery::record::{Movie, Record};
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 
-use crate::support::Screening;
+use crate::support::{movies, screenings};
 
 /// Everything that is wrong with a filter, from text to statement.
 fn problems(filter: &str, parameters: &[(&str, Argument)]) -> Vec<Diagnostic> {
     let arguments: Arguments =
         parameters.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-    match prepare(Some(filter), None, Screening::SCHEMA) {
+    match prepare(Some(filter), None, screenings()) {
         Err(problems) => problems,
         Ok(prepared) => match prepared.bind(&arguments, Utc::now()) {
             Err(problems) => problems,
@@ -39,7 +38,7 @@ fn problems(filter: &str, parameters: &[(&str, Argument)]) -> Vec<Diagnostic> {
 
 #[test]
 fn what_is_refused_says_what_to_write() {
-    let in_order = |text: &str| prepare(None, Some(text), Screening::SCHEMA).unwrap_err();
+    let in_order = |text: &str| prepare(None, Some(text), screenings()).unwrap_err();
     let filters = cases::ADVICE.iter().map(|case| (problems(case.0, &[]), case));
     let orders = cases::ADVICE_ON_ORDERS.iter().map(|case| (in_order(case.0), case));
     let mut failures = Vec::new();
@@ -126,8 +125,8 @@ fn parameters_are_typed_by_the_field_opposite() {
 
 #[test]
 fn both_texts_are_reported_together() {
-    let found = prepare(Some("hal = 1 and seat = 2"), Some("sets, film, film"), Screening::SCHEMA)
-        .unwrap_err();
+    let found =
+        prepare(Some("hal = 1 and seat = 2"), Some("sets, film, film"), screenings()).unwrap_err();
     let found: Vec<_> = found.iter().map(|d| (d.parameter.as_str(), d.code.as_str())).collect();
     let expected = [
         ("filter", "unknown_field"),
@@ -142,7 +141,7 @@ fn both_texts_are_reported_together() {
 fn problems_are_few_and_lie_on_characters() {
     // Neither text reaches `check`, which would count for both.
     let (filter, order_by) = ("#".repeat(30), "#".repeat(30));
-    let found = prepare(Some(&filter), Some(&order_by), Movie::SCHEMA).unwrap_err();
+    let found = prepare(Some(&filter), Some(&order_by), movies()).unwrap_err();
     assert_eq!(found.len(), limits::MAX_DIAGNOSTICS);
 
     let long = format!("x{}", "é".repeat(limits::MAX_TEXT_BYTES / 2));
@@ -230,7 +229,7 @@ fn hostile_text_gets_its_code_without_stack() {
         let nested = |text: &str| format!("{}{text}{}", "(".repeat(31), ")".repeat(31));
         let denied = format!("{}seats = 1", "not ".repeat(limits::MAX_DEPTH));
         for filter in [nested(&wide), nested(&long), mixed, denied] {
-            let prepared = prepare(Some(&filter), None, Screening::SCHEMA).unwrap();
+            let prepared = prepare(Some(&filter), None, screenings()).unwrap();
             let mut query = prepared.bind(&Arguments::new(), Utc::now()).unwrap();
             query.continue_after(&[Some(Value::Text("x".to_owned()))]);
             for dialect in [Dialect::Sqlite, Dialect::Postgres] {
@@ -261,11 +260,11 @@ fn user_text_is_never_part_of_the_statement() {
     let filter = "film = 'marker' or film contains \"Marker\" or hall in ('marker') or film = $m \
                   or hall starts with 'marker' or film ends with 'marker' or seats = 424242 \
                   or film < 'marker\\'; drop table screenings --'";
-    let prepared = prepare(Some(filter), None, Screening::SCHEMA).unwrap();
+    let prepared = prepare(Some(filter), None, screenings()).unwrap();
     let arguments = Arguments::from([("m".to_owned(), Argument::Untyped("marker".into()))]);
     let mut query = prepared.bind(&arguments, Utc::now()).unwrap();
     query.continue_after(&[Some(Value::Text("marker".into()))]);
-    let facet = Facet::of(Screening::SCHEMA, "seats", Some("424244")).unwrap();
+    let facet = Facet::of(screenings(), "seats", Some("424244")).unwrap();
     let limit = 424_243;
     let shapes = [Shape::Page { limit }, Shape::Groups { facet, limit }];
     let dialects = [Dialect::Sqlite, Dialect::Postgres];
@@ -283,7 +282,7 @@ fn user_text_is_never_part_of_the_statement() {
 #[test]
 fn a_parameter_is_bound_once_in_a_list() {
     let filter = format!("film in ({})", vec!["$p"; 1000].join(","));
-    let prepared = prepare(Some(&filter), None, Screening::SCHEMA).unwrap();
+    let prepared = prepare(Some(&filter), None, screenings()).unwrap();
     let arguments = Arguments::from([("p".to_owned(), Argument::Text("x".repeat(1000)))]);
     let query = prepared.bind(&arguments, Utc::now()).unwrap();
     let statement = compile(&query, Shape::Count, Dialect::Postgres);
@@ -295,7 +294,7 @@ fn offsets_clamp_and_stay_in_the_calendar() {
     let now: DateTime<Utc> = "2024-01-31T10:00:00Z".parse().unwrap();
     let shifted = |offset: &str| {
         let filter = format!("sale_ends = today {offset}");
-        let prepared = prepare(Some(&filter), None, Screening::SCHEMA).unwrap();
+        let prepared = prepare(Some(&filter), None, screenings()).unwrap();
         let query = prepared.bind(&Arguments::new(), now).map_err(|found| found[0].code)?;
         let statement = compile(&query, Shape::Count, Dialect::Sqlite);
         Ok(format!("{:?}", statement.values.iter().next().unwrap()))
@@ -374,7 +373,7 @@ proptest! {
 
     #[test]
     fn any_text_is_answered_with_places_inside_it(filter in any_text(), order_by in any_text()) {
-        if let Err(found) = prepare(Some(&filter), Some(&order_by), Movie::SCHEMA) {
+        if let Err(found) = prepare(Some(&filter), Some(&order_by), movies()) {
             prop_assert!(!found.is_empty());
             for problem in found {
                 let text = if problem.parameter == "filter" { &filter } else { &order_by };
@@ -388,7 +387,7 @@ proptest! {
     #[test]
     fn any_text_can_be_completed_anywhere(text in any_text()) {
         for (caret, _) in text.char_indices() {
-            let found = complete(&text, caret, Movie::SCHEMA);
+            let found = complete(&text, caret, movies());
             prop_assert!(found.start <= caret && caret <= found.end, "{found:?}");
             prop_assert!(text.get(found.start..found.end).is_some(), "{found:?}");
         }

@@ -7,13 +7,13 @@ use cinequery::query::{
     Argument, Arguments, Code, Diagnostic, Fault, Field, Query, Shape, Type, compile, format,
     parse, prepare,
 };
-use cinequery::record::{Draft, Members, Record};
-use cinequery::store::{Expected, Store};
+use cinequery::record::{Draft, Members};
+use cinequery::store::{Expected, Record, Store};
 use serde::Deserialize;
 use serde_json::Value as Json;
 use uuid::Uuid;
 
-use crate::support::{Screening, on_both};
+use crate::support::{on_both, screenings};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -155,7 +155,7 @@ impl Case {
     ) -> Result<(Query, Vec<Diagnostic>), Vec<Diagnostic>> {
         let is_filter = self.filter.is_some();
         let (filter, order_by) = if is_filter { (Some(text), None) } else { (None, Some(text)) };
-        let prepared = prepare(filter, order_by, Screening::SCHEMA)?;
+        let prepared = prepare(filter, order_by, screenings())?;
         let query = prepared.bind(&self.arguments(), self.now.unwrap_or(now))?;
         Ok((query, prepared.warnings))
     }
@@ -268,8 +268,8 @@ fn the_record_of_the_vectors_is_a_screening() {
             .then(|| if field.column_range().contains(&i64::MAX) { 64 } else { 32 }),
     };
     let record = read().record;
-    assert_eq!(record.name, Screening::SCHEMA.name);
-    assert_eq!(record.fields, Screening::SCHEMA.fields.iter().map(shown).collect::<Vec<_>>());
+    assert_eq!(record.name, screenings().name);
+    assert_eq!(record.fields, screenings().fields.iter().map(shown).collect::<Vec<_>>());
 }
 
 #[test]
@@ -283,13 +283,13 @@ fn the_schema_of_the_vectors_has_every_code() {
 /// Writes the catalogue through the store, as often as the versions say.
 async fn fill(store: &Store, catalogue: &[Stored]) {
     for Stored { id, version, created_at, updated_at, written } in catalogue {
-        assert_eq!(written.len(), Screening::SCHEMA.writable().count(), "{id}");
+        assert_eq!(written.len(), screenings().writable().count(), "{id}");
         let members = Members(written.clone().into_iter().collect());
-        let draft: Draft<Screening> = Draft::read(members).unwrap();
+        let draft = Draft::read(screenings(), members).unwrap();
         store.insert(*id, &draft, *created_at).await.unwrap();
         for _ in 1..*version {
             let row = draft.row();
-            store.update::<Screening>(*id, row, &Expected::Any, *updated_at).await.unwrap();
+            store.update(screenings(), *id, row, &Expected::Any, *updated_at).await.unwrap();
         }
     }
 }
@@ -305,9 +305,9 @@ async fn every_case_finds_the_same_records_on_both_engines() {
             let Some(expected) = case.matches.as_ref().or(case.order.as_ref()) else { continue };
             let (query, _) = case.ask(case.text(), vectors.now).unwrap();
             let statement = compile(&query, Shape::Page { limit: 1000 }, store.dialect());
-            let records: Vec<Screening> = store.fetch(statement).await.unwrap();
-            let number = |record: &Screening| {
-                1 + vectors.catalogue.iter().position(|stored| stored.id == record.id).unwrap()
+            let records = store.fetch(screenings(), statement).await.unwrap();
+            let number = |record: &Record| {
+                1 + vectors.catalogue.iter().position(|stored| stored.id == record.id()).unwrap()
             };
             let found: Vec<usize> = records.iter().map(number).collect();
             if found != *expected {

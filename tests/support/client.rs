@@ -13,7 +13,7 @@ use cinequery::app::App;
 use cinequery::http::{Limits, serve_within};
 use cinequery::identity::Identity;
 
-use super::{Catalogue, Database, app, identity, tokens};
+use super::{Database, app, identity, tokens};
 
 /// A client with a token for everything. The service ends when its last client is dropped.
 #[derive(Clone)]
@@ -52,7 +52,7 @@ impl Client {
         let (stop, stopped) = oneshot::channel::<()>();
         tokio::spawn(async move {
             let stopped = async { stopped.await.unwrap_or_default() };
-            serve_within::<Catalogue>(listener, app, limits, stopped).await.unwrap();
+            serve_within(listener, app, limits, stopped).await.unwrap();
         });
         Self { service: Some(Arc::new((stop, database))), ..Self::at(address) }
     }

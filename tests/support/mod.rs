@@ -6,9 +6,8 @@ pub mod issuer;
 #[path = "../../examples/api_keys/keys.rs"]
 pub mod keys;
 mod postgres;
+pub mod records;
 pub mod redis;
-#[path = "../../examples/screenings/screening.rs"]
-pub mod screening;
 pub mod server;
 
 use std::time::Duration;
@@ -16,16 +15,12 @@ use std::time::Duration;
 use cinequery::admission::{Admission, Limits, Proxies};
 use cinequery::app::App;
 use cinequery::identity::{Hasher, Identity, Open, Provider, Secrets, Tokens};
-use cinequery::record::{Movie, Records};
-use cinequery::store::{Location, Missing, Store};
+use cinequery::store::{Location, Migrations, Missing, Store};
 use sqlx::Connection;
 use tempfile::TempDir;
 
 pub use client::{Answer, Client, token, token_of};
-pub use screening::Screening;
-
-/// The record types of the tests: the product's and one with nullable fields.
-pub type Catalogue = (Movie, Screening);
+pub use records::{Page, Read, Screening, all, catalogue, movies, screenings, search};
 
 /// An empty database of its own, gone when it is dropped or the tests end.
 pub struct Database {
@@ -69,9 +64,16 @@ impl Database {
     /// The database, migrated.
     pub async fn store(&self) -> Store {
         let store = self.open().await;
-        store.migrate(&screening::migrations(), &Catalogue::schemas()).await.unwrap();
+        store.migrate(&migrations(), catalogue().schemas()).await.unwrap();
         store
     }
+}
+
+/// The service's tables and that of the screenings.
+pub fn migrations() -> Migrations {
+    let sqlite = include_str!("../../examples/screenings/sqlite.sql");
+    let postgres = include_str!("../../examples/screenings/postgres.sql");
+    Migrations::default().with(1000, "screenings", sqlite, postgres)
 }
 
 /// Runs a test on an empty database of each engine.
@@ -89,14 +91,15 @@ pub async fn served_on_both(test: impl AsyncFn(Client)) {
 
 /// A service on the database, with a secret of its own.
 pub fn app(store: Store) -> App {
-    let provider = Box::new(Open::new(&Catalogue::schemas()));
+    let provider = Box::new(Open::new(catalogue().schemas()));
     app_with(store, provider, unlimited())
 }
 
 /// The same with another provider and limits.
 pub fn app_with(store: Store, provider: Box<dyn Provider>, admission: Admission) -> App {
     let hasher = Hasher::new();
-    App::new(store, provider, tokens(Duration::from_secs(600)), hasher, admission)
+    let tokens = tokens(Duration::from_secs(600));
+    App::new(catalogue(), store, provider, tokens, hasher, admission)
 }
 
 /// No limits.

@@ -1,0 +1,114 @@
+//! The record types of the tests: the product's, and one with fields that may be null.
+
+use std::sync::LazyLock;
+
+use chrono::{DateTime, NaiveDate, Utc};
+use cinequery::app::search::{self, About, SearchRequest};
+use cinequery::error::Result;
+use cinequery::identity::Identity;
+use cinequery::query::{Query, Schema, Shape, compile};
+use cinequery::record::{BUILT_IN, Catalogue};
+use cinequery::store::{Record, Store};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+/// The declaration of the screenings.
+pub const SCREENINGS: &str = include_str!("../../examples/screenings/screenings.toml");
+
+/// A catalogue of these declarations.
+pub fn declared(files: &[&str]) -> Catalogue {
+    let files = files.iter().map(|source| ("test.toml", *source));
+    Catalogue::parse(files).unwrap_or_else(|mistakes| panic!("{}", mistakes[0]))
+}
+
+/// Movies and screenings.
+pub fn catalogue() -> Catalogue {
+    static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| declared(&[BUILT_IN, SCREENINGS]));
+    *CATALOGUE
+}
+
+pub fn movies() -> &'static Schema {
+    catalogue().find("movies").unwrap()
+}
+
+pub fn screenings() -> &'static Schema {
+    catalogue().find("screenings").unwrap()
+}
+
+/// A record as the tests look at it.
+pub trait Read: DeserializeOwned {
+    fn schema() -> &'static Schema;
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Screening {
+    pub id: Uuid,
+    pub film: String,
+    pub hall: Option<String>,
+    pub seats: Option<i32>,
+    pub subtitled: Option<bool>,
+    pub starts_at: DateTime<Utc>,
+    pub sale_ends: Option<NaiveDate>,
+    pub version: i64,
+    pub created_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
+}
+
+impl Read for Screening {
+    fn schema() -> &'static Schema {
+        screenings()
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Movie {
+    pub title: String,
+    pub genre: String,
+    pub release_year: i32,
+    pub expiry_date: NaiveDate,
+}
+
+impl Read for Movie {
+    fn schema() -> &'static Schema {
+        movies()
+    }
+}
+
+/// A page with its records.
+#[derive(Debug)]
+pub struct Page<T> {
+    pub items: Vec<T>,
+    pub next_cursor: Option<String>,
+    pub total: Option<i64>,
+    pub as_of: Option<DateTime<Utc>>,
+}
+
+/// Searches records of a type.
+pub async fn search<T: Read>(
+    store: &Store,
+    caller: &Identity,
+    request: SearchRequest,
+) -> Result<Page<T>> {
+    search_in(store, caller, T::schema(), request).await
+}
+
+/// Searches a collection.
+pub async fn search_in<T: DeserializeOwned>(
+    store: &Store,
+    caller: &Identity,
+    schema: &'static Schema,
+    request: SearchRequest,
+) -> Result<Page<T>> {
+    let page = search::search(store, caller, schema, request).await?;
+    let items = page.read()?;
+    let About { next_cursor, total, as_of, .. } = page.about;
+    Ok(Page { items, next_cursor, total, as_of })
+}
+
+/// The first thousand records of a collection, in order of creation.
+pub async fn all(store: &Store, schema: &'static Schema) -> Vec<Record> {
+    let query = Query { schema, filter: None, order: Vec::new(), after: None };
+    let statement = compile(&query, Shape::Page { limit: 1000 }, store.dialect());
+    store.fetch(schema, statement).await.unwrap()
+}
