@@ -357,7 +357,7 @@ fn commands_in_a_file_do_not_reach_the_terminal() {
     assert!(code == 2 && !log.contains('\u{1b}'), "{log:?}");
     let (code, _, _) = run(
         folder.path(),
-        &["import", "films.ndjson", "--type", "nothing", "--database", "sqlite:new.db"],
+        &["import", "films.ndjson", "--collection", "nothing", "--database", "sqlite:new.db"],
     );
     assert!(code == 1 && !folder.path().join("new.db").exists());
 }

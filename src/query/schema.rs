@@ -5,7 +5,6 @@ use std::ops::RangeInclusive;
 use super::value::{Type, Value};
 
 /// A record type: its names and its fields.
-#[derive(Debug)]
 pub struct Schema {
     /// The record type in code and specification, such as `Movie`.
     pub name: &'static str,
@@ -63,6 +62,13 @@ impl Schema {
     }
 }
 
+/// Its name alone: all of it would hide what a message is about.
+impl std::fmt::Debug for Schema {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
 impl PartialEq for Schema {
     /// Schemas are static: each is equal to itself alone.
     fn eq(&self, other: &Self) -> bool {
@@ -71,7 +77,6 @@ impl PartialEq for Schema {
 }
 
 /// One field of a record.
-#[derive(Debug)]
 pub struct Field {
     /// Its name in the language, in JSON and in the database.
     pub name: &'static str,
@@ -121,6 +126,13 @@ impl Field {
         } else {
             i64::MIN..=i64::MAX
         }
+    }
+}
+
+/// Its name alone.
+impl std::fmt::Debug for Field {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
     }
 }
 

@@ -6,8 +6,8 @@ use chrono::{DateTime, NaiveDate, Utc};
 use cinequery::app::search::{self, About, SearchRequest};
 use cinequery::error::Result;
 use cinequery::identity::Identity;
-use cinequery::query::{Query, Schema, Shape, compile};
-use cinequery::record::{BUILT_IN, Catalogue};
+use cinequery::query::{Arguments, Schema, Shape, compile, prepare};
+use cinequery::record::{BUILT_IN, Catalogue, timestamp_now};
 use cinequery::store::{Record, Store};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -108,7 +108,8 @@ pub async fn search_in<T: DeserializeOwned>(
 
 /// The first thousand records of a collection, in order of creation.
 pub async fn all(store: &Store, schema: &'static Schema) -> Vec<Record> {
-    let query = Query { schema, filter: None, order: Vec::new(), after: None };
+    let prepared = prepare(None, None, schema).unwrap();
+    let query = prepared.bind(&Arguments::default(), timestamp_now()).unwrap();
     let statement = compile(&query, Shape::Page { limit: 1000 }, store.dialect());
     store.fetch(schema, statement).await.unwrap()
 }
