@@ -11,7 +11,7 @@ mod stored_query;
 
 use std::ops::RangeInclusive;
 
-use chrono::{DateTime, NaiveDate, SubsecRound, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use poem_openapi::types::Type as Documented;
 use serde::Serialize;
 use sqlx::postgres::PgRow;
@@ -140,11 +140,6 @@ impl<T: Column> Column for Option<T> {
     fn value(&self) -> Option<Value> {
         self.as_ref().and_then(Column::value)
     }
-}
-
-/// The moment, to the microsecond that both databases store.
-pub fn timestamp_now() -> DateTime<Utc> {
-    Utc::now().trunc_subsecs(6)
 }
 
 /// The bounds of a field for which none are given.

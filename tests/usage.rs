@@ -2,8 +2,9 @@
 
 use chrono::{Days, Utc};
 use cinequery::app::App;
+use cinequery::clock::timestamp_now;
 use cinequery::identity::Open;
-use cinequery::record::{Records, timestamp_now};
+use cinequery::record::Records;
 use serde_json::{Value, json};
 
 use crate::support::{Answer, Catalogue, Client, Database, app_with, on_both, token_of, unlimited};

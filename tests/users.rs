@@ -1,7 +1,8 @@
 //! Users with passwords, on both engines.
 
+use cinequery::clock::timestamp_now;
 use cinequery::identity::{Hasher, Passwords, Role};
-use cinequery::record::{Movie, Record, Records, timestamp_now};
+use cinequery::record::{Movie, Record, Records};
 use serde_json::{Value, json};
 
 use crate::support::{Catalogue, Client, Database, app_with, on_both, unlimited};

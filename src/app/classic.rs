@@ -8,11 +8,12 @@ use serde::Serialize;
 use super::saved::{EXPIRED_BETWEEN, built_in_selection};
 use super::selection::Selection;
 use super::transfer::{Export, export};
+use crate::clock::timestamp_now;
 use crate::error::{Error, Kind, Result, Violation};
 use crate::identity::{Access, Identity};
 use crate::query::ast::{Comparison, Expr, Literal, Matching};
 use crate::query::{Argument, Arguments, Shape, compile};
-use crate::record::{Draft, Movie, Record, timestamp_now};
+use crate::record::{Draft, Movie, Record};
 use crate::store::{Expected, Store};
 
 /// The most movies of one title that are listed when one of them was meant.

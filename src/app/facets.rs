@@ -7,10 +7,11 @@ use serde::Serialize;
 
 use super::search::limit;
 use super::selection::Selection;
+use crate::clock::timestamp_now;
 use crate::error::{Error, Kind, Result};
 use crate::identity::{Access, Identity};
 use crate::query::{Diagnostic, Facet, Shape, compile, format};
-use crate::record::{Record, timestamp_now};
+use crate::record::Record;
 use crate::store::Store;
 
 /// What is counted.

@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 use super::cursor::{Cursor, fingerprint};
 use super::selection::Selection;
 use super::why::{Reason, why_nothing};
+use crate::clock::timestamp_now;
 use crate::error::{Error, Kind, Result};
 use crate::identity::{Access, Identity};
 use crate::query::{Diagnostic, Dialect, Query, Shape, Statement, compile};
-use crate::record::{Record, timestamp_now};
+use crate::record::Record;
 use crate::store::Store;
 
 /// The most records of a page, or counts of a facet, when nothing is said.

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::edit;
 use super::selection::Selection;
+use crate::clock::timestamp_now;
 use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::query::ast::{self, At, Comparison, Expr, Literal, Operand, Predicate, Test};
@@ -18,7 +19,7 @@ use crate::query::{
     Argument, Arguments, Diagnostic, Prepared, Query, Schema, Shape, Type, bind, check, compile,
     format,
 };
-use crate::record::{Record, timestamp_now};
+use crate::record::Record;
 use crate::store::Store;
 
 /// The most conditions of a search that are looked into.

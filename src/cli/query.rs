@@ -11,11 +11,12 @@ use super::explain::describe;
 use super::{Given, Outcome, explain_in, location, of_type, open_to_read, operator, print};
 use crate::app::search::{Count, SearchRequest, page_statement, search};
 use crate::app::why::Reason;
+use crate::clock::timestamp_now;
 use crate::config::DatabaseSettings;
 use crate::error::Error;
 use crate::query::compile::Bound;
 use crate::query::{Diagnostic, Dialect};
-use crate::record::{Record, Visitor, timestamp_now};
+use crate::record::{Record, Visitor};
 use crate::store::{Location, Store};
 
 const EXAMPLES: &str = "\

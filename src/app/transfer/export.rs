@@ -2,10 +2,11 @@
 
 use crate::app::cursor::sort_keys;
 use crate::app::selection::Selection;
+use crate::clock::timestamp_now;
 use crate::error::{Error, Result};
 use crate::identity::{Access, Identity};
 use crate::query::{Query, Shape, compile};
-use crate::record::{Record, timestamp_now};
+use crate::record::Record;
 use crate::store::{Place, Store};
 
 use super::{Format, csv};
