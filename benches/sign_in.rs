@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use cinequery::admission::{Admission, Limits, Proxies};
 use cinequery::app::App;
+use cinequery::clock::timestamp_now;
 use cinequery::identity::{Credentials, Hasher, Passwords, Secrets, Tokens};
-use cinequery::record::{Catalogue, timestamp_now};
+use cinequery::record::Catalogue;
 use cinequery::store::{Location, Migrations, Missing, Store};
 
 /// How often each is tried; once when the tests only see whether this runs.

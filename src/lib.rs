@@ -12,6 +12,8 @@ extern crate self as cinequery;
 pub mod config;
 pub mod telemetry;
 
+pub mod clock;
+
 pub mod query;
 
 mod openapi;

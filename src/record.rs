@@ -10,16 +10,9 @@ mod saved_query;
 
 use std::ops::RangeInclusive;
 
-use chrono::{DateTime, SubsecRound, Utc};
-
 pub use self::catalogue::{BUILT_IN, Catalogue};
 pub use self::draft::{Draft, Fields, Members, Patch, Row};
 pub use self::saved_query::saved_queries;
-
-/// The moment, to the microsecond that both databases store.
-pub fn timestamp_now() -> DateTime<Utc> {
-    Utc::now().trunc_subsecs(6)
-}
 
 /// The bounds of a field for which none are given.
 pub const UNBOUNDED: RangeInclusive<i64> = i64::MIN..=i64::MAX;

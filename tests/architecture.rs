@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// The modules, each importing only from those before it. `config` and `telemetry` import nothing
-/// of ours.
+/// The modules, each importing only from those before it. The first three import nothing of ours.
 const ORDER: &[&str] = &[
     "config",
     "telemetry",
+    "clock",
     "query",
     "openapi",
     "error",
@@ -109,7 +109,7 @@ fn modules_import_only_from_those_before_them() {
             // Macros are exported at the root.
             let Some(other) = rank(imported) else { continue };
             assert!(other < own, "src/{file} imports {imported}, which comes after {module}");
-            assert!(own > 1, "src/{file} imports {imported}, and {module} imports nothing of ours");
+            assert!(own > 2, "src/{file} imports {imported}, and {module} imports nothing of ours");
         }
     }
 }

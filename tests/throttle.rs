@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use cinequery::admission::{
     Admission, Forwarded, Limit, Limits, Outcome, Policy, Proxies, Redis, Scope,
 };
+use cinequery::clock::timestamp_now;
 use cinequery::identity::{Hasher, Open, Passwords};
-use cinequery::record::timestamp_now;
 use proptest::prelude::*;
 use serde_json::json;
 

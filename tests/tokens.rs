@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use cinequery::clock::timestamp_now;
 use cinequery::identity::{Hasher, IssuedAt, Passwords, Secrets, Tokens};
-use cinequery::record::timestamp_now;
 use cinequery::store::Revoked;
 use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Value, json};

@@ -2,8 +2,8 @@
 
 use chrono::{Days, Utc};
 use cinequery::app::App;
+use cinequery::clock::timestamp_now;
 use cinequery::identity::Open;
-use cinequery::record::timestamp_now;
 use serde_json::{Value, json};
 
 use crate::support::{Answer, Client, Database, app_with, catalogue, on_both, token_of, unlimited};

@@ -1,7 +1,7 @@
 //! Users with passwords, on both engines.
 
+use cinequery::clock::timestamp_now;
 use cinequery::identity::{Hasher, Passwords, Role};
-use cinequery::record::timestamp_now;
 use serde_json::{Value, json};
 
 use crate::support::{Client, Database, app_with, catalogue, on_both, unlimited};

@@ -8,11 +8,12 @@ use serde::Serialize;
 use super::saved::{EXPIRED_BETWEEN, built_in_selection};
 use super::selection::Selection;
 use super::transfer::{Export, Form, export};
+use crate::clock::timestamp_now;
 use crate::error::{Error, Kind, Result, Violation};
 use crate::identity::{Access, Identity};
 use crate::query::ast::{Comparison, Expr, Literal, Matching};
 use crate::query::{Argument, Arguments, Field, Schema, Shape, Type, Value, compile};
-use crate::record::{Catalogue, Draft, timestamp_now};
+use crate::record::{Catalogue, Draft};
 use crate::store::{Expected, Record, Store};
 
 /// The most movies of one title that are listed when one of them was meant.

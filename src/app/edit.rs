@@ -2,11 +2,12 @@
 
 use uuid::Uuid;
 
+use crate::clock::timestamp_now;
 use crate::error::{Error, Kind, Result};
 use crate::identity::{Access, Identity};
 use crate::query::plan::{Condition, Side, Term};
 use crate::query::{Query, Schema, Shape, Value, compile};
-use crate::record::{Draft, Patch, Row, timestamp_now};
+use crate::record::{Draft, Patch, Row};
 use crate::store::{Expected, Record, Store};
 
 /// Creates a record.

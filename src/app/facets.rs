@@ -7,10 +7,10 @@ use serde::Serialize;
 
 use super::search::limit;
 use super::selection::Selection;
+use crate::clock::timestamp_now;
 use crate::error::{Error, Kind, Result};
 use crate::identity::{Access, Identity};
 use crate::query::{Diagnostic, Facet, Schema, Shape, compile, format};
-use crate::record::timestamp_now;
 use crate::store::Store;
 
 /// What is counted.

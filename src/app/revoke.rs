@@ -5,10 +5,10 @@ use poem_openapi::Object;
 use serde::Deserialize;
 
 use super::App;
+use crate::clock::timestamp_now;
 use crate::error::{Error, Kind, Result, Violation};
 use crate::identity::{Bearer, Identity, name_problem};
 use crate::query::text::nfc;
-use crate::record::timestamp_now;
 use crate::store::{Revoked, Store};
 
 /// Whose tokens are to end.

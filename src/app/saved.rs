@@ -12,13 +12,14 @@ use uuid::Uuid;
 
 use super::search::{self, Page, SearchRequest};
 use super::selection::Selection;
+use crate::clock::timestamp_now;
 use crate::error::{Error, Kind, Result, Violation};
 use crate::identity::{Access, Identity};
 use crate::query::ast::{Comparison, Expr, Literal};
 use crate::query::diagnostic::did_you_mean;
 use crate::query::limits::{MAX_DIAGNOSTICS, MAX_PREDICATES, MAX_TEXT_BYTES};
 use crate::query::{Argument, Arguments, Diagnostic, Plan, Schema, Type, Value, prepare};
-use crate::record::{Draft, Row, saved_queries, timestamp_now};
+use crate::record::{Draft, Row, saved_queries};
 use crate::store::{Expected, Record, Store};
 
 /// The longest name, in characters.

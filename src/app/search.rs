@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::cursor::{Cursor, fingerprint};
 use super::selection::Selection;
 use super::why::{Reason, why_nothing};
+use crate::clock::timestamp_now;
 use crate::error::{Error, Kind, Result};
 use crate::identity::{Access, Identity};
 use crate::query::{Diagnostic, Dialect, Query, Schema, Shape, Statement, compile};
-use crate::record::timestamp_now;
 use crate::store::{Documents, Store};
 
 /// The most records of a page, or counts of a facet, when nothing is said.

@@ -11,10 +11,10 @@ use uuid::Uuid;
 
 use super::App;
 use super::search::limit as page_limit;
+use crate::clock::timestamp_now;
 use crate::error::{Error, Kind, Result};
 use crate::identity::Identity;
 use crate::query::text::nfc;
-use crate::record::timestamp_now;
 use crate::store;
 
 /// How often what was counted is added to the database: a process that is killed loses no more than it

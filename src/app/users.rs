@@ -5,10 +5,10 @@ use poem_openapi::Object;
 use serde::{Deserialize, Serialize};
 
 use super::search::limit as page_limit;
+use crate::clock::timestamp_now;
 use crate::error::{Error, Kind, Result, Violation};
 use crate::identity::{Hasher, Identity, Role, name_problem, password_problem};
 use crate::query::text::nfc;
-use crate::record::timestamp_now;
 use crate::store::{self, Expected, Store, UserChange};
 
 /// Somebody who signs in with a password, which is never shown.

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::edit;
 use super::selection::Selection;
+use crate::clock::timestamp_now;
 use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::query::ast::{self, At, Comparison, Expr, Literal, Operand, Predicate, Test};
@@ -17,7 +18,6 @@ use crate::query::text::nfc;
 use crate::query::{
     Argument, Arguments, Diagnostic, Prepared, Query, Schema, Shape, bind, check, compile, format,
 };
-use crate::record::timestamp_now;
 use crate::store::Store;
 
 /// The most conditions of a search that are looked into.

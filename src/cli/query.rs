@@ -14,11 +14,12 @@ use super::{
 };
 use crate::app::search::{About, Count, SearchRequest, page_statement, search};
 use crate::app::why::Reason;
+use crate::clock::timestamp_now;
 use crate::config::DatabaseSettings;
 use crate::error::Error;
 use crate::query::compile::Bound;
 use crate::query::{Diagnostic, Dialect, Schema};
-use crate::record::{Catalogue, timestamp_now};
+use crate::record::Catalogue;
 use crate::store::{Location, Store};
 
 const EXAMPLES: &str = "\

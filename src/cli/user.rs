@@ -11,10 +11,10 @@ use super::{Outcome, catalogue, explain, migrate, open, print};
 use crate::app::revoke::{self, RevocationRequest};
 use crate::app::search::MAX_LIMIT;
 use crate::app::users::{self, UserDraft, UserPatch};
+use crate::clock::timestamp_now;
 use crate::config::DatabaseSettings;
 use crate::error::Kind;
 use crate::identity::{ADMIN_SCOPE, Hasher, Identity, Role, password_problem, random_password};
-use crate::record::timestamp_now;
 use crate::store::{Expected, Missing, Store};
 
 const EXAMPLES: &str = "\

@@ -10,8 +10,8 @@ use tokio::sync::{Notify, watch};
 
 use super::token::{CLOCK_SKEW, refused};
 use super::{Bearer, IssuedAt};
+use crate::clock::timestamp_now;
 use crate::error::{Error, Result};
-use crate::record::timestamp_now;
 use crate::store::{Revoked, Store};
 
 /// How old what is known of revocations may be: then a revocation is effective everywhere that much

@@ -1,10 +1,11 @@
 //! Tree and schema to plan, or everything that is wrong with the tree.
 
+mod advice;
+
 use std::collections::BTreeSet;
 
 use super::ast::{self, At, ClockBase, Comparison, Expr, Literal, Operand, Subject, Test};
-use super::diagnostic::{Code, Fault, Span, nearest};
-use super::format;
+use super::diagnostic::{Code, Fault, Span};
 use super::limits::{MAX_DIAGNOSTICS, MAX_IN_ITEMS};
 use super::literal;
 use super::plan::{Condition, Parameter, Part, Plan, Side, Slot, SortKey, Term};
@@ -36,9 +37,6 @@ pub fn check(query: &ast::Query, schema: &'static Schema) -> Result<Plan, Faults
     let Checker { parameters, uses_clock, .. } = checker;
     Ok(Plan { schema, filter, order, parameters, uses_clock })
 }
-
-/// What people call days relative to the present one.
-const RELATIVE_DAYS: [&str; 3] = ["tomorrow", "yesterday", "current_date"];
 
 /// `None` from any of its functions means that a fault has been noted.
 struct Checker {
@@ -88,14 +86,7 @@ impl Checker {
         let term = self.term(subject)?;
         match &predicate.test.node {
             Test::Flag if term.ty() == Type::Boolean => Some(Condition::Flag(term.field)),
-            Test::Flag => {
-                let (name, ty) = (subject_text(&subject.node), term.ty());
-                let message = format!("`{name}` is {} and cannot stand alone", ty.with_article());
-                self.refuse(
-                    Fault::new(Code::OperatorMismatch, subject.span, message)
-                        .help(format!("compare it, as in {name} = {}", ty.example())),
-                )
-            }
+            Test::Flag => self.refuse(advice::not_a_flag(subject, term.ty())),
             Test::Compare { operator, operand } => {
                 self.operator(subject, term, operator.as_str(), place)?;
                 let side = self.side(operand, subject, term, Some((*operator, place)))?;
@@ -110,14 +101,7 @@ impl Checker {
                     (&low_side, &high_side)
                     && l > h
                 {
-                    let span = low.span.to(high.span);
-                    let message = format!("nothing lies between {l} and {h}");
-                    let swapped = [high, low].map(|bound| format::operand_text(&bound.node));
-                    return self.refuse(
-                        Fault::new(Code::ReversedBounds, span, message)
-                            .help("the lower bound stands first")
-                            .suggest(span, swapped.join(" and ")),
-                    );
+                    return self.refuse(advice::reversed_bounds((low, l), (high, h)));
                 }
                 let range = Condition::All(vec![
                     Condition::Compare(term, Comparison::GreaterOrEqual, low_side),
@@ -171,15 +155,10 @@ impl Checker {
         if term.operators().contains(&operator) {
             return Some(());
         }
-        let name = subject_text(&subject.node);
-        if ty.operators().contains(&operator) {
-            let message =
-                format!("`{operator}` does not exist for `{name}`, which is not searchable");
-            let help = "its declaration has `search = false`; compare it with `=`";
-            return self.refuse(Fault::new(Code::OperatorMismatch, place, message).help(help));
-        }
-        let message = format!("`{operator}` does not exist for `{name}`, {}", ty.with_article());
-        self.refuse(Fault::new(Code::OperatorMismatch, place, message).help(operators(ty)))
+        self.refuse(match ty.operators().contains(&operator) {
+            true => advice::not_searchable(operator, place, subject),
+            false => advice::no_such_operator(operator, place, subject, ty),
+        })
     }
 
     fn term(&mut self, subject: &At<Subject>) -> Option<Term> {
@@ -189,25 +168,13 @@ impl Checker {
             Some(function) => self.function(function),
         };
         let Some(field) = self.schema.field(&name.node) else {
-            let message = format!("{} has no field `{}`", self.schema.name, name.node);
-            return self.refuse(
-                Fault::new(Code::UnknownField, name.span, message)
-                    .did_you_mean(&name.node, self.schema.names()),
-            );
+            return self.refuse(advice::unknown_field(name, self.schema));
         };
         let part = part?;
-        if part != Part::Whole && field.ty != Part::TAKES {
-            let message = format!(
-                "{} takes {}, and `{}` is {}",
-                function.as_ref().map_or("it", |f| f.node.as_str()),
-                Part::TAKES.with_article(),
-                field.name,
-                field.ty.with_article()
-            );
-            let dates = self.schema.fields.iter().filter(|field| field.ty == Type::Date);
-            let dates = dates.map(|field| field.name).collect::<Vec<_>>().join(", ");
-            let fault = Fault::new(Code::TypeMismatch, name.span, message);
-            return self.refuse(fault.help(format!("there are the dates: {dates}")));
+        if let Some(function) = function
+            && field.ty != Part::TAKES
+        {
+            return self.refuse(advice::function_of(function, field, name.span, self.schema));
         }
         Some(Term { field, part })
     }
@@ -217,13 +184,7 @@ impl Checker {
         if let Some((_, part)) = known.iter().find(|(known, _)| *known == name.node) {
             return Some(*part);
         }
-        let message = format!("there is no function `{}`", name.node);
-        let fault = Fault::new(Code::UnknownFunction, name.span, message);
-        if ["lower", "upper", "casefold"].iter().any(|case| case.eq_ignore_ascii_case(&name.node)) {
-            let help = "`contains`, `starts with` and `ends with` are indifferent to case";
-            return self.refuse(fault.help(help));
-        }
-        self.refuse(fault.did_you_mean(&name.node, known.iter().map(|(known, _)| *known)))
+        self.refuse(advice::unknown_function(name))
     }
 
     /// The right side of a comparison; `between` has two, and no operator for them.
@@ -234,61 +195,28 @@ impl Checker {
         term: Term,
         operator: Option<(Comparison, Span)>,
     ) -> Option<Side<Slot>> {
-        let mismatch = |found: &str| {
-            let name = subject_text(&subject.node);
-            let message = format!("`{name}` is {}, and {found}", term.ty().with_article());
-            Fault::new(Code::TypeMismatch, operand.span, message)
-        };
         match &operand.node {
             Operand::Literal(Literal::Null) => {
-                let name = subject_text(&subject.node);
-                let is_unequal = matches!(operator, Some((Comparison::NotEqual, _)));
-                let test = if is_unequal { "is not null" } else { "is null" };
-                let message = "a comparison with null is never true";
-                let fault = Fault::new(Code::NullComparison, operand.span, message)
-                    .help(format!("write {name} {test}"));
-                self.refuse(match operator {
-                    Some((Comparison::Equal | Comparison::NotEqual, place)) => {
-                        fault.suggest(place.to(operand.span), test)
-                    }
-                    _ => fault,
-                })
+                self.refuse(advice::compared_with_null(operand.span, subject, operator))
             }
             Operand::Literal(literal) => self.literal(literal, operand.span, subject, term),
             Operand::Parameter(name) => Some(self.parameter(name, operand.span, term)?),
             Operand::Subject(other) => {
                 let Some(other_term) = self.term(&At::new(other.clone(), operand.span)) else {
-                    // What is no field was perhaps meant as a day or as text.
-                    let word = other.field.node.to_ascii_lowercase();
-                    let day = match (term.ty(), nearest(&word, RELATIVE_DAYS)) {
-                        (Type::Date, Some("tomorrow")) => Some("today + 1d"),
-                        (Type::Date, Some("yesterday")) => Some("today - 1d"),
-                        (Type::Date, Some(_)) => Some("today"),
-                        (Type::Timestamp, Some("tomorrow")) => Some("now + 1d"),
-                        (Type::Timestamp, Some("yesterday")) => Some("now - 1d"),
-                        (Type::Timestamp, Some(_)) => Some("now"),
-                        _ => None,
-                    };
-                    if let Some(day) = day
-                        && let Some(fault) = self.faults.pop()
-                    {
-                        let fault = fault.help(format!("write {day}"));
-                        return self.refuse(fault.suggest(operand.span, day));
-                    }
-                    if term.ty() == Type::Text
-                        && other.function.is_none()
-                        && nearest(&other.field.node, self.schema.names()).is_none()
-                        && let Some(fault) = self.faults.pop()
-                    {
-                        self.faults.push(in_quotes(fault, operand.span, other));
-                    }
-                    return None;
+                    // The unknown name has just been noted; perhaps it was meant as a value.
+                    let fault = self.faults.pop()?;
+                    let place = operand.span;
+                    let fault = advice::meant_as_value(fault, place, other, term.ty(), self.schema);
+                    return self.refuse(fault);
                 };
                 if other_term.ty() != term.ty() {
-                    let name = subject_text(other);
-                    let fault =
-                        mismatch(&format!("`{name}` is {}", other_term.ty().with_article()));
-                    return self.refuse(fault);
+                    let found = (advice::subject_text(other), other_term.ty());
+                    return self.refuse(advice::other_type(
+                        operand.span,
+                        subject,
+                        term.ty(),
+                        found,
+                    ));
                 }
                 return Some(Side::Term(other_term));
             }
@@ -299,20 +227,13 @@ impl Checker {
                     ClockBase::Now => Type::Timestamp,
                 };
                 if ty != term.ty() {
-                    let found = format!("`{}` is {}", clock.base.as_str(), ty.with_article());
-                    let fault = mismatch(&found);
-                    return self.refuse(match term.ty() {
-                        Type::Date => {
-                            let meant = ast::Clock { base: ClockBase::Today, ..*clock };
-                            let meant = format::operand_text(&Operand::Clock(meant));
-                            fault.help(format!("write {meant}")).suggest(operand.span, meant)
-                        }
-                        // A day is no instant: which one of it was meant?
-                        Type::Timestamp => fault.help(
-                            "write an instant, as in 2024-01-31T00:00:00Z, or an offset, as in now - 1d",
-                        ),
-                        _ => fault,
-                    });
+                    return self.refuse(advice::other_clock(
+                        clock,
+                        ty,
+                        operand.span,
+                        subject,
+                        term.ty(),
+                    ));
                 }
                 Some(Slot::Clock(*clock, operand.span))
             }
@@ -328,14 +249,10 @@ impl Checker {
         place: Span,
     ) -> Option<Vec<Slot>> {
         if items.is_empty() {
-            let message = "the list is empty, and nothing is in it";
-            let fault = Fault::new(Code::EmptyList, place, message);
-            return self.refuse(fault.help("name at least one value, or leave the test out"));
+            return self.refuse(advice::empty_list(place));
         }
         if items.len() > MAX_IN_ITEMS {
-            let message = format!("the list has {} items", items.len());
-            let help = format!("at most {MAX_IN_ITEMS} are allowed");
-            return self.refuse(Fault::new(Code::TooManyItems, place, message).help(help));
+            return self.refuse(advice::too_many_items(items.len(), place));
         }
         let mut slots = Vec::with_capacity(items.len());
         for item in items {
@@ -359,22 +276,12 @@ impl Checker {
     fn item(&mut self, operand: &At<Operand>, subject: &At<Subject>, term: Term) -> Option<Slot> {
         match &operand.node {
             Operand::Literal(Literal::Null) => {
-                let message = "null is equal to nothing and part of nothing";
-                let name = subject_text(&subject.node);
-                let help = format!("test it apart: {name} is null, or {name} is not null");
-                self.refuse(Fault::new(Code::NullComparison, operand.span, message).help(help))
+                self.refuse(advice::null_as_item(operand.span, subject))
             }
             Operand::Literal(literal) => self.literal(literal, operand.span, subject, term),
             Operand::Parameter(name) => self.parameter(name, operand.span, term),
             Operand::Subject(_) | Operand::Clock(_) => {
-                let message = "only a literal or a $parameter can stand here";
-                let fault = Fault::new(Code::LiteralExpected, operand.span, message);
-                self.refuse(match &operand.node {
-                    Operand::Subject(word) if term.ty() == Type::Text => {
-                        in_quotes(fault, operand.span, word)
-                    }
-                    _ => fault.help("compare with = or < instead, joined by or"),
-                })
+                self.refuse(advice::literal_expected(operand, term.ty()))
             }
         }
     }
@@ -401,45 +308,7 @@ impl Checker {
             (Literal::Boolean(flag), Type::Boolean) => Value::Boolean(*flag),
             (Literal::Date(date), Type::Date) => Value::Date(*date),
             (Literal::Timestamp(instant), Type::Timestamp) => Value::Timestamp(*instant),
-            _ => {
-                let name = subject_text(&subject.node);
-                let written = format::literal_text(literal);
-                let message = format!("`{name}` is {}, and {written} is not", ty.with_article());
-                let meant = match (literal, ty) {
-                    (Literal::Text(text), Type::Date) if text == "today" => Some(text.clone()),
-                    (Literal::Text(text), Type::Timestamp) if text == "now" => Some(text.clone()),
-                    (Literal::Text(text), Type::Date) => match literal::date(text) {
-                        Ok(date) => Some(date.to_string()),
-                        Err(misread) => misread.meant.filter(|meant| literal::date(meant).is_ok()),
-                    },
-                    (Literal::Text(text), Type::Timestamp) => {
-                        literal::timestamp(text).ok().map(|_| text.clone())
-                    }
-                    (Literal::Text(text), Type::Integer) => {
-                        text.parse::<i64>().ok().map(|n| n.to_string())
-                    }
-                    (Literal::Text(text), Type::Boolean) => {
-                        text.parse::<bool>().ok().map(|flag| flag.to_string())
-                    }
-                    (Literal::Date(date), Type::Timestamp) => Some(format!("{date}T00:00:00Z")),
-                    (Literal::Integer(number), Type::Text) => Some(format!("\"{number}\"")),
-                    _ => None,
-                };
-                let fault = Fault::new(Code::TypeMismatch, place, message);
-                let operators = operators(ty);
-                return self.refuse(match meant {
-                    Some(meant) => {
-                        fault.help(format!("write {meant}; {operators}")).suggest(place, meant)
-                    }
-                    None => match (literal, ty) {
-                        (Literal::Integer(year @ 1..=9999), Type::Date) => fault.help(format!(
-                            "write year({name}) = {year}, or a date such as {}",
-                            ty.example()
-                        )),
-                        _ => fault.help(format!("write {}, say; {operators}", ty.example())),
-                    },
-                });
-            }
+            _ => return self.refuse(advice::other_literal(literal, place, subject, ty)),
         };
         Some(Slot::Value(value))
     }
@@ -449,9 +318,7 @@ impl Checker {
         if range.contains(&number) {
             return Some(Slot::Value(Value::Integer(number)));
         }
-        let message = format!("{number} does not fit into `{term}`");
-        let help = format!("it holds {} to {}", range.start(), range.end());
-        self.refuse(Fault::new(Code::OutOfRange, place, message).help(help))
+        self.refuse(advice::out_of_range(number, place, term))
     }
 
     fn parameter(&mut self, name: &str, place: Span, term: Term) -> Option<Slot> {
@@ -469,15 +336,7 @@ impl Checker {
             }
             return Some(Slot::Parameter(position));
         }
-        let message = format!(
-            "`${name}` is used as {} and as {}",
-            first.ty().with_article(),
-            term.ty().with_article()
-        );
-        self.refuse(
-            Fault::new(Code::ConflictingParameter, place, message)
-                .help("use two parameters of different names"),
-        )
+        self.refuse(advice::conflicting_parameter(name, place, first.ty(), term.ty()))
     }
 
     /// The keys with `id` after them, which makes every order total.
@@ -498,21 +357,15 @@ impl Checker {
                     if std::ptr::eq(key, &tie_breaker) {
                         continue;
                     }
-                    let message = format!("`{name}` is in the order already");
-                    Fault::new(Code::RepeatedOrderKey, *span, message)
-                        .help("remove it: only the first decides")
-                        .suggest(Span::new(earlier_end, key_end), "")
+                    let key = Span::new(earlier_end, key_end);
+                    advice::repeated_key(name, *span, key)
                 }
                 Some(field) => {
                     order.push(SortKey { field, direction: direction.node });
                     earlier_end = key_end;
                     continue;
                 }
-                None => {
-                    let message = format!("{} has no field `{name}`", self.schema.name);
-                    Fault::new(Code::UnknownField, *span, message)
-                        .did_you_mean(name, self.schema.names())
-                }
+                None => advice::unknown_field(&key.field, self.schema),
             };
             earlier_end = key_end;
             self.faults.push(fault);
@@ -523,21 +376,4 @@ impl Checker {
 
 fn negate(condition: Condition<Slot>) -> Condition<Slot> {
     Condition::Not(Box::new(condition))
-}
-
-fn operators(ty: Type) -> String {
-    format!("{} fields have {}", ty.as_str(), ty.operators().join(", "))
-}
-
-/// The fault of a word that was probably meant as text.
-fn in_quotes(fault: Fault, place: Span, word: &Subject) -> Fault {
-    let text = format!("\"{}\"", subject_text(word));
-    fault.help(format!("text stands in quotes: {text}")).suggest(place, text)
-}
-
-fn subject_text(subject: &Subject) -> String {
-    match &subject.function {
-        None => subject.field.node.to_string(),
-        Some(function) => format!("{}({})", function.node, subject.field.node),
-    }
 }

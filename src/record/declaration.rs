@@ -36,7 +36,8 @@ use self::document::{Content, Entry, Node, Table, place_in_string};
 pub use self::json_schema::json_schema;
 pub use self::names::{MAX_FIELD_NAME, MAX_NAME, field_name};
 use self::names::{Named, check};
-use super::{UNBOUNDED, timestamp_now};
+use super::UNBOUNDED;
+use crate::clock::timestamp_now;
 use crate::query::diagnostic::{Span, did_you_mean, line_and_column};
 use crate::query::{Arguments, Code, Field, Schema, Search, Type, prepare};
 

@@ -18,9 +18,10 @@ use super::pool::Pool;
 use super::postgres::IMPORT_LOCK_TIMEOUT;
 use super::write::{columns, insert_statement};
 use super::{Engine, Store, TRANSFER_QUEUE, TRANSFER_STATEMENT};
+use crate::clock::timestamp_now;
 use crate::error::{Error, Result, retry_after};
 use crate::query::{Dialect, Schema, Statement, Value};
-use crate::record::{Draft, timestamp_now};
+use crate::record::Draft;
 
 /// Records between two commits, where an import commits before its end.
 const BATCH: usize = 1000;

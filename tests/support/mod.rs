@@ -20,7 +20,7 @@ use sqlx::Connection;
 use tempfile::TempDir;
 
 pub use client::{Answer, Client, token, token_of};
-pub use records::{Page, Read, Screening, all, catalogue, movies, screenings, search};
+pub use records::{Page, Screening, all, catalogue, movies, screenings, search};
 
 /// An empty database of its own, gone when it is dropped or the tests end.
 pub struct Database {

@@ -4,10 +4,11 @@ use std::sync::LazyLock;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use cinequery::app::search::{self, About, SearchRequest};
+use cinequery::clock::timestamp_now;
 use cinequery::error::Result;
 use cinequery::identity::Identity;
 use cinequery::query::{Arguments, Schema, Shape, compile, prepare};
-use cinequery::record::{BUILT_IN, Catalogue, timestamp_now};
+use cinequery::record::{BUILT_IN, Catalogue};
 use cinequery::store::{Record, Store};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;

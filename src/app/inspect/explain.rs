@@ -7,13 +7,14 @@ use serde::Serialize;
 use super::readable;
 use crate::app::search::{self, page_statement};
 use crate::app::selection::Selection;
+use crate::clock::timestamp_now;
 use crate::error::Result;
 use crate::identity::Identity;
 use crate::query::Type;
 use crate::query::compile::Bound;
 use crate::query::diagnostic::count;
 use crate::query::limits::{self, Usage};
-use crate::record::{Catalogue, timestamp_now};
+use crate::record::Catalogue;
 use crate::store::{Explained, Store};
 
 /// How the database would answer a search for a first page.

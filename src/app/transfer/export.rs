@@ -1,10 +1,10 @@
 //! Records out of the database, a page at a time, and as the bytes of a file.
 
 use crate::app::selection::Selection;
+use crate::clock::timestamp_now;
 use crate::error::Result;
 use crate::identity::{Access, Identity};
 use crate::query::{Query, Schema, Shape, Statement, Value, compile};
-use crate::record::timestamp_now;
 use crate::store::{Documents, Place, Store};
 
 use super::{Format, csv};

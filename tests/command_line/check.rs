@@ -1,0 +1,81 @@
+//! `cinequery check`.
+
+use sqlx::{ConnectOptions, Connection};
+
+use super::{PASSWORD, folder, run};
+use crate::support::{SECRET, on_both};
+
+#[tokio::test]
+async fn a_check_tells_what_serve_would_meet() {
+    on_both(async |database| {
+        let folder = folder();
+        let url = database.url();
+        let check = |arguments: &[&str]| {
+            let settings = ["check", "--auth", "open", "--jwt-secret", SECRET];
+            let (code, told, log) = run(folder.path(), &[&settings[..], arguments].concat());
+            assert_eq!(log, "");
+            (code, told)
+        };
+        let at = ["--database", &url];
+        let (code, told) = check(&at);
+        assert_eq!(code, 4, "{told}");
+        database.open().await.close().await;
+        let (_, _, log) = run(folder.path(), &[&["query"][..], &at].concat());
+        assert!(log.contains("run `cinequery migrate`"), "{log}");
+        assert_eq!(run(folder.path(), &[&["migrate"][..], &at].concat()).0, 0);
+        let (code, told) = check(&at);
+        assert_eq!(code, 0, "{told}");
+        assert!(told.contains("SQLite 3.") || told.contains("PostgreSQL 1"), "{told}");
+        let (code, told) = check(&[&at[..], &["--listen", "0.0.0.0:80"]].concat());
+        assert!(code == 1 && told.contains("--allow-open"), "{told}");
+        database.run_sql("UPDATE _sqlx_migrations SET version = version + 500").await;
+        assert_eq!(check(&at).0, 5);
+        assert_eq!(check(&["--database", "sqlite:new.db"]).0, 4);
+        assert_eq!(check(&["--database", "sqlite:no/such.db"]).0, 3);
+        let (code, told) = check(&["--database", "postgres://joe:hunter2@127.0.0.1:1/none"]);
+        assert!(code == 3 && !told.contains("hunter2"), "{told}");
+        std::fs::write(folder.path().join("text.db"), "no database".repeat(100)).unwrap();
+        assert_eq!(check(&["--database", "sqlite:text.db"]).0, 3);
+        // A file of somebody else's is left as it is.
+        let other = folder.path().join("other.db");
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&other);
+        let mut connection = options.create_if_missing(true).connect().await.unwrap();
+        sqlx::raw_sql("CREATE TABLE movies (a)").execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        let before = std::fs::read(&other).unwrap();
+        assert_eq!(check(&["--database", "sqlite:other.db"]).0, 5);
+        assert_eq!(std::fs::read(&other).unwrap(), before);
+        let names =
+            std::fs::read_dir(folder.path()).unwrap().flatten().map(|entry| entry.file_name());
+        let beside = names.filter(|name| name.to_string_lossy().starts_with("other.db")).count();
+        assert_eq!(beside, 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn check_says_what_serve_would_say_of_the_first_administrator() {
+    on_both(async |database| {
+        let folder = folder();
+        let url = database.url();
+        assert_eq!(run(folder.path(), &["migrate", "--database", &url]).0, 0);
+        std::fs::write(folder.path().join("good"), PASSWORD).unwrap();
+        std::fs::write(folder.path().join("short"), "short").unwrap();
+        let settings = ["check", "--jwt-secret", SECRET, "--database", &url];
+        for (file, expected) in [
+            (None, (1, "there is no administrator yet")),
+            (Some("missing"), (1, "missing: ")),
+            (Some("short"), (1, "at least 15 characters")),
+            (Some("good"), (0, "ok")),
+        ] {
+            let file: Vec<&str> =
+                file.into_iter().flat_map(|f| ["--admin-password-file", f]).collect();
+            let (code, report, _) = run(folder.path(), &[&settings[..], &file].concat());
+            assert!(
+                (code, report.contains(expected.1)) == (expected.0, true),
+                "{file:?}: {report}"
+            );
+        }
+    })
+    .await;
+}

@@ -1,0 +1,83 @@
+//! `cinequery export`.
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
+
+use super::{FILMS, cinequery, folder, run};
+use crate::support::on_both;
+
+/// Files by name: in what form, compressed or not, and from a stream.
+#[tokio::test]
+async fn films_leave_and_come_back_by_the_name_of_their_file() {
+    on_both(async |database| {
+        let folder = folder();
+        let url = database.url();
+        std::fs::write(folder.path().join("films.ndjson"), FILMS).unwrap();
+        let loaded = run(folder.path(), &["import", "films.ndjson", "--database", &url]);
+        assert_eq!(loaded.0, 0, "{}", loaded.2);
+        let (code, whole, log) = run(folder.path(), &["export", "--database", &url]);
+        assert_eq!((code, log.as_str()), (0, "3 exported\n"));
+        let films = |text: &str| -> Vec<[serde_json::Value; 2]> {
+            let films = text.lines().map(|line| serde_json::from_str(line).unwrap());
+            films
+                .map(|film: serde_json::Value| [film["title"].clone(), film["expiry_date"].clone()])
+                .collect()
+        };
+        assert_eq!(films(&whole).len(), 3);
+        for name in ["a.ndjson", "a.csv", "a.ndjson.gz", "a.CSV.GZ", "a"] {
+            let (code, out, log) = run(folder.path(), &["export", name, "--database", &url]);
+            assert_eq!((code, out.as_str()), (0, ""), "{log}");
+            let bytes = std::fs::read(folder.path().join(name)).unwrap();
+            let is_gzip = bytes.starts_with(&[0x1f, 0x8b]);
+            assert_eq!(is_gzip, name.to_lowercase().ends_with("gz"), "{name}");
+            let other = ["--database", "sqlite:other.db"];
+            let (code, _, log) = run(folder.path(), &[&["import", name][..], &other].concat());
+            assert!(code == 0 && log.contains("3 created"), "{name}: {log}");
+            let (_, again, _) = run(folder.path(), &[&["export"][..], &other].concat());
+            assert_eq!(films(&again), films(&whole), "{name}");
+            std::fs::remove_file(folder.path().join("other.db")).unwrap();
+        }
+        // A stream says with --format what is in it.
+        let csv = ["export", "-", "--format", "csv", "--filter", "title = $t", "--param", "t=Two"];
+        let (_, csv, log) = run(folder.path(), &[&csv[..], &["--database", &url]].concat());
+        assert_eq!((csv.lines().count(), log.as_str()), (2, "1 exported\n"));
+        let stream = ["import", "-", "--format", "csv", "--database", "sqlite:third.db"];
+        let mut process = cinequery(folder.path(), &stream);
+        let mut process = process.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        std::io::Write::write_all(&mut process.stdin.take().unwrap(), csv.as_bytes()).unwrap();
+        let log = String::from_utf8(process.wait_with_output().unwrap().stderr).unwrap();
+        assert!(log.contains("1 created"), "{log}");
+        // A file that cannot be finished does not appear, and one that is there stays.
+        std::fs::write(folder.path().join("kept.csv"), "kept").unwrap();
+        for name in ["kept.csv", "new.csv"] {
+            let wrong = ["export", name, "--filter", "gnre = 1", "--database", &url];
+            let (code, _, log) = run(folder.path(), &wrong);
+            assert!(code == 1 && log.contains("did you mean `genre`?"), "{log}");
+        }
+        assert_eq!(std::fs::read(folder.path().join("kept.csv")).unwrap(), b"kept");
+        let is_left = |entry: &std::fs::DirEntry| {
+            let name = entry.file_name();
+            name == "new.csv" || name.to_string_lossy().starts_with(".tmp")
+        };
+        let left: Vec<_> =
+            std::fs::read_dir(folder.path()).unwrap().flatten().filter(is_left).collect();
+        assert!(left.is_empty(), "{left:?}");
+    })
+    .await;
+}
+
+/// What stands in the place of a file: kept when the export fails, and kept as it is otherwise.
+#[test]
+fn an_export_writes_what_a_link_leads_to() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    assert_eq!(run(folder.path(), &["migrate"]).0, 0);
+    std::fs::write(at("secret.csv"), "old").unwrap();
+    std::fs::set_permissions(at("secret.csv"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    std::os::unix::fs::symlink("secret.csv", at("link.csv")).unwrap();
+    assert_eq!(run(folder.path(), &["export", "link.csv"]).0, 0);
+    assert!(std::fs::symlink_metadata(at("link.csv")).unwrap().is_symlink());
+    assert!(std::fs::read_to_string(at("secret.csv")).unwrap().starts_with("id,title,"));
+    let mode = std::fs::metadata(at("secret.csv")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}

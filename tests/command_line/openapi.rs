@@ -1,0 +1,28 @@
+//! `cinequery openapi`.
+
+use std::process::Stdio;
+
+use super::{cinequery, folder, run};
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let folder = folder();
+    let mut process = cinequery(folder.path(), &["openapi"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(process.stdout.take());
+    let output = process.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
+}
+
+#[test]
+fn the_document_is_printed() {
+    let (code, printed, _) = run(folder().path(), &["openapi"]);
+    let is_published = printed == include_str!("../../openapi/v1.json");
+    assert!(
+        code == 0 && is_published,
+        "openapi/v1.json is not what is printed: run `make openapi`"
+    );
+}

@@ -1,0 +1,86 @@
+//! `cinequery query`.
+
+use std::process::{Command, Stdio};
+
+use super::{cinequery, folder, run};
+
+#[test]
+fn a_statement_is_shown_and_not_run() {
+    let folder = folder();
+    let filter = "title contains 'star' or release_year = 1977";
+    let (code, shown, _) = run(folder.path(), &["query", filter, "--sql"]);
+    assert_eq!(code, 0);
+    assert!(shown.contains("instr(\"title_folded\", ?)") && shown.contains("1977"), "{shown}");
+    let url = ["--database", "postgres://nobody@127.0.0.1:1/none"];
+    let (code, shown, _) = run(folder.path(), &[&["query", filter, "--sql"][..], &url].concat());
+    assert_eq!((code, shown.contains("strpos(\"title_folded\", $1)")), (0, true), "{shown}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+/// Arguments of `query`, and lines of what is said of them.
+const SHOWN: &[(&[&str], &[&str])] = &[
+    (
+        &["title = 'é' and\n gnre = 'x'"],
+        &[
+            "error[unknown_field]: Movie has no field `gnre`",
+            " --> filter:2:2",
+            "2 |  gnre = 'x'",
+            "  |  ^^^^",
+            "help: did you mean `genre`?",
+            "2 |  genre = 'x'",
+        ],
+    ),
+    // At the end there is nothing to cover, and it is marked all the same.
+    (&["genre ="], &["error[unexpected_token]", "1 | genre =", "  |        ^"]),
+    (&["release_year = $y", "--param", "y=soon"], &[" --> p.y:1:1", "1 | soon", "  | ^^^^"]),
+    (&["--order-by", "yaer"], &[" --> order_by:1:1", "1 | yaer", "  | ^^^^"]),
+    (
+        &["genre = 'a' or genre = 'b' and title = 'c'"],
+        &["warning[mixed_and_or]", "1 | genre = 'a' or genre = 'b' and title = 'c'"],
+    ),
+];
+
+#[test]
+fn problems_are_shown_below_their_place() {
+    let folder = folder();
+    for (arguments, lines) in SHOWN {
+        let (_, _, log) = run(folder.path(), &[&["query", "--sql"], *arguments].concat());
+        for line in *lines {
+            let is_there = log.lines().any(|shown| shown.trim_end().contains(line));
+            assert!(is_there, "{line:?} is missing: {log}");
+        }
+        assert!(!log.contains('\u{1b}'), "colours go to terminals alone: {log:?}");
+    }
+}
+
+/// `script` of util-linux makes a terminal of its own for the command.
+#[cfg(target_os = "linux")]
+#[test]
+fn problems_are_coloured_on_a_terminal() {
+    let folder = folder();
+    let shown = |environment: &[(&str, &str)]| {
+        let command = format!("{} query --sql 'gnre = 1'", env!("CARGO_BIN_EXE_cinequery"));
+        let mut script = Command::new("script");
+        script.args(["-qec", &command, "/dev/null"]).current_dir(folder.path());
+        script.envs(environment.iter().copied()).stdin(Stdio::null());
+        String::from_utf8(script.output().unwrap().stdout).unwrap()
+    };
+    assert!(shown(&[("NO_COLOR", "")]).contains("\u{1b}["));
+    assert!(!shown(&[("NO_COLOR", "1")]).contains("\u{1b}["));
+}
+
+#[test]
+fn databases_are_named_as_flag_environment_or_default() {
+    let folder = folder();
+    let shown = |arguments: &[&str], environment: &[(&str, &str)]| {
+        let mut command =
+            cinequery(folder.path(), &[&["query", "--sql", "genre = 'x'"][..], arguments].concat());
+        command.envs(environment.iter().copied());
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    };
+    let is_postgres = |statement: String| statement.contains("$1");
+    let postgres = ("CINEQUERY_DATABASE_URL", "postgres://x@127.0.0.1/y");
+    assert!(!is_postgres(shown(&[], &[])));
+    assert!(is_postgres(shown(&[], &[postgres])));
+    assert!(!is_postgres(shown(&["--database", "sqlite:x.db"], &[postgres])));
+}

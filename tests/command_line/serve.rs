@@ -1,0 +1,186 @@
+//! `cinequery serve`.
+
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::json;
+
+use super::{FILMS, PASSWORD, Service, cinequery, folder, run, signs_in};
+use crate::support::{Client, SECRET, on_both};
+
+/// A sender that never ends does not keep the service from ending.
+#[tokio::test]
+async fn a_service_ends_while_a_file_arrives() {
+    let folder = folder();
+    let arguments = ["serve", "--auth", "open", "--listen", "127.0.0.1:0", "--jwt-secret", SECRET];
+    let service = Service::start(cinequery(folder.path(), &arguments));
+    let address = service.address.strip_prefix("http://").unwrap().to_owned();
+    for policy in ["fail", "skip"] {
+        let mut stream = std::net::TcpStream::connect(&address).unwrap();
+        let head = format!(
+            "POST /api/v1/movies/import?on_conflict={policy} HTTP/1.1\r\nhost: x\r\n\
+             content-type: application/x-ndjson\r\ncontent-length: 1000000\r\n\
+             authorization: Bearer {}\r\n\r\n",
+            crate::support::token(&["movies:write"])
+        );
+        std::io::Write::write_all(&mut stream, head.as_bytes()).unwrap();
+        std::io::Write::write_all(&mut stream, FILMS.as_bytes()).unwrap();
+        // It stays open until the process ends.
+        std::mem::forget(stream);
+    }
+    assert_eq!(service.stop(), Some(0));
+}
+
+#[tokio::test]
+async fn a_service_keeps_its_secret_beside_sqlite() {
+    let folder = folder();
+    let serve = || {
+        Service::start(cinequery(
+            folder.path(),
+            &["serve", "--auth", "open", "--listen", "127.0.0.1:0"],
+        ))
+    };
+    let service = serve();
+    let client = Client::at(service.address.clone()).with_token(None);
+    let issued = client.post("/api/token", &json!({"username": "joe"})).await.json();
+    let token = issued["access_token"].as_str().unwrap().to_owned();
+    assert_eq!(service.stop(), Some(0));
+
+    let file = std::fs::metadata(folder.path().join("cinequery.db.secret")).unwrap();
+    assert_eq!(file.permissions().mode() & 0o777, 0o600);
+    let service = serve();
+    let client = Client::at(service.address.clone()).with_token(Some(token));
+    assert_eq!(client.get("/api/v1/movies").await.status, 200);
+    // The command line issues tokens of the same service, with less in them if asked.
+    let (code, token, _) = run(folder.path(), &["token", "joe", "--scope", "movies:read"]);
+    assert_eq!(code, 0);
+    let reader = client.with_token(Some(token.trim().to_owned()));
+    assert_eq!(reader.get("/api/v1/movies").await.status, 200);
+    reader.post("/api/v1/movies", &json!({})).await.problem(403, "insufficient_scope");
+}
+
+#[tokio::test]
+async fn two_services_share_a_database_and_a_secret() {
+    on_both(async |database| {
+        let folder = folder();
+        let secret = folder.path().join("secret");
+        std::fs::write(&secret, format!("{SECRET}\n")).unwrap();
+        let start = || {
+            let mut command =
+                cinequery(folder.path(), &["serve", "--listen", "127.0.0.1:0", "--log", "info"]);
+            command
+                .env("CINEQUERY_AUTH", "open")
+                .env("CINEQUERY_DATABASE_URL", database.url())
+                .env("CINEQUERY_JWT_SECRET_FILE", &secret);
+            Service::start(command)
+        };
+        let (one, two) = (start(), start());
+        let one_client = Client::at(one.address.clone());
+        let movie =
+            json!({"title": "x", "genre": "g", "release_year": 2000, "expiry_date": "2024-01-01"});
+        let created = one_client.create(&movie).await;
+        let other = Client::at(two.address.clone());
+        let path = format!("/api/v1/movies/{}", created["id"].as_str().unwrap());
+        assert_eq!(other.get(&path).await.json(), created);
+        assert_eq!((one.stop(), two.stop()), (Some(0), Some(0)));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_service_without_migrations_is_not_ready() {
+    let folder = folder();
+    let arguments = ["serve", "--auth", "open", "--listen", "127.0.0.1:0", "--no-migrate"];
+    let service = Service::start(cinequery(folder.path(), &arguments));
+    let client = Client::at(service.address.clone());
+    assert_eq!(client.get("/livez").await.status, 200);
+    let problem = client.get("/readyz").await.problem(503, "unavailable");
+    assert!(problem["detail"].as_str().unwrap().contains("cinequery migrate"), "{problem}");
+    assert_eq!(run(folder.path(), &["migrate"]).0, 0);
+    assert_eq!(client.get("/readyz").await.status, 200);
+}
+
+#[tokio::test]
+async fn unreachable_databases_are_told_of_without_their_password() {
+    let folder = folder();
+    let url = "postgres://joe:hunter2@127.0.0.1:1/none";
+    let (code, _, log) = run(folder.path(), &["migrate", "--database", url]);
+    assert_eq!(code, 1);
+    assert!(log.contains("refused") && !log.contains("hunter2"), "{log}");
+    let service = [
+        "serve",
+        "--auth",
+        "open",
+        "--listen",
+        "127.0.0.1:0",
+        "--no-migrate",
+        "--jwt-secret",
+        SECRET,
+        "--database",
+        url,
+    ];
+    let service = Service::start(cinequery(folder.path(), &service));
+    let client = Client::at(service.address.clone());
+    assert_eq!(client.get("/livez").await.status, 200);
+    for path in ["/readyz", "/api/v1/movies"] {
+        let answer = client.get(path).await;
+        let problem = answer.problem(503, "unavailable");
+        assert!(!problem.to_string().contains("hunter2"));
+        assert!(answer.header("retry-after").parse::<u32>().unwrap() >= 1);
+    }
+}
+
+#[tokio::test]
+async fn the_first_administrator_is_made_once_by_instances_that_start_together() {
+    on_both(async |database| {
+        let folder = folder();
+        std::fs::write(folder.path().join("admin"), format!("{PASSWORD}\n")).unwrap();
+        let start = || {
+            let url = database.url();
+            let settings = ["serve", "--listen", "127.0.0.1:0", "--jwt-secret", SECRET];
+            let files = ["--admin-password-file", "admin", "--database", &url];
+            Service::start(cinequery(folder.path(), &[&settings[..], &files].concat()))
+        };
+        let services: Vec<Service> = std::thread::scope(|scope| {
+            let started: Vec<_> = (0..4).map(|_| scope.spawn(start)).collect();
+            started.into_iter().map(|service| service.join().unwrap()).collect()
+        });
+        for service in &services {
+            let client = Client::at(service.address.clone());
+            assert_eq!(signs_in(&client, "admin", PASSWORD).await, 200);
+            assert_eq!(signs_in(&client, "admin", "wrong").await, 401);
+        }
+        let (_, list, _) = run(folder.path(), &["user", "list", "--database", &database.url()]);
+        assert_eq!(list.trim(), "admin    admin");
+        // It is there already: neither a file nor a terminal is needed any more.
+        let settings = ["serve", "--listen", "127.0.0.1:0", "--jwt-secret", SECRET];
+        let url = database.url();
+        let again = [&settings[..], &["--database", &url]].concat();
+        Service::start(cinequery(folder.path(), &again));
+    })
+    .await;
+}
+
+/// The table of settings in README has every setting, and no other.
+#[test]
+fn readme_knows_the_settings() {
+    let readme = include_str!("../../README.md");
+    let words = |text: &'static str, prefix: &'static str| {
+        let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        let words = text.split(move |c: char| !is_part(c));
+        words
+            .filter(move |word| word.starts_with(prefix))
+            .collect::<std::collections::BTreeSet<_>>()
+    };
+    let variables = words(include_str!("../../src/config.rs"), "CINEQUERY_");
+    let table: Vec<&str> = readme.lines().filter(|line| line.starts_with("| `--")).collect();
+    let in_table: std::collections::BTreeSet<&str> =
+        table.iter().flat_map(|row| words(row, "CINEQUERY_")).collect();
+    assert_eq!(in_table, variables);
+    let (_, help, _) = run(folder().path(), &["serve", "--help"]);
+    let flags: Vec<&str> =
+        table.iter().flat_map(|row| words(row.split('|').nth(1).unwrap(), "--")).collect();
+    assert!(flags.len() > 5);
+    for flag in flags {
+        assert!(help.contains(flag), "serve knows no {flag}");
+    }
+}
