@@ -9,6 +9,7 @@ mod healthcheck;
 mod import;
 mod openapi;
 mod query;
+mod records;
 mod serve;
 mod token;
 mod user;
@@ -20,12 +21,12 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
-use self::explain::{explain, explain_in};
+use self::explain::{explain, explain_in, explain_mistakes};
 use crate::app::search::Selection;
-use crate::config::{DatabaseSettings, LogSettings, TokenSettings};
+use crate::config::{DatabaseSettings, LogSettings, RecordsSettings, TokenSettings};
 use crate::identity::{Identity, Secrets, record_scopes};
 use crate::query::Argument;
-use crate::record::{All, Records, Visitor};
+use crate::record::{All, Catalogue, Records, Visitor};
 use crate::store::{Location, Migrations, Missing, State, Store};
 use crate::telemetry;
 
@@ -65,6 +66,8 @@ enum Command {
     Export(export::Export),
     /// Search the database from the command line
     Query(query::Query),
+    /// Check, write and infer declarations of record types
+    Records(records::Records),
     /// Issue a token
     Token(token::Token),
     /// Administer those who sign in with a password
@@ -117,6 +120,7 @@ async fn run(command: Command) -> Outcome {
         Command::Import(import) => import.run().await,
         Command::Export(export) => export.run().await,
         Command::Query(query) => query.run().await,
+        Command::Records(records) => records.run(),
         Command::Token(token) => token.run().await,
         Command::User(user) => user.run().await,
         Command::Openapi => openapi::run(),
@@ -151,6 +155,18 @@ async fn open_to_read(settings: &DatabaseSettings) -> Result<Store, String> {
 
 async fn migrate(store: &Store) -> Result<(), String> {
     store.migrate(&Migrations::default(), &All::schemas()).await.map_err(explain)
+}
+
+/// The record types of the folder, or the built-in one.
+fn catalogue(settings: &RecordsSettings) -> Result<Catalogue, String> {
+    let Some(folder) = &settings.records else { return Ok(Catalogue::built_in()) };
+    Catalogue::load(folder).map_err(|files| {
+        let mistakes = match files.iter().map(|file| file.list.len()).sum() {
+            1 => "a mistake".to_owned(),
+            count => format!("{count} mistakes"),
+        };
+        format!("found {mistakes} in the declarations\n{}", explain_mistakes(&files))
+    })
 }
 
 /// Writes to standard output. That its reader has gone away, as `head` does, is no failure.

@@ -31,6 +31,14 @@ pub struct DatabaseSettings {
     pub database: String,
 }
 
+/// Which record types there are.
+#[derive(Debug, Clone, Args)]
+pub struct RecordsSettings {
+    /// The folder with the declarations of the record types, *.toml [default: the built-in one, movies]
+    #[arg(long, value_name = "FOLDER", env = "CINEQUERY_RECORDS")]
+    pub records: Option<PathBuf>,
+}
+
 /// How tokens are signed.
 #[derive(Clone, Args)]
 pub struct TokenSettings {

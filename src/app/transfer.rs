@@ -3,6 +3,7 @@
 mod csv;
 mod export;
 mod import;
+mod infer;
 mod ndjson;
 
 use std::str::FromStr;
@@ -12,6 +13,7 @@ use poem_openapi::Enum;
 pub use self::export::{Export, Writer, export};
 pub(crate) use self::import::read_error;
 pub use self::import::{Import, MAX_ROW_BYTES, Report, begin};
+pub use self::infer::infer;
 
 /// The form of a file of records: `ndjson` has a JSON object a line; `csv` is of RFC 4180, under a line of
 /// field names.
