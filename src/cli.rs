@@ -9,6 +9,7 @@ mod healthcheck;
 mod import;
 mod openapi;
 mod query;
+mod records;
 mod serve;
 mod token;
 mod user;
@@ -20,9 +21,9 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
-use self::explain::{explain, explain_in};
+use self::explain::{explain, explain_in, explain_mistakes};
 use crate::app::selection::Selection;
-use crate::config::{DatabaseSettings, LogSettings, TokenSettings};
+use crate::config::{DatabaseSettings, LogSettings, RecordsSettings, TokenSettings};
 use crate::identity::{Identity, Secrets, record_scopes};
 use crate::query::diagnostic::did_you_mean;
 use crate::query::{Argument, Schema};
@@ -66,12 +67,14 @@ enum Command {
     Export(export::Export),
     /// Search the database from the command line
     Query(query::Query),
+    /// Check, write and infer declarations of record types
+    Records(records::Records),
     /// Issue a token
     Token(token::Token),
     /// Administer those who sign in with a password
     User(user::User),
     /// Print the OpenAPI document
-    Openapi,
+    Openapi(RecordsSettings),
     /// Print a script that completes the command line, for a shell to load
     Completions {
         /// The shell
@@ -109,7 +112,7 @@ async fn run(command: Command) -> Outcome {
         Command::Serve(serve) => serve.run().await,
         Command::Healthcheck(healthcheck) => healthcheck.run().await,
         Command::Migrate(database) => {
-            let catalogue = catalogue(&database)?;
+            let catalogue = catalogue(&database.records)?;
             let store = open(&database, Missing::Create).await?;
             migrate(&store, catalogue).await?;
             store.close().await;
@@ -119,9 +122,10 @@ async fn run(command: Command) -> Outcome {
         Command::Import(import) => import.run().await,
         Command::Export(export) => export.run().await,
         Command::Query(query) => query.run().await,
+        Command::Records(records) => records.run(),
         Command::Token(token) => token.run().await,
         Command::User(user) => user.run().await,
-        Command::Openapi => openapi::run(Catalogue::built_in()),
+        Command::Openapi(records) => openapi::run(catalogue(&records)?),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "cinequery", &mut script);
@@ -139,11 +143,6 @@ async fn open(settings: &DatabaseSettings, missing: Missing) -> Result<Store, St
     Store::open(location(settings)?, missing).await.map_err(explain)
 }
 
-/// The record types that the settings name.
-fn catalogue(_settings: &DatabaseSettings) -> Result<Catalogue, String> {
-    Ok(Catalogue::built_in())
-}
-
 /// Opens a database that is read and not changed: it must be there, at this version's tables.
 async fn open_to_read(settings: &DatabaseSettings, catalogue: Catalogue) -> Result<Store, String> {
     let store = open(settings, Missing::ReadOnly).await?;
@@ -158,6 +157,18 @@ async fn open_to_read(settings: &DatabaseSettings, catalogue: Catalogue) -> Resu
 
 async fn migrate(store: &Store, catalogue: Catalogue) -> Result<(), String> {
     store.migrate(&Migrations::default(), catalogue.schemas()).await.map_err(explain)
+}
+
+/// The record types of the folder, or the built-in one.
+fn catalogue(settings: &RecordsSettings) -> Result<Catalogue, String> {
+    let Some(folder) = &settings.records else { return Ok(Catalogue::built_in()) };
+    Catalogue::load(folder).map_err(|files| {
+        let mistakes = match files.iter().map(|file| file.list.len()).sum() {
+            1 => "a mistake".to_owned(),
+            count => format!("{count} mistakes"),
+        };
+        format!("found {mistakes} in the declarations\n{}", explain_mistakes(&files))
+    })
 }
 
 /// Writes to standard output. That its reader has gone away, as `head` does, is no failure.

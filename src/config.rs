@@ -29,6 +29,18 @@ pub struct DatabaseSettings {
         hide_env_values = true
     )]
     pub database: String,
+
+    /// What is in it.
+    #[command(flatten)]
+    pub records: RecordsSettings,
+}
+
+/// Which record types there are.
+#[derive(Debug, Clone, Args)]
+pub struct RecordsSettings {
+    /// The folder with the declarations of the record types, *.toml [default: the built-in one, movies]
+    #[arg(long, value_name = "FOLDER", env = "CINEQUERY_RECORDS")]
+    pub records: Option<PathBuf>,
 }
 
 /// How tokens are signed.

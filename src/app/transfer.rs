@@ -3,6 +3,7 @@
 mod csv;
 mod export;
 mod import;
+mod infer;
 mod ndjson;
 mod row;
 
@@ -13,6 +14,7 @@ use poem_openapi::Enum;
 pub use self::export::{Export, Form, Part, export};
 pub(crate) use self::import::read_error;
 pub use self::import::{Import, Report, begin};
+pub use self::infer::infer;
 pub use self::row::MAX_ROW_BYTES;
 
 /// The form of a file of records: `ndjson` has a JSON object a line; `csv` is of RFC 4180, under a line of

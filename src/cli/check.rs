@@ -119,7 +119,7 @@ impl Check {
 
     /// Everything that `serve` would refuse before it opens the database.
     fn configuration(&self) -> Result<(Location, Catalogue), String> {
-        let catalogue = catalogue(&self.database)?;
+        let catalogue = catalogue(&self.database.records)?;
         serve::check_auth(&self.serve, catalogue)?;
         serve::check_temporary_folder()?;
         serve::Throttle::of(&self.serve.throttle)?;

@@ -2,11 +2,12 @@
 
 use std::io::IsTerminal;
 
-use annotate_snippets::{AnnotationKind, Group, Level, Patch, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Patch, Renderer, Snippet};
 
 use crate::app::selection::Selection;
 use crate::error::{Error, Kind};
 use crate::query::{Argument, Diagnostic};
+use crate::record::declaration::{Mistake, Mistakes};
 
 /// An error.
 pub(super) fn explain(error: Error) -> String {
@@ -41,15 +42,35 @@ pub(super) fn describe(
     level: &Level<'_>,
     selection: &Selection,
 ) -> String {
+    let groups: Vec<Group<'_>> =
+        problems.iter().flat_map(|problem| groups(problem, level, selection)).collect();
+    render(&groups)
+}
+
+/// The mistakes of declarations, each below its place in its file.
+pub(super) fn explain_mistakes(files: &[Mistakes]) -> String {
+    let groups = files.iter().flat_map(|Mistakes { file, source, list }| {
+        list.iter().map(move |Mistake { span, message, help }| {
+            let title = Level::ERROR.primary_title(message);
+            let help = help.as_deref().map(|help| Level::HELP.message(help));
+            if source.is_empty() {
+                return title.element(Origin::path(file)).elements(help);
+            }
+            let place = AnnotationKind::Primary.span(span.start..span.end);
+            title.element(Snippet::source(source).path(file).annotation(place)).elements(help)
+        })
+    });
+    render(&groups.collect::<Vec<_>>())
+}
+
+fn render(groups: &[Group<'_>]) -> String {
     let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let renderer = if std::io::stderr().is_terminal() && !is_plain {
         Renderer::styled()
     } else {
         Renderer::plain()
     };
-    let groups: Vec<Group<'_>> =
-        problems.iter().flat_map(|problem| groups(problem, level, selection)).collect();
-    renderer.render(&groups)
+    renderer.render(groups)
 }
 
 /// A problem below its place, and below that the text with the suggestion.

@@ -46,7 +46,7 @@ impl Export {
     pub(super) async fn run(self) -> Outcome {
         let form = Form::File(self.format.unwrap_or_else(|| file::format(&self.file)));
         let selection = self.given.selection(self.filter, None);
-        let catalogue = catalogue(&self.database)?;
+        let catalogue = catalogue(&self.database.records)?;
         let schema = self.collection.find(catalogue)?;
         let stop = stop_signal()?;
         let store = open_to_read(&self.database, catalogue).await?;

@@ -64,7 +64,7 @@ impl ValueEnum for Conflict {
 
 impl Import {
     pub(super) async fn run(self) -> Outcome {
-        let catalogue = catalogue(&self.database)?;
+        let catalogue = catalogue(&self.database.records)?;
         let schema = self.collection.find(catalogue)?;
         let input = file::open(&self.file)?;
         let format = self.format.unwrap_or_else(|| file::format(&self.file));

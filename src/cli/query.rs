@@ -64,7 +64,7 @@ impl Query {
             why: true,
         };
         let selection = request.selection.clone();
-        let catalogue = catalogue(&self.database)?;
+        let catalogue = catalogue(&self.database.records)?;
         let schema = self.collection.find(catalogue)?;
         let answer = if self.sql {
             let dialect = match location(&self.database)? {

@@ -47,7 +47,7 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) async fn run(self) -> Outcome {
-        let catalogue = catalogue(&self.database)?;
+        let catalogue = catalogue(&self.database.records)?;
         check_auth(&self.serve, catalogue)?;
         check_temporary_folder()?;
         let throttle = Throttle::of(&self.serve.throttle)?;

@@ -32,7 +32,7 @@ pub(super) struct Token {
 
 impl Token {
     pub(super) async fn run(self) -> Outcome {
-        let catalogue = catalogue(&self.database)?;
+        let catalogue = catalogue(&self.database.records)?;
         let known = operator(catalogue).scopes;
         if let Some(unknown) = self.scopes.iter().find(|scope| !known.contains(scope)) {
             return Err(format!("there is no scope {unknown:?}; there are: {}", known.join(", ")));

@@ -110,7 +110,7 @@ impl ValueEnum for Role {
 
 impl User {
     pub(super) async fn run(self) -> Outcome {
-        let catalogue = catalogue(self.command.database())?;
+        let catalogue = catalogue(&self.command.database().records)?;
         let store = open(self.command.database(), Missing::Create).await?;
         migrate(&store, catalogue).await?;
         let done = self.command.run(&store).await;

@@ -28,14 +28,18 @@ mod field;
 mod json_schema;
 mod keys;
 mod names;
+mod start;
 
 use std::fmt;
 use std::ops::RangeInclusive;
 
 use self::document::{Content, Entry, Node, Table, place_in_string};
 pub use self::json_schema::json_schema;
-pub use self::names::{MAX_FIELD_NAME, MAX_NAME, field_name};
+pub use self::names::{
+    MANAGED, MAX_FIELD_NAME, MAX_NAME, check_collection, collection_name, field_name, record_name,
+};
 use self::names::{Named, check};
+pub use self::start::start;
 use super::UNBOUNDED;
 use crate::clock::timestamp_now;
 use crate::query::diagnostic::{Span, did_you_mean, line_and_column};
@@ -108,6 +112,13 @@ impl Mistake {
     }
 }
 
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        self.help.iter().try_for_each(|help| write!(f, "; {help}"))
+    }
+}
+
 /// The mistakes of one file, in its order; at most [`MAX_MISTAKES`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistakes {
@@ -138,10 +149,7 @@ impl fmt::Display for Mistakes {
                 let (line, column) = line_and_column(&self.source, mistake.span.start);
                 write!(f, ":{line}:{column}")?;
             }
-            write!(f, ": {}", mistake.message)?;
-            if let Some(help) = &mistake.help {
-                write!(f, "; {help}")?;
-            }
+            write!(f, ": {mistake}")?;
         }
         Ok(())
     }

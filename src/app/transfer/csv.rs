@@ -59,7 +59,8 @@ fn guarded(text: &str) -> String {
     format!("{guard}{text}")
 }
 
-fn unguarded(text: &str) -> &str {
+/// A text without the apostrophe that keeps spreadsheets from running it.
+pub(super) fn unguarded(text: &str) -> &str {
     let is_guarded = text.trim_start_matches('\'').starts_with(FORMULA);
     text.strip_prefix('\'').filter(|_| is_guarded).unwrap_or(text)
 }
@@ -83,7 +84,7 @@ impl<I: BufRead> Table<I> {
     /// # Errors
     /// A line that names a field twice or leaves out one that every record needs; the input's.
     pub(super) fn open(input: I, schema: &Schema) -> IoResult<Result<Self>> {
-        let mut rows = Rows::new(input);
+        let mut rows = Rows::new(input, b',');
         let Some((line, cells)) = rows.next()? else {
             return Ok(Err(refused("the file is empty; it begins with the names of the fields")));
         };
@@ -161,13 +162,13 @@ fn refused(detail: &str) -> Error {
     Error::new(Kind::InvalidBody, detail)
 }
 
-fn not_utf8(error: std::str::Utf8Error) -> String {
+pub(super) fn not_utf8(error: std::str::Utf8Error) -> String {
     format!("not UTF-8: {error}")
 }
 
 /// The cells of a file, row by row, in buffers of a fixed size: a quote that is never closed makes
 /// one long row of everything behind it, and nothing more.
-struct Rows<I> {
+pub(super) struct Rows<I> {
     input: I,
     reader: csv_core::Reader,
     /// The line that is read next, counted from 1.
@@ -178,17 +179,17 @@ struct Rows<I> {
 }
 
 /// The cells of a row, or why there are none.
-type Cells<'a> = std::result::Result<Vec<&'a [u8]>, String>;
+pub(super) type Cells<'a> = std::result::Result<Vec<&'a [u8]>, String>;
 
 impl<I: BufRead> Rows<I> {
-    fn new(input: I) -> Self {
-        let reader = csv_core::Reader::new();
+    pub(super) fn new(input: I, delimiter: u8) -> Self {
+        let reader = csv_core::ReaderBuilder::new().delimiter(delimiter).build();
         let (cells, ends) = (vec![0; MAX_ROW_BYTES], vec![0; MAX_COLUMNS]);
         Self { input, reader, line: 1, cells, ends }
     }
 
     /// The next row and the line it begins on. Blank lines are passed over.
-    fn next(&mut self) -> IoResult<Option<(u64, Cells<'_>)>> {
+    pub(super) fn next(&mut self) -> IoResult<Option<(u64, Cells<'_>)>> {
         self.skip_blank_lines()?;
         let line = self.line;
         let (mut filled, mut ended, mut quotes, mut refusal) = (0, 0, 0, None);

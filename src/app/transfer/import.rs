@@ -205,7 +205,7 @@ impl<I: BufRead> Rows<I> {
 }
 
 /// The input without a byte order mark, which belongs to no row.
-fn without_mark(mut input: impl BufRead) -> std::io::Result<impl BufRead> {
+pub(super) fn without_mark(mut input: impl BufRead) -> std::io::Result<impl BufRead> {
     let mut start = Vec::new();
     (&mut input).take(BYTE_ORDER_MARK.len() as u64).read_to_end(&mut start)?;
     if start == BYTE_ORDER_MARK {

@@ -12,7 +12,7 @@ pub const MAX_NAME: usize = 63;
 pub const MAX_FIELD_NAME: usize = MAX_NAME - FOLDED.len();
 
 /// The fields that the service adds to every record type.
-pub(super) const MANAGED: [&str; 4] = ["id", "version", "created_at", "updated_at"];
+pub const MANAGED: [&str; 4] = ["id", "version", "created_at", "updated_at"];
 
 /// Collections that would hide a route or a table of the service.
 const RESERVED_COLLECTIONS: &[&str] = &[
@@ -225,4 +225,38 @@ pub fn field_name(text: &str) -> Option<String> {
     let candidates =
         [name.clone(), format!("{}_value", name.get(..MAX_FIELD_NAME - 6).unwrap_or(&name))];
     candidates.into_iter().find(|name| check(Named::Field, name, Span::default()).is_none())
+}
+
+/// A name for the record type of a collection, such as `Movie` of `movies`.
+pub fn record_name(collection: &str) -> String {
+    let singular = match (collection.strip_suffix("ies"), collection.strip_suffix('s')) {
+        (Some(start), _) => format!("{start}y"),
+        (None, Some(start)) if !start.ends_with('s') => start.to_owned(),
+        _ => collection.to_owned(),
+    };
+    let name: String = singular
+        .split('_')
+        .flat_map(|word| {
+            let mut letters = word.chars();
+            letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters)
+        })
+        .collect();
+    match check(Named::RecordType, &name, Span::default()) {
+        None => name,
+        // The API has a schema of that name.
+        Some(_) => format!("{name}Record"),
+    }
+}
+
+/// Checks the name of a collection.
+///
+/// # Errors
+/// Why it cannot be one.
+pub fn check_collection(name: &str) -> Result<(), Mistake> {
+    check(Named::Collection, name, Span::new(0, name.len())).map_or(Ok(()), Err)
+}
+
+/// A text as the name of a collection, if it has letters from which one can be made.
+pub fn collection_name(text: &str) -> Option<String> {
+    identifier(text).filter(|name| check_collection(name).is_ok())
 }

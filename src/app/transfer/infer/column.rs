@@ -1,0 +1,282 @@
+//! What is known of a column: which types all of its values have, and their bounds.
+
+use crate::query::{Argument, Type, Value};
+use crate::record::declaration::{MAX_FIELD_NAME, MAX_LENGTH, field_name};
+
+/// The types of fields, those with the fewest values first. All that can be written is a text.
+const TYPES: [Type; 6] =
+    [Type::Boolean, Type::Integer, Type::Date, Type::Timestamp, Type::Id, Type::Text];
+
+/// The longest value that is shown as an example, in characters.
+const MAX_EXAMPLE: usize = 60;
+
+/// As much of a header as is kept, in characters.
+const MAX_HEADER: usize = 100;
+
+/// A column while the file is read.
+pub(super) struct Column {
+    /// Its name in the file.
+    pub(super) header: String,
+    /// The field that is made of it.
+    pub(super) field: Option<String>,
+    /// Why none is.
+    reason: Option<String>,
+    values: u64,
+    /// The types that all values so far have.
+    types: Vec<Type>,
+    lengths: Bounds,
+    integers: Bounds,
+    example: Option<String>,
+    shapes: Shapes,
+    /// Values with control characters, which a record cannot have.
+    control: u64,
+}
+
+/// The least and the greatest.
+#[derive(Clone, Copy, Default)]
+struct Bounds(Option<(i64, i64)>);
+
+impl Bounds {
+    fn add(&mut self, number: i64) {
+        let (low, high) = self.0.unwrap_or((number, number));
+        self.0 = Some((low.min(number), high.max(number)));
+    }
+}
+
+/// What all texts of a column look like.
+#[derive(Clone, Copy)]
+struct Shapes {
+    /// A date in another form.
+    date: bool,
+    /// A number with a fraction or an exponent.
+    decimal: bool,
+    /// A number with leading zeros, such as a postal code.
+    code: bool,
+}
+
+impl Column {
+    pub(super) fn new(header: &str) -> Self {
+        Self {
+            header: header.chars().take(MAX_HEADER).collect(),
+            field: None,
+            reason: None,
+            values: 0,
+            types: TYPES.to_vec(),
+            lengths: Bounds::default(),
+            integers: Bounds::default(),
+            example: None,
+            shapes: Shapes { date: true, decimal: true, code: true },
+            control: 0,
+        }
+    }
+
+    /// Adds the value of a row.
+    pub(super) fn add(&mut self, value: &Argument) {
+        if *value == Argument::NULL || self.reason.is_some() {
+            return;
+        }
+        self.values += 1;
+        let mut types = std::mem::take(&mut self.types);
+        types.retain(|ty| self.has_type(value, *ty));
+        self.types = types;
+        if self.types.is_empty() {
+            let reason = match value {
+                Argument::Unsupported(kind) => format!("no type has a value such as {kind}"),
+                _ => "its values have several types".to_owned(),
+            };
+            self.leave_out(&reason);
+        }
+        if let Some(text) = value.text() {
+            self.shapes.add(text);
+        }
+    }
+
+    /// Whether the value has the type. Notes its bounds if so.
+    fn has_type(&mut self, value: &Argument, ty: Type) -> bool {
+        // A number with leading zeros would lose them.
+        let is_code = || value.text().is_some_and(is_code);
+        match value.read(ty) {
+            Ok(Value::Integer(_)) if is_code() => false,
+            Ok(Value::Integer(number)) => {
+                self.integers.add(number);
+                self.note(&number.to_string());
+                true
+            }
+            Ok(Value::Text(text)) => {
+                self.lengths.add(i64::try_from(text.chars().count()).unwrap_or(i64::MAX));
+                self.control += u64::from(text.chars().any(char::is_control));
+                self.note(&text);
+                true
+            }
+            Ok(value) => {
+                self.note(&value.to_string());
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Keeps a value as an example.
+    fn note(&mut self, text: &str) {
+        let is_short = text.chars().nth(MAX_EXAMPLE).is_none();
+        if self.example.is_none() && is_short && !text.chars().any(char::is_control) {
+            self.example = Some(text.to_owned());
+        }
+    }
+
+    pub(super) fn leave_out(&mut self, reason: &str) {
+        self.reason.get_or_insert_with(|| reason.to_owned());
+    }
+
+    /// Gives the column the name of a field that is not taken, unless it is left out.
+    pub(super) fn name_field(&mut self, taken: &[String]) -> Option<String> {
+        if self.header.is_empty() {
+            self.leave_out("it has no name");
+        }
+        if self.reason.is_some() {
+            return None;
+        }
+        let name = field_name(&self.header).unwrap_or_else(|| "column".to_owned());
+        let start = name.get(..MAX_FIELD_NAME - 4).unwrap_or(&name).trim_end_matches('_');
+        let numbered = (2..).map(|number| format!("{start}_{number}"));
+        let free = std::iter::once(name.clone()).chain(numbered).find(|name| !taken.contains(name));
+        self.field.clone_from(&free);
+        free
+    }
+
+    /// The type that is declared.
+    pub(super) fn ty(&self) -> Type {
+        match self.values {
+            0 => Type::Text,
+            _ => self.types.first().copied().unwrap_or(Type::Text),
+        }
+    }
+
+    /// Whether each of so many rows has a value.
+    pub(super) fn is_required(&self, rows: u64) -> bool {
+        rows > 0 && self.values == rows
+    }
+
+    /// How many characters its texts may have.
+    pub(super) fn length(&self) -> (i64, i64) {
+        match self.lengths.0 {
+            None => (1, 500),
+            Some((low, high)) => {
+                let steps = (1..=4).map(|exponent| 10_i64.pow(exponent));
+                let mut steps = steps.flat_map(|step| [step, 2 * step, 5 * step]);
+                let roomy = steps.find(|step| *step >= high.saturating_mul(2));
+                (low.min(1), roomy.unwrap_or(MAX_LENGTH))
+            }
+        }
+    }
+
+    /// The field as it is declared, or a comment that says why there is none.
+    pub(super) fn declare(&self, rows: u64) -> String {
+        let Some(name) = &self.field else {
+            let reason = self.reason.as_deref().unwrap_or_default();
+            return format!("# Left out: the column {:?}. The reason: {reason}.\n", self.header);
+        };
+        let ty = self.ty();
+        let mut text = String::new();
+        if *name != self.header {
+            text.push_str(&format!(
+                "# The column {:?}; rename it to import the file.\n",
+                self.header
+            ));
+        }
+        text.push_str(&self.remarks(ty, rows));
+        text.push_str(&format!("[fields.{name}]\ntype = \"{}\"\n", ty.as_str()));
+        match (ty, self.integers.0) {
+            (Type::Text, _) => {
+                let (low, high) = self.length();
+                text.push_str(&format!("length = [{low}, {high}]\n"));
+            }
+            (Type::Integer, Some((low, high))) => {
+                let (low, high) = (low.min(0), high.max(0));
+                text.push_str(&format!("range = [{}, {}]\n", roomy(low), roomy(high)));
+            }
+            _ => {}
+        }
+        if !self.is_required(rows) {
+            text.push_str("required = false\n");
+        }
+        let example = self.example.as_ref().map(|example| match ty {
+            Type::Text | Type::Id => quoted(example),
+            _ => example.clone(),
+        });
+        if let Some(example) = example {
+            text.push_str(&format!("example = {example}\n"));
+        }
+        text
+    }
+
+    /// What makes the declaration likely, as comments.
+    fn remarks(&self, ty: Type, rows: u64) -> String {
+        let values = match (self.values, rows - self.values) {
+            (0, _) => "no values".to_owned(),
+            (values, 0) => format!("{values} values, no nulls"),
+            (values, nulls) => format!("{values} values, {nulls} nulls"),
+        };
+        let bounds = match (ty, self.lengths.0, self.integers.0) {
+            _ if self.values == 0 => String::new(),
+            (Type::Text, Some((low, high)), _) => format!("; {low} to {high} characters"),
+            (Type::Integer, _, Some((low, high))) => format!("; {low} to {high}"),
+            _ => String::new(),
+        };
+        let mut lines = vec![format!("{values}{bounds}")];
+        if ty == Type::Text && self.values > 0 {
+            lines.extend(self.shapes.remark().map(str::to_owned));
+            if self.control > 0 {
+                lines
+                    .push(format!("{} values have control characters; remove those", self.control));
+            }
+        }
+        lines.into_iter().map(|line| format!("# {line}\n")).collect()
+    }
+}
+
+impl Shapes {
+    fn add(&mut self, text: &str) {
+        let digits = text.chars().filter(char::is_ascii_digit).count();
+        let separators = text.chars().filter(|c| matches!(c, '/' | '.' | '-')).count();
+        self.date &= separators == 2 && (3..=8).contains(&digits) && text.len() == digits + 2;
+        self.code &= is_code(text) || text.chars().all(|c| c.is_ascii_digit());
+        let is_number = text.starts_with(|c: char| c.is_ascii_digit() || c == '-');
+        self.decimal &= is_number && text.parse::<f64>().is_ok();
+    }
+
+    fn remark(self) -> Option<&'static str> {
+        if self.date {
+            Some("these look like dates; written as YYYY-MM-DD they can have the type date")
+        } else if self.code {
+            Some("numbers with leading zeros, which an integer would lose")
+        } else if self.decimal {
+            Some("numbers with a fraction; there is no type for them, so they are texts")
+        } else {
+            None
+        }
+    }
+}
+
+/// Whether it is a number with leading zeros or a sign that an integer would not keep.
+fn is_code(text: &str) -> bool {
+    let digits = text.trim_start_matches('-');
+    digits.len() > 1 && digits.starts_with('0') || text == "-0"
+}
+
+/// The bound with as many digits all of which are 9, and its sign.
+fn roomy(bound: i64) -> i64 {
+    let digits = bound.unsigned_abs().checked_ilog10().map_or(0, |log| log + 1);
+    let nines = 10_i64.checked_pow(digits).map(|power| power - 1);
+    match (nines, bound < 0) {
+        (Some(nines), false) => nines,
+        (Some(nines), true) => -nines,
+        (None, false) => i64::MAX,
+        (None, true) => i64::MIN,
+    }
+}
+
+/// A text as TOML writes it. It has no control characters, so the escapes of JSON are those of TOML.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}

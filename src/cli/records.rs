@@ -1,0 +1,123 @@
+//! `cinequery records`: declarations of record types.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+use super::{Outcome, catalogue, explain, file, print};
+use crate::app::transfer::{Format, infer};
+use crate::config::RecordsSettings;
+use crate::query::Schema;
+use crate::record::declaration::{self, check_collection, collection_name};
+
+const EXAMPLES: &str = "\
+Examples:
+  cinequery records init screenings > records/screenings.toml
+  cinequery records infer films.csv > records/films.toml
+  cinequery records check records
+  cinequery records schema > record-type.schema.json";
+
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Records {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Validate the declarations of a folder and list the record types
+    Check(Check),
+    /// Print a commented declaration to start from
+    Init {
+        /// The collection, such as screenings; of movies the built-in declaration is printed
+        name: String,
+    },
+    /// Print a JSON Schema of declarations, for editors
+    Schema,
+    /// Print a declaration that fits a file of records
+    Infer(Infer),
+}
+
+#[derive(Args)]
+struct Check {
+    /// The folder; another way to write --records
+    folder: Option<PathBuf>,
+    #[command(flatten)]
+    records: RecordsSettings,
+}
+
+#[derive(Args)]
+struct Infer {
+    /// The file, in UTF-8: one JSON object a line, or CSV with a header line. `.gz` is decompressed; `-` is
+    /// standard input
+    file: PathBuf,
+    /// What is in it, ndjson or csv [default: by the file's name, else ndjson]
+    #[arg(long)]
+    format: Option<Format>,
+    /// The collection, such as films [default: from the file's name]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+}
+
+impl Records {
+    pub(super) fn run(self) -> Outcome {
+        let text = match self.command {
+            Command::Check(check) => check.run()?,
+            Command::Init { name } => {
+                declaration::start(&name).map_err(|mistake| mistake.to_string())?
+            }
+            Command::Schema => format!("{:#}", declaration::json_schema()),
+            Command::Infer(infer) => infer.run()?,
+        };
+        print(text.trim_end())?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Check {
+    fn run(self) -> Result<String, String> {
+        let records = self.folder.or(self.records.records);
+        let catalogue = catalogue(&RecordsSettings { records })?;
+        let lines: Vec<String> =
+            catalogue.schemas().iter().map(|schema| describe(schema)).collect();
+        Ok(lines.join("\n"))
+    }
+}
+
+/// A record type in one line.
+fn describe(schema: &'static Schema) -> String {
+    let Schema { name, collection, indexes, searches, .. } = schema;
+    let count = |count: usize, one: &str, many: &str| {
+        format!("{count} {}", if count == 1 { one } else { many })
+    };
+    let key = match schema.natural_key() {
+        [] => "no natural key".to_owned(),
+        fields => format!("natural key {}", fields.join(", ")),
+    };
+    let fields = count(schema.declared().count(), "field", "fields");
+    let indexes = count(indexes.len(), "index", "indexes");
+    let searches = count(searches.len(), "search", "searches");
+    format!("{collection}: {name}, {fields}, {key}, {indexes}, {searches}")
+}
+
+impl Infer {
+    fn run(self) -> Result<String, String> {
+        let collection = match self.name {
+            Some(name) => {
+                check_collection(&name).map_err(|mistake| format!("--name: {mistake}"))?;
+                name
+            }
+            None => {
+                let stem = self.file.file_name().map(Path::new).and_then(|name| name.to_str());
+                let stem = stem.and_then(|name| name.split('.').next());
+                stem.and_then(collection_name).ok_or("give the collection a name with --name")?
+            }
+        };
+        let format = self.format.unwrap_or_else(|| file::format(&self.file));
+        let input = file::open(&self.file)?;
+        infer(input, format, &collection)
+            .map_err(|error| format!("{}: {}", self.file.display(), explain(error)))
+    }
+}
