@@ -7,6 +7,7 @@ mod export;
 mod file;
 mod healthcheck;
 mod import;
+mod migrate;
 mod openapi;
 mod query;
 mod serve;
@@ -55,8 +56,8 @@ enum Command {
     Serve(serve::Serve),
     /// Ask a running service whether it can serve: exit code 0 if so, 1 otherwise
     Healthcheck(healthcheck::Healthcheck),
-    /// Bring the database to this version's tables
-    Migrate(DatabaseSettings),
+    /// Apply pending migrations: to the tables of this version and of the declarations
+    Migrate(migrate::Migrate),
     /// Tell whether these settings of the service will do, without starting it
     Check(check::Check),
     /// Import records from a file, as JSON objects or CSV
@@ -107,12 +108,7 @@ async fn run(command: Command) -> Outcome {
         Command::Demo(demo) => demo.run().await,
         Command::Serve(serve) => serve.run().await,
         Command::Healthcheck(healthcheck) => healthcheck.run().await,
-        Command::Migrate(database) => {
-            let store = open(&database, Missing::Create).await?;
-            migrate(&store).await?;
-            store.close().await;
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Migrate(migrate) => migrate.run().await,
         Command::Check(check) => check.run().await,
         Command::Import(import) => import.run().await,
         Command::Export(export) => export.run().await,

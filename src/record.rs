@@ -175,7 +175,8 @@ pub const UNBOUNDED: RangeInclusive<i64> = i64::MIN..=i64::MAX;
 macro_rules! record {
     (
         $(#[doc = $about:literal])+
-        pub struct $name:ident in $table:literal, unique by [$($key:ident),+] {
+        pub struct $name:ident in $table:literal, unique by [$($key:ident),+]
+            $(, indexes [$([$($column:ident),+]),+])? {
             $($(#[doc = $description:literal])+
                 $field:ident: $rust:ty $(, $low:literal..=$high:literal)? $(, such as $example:literal)?;)+
         }
@@ -184,7 +185,7 @@ macro_rules! record {
         })?
     ) => {
         $crate::record! { @declare
-            [$(#[doc = $about])+] $name, $table, [$($key),+],
+            [$(#[doc = $about])+] $name, $table, [$($key),+], [$($([$($column),+]),+)?],
             [$($($crate::query::Search {
                 name: stringify!($search),
                 description: concat!($($finds),+).trim_ascii(),
@@ -209,6 +210,7 @@ macro_rules! record {
     (@bounds $bounds:expr) => { $bounds };
     (@declare
         [$(#[doc = $about:literal])+] $name:ident, $table:literal, [$($key:ident),+],
+        [$([$($column:ident),+]),*],
         [$($searches:expr),*],
         $($(#[doc = $description:literal])+
             $field:ident: $rust:ty, $writable:literal, $bounds:expr, $example:expr;)+
@@ -240,7 +242,7 @@ macro_rules! record {
                 }),+],
                 select_list: concat!($(", \"", stringify!($field), "\""),+).split_at(2).1,
                 unique: &[&[$(stringify!($key)),+]],
-                indexes: &[],
+                indexes: &[$(&[$(stringify!($column)),+]),*],
                 searches: &[$($searches),*],
             };
 

@@ -27,8 +27,7 @@ cinequery::record! {
     }
 }
 
-/// The service's tables and that of the screenings.
+/// The service's tables. That of the screenings follows from their declaration.
 pub(crate) fn migrations() -> Migrations {
-    let (sqlite, postgres) = (include_str!("sqlite.sql"), include_str!("postgres.sql"));
-    Migrations::default().with(1000, "screenings", sqlite, postgres)
+    Migrations::default()
 }

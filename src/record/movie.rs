@@ -4,7 +4,8 @@ use chrono::NaiveDate;
 
 crate::record! {
     /// A film of the catalogue, and the day its licence ends.
-    pub struct Movie in "movies", unique by [title, release_year] {
+    pub struct Movie in "movies", unique by [title, release_year],
+        indexes [[genre, expiry_date], [expiry_date], [release_year]] {
         /// The title. Remakes share theirs: only title and year together tell films apart.
         title: String, 1..=300, such as "The Third Man";
         /// The main genre, in lower case by convention.

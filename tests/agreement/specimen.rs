@@ -32,27 +32,7 @@ cinequery::record! {
     }
 }
 
-const SQLITE: &str = "
-    CREATE TABLE specimens (
-        id BLOB NOT NULL PRIMARY KEY,
-        label TEXT NOT NULL UNIQUE, label_folded TEXT NOT NULL,
-        name TEXT, name_folded TEXT, note TEXT, note_folded TEXT,
-        number INTEGER, small INTEGER, flag INTEGER, mark INTEGER, day TEXT, \"end\" TEXT, moment TEXT,
-        version INTEGER NOT NULL, created_at TEXT NOT NULL, updated_at TEXT NOT NULL
-    ) STRICT, WITHOUT ROWID;";
-
-const POSTGRES: &str = "
-    CREATE TABLE specimens (
-        id uuid NOT NULL PRIMARY KEY,
-        label text COLLATE \"C\" NOT NULL UNIQUE, label_folded text COLLATE \"C\" NOT NULL,
-        name text COLLATE \"C\", name_folded text COLLATE \"C\",
-        note text COLLATE \"C\", note_folded text COLLATE \"C\",
-        number bigint, small integer, flag boolean, mark boolean, day date, \"end\" date,
-        moment timestamptz,
-        version bigint NOT NULL, created_at timestamptz NOT NULL, updated_at timestamptz NOT NULL
-    );";
-
-/// The tables of the tests and that of the specimens.
+/// The service's tables.
 pub(super) fn migrations() -> Migrations {
-    screening::migrations().with(1001, "specimens", SQLITE, POSTGRES)
+    screening::migrations()
 }
