@@ -310,10 +310,11 @@ async fn answer(step: &mut Step, worker: &mut Worker<'_>) -> sqlx::Result<()> {
             let more =
                 if count > i64::try_from(ids.len()).unwrap_or(i64::MAX) { ", …" } else { "" };
             let ids: Vec<String> = ids.iter().map(|(id,)| id.to_string()).collect();
-            let records = if count == 1 { "1 record breaks" } else { "records break" };
-            let records =
-                if count == 1 { records.to_owned() } else { format!("{count} {records}") };
-            step.problem = Some(format!("{rule}; {records} this: {}{more}", ids.join(", ")));
+            let broken = match count {
+                1 => "1 record breaks".to_owned(),
+                _ => format!("{count} records break"),
+            };
+            step.problem = Some(format!("{rule}; {broken} this rule: {}{more}", ids.join(", ")));
         }
         Meaning::Break(_) => {}
     }

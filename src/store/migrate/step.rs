@@ -298,7 +298,7 @@ impl Course {
         }
         let is_narrower = low > old_low || high < old_high;
         let (name, bounds) = (declared.name.clone(), declared.bounds);
-        let rule = format!("{path} has {}", bounds_in_words(declared.ty, bounds));
+        let rule = format!("{path} must have {}", bounds_in_words(declared.ty, bounds));
         let change = Change::Bound { name, ty: declared.ty, bounds, is_narrower };
         if !is_narrower {
             self.push(change);
@@ -343,7 +343,8 @@ impl Course {
                 "FROM {keys} AS r WHERE ({columns}) IN \
                  (SELECT {columns} FROM {keys} AS q GROUP BY {columns} HAVING count(*) > 1)"
             );
-            let rule = format!("{} of {} is unique", index.columns.join(", "), table.collection);
+            let rule =
+                format!("{} must be unique in {}", index.columns.join(", "), table.collection);
             self.ask(Change::CreateIndex(index), from, Meaning::Break(rule));
         }
         for index in table.indexes.iter().filter(|index| declared.same_index(index).is_none()) {
