@@ -138,7 +138,9 @@ async fn open_to_read(settings: &DatabaseSettings) -> Result<Store, String> {
     let store = open(settings, Missing::ReadOnly).await?;
     match store.state(&Migrations::default(), &All::schemas()).await.map_err(explain)? {
         State::Current => Ok(store),
-        State::Behind { .. } => Err("tables are missing: run `cinequery migrate` first".to_owned()),
+        State::Behind { .. } => {
+            Err("migrations are pending: run `cinequery migrate` first".to_owned())
+        }
         State::Foreign => {
             Err("the tables are not those of this version; see `cinequery check`".to_owned())
         }

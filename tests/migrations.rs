@@ -9,6 +9,7 @@ use cinequery::record::{Movie, Record};
 use cinequery::store::{By, Migrations, State, Step, Store};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
+use sqlx::Connection;
 
 use crate::command_line::{folder, run};
 use crate::support::declaration::{Row, declare, field, insert, optional, with_default};
@@ -604,12 +605,7 @@ async fn an_index_is_built_while_other_instances_wait() {
     let after =
         declare("things", vec![text("name"), integer("size")], &[], &[&["size"], &["name"]]);
     // The build waits for this transaction, and the instances that start meanwhile wait for the build.
-    use sqlx::Connection;
-    let mut writer = sqlx::PgConnection::connect(&database.url()).await.unwrap();
-    sqlx::raw_sql("BEGIN; LOCK TABLE things IN ROW EXCLUSIVE MODE")
-        .execute(&mut writer)
-        .await
-        .unwrap();
+    let mut writer = Held::open(&database, "BEGIN; LOCK TABLE things IN ROW EXCLUSIVE MODE").await;
     let instances = futures_util::future::join_all((0..3).map(async |_| {
         let store = database.open().await;
         serve(&store, &[after]).await.unwrap();
@@ -617,7 +613,7 @@ async fn an_index_is_built_while_other_instances_wait() {
     let release = async {
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert_eq!(indexes(&database, "things").await, [""; 0]);
-        sqlx::raw_sql("COMMIT").execute(&mut writer).await.unwrap();
+        writer.commit().await;
     };
     let both = futures_util::future::join(instances, release);
     tokio::time::timeout(Duration::from_secs(20), both).await.expect("they wait for each other");
@@ -648,6 +644,65 @@ async fn eight_instances_start_with_a_new_declaration() {
         assert_eq!(indexes(&database, "things").await, ["flag,size", "size"]);
     })
     .await;
+}
+
+/// A table that others use is changed when they are done, and they are not kept waiting for long.
+#[tokio::test]
+async fn a_step_waits_for_the_transactions_of_others() {
+    let after = declare(
+        "things",
+        vec![optional("name", Type::Text), integer("size"), optional("note", Type::Text)],
+        &[],
+        &[],
+    );
+    on_both(async |database| {
+        let store = database.open().await;
+        serve(&store, &[things()]).await.unwrap();
+        let busy = if database.url().starts_with("sqlite") {
+            "BEGIN IMMEDIATE"
+        } else {
+            "BEGIN; LOCK TABLE things IN ACCESS SHARE MODE"
+        };
+        let mut other = Held::open(&database, busy).await;
+        let release = async {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            other.commit().await;
+        };
+        let (served, ()) = futures_util::future::join(serve(&store, &[after]), release).await;
+        served.unwrap();
+        assert_eq!(state(&store, &[after]).await, State::Current);
+    })
+    .await;
+}
+
+/// A connection of something else, with an open transaction.
+enum Held {
+    Sqlite(sqlx::SqliteConnection),
+    Postgres(sqlx::PgConnection),
+}
+
+impl Held {
+    async fn open(database: &Database, sql: &'static str) -> Self {
+        let mut held = if database.url().starts_with("sqlite") {
+            Self::Sqlite(sqlx::SqliteConnection::connect(&database.url()).await.unwrap())
+        } else {
+            Self::Postgres(sqlx::PgConnection::connect(&database.url()).await.unwrap())
+        };
+        held.run(sql).await;
+        held
+    }
+
+    async fn commit(&mut self) {
+        self.run("COMMIT").await;
+    }
+
+    async fn run(&mut self, sql: &'static str) {
+        let sql = sqlx::raw_sql(sql);
+        match self {
+            Self::Sqlite(connection) => drop(sql.execute(connection).await.unwrap()),
+            Self::Postgres(connection) => drop(sql.execute(connection).await.unwrap()),
+        }
+    }
 }
 
 /// What an operator has added to a table survives that SQLite rebuilds it.

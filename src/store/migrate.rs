@@ -202,12 +202,15 @@ impl Store {
                 let opened = noted(&what, opened).await.map_err(database_error)?;
                 let (Opened { connection: mut guard, .. }, Opened { connection: mut worker, .. }) =
                     opened;
-                noted("waiting for another instance to migrate the database", turn(&mut guard))
-                    .await
-                    .map_err(database_error)?;
+                noted(
+                    "waiting for another instance to migrate the database",
+                    wait_for_turn(&mut guard),
+                )
+                .await
+                .map_err(database_error)?;
                 migrator.run(&mut worker).await.map_err(migrate_error)?;
                 let mut worker = Worker::Postgres(worker);
-                let tables = self.evolve(schemas, extent, &mut worker).await?;
+                let tables = self.apply_declarations(schemas, extent, &mut worker).await?;
                 self.refold(tables).await?;
                 if let Worker::Postgres(connection) = worker {
                     connection.close().await.map_err(database_error)?;
@@ -222,7 +225,8 @@ impl Store {
                 migrator.run(&mut *connection).await.map_err(migrate_error)?;
                 lease.settle(Ok(())).map_err(database_error)?;
                 drop(lease);
-                let tables = self.evolve(schemas, extent, &mut Worker::Sqlite(write)).await?;
+                let tables =
+                    self.apply_declarations(schemas, extent, &mut Worker::Sqlite(write)).await?;
                 self.refold(tables).await
             }
         }
@@ -440,7 +444,7 @@ where
 
 /// Waits until no other instance migrates. It asks again and again: a statement that waited for the lock would
 /// hold a snapshot, and `CREATE INDEX CONCURRENTLY` of the instance that has the lock waits for all of those.
-async fn turn(guard: &mut PgConnection) -> sqlx::Result<()> {
+async fn wait_for_turn(guard: &mut PgConnection) -> sqlx::Result<()> {
     let attempt = format!("SELECT pg_try_advisory_xact_lock({ADVISORY_LOCK})");
     loop {
         // Between statements of this isolation level a transaction has no snapshot.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::{AssertSqlSafe, PgConnection, SqliteConnection};
 use uuid::Uuid;
 
 use super::step::{Action, By, Meaning, Step, steps, undeclared};
@@ -11,7 +11,7 @@ use super::table::{Column, Folded, Folding, Index, Table, literal, quoted};
 use crate::error::{Error, Kind, Result};
 use crate::query::{Dialect, Schema, Value};
 use crate::record::timestamp_now;
-use crate::store::failure::database_error;
+use crate::store::failure::{database_error, is_conflict};
 use crate::store::lease::Parts;
 use crate::store::pool::Pool;
 use crate::store::sqlite::SqliteFile;
@@ -95,24 +95,47 @@ impl Worker<'_> {
         }
     }
 
-    /// Runs statements in one transaction.
-    async fn transact(&mut self, statements: &[String]) -> sqlx::Result<()> {
-        let body = statements.join(";\n");
-        if let Self::Sqlite(_) = self {
-            return self.run(&format!("BEGIN IMMEDIATE;\n{body};\nCOMMIT")).await;
-        }
+    /// Rebuilds a table of SQLite, in one transaction.
+    async fn rebuild(&mut self, collection: &str, copy: &[String], note: &str) -> sqlx::Result<()> {
+        let Self::Sqlite(pool) = self else { return Ok(()) };
         loop {
-            let outcome = self.run(&format!("BEGIN; {LOCK_TIMEOUT};\n{body};\nCOMMIT")).await;
-            let Err(error) = outcome else { return Ok(()) };
-            self.run("ROLLBACK").await?;
-            let code = error.as_database_error().and_then(|error| error.code());
-            if code.is_none_or(|code| code != "55P03") {
-                return Err(error);
+            let mut lease = pool.lease(None).await.map_err(unavailable)?;
+            let Parts { connection, .. } = lease.parts()?;
+            match rebuild(connection, collection, copy, note).await {
+                Ok(()) => return lease.settle(Ok(())),
+                // The lease is not settled, as in `run`.
+                Err(error) => give_way(error).await?,
             }
-            tracing::warn!("waiting for transactions that use the table");
-            tokio::time::sleep(LOCK_PAUSE).await;
         }
     }
+
+    /// Runs statements in one transaction, however long others are in its way.
+    async fn transact(&mut self, statements: &[String]) -> sqlx::Result<()> {
+        let body = statements.join(";\n");
+        let script = match self {
+            Self::Postgres(_) => format!("BEGIN; {LOCK_TIMEOUT};\n{body};\nCOMMIT"),
+            Self::Sqlite(_) => format!("BEGIN IMMEDIATE;\n{body};\nCOMMIT"),
+        };
+        loop {
+            let Err(error) = self.run(&script).await else { return Ok(()) };
+            if let Self::Postgres(_) = self {
+                self.run("ROLLBACK").await?;
+            }
+            give_way(error).await?;
+        }
+    }
+}
+
+/// Waits if a statement failed because of another transaction.
+async fn give_way(error: sqlx::Error) -> sqlx::Result<()> {
+    let code = error.as_database_error().and_then(|error| error.code());
+    let is_locked = code.is_some_and(|code| code == "55P03") || is_conflict(&error);
+    if !is_locked {
+        return Err(error);
+    }
+    tracing::warn!(%error, "waiting for other transactions");
+    tokio::time::sleep(LOCK_PAUSE).await;
+    Ok(())
 }
 
 /// A lease that fails has no error of the database.
@@ -154,7 +177,7 @@ impl Store {
         worker: &mut Worker<'_>,
     ) -> Result<Vec<Step>> {
         let steps = steps(applied, schemas, drops, self.dialect()).map_err(Error::internal)?;
-        let mut answered = Vec::new();
+        let mut inspected = Vec::new();
         for mut step in steps {
             let is_there = self.has_table(&step.collection).await?;
             let is_noted = applied.iter().any(|table| table.collection == step.collection);
@@ -165,15 +188,15 @@ impl Store {
                     step.collection
                 ));
             } else if is_there {
-                answer(&mut step, worker).await.map_err(database_error)?;
+                inspect(&mut step, worker).await.map_err(database_error)?;
             }
-            answered.push(step);
+            inspected.push(step);
         }
-        Ok(answered)
+        Ok(inspected)
     }
 
     /// Brings the tables to the declarations.
-    pub(super) async fn evolve(
+    pub(super) async fn apply_declarations(
         &self,
         schemas: &[&'static Schema],
         extent: Extent<'_>,
@@ -237,7 +260,7 @@ impl Store {
                 }
                 Action::Rebuild(copy) => {
                     let (copy, _) = sql.split_at_checked(*copy).unwrap_or_default();
-                    return rebuild(&step.collection, copy, note, worker).await;
+                    return worker.rebuild(&step.collection, copy, &note).await;
                 }
                 Action::DropIndex => worker.run(&sql.join(";")).await?,
                 Action::BuildIndex(index) => {
@@ -294,7 +317,7 @@ impl Store {
 }
 
 /// Counts the records that a step asks about.
-async fn answer(step: &mut Step, worker: &mut Worker<'_>) -> sqlx::Result<()> {
+async fn inspect(step: &mut Step, worker: &mut Worker<'_>) -> sqlx::Result<()> {
     let Some(question) = &step.question else { return Ok(()) };
     let from = &question.from;
     let counted: Vec<(i64,)> = worker.rows(&format!("SELECT count(*) {from}")).await?;
@@ -324,27 +347,30 @@ async fn answer(step: &mut Step, worker: &mut Worker<'_>) -> sqlx::Result<()> {
 /// Copies a SQLite table into a new one. Everything that belongs to it in the database comes along, also what
 /// an operator has added.
 async fn rebuild(
+    connection: &mut SqliteConnection,
     collection: &str,
     copy: &[String],
-    note: String,
-    worker: &mut Worker<'_>,
+    note: &str,
 ) -> sqlx::Result<()> {
-    let name = literal(&Value::Text(collection.to_owned()), Dialect::Sqlite);
-    let belongings = format!(
-        "SELECT sql FROM sqlite_schema \
-         WHERE tbl_name = {name} AND type IN ('index', 'trigger') AND sql IS NOT NULL"
-    );
-    let belongings: Vec<(String,)> = worker.rows(&belongings).await?;
-    let belongings = belongings.into_iter().map(|(sql,)| sql);
-    let body: Vec<String> = copy.iter().cloned().chain(belongings).chain([note]).collect();
     // Neither pragma has an effect within a transaction. The second lets views that name the table stay.
-    let script = format!(
-        "PRAGMA foreign_keys = OFF; PRAGMA legacy_alter_table = ON;\n\
-         BEGIN IMMEDIATE;\n{};\nCOMMIT;\n\
-         PRAGMA legacy_alter_table = OFF; PRAGMA foreign_keys = ON",
-        body.join(";\n")
-    );
-    worker.run(&script).await
+    let begin = "PRAGMA foreign_keys = OFF; PRAGMA legacy_alter_table = ON; BEGIN IMMEDIATE";
+    sqlx::raw_sql(begin).execute(&mut *connection).await?;
+    let violations = "SELECT count(*) FROM pragma_foreign_key_check";
+    let before: i64 = sqlx::query_scalar(violations).fetch_one(&mut *connection).await?;
+    let belongings = "SELECT sql FROM sqlite_schema \
+                      WHERE tbl_name = $1 AND type IN ('index', 'trigger') AND sql IS NOT NULL";
+    let belongings: Vec<String> =
+        sqlx::query_scalar(belongings).bind(collection).fetch_all(&mut *connection).await?;
+    let note = [note.to_owned()];
+    let body: Vec<&str> = copy.iter().chain(&belongings).chain(&note).map(String::as_str).collect();
+    sqlx::raw_sql(AssertSqlSafe(body.join(";\n"))).execute(&mut *connection).await?;
+    let after: i64 = sqlx::query_scalar(violations).fetch_one(&mut *connection).await?;
+    if after > before {
+        let message = format!("rebuilding {collection} would break foreign keys");
+        return Err(sqlx::Error::Configuration(message.into()));
+    }
+    let end = "COMMIT; PRAGMA legacy_alter_table = OFF; PRAGMA foreign_keys = ON";
+    sqlx::raw_sql(end).execute(connection).await.map(drop)
 }
 
 /// Builds an index in PostgreSQL beside the work of others. What an interrupted build has left is dropped first.

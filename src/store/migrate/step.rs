@@ -78,12 +78,12 @@ pub(super) enum Meaning {
 
 /// What `migrate --drop` names: a field or a collection.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Drop<'a> {
+struct Target<'a> {
     collection: &'a str,
     field: Option<&'a str>,
 }
 
-impl<'a> Drop<'a> {
+impl<'a> Target<'a> {
     fn parse(name: &'a str) -> Self {
         match name.split_once('.') {
             Some((collection, field)) => Self { collection, field: Some(field) },
@@ -103,10 +103,10 @@ pub(super) fn steps(
     dialect: Dialect,
 ) -> Result<Vec<Step>, String> {
     let now = timestamp_now();
-    let mut courses: Vec<Course> =
-        applied.iter().map(|table| Course::of(Some(table.clone()), dialect, now)).collect();
+    let mut diffs: Vec<TableDiff> =
+        applied.iter().map(|table| TableDiff::of(Some(table.clone()), dialect, now)).collect();
     for name in drops {
-        let wanted = Drop::parse(name);
+        let wanted = Target::parse(name);
         let schema = declared.iter().find(|schema| schema.collection == wanted.collection);
         let is_declared = match wanted.field {
             Some(field) => schema.is_some_and(|schema| schema.field(field).is_some()),
@@ -117,8 +117,8 @@ pub(super) fn steps(
                 "cannot drop {name}: it is declared; remove it from the declaration first"
             ));
         }
-        let course = courses.iter_mut().find(|course| course.is_of(wanted.collection));
-        let dropped = course.is_some_and(|course| course.drop(wanted.field));
+        let diff = diffs.iter_mut().find(|diff| diff.is_of(wanted.collection));
+        let dropped = diff.is_some_and(|diff| diff.drop(wanted.field));
         if !dropped {
             return Err(format!("cannot drop {name}: the database has nothing of that name"));
         }
@@ -126,22 +126,22 @@ pub(super) fn steps(
     let mut taken: BTreeSet<String> = applied.iter().flat_map(Table::names).collect();
     taken.extend(declared.iter().map(|schema| schema.collection.to_owned()));
     for schema in declared {
-        match courses.iter_mut().find(|course| course.is_of(schema.collection)) {
-            Some(course) => course.lead_to(schema, &mut taken),
+        match diffs.iter_mut().find(|diff| diff.is_of(schema.collection)) {
+            Some(diff) => diff.compare(schema, &mut taken),
             None => {
-                let mut course = Course::of(None, dialect, now);
+                let mut diff = TableDiff::of(None, dialect, now);
                 let mut table = Table::of(schema);
                 // Its own name is among those that are taken; an index cannot have that of another table.
                 for index in &mut table.indexes {
                     index.rename(schema.collection, &taken);
                     taken.insert(index.name.clone());
                 }
-                course.push(Change::CreateTable(table));
-                courses.push(course);
+                diff.push(Change::CreateTable(table));
+                diffs.push(diff);
             }
         }
     }
-    Ok(courses.into_iter().flat_map(|course| course.steps).collect())
+    Ok(diffs.into_iter().flat_map(|diff| diff.steps).collect())
 }
 
 /// The columns of applied tables that are not declared any more: they are kept, and nothing writes them.
@@ -154,17 +154,18 @@ pub(super) fn undeclared(applied: &[Table], declared: &[&'static Schema]) -> Vec
     names.flatten().collect()
 }
 
-/// A table on its way: as it is after the steps so far.
-struct Course {
+/// The difference between a table and its declaration, as steps.
+struct TableDiff {
     dialect: Dialect,
     now: DateTime<Utc>,
+    /// The table after the steps so far; `None` before it is created and after it is dropped.
     table: Option<Table>,
-    /// What each column is, in terms of the table before the first step.
+    /// Each column as an expression of the table before the first step.
     origins: BTreeMap<String, String>,
     steps: Vec<Step>,
 }
 
-impl Course {
+impl TableDiff {
     fn of(table: Option<Table>, dialect: Dialect, now: DateTime<Utc>) -> Self {
         let columns = table.iter().flat_map(|table| &table.columns);
         let origins = columns.map(|column| (column.name.clone(), quoted(&column.name))).collect();
@@ -205,7 +206,7 @@ impl Course {
         self.origins.get(column).cloned().unwrap_or_else(|| "NULL".to_owned())
     }
 
-    fn lead_to(&mut self, schema: &'static Schema, taken: &mut BTreeSet<String>) {
+    fn compare(&mut self, schema: &'static Schema, taken: &mut BTreeSet<String>) {
         let Some(table) = self.table.clone() else { return };
         let declared = Table::of(schema);
         for field in schema.fields {
@@ -220,9 +221,9 @@ impl Course {
         }
         self.relax(&declared);
         for column in &declared.columns {
-            self.lead_column(column);
+            self.compare_column(column);
         }
-        self.lead_indexes(&declared, taken);
+        self.compare_indexes(&declared, taken);
     }
 
     /// Lets columns be null that are required no more, and those that nothing writes any more.
@@ -239,7 +240,7 @@ impl Course {
         }
     }
 
-    fn lead_column(&mut self, declared: &Column) {
+    fn compare_column(&mut self, declared: &Column) {
         let Some(table) = &self.table else { return };
         let name = || declared.name.clone();
         let from = format!("FROM {}", quoted(&table.collection));
@@ -273,7 +274,7 @@ impl Course {
         if declared.wide && !column.wide {
             self.push(Change::Widen(name()));
         }
-        self.lead_bounds(&column, declared, &from, &path);
+        self.compare_bounds(&column, declared, &from, &path);
         let state = column.folded.as_ref().map(|folded| &folded.state);
         match (state, declared.folded.is_some()) {
             (None, true) => {
@@ -291,7 +292,7 @@ impl Course {
         }
     }
 
-    fn lead_bounds(&mut self, column: &Column, declared: &Column, from: &str, path: &str) {
+    fn compare_bounds(&mut self, column: &Column, declared: &Column, from: &str, path: &str) {
         let ((old_low, old_high), (low, high)) = (column.range(), declared.range());
         if (old_low, old_high) == (low, high) {
             return;
@@ -318,7 +319,7 @@ impl Course {
         self.ask(change, from, Meaning::Break(rule));
     }
 
-    fn lead_indexes(&mut self, declared: &Table, taken: &mut BTreeSet<String>) {
+    fn compare_indexes(&mut self, declared: &Table, taken: &mut BTreeSet<String>) {
         let Some(table) = self.table.clone() else { return };
         for index in declared.indexes.iter().filter(|index| table.same_index(index).is_none()) {
             let mut index = index.clone();
