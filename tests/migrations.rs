@@ -530,6 +530,10 @@ async fn what_is_dropped_is_counted() {
         migrate(&store, &[], &["things"]).await.unwrap();
         // It can be declared anew.
         serve(&store, &[before]).await.unwrap();
+        // What a newer version has noted is not guessed at.
+        database.run_sql("UPDATE cinequery_records SET declaration = '{}'").await;
+        let message = cause(serve(&store, &[before]).await);
+        assert!(message.contains("by a newer version?"), "{message}");
     })
     .await;
 }
@@ -594,6 +598,47 @@ async fn an_interrupted_index_is_built_again() {
     assert!(message.contains("\"things_size\" that cinequery did not create"), "{message}");
     database.run_sql("DROP INDEX things_size").await;
     serve(&store, &[after]).await.unwrap();
+}
+
+/// A step that fails, or a process that is killed, leaves the steps before it done and noted.
+#[tokio::test]
+async fn an_interrupted_migration_goes_on_where_it_was() {
+    let silent = Field { searchable: false, ..text("name") };
+    let before = declare("things", vec![silent, integer("size")], &[], &[]);
+    let after = declare(
+        "things",
+        vec![text("name"), optional("size", Type::Integer), optional("note", Type::Text)],
+        &[],
+        &[&["size"]],
+    );
+    on_both(async |database| {
+        let store = database.open().await;
+        serve(&store, &[before]).await.unwrap();
+        for row in ROWS {
+            insert(&database, before, row).await.unwrap();
+        }
+        database.run_sql("CREATE INDEX things_size ON things (version)").await;
+        let message = cause(serve(&store, &[after]).await);
+        assert!(message.starts_with("cannot build an index on size of things: "), "{message}");
+        let left = plan(&store, &[after], &[]).await;
+        let left: Vec<&str> = left.iter().map(|step| step.sentence.as_str()).collect();
+        assert_eq!(left, ["build an index on size of things"]);
+        // As if it had been killed before it filled the column.
+        let declarations = database.rows("SELECT declaration FROM cinequery_records").await;
+        let declaration = declarations[0][0].clone().unwrap();
+        let mut table: serde_json::Value = serde_json::from_str(&declaration).unwrap();
+        let folded = &mut table["columns"][1]["folded"];
+        assert!(folded["state"]["settling"].is_string(), "{declaration}");
+        folded["state"] = "pending".into();
+        let interrupted = format!("UPDATE cinequery_records SET declaration = '{table}'");
+        database.run_sql(&interrupted).await;
+        database.run_sql("UPDATE things SET name_folded = NULL").await;
+        database.run_sql("DROP INDEX things_size").await;
+        serve(&store, &[after]).await.unwrap();
+        assert_eq!(state(&store, &[after]).await, State::Current);
+        assert_folded(&database, after).await;
+    })
+    .await;
 }
 
 /// An instance that waits for its turn must not be waited for.

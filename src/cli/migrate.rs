@@ -71,7 +71,10 @@ fn describe(steps: &[Step]) -> String {
             let _ = writeln!(text, "   problem: {problem}");
         }
         for statement in &step.sql {
-            let _ = writeln!(text, "\n     {};", statement.replace('\n', "\n     "));
+            let _ = writeln!(text);
+            for line in format!("{statement};").lines() {
+                let _ = writeln!(text, "{}", format!("     {line}").trim_end());
+            }
         }
     }
     text.trim_end().to_owned()

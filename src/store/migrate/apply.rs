@@ -69,12 +69,9 @@ impl Worker<'_> {
             Self::Sqlite(pool) => {
                 let mut lease = pool.lease(None).await.map_err(unavailable)?;
                 let Parts { connection, .. } = lease.parts()?;
-                let outcome = sql.execute(&mut *connection).await.map(drop);
-                if outcome.is_err() {
-                    // The lease is not settled, and its connection is closed with whatever is open on it.
-                    return outcome;
-                }
-                lease.settle(outcome)
+                // If it fails the lease is not settled, and its connection is closed with whatever is open on it.
+                sql.execute(&mut *connection).await?;
+                lease.settle(Ok(()))
             }
         }
     }
