@@ -7,6 +7,7 @@ mod export;
 mod file;
 mod healthcheck;
 mod import;
+mod migrate;
 mod openapi;
 mod query;
 mod records;
@@ -57,8 +58,8 @@ enum Command {
     Serve(serve::Serve),
     /// Ask a running service whether it can serve: exit code 0 if so, 1 otherwise
     Healthcheck(healthcheck::Healthcheck),
-    /// Bring the database to this version's tables
-    Migrate(DatabaseSettings),
+    /// Apply pending migrations: to the tables of this version and of the declarations
+    Migrate(migrate::Migrate),
     /// Tell whether these settings of the service will do, without starting it
     Check(check::Check),
     /// Import records from a file, as JSON objects or CSV
@@ -111,13 +112,7 @@ async fn run(command: Command) -> Outcome {
         Command::Demo(demo) => demo.run().await,
         Command::Serve(serve) => serve.run().await,
         Command::Healthcheck(healthcheck) => healthcheck.run().await,
-        Command::Migrate(database) => {
-            let catalogue = catalogue(&database.records)?;
-            let store = open(&database, Missing::Create).await?;
-            migrate(&store, catalogue).await?;
-            store.close().await;
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Migrate(migrate) => migrate.run().await,
         Command::Check(check) => check.run().await,
         Command::Import(import) => import.run().await,
         Command::Export(export) => export.run().await,
@@ -148,7 +143,9 @@ async fn open_to_read(settings: &DatabaseSettings, catalogue: Catalogue) -> Resu
     let store = open(settings, Missing::ReadOnly).await?;
     match store.state(&Migrations::default(), catalogue.schemas()).await.map_err(explain)? {
         State::Current => Ok(store),
-        State::Behind { .. } => Err("tables are missing: run `cinequery migrate` first".to_owned()),
+        State::Behind { .. } => {
+            Err("migrations are pending: run `cinequery migrate` first".to_owned())
+        }
         State::Foreign => {
             Err("the tables are not those of this version; see `cinequery check`".to_owned())
         }

@@ -279,13 +279,13 @@ const SERVED: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "title = 'film 7' and release_year = 1907",
-        &["PRIMARY KEY", "sqlite_autoindex_movies_2"],
-        &["movies_title_release_year_key"],
+        &["PRIMARY KEY", "movies_title_release_year"],
+        &["movies_title_release_year"],
     ),
     (
         "title = 'film 7' or release_year = 1907",
-        &["PRIMARY KEY", "sqlite_autoindex_movies_2", "movies_release_year"],
-        &["movies_title_release_year_key", "movies_release_year"],
+        &["PRIMARY KEY", "movies_title_release_year", "movies_release_year"],
+        &["movies_title_release_year", "movies_release_year"],
     ),
     ("title contains 'film' or genre ends with '7'", &["PRIMARY KEY"], &["movies_pkey"]),
 ];

@@ -24,6 +24,7 @@ mod films;
 mod http;
 mod inspect;
 mod language;
+mod migrations;
 mod oidc;
 mod paper;
 mod proxy;

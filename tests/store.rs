@@ -20,9 +20,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::support::records::search_in;
-use crate::support::{
-    Database, Page, Screening, catalogue, identity, migrations, on_both, screenings, search,
-};
+use crate::support::{Database, Page, Screening, catalogue, identity, on_both, screenings, search};
 
 fn reader() -> Identity {
     identity(&["screenings:read"])
@@ -403,7 +401,7 @@ async fn eight_instances_migrate_at_once() {
         let migrate = || async {
             let store = database.open().await;
             let schemas = catalogue().schemas();
-            store.migrate(&migrations(), schemas).await.unwrap();
+            store.migrate(&Migrations::default(), schemas).await.unwrap();
             store.ping().await.unwrap();
         };
         futures_util::future::join_all((0..8).map(|_| migrate())).await;

@@ -11,7 +11,7 @@ use super::{Outcome, SecretSource, catalogue, explain, location, print, serve};
 use crate::config::{Auth, DatabaseSettings, ServeSettings, TokenSettings};
 use crate::error::Error;
 use crate::record::Catalogue;
-use crate::store::{Location, Migrations, Missing, State, Store};
+use crate::store::{By, Location, Migrations, Missing, State, Store};
 
 const HELP: &str = "\
 Give it the settings of `serve`. The database is only read, neither Redis nor an issuer of
@@ -96,9 +96,13 @@ impl Check {
         lines.push(("database", format!("ok: {version}")));
         let (verdict, message) = match state {
             State::Current => (Verdict::Ready, "ok".to_owned()),
-            State::Behind { missing } => (
+            State::Behind { missing, by: By::Serve } => (
                 Verdict::Behind,
                 format!("{missing} to be applied: run `cinequery migrate`, or let `serve` do it"),
+            ),
+            State::Behind { missing, by: By::Migrate } => (
+                Verdict::Behind,
+                format!("{missing} to be applied: run `cinequery migrate`; `serve` does not start before"),
             ),
             State::Foreign => (
                 Verdict::Foreign,

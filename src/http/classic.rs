@@ -33,14 +33,6 @@ enum Tag {
     Classic,
 }
 
-/// The schemas that they alone use.
-pub(super) const SCHEMAS: [&str; 2] = ["ClassicMovie", "MovieList"];
-
-/// Whether an operation with these tags is one of them.
-pub(super) fn is_legacy(tags: &[impl AsRef<str>]) -> bool {
-    tags.iter().any(|tag| tag.as_ref() == "classic")
-}
-
 pub(super) struct Operations;
 
 #[OpenApi(tag = "Tag::Classic")]

@@ -17,7 +17,8 @@ use poem_openapi::{OpenApi, OpenApiService};
 
 use super::conditional;
 use super::envelope::{METHODS, from_status, refused};
-use super::{OnRecords, OnService, classic, on_records, on_service};
+use super::route::is_legacy;
+use super::{OnRecords, OnService, on_records, on_service};
 use crate::app::classic::movies as legacy_movies;
 use crate::error::{Error, Kind};
 use crate::query::Schema;
@@ -87,7 +88,7 @@ fn add_strict<A: OpenApi>(
         let pattern = route_pattern(&placed(&path.path, about));
         for operation in path.operations {
             // Without movies there are no legacy routes.
-            if about.is_none() && classic::is_legacy(&operation.tags) {
+            if about.is_none() && is_legacy(operation.tags.iter().copied()) {
                 continue;
             }
             let query = operation.params.iter();

@@ -75,3 +75,14 @@ links! {
     "getUser" => "updateUser" [OLD_NAME, VERSION], "deleteUser" [OLD_NAME, VERSION];
     "listUsers" => "listUsers" [AFTER];
 }
+
+/// The tag of the routes of the previous service, which are there where its movies are.
+const LEGACY_TAG: &str = "classic";
+
+/// The schemas that these routes alone use.
+pub(super) const LEGACY_SCHEMAS: [&str; 2] = ["ClassicMovie", "MovieList"];
+
+/// Whether an operation with these tags is one of them.
+pub(super) fn is_legacy<'t>(tags: impl IntoIterator<Item = &'t str>) -> bool {
+    tags.into_iter().any(|tag| tag == LEGACY_TAG)
+}

@@ -18,8 +18,8 @@ use poem_openapi::OpenApiService;
 use serde_json::{Map, Value, json};
 
 use super::resource::placed;
-use super::route::{LINKS, Link, Route};
-use super::{ROUTES, classic, on_records, on_service};
+use super::route::{LEGACY_SCHEMAS, LINKS, Link, Route, is_legacy};
+use super::{ROUTES, on_records, on_service};
 use crate::app::classic::movies as legacy_movies;
 use crate::app::transfer::MAX_ROW_BYTES;
 use crate::error::Kind;
@@ -96,7 +96,7 @@ fn remove_legacy(document: &mut Value) {
         if let Some(operations) = operations.as_object_mut() {
             operations.retain(|_, operation| {
                 let tags = operation["tags"].as_array().into_iter().flatten();
-                !classic::is_legacy(&tags.filter_map(Value::as_str).collect::<Vec<_>>())
+                !is_legacy(tags.filter_map(Value::as_str))
             });
         }
     }
@@ -104,12 +104,10 @@ fn remove_legacy(document: &mut Value) {
         paths.retain(|_, operations| operations.as_object().is_some_and(|all| !all.is_empty()));
     }
     if let Some(tags) = document["tags"].as_array_mut() {
-        tags.retain(|tag| {
-            !classic::is_legacy(&tag["name"].as_str().into_iter().collect::<Vec<_>>())
-        });
+        tags.retain(|tag| !is_legacy(tag["name"].as_str()));
     }
     if let Some(schemas) = document["components"]["schemas"].as_object_mut() {
-        schemas.retain(|name, _| !classic::SCHEMAS.contains(&name.as_str()));
+        schemas.retain(|name, _| !LEGACY_SCHEMAS.contains(&name.as_str()));
     }
 }
 

@@ -109,7 +109,7 @@ impl Attempts {
 }
 
 /// Whether the same transaction may succeed when it is run again, since nothing of it was committed.
-fn is_conflict(error: &sqlx::Error) -> bool {
+pub(super) fn is_conflict(error: &sqlx::Error) -> bool {
     let sqlx::Error::Database(database) = error else { return false };
     let code = database.code().unwrap_or_default();
     Fault::of(error) == Fault::Conflict

@@ -1,14 +1,25 @@
-//! Bringing a database to this version's tables, once, however many instances start together.
+//! Bringing a database to the tables of this version and of the declarations, once, however many instances
+//! start together.
+
+mod apply;
+mod step;
+mod table;
 
 use std::time::{Duration, Instant};
 
-use sea_query::{Expr, ExprTrait, Query as Sql};
+use chrono::{DateTime, Utc};
+use sea_query::{Alias, Expr, ExprTrait, Query as Sql};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{
-    AssertSqlSafe, ColumnIndex, Connection, Decode, FromRow, Postgres, Row, Type as SqlType,
+    AssertSqlSafe, ColumnIndex, Connection, Decode, FromRow, PgConnection, Postgres, Row,
+    Type as SqlType,
 };
 use uuid::Uuid;
 
+use self::apply::{Extent, Worker};
+use self::step::{Action, FOLD_BATCH, steps};
+pub use self::step::{By, Step};
+use self::table::{Table, folded_name};
 use super::connection::{Open as _, Opened};
 use super::failure::{database_error, is_starting};
 use super::lease::Parts;
@@ -16,13 +27,16 @@ use super::postgres::{Servers, Work};
 use super::sqlite::lock_beside;
 use super::{Engine, Store, plain};
 use crate::error::{Error, Result};
-use crate::query::compile::folded_column;
 use crate::query::text::{FOLDING, fold};
-use crate::query::{Dialect, Schema, Statement, Type};
-use crate::record::saved_queries;
+use crate::query::{Dialect, Schema, Statement, Value};
+use crate::record::{Catalogue, saved_queries};
 
-/// What every migrating instance locks in PostgreSQL: "cinequer" as a number.
-const ADVISORY_LOCK: i64 = 0x6369_6e65_7175_6572;
+/// What every migrating instance locks in PostgreSQL: "cinequry" as a number. Instances of the first version
+/// lock "cinequer", and wait for it in a way that an index cannot be built beside.
+const ADVISORY_LOCK: i64 = 0x6369_6e65_7175_7279;
+
+/// How often an instance looks whether it is its turn to migrate.
+const TURN_PAUSE: Duration = Duration::from_millis(250);
 
 /// How long a start waits for a database that does not respond, and how long it pauses then.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -31,15 +45,12 @@ const START_PAUSE: Duration = Duration::from_millis(500);
 /// After how long a start that waits says so, and how often then.
 const NOTE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Rows that are folded anew in one go.
-const REFOLD_BATCH: u64 = 500;
-
 /// Migrations, each with its text for both engines.
 #[derive(Debug, Clone)]
-pub struct Migrations(Vec<Step>);
+pub struct Migrations(Vec<Script>);
 
 #[derive(Debug, Clone)]
-struct Step {
+struct Script {
     number: i64,
     name: &'static str,
     sqlite: &'static str,
@@ -47,7 +58,7 @@ struct Step {
 }
 
 impl Default for Migrations {
-    /// Those of the record types in [`crate::record::All`].
+    /// The service's own.
     fn default() -> Self {
         Self(Vec::new())
             .with(
@@ -80,6 +91,12 @@ impl Default for Migrations {
                 include_str!("../../migrations/sqlite/0005_usage.sql"),
                 include_str!("../../migrations/postgres/0005_usage.sql"),
             )
+            .with(
+                6,
+                "records",
+                include_str!("../../migrations/sqlite/0006_records.sql"),
+                include_str!("../../migrations/postgres/0006_records.sql"),
+            )
     }
 }
 
@@ -93,18 +110,14 @@ impl Migrations {
         sqlite: &'static str,
         postgres: &'static str,
     ) -> Self {
-        self.0.push(Step { number, name, sqlite, postgres });
+        self.0.push(Script { number, name, sqlite, postgres });
         self
     }
 
     fn migrator(&self, dialect: Dialect) -> Migrator {
-        let migrations = self.0.iter().map(|step| {
-            let sql = match dialect {
-                Dialect::Sqlite => step.sqlite,
-                Dialect::Postgres => step.postgres,
-            };
-            let sql = sqlx::SqlSafeStr::into_sql_str(sql);
-            Migration::new(step.number, step.name.into(), MigrationType::Simple, sql, false)
+        let migrations = self.0.iter().map(|script| {
+            let sql = sqlx::SqlSafeStr::into_sql_str(script.sql(dialect));
+            Migration::new(script.number, script.name.into(), MigrationType::Simple, sql, false)
         });
         let mut migrator = Migrator::with_migrations(migrations.collect());
         // The lock taken below is held over everything, the folding included.
@@ -113,39 +126,69 @@ impl Migrations {
     }
 }
 
-/// How a database's tables stand to the migrations of this version.
+/// How a database's tables compare with the migrations of this version and with the declarations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// All are applied, and no others.
+    /// Everything is applied.
     Current,
-    /// So many are still to be applied.
+    /// Some migrations and steps are pending.
     Behind {
         /// How many.
         missing: usize,
+        /// Who applies them: [`By::Migrate`] if one of them needs it.
+        by: By,
     },
-    /// One is applied that this version does not have, or has otherwise, or that failed half-way.
+    /// A migration is applied that this version does not have, or has otherwise, or that failed half-way; or
+    /// a table is in the way that cinequery did not create.
     Foreign,
 }
 
-/// The record types of a service and those it keeps for itself.
-fn with_own(schemas: &[&'static Schema]) -> Vec<&'static Schema> {
-    schemas.iter().copied().chain([saved_queries()]).collect()
+/// The migrations that a database has, compared with those of this version.
+enum Applied {
+    /// The numbers of those that are pending.
+    Pending(Vec<i64>),
+    Foreign,
 }
 
 impl Store {
-    /// Applies what has not been applied, then folds text anew if it was folded by other rules.
+    /// Applies pending migrations and the steps to the declarations that `serve` may apply ([`By::Serve`]), then
+    /// folds text anew if it was folded by other rules.
     ///
-    /// One instance does it, the others wait: on PostgreSQL for an advisory lock of a transaction
+    /// One instance does it while the others wait: on PostgreSQL for an advisory lock of a transaction
     /// (which also holds behind a transaction-pooling proxy), on SQLite for the lock of a file
     /// beside the database.
     ///
     /// # Errors
     /// A database that cannot be reached, one that a newer version has migrated, one whose applied
-    /// migrations differ from ours.
+    /// migrations differ from ours; steps that only [`Store::migrate_all`] applies; a change of type, or
+    /// records that break a new rule.
     pub async fn migrate(
         &self,
         migrations: &Migrations,
         schemas: &[&'static Schema],
+    ) -> Result<()> {
+        self.migrate_to(migrations, schemas, Extent::Serve).await
+    }
+
+    /// The same with all steps, and with drops: of fields (`movies.tagline`) and collections (`movies`) that are
+    /// not declared.
+    ///
+    /// # Errors
+    /// As [`Store::migrate`], but for steps that only this applies; a drop of what is declared, or is not there.
+    pub async fn migrate_all(
+        &self,
+        migrations: &Migrations,
+        schemas: &[&'static Schema],
+        drops: &[String],
+    ) -> Result<()> {
+        self.migrate_to(migrations, schemas, Extent::All(drops)).await
+    }
+
+    async fn migrate_to(
+        &self,
+        migrations: &Migrations,
+        schemas: &[&'static Schema],
+        extent: Extent<'_>,
     ) -> Result<()> {
         let migrator = migrations.migrator(self.dialect());
         match &self.shared.engine {
@@ -159,14 +202,19 @@ impl Store {
                 let opened = noted(&what, opened).await.map_err(database_error)?;
                 let (Opened { connection: mut guard, .. }, Opened { connection: mut worker, .. }) =
                     opened;
-                let lock = format!("BEGIN; SELECT pg_advisory_xact_lock({ADVISORY_LOCK})");
-                let lock = async { sqlx::raw_sql(AssertSqlSafe(lock)).execute(&mut guard).await };
-                noted("waiting for another instance to migrate the database", lock)
-                    .await
-                    .map_err(database_error)?;
+                noted(
+                    "waiting for another instance to migrate the database",
+                    wait_for_turn(&mut guard),
+                )
+                .await
+                .map_err(database_error)?;
                 migrator.run(&mut worker).await.map_err(migrate_error)?;
-                self.refold(&with_own(schemas)).await?;
-                worker.close().await.map_err(database_error)?;
+                let mut worker = Worker::Postgres(worker);
+                let tables = self.apply_declarations(schemas, extent, &mut worker).await?;
+                self.refold(tables).await?;
+                if let Worker::Postgres(connection) = worker {
+                    connection.close().await.map_err(database_error)?;
+                }
                 guard.close().await.map_err(database_error)
             }
             Engine::Sqlite { write, path, .. } => {
@@ -177,12 +225,48 @@ impl Store {
                 migrator.run(&mut *connection).await.map_err(migrate_error)?;
                 lease.settle(Ok(())).map_err(database_error)?;
                 drop(lease);
-                self.refold(&with_own(schemas)).await
+                let tables =
+                    self.apply_declarations(schemas, extent, &mut Worker::Sqlite(write)).await?;
+                self.refold(tables).await
             }
         }
     }
 
-    /// How the database's tables stand to these migrations. Nothing is written.
+    /// What [`Store::migrate_all`] would do, and what keeps it from that. Nothing is written.
+    ///
+    /// # Errors
+    /// A database that cannot be reached, or has migrations that this version does not know; a drop of what is
+    /// declared, or is not there.
+    pub async fn plan(
+        &self,
+        migrations: &Migrations,
+        schemas: &[&'static Schema],
+        drops: &[String],
+    ) -> Result<Vec<Step>> {
+        let Applied::Pending(pending) = self.applied_migrations(migrations).await? else {
+            return Err(Error::internal(
+                "the tables are not those of this version; see `cinequery check`",
+            ));
+        };
+        let scripts = migrations.0.iter().filter(|script| pending.contains(&script.number));
+        let mut plan: Vec<Step> = scripts.map(|script| script.step(self.dialect())).collect();
+        let applied = self.applied(pending.contains(&1)).await?;
+        let steps = match &self.shared.engine {
+            Engine::Postgres(lanes) => {
+                let servers = lanes.requests.opener().working_on(Work::Migrations);
+                let Opened { connection, .. } = servers.open().await.map_err(database_error)?;
+                let mut worker = Worker::Postgres(connection);
+                self.steps_from(&applied, schemas, drops, &mut worker).await?
+            }
+            Engine::Sqlite { write, .. } => {
+                self.steps_from(&applied, schemas, drops, &mut Worker::Sqlite(write)).await?
+            }
+        };
+        plan.extend(steps);
+        Ok(plan)
+    }
+
+    /// How the database's tables compare with these migrations and declarations. Nothing is written.
     ///
     /// # Errors
     /// A database that cannot be reached.
@@ -191,15 +275,36 @@ impl Store {
         migrations: &Migrations,
         schemas: &[&'static Schema],
     ) -> Result<State> {
+        let Applied::Pending(pending) = self.applied_migrations(migrations).await? else {
+            return Ok(State::Foreign);
+        };
+        let tables = self.applied(pending.contains(&1)).await?;
+        let is_noted = |name: &str| tables.iter().any(|table| table.collection == name);
+        // Tables of our names that we have not made would be in the way.
+        let movies = Catalogue::built_in().schemas().iter().copied();
+        let own = movies.chain([saved_queries()]).filter(|_| pending.contains(&1));
+        for schema in
+            schemas.iter().copied().filter(|schema| !is_noted(schema.collection)).chain(own)
+        {
+            if self.has_table(schema.collection).await? {
+                return Ok(State::Foreign);
+            }
+        }
+        let steps = steps(&tables, schemas, &[], self.dialect()).map_err(Error::internal)?;
+        let by = match steps.iter().any(|step| step.by == By::Migrate) {
+            true => By::Migrate,
+            false => By::Serve,
+        };
+        Ok(match pending.len() + steps.len() {
+            0 => State::Current,
+            missing => State::Behind { missing, by },
+        })
+    }
+
+    async fn applied_migrations(&self, migrations: &Migrations) -> Result<Applied> {
         let applied: Vec<(i64, bool, Vec<u8>)> = if self.has_table("_sqlx_migrations").await? {
             self.read(plain("SELECT version, success, checksum FROM _sqlx_migrations")).await?
         } else {
-            // Tables of our names that we have not made would be in the way.
-            for schema in with_own(schemas) {
-                if self.has_table(schema.collection).await? {
-                    return Ok(State::Foreign);
-                }
-            }
             Vec::new()
         };
         let migrator = migrations.migrator(self.dialect());
@@ -209,12 +314,12 @@ impl Store {
                     own.version == *version && own.checksum.as_ref() == checksum.as_slice()
                 })
         };
-        let known = migrator.iter().count();
-        Ok(match applied.iter().all(is_ours) {
-            false => State::Foreign,
-            true if applied.len() < known => State::Behind { missing: known - applied.len() },
-            true => State::Current,
-        })
+        if !applied.iter().all(is_ours) {
+            return Ok(Applied::Foreign);
+        }
+        let is_pending = |number: &i64| applied.iter().all(|(version, ..)| version != number);
+        let numbers = migrator.iter().map(|migration| migration.version);
+        Ok(Applied::Pending(numbers.filter(is_pending).collect()))
     }
 
     async fn has_table(&self, name: &str) -> Result<bool> {
@@ -229,16 +334,18 @@ impl Store {
     }
 
     /// Computes every folded column anew, unless they were computed by the current rules.
-    async fn refold(&self, schemas: &[&'static Schema]) -> Result<()> {
+    async fn refold(&self, tables: Vec<Table>) -> Result<()> {
         let select = plain("SELECT value FROM cinequery_meta WHERE name = 'folding'");
         let recorded = self.texts(select).await?.pop();
         if recorded.as_deref() == Some(FOLDING) {
             return Ok(());
         }
         if recorded.is_some() {
-            for schema in schemas {
-                tracing::info!(table = schema.collection, folding = FOLDING, "folding text anew");
-                self.refold_table(schema).await?;
+            for table in tables.into_iter().chain([Table::of(saved_queries())]) {
+                tracing::info!(table = table.collection, folding = FOLDING, "folding text anew");
+                let texts: Vec<&str> =
+                    table.folded_texts().map(|column| column.name.as_str()).collect();
+                self.transfers().refold_table(&table.collection, &texts, None).await?;
             }
         }
         let upsert = "INSERT INTO cinequery_meta (name, value) VALUES ('folding', $1) \
@@ -247,49 +354,108 @@ impl Store {
         self.write::<(i64,)>(Statement { sql: upsert.to_owned(), values }).await.map(|_| ())
     }
 
-    async fn refold_table(&self, schema: &'static Schema) -> Result<()> {
-        let texts: Vec<_> = schema.fields.iter().filter(|field| field.ty == Type::Text).collect();
+    /// Folds these texts of a table, in records that were written since then or in all. A record that another
+    /// instance writes meanwhile is left to that instance.
+    async fn refold_table(
+        &self,
+        table: &str,
+        texts: &[&str],
+        since: Option<DateTime<Utc>>,
+    ) -> Result<()> {
+        let table = Alias::new(table);
+        let since = since.map(|since| self.dialect().value(&Value::Timestamp(since)));
         let mut last = None;
         loop {
             let mut select = Sql::select();
             select
-                .column("id")
-                .columns(texts.iter().map(|field| field.name))
-                .from(schema.collection)
+                .columns(["id", "version"])
+                .columns(texts.iter().flat_map(|text| [(*text).to_owned(), folded_name(text)]))
+                .from(table.clone())
                 .and_where_option(last.map(|id: Uuid| Expr::col("id").gt(id)))
+                .and_where_option(since.clone().map(|since| Expr::col("updated_at").gte(since)))
                 .order_by("id", sea_query::Order::Asc)
-                .limit(REFOLD_BATCH);
+                .limit(FOLD_BATCH);
             let rows: Vec<Texts> = self.read(self.dialect().build(&select).into()).await?;
             let Some(Texts { id, .. }) = rows.last() else { return Ok(()) };
             last = Some(*id);
-            for Texts { id, values } in rows {
+            for Texts { id, version, values } in rows {
                 let mut update = Sql::update();
-                update.table(schema.collection).and_where(Expr::col("id").eq(id));
-                for (field, value) in texts.iter().zip(values) {
-                    update.value(folded_column(field), value.as_deref().map(fold));
+                update
+                    .table(table.clone())
+                    .and_where(Expr::col("id").eq(id))
+                    .and_where(Expr::col("version").eq(version));
+                let mut is_outdated = false;
+                for (text, (value, stored)) in texts.iter().zip(values) {
+                    let folded = value.as_deref().map(fold);
+                    is_outdated |= folded != stored;
+                    update.value(folded_name(text), folded);
                 }
-                let _: Vec<(i64,)> = self.write(self.dialect().build(&update).into()).await?;
+                if is_outdated {
+                    let _: Vec<(i64,)> = self.write(self.dialect().build(&update).into()).await?;
+                }
             }
         }
     }
 }
 
-/// A record's id and its texts, however many.
+impl Script {
+    fn sql(&self, dialect: Dialect) -> &'static str {
+        match dialect {
+            Dialect::Sqlite => self.sqlite,
+            Dialect::Postgres => self.postgres,
+        }
+    }
+
+    /// The migration as a step of a plan.
+    fn step(&self, dialect: Dialect) -> Step {
+        Step {
+            sentence: format!("apply the migration {:04}_{}", self.number, self.name),
+            sql: vec![self.sql(dialect).trim_end().trim_end_matches(';').to_owned()],
+            locks: "all access to the tables that it changes",
+            by: By::Serve,
+            problem: None,
+            collection: String::new(),
+            action: Action::Migration,
+            after: None,
+            question: None,
+        }
+    }
+}
+
+/// A record's id and version, and its texts, however many, each with its folded form.
 struct Texts {
     id: Uuid,
-    values: Vec<Option<String>>,
+    version: i64,
+    values: Vec<(Option<String>, Option<String>)>,
 }
 
 impl<'r, R: Row> FromRow<'r, R> for Texts
 where
     usize: ColumnIndex<R>,
     Uuid: Decode<'r, R::Database> + SqlType<R::Database>,
+    i64: Decode<'r, R::Database> + SqlType<R::Database>,
     String: Decode<'r, R::Database> + SqlType<R::Database>,
 {
     fn from_row(row: &'r R) -> sqlx::Result<Self> {
-        let values =
-            (1..row.len()).map(|column| row.try_get(column)).collect::<sqlx::Result<_>>()?;
-        Ok(Self { id: row.try_get(0)?, values })
+        let pair = |column| Ok((row.try_get(column)?, row.try_get(column + 1)?));
+        let values = (2..row.len()).step_by(2).map(pair).collect::<sqlx::Result<_>>()?;
+        Ok(Self { id: row.try_get(0)?, version: row.try_get(1)?, values })
+    }
+}
+
+/// Waits until no other instance migrates. It asks again and again: a statement that waited for the lock would
+/// hold a snapshot, and `CREATE INDEX CONCURRENTLY` of the instance that has the lock waits for all of those.
+async fn wait_for_turn(guard: &mut PgConnection) -> sqlx::Result<()> {
+    let attempt = format!("SELECT pg_try_advisory_xact_lock({ADVISORY_LOCK})");
+    loop {
+        // Between statements of this isolation level a transaction has no snapshot.
+        sqlx::raw_sql("BEGIN ISOLATION LEVEL READ COMMITTED").execute(&mut *guard).await?;
+        let attempt = sqlx::query_scalar(AssertSqlSafe(attempt.clone())).persistent(false);
+        if attempt.fetch_one(&mut *guard).await? {
+            return Ok(());
+        }
+        sqlx::raw_sql("ROLLBACK").execute(&mut *guard).await?;
+        tokio::time::sleep(TURN_PAUSE).await;
     }
 }
 

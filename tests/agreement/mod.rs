@@ -15,14 +15,14 @@ use cinequery::app::selection::Selection;
 use cinequery::query::evaluate::{Truth, compare, evaluate};
 use cinequery::query::{Arguments, Dialect, Prepared, format, prepare};
 use cinequery::record::{Draft, Members};
-use cinequery::store::{Expected, Record, Store};
+use cinequery::store::{Expected, Migrations, Record, Store};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use serde_json::Value as Json;
 use uuid::Uuid;
 
 use self::generate::{Question, question, row};
-use self::specimen::{migrations, specimens};
+use self::specimen::specimens;
 use crate::support::records::search_in;
 use crate::support::{Database, all, identity, movies, screenings};
 
@@ -94,7 +94,7 @@ async fn stores() -> ([Store; 2], [Database; 2]) {
 async fn open(database: &Database) -> Store {
     let store = database.open().await;
     let schemas = [movies(), screenings(), specimens()];
-    store.migrate(&migrations(), &schemas).await.unwrap();
+    store.migrate(&Migrations::default(), &schemas).await.unwrap();
     store
 }
 

@@ -1,6 +1,7 @@
 //! The harness: databases of both engines, a running service, a client.
 
 mod client;
+pub mod declaration;
 pub mod forge;
 pub mod issuer;
 #[path = "../../examples/api_keys/keys.rs"]
@@ -16,7 +17,7 @@ use cinequery::admission::{Admission, Limits, Proxies};
 use cinequery::app::App;
 use cinequery::identity::{Hasher, Identity, Open, Provider, Secrets, Tokens};
 use cinequery::store::{Location, Migrations, Missing, Store};
-use sqlx::Connection;
+use sqlx::{AssertSqlSafe, Connection, Row};
 use tempfile::TempDir;
 
 pub use client::{Answer, Client, token, token_of};
@@ -46,14 +47,40 @@ impl Database {
         }
     }
 
-    /// Runs SQL behind the service's back.
-    pub async fn run_sql(&self, sql: &'static str) {
+    /// Runs SQL without the service.
+    pub async fn run_sql(&self, sql: &str) {
+        self.try_sql(sql).await.unwrap();
+    }
+
+    /// The same, where it may fail.
+    pub async fn try_sql(&self, sql: &str) -> Result<(), sqlx::Error> {
+        let sql = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
+        if self.url().starts_with("sqlite") {
+            let mut connection = sqlx::SqliteConnection::connect(&self.url()).await?;
+            sql.execute(&mut connection).await.map(|_| ())
+        } else {
+            let mut connection = sqlx::PgConnection::connect(&self.url()).await?;
+            sql.execute(&mut connection).await.map(|_| ())
+        }
+    }
+
+    /// The rows that SQL selects. All columns must be text.
+    pub async fn rows(&self, sql: &str) -> Vec<Vec<Option<String>>> {
+        fn texts<R: Row>(rows: &[R]) -> Vec<Vec<Option<String>>>
+        where
+            usize: sqlx::ColumnIndex<R>,
+            for<'r> Option<String>: sqlx::Decode<'r, R::Database> + sqlx::Type<R::Database>,
+        {
+            let text = |row: &R| (0..row.len()).map(|column| row.get(column)).collect();
+            rows.iter().map(text).collect()
+        }
+        let query = AssertSqlSafe(sql.to_owned());
         if self.url().starts_with("sqlite") {
             let mut connection = sqlx::SqliteConnection::connect(&self.url()).await.unwrap();
-            sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+            texts(&sqlx::query(query).fetch_all(&mut connection).await.unwrap())
         } else {
             let mut connection = sqlx::PgConnection::connect(&self.url()).await.unwrap();
-            sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+            texts(&sqlx::query(query).fetch_all(&mut connection).await.unwrap())
         }
     }
 
@@ -64,16 +91,9 @@ impl Database {
     /// The database, migrated.
     pub async fn store(&self) -> Store {
         let store = self.open().await;
-        store.migrate(&migrations(), catalogue().schemas()).await.unwrap();
+        store.migrate(&Migrations::default(), catalogue().schemas()).await.unwrap();
         store
     }
-}
-
-/// The service's tables and that of the screenings.
-pub fn migrations() -> Migrations {
-    let sqlite = include_str!("../../examples/screenings/sqlite.sql");
-    let postgres = include_str!("../../examples/screenings/postgres.sql");
-    Migrations::default().with(1000, "screenings", sqlite, postgres)
 }
 
 /// Runs a test on an empty database of each engine.

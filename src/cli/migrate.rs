@@ -1,0 +1,81 @@
+//! `cinequery migrate`: the database's tables, brought to this version and the declarations.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::explain::printable;
+use super::{Outcome, catalogue, explain, open, print};
+use crate::config::DatabaseSettings;
+use crate::store::{By, Migrations, Missing, Step};
+
+const HELP: &str = "\
+Examples:
+  cinequery migrate --plan                         what would be done, and what it locks
+  cinequery migrate
+  cinequery migrate --drop movies.tagline          a field that is not declared any more
+
+`serve` applies at start what instances of the previous declaration can live with. The rest is
+left to this command: renames, drops, new unique keys, required fields and narrower limits.
+Records that break a new rule are listed, and nothing is changed.";
+
+#[derive(Args)]
+#[command(after_help = HELP)]
+pub(super) struct Migrate {
+    /// Print the steps with their SQL and what they lock, and change nothing
+    #[arg(long)]
+    plan: bool,
+    /// Drop a field (movies.tagline) or a collection (movies) that is not declared, with its values; may be
+    /// repeated
+    #[arg(long = "drop", value_name = "NAME")]
+    drops: Vec<String>,
+    #[command(flatten)]
+    database: DatabaseSettings,
+}
+
+impl Migrate {
+    pub(super) async fn run(self) -> Outcome {
+        let catalogue = catalogue(&self.database.records)?;
+        let (migrations, schemas) = (Migrations::default(), catalogue.schemas());
+        if !self.plan {
+            let store = open(&self.database, Missing::Create).await?;
+            store.migrate_all(&migrations, schemas, &self.drops).await.map_err(explain)?;
+            store.close().await;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let store = open(&self.database, Missing::ReadOnly).await?;
+        let steps = store.plan(&migrations, schemas, &self.drops).await.map_err(explain)?;
+        store.close().await;
+        print(&printable(&describe(&steps)))?;
+        let is_possible = steps.iter().all(|step| step.problem.is_none());
+        Ok(if is_possible { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+fn describe(steps: &[Step]) -> String {
+    if steps.is_empty() {
+        return "nothing to do: the tables are as declared".to_owned();
+    }
+    let mut text = String::new();
+    for (number, step) in steps.iter().enumerate() {
+        let by = match step.by {
+            By::Serve => "`serve` at start, or `migrate`",
+            By::Migrate => "`migrate` only",
+        };
+        let blank = if number == 0 { "" } else { "\n" };
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "{blank}{}. {}", number + 1, step.sentence);
+        let _ = writeln!(text, "   applied by: {by}\n   locks: {}", step.locks);
+        if let Some(problem) = &step.problem {
+            let _ = writeln!(text, "   problem: {problem}");
+        }
+        for statement in &step.sql {
+            let _ = writeln!(text);
+            for line in format!("{statement};").lines() {
+                let _ = writeln!(text, "{}", format!("     {line}").trim_end());
+            }
+        }
+    }
+    text.trim_end().to_owned()
+}

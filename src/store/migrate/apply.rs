@@ -1,0 +1,416 @@
+//! Applying steps to a database, and asking it what would stand in their way.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::{AssertSqlSafe, PgConnection, SqliteConnection};
+use uuid::Uuid;
+
+use super::step::{Action, By, Meaning, Step, steps, undeclared};
+use super::table::{Column, Folded, Folding, Index, Table, literal, quoted};
+use crate::clock::timestamp_now;
+use crate::error::{Error, Kind, Result};
+use crate::query::{Dialect, Schema, Value};
+use crate::store::failure::{database_error, is_conflict};
+use crate::store::lease::Parts;
+use crate::store::pool::Pool;
+use crate::store::sqlite::SqliteFile;
+use crate::store::{Row, Store, plain};
+
+/// The first table of movies, which a migration in SQL creates, as 0006 leaves it.
+const FIRST_MOVIES: &str = include_str!("../../../migrations/movies.json");
+
+/// Records that are listed of those that break a rule.
+const MAX_LISTED: usize = 20;
+
+/// How long a change of a PostgreSQL table waits for the transactions that use the table. All who come later
+/// wait behind it, so it gives way and is attempted again.
+const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '2s'";
+const LOCK_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long instances of an older declaration may go on after a folded column was added. What they write until
+/// then is folded by instances that start.
+const SETTLING: chrono::Duration = chrono::Duration::days(1);
+
+/// How far the clocks of two instances may be apart.
+const CLOCKS: chrono::Duration = chrono::Duration::hours(1);
+
+/// Which steps are applied.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Extent<'a> {
+    /// Those of [`By::Serve`]. Others are an error.
+    Serve,
+    /// All, and the drops that are named.
+    All(&'a [String]),
+}
+
+impl<'a> Extent<'a> {
+    fn drops(self) -> &'a [String] {
+        match self {
+            Self::Serve => &[],
+            Self::All(drops) => drops,
+        }
+    }
+}
+
+/// What steps run on. Their statements have no time limit.
+pub(super) enum Worker<'a> {
+    /// A connection of its own.
+    Postgres(PgConnection),
+    /// The connection that writes. It is leased anew for each piece of work, as folding needs it as well.
+    Sqlite(&'a Pool<SqliteFile>),
+}
+
+impl Worker<'_> {
+    async fn run(&mut self, script: &str) -> sqlx::Result<()> {
+        let sql = sqlx::raw_sql(AssertSqlSafe(script.to_owned()));
+        match self {
+            Self::Postgres(connection) => sql.execute(connection).await.map(drop),
+            Self::Sqlite(pool) => {
+                let mut lease = pool.lease(None).await.map_err(unavailable)?;
+                let Parts { connection, .. } = lease.parts()?;
+                // If it fails the lease is not settled, and its connection is closed with whatever is open on it.
+                sql.execute(&mut *connection).await?;
+                lease.settle(Ok(()))
+            }
+        }
+    }
+
+    async fn rows<T: Row>(&mut self, sql: &str) -> sqlx::Result<Vec<T>> {
+        let sql = AssertSqlSafe(sql.to_owned());
+        match self {
+            Self::Postgres(connection) => {
+                sqlx::query_as(sql).persistent(false).fetch_all(connection).await
+            }
+            Self::Sqlite(pool) => {
+                let mut lease = pool.lease(None).await.map_err(unavailable)?;
+                let Parts { connection, .. } = lease.parts()?;
+                let query = sqlx::query_as(sql).persistent(false);
+                let outcome = query.fetch_all(&mut *connection).await;
+                lease.settle(outcome)
+            }
+        }
+    }
+
+    /// Rebuilds a table of SQLite, in one transaction.
+    async fn rebuild(&mut self, collection: &str, copy: &[String], note: &str) -> sqlx::Result<()> {
+        let Self::Sqlite(pool) = self else { return Ok(()) };
+        loop {
+            let mut lease = pool.lease(None).await.map_err(unavailable)?;
+            let Parts { connection, .. } = lease.parts()?;
+            match rebuild(connection, collection, copy, note).await {
+                Ok(()) => return lease.settle(Ok(())),
+                // The lease is not settled, as in `run`.
+                Err(error) => give_way(error).await?,
+            }
+        }
+    }
+
+    /// Runs statements in one transaction, however long others are in its way.
+    async fn transact(&mut self, statements: &[String]) -> sqlx::Result<()> {
+        let body = statements.join(";\n");
+        let script = match self {
+            Self::Postgres(_) => format!("BEGIN; {LOCK_TIMEOUT};\n{body};\nCOMMIT"),
+            Self::Sqlite(_) => format!("BEGIN IMMEDIATE;\n{body};\nCOMMIT"),
+        };
+        loop {
+            let Err(error) = self.run(&script).await else { return Ok(()) };
+            if let Self::Postgres(_) = self {
+                self.run("ROLLBACK").await?;
+            }
+            give_way(error).await?;
+        }
+    }
+}
+
+/// Waits if a statement failed because of another transaction.
+async fn give_way(error: sqlx::Error) -> sqlx::Result<()> {
+    let code = error.as_database_error().and_then(|error| error.code());
+    let is_locked = code.is_some_and(|code| code == "55P03") || is_conflict(&error);
+    if !is_locked {
+        return Err(error);
+    }
+    tracing::warn!(%error, "waiting for other transactions");
+    tokio::time::sleep(LOCK_PAUSE).await;
+    Ok(())
+}
+
+/// A lease that fails has no error of the database.
+fn unavailable(error: Error) -> sqlx::Error {
+    sqlx::Error::Configuration(error.into())
+}
+
+impl Store {
+    /// The tables of records that were applied to this database, and those that its pending migrations make.
+    pub(super) async fn applied(&self, is_new: bool) -> Result<Vec<Table>> {
+        let select = plain("SELECT declaration FROM cinequery_records ORDER BY collection");
+        let texts = match self.has_table("cinequery_records").await? {
+            true => self.texts(select).await?,
+            false => Vec::new(),
+        };
+        let read = |text: &String| {
+            serde_json::from_str(text).map_err(|error| {
+                Error::internal(format!(
+                    "cannot read the declaration that was applied to the database: {error}; was it \
+                     applied by a newer version?"
+                ))
+            })
+        };
+        let mut tables: Vec<Table> = texts.iter().map(read).collect::<Result<_>>()?;
+        let first: Table = serde_json::from_str(FIRST_MOVIES).map_err(Error::internal)?;
+        let is_noted = tables.iter().any(|table| table.collection == first.collection);
+        if !is_noted && (is_new || self.has_table(&first.collection).await?) {
+            tables.push(first);
+        }
+        Ok(tables)
+    }
+
+    /// The steps from the applied tables to the declared ones, with what stands in their way.
+    pub(super) async fn steps_from(
+        &self,
+        applied: &[Table],
+        schemas: &[&'static Schema],
+        drops: &[String],
+        worker: &mut Worker<'_>,
+    ) -> Result<Vec<Step>> {
+        let steps = steps(applied, schemas, drops, self.dialect()).map_err(Error::internal)?;
+        let mut inspected = Vec::new();
+        for mut step in steps {
+            let is_there = self.has_table(&step.collection).await?;
+            let is_noted = applied.iter().any(|table| table.collection == step.collection);
+            if is_there && !is_noted {
+                step.problem = Some(format!(
+                    "the database has a table {:?} that cinequery did not create; rename it, or \
+                     declare another collection",
+                    step.collection
+                ));
+            } else if is_there {
+                inspect(&mut step, worker).await.map_err(database_error)?;
+            }
+            inspected.push(step);
+        }
+        Ok(inspected)
+    }
+
+    /// Brings the tables to the declarations.
+    pub(super) async fn apply_declarations(
+        &self,
+        schemas: &[&'static Schema],
+        extent: Extent<'_>,
+        worker: &mut Worker<'_>,
+    ) -> Result<Vec<Table>> {
+        let mut tables = self.applied(false).await?;
+        let steps = self.steps_from(&tables, schemas, extent.drops(), worker).await?;
+        let list = |texts: Vec<&str>| texts.join("\n  ");
+        let problems: Vec<&str> = steps.iter().filter_map(|step| step.problem.as_deref()).collect();
+        if !problems.is_empty() {
+            let problems = list(problems);
+            return Err(Error::internal(format!(
+                "the tables cannot be brought to the declarations, and nothing was changed:\n  \
+                 {problems}"
+            )));
+        }
+        let manual = steps.iter().filter(|step| step.by == By::Migrate);
+        let manual: Vec<&str> = manual.map(|step| step.sentence.as_str()).collect();
+        if !manual.is_empty() && matches!(extent, Extent::Serve) {
+            let manual = list(manual);
+            return Err(Error::internal(format!(
+                "the declarations ask for steps that only `cinequery migrate` applies (see \
+                 `cinequery migrate --plan`):\n  {manual}"
+            )));
+        }
+        for step in steps {
+            tracing::info!(step = step.sentence, locks = step.locks, "migrating");
+            self.apply(&step, worker).await.map_err(|error| match error.kind {
+                Kind::Unavailable => error,
+                _ => {
+                    let cause = error.cause.map(|cause| cause.to_string()).unwrap_or(error.detail);
+                    Error::internal(format!("cannot {}: {cause}", step.sentence))
+                }
+            })?;
+            tables.retain(|table| table.collection != step.collection);
+            tables.extend(step.after);
+        }
+        for field in undeclared(&tables, schemas) {
+            tracing::warn!(
+                "{field} is in the database and not in the declaration; it is kept. To drop it, run \
+                 `cinequery migrate --drop {field}`"
+            );
+        }
+        for table in &mut tables {
+            self.settle_folding(table, worker).await?;
+        }
+        Ok(tables)
+    }
+
+    async fn apply(&self, step: &Step, worker: &mut Worker<'_>) -> Result<()> {
+        let note = self.note(&step.collection, step.after.as_ref())?;
+        let sql = step.sql.as_slice();
+        if let Action::Fill(name) = &step.action {
+            self.transfers().refold_table(&step.collection, &[name], None).await?;
+        }
+        let applied = async {
+            match &step.action {
+                Action::Transaction => {
+                    let statements: Vec<String> = sql.iter().cloned().chain([note]).collect();
+                    return worker.transact(&statements).await;
+                }
+                Action::Rebuild(copy) => {
+                    let (copy, _) = sql.split_at_checked(*copy).unwrap_or_default();
+                    return worker.rebuild(&step.collection, copy, &note).await;
+                }
+                Action::DropIndex => worker.run(&sql.join(";")).await?,
+                Action::BuildIndex(index) => {
+                    build_index(&step.collection, index, &sql.join(";"), worker).await?;
+                }
+                // Filled above. The others have a problem, or are not steps of a declaration.
+                Action::Fill(_) | Action::Migration | Action::Reject => {}
+            }
+            worker.transact(&[note]).await
+        };
+        applied.await.map_err(database_error)
+    }
+
+    /// Folds what instances of an older declaration have written since a folded column was filled.
+    async fn settle_folding(&self, table: &mut Table, worker: &mut Worker<'_>) -> Result<()> {
+        let since = |column: &Column| match column.folded {
+            Some(Folded { state: Folding::Settling(filled), .. }) => Some(filled),
+            _ => None,
+        };
+        let Some(filled) = table.columns.iter().filter_map(since).min() else { return Ok(()) };
+        let now = timestamp_now();
+        let settling = table.columns.iter().filter(|column| since(column).is_some());
+        let texts: Vec<&str> = settling.map(|column| column.name.as_str()).collect();
+        self.transfers().refold_table(&table.collection, &texts, Some(filled - CLOCKS)).await?;
+        if now - filled < SETTLING {
+            return Ok(());
+        }
+        for column in &mut table.columns {
+            if since(column).is_some() {
+                column.folded.iter_mut().for_each(|folded| folded.state = Folding::Current);
+            }
+        }
+        let note = self.note(&table.collection, Some(table))?;
+        worker.transact(&[note]).await.map_err(database_error)
+    }
+
+    /// The statement that notes what was applied.
+    fn note(&self, collection: &str, table: Option<&Table>) -> Result<String> {
+        let text = |text: &str| literal(&Value::Text(text.to_owned()), self.dialect());
+        let moment = |now: DateTime<Utc>| literal(&Value::Timestamp(now), self.dialect());
+        let collection = text(collection);
+        let Some(table) = table else {
+            return Ok(format!("DELETE FROM cinequery_records WHERE collection = {collection}"));
+        };
+        let declaration = serde_json::to_string(table).map_err(Error::internal)?;
+        Ok(format!(
+            "INSERT INTO cinequery_records (collection, declaration, applied_at) \
+             VALUES ({collection}, {}, {}) ON CONFLICT (collection) DO UPDATE \
+             SET declaration = excluded.declaration, applied_at = excluded.applied_at",
+            text(&declaration),
+            moment(timestamp_now())
+        ))
+    }
+}
+
+/// Counts the records that a step asks about.
+async fn inspect(step: &mut Step, worker: &mut Worker<'_>) -> sqlx::Result<()> {
+    let Some(question) = &step.question else { return Ok(()) };
+    let from = &question.from;
+    let counted: Vec<(i64,)> = worker.rows(&format!("SELECT count(*) {from}")).await?;
+    let count = counted.first().map_or(0, |(count,)| *count);
+    match &question.meaning {
+        Meaning::Lose(noun) => {
+            let ending = if count == 1 { "" } else { "s" };
+            step.sentence = format!("{} with {count} {noun}{ending}", step.sentence);
+        }
+        Meaning::Break(rule) if count > 0 => {
+            let select = format!("SELECT id {from} ORDER BY id LIMIT {MAX_LISTED}");
+            let ids: Vec<(Uuid,)> = worker.rows(&select).await?;
+            let more =
+                if count > i64::try_from(ids.len()).unwrap_or(i64::MAX) { ", …" } else { "" };
+            let ids: Vec<String> = ids.iter().map(|(id,)| id.to_string()).collect();
+            let broken = match count {
+                1 => "1 record breaks".to_owned(),
+                _ => format!("{count} records break"),
+            };
+            step.problem = Some(format!("{rule}; {broken} this rule: {}{more}", ids.join(", ")));
+        }
+        Meaning::Break(_) => {}
+    }
+    Ok(())
+}
+
+/// Copies a SQLite table into a new one. Everything that belongs to it in the database comes along, also what
+/// an operator has added.
+async fn rebuild(
+    connection: &mut SqliteConnection,
+    collection: &str,
+    copy: &[String],
+    note: &str,
+) -> sqlx::Result<()> {
+    // Neither pragma has an effect within a transaction. The second lets views that name the table stay.
+    let begin = "PRAGMA foreign_keys = OFF; PRAGMA legacy_alter_table = ON; BEGIN IMMEDIATE";
+    sqlx::raw_sql(begin).execute(&mut *connection).await?;
+    let violations = "SELECT count(*) FROM pragma_foreign_key_check";
+    let before: i64 = sqlx::query_scalar(violations).fetch_one(&mut *connection).await?;
+    let belongings = "SELECT sql FROM sqlite_schema \
+                      WHERE tbl_name = $1 AND type IN ('index', 'trigger') AND sql IS NOT NULL";
+    let belongings: Vec<String> =
+        sqlx::query_scalar(belongings).bind(collection).fetch_all(&mut *connection).await?;
+    let note = [note.to_owned()];
+    let body: Vec<&str> = copy.iter().chain(&belongings).chain(&note).map(String::as_str).collect();
+    sqlx::raw_sql(AssertSqlSafe(body.join(";\n"))).execute(&mut *connection).await?;
+    let after: i64 = sqlx::query_scalar(violations).fetch_one(&mut *connection).await?;
+    if after > before {
+        let message = format!("rebuilding {collection} would break foreign keys");
+        return Err(sqlx::Error::Configuration(message.into()));
+    }
+    let end = "COMMIT; PRAGMA legacy_alter_table = OFF; PRAGMA foreign_keys = ON";
+    sqlx::raw_sql(end).execute(connection).await.map(drop)
+}
+
+/// Builds an index in PostgreSQL beside the work of others. What an interrupted build has left is dropped first.
+async fn build_index(
+    collection: &str,
+    index: &Index,
+    sql: &str,
+    worker: &mut Worker<'_>,
+) -> sqlx::Result<()> {
+    let text = |text: &str| literal(&Value::Text(text.to_owned()), Dialect::Postgres);
+    let select = format!(
+        "SELECT i.indisvalid, i.indrelid = to_regclass({}) AND i.indisunique = {} \
+         AND (SELECT string_agg(a.attname::text, ',' ORDER BY k.number) \
+              FROM unnest(i.indkey) WITH ORDINALITY AS k(column_number, number) \
+              JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.column_number) = {} \
+         FROM pg_index i WHERE i.indexrelid = to_regclass({})",
+        text(&quoted(collection)),
+        index.unique,
+        text(&index.columns.join(",")),
+        text(&quoted(&index.name)),
+    );
+    let there: Vec<(bool, Option<bool>)> = worker.rows(&select).await?;
+    let drop = format!("DROP INDEX CONCURRENTLY IF EXISTS {}", quoted(&index.name));
+    match there.first() {
+        // Built, and not noted yet.
+        Some((true, Some(true))) => return Ok(()),
+        Some((true, _)) => {
+            let message = format!(
+                "the database has an index {:?} that cinequery did not create; drop or rename it",
+                index.name
+            );
+            return Err(sqlx::Error::Configuration(message.into()));
+        }
+        Some((false, _)) => worker.run(&drop).await?,
+        None => {}
+    }
+    let built = worker.run(sql).await;
+    if built.is_err() {
+        // It would slow down writes, and a unique one would reject some, without serving anything.
+        let dropped = worker.run(&drop).await;
+        if let Err(error) = dropped {
+            tracing::warn!(%error, index = index.name, "an index that was not built is left");
+        }
+    }
+    built
+}
