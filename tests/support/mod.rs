@@ -1,6 +1,7 @@
 //! The harness: databases of both engines, a running service, a client.
 
 mod client;
+pub mod declarations;
 pub mod forge;
 pub mod issuer;
 #[path = "../../examples/api_keys/keys.rs"]
