@@ -14,6 +14,9 @@ const MAX_REMEMBERED: usize = 4_000_000;
 /// How many rows may repeat the values of another before a candidate is ruled out. A few are mistakes in the data.
 const MAX_REPEATS: u64 = 10;
 
+/// Of how many rows one may repeat another where a candidate is nearly unique.
+const MIN_ROWS_PER_REPEAT: u64 = 20;
+
 /// Of how many columns pairs are made: more columns would make very many.
 const MAX_PAIRED: usize = 10;
 
@@ -106,7 +109,9 @@ impl Keys {
             let characters: i64 = texts.map(|column| column.length().1).sum();
             // A column that is unique alone makes every pair unique.
             let includes = |least: &&Candidate| least.columns.iter().all(|at| key.contains(at));
-            if is_possible && characters <= MAX_KEY_CHARACTERS && !keys.iter().any(includes) {
+            let is_likely = candidate.repeats <= self.compared / MIN_ROWS_PER_REPEAT;
+            let is_short = characters <= MAX_KEY_CHARACTERS;
+            if is_possible && is_likely && is_short && !keys.iter().any(includes) {
                 keys.push(candidate);
             }
         }
@@ -119,7 +124,9 @@ impl Keys {
         let of_rows =
             format!("{}{}", if self.is_full { "the first " } else { "" }, count(self.compared));
         let (Some((best, others)), true) = (keys.split_first(), self.compared > 1) else {
-            return format!("# {of_rows} show no column, and no pair of columns, to be unique.\n");
+            return format!(
+                "# In {of_rows} no column, and no pair of columns, is known to be unique.\n"
+            );
         };
         let key = names(best);
         if best.repeats > 0 {
