@@ -26,6 +26,7 @@ use crate::app::search::Selection;
 use crate::config::{DatabaseSettings, LogSettings, RecordsSettings, TokenSettings};
 use crate::identity::{Identity, Secrets, record_scopes};
 use crate::query::Argument;
+use crate::record::declaration::MAX_MISTAKES;
 use crate::record::{All, Catalogue, Records, Visitor};
 use crate::store::{Location, Migrations, Missing, State, Store};
 use crate::telemetry;
@@ -161,9 +162,10 @@ async fn migrate(store: &Store) -> Result<(), String> {
 fn catalogue(settings: &RecordsSettings) -> Result<Catalogue, String> {
     let Some(folder) = &settings.records else { return Ok(Catalogue::built_in()) };
     Catalogue::load(folder).map_err(|files| {
+        let is_cut = files.iter().any(|file| file.list.len() == MAX_MISTAKES);
         let mistakes = match files.iter().map(|file| file.list.len()).sum() {
             1 => "a mistake".to_owned(),
-            count => format!("{count} mistakes"),
+            count => format!("{count} mistakes{}", if is_cut { " or more" } else { "" }),
         };
         format!("found {mistakes} in the declarations\n{}", explain_mistakes(&files))
     })
