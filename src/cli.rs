@@ -29,6 +29,7 @@ use crate::identity::{Identity, Secrets, record_scopes};
 use crate::query::diagnostic::did_you_mean;
 use crate::query::{Argument, Schema};
 use crate::record::Catalogue;
+use crate::record::declaration::MAX_MISTAKES;
 use crate::store::{Location, Migrations, Missing, State, Store};
 use crate::telemetry;
 
@@ -160,9 +161,10 @@ async fn migrate(store: &Store, catalogue: Catalogue) -> Result<(), String> {
 fn catalogue(settings: &RecordsSettings) -> Result<Catalogue, String> {
     let Some(folder) = &settings.records else { return Ok(Catalogue::built_in()) };
     Catalogue::load(folder).map_err(|files| {
+        let is_cut = files.iter().any(|file| file.list.len() == MAX_MISTAKES);
         let mistakes = match files.iter().map(|file| file.list.len()).sum() {
             1 => "a mistake".to_owned(),
-            count => format!("{count} mistakes"),
+            count => format!("{count} mistakes{}", if is_cut { " or more" } else { "" }),
         };
         format!("found {mistakes} in the declarations\n{}", explain_mistakes(&files))
     })

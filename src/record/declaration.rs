@@ -101,15 +101,23 @@ pub struct Mistake {
 impl Mistake {
     /// A mistake without advice.
     pub fn new(span: Span, message: impl Into<String>) -> Self {
-        Self { span, message: message.into(), help: None }
+        Self { span, message: shown(&message.into()), help: None }
     }
 
     /// The same with advice.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
+        self.help = Some(shown(&help.into()));
         self
     }
+}
+
+/// A message as it is shown: it may quote the file, and so have control characters, or be very long.
+fn shown(message: &str) -> String {
+    const LONGEST: usize = 500;
+    let plain = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+    let cut = if message.chars().nth(LONGEST).is_some() { "…" } else { "" };
+    message.chars().take(LONGEST).map(plain).chain(cut.chars()).collect()
 }
 
 impl fmt::Display for Mistake {
@@ -397,7 +405,8 @@ impl Reader<'_> {
                     }
                     _ => {
                         let message = format!("`filter`: {}", problem.message);
-                        Mistake { help: problem.help, ..Mistake::new(place, message) }
+                        let help = problem.help.as_deref().map(shown);
+                        Mistake { help, ..Mistake::new(place, message) }
                     }
                 });
             }

@@ -2,6 +2,7 @@
 
 mod client;
 pub mod declaration;
+pub mod declarations;
 pub mod forge;
 pub mod issuer;
 #[path = "../../examples/api_keys/keys.rs"]

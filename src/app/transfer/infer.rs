@@ -81,7 +81,7 @@ impl Summary {
                 Ok(texts) if texts.iter().all(|text| text.trim().is_empty()) => {}
                 Ok(texts) if texts.len() != count => {
                     let found = texts.len();
-                    self.skip(line, &format!("{found} cells, but the first line has {count}"));
+                    self.skip(line, &format!("expected {count} cells, found {found}"));
                 }
                 Ok(texts) => {
                     self.rows += 1;
@@ -145,6 +145,9 @@ impl Summary {
     }
 
     fn declaration(mut self, collection: &str) -> Result<String> {
+        if self.rows == 0 && self.unread > 0 {
+            return Err(invalid(&format!("no row can be read; {}", self.first_unread)));
+        }
         self.name_fields();
         let fields: Vec<String> =
             self.columns.iter().map(|column| column.declare(self.rows)).collect();

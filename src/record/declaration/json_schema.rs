@@ -122,3 +122,28 @@ pub fn json_schema() -> Value {
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::field::FIELD_KEYS;
+    use super::super::{KEYS, SEARCH_KEYS};
+    use super::*;
+
+    #[test]
+    fn the_schema_has_every_key() {
+        let schema = json_schema();
+        for (place, keys) in [
+            ("", KEYS),
+            ("/properties/fields/additionalProperties", FIELD_KEYS),
+            ("/properties/searches/additionalProperties", SEARCH_KEYS),
+        ] {
+            let properties = schema.pointer(place).and_then(|at| at.get("properties")?.as_object());
+            let mut known: Vec<&str> =
+                properties.into_iter().flat_map(|keys| keys.keys()).map(String::as_str).collect();
+            let mut keys = keys.to_vec();
+            known.sort_unstable();
+            keys.sort_unstable();
+            assert_eq!(known, keys, "{place}");
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! The unique keys and the indexes of a declaration.
 
 use super::document::{Content, Entry, Node};
-use super::names::MANAGED;
+use super::names::{MANAGED, Named, check};
 use super::{
     Keys, MAX_KEY_CHARACTERS, MAX_KEY_FIELDS, MAX_KEYS, Mistake, Reader, find, keep, quoted,
 };
@@ -112,7 +112,8 @@ impl Reader<'_> {
             // The service's own fields are no part of a declaration, but may be searched fast.
             let is_managed = purpose == Purpose::Index && MANAGED.contains(&name.as_str());
             if find(declared, name).is_none() && !is_managed {
-                let known = declared.iter().map(|entry| entry.key.as_str());
+                let is_good = |name: &&str| check(Named::Field, name, item.span).is_none();
+                let known = declared.iter().map(|entry| entry.key.as_str()).filter(is_good);
                 let message = format!("unknown field {}", quoted(name));
                 self.report(Mistake::new(item.span, message).help(did_you_mean(name, known)));
                 continue;

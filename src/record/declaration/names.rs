@@ -227,9 +227,13 @@ pub fn field_name(text: &str) -> Option<String> {
     candidates.into_iter().find(|name| check(Named::Field, name, Span::default()).is_none())
 }
 
+/// Plurals in -ies whose singular does not end in -y.
+const WORDS_IN_IE: &[&str] = &["cookies", "movies", "pies", "selfies", "ties", "zombies"];
+
 /// A name for the record type of a collection, such as `Movie` of `movies`.
 pub fn record_name(collection: &str) -> String {
     let singular = match (collection.strip_suffix("ies"), collection.strip_suffix('s')) {
+        (Some(start), _) if WORDS_IN_IE.contains(&collection) => format!("{start}ie"),
         (Some(start), _) => format!("{start}y"),
         (None, Some(start)) if !start.ends_with('s') => start.to_owned(),
         _ => collection.to_owned(),

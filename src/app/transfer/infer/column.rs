@@ -1,5 +1,6 @@
 //! What is known of a column: which types all of its values have, and their bounds.
 
+use super::count;
 use crate::query::{Argument, Type, Value};
 use crate::record::declaration::{MAX_FIELD_NAME, MAX_LENGTH, field_name};
 
@@ -212,10 +213,11 @@ impl Column {
 
     /// What makes the declaration likely, as comments.
     fn remarks(&self, ty: Type, rows: u64) -> String {
-        let values = match (self.values, rows - self.values) {
+        let nulls = rows.saturating_sub(self.values);
+        let values = match (self.values, nulls) {
             (0, _) => "no values".to_owned(),
-            (values, 0) => format!("{values} values, no nulls"),
-            (values, nulls) => format!("{values} values, {nulls} nulls"),
+            (_, 0) => "a value in each row".to_owned(),
+            _ => format!("null in {}", count(nulls)),
         };
         let bounds = match (ty, self.lengths.0, self.integers.0) {
             _ if self.values == 0 => String::new(),

@@ -1,0 +1,173 @@
+//! Declarations of record types at random. All of them are valid.
+
+use proptest::prelude::*;
+use proptest::sample::{Index, select, subsequence};
+
+/// Names that mean something to SQL, JSON, Rust, CSV, the API or the engines, and may name fields.
+const NAMES: &[&str] = &[
+    "all",
+    "cast",
+    "check",
+    "class",
+    "collate",
+    "column",
+    "constructor",
+    "create",
+    "cursor",
+    "day",
+    "default",
+    "end",
+    "filter",
+    "fn",
+    "from",
+    "group",
+    "key",
+    "length",
+    "limit",
+    "natural",
+    "oid",
+    "order",
+    "order_by",
+    "primary",
+    "returning",
+    "rowid",
+    "select",
+    "self",
+    "table",
+    "title",
+    "type",
+    "union",
+    "user",
+    "value",
+    "values",
+    "where",
+    "x",
+    "year",
+    "a_name_of_a_field_that_is_as_long_as_one_can_be_at_all_9",
+    "z9_9",
+];
+
+/// Texts that need care in one place or another, without control characters and in Unicode NFC.
+const TEXTS: &[&str] = &["a", "ß", "É", "%", "_", "\\", "'", "\"", "`", "$1", "=", " ", "#", "🎬"];
+
+/// A field without its name.
+#[derive(Debug, Clone)]
+struct Shape {
+    ty: &'static str,
+    is_required: bool,
+    /// The most characters of a text, of which an index holds few, and of an integer the greatest value.
+    most: i64,
+    least: i64,
+    /// Whether it has a default, an example and a description.
+    extras: [bool; 3],
+    value: Index,
+}
+
+fn shape(ty: &'static str, required: impl Strategy<Value = bool>) -> impl Strategy<Value = Shape> {
+    let most = prop_oneof![1..=200_i64, Just(i64::from(i32::MAX)), Just(i64::MAX)];
+    (required, most, 0..=1_i64, any::<[bool; 3]>(), any::<Index>()).prop_map(
+        move |(is_required, most, least, extras, value)| Shape {
+            ty,
+            is_required,
+            most: if ty == "text" { most.min(200) } else { most },
+            least,
+            extras,
+            value,
+        },
+    )
+}
+
+impl Shape {
+    /// A value of the field as TOML writes it.
+    fn value(&self) -> String {
+        match self.ty {
+            "text" => {
+                let scrap = TEXTS[self.value.index(TEXTS.len())];
+                let count = self.most / i64::try_from(scrap.chars().count()).unwrap();
+                let text = scrap.repeat(usize::try_from(count.clamp(1, 9)).unwrap());
+                let fits = text.chars().count() <= usize::try_from(self.most).unwrap();
+                serde_json::Value::from(if fits { text } else { "a".to_owned() }).to_string()
+            }
+            "integer" => self.most.to_string(),
+            "boolean" => "true".to_owned(),
+            "date" => {
+                ["2024-02-29", "0001-01-01", "\"9999-12-31\""][self.value.index(3)].to_owned()
+            }
+            "timestamp" => ["2024-02-29T23:59:59.999999Z", "2024-02-29 12:00:00+02:00"]
+                [self.value.index(2)]
+            .to_owned(),
+            "id" => "\"0192c9a0-5e2b-7c1a-9f3e-6b1d2c3a4f50\"".to_owned(),
+            other => panic!("{other} is no type"),
+        }
+    }
+
+    fn declare(&self, name: &str) -> String {
+        let mut lines = vec![format!("[fields.{name}]"), format!("type = \"{}\"", self.ty)];
+        match self.ty {
+            "text" => lines.push(format!("length = [{}, {}]", self.least, self.most)),
+            "integer" => lines.push(format!("range = [{}, {}]", self.least - 1, self.most)),
+            _ => {}
+        }
+        if !self.is_required {
+            lines.push("required = false".to_owned());
+        }
+        let [has_default, has_example, has_description] = self.extras;
+        if has_default {
+            lines.push(format!("default = {}", self.value()));
+        }
+        if has_example {
+            lines.push(format!("example = {}", self.value()));
+        }
+        if has_description {
+            lines.push(format!("description = 'The {name} of it, \"say\".'"));
+        }
+        lines.join("\n")
+    }
+}
+
+/// A declaration with at least two texts, two fields that may be null and four types. Field names are such as SQL
+/// and other languages reserve.
+pub fn declaration() -> impl Strategy<Value = String> {
+    let fields = (
+        shape("text", Just(true)),
+        shape("text", Just(false)),
+        shape("integer", any::<bool>()),
+        shape("date", Just(false)),
+        shape("timestamp", any::<bool>()),
+        prop::collection::vec(
+            select(vec!["text", "integer", "boolean", "date", "timestamp", "id"])
+                .prop_flat_map(|ty| shape(ty, any::<bool>())),
+            0..5,
+        ),
+    );
+    let fields = fields.prop_map(|(a, b, c, d, e, others)| {
+        [a, b, c, d, e].into_iter().chain(others).collect::<Vec<Shape>>()
+    });
+    let names = subsequence(NAMES, 10).prop_shuffle();
+    let numbers = (0..1000_u32, 0..3_usize, 0..4_usize);
+    (fields.prop_shuffle(), names, numbers).prop_map(
+        |(shapes, names, (number, unique, indexes))| {
+            let fields: Vec<(&str, Shape)> = names.into_iter().zip(shapes).collect();
+            let required = fields.iter().filter(|(_, shape)| shape.is_required);
+            let unique: Vec<&str> = required.map(|(name, _)| *name).take(unique).collect();
+            let unique = if unique.is_empty() { vec![] } else { vec![unique] };
+            // The longest of the texts together are shorter than an index allows.
+            let mut indexes: Vec<Vec<&str>> =
+                fields.windows(2).take(indexes).map(|pair| vec![pair[0].0, pair[1].0]).collect();
+            indexes.retain(|index| !unique.contains(index));
+            let declared: Vec<String> =
+                fields.iter().map(|(name, shape)| shape.declare(name)).collect();
+            let searches: Vec<String> = fields
+                .iter()
+                .take(3)
+                .map(|(name, _)| format!("[searches.{name}]\nfilter = \"{name} is not null\""))
+                .collect();
+            format!(
+                "name = \"Specimen{number}\"\ncollection = \"specimens_{number}\"\n\
+                 unique = {unique:?}\nindexes = {indexes:?}\n\n{}\n\n{}\n",
+                declared.join("\n\n"),
+                searches.join("\n\n")
+            )
+        },
+    )
+}
