@@ -92,6 +92,17 @@ impl Worker<'_> {
         }
     }
 
+    /// Waits for the step of a process that was killed: PostgreSQL completes the transaction that it was sent,
+    /// and what was applied is known only then. The transaction has written to this table first.
+    async fn wait_for_orphans(&mut self) -> sqlx::Result<()> {
+        match self {
+            Self::Postgres(_) => {
+                self.run("BEGIN; LOCK TABLE cinequery_records IN SHARE MODE; COMMIT").await
+            }
+            Self::Sqlite(_) => Ok(()),
+        }
+    }
+
     /// Rebuilds a table of SQLite, in one transaction.
     async fn rebuild(&mut self, collection: &str, copy: &[String], note: &str) -> sqlx::Result<()> {
         let Self::Sqlite(pool) = self else { return Ok(()) };
@@ -199,6 +210,7 @@ impl Store {
         extent: Extent<'_>,
         worker: &mut Worker<'_>,
     ) -> Result<Vec<Table>> {
+        worker.wait_for_orphans().await.map_err(database_error)?;
         let mut tables = self.applied(false).await?;
         let steps = self.steps_from(&tables, schemas, extent.drops(), worker).await?;
         let list = |texts: Vec<&str>| texts.join("\n  ");
@@ -252,7 +264,8 @@ impl Store {
         let applied = async {
             match &step.action {
                 Action::Transaction => {
-                    let statements: Vec<String> = sql.iter().cloned().chain([note]).collect();
+                    // The note comes first: see `wait_for_orphans`.
+                    let statements: Vec<String> = [note].into_iter().chain(sql.to_vec()).collect();
                     return worker.transact(&statements).await;
                 }
                 Action::Rebuild(copy) => {
