@@ -599,6 +599,60 @@ async fn an_interrupted_index_is_built_again() {
     serve(&store, &[after]).await.unwrap();
 }
 
+/// A process that is killed leaves its statement to the server, which goes on with it.
+#[tokio::test]
+async fn a_build_that_goes_on_without_its_process_is_waited_for() {
+    let database = Database::postgres().await;
+    let store = database.open().await;
+    serve(&store, &[things()]).await.unwrap();
+    let after = declare("things", vec![text("name"), integer("size")], &[], &[&["size"]]);
+    let mut writer = Held::open(&database, "BEGIN; LOCK TABLE things IN ROW EXCLUSIVE MODE").await;
+    let orphan = database.try_sql("CREATE INDEX CONCURRENTLY things_size ON things (size)");
+    let release = async {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        writer.commit().await;
+    };
+    let start = async {
+        while database.rows("SELECT ''::text FROM pg_index WHERE NOT indisvalid").await.is_empty() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        serve(&store, &[after]).await.unwrap();
+    };
+    let all = futures_util::future::join3(orphan, release, start);
+    let (built, ..) = tokio::time::timeout(Duration::from_secs(20), all).await.unwrap();
+    built.unwrap();
+    assert_eq!(indexes(&database, "things").await, ["size"]);
+}
+
+#[tokio::test]
+async fn a_transaction_that_goes_on_without_its_process_is_waited_for() {
+    let after = declare(
+        "things",
+        vec![text("name"), integer("size"), optional("day", Type::Date)],
+        &[],
+        &[],
+    );
+    let other = Database::postgres().await;
+    serve(&other.open().await, &[after]).await.unwrap();
+    let declaration = other.rows("SELECT declaration FROM cinequery_records").await;
+    let declaration = declaration[0][0].clone().unwrap();
+    let database = Database::postgres().await;
+    let store = database.open().await;
+    serve(&store, &[things()]).await.unwrap();
+    let step = format!(
+        "BEGIN; UPDATE cinequery_records SET declaration = '{declaration}'; \
+         ALTER TABLE things ADD COLUMN day date"
+    );
+    let mut orphan = Held::open(&database, step.leak()).await;
+    let release = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        orphan.commit().await;
+    };
+    let (served, ()) = futures_util::future::join(serve(&store, &[after]), release).await;
+    served.unwrap();
+    assert_eq!(state(&store, &[after]).await, State::Current);
+}
+
 /// A step that fails, or a process that is killed, leaves the steps before it done and noted.
 #[tokio::test]
 async fn an_interrupted_migration_goes_on_where_it_was() {

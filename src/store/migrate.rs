@@ -378,6 +378,7 @@ impl Store {
             let rows: Vec<Texts> = self.read(self.dialect().build(&select).into()).await?;
             let Some(Texts { id, .. }) = rows.last() else { return Ok(()) };
             last = Some(*id);
+            let mut updates = Vec::new();
             for Texts { id, version, values } in rows {
                 let mut update = Sql::update();
                 update
@@ -391,8 +392,13 @@ impl Store {
                     update.value(folded_name(text), folded);
                 }
                 if is_outdated {
-                    let _: Vec<(i64,)> = self.write(self.dialect().build(&update).into()).await?;
+                    updates.push(self.dialect().build(&update).into());
                 }
+            }
+            if !updates.is_empty() {
+                // In one transaction: SQLite waits for the disk at the end of each.
+                let last = plain("SELECT CAST(1 AS bigint)");
+                let _: Option<(i64,)> = self.transact(updates, last).await?;
             }
         }
     }

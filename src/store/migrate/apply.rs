@@ -92,6 +92,17 @@ impl Worker<'_> {
         }
     }
 
+    /// Waits for the step of a process that was killed: PostgreSQL completes the transaction that it was sent,
+    /// and what was applied is known only then. The transaction has written to this table first.
+    async fn wait_for_orphans(&mut self) -> sqlx::Result<()> {
+        match self {
+            Self::Postgres(_) => {
+                self.run("BEGIN; LOCK TABLE cinequery_records IN SHARE MODE; COMMIT").await
+            }
+            Self::Sqlite(_) => Ok(()),
+        }
+    }
+
     /// Rebuilds a table of SQLite, in one transaction.
     async fn rebuild(&mut self, collection: &str, copy: &[String], note: &str) -> sqlx::Result<()> {
         let Self::Sqlite(pool) = self else { return Ok(()) };
@@ -199,6 +210,7 @@ impl Store {
         extent: Extent<'_>,
         worker: &mut Worker<'_>,
     ) -> Result<Vec<Table>> {
+        worker.wait_for_orphans().await.map_err(database_error)?;
         let mut tables = self.applied(false).await?;
         let steps = self.steps_from(&tables, schemas, extent.drops(), worker).await?;
         let list = |texts: Vec<&str>| texts.join("\n  ");
@@ -252,7 +264,8 @@ impl Store {
         let applied = async {
             match &step.action {
                 Action::Transaction => {
-                    let statements: Vec<String> = sql.iter().cloned().chain([note]).collect();
+                    // The note comes first: see `wait_for_orphans`.
+                    let statements: Vec<String> = [note].into_iter().chain(sql.to_vec()).collect();
                     return worker.transact(&statements).await;
                 }
                 Action::Rebuild(copy) => {
@@ -370,7 +383,8 @@ async fn rebuild(
     sqlx::raw_sql(end).execute(connection).await.map(drop)
 }
 
-/// Builds an index in PostgreSQL beside the work of others. What an interrupted build has left is dropped first.
+/// Builds an index in PostgreSQL beside the work of others. What an interrupted build has left is dropped first;
+/// a build whose client has vanished goes on in the server, and is waited for.
 async fn build_index(
     collection: &str,
     index: &Index,
@@ -382,35 +396,40 @@ async fn build_index(
         "SELECT i.indisvalid, i.indrelid = to_regclass({}) AND i.indisunique = {} \
          AND (SELECT string_agg(a.attname::text, ',' ORDER BY k.number) \
               FROM unnest(i.indkey) WITH ORDINALITY AS k(column_number, number) \
-              JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.column_number) = {} \
+              JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.column_number) = {}, \
+         EXISTS (SELECT FROM pg_stat_progress_create_index b WHERE b.index_relid = i.indexrelid) \
          FROM pg_index i WHERE i.indexrelid = to_regclass({})",
         text(&quoted(collection)),
         index.unique,
         text(&index.columns.join(",")),
         text(&quoted(&index.name)),
     );
-    let there: Vec<(bool, Option<bool>)> = worker.rows(&select).await?;
     let drop = format!("DROP INDEX CONCURRENTLY IF EXISTS {}", quoted(&index.name));
-    match there.first() {
-        // Built, and not noted yet.
-        Some((true, Some(true))) => return Ok(()),
-        Some((true, _)) => {
-            let message = format!(
-                "the database has an index {:?} that cinequery did not create; drop or rename it",
-                index.name
-            );
-            return Err(sqlx::Error::Configuration(message.into()));
-        }
-        Some((false, _)) => worker.run(&drop).await?,
-        None => {}
-    }
-    let built = worker.run(sql).await;
-    if built.is_err() {
-        // It would slow down writes, and a unique one would reject some, without serving anything.
-        let dropped = worker.run(&drop).await;
-        if let Err(error) = dropped {
+    loop {
+        let found: Vec<(bool, Option<bool>, bool)> = worker.rows(&select).await?;
+        let worked = match found.first() {
+            // Built, and not noted yet.
+            Some((true, Some(true), _)) => return Ok(()),
+            Some((true, ..)) => {
+                let message = format!(
+                    "the database has an index {:?} that cinequery did not create; drop or rename it",
+                    index.name
+                );
+                return Err(sqlx::Error::Configuration(message.into()));
+            }
+            Some((false, _, true)) => {
+                tracing::warn!(index = index.name, "waiting for the build of an earlier process");
+                tokio::time::sleep(LOCK_PAUSE).await;
+                Ok(())
+            }
+            Some((false, _, false)) => worker.run(&drop).await,
+            None => worker.run(sql).await,
+        };
+        let Err(error) = worked else { continue };
+        // An invalid index would slow down writes, and a unique one would reject some, without serving anything.
+        if let Err(error) = worker.run(&drop).await {
             tracing::warn!(%error, index = index.name, "an index that was not built is left");
         }
+        give_way(error).await?;
     }
-    built
 }
