@@ -11,7 +11,7 @@ mod saved_query;
 use std::ops::RangeInclusive;
 
 pub use self::catalogue::{BUILT_IN, Catalogue};
-pub use self::draft::{Draft, Fields, Members, Patch, Row};
+pub use self::draft::{Author, Draft, Fields, Members, Patch, Row};
 pub use self::saved_query::saved_queries;
 
 /// The bounds of a field for which none are given.

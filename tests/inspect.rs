@@ -30,7 +30,7 @@ async fn each_asks_for_the_scope_of_the_records_it_is_about() {
         let reader = client.with_scopes(&["screenings:read"]);
         for path in OPERATIONS {
             let filter = ("filter", "film = 'x'");
-            let of_screenings = [filter, ("record", "screenings")];
+            let of_screenings = [filter, ("collection", "screenings")];
             answer(&ask(&reader, path, &of_screenings).await);
             for (who, status, code) in [
                 (client.with_token(None), 401, "unauthenticated"),
@@ -42,7 +42,7 @@ async fn each_asks_for_the_scope_of_the_records_it_is_about() {
             // Without a name movies are meant.
             ask(&reader, path, &[filter]).await.problem(403, "insufficient_scope");
 
-            let unknown = ask(&client, path, &[filter, ("record", "screening")]).await;
+            let unknown = ask(&client, path, &[filter, ("collection", "screening")]).await;
             let problem = unknown.problem(400, "invalid_parameter");
             let detail = problem["detail"].as_str().unwrap();
             assert!(detail.contains("did you mean `screenings`?"), "{detail}");
@@ -61,8 +61,8 @@ async fn the_schema_is_what_the_code_uses() {
     let names = |list: &Value, member: &str| -> Vec<Value> {
         list.as_array().unwrap().iter().map(|item| item[member].clone()).collect()
     };
-    assert_eq!(names(&schema["records"], "collection"), ["movies", "screenings"]);
-    let movie = &schema["records"][0];
+    assert_eq!(names(&schema["record_types"], "collection"), ["movies", "screenings"]);
+    let movie = &schema["record_types"][0];
     assert_eq!(movie["natural_key"], json!(["title", "release_year"]));
     let fields = &movie["fields"];
     let expected = [
@@ -133,11 +133,11 @@ async fn a_valid_query_is_told_with_its_parameters_and_its_tree() {
     let filter = " not (hall IN ('É', $h) or subtitled) and year(sale_ends) = $y \
                   and sale_ends <= today + 30d and seats is not null ";
     let order_by = "seats DESC, film";
-    let query = [("filter", filter), ("order_by", order_by), ("record", "screenings")];
+    let query = [("filter", filter), ("order_by", order_by), ("collection", "screenings")];
     let mut checked = answer(&ask(&client, CHECK, &query).await);
     let tree = checked["ast"].take();
     let expected = json!({
-        "record": "screenings",
+        "collection": "screenings",
         "valid": true,
         "diagnostics": [],
         "warnings": [],

@@ -11,7 +11,8 @@ pub use self::check::{Canonical, Check, NamedParameter, check};
 pub use self::complete::{Completion, complete};
 pub use self::explain::{BoundValue, Explanation, UsedLimit, UsedLimits, explain};
 pub use self::schema::{
-    CatalogueSchema, FieldSchema, FunctionSchema, LanguageLimits, RecordSchema, describe,
+    CatalogueSchema, FieldSchema, FunctionSchema, LanguageLimits, RecordType, SearchSchema,
+    describe,
 };
 pub use self::tree::{
     ExpressionNode, ExpressionType, OperandNode, OperandType, OperatorNode, OrderKeyNode,
@@ -23,19 +24,20 @@ use crate::query::Schema;
 use crate::query::diagnostic::did_you_mean;
 use crate::record::Catalogue;
 
-/// The record type whose collection has that name, the first when none is named, for a caller who
-/// may read its records.
+/// The record type of that collection, the first when none is named, for a caller who may read its records.
 fn readable(
     catalogue: Catalogue,
     caller: &Identity,
-    record: Option<&str>,
+    collection: Option<&str>,
 ) -> Result<&'static Schema> {
-    let schemas = catalogue.schemas();
-    let is_meant = |schema: &&&Schema| record.is_none_or(|name| schema.collection == name);
-    let schema = schemas.iter().copied().find(|schema| is_meant(&schema)).ok_or_else(|| {
-        let name = record.unwrap_or_default();
-        let help = did_you_mean(name, schemas.iter().map(|schema| schema.collection));
-        Error::new(Kind::InvalidParameter, format!("there is no record {name:?}; {help}"))
+    let schema = match collection {
+        Some(name) => catalogue.find(name),
+        None => catalogue.schemas().first().copied(),
+    };
+    let schema = schema.ok_or_else(|| {
+        let name = collection.unwrap_or_default();
+        let help = did_you_mean(name, catalogue.schemas().iter().map(|schema| schema.collection));
+        Error::new(Kind::InvalidParameter, format!("unknown collection {name:?}; {help}"))
     })?;
     caller.require(Access::Read, schema)?;
     Ok(schema)

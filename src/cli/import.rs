@@ -102,7 +102,7 @@ async fn load(
             shown.set_position(count);
         }
     };
-    let import = transfer::begin(store, &operator(catalogue), schema)?;
+    let import = transfer::begin(store, &operator(catalogue), schema)?.by_operator();
     let report = import.run(input, format, policy, progress).await;
     bar.finish_and_clear();
     report

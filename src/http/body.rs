@@ -8,10 +8,11 @@ use poem::http::{HeaderName, HeaderValue, StatusCode};
 use poem::{IntoResponse, Request, RequestBody, Response};
 use poem_openapi::payload::Payload;
 use poem_openapi::registry::{
-    MetaHeader, MetaMediaType, MetaRequest, MetaResponse, MetaSchema, MetaSchemaRef, Registry,
+    MetaHeader, MetaMediaType, MetaRequest, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef,
+    Registry,
 };
 use poem_openapi::types::Type as Documented;
-use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
+use poem_openapi::{ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOptions};
 use serde::Serialize;
 
 use super::caller::about;
@@ -249,20 +250,40 @@ impl IntoResponse for Paged {
     }
 }
 
-/// A record that was created, with its URL relative to that of the collection: a proxy may serve that below
-/// a path of its own.
-pub(super) struct Created {
-    pub(super) record: Record,
+/// Something that is written again and again, and has the number of times as its ETag.
+pub(super) trait Versioned: Documented + Serialize + Send {
+    /// What it is called in the specification.
+    const NAME: &'static str;
+
+    /// What the specification says of its ETag, and whether there always is one.
+    const TAG: Field = ("ETag", "The version, to be sent in If-Match.", true);
+
+    /// How often it has been written; none when it cannot be.
+    fn version(&self) -> Option<i64>;
+}
+
+impl Versioned for Record {
+    const NAME: &'static str = "record";
+
+    fn version(&self) -> Option<i64> {
+        Some(Record::version(self))
+    }
+}
+
+/// Something that was created, with its URL relative to that of the request: a proxy may serve that below a path
+/// of its own.
+pub(super) struct Created<T> {
+    pub(super) created: T,
     pub(super) location: String,
 }
 
-/// A record with its version as ETag.
-pub(super) struct Current(pub(super) Record);
+/// Something as it is now.
+pub(super) struct Current<T>(pub(super) T);
 
-/// A record, or 304 when the client has it already.
-pub(super) enum IfChanged {
+/// Something as it is now, or 304 when the client has it already.
+pub(super) enum IfChanged<T> {
     /// Here it is.
-    Changed(Record),
+    Changed(T),
     /// The client has this version.
     NotModified(i64),
 }
@@ -270,28 +291,30 @@ pub(super) enum IfChanged {
 /// 204.
 pub(super) struct NoContent;
 
-impl IntoResponse for Created {
+impl<T: Versioned> IntoResponse for Created<T> {
     fn into_response(self) -> Response {
-        let mut response = Current(self.record).into_response();
+        let mut response = Current(self.created).into_response();
         response.set_status(StatusCode::CREATED);
         insert(&mut response, LOCATION, &self.location);
         response
     }
 }
 
-impl IntoResponse for Current {
+impl<T: Versioned> IntoResponse for Current<T> {
     fn into_response(self) -> Response {
-        let tag = etag(self.0.version());
+        let version = self.0.version();
         let mut response = Json(self.0).into_response();
-        insert(&mut response, ETAG, &tag);
+        if let Some(version) = version {
+            insert(&mut response, ETAG, &etag(version));
+        }
         response
     }
 }
 
-impl IntoResponse for IfChanged {
+impl<T: Versioned> IntoResponse for IfChanged<T> {
     fn into_response(self) -> Response {
         match self {
-            IfChanged::Changed(record) => Current(record).into_response(),
+            IfChanged::Changed(value) => Current(value).into_response(),
             IfChanged::NotModified(version) => {
                 let mut response = Response::builder().status(StatusCode::NOT_MODIFIED).finish();
                 insert(&mut response, ETAG, &etag(version));
@@ -315,13 +338,13 @@ pub(super) fn insert(response: &mut Response, name: HeaderName, value: &str) {
 }
 
 /// A documented header: its name, what it says, and whether it is always there.
-type Field = (&'static str, &'static str, bool);
+pub(super) type Field = (&'static str, &'static str, bool);
 
 /// One documented response. What it brings is said with the operation.
 pub(super) fn documented(
     status: u16,
     schema: Option<MetaSchemaRef>,
-    headers: &[Field],
+    headers: &[(&str, &str, bool)],
 ) -> MetaResponse {
     let content = schema.map(|schema| MetaMediaType { content_type: "application/json", schema });
     let headers = headers.iter().map(|(name, description, is_always_there)| MetaHeader {
@@ -340,26 +363,22 @@ pub(super) fn documented(
     }
 }
 
-pub(super) const TAG: Field = ("ETag", "The version, to be sent in If-Match.", true);
-
 /// Documents types as responses: the bound of a generic one, the type, the schema it has, and the responses.
-macro_rules! answers {
-    ($([$($generic:ident: $bound:path)?] $answer:ty, [$($registered:ty)?] => [$($response:expr),+];)+) => {$(
-        impl$(<$generic: $bound>)? poem_openapi::ApiResponse for $answer {
-            fn meta() -> poem_openapi::registry::MetaResponses {
-                poem_openapi::registry::MetaResponses { responses: vec![$($response),+] }
+macro_rules! responses {
+    ($([$($generic:ident: $bound:path)?] $response:ty, [$($registered:ty)?] => [$($documented:expr),+];)+) => {$(
+        impl$(<$generic: $bound>)? ApiResponse for $response {
+            fn meta() -> MetaResponses {
+                MetaResponses { responses: vec![$($documented),+] }
             }
 
-            fn register(_registry: &mut poem_openapi::registry::Registry) {
-                $(<$registered as poem_openapi::types::Type>::register(_registry);)?
+            fn register(_registry: &mut Registry) {
+                $(<$registered as Documented>::register(_registry);)?
             }
         }
     )+};
 }
 
-pub(super) use answers;
-
-answers! {
+responses! {
     [T: Documented] Json<T>, [T] => [documented(200, Some(T::schema_ref()), &[])];
     [] Found, [Page] => [documented(200, Some(Page::schema_ref()), &[])];
     [] Paged, [Page] => [
@@ -367,16 +386,18 @@ answers! {
             ("Link", "The URL of the next page, relative to that of the request, with rel=\"next\"; absent on the last.", false),
         ])
     ];
-    [] Created, [Record] => [documented(201, Some(Record::schema_ref()), &[
-        TAG,
-        ("Location", "The URL of the record, relative to that of the request.", true),
-    ])];
-    [] Current, [Record] => [
-        documented(200, Some(Record::schema_ref()), &[TAG])
-    ];
-    [] IfChanged, [Record] => [
-        documented(200, Some(Record::schema_ref()), &[TAG]),
-        documented(304, None, &[TAG])
+    [T: Versioned] Created<T>, [T] => [created::<T>()];
+    [T: Versioned] Current<T>, [T] => [documented(200, Some(T::schema_ref()), &[T::TAG])];
+    [T: Versioned] IfChanged<T>, [T] => [
+        documented(200, Some(T::schema_ref()), &[T::TAG]),
+        documented(304, None, &[T::TAG])
     ];
     [] NoContent, [] => [documented(204, None, &[])];
+}
+
+/// What has just been created always has a version.
+fn created<T: Versioned>() -> MetaResponse {
+    let url = format!("The URL of the {}, relative to that of the request.", T::NAME);
+    let headers = [Record::TAG, ("Location", url.as_str(), true)];
+    documented(201, Some(T::schema_ref()), &headers)
 }

@@ -26,9 +26,9 @@ pub(super) struct Operations;
 
 #[OpenApi(tag = "Tag::Query")]
 impl Operations {
-    /// List records, fields and limits
+    /// List record types, fields and limits
     ///
-    /// What the filter language knows: the types of record with their fields and operators, the
+    /// What the filter language knows: the record types with their fields and operators, the
     /// functions, keywords and limits. Any token will do.
     #[oai(path = "/api/v1/schema", method = "get")]
     async fn schema(&self, _caller: Caller, app: Data<&App>) -> Result<Json<CatalogueSchema>> {
@@ -49,11 +49,12 @@ impl Operations {
         filter: Query<Option<String>>,
         /// The order: fields with `asc` or `desc`, separated by commas.
         order_by: Query<Option<String>>,
-        /// The collection of the records.
-        record: Query<Option<String>>,
+        /// The collection; the first when absent.
+        collection: Query<Option<String>>,
     ) -> Result<Json<Check>> {
-        let (record, filter) = (record.0.as_deref(), filter.0.as_deref());
-        inspect::check(app.catalogue(), &caller.0, record, filter, order_by.0.as_deref()).map(Json)
+        let (collection, filter) = (collection.0.as_deref(), filter.0.as_deref());
+        inspect::check(app.catalogue(), &caller.0, collection, filter, order_by.0.as_deref())
+            .map(Json)
     }
 
     /// Explain a query
@@ -75,8 +76,8 @@ impl Operations {
         /// How many records there would be at most.
         #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
         limit: Query<Option<i32>>,
-        /// The collection of the records.
-        record: Query<Option<String>>,
+        /// The collection; the first when absent.
+        collection: Query<Option<String>>,
     ) -> Result<Json<Explanation>> {
         let selection = Selection {
             filter: filter.0,
@@ -84,9 +85,9 @@ impl Operations {
             parameters: arguments(request),
             ..Selection::default()
         };
-        let (record, limit) = (record.0.as_deref(), limit.0.map(i64::from));
+        let (collection, limit) = (collection.0.as_deref(), limit.0.map(i64::from));
         let store = app.store_for(&caller.0);
-        inspect::explain(&store, app.catalogue(), &caller.0, record, &selection, limit)
+        inspect::explain(&store, app.catalogue(), &caller.0, collection, &selection, limit)
             .await
             .map(Json)
     }
@@ -107,13 +108,13 @@ impl Operations {
         /// Where the caret is: before this character, counted from 0 in Unicode scalar values, at most as
         /// many as there are. Behind the last when absent.
         caret: Query<Option<i32>>,
-        /// The collection of the records.
-        record: Query<Option<String>>,
+        /// The collection; the first when absent.
+        collection: Query<Option<String>>,
     ) -> Result<Json<Completion>> {
         let filter = filter.0.unwrap_or_default();
-        let (record, caret) = (record.0.as_deref(), caret.0.map(i64::from));
+        let (collection, caret) = (collection.0.as_deref(), caret.0.map(i64::from));
         let store = app.store_for(&caller.0);
-        inspect::complete(&store, app.catalogue(), &caller.0, record, &filter, caret)
+        inspect::complete(&store, app.catalogue(), &caller.0, collection, &filter, caret)
             .await
             .map(Json)
     }

@@ -101,11 +101,16 @@ impl Operations {
     /// `Location` has its URL, relative to that of the request, and `ETag` its version, with which it is changed. Of a natural key there is one
     /// {record}: a second is refused with 409, `duplicate`.
     #[oai(path = "/", method = "post")]
-    async fn create(&self, caller: Writer, app: Data<&App>, body: Body<Draft>) -> Result<Created> {
+    async fn create(
+        &self,
+        caller: Writer,
+        app: Data<&App>,
+        body: Body<Draft>,
+    ) -> Result<Created<Record>> {
         let record =
             edit::create(&app.store_for(&caller.identity), &caller.identity, &body.0).await?;
         let location = format!("{}/{}", caller.schema.collection, record.id());
-        Ok(Created { record, location })
+        Ok(Created { created: record, location })
     }
 
     /// Read a {record}
@@ -121,7 +126,7 @@ impl Operations {
         /// ETags of versions the client has.
         #[oai(name = "If-None-Match")]
         if_none_match: Header<Option<String>>,
-    ) -> Result<IfChanged> {
+    ) -> Result<IfChanged<Record>> {
         let record =
             edit::get(&app.store_for(&caller.identity), &caller.identity, caller.schema, id.0)
                 .await?;
@@ -175,7 +180,7 @@ impl Operations {
         #[oai(name = "If-Match")]
         if_match: Header<Option<String>>,
         body: Body<Draft>,
-    ) -> Result<Current> {
+    ) -> Result<Current<Record>> {
         let expected = conditional::required(if_match.0.as_deref())?;
         edit::replace(&app.store_for(&caller.identity), &caller.identity, id.0, &body.0, &expected)
             .await
@@ -198,7 +203,7 @@ impl Operations {
         #[oai(name = "If-Match")]
         if_match: Header<Option<String>>,
         body: Body<Patch>,
-    ) -> Result<Current> {
+    ) -> Result<Current<Record>> {
         let expected = conditional::required(if_match.0.as_deref())?;
         edit::patch(&app.store_for(&caller.identity), &caller.identity, id.0, &body.0, &expected)
             .await

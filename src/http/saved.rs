@@ -4,20 +4,17 @@
 use std::collections::BTreeMap;
 
 use poem::Request;
-use poem::http::StatusCode;
-use poem::http::header::{ETAG, LOCATION};
 use poem::web::Data;
-use poem::{IntoResponse, Response};
 use poem_openapi::param::{Header, Path, Query};
-use poem_openapi::types::{Any, Type as _};
+use poem_openapi::types::Any;
 use poem_openapi::{Object, OpenApi};
 use serde::Deserialize;
 
 use super::body::{
-    Body, Found, Input, Json, NoContent, Paged, TAG, answers, documented, insert, json,
+    Body, Created, Current, Field, Found, Input, Json, NoContent, Paged, Versioned, json,
 };
 use super::caller::{Reader, Writer};
-use super::conditional::{self, etag};
+use super::conditional;
 use super::records::{Tag, arguments, next_address, unique_members};
 use crate::app::App;
 use crate::app::saved::{self, RunRequest, SavedQuery, SavedQueryDraft, SavedQueryPage};
@@ -66,7 +63,7 @@ impl Operations {
         caller: Writer,
         app: Data<&App>,
         body: Body<SavedQueryDraft>,
-    ) -> Result<Saved> {
+    ) -> Result<Created<SavedQuery>> {
         let query = saved::create(
             &app.store_for(&caller.identity),
             &caller.identity,
@@ -75,7 +72,7 @@ impl Operations {
         )
         .await?;
         let location = format!("{}/{}", caller.schema.collection, query.name);
-        Ok(Saved { query, location })
+        Ok(Created { created: query, location })
     }
 
     /// Read a saved query on {records}
@@ -88,10 +85,10 @@ impl Operations {
         app: Data<&App>,
         /// The name of the query.
         name: Path<String>,
-    ) -> Result<Shown> {
+    ) -> Result<Current<SavedQuery>> {
         saved::get(&app.store_for(&caller.identity), &caller.identity, caller.schema, &name.0)
             .await
-            .map(Shown)
+            .map(Current)
     }
 
     /// Replace a saved query on {records}
@@ -108,12 +105,12 @@ impl Operations {
         #[oai(name = "If-Match")]
         if_match: Header<Option<String>>,
         body: Body<SavedQueryDraft>,
-    ) -> Result<Shown> {
+    ) -> Result<Current<SavedQuery>> {
         let expected = conditional::required(if_match.0.as_deref())?;
         let store = app.store_for(&caller.identity);
         saved::replace(&store, &caller.identity, caller.schema, &name.0, body.0, &expected)
             .await
-            .map(Shown)
+            .map(Current)
     }
 
     /// Delete a saved query on {records}
@@ -251,41 +248,15 @@ impl Input for SavedQueryDraft {
     }
 }
 
-/// A query that was saved, with its address.
-pub(super) struct Saved {
-    query: SavedQuery,
-    location: String,
-}
+impl Versioned for SavedQuery {
+    const NAME: &'static str = "query";
+    const TAG: Field = (
+        "ETag",
+        "The version, to be sent in If-Match; absent from those that the service brings.",
+        false,
+    );
 
-/// A saved query, with its version as ETag where it has one.
-pub(super) struct Shown(SavedQuery);
-
-impl IntoResponse for Saved {
-    fn into_response(self) -> Response {
-        let mut response = Shown(self.query).into_response();
-        response.set_status(StatusCode::CREATED);
-        insert(&mut response, LOCATION, &self.location);
-        response
+    fn version(&self) -> Option<i64> {
+        self.version
     }
-}
-
-impl IntoResponse for Shown {
-    fn into_response(self) -> Response {
-        let tag = self.0.version.map(etag);
-        let mut response = Json(self.0).into_response();
-        if let Some(tag) = tag {
-            insert(&mut response, ETAG, &tag);
-        }
-        response
-    }
-}
-
-answers! {
-    [] Saved, [SavedQuery] => [documented(201, Some(SavedQuery::schema_ref()), &[
-        TAG,
-        ("Location", "The URL of the query, relative to that of the request.", true),
-    ])];
-    [] Shown, [SavedQuery] => [documented(200, Some(SavedQuery::schema_ref()), &[
-        ("ETag", "The version, to be sent in If-Match; absent from those that the service brings.", false),
-    ])];
 }

@@ -27,18 +27,20 @@ use crate::query::diagnostic::Code;
 use crate::query::{Schema, limits};
 use crate::record::Catalogue;
 
-/// What stands in front of the operations.
-fn description() -> String {
+/// What stands before the operations.
+fn description(schemas: &[&'static Schema]) -> String {
+    let search = schemas.iter().flat_map(|schema| schema.searches).next();
+    let example = search.map(|search| format!("```\n{}\n```\n\n", search.filter));
     format!(
-        "A movie catalogue, searched with a small filter language.\n\n\
-         ```\ngenre = \"drama\" and expiry_date between 2024-01-01 and 2024-06-30\n```\n\n\
-         Sign in with `POST /api/token` and send the token as `Authorization: Bearer …`. Every \
+        "Records, searched with a small filter language.\n\n\
+         {}Sign in with `POST /api/token` and send the token as `Authorization: Bearer …`. Every \
          error is a problem document (RFC 9457) with a stable `code`; errors of the filter \
          language have `diagnostics` that say where and what to write instead. Only a request so \
          malformed or so large that it never reaches the service, such as one with a broken request \
-         line or an address of more than 64 KiB, is answered without.\n\n\
+         line or a URL of more than 64 KiB, gets a response without one.\n\n\
          Limits: a filter of {} KiB, with {} predicates, {} items in a list, and parentheses and \
          `not`s {} deep; a body of {} MiB; a file to be imported of {} GiB, and {} KiB a row.",
+        example.unwrap_or_default(),
         limits::MAX_TEXT_BYTES >> 10,
         limits::MAX_PREDICATES,
         limits::MAX_IN_ITEMS,
@@ -56,7 +58,7 @@ const TAGS: &[&str] = &["token", "query", "classic", "users", "usage", "health"]
 pub fn specification(catalogue: Catalogue) -> Value {
     let operations = (on_records(), on_service());
     let generated = OpenApiService::new(operations, "cinequery", env!("CARGO_PKG_VERSION"));
-    let generated = generated.description(description()).server("/").spec();
+    let generated = generated.description(description(catalogue.schemas())).server("/").spec();
     // What the framework renders is JSON.
     let mut document: Value = serde_json::from_str(&generated).unwrap_or_default();
     mend::mend(&mut document);

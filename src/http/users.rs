@@ -1,16 +1,13 @@
 //! Administering users.
 
-use poem::http::StatusCode;
-use poem::http::header::{ETAG, LOCATION};
+use poem::Request;
 use poem::web::Data;
-use poem::{IntoResponse, Request, Response};
 use poem_openapi::param::{Header, Path, Query};
-use poem_openapi::types::Type as _;
 use poem_openapi::{OpenApi, Tags};
 
-use super::body::{Body, Input, Json, NoContent, PATCH, TAG, answers, documented, insert, json};
+use super::body::{Body, Created, Current, Input, Json, NoContent, PATCH, Versioned, json};
 use super::caller::Administrator;
-use super::conditional::{self, etag};
+use super::conditional;
 use crate::app::App;
 use crate::app::users::{self, User, UserDraft, UserPage, UserPatch};
 use crate::error::{Error, Result, Violation};
@@ -61,9 +58,9 @@ impl Operations {
         caller: Administrator,
         app: Data<&App>,
         body: Body<UserDraft>,
-    ) -> Result<AddedUser> {
+    ) -> Result<Created<User>> {
         let store = app.store_for(&caller.0);
-        users::add(&store, app.hasher(), &caller.0, body.0).await.map(AddedUser)
+        users::add(&store, app.hasher(), &caller.0, body.0).await.map(added)
     }
 
     /// Read a user
@@ -76,8 +73,8 @@ impl Operations {
         app: Data<&App>,
         /// The name of the user.
         name: Path<String>,
-    ) -> Result<ShownUser> {
-        users::get(&app.store_for(&caller.0), &caller.0, &name.0).await.map(ShownUser)
+    ) -> Result<Current<User>> {
+        users::get(&app.store_for(&caller.0), &caller.0, &name.0).await.map(Current)
     }
 
     /// Give a user another password or role
@@ -96,10 +93,10 @@ impl Operations {
         #[oai(name = "If-Match")]
         if_match: Header<Option<String>>,
         body: Body<UserPatch>,
-    ) -> Result<ShownUser> {
+    ) -> Result<Current<User>> {
         let expected = conditional::required(if_match.0.as_deref())?;
         let (store, hasher) = (app.store_for(&caller.0), app.hasher());
-        users::change(&store, hasher, &caller.0, &name.0, body.0, &expected).await.map(ShownUser)
+        users::change(&store, hasher, &caller.0, &name.0, body.0, &expected).await.map(Current)
     }
 
     /// Remove a user
@@ -144,29 +141,18 @@ impl Input for UserPatch {
     }
 }
 
-/// A user who was added.
-pub(super) struct AddedUser(User);
+impl Versioned for User {
+    const NAME: &'static str = "user";
 
-/// A user, with the version as ETag.
-pub(super) struct ShownUser(User);
-
-impl IntoResponse for AddedUser {
-    fn into_response(self) -> Response {
-        let name = percent_encoded(&self.0.name);
-        let mut response = ShownUser(self.0).into_response();
-        response.set_status(StatusCode::CREATED);
-        insert(&mut response, LOCATION, &format!("users/{name}"));
-        response
+    fn version(&self) -> Option<i64> {
+        Some(self.version)
     }
 }
 
-impl IntoResponse for ShownUser {
-    fn into_response(self) -> Response {
-        let tag = etag(self.0.version);
-        let mut response = Json(self.0).into_response();
-        insert(&mut response, ETAG, &tag);
-        response
-    }
+/// A user who was added.
+fn added(created: User) -> Created<User> {
+    let location = format!("users/{}", percent_encoded(&created.name));
+    Created { created, location }
 }
 
 /// A name as a segment of a path: everything but the unreserved characters of RFC 3986 is encoded.
@@ -177,14 +163,4 @@ fn percent_encoded(name: &str) -> String {
         false => format!("%{byte:02X}"),
     };
     name.bytes().map(encode).collect()
-}
-
-answers! {
-    [] AddedUser, [User] => [documented(201, Some(User::schema_ref()), &[
-        TAG,
-        ("Location", "The URL of the user, relative to that of the request.", true),
-    ])];
-    [] ShownUser, [User] => [
-        documented(200, Some(User::schema_ref()), &[TAG])
-    ];
 }

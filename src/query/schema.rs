@@ -2,7 +2,10 @@
 
 use std::ops::RangeInclusive;
 
-use super::value::{Type, Value};
+use chrono::{DateTime, NaiveDate};
+use uuid::Uuid;
+
+use super::value::{Argument, Type, Value};
 
 /// A record type: its names and its fields.
 pub struct Schema {
@@ -109,6 +112,29 @@ impl Field {
     /// Whether a record that is created must have a value for it.
     pub fn is_required(&self) -> bool {
         self.writable && !self.nullable && self.default.is_none()
+    }
+
+    /// The example as a value; none when there is none, or when it is not of the type.
+    pub fn example_value(&self) -> Option<Value> {
+        let example = Argument::Untyped(self.example.to_owned());
+        example.read(self.ty).ok().filter(|_| !self.example.is_empty())
+    }
+
+    /// A value that it may have: its example, its default, or one that its type and bounds allow.
+    pub fn sample(&self) -> Value {
+        let (low, high) = (*self.bounds.start(), *self.bounds.end());
+        let known = self.example_value().or_else(|| self.default.clone());
+        known.unwrap_or_else(|| match self.ty {
+            Type::Text => {
+                let length = usize::try_from(4.clamp(low, high)).unwrap_or_default();
+                Value::Text("text".chars().cycle().take(length).collect())
+            }
+            Type::Integer => Value::Integer(1.clamp(low, high)),
+            Type::Boolean => Value::Boolean(true),
+            Type::Date => Value::Date(NaiveDate::default()),
+            Type::Timestamp => Value::Timestamp(DateTime::default()),
+            Type::Id => Value::Id(Uuid::nil()),
+        })
     }
 
     /// The operators that exist for it.

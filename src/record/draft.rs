@@ -85,7 +85,7 @@ impl Draft {
         schema: &'static Schema,
         members: Members<V>,
     ) -> Result<Self, Vec<Violation>> {
-        let (read, unknown) = read(schema, members.into(), Absent::IsDefault);
+        let (read, unknown) = read(schema, members.into(), Absent::IsDefault, Author::Client);
         Ok(Self { schema, row: reject_unknown(schema, read, unknown)? })
     }
 
@@ -96,8 +96,9 @@ impl Draft {
     pub fn read_among_others(
         schema: &'static Schema,
         fields: Fields<'_>,
+        author: Author,
     ) -> (Result<Self, Vec<Violation>>, Vec<String>) {
-        let (read, unknown) = read(schema, fields, Absent::IsDefault);
+        let (read, unknown) = read(schema, fields, Absent::IsDefault, author);
         (read.map(|row| Self { schema, row }), unknown)
     }
 
@@ -126,7 +127,7 @@ impl Patch {
         schema: &'static Schema,
         members: Members<V>,
     ) -> Result<Self, Vec<Violation>> {
-        let (read, unknown) = read(schema, members.into(), Absent::StaysAsItIs);
+        let (read, unknown) = read(schema, members.into(), Absent::StaysAsItIs, Author::Client);
         Ok(Self { schema, row: reject_unknown(schema, read, unknown)? })
     }
 
@@ -138,6 +139,24 @@ impl Patch {
     /// The values of the fields that change, in the order of the schema.
     pub fn row(&self) -> &Row {
         &self.row
+    }
+}
+
+/// Who writes a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Author {
+    /// A client of the API. It writes the fields that are not read-only.
+    Client,
+    /// An operator at the command line. They write all fields of the declaration.
+    Operator,
+}
+
+impl Author {
+    fn writes(self, field: &Field) -> bool {
+        match self {
+            Self::Client => field.writable,
+            Self::Operator => !field.managed,
+        }
     }
 }
 
@@ -153,11 +172,13 @@ fn read(
     schema: &'static Schema,
     mut fields: Fields<'_>,
     absent: Absent,
+    author: Author,
 ) -> (Result<Row, Vec<Violation>>, Vec<String>) {
     let mut row = Row::new();
     let mut violations = Vec::new();
     for field in schema.declared() {
-        let is_it = |(name, _): &(Cow<'_, str>, Argument)| field.writable && name == field.name;
+        let is_it =
+            |(name, _): &(Cow<'_, str>, Argument)| author.writes(field) && name == field.name;
         let position = fields.iter().position(is_it);
         let value = match position.map(|position| fields.remove(position).1) {
             None if absent == Absent::StaysAsItIs => continue,
@@ -182,7 +203,10 @@ fn reject_unknown(
 ) -> Result<Row, Vec<Violation>> {
     let strangers = unknown.into_iter().take(MAX_DIAGNOSTICS).map(|name| {
         let detail = match schema.field(&name) {
-            Some(_) => "is set by the service and cannot be written".to_owned(),
+            Some(field) if field.managed => {
+                "is set by the service and cannot be written".to_owned()
+            }
+            Some(_) => "is read-only".to_owned(),
             None => {
                 let names = schema.writable().map(|field| field.name);
                 format!("is no field of {}; {}", schema.name, did_you_mean(&name, names))

@@ -15,8 +15,8 @@ use crate::record::Catalogue;
 #[derive(Debug, Clone, PartialEq, Object, Serialize)]
 #[oai(rename = "QueryCheck")]
 pub struct Check {
-    /// The collection of the records it is about.
-    pub record: String,
+    /// The collection it is about.
+    pub collection: String,
     /// Whether a search would take it, given values for its parameters.
     pub valid: bool,
     /// What is wrong with it: what a search would refuse it for.
@@ -54,7 +54,7 @@ pub struct NamedParameter {
     pub ty: Type,
 }
 
-/// Checks a query on records of the collection. Parameters need no values.
+/// Checks a query on a collection. Parameters need no values.
 ///
 /// # Errors
 /// [`crate::error::Kind::InvalidParameter`] for a collection that does not exist,
@@ -62,11 +62,11 @@ pub struct NamedParameter {
 pub fn check(
     catalogue: Catalogue,
     caller: &Identity,
-    record: Option<&str>,
+    collection: Option<&str>,
     filter: Option<&str>,
     order_by: Option<&str>,
 ) -> Result<Check> {
-    let schema = readable(catalogue, caller, record)?;
+    let schema = readable(catalogue, caller, collection)?;
     // Apart, so that one can be told about while the other is wrong.
     let of_filter = prepare(filter, None, schema);
     let of_order = prepare(None, order_by, schema);
@@ -80,7 +80,7 @@ pub fn check(
     let parsed = filter.and_then(read);
     let keys = order_by.and_then(|text| parse::order_by(text).ok());
     Ok(Check {
-        record: schema.collection.to_owned(),
+        collection: schema.collection.to_owned(),
         valid: diagnostics.is_empty(),
         diagnostics,
         warnings,

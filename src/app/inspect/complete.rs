@@ -27,7 +27,7 @@ pub struct Completion {
     pub candidates: Vec<Candidate>,
 }
 
-/// Completes a filter on records of the collection at the caret, a position in characters; at its end
+/// Completes a filter on a collection at the caret, a position in characters; at its end
 /// when none is given.
 ///
 /// # Errors
@@ -37,11 +37,11 @@ pub async fn complete(
     store: &Store,
     catalogue: Catalogue,
     caller: &Identity,
-    record: Option<&str>,
+    collection: Option<&str>,
     filter: &str,
     caret: Option<i64>,
 ) -> Result<Completion> {
-    let schema = readable(catalogue, caller, record)?;
+    let schema = readable(catalogue, caller, collection)?;
     let caret = match caret {
         None => filter.len(),
         Some(caret) => byte_of(filter, caret)?,

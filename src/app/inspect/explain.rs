@@ -67,7 +67,7 @@ pub struct UsedLimit {
     pub limit: i32,
 }
 
-/// Explains the search for a first page of records of the collection. Nothing is searched.
+/// Explains the search for a first page of a collection. Nothing is searched.
 ///
 /// # Errors
 /// [`crate::error::Kind::InvalidQuery`], [`crate::error::Kind::InvalidParameter`] for a limit out of
@@ -77,11 +77,11 @@ pub async fn explain(
     store: &Store,
     catalogue: Catalogue,
     caller: &Identity,
-    record: Option<&str>,
+    collection: Option<&str>,
     selection: &Selection,
     limit: Option<i64>,
 ) -> Result<Explanation> {
-    let schema = readable(catalogue, caller, record)?;
+    let schema = readable(catalogue, caller, collection)?;
     let limit = search::limit(limit)?;
     let prepared = selection.prepare(schema)?;
     let query = selection.bind(&prepared, timestamp_now())?;

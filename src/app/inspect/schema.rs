@@ -1,20 +1,21 @@
 //! What the language knows: records with their fields, functions, keywords, limits.
 
 use poem_openapi::Object;
+use poem_openapi::types::Any;
 use serde::Serialize;
 
 use crate::app::search::MAX_LIMIT;
 use crate::query::ast::KEYWORDS;
 use crate::query::diagnostic::count;
 use crate::query::plan::Part;
-use crate::query::{Field, Schema, Type, limits};
+use crate::query::{Field, Schema, Search, Type, limits};
 use crate::record::{Catalogue, UNBOUNDED};
 
 /// What the language knows.
-#[derive(Debug, Clone, PartialEq, Eq, Object, Serialize)]
+#[derive(Debug, Clone, PartialEq, Object, Serialize)]
 pub struct CatalogueSchema {
-    /// The types of record. The first is meant where none is named.
-    pub records: Vec<RecordSchema>,
+    /// The record types. The first is meant where no collection is named.
+    pub record_types: Vec<RecordType>,
     /// The functions.
     pub functions: Vec<FunctionSchema>,
     /// The keywords. A field that is called like one stands in backticks.
@@ -23,23 +24,38 @@ pub struct CatalogueSchema {
     pub limits: LanguageLimits,
 }
 
-/// A type of record.
-#[derive(Debug, Clone, PartialEq, Eq, Object, Serialize)]
-pub struct RecordSchema {
+/// A record type.
+#[derive(Debug, Clone, PartialEq, Object, Serialize)]
+pub struct RecordType {
     /// Its name.
     pub name: String,
-    /// The name of its collection in addresses, scopes and `record`.
+    /// The name of its collection in URLs, scopes and `collection`.
     pub collection: String,
     /// What it is.
     pub description: String,
-    /// The fields that together tell one record from another.
+    /// The fields that together identify a record: the first of `unique`. Empty when the id alone does.
     pub natural_key: Vec<String>,
+    /// The fields whose values together are unique.
+    pub unique: Vec<Vec<String>>,
     /// Its fields, in order.
     pub fields: Vec<FieldSchema>,
+    /// Examples of filters.
+    pub searches: Vec<SearchSchema>,
+}
+
+/// An example of a filter.
+#[derive(Debug, Clone, PartialEq, Eq, Object, Serialize)]
+pub struct SearchSchema {
+    /// Its name.
+    pub name: String,
+    /// What it finds.
+    pub description: String,
+    /// The filter.
+    pub filter: String,
 }
 
 /// A field of a record.
-#[derive(Debug, Clone, PartialEq, Eq, Object, Serialize)]
+#[derive(Debug, Clone, PartialEq, Object, Serialize)]
 #[oai(skip_serializing_if_is_none)]
 pub struct FieldSchema {
     /// Its name.
@@ -52,8 +68,16 @@ pub struct FieldSchema {
     pub ty: Type,
     /// Whether it may be null.
     pub nullable: bool,
-    /// Whether clients write it; the others are the service's own.
+    /// Whether clients write it. The other fields are read-only or set by the service.
     pub writable: bool,
+    /// Whether a record that is created must have it.
+    pub required: bool,
+    /// The value of a record that is created without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default: Option<Any<serde_json::Value>>,
+    /// An example of a value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub example: Option<Any<serde_json::Value>>,
     /// The least value of an integer that may be written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub minimum: Option<i64>,
@@ -106,7 +130,7 @@ pub fn describe(catalogue: Catalogue) -> CatalogueSchema {
         gives: Part::GIVES,
     });
     CatalogueSchema {
-        records: catalogue.schemas().iter().copied().map(record).collect(),
+        record_types: catalogue.schemas().iter().copied().map(record_type).collect(),
         functions: functions.collect(),
         keywords: owned(KEYWORDS),
         limits: LanguageLimits {
@@ -120,13 +144,15 @@ pub fn describe(catalogue: Catalogue) -> CatalogueSchema {
     }
 }
 
-fn record(schema: &Schema) -> RecordSchema {
-    RecordSchema {
+fn record_type(schema: &Schema) -> RecordType {
+    RecordType {
         name: schema.name.to_owned(),
         collection: schema.collection.to_owned(),
         description: schema.description.to_owned(),
         natural_key: owned(schema.natural_key()),
+        unique: schema.unique.iter().map(|names| owned(names)).collect(),
         fields: schema.fields.iter().map(field).collect(),
+        searches: schema.searches.iter().map(search).collect(),
     }
 }
 
@@ -140,11 +166,22 @@ fn field(field: &Field) -> FieldSchema {
         ty: field.ty,
         nullable: field.nullable,
         writable: field.writable,
+        required: field.is_required(),
+        default: field.default.as_ref().map(|value| Any(value.into())),
+        example: field.example_value().map(|value| Any((&value).into())),
         minimum: values.map(|bounds| *bounds.start()),
         maximum: values.map(|bounds| *bounds.end()),
         min_length: lengths.map(|bounds| *bounds.start()),
         max_length: lengths.map(|bounds| *bounds.end()),
         operators: field.operators().map(str::to_owned).collect(),
+    }
+}
+
+fn search(search: &Search) -> SearchSchema {
+    SearchSchema {
+        name: search.name.to_owned(),
+        description: search.description.to_owned(),
+        filter: search.filter.to_owned(),
     }
 }
 

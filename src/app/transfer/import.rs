@@ -15,7 +15,7 @@ use crate::error::{Error, Kind, Result, Violation};
 use crate::identity::{Access, Identity};
 use crate::query::Schema;
 use crate::query::limits::MAX_DIAGNOSTICS;
-use crate::record::{Draft, Fields};
+use crate::record::{Author, Draft, Fields};
 use crate::store::{Conflict, MAX_LISTED, Message, Place, Store, Tally};
 
 /// Records on their way from the file to the database.
@@ -46,6 +46,7 @@ pub struct Report {
 pub struct Import {
     store: Store,
     schema: &'static Schema,
+    author: Author,
     place: Place,
 }
 
@@ -56,10 +57,17 @@ pub struct Import {
 /// have, [`Kind::Unavailable`] when there are as many as the service reads at a time.
 pub fn begin(store: &Store, caller: &Identity, schema: &'static Schema) -> Result<Import> {
     caller.require(Access::Write, schema)?;
-    Ok(Import { store: store.clone(), schema, place: store.import_place(&caller.subject)? })
+    let (author, place) = (Author::Client, store.import_place(&caller.subject)?);
+    Ok(Import { store: store.clone(), schema, author, place })
 }
 
 impl Import {
+    /// The same by an operator at the command line, who may write read-only fields.
+    #[must_use]
+    pub fn by_operator(self) -> Self {
+        Self { author: Author::Operator, ..self }
+    }
+
     /// Writes the records of a file as it is read. Under [`Conflict::Fail`] nothing is written unless
     /// everything is; otherwise every thousand records are committed. `progress` is told how many
     /// rows have been read.
@@ -74,12 +82,17 @@ impl Import {
         policy: Conflict,
         progress: impl Fn(u64) + Send + 'static,
     ) -> Result<Report> {
-        let Self { store, schema, place } = self;
+        let Self { store, schema, author, place } = self;
         let (sender, receiver) = mpsc::channel(QUEUE);
         let reading = tokio::task::spawn_blocking(move || {
             let _place = place;
-            let mut read =
-                Reading { schema, refused: 0, errors: Vec::new(), ignored: BTreeSet::new() };
+            let mut read = Reading {
+                schema,
+                author,
+                refused: 0,
+                errors: Vec::new(),
+                ignored: BTreeSet::new(),
+            };
             let outcome = read.all(input, format, policy, &sender, progress);
             (read, outcome)
         });
@@ -102,6 +115,7 @@ impl Import {
 /// What is known of a file while it is read.
 struct Reading {
     schema: &'static Schema,
+    author: Author,
     refused: u64,
     errors: Vec<Violation>,
     ignored: BTreeSet<String>,
@@ -148,7 +162,7 @@ impl Reading {
         fields: std::result::Result<Fields<'_>, String>,
     ) -> std::result::Result<Draft, Vec<Violation>> {
         let fields = fields.map_err(|detail| vec![Violation::of_all(detail)])?;
-        let (draft, others) = Draft::read_among_others(self.schema, fields);
+        let (draft, others) = Draft::read_among_others(self.schema, fields, self.author);
         // As many as are shown and one more: a file can have a new name in every row.
         let room = (MAX_DIAGNOSTICS + 1).saturating_sub(self.ignored.len());
         let others = others.into_iter().take(room);

@@ -50,7 +50,7 @@ fn of_parameter(operation: &str, name: &str, about: &Schema) -> Option<Value> {
         (_, "name") if is_about_users => json!("cataloguer"),
         (_, "name") => json!(query_name(about)),
         (_, "If-Match") => json!("\"1\""),
-        (_, "record") => json!(about.collection),
+        (_, "collection") => json!(about.collection),
         (_, "on_conflict") => json!("skip"),
         (_, "format") => json!("ndjson"),
         _ => value(about.field(name)?),
@@ -135,8 +135,9 @@ pub(super) fn of_properties(schema: &mut Value, about: &Schema) {
 /// The example of a field, as JSON.
 fn value(field: &Field) -> Value {
     match field.ty {
-        Type::Integer | Type::Boolean => serde_json::from_str(field.example).unwrap_or_default(),
-        _ => json!(field.example),
+        // As it is written: a timestamp may have more digits than it needs.
+        Type::Date | Type::Timestamp if field.example_value().is_some() => json!(field.example),
+        _ => (&field.sample()).into(),
     }
 }
 

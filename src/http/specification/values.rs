@@ -165,7 +165,7 @@ pub(super) fn of_parameter(
             *schema = member("UserDraft", "name");
         }
         (_, "name") if place == "path" => *schema = member("SavedQueryDraft", "name"),
-        (_, "record") => *schema = reference("Collection"),
+        (_, "collection") => *schema = reference("Collection"),
         _ => {}
     }
 }

@@ -80,7 +80,7 @@ const SCHEMAS: &[&str] = &[
     "QueryCheck",
     "Readiness",
     "Reason",
-    "RecordSchema",
+    "RecordType",
     "RequestClass",
     "RevocationForm",
     "RevocationRequest",
