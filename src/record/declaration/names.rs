@@ -91,6 +91,7 @@ const SCHEMAS: &[&str] = &[
     "SavedQueryDraft",
     "SavedQueryPage",
     "SearchRequest",
+    "SearchSchema",
     "Suggestion",
     "SyntaxTree",
     "Tested",
