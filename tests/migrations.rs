@@ -9,6 +9,7 @@ use cinequery::record::{Movie, Record};
 use cinequery::store::{By, Migrations, State, Step, Store};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
+use serde_json::json;
 use sqlx::Connection;
 
 use crate::command_line::{folder, run};
@@ -229,15 +230,15 @@ async fn fields_are_added() {
         rows: ROWS,
         after: declare("things", added, &[], &[&["day", "order"]]),
         plan: &[
-            "add things.note, which is null in all records",
-            "add things.day, which is null in all records",
-            "add things.flag, with the default \"true\" in all records",
-            "add things.word, with the default \"It's a \\\\ \\\"STRASSE\\\"\" in all records",
-            "add things.least, with the default \"-9223372036854775808\" in all records",
-            "add things.moment, with the default \"2024-01-31T12:00:00.000001Z\" in all records",
-            "add things.key, with the default \"00000000-0000-0000-0000-000000000000\" in all records",
-            "add things.first, with the default \"0001-01-01\" in all records",
-            "add things.order, with the default \"-1\" in all records",
+            "add things.note, which is null in existing records",
+            "add things.day, which is null in existing records",
+            "add things.flag, with the default \"true\" in existing records too",
+            "add things.word, with the default \"It's a \\\\ \\\"STRASSE\\\"\" in existing records too",
+            "add things.least, with the default \"-9223372036854775808\" in existing records too",
+            "add things.moment, with the default \"2024-01-31T12:00:00.000001Z\" in existing records too",
+            "add things.key, with the default \"00000000-0000-0000-0000-000000000000\" in existing records too",
+            "add things.first, with the default \"0001-01-01\" in existing records too",
+            "add things.order, with the default \"-1\" in existing records too",
             "build an index on day, order of things",
         ],
         by: [By::Serve; 2],
@@ -373,7 +374,7 @@ async fn text_becomes_searchable_and_is_so_no_more() {
         before: things(),
         rows: ROWS,
         after: declare("things", vec![silent(), integer("size")], &[], &[]),
-        plan: &["keep no column for searching things.name"],
+        plan: &["stop writing the column for searching things.name"],
         by: [By::Serve; 2],
         new: &[("name", "'x'"), ("size", "1")],
     };
@@ -1140,7 +1141,7 @@ async fn the_command_line_prints_the_plan() {
         let folder = folder();
         let url = database.url();
         let migrate = |arguments: &[&str]| {
-            let all = [&["migrate", "--database", &url, "--log", "error"], arguments].concat();
+            let all = [&["migrate", "--database", &url][..], arguments].concat();
             run(folder.path(), &all)
         };
         for _ in 0..2 {
@@ -1157,6 +1158,40 @@ async fn the_command_line_prints_the_plan() {
         assert_eq!(migrate(&[]).0, 0);
         let (code, plan, _) = migrate(&["--plan"]);
         assert_eq!((code, plan.as_str()), (0, "nothing to do: the tables are as declared\n"));
+        // A field that was declared once, and a limit that was wider.
+        let mut table: serde_json::Value =
+            serde_json::from_str(include_str!("../migrations/movies.json")).unwrap();
+        let note = |table: &serde_json::Value| {
+            format!(
+                "INSERT INTO cinequery_records VALUES ('movies', '{table}', '{}') ON CONFLICT \
+                 (collection) DO UPDATE SET declaration = excluded.declaration",
+                crate::support::declaration::now()
+            )
+        };
+        let columns = table["columns"].as_array_mut().unwrap();
+        columns.push(json!({"name": "tagline", "type": "text", "nullable": true}));
+        database.run_sql("ALTER TABLE movies ADD COLUMN tagline text").await;
+        database.run_sql("UPDATE movies SET tagline = 'x' WHERE release_year = 1949").await;
+        database.run_sql(&note(&table)).await;
+        let (code, _, log) = migrate(&["--log", "warn"]);
+        assert!(code == 0 && log.contains("movies.tagline is in the database"), "{log}");
+        let (code, plan, _) = migrate(&["--plan", "--drop", "movies.tagline"]);
+        assert!(code == 0 && plan.contains("1. drop movies.tagline with 1 value\n"), "{plan}");
+        assert_eq!(migrate(&["--drop", "movies.tagline"]).0, 0);
+        table["columns"].as_array_mut().unwrap().pop();
+        table["columns"][1]["bounds"] = json!([1, 500]);
+        database.run_sql(&note(&table)).await;
+        let of = |command: &str| {
+            let settings = ["--auth", "open", "--database", &url, "--log", "error"];
+            let secret = ["--jwt-secret", crate::support::SECRET, "--listen", "127.0.0.1:0"];
+            run(folder.path(), &[&[command][..], &settings, &secret].concat())
+        };
+        let (code, report, _) = of("check");
+        assert!(code == 4 && report.contains("`serve` does not start before"), "{report}");
+        let (code, _, log) = of("serve");
+        assert!(code == 1 && log.contains("accept 1 to 300 characters in movies.title"), "{log}");
+        assert_eq!(migrate(&[]).0, 0);
+        assert_eq!(of("check").0, 0);
         let (code, _, log) = migrate(&["--drop", "movies.title"]);
         assert!(code == 1 && log.contains("cannot drop movies.title: it is declared"), "{log}");
         let (code, _, log) = migrate(&["--plan", "--drop", "movies.tagline"]);

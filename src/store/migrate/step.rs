@@ -1,4 +1,4 @@
-//! From the tables there are to those that are declared, step by step. Nothing here does I/O.
+//! The steps from the tables of a database to the declared ones. Nothing here does I/O.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,7 +22,7 @@ pub struct Step {
     pub locks: &'static str,
     /// Who applies it.
     pub by: By,
-    /// What keeps it from being applied, such as records that break a new rule.
+    /// Why it cannot be applied, such as records that break a new rule.
     pub problem: Option<String>,
     pub(super) collection: String,
     pub(super) action: Action,
@@ -56,7 +56,7 @@ pub(super) enum Action {
     Rebuild(usize),
     /// The service fills a folded column.
     Fill(String),
-    /// Nothing: it is rejected.
+    /// Not at all: the step has a problem that no data can solve.
     Reject,
 }
 
@@ -505,9 +505,12 @@ impl Change {
             Self::RenameColumn { from, to } => format!("rename {of}.{from} to {to}"),
             Self::AddColumn(column) => match &column.default {
                 Some(default) => {
-                    format!("add {of}.{}, with the default {default:?} in all records", column.name)
+                    format!(
+                        "add {of}.{}, with the default {default:?} in existing records too",
+                        column.name
+                    )
                 }
-                None => format!("add {of}.{}, which is null in all records", column.name),
+                None => format!("add {of}.{}, which is null in existing records", column.name),
             },
             Self::DropColumn(name) => format!("drop {of}.{name}"),
             Self::Relax(names) => format!("allow null in {of}.{}", names.join(&format!(", {of}."))),
@@ -518,7 +521,7 @@ impl Change {
             }
             Self::AddFolded(name) => format!("add a column for searching {of}.{name}"),
             Self::Fill(name, _) => format!("fill the column for searching {of}.{name}"),
-            Self::Unfold(name) => format!("keep no column for searching {of}.{name}"),
+            Self::Unfold(name) => format!("stop writing the column for searching {of}.{name}"),
             Self::CreateIndex(index) => {
                 let kind = if index.unique { "a unique index" } else { "an index" };
                 format!("build {kind} on {} of {of}", index.columns.join(", "))
