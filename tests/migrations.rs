@@ -472,6 +472,61 @@ async fn narrower_rules_list_the_records_that_break_them() {
     .await;
 }
 
+/// Records are counted before the steps, when columns have their old names or are not there yet.
+#[tokio::test]
+async fn records_are_checked_as_they_will_be() {
+    let title = || Field { renamed_from: Some("name"), ..text("title") };
+    let short = Field { bounds: 1..=5, ..title() };
+    let cases = [
+        (
+            declare("things", vec![short, integer("size")], &[], &[]),
+            Some("things.title must have 1 to 5 characters; 2 records break this rule: "),
+        ),
+        (
+            declare(
+                "things",
+                vec![title(), integer("size"), with_default("rank", Value::Integer(1))],
+                &[&["rank", "title"]],
+                &[],
+            ),
+            Some("rank, title must be unique in things; 2 records break this rule: "),
+        ),
+        // Nulls are not equal. Only one field takes over the column of the old name.
+        (
+            declare(
+                "things",
+                vec![
+                    title(),
+                    Field { nullable: true, renamed_from: Some("name"), ..text("other") },
+                    optional("rank", Type::Integer),
+                    integer("size"),
+                ],
+                &[&["title", "rank"]],
+                &[],
+            ),
+            None,
+        ),
+    ];
+    on_both(async |database| {
+        let store = database.open().await;
+        serve(&store, &[things()]).await.unwrap();
+        for row in ROWS.iter().chain([&ROWS[1]]) {
+            insert(&database, things(), row).await.unwrap();
+        }
+        for (after, rule) in &cases {
+            match (migrate(&store, &[after], &[]).await, rule) {
+                (outcome, Some(rule)) => {
+                    let message = cause(outcome);
+                    assert!(message.contains(rule), "{message}");
+                }
+                (outcome, None) => outcome.unwrap(),
+            }
+        }
+        assert_eq!(state(&store, &[cases[2].0]).await, State::Current);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_change_of_type_is_rejected_with_a_recipe() {
     on_both(async |database| {
@@ -507,6 +562,7 @@ async fn what_is_dropped_is_counted() {
             .await
             .unwrap();
         for (drop, problem) in [
+            ("movies.version", "every collection has this field"),
             ("things.size", "it is declared"),
             ("things", "it is declared"),
             ("things.none", "nothing of that name"),
@@ -864,6 +920,13 @@ async fn index_names_are_short_and_unique() {
         assert_eq!(indexes(&database, "things").await.len(), 4);
         assert_eq!(indexes(&database, "things_a").await.len(), 1);
         assert_eq!(state(&store, &[one, two, one_more]).await, State::Current);
+        // The same columns in a unique key: its index is built before the other is dropped.
+        let fields =
+            vec![integer("a_b"), integer("c"), integer("a"), integer("b_c"), integer(LONG)];
+        let unique = declare("things", fields, &[&["a_b", "c"], &[LONG, "a"]], &[]);
+        migrate(&store, &[unique, two, one_more], &[]).await.unwrap();
+        migrate(&store, &[one, two, one_more], &[]).await.unwrap();
+        assert_eq!(state(&store, &[one, two, one_more]).await, State::Current);
     })
     .await;
 }
@@ -1000,22 +1063,39 @@ async fn any_declaration_follows_any_other() {
     on_both(async |database| {
         let mut runner = TestRunner::deterministic();
         let store = database.open().await;
-        for _ in 0..40 {
+        let (mut current, mut applied, mut rejected) = (None, 0, 0);
+        for number in 0..80 {
             let schema = random_declaration(&mut runner);
-            migrate(&store, &[schema], &[]).await.unwrap();
+            let outcome = migrate(&store, &[schema], &[]).await;
+            if outcome.is_err() {
+                // Records break a new rule, and the declaration before is still the one that is applied.
+                let problems = plan(&store, &[schema], &[]).await;
+                assert!(problems.iter().any(|step| step.problem.is_some()), "{outcome:?}");
+                assert_eq!(plan(&store, current.as_slice(), &[]).await, []);
+                database.run_sql("DELETE FROM things").await;
+                rejected += 1;
+                continue;
+            }
+            current = Some(schema);
+            applied += 1;
             let again = plan(&store, &[schema], &[]).await;
             assert_eq!(again, [], "{schema:#?}");
+            assert_folded(&database, schema).await;
+            let (text, size) = (format!("'N{number}'"), number.to_string());
             let row = [
-                ("name", "'n'"),
-                ("note", "'n'"),
-                ("size", "1"),
+                ("name", text.as_str()),
+                ("note", &text),
+                ("size", &size),
                 ("flag", "true"),
                 ("day", "'2024-01-31'"),
                 ("end", "'2024-01-31T12:00:00.000000Z'"),
             ];
-            insert(&database, schema, &row).await.unwrap();
-            database.run_sql("DELETE FROM things").await;
+            // Records may have the same flag, where that is unique.
+            if let Err(error) = insert(&database, schema, &row).await {
+                assert!(error.as_database_error().unwrap().is_unique_violation(), "{error}");
+            }
         }
+        assert!(applied > 20 && rejected > 5, "{applied} applied, {rejected} rejected");
     })
     .await;
 }

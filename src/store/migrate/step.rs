@@ -11,6 +11,9 @@ use crate::record::timestamp_now;
 /// Records that are folded in one go.
 pub(super) const FOLD_BATCH: u64 = 500;
 
+/// The fields of every record type.
+const MANAGED: [&str; 4] = ["id", "version", "created_at", "updated_at"];
+
 /// A step from the tables that a database has to those that are declared.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Step {
@@ -117,6 +120,9 @@ pub(super) fn steps(
                 "cannot drop {name}: it is declared; remove it from the declaration first"
             ));
         }
+        if wanted.field.is_some_and(|field| MANAGED.contains(&field)) {
+            return Err(format!("cannot drop {name}: every collection has this field"));
+        }
         let diff = diffs.iter_mut().find(|diff| diff.is_of(wanted.collection));
         let dropped = diff.is_some_and(|diff| diff.drop(wanted.field));
         if !dropped {
@@ -207,11 +213,11 @@ impl TableDiff {
     }
 
     fn compare(&mut self, schema: &'static Schema, taken: &mut BTreeSet<String>) {
-        let Some(table) = self.table.clone() else { return };
         let declared = Table::of(schema);
         for field in schema.fields {
             let Some(from) = field.renamed_from else { continue };
-            let is_there = |name: &str| table.column(name).is_some();
+            let is_there =
+                |name| self.table.as_ref().is_some_and(|table| table.column(name).is_some());
             if is_there(from) && !is_there(field.name) && schema.field(from).is_none() {
                 let origin = self.origin(from);
                 self.origins.insert(field.name.to_owned(), origin);
