@@ -8,6 +8,7 @@ use cinequery::query::{Field, Schema, Type, Value};
 use cinequery::store::{By, Migrations, State, Step, Store};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
+use serde_json::json;
 use sqlx::Connection;
 
 use crate::command_line::{folder, run};
@@ -228,15 +229,15 @@ async fn fields_are_added() {
         rows: ROWS,
         after: declare("things", added, &[], &[&["day", "order"]]),
         plan: &[
-            "add things.note, which is null in all records",
-            "add things.day, which is null in all records",
-            "add things.flag, with the default \"true\" in all records",
-            "add things.word, with the default \"It's a \\\\ \\\"STRASSE\\\"\" in all records",
-            "add things.least, with the default \"-9223372036854775808\" in all records",
-            "add things.moment, with the default \"2024-01-31T12:00:00.000001Z\" in all records",
-            "add things.key, with the default \"00000000-0000-0000-0000-000000000000\" in all records",
-            "add things.first, with the default \"0001-01-01\" in all records",
-            "add things.order, with the default \"-1\" in all records",
+            "add things.note, which is null in existing records",
+            "add things.day, which is null in existing records",
+            "add things.flag, with the default \"true\" in existing records too",
+            "add things.word, with the default \"It's a \\\\ \\\"STRASSE\\\"\" in existing records too",
+            "add things.least, with the default \"-9223372036854775808\" in existing records too",
+            "add things.moment, with the default \"2024-01-31T12:00:00.000001Z\" in existing records too",
+            "add things.key, with the default \"00000000-0000-0000-0000-000000000000\" in existing records too",
+            "add things.first, with the default \"0001-01-01\" in existing records too",
+            "add things.order, with the default \"-1\" in existing records too",
             "build an index on day, order of things",
         ],
         by: [By::Serve; 2],
@@ -372,7 +373,7 @@ async fn text_becomes_searchable_and_is_so_no_more() {
         before: things(),
         rows: ROWS,
         after: declare("things", vec![silent(), integer("size")], &[], &[]),
-        plan: &["keep no column for searching things.name"],
+        plan: &["stop writing the column for searching things.name"],
         by: [By::Serve; 2],
         new: &[("name", "'x'"), ("size", "1")],
     };
@@ -470,6 +471,61 @@ async fn narrower_rules_list_the_records_that_break_them() {
     .await;
 }
 
+/// Records are counted before the steps, when columns have their old names or are not there yet.
+#[tokio::test]
+async fn records_are_checked_as_they_will_be() {
+    let title = || Field { renamed_from: Some("name"), ..text("title") };
+    let short = Field { bounds: 1..=5, ..title() };
+    let cases = [
+        (
+            declare("things", vec![short, integer("size")], &[], &[]),
+            Some("things.title must have 1 to 5 characters; 2 records break this rule: "),
+        ),
+        (
+            declare(
+                "things",
+                vec![title(), integer("size"), with_default("rank", Value::Integer(1))],
+                &[&["rank", "title"]],
+                &[],
+            ),
+            Some("rank, title must be unique in things; 2 records break this rule: "),
+        ),
+        // Nulls are not equal. Only one field takes over the column of the old name.
+        (
+            declare(
+                "things",
+                vec![
+                    title(),
+                    Field { nullable: true, renamed_from: Some("name"), ..text("other") },
+                    optional("rank", Type::Integer),
+                    integer("size"),
+                ],
+                &[&["title", "rank"]],
+                &[],
+            ),
+            None,
+        ),
+    ];
+    on_both(async |database| {
+        let store = database.open().await;
+        serve(&store, &[things()]).await.unwrap();
+        for row in ROWS.iter().chain([&ROWS[1]]) {
+            insert(&database, things(), row).await.unwrap();
+        }
+        for (after, rule) in &cases {
+            match (migrate(&store, &[after], &[]).await, rule) {
+                (outcome, Some(rule)) => {
+                    let message = cause(outcome);
+                    assert!(message.contains(rule), "{message}");
+                }
+                (outcome, None) => outcome.unwrap(),
+            }
+        }
+        assert_eq!(state(&store, &[cases[2].0]).await, State::Current);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_change_of_type_is_rejected_with_a_recipe() {
     on_both(async |database| {
@@ -505,6 +561,7 @@ async fn what_is_dropped_is_counted() {
             .await
             .unwrap();
         for (drop, problem) in [
+            ("movies.version", "every collection has this field"),
             ("things.size", "it is declared"),
             ("things", "it is declared"),
             ("things.none", "nothing of that name"),
@@ -862,6 +919,13 @@ async fn index_names_are_short_and_unique() {
         assert_eq!(indexes(&database, "things").await.len(), 4);
         assert_eq!(indexes(&database, "things_a").await.len(), 1);
         assert_eq!(state(&store, &[one, two, one_more]).await, State::Current);
+        // The same columns in a unique key: its index is built before the other is dropped.
+        let fields =
+            vec![integer("a_b"), integer("c"), integer("a"), integer("b_c"), integer(LONG)];
+        let unique = declare("things", fields, &[&["a_b", "c"], &[LONG, "a"]], &[]);
+        migrate(&store, &[unique, two, one_more], &[]).await.unwrap();
+        migrate(&store, &[one, two, one_more], &[]).await.unwrap();
+        assert_eq!(state(&store, &[one, two, one_more]).await, State::Current);
     })
     .await;
 }
@@ -998,22 +1062,39 @@ async fn any_declaration_follows_any_other() {
     on_both(async |database| {
         let mut runner = TestRunner::deterministic();
         let store = database.open().await;
-        for _ in 0..40 {
+        let (mut current, mut applied, mut rejected) = (None, 0, 0);
+        for number in 0..80 {
             let schema = random_declaration(&mut runner);
-            migrate(&store, &[schema], &[]).await.unwrap();
+            let outcome = migrate(&store, &[schema], &[]).await;
+            if outcome.is_err() {
+                // Records break a new rule, and the declaration before is still the one that is applied.
+                let problems = plan(&store, &[schema], &[]).await;
+                assert!(problems.iter().any(|step| step.problem.is_some()), "{outcome:?}");
+                assert_eq!(plan(&store, current.as_slice(), &[]).await, []);
+                database.run_sql("DELETE FROM things").await;
+                rejected += 1;
+                continue;
+            }
+            current = Some(schema);
+            applied += 1;
             let again = plan(&store, &[schema], &[]).await;
             assert_eq!(again, [], "{schema:#?}");
+            assert_folded(&database, schema).await;
+            let (text, size) = (format!("'N{number}'"), number.to_string());
             let row = [
-                ("name", "'n'"),
-                ("note", "'n'"),
-                ("size", "1"),
+                ("name", text.as_str()),
+                ("note", &text),
+                ("size", &size),
                 ("flag", "true"),
                 ("day", "'2024-01-31'"),
                 ("end", "'2024-01-31T12:00:00.000000Z'"),
             ];
-            insert(&database, schema, &row).await.unwrap();
-            database.run_sql("DELETE FROM things").await;
+            // Records may have the same flag, where that is unique.
+            if let Err(error) = insert(&database, schema, &row).await {
+                assert!(error.as_database_error().unwrap().is_unique_violation(), "{error}");
+            }
         }
+        assert!(applied > 20 && rejected > 5, "{applied} applied, {rejected} rejected");
     })
     .await;
 }
@@ -1139,7 +1220,7 @@ async fn the_command_line_prints_the_plan() {
         let folder = folder();
         let url = database.url();
         let migrate = |arguments: &[&str]| {
-            let all = [&["migrate", "--database", &url, "--log", "error"], arguments].concat();
+            let all = [&["migrate", "--database", &url][..], arguments].concat();
             run(folder.path(), &all)
         };
         for _ in 0..2 {
@@ -1156,6 +1237,40 @@ async fn the_command_line_prints_the_plan() {
         assert_eq!(migrate(&[]).0, 0);
         let (code, plan, _) = migrate(&["--plan"]);
         assert_eq!((code, plan.as_str()), (0, "nothing to do: the tables are as declared\n"));
+        // A field that was declared once, and a limit that was wider.
+        let mut table: serde_json::Value =
+            serde_json::from_str(include_str!("../migrations/movies.json")).unwrap();
+        let note = |table: &serde_json::Value| {
+            format!(
+                "INSERT INTO cinequery_records VALUES ('movies', '{table}', '{}') ON CONFLICT \
+                 (collection) DO UPDATE SET declaration = excluded.declaration",
+                crate::support::declaration::now()
+            )
+        };
+        let columns = table["columns"].as_array_mut().unwrap();
+        columns.push(json!({"name": "tagline", "type": "text", "nullable": true}));
+        database.run_sql("ALTER TABLE movies ADD COLUMN tagline text").await;
+        database.run_sql("UPDATE movies SET tagline = 'x' WHERE release_year = 1949").await;
+        database.run_sql(&note(&table)).await;
+        let (code, _, log) = migrate(&["--log", "warn"]);
+        assert!(code == 0 && log.contains("movies.tagline is in the database"), "{log}");
+        let (code, plan, _) = migrate(&["--plan", "--drop", "movies.tagline"]);
+        assert!(code == 0 && plan.contains("1. drop movies.tagline with 1 value\n"), "{plan}");
+        assert_eq!(migrate(&["--drop", "movies.tagline"]).0, 0);
+        table["columns"].as_array_mut().unwrap().pop();
+        table["columns"][1]["bounds"] = json!([1, 500]);
+        database.run_sql(&note(&table)).await;
+        let of = |command: &str| {
+            let settings = ["--auth", "open", "--database", &url, "--log", "error"];
+            let secret = ["--jwt-secret", crate::support::SECRET, "--listen", "127.0.0.1:0"];
+            run(folder.path(), &[&[command][..], &settings, &secret].concat())
+        };
+        let (code, report, _) = of("check");
+        assert!(code == 4 && report.contains("`serve` does not start before"), "{report}");
+        let (code, _, log) = of("serve");
+        assert!(code == 1 && log.contains("accept 1 to 300 characters in movies.title"), "{log}");
+        assert_eq!(migrate(&[]).0, 0);
+        assert_eq!(of("check").0, 0);
         let (code, _, log) = migrate(&["--drop", "movies.title"]);
         assert!(code == 1 && log.contains("cannot drop movies.title: it is declared"), "{log}");
         let (code, _, log) = migrate(&["--plan", "--drop", "movies.tagline"]);

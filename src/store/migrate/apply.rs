@@ -1,4 +1,4 @@
-//! Applying steps to a database, and asking it what would stand in their way.
+//! Applying steps to a database, after checking that its records allow them.
 
 use std::time::Duration;
 
@@ -23,8 +23,8 @@ const FIRST_MOVIES: &str = include_str!("../../../migrations/movies.json");
 /// Records that are listed of those that break a rule.
 const MAX_LISTED: usize = 20;
 
-/// How long a change of a PostgreSQL table waits for the transactions that use the table. All who come later
-/// wait behind it, so it gives way and is attempted again.
+/// How long a change of a PostgreSQL table waits for the transactions that use the table. Later statements wait
+/// for the change, so it gives up and is attempted again after a pause.
 const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '2s'";
 const LOCK_PAUSE: Duration = Duration::from_secs(1);
 
@@ -176,7 +176,7 @@ impl Store {
         Ok(tables)
     }
 
-    /// The steps from the applied tables to the declared ones, with what stands in their way.
+    /// The steps from the applied tables to the declared ones, with their problems.
     pub(super) async fn steps_from(
         &self,
         applied: &[Table],

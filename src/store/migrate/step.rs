@@ -1,4 +1,4 @@
-//! From the tables there are to those that are declared, step by step. Nothing here does I/O.
+//! The steps from the tables of a database to the declared ones. Nothing here does I/O.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,6 +11,9 @@ use crate::query::{Dialect, Schema, Type};
 /// Records that are folded in one go.
 pub(super) const FOLD_BATCH: u64 = 500;
 
+/// The fields of every record type.
+const MANAGED: [&str; 4] = ["id", "version", "created_at", "updated_at"];
+
 /// A step from the tables that a database has to those that are declared.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Step {
@@ -22,7 +25,7 @@ pub struct Step {
     pub locks: &'static str,
     /// Who applies it.
     pub by: By,
-    /// What keeps it from being applied, such as records that break a new rule.
+    /// Why it cannot be applied, such as records that break a new rule.
     pub problem: Option<String>,
     pub(super) collection: String,
     pub(super) action: Action,
@@ -56,7 +59,7 @@ pub(super) enum Action {
     Rebuild(usize),
     /// The service fills a folded column.
     Fill(String),
-    /// Nothing: it is rejected.
+    /// Not at all: the step has a problem that no data can solve.
     Reject,
 }
 
@@ -116,6 +119,9 @@ pub(super) fn steps(
             return Err(format!(
                 "cannot drop {name}: it is declared; remove it from the declaration first"
             ));
+        }
+        if wanted.field.is_some_and(|field| MANAGED.contains(&field)) {
+            return Err(format!("cannot drop {name}: every collection has this field"));
         }
         let diff = diffs.iter_mut().find(|diff| diff.is_of(wanted.collection));
         let dropped = diff.is_some_and(|diff| diff.drop(wanted.field));
@@ -207,11 +213,11 @@ impl TableDiff {
     }
 
     fn compare(&mut self, schema: &'static Schema, taken: &mut BTreeSet<String>) {
-        let Some(table) = self.table.clone() else { return };
         let declared = Table::of(schema);
         for field in schema.fields {
             let Some(from) = field.renamed_from else { continue };
-            let is_there = |name: &str| table.column(name).is_some();
+            let is_there =
+                |name| self.table.as_ref().is_some_and(|table| table.column(name).is_some());
             if is_there(from) && !is_there(field.name) && schema.field(from).is_none() {
                 let origin = self.origin(from);
                 self.origins.insert(field.name.to_owned(), origin);
@@ -505,9 +511,12 @@ impl Change {
             Self::RenameColumn { from, to } => format!("rename {of}.{from} to {to}"),
             Self::AddColumn(column) => match &column.default {
                 Some(default) => {
-                    format!("add {of}.{}, with the default {default:?} in all records", column.name)
+                    format!(
+                        "add {of}.{}, with the default {default:?} in existing records too",
+                        column.name
+                    )
                 }
-                None => format!("add {of}.{}, which is null in all records", column.name),
+                None => format!("add {of}.{}, which is null in existing records", column.name),
             },
             Self::DropColumn(name) => format!("drop {of}.{name}"),
             Self::Relax(names) => format!("allow null in {of}.{}", names.join(&format!(", {of}."))),
@@ -518,7 +527,7 @@ impl Change {
             }
             Self::AddFolded(name) => format!("add a column for searching {of}.{name}"),
             Self::Fill(name, _) => format!("fill the column for searching {of}.{name}"),
-            Self::Unfold(name) => format!("keep no column for searching {of}.{name}"),
+            Self::Unfold(name) => format!("stop writing the column for searching {of}.{name}"),
             Self::CreateIndex(index) => {
                 let kind = if index.unique { "a unique index" } else { "an index" };
                 format!("build {kind} on {} of {of}", index.columns.join(", "))

@@ -90,7 +90,7 @@ impl Table {
         let mut add = |columns: Vec<String>, unique| {
             // A unique index serves searches as well.
             if !indexes.iter().any(|index| index.columns == columns) {
-                let name = preferred_name(&collection, &columns);
+                let name = preferred_name(&collection, &columns, unique);
                 indexes.push(Index { name, columns, unique });
             }
         };
@@ -259,7 +259,7 @@ impl Index {
     /// Gives it a name that is not taken: the one it has, or else one with a hash.
     pub(super) fn rename(&mut self, collection: &str, taken: &BTreeSet<String>) {
         if taken.contains(&self.name) {
-            self.name = hashed_name(collection, &self.columns);
+            self.name = hashed_name(collection, &self.columns, self.unique);
         }
     }
 }
@@ -270,14 +270,14 @@ pub(super) fn folded_name(name: &str) -> String {
 }
 
 /// The name of an index: `COLLECTION_FIELD_FIELD`, unless that is too long.
-fn preferred_name(collection: &str, columns: &[String]) -> String {
+fn preferred_name(collection: &str, columns: &[String], unique: bool) -> String {
     let name = format!("{collection}_{}", columns.join("_"));
-    if name.len() <= MAX_IDENTIFIER { name } else { hashed_name(collection, columns) }
+    if name.len() <= MAX_IDENTIFIER { name } else { hashed_name(collection, columns, unique) }
 }
 
 /// A name that no other index has: the beginning of the preferred name, and a hash of what it is on.
-fn hashed_name(collection: &str, columns: &[String]) -> String {
-    let hash = Sha256::digest(format!("{collection}({})", columns.join(",")));
+fn hashed_name(collection: &str, columns: &[String], unique: bool) -> String {
+    let hash = Sha256::digest(format!("{collection}({}){unique}", columns.join(",")));
     let hash: String = hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
     let name = format!("{collection}_{}", columns.join("_"));
     let most = MAX_IDENTIFIER - hash.len() - 1;
