@@ -256,13 +256,14 @@ impl Store {
                 let servers = lanes.requests.opener().working_on(Work::Migrations);
                 let Opened { connection, .. } = servers.open().await.map_err(database_error)?;
                 let mut worker = Worker::Postgres(connection);
-                self.steps_from(&applied, schemas, drops, &mut worker).await?
+                self.steps_from(&applied, schemas, Extent::All(drops), &mut worker).await?
             }
             Engine::Sqlite { write, .. } => {
-                self.steps_from(&applied, schemas, drops, &mut Worker::Sqlite(write)).await?
+                self.steps_from(&applied, schemas, Extent::All(drops), &mut Worker::Sqlite(write))
+                    .await?
             }
         };
-        plan.extend(steps);
+        plan.extend(steps.applied);
         Ok(plan)
     }
 
@@ -290,7 +291,8 @@ impl Store {
                 return Ok(State::Foreign);
             }
         }
-        let steps = steps(&tables, schemas, &[], self.dialect()).map_err(Error::internal)?;
+        let steps = steps(&tables, schemas, &[], By::Migrate, self.dialect());
+        let steps = steps.map_err(Error::internal)?.applied;
         let by = match steps.iter().any(|step| step.by == By::Migrate) {
             true => By::Migrate,
             false => By::Serve,

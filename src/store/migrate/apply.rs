@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, PgConnection, SqliteConnection};
 use uuid::Uuid;
 
-use super::step::{Action, By, Meaning, Step, steps, undeclared};
+use super::step::{Action, By, Meaning, Step, Steps, steps, undeclared};
 use super::table::{Column, Folded, Folding, Index, Table, literal, quoted};
 use crate::clock::timestamp_now;
 use crate::error::{Error, Kind, Result};
@@ -45,6 +45,13 @@ pub(super) enum Extent<'a> {
 }
 
 impl<'a> Extent<'a> {
+    fn by(self) -> By {
+        match self {
+            Self::Serve => By::Serve,
+            Self::All(_) => By::Migrate,
+        }
+    }
+
     fn drops(self) -> &'a [String] {
         match self {
             Self::Serve => &[],
@@ -181,10 +188,12 @@ impl Store {
         &self,
         applied: &[Table],
         schemas: &[&'static Schema],
-        drops: &[String],
+        extent: Extent<'_>,
         worker: &mut Worker<'_>,
-    ) -> Result<Vec<Step>> {
-        let steps = steps(applied, schemas, drops, self.dialect()).map_err(Error::internal)?;
+    ) -> Result<Steps> {
+        let (by, drops) = (extent.by(), extent.drops());
+        let Steps { applied: steps, left } =
+            steps(applied, schemas, drops, by, self.dialect()).map_err(Error::internal)?;
         let mut inspected = Vec::new();
         for mut step in steps {
             let is_there = self.has_table(&step.collection).await?;
@@ -200,7 +209,7 @@ impl Store {
             }
             inspected.push(step);
         }
-        Ok(inspected)
+        Ok(Steps { applied: inspected, left })
     }
 
     /// Brings the tables to the declarations.
@@ -212,7 +221,8 @@ impl Store {
     ) -> Result<Vec<Table>> {
         worker.wait_for_orphans().await.map_err(database_error)?;
         let mut tables = self.applied(false).await?;
-        let steps = self.steps_from(&tables, schemas, extent.drops(), worker).await?;
+        let Steps { applied: steps, left } =
+            self.steps_from(&tables, schemas, extent, worker).await?;
         let list = |texts: Vec<&str>| texts.join("\n  ");
         let problems: Vec<&str> = steps.iter().filter_map(|step| step.problem.as_deref()).collect();
         if !problems.is_empty() {
@@ -230,6 +240,13 @@ impl Store {
                 "the declarations ask for steps that only `cinequery migrate` applies (see \
                  `cinequery migrate --plan`):\n  {manual}"
             )));
+        }
+        for step in left {
+            tracing::warn!(
+                step = step.sentence,
+                "the declaration is stricter than what was applied; records may not comply. To apply it, run \
+                 `cinequery migrate`"
+            );
         }
         for step in steps {
             tracing::info!(step = step.sentence, locks = step.locks, "migrating");

@@ -96,6 +96,15 @@ impl<'a> Target<'a> {
 }
 
 /// The steps from the tables that were applied to the declared ones.
+#[derive(Debug, Default)]
+pub(super) struct Steps {
+    pub(super) applied: Vec<Step>,
+    /// Those that [`By::Serve`] leaves to `migrate`, and works without. They are what an instance of an older
+    /// declaration sees that starts again in a rolling update, so it must start.
+    pub(super) left: Vec<Step>,
+}
+
+/// The steps that `by` applies.
 ///
 /// # Errors
 /// A drop of something that is declared, or that is not there.
@@ -103,11 +112,12 @@ pub(super) fn steps(
     applied: &[Table],
     declared: &[&'static Schema],
     drops: &[String],
+    by: By,
     dialect: Dialect,
-) -> Result<Vec<Step>, String> {
+) -> Result<Steps, String> {
     let now = timestamp_now();
     let mut diffs: Vec<TableDiff> =
-        applied.iter().map(|table| TableDiff::of(Some(table.clone()), dialect, now)).collect();
+        applied.iter().map(|table| TableDiff::of(Some(table.clone()), by, dialect, now)).collect();
     for name in drops {
         let wanted = Target::parse(name);
         let schema = declared.iter().find(|schema| schema.collection == wanted.collection);
@@ -135,7 +145,7 @@ pub(super) fn steps(
         match diffs.iter_mut().find(|diff| diff.is_of(schema.collection)) {
             Some(diff) => diff.compare(schema, &mut taken),
             None => {
-                let mut diff = TableDiff::of(None, dialect, now);
+                let mut diff = TableDiff::of(None, by, dialect, now);
                 let mut table = Table::of(schema);
                 // Its own name is among those that are taken; an index cannot have that of another table.
                 for index in &mut table.indexes {
@@ -147,7 +157,12 @@ pub(super) fn steps(
             }
         }
     }
-    Ok(diffs.into_iter().flat_map(|diff| diff.steps).collect())
+    let mut all = Steps::default();
+    for TableDiff { steps, left, .. } in diffs {
+        all.applied.extend(steps);
+        all.left.extend(left);
+    }
+    Ok(all)
 }
 
 /// The columns of applied tables that are not declared any more: they are kept, and nothing writes them.
@@ -162,6 +177,7 @@ pub(super) fn undeclared(applied: &[Table], declared: &[&'static Schema]) -> Vec
 
 /// The difference between a table and its declaration, as steps.
 struct TableDiff {
+    by: By,
     dialect: Dialect,
     now: DateTime<Utc>,
     /// The table after the steps so far; `None` before it is created and after it is dropped.
@@ -169,13 +185,14 @@ struct TableDiff {
     /// Each column as an expression of the table before the first step.
     origins: BTreeMap<String, String>,
     steps: Vec<Step>,
+    left: Vec<Step>,
 }
 
 impl TableDiff {
-    fn of(table: Option<Table>, dialect: Dialect, now: DateTime<Utc>) -> Self {
+    fn of(table: Option<Table>, by: By, dialect: Dialect, now: DateTime<Utc>) -> Self {
         let columns = table.iter().flat_map(|table| &table.columns);
         let origins = columns.map(|column| (column.name.clone(), quoted(&column.name))).collect();
-        Self { dialect, now, table, origins, steps: Vec::new() }
+        Self { by, dialect, now, table, origins, steps: Vec::new(), left: Vec::new() }
     }
 
     fn is_of(&self, collection: &str) -> bool {
@@ -198,14 +215,20 @@ impl TableDiff {
     }
 
     fn push(&mut self, change: Change) {
-        self.steps.extend(change.step(&mut self.table, self.dialect));
+        self.push_asking(change, None);
     }
 
     fn ask(&mut self, change: Change, from: String, meaning: Meaning) {
-        self.push(change);
-        if let Some(step) = self.steps.last_mut() {
-            step.question = Some(Question { from, meaning });
-        }
+        self.push_asking(change, Some(Question { from, meaning }));
+    }
+
+    fn push_asking(&mut self, change: Change, question: Option<Question>) {
+        let is_left = self.by == By::Serve && change.can_wait(self.dialect);
+        // The steps after one that is left start from the table without it.
+        let mut without = self.table.clone();
+        let table = if is_left { &mut without } else { &mut self.table };
+        let step = change.step(table, self.dialect).map(|step| Step { question, ..step });
+        if is_left { self.left.extend(step) } else { self.steps.extend(step) }
     }
 
     fn origin(&self, column: &str) -> String {
@@ -478,6 +501,16 @@ impl Change {
             Self::DropIndex(dropped) => table.indexes.retain(|index| index != dropped),
         }
         Some(table)
+    }
+
+    /// Whether `migrate` alone applies it, and a service of the declaration works without.
+    fn can_wait(&self, dialect: Dialect) -> bool {
+        let is_restriction = match self {
+            Self::Require(_) | Self::Bound { .. } => true,
+            Self::DropIndex(index) => index.unique,
+            _ => false,
+        };
+        is_restriction && self.by(dialect) == By::Migrate
     }
 
     fn by(&self, dialect: Dialect) -> By {
