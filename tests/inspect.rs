@@ -84,8 +84,9 @@ async fn the_schema_is_what_the_code_uses() {
         title,
         &json!({
             "name": "title",
-            "description": "The title. Remakes share theirs: only title and year together tell films apart.",
-            "type": "text", "nullable": false, "writable": true, "min_length": 1, "max_length": 300,
+            "description": "The title. Remakes share theirs: only title and year together identify a movie.",
+            "type": "text", "nullable": false, "writable": true, "required": true,
+            "example": "The Third Man", "min_length": 1, "max_length": 300,
             "operators": operators(&["contains", "starts with", "ends with", "is null"]),
         })
     );

@@ -35,7 +35,7 @@ pub struct ClassicMovie {
     pub genre: String,
     /// The year of the first release.
     pub release_year: i32,
-    /// The last day on which the film may be shown.
+    /// The last day on which the movie may be shown.
     pub expiry_date: NaiveDate,
 }
 

@@ -63,7 +63,7 @@ impl Operations {
         genre: Query<Option<String>>,
         /// The year of the first release.
         release_year: Query<Option<String>>,
-        /// The last day on which the film may be shown.
+        /// The last day on which the movie may be shown.
         expiry_date: Query<Option<String>>,
     ) -> Result<Json<ClassicMovie>> {
         let draft = Given::new(
@@ -128,7 +128,7 @@ impl Operations {
         genre: Query<Option<String>>,
         /// The year of the first release.
         release_year: Query<Option<String>>,
-        /// The last day on which the film may be shown.
+        /// The last day on which the movie may be shown.
         expiry_date: Query<Option<String>>,
         /// A filter of the language. At most 8 KiB.
         filter: Query<Option<String>>,
