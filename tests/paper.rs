@@ -196,8 +196,8 @@ fn a_record_type_is_added_as_readme_says() {
     let (recipe, _) = recipe.split_once("\n## ").unwrap();
     let folder = folder();
     let at = |name: &str| folder.path().join(name);
-    // What the commands of a terminal leave for later ones.
-    let mut variables = String::new();
+    // All commands share their variables, as in one terminal.
+    std::fs::write(at("variables"), "").unwrap();
     let mut service: Option<Service> = None;
     for (language, text) in fences(recipe) {
         if language == "csv" {
@@ -211,25 +211,25 @@ fn a_record_type_is_added_as_readme_says() {
         }
         for (command, shown) in session(text) {
             if let Some(settings) = command.strip_prefix("cinequery serve ") {
-                drop(service.take());
-                let serve = format!("serve --records records --listen 127.0.0.1:0 {settings}");
+                // The second one takes the address of the first, which the variables hold.
+                let listen = service.take().map(|service| service.address.clone());
+                let listen = listen.as_deref().unwrap_or("http://127.0.0.1:0");
+                let listen = listen.trim_start_matches("http://");
+                let serve = format!("serve --records records --listen {listen} {settings}");
                 let serve: Vec<&str> = serve.split(' ').collect();
                 service = Some(Service::start(cinequery(folder.path(), &serve)));
                 continue;
             }
             let address = service.as_ref().map_or("", |service| &service.address);
-            let script = format!("exec 2>&1\n{variables}{command}\n");
-            let script = script.replace("http://127.0.0.1:8080", address);
+            let command = command.replace("http://127.0.0.1:8080", address);
+            let script =
+                format!("exec 2>&1\nset -a\n. ./variables\n{command}\nexport -p > variables\n");
             let (succeeded, printed) = in_shell(folder.path(), &script);
             assert!(succeeded, "{command}\n{printed}");
             let mut lines = printed.lines();
             for shown in shown.lines().filter(|line| !line.is_empty()) {
                 let is_there = lines.any(|line| is_like(line, shown));
                 assert!(is_there, "{command}\nprints no line such as\n{shown}\nbut\n{printed}");
-            }
-            let is_variable = |word: &str| word == "export" || word.contains('=');
-            if command.split(' ').next().is_some_and(is_variable) {
-                variables += &format!("{command}\n");
             }
         }
     }
