@@ -24,15 +24,14 @@ const ORDER: &[&str] = &[
 const CONFINED: &[(&str, &[&str])] = &[
     ("pest", &["query/parse"]),
     ("pest_derive", &["query/parse"]),
-    // Beside the store, the declaration of a record says how it is read from a row.
-    ("sqlx", &["store", "record.rs"]),
+    ("sqlx", &["store"]),
     ("sea_query_sqlx", &["store"]),
     ("sea_query", &["store", "query/compile.rs", "query/dialect.rs"]),
     ("poem", &["http"]),
     // Not in `query`: the language can be used without the service.
     (
         "poem_openapi",
-        &["openapi.rs", "error.rs", "record", "store/import.rs", "identity/role.rs", "app", "http"],
+        &["openapi.rs", "error.rs", "store/import.rs", "identity/role.rs", "app", "http"],
     ),
     ("hyper", &["http", "cli/healthcheck.rs"]),
     ("hyper_util", &["http", "cli/healthcheck.rs"]),

@@ -2,13 +2,14 @@
 //! they say.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use cinequery::app::search::{DEFAULT_LIMIT, MAX_LIMIT};
 use cinequery::app::transfer::MAX_ROW_BYTES;
 use cinequery::error::Kind;
 use cinequery::http::{MAX_BODY_BYTES, MAX_IMPORT_BYTES};
 use cinequery::query::limits::MAX_TEXT_BYTES;
+use cinequery::record::{Catalogue, declaration};
 
 use crate::command_line::{Service, cinequery, folder, run};
 use crate::support::SECRET;
@@ -16,6 +17,7 @@ use crate::support::SECRET;
 const API: &str = include_str!("../docs/api.md");
 const CLASSIC: &str = include_str!("../docs/classic.md");
 const README: &str = include_str!("../README.md");
+const RECORDS: &str = include_str!("../docs/records.md");
 
 /// What stands between the outputs of two fences.
 const BETWEEN: &str = "-- the next --";
@@ -23,6 +25,18 @@ const BETWEEN: &str = "-- the next --";
 /// The fences of a page: the language of each, and what is in it.
 fn fences(page: &str) -> Vec<(&str, &str)> {
     page.split("```").skip(1).step_by(2).map(|fence| fence.split_once('\n').unwrap()).collect()
+}
+
+/// Runs a script with the binary on `PATH`. Returns whether it succeeded, and what it printed; the errors go to
+/// those of the tests.
+fn in_shell(folder: &Path, script: &str) -> (bool, String) {
+    let binary = Path::new(env!("CARGO_BIN_EXE_cinequery")).parent().unwrap().to_owned();
+    let others = std::env::var_os("PATH").unwrap();
+    let path = std::env::join_paths([binary].into_iter().chain(std::env::split_paths(&others)));
+    let mut shell = Command::new("sh");
+    shell.args(["-euc", script]).current_dir(folder).env_clear().env("PATH", path.unwrap());
+    let output = shell.stderr(Stdio::inherit()).output().unwrap();
+    (output.status.success(), String::from_utf8(output.stdout).unwrap())
 }
 
 /// Runs the commands of a page in their order, in one shell, against a service with the sample
@@ -44,11 +58,8 @@ fn printed(page: &str, settings: &[&str]) -> Vec<String> {
     let commands = fences(page).into_iter().filter(|(language, _)| *language == "sh");
     let commands = commands.map(|(_, text)| format!("{text}\nprintf '\\n{BETWEEN}\\n'\n"));
     let script = commands.collect::<String>().replace("http://127.0.0.1:8080", &service.address);
-    let mut shell = Command::new("sh");
-    shell.args(["-euc", &script]).current_dir(folder.path()).env_clear();
-    let output = shell.env("PATH", std::env::var_os("PATH").unwrap()).output().unwrap();
-    let (printed, log) = (String::from_utf8(output.stdout).unwrap(), output.stderr);
-    assert!(output.status.success(), "{printed}\n{}", String::from_utf8_lossy(&log));
+    let (succeeded, printed) = in_shell(folder.path(), &script);
+    assert!(succeeded, "{printed}");
     let mut printed: Vec<String> = printed.split(BETWEEN).map(str::to_owned).collect();
     printed.pop();
     printed
@@ -171,4 +182,81 @@ fn the_paper_knows_the_limits() {
     }
     let page = format!("1 to {MAX_LIMIT}, {DEFAULT_LIMIT} by default");
     assert!(API.contains(&page), "docs/api.md has no {page:?}");
+}
+
+/// The commands of a console with what each prints, as a page shows them.
+fn session(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    text.split("$ ").skip(1).map(|part| part.split_once('\n').unwrap())
+}
+
+/// README's recipe for a record type, from a CSV file to another field: each command prints what it shows.
+#[test]
+fn a_record_type_is_added_as_readme_says() {
+    let (_, recipe) = README.split_once("\n## Your own record types\n").unwrap();
+    let (recipe, _) = recipe.split_once("\n## ").unwrap();
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    // All commands share their variables, as in one terminal.
+    std::fs::write(at("variables"), "").unwrap();
+    let mut service: Option<Service> = None;
+    for (language, text) in fences(recipe) {
+        if language == "csv" {
+            std::fs::write(at("books.csv"), text).unwrap();
+            continue;
+        }
+        if language == "toml" {
+            let declared = std::fs::read_to_string(at("records/books.toml")).unwrap();
+            std::fs::write(at("records/books.toml"), format!("{declared}\n{text}")).unwrap();
+            continue;
+        }
+        for (command, shown) in session(text) {
+            if let Some(settings) = command.strip_prefix("cinequery serve ") {
+                // The second one takes the address of the first, which the variables hold.
+                let listen = service.take().map(|service| service.address.clone());
+                let listen = listen.as_deref().unwrap_or("http://127.0.0.1:0");
+                let listen = listen.trim_start_matches("http://");
+                let serve = format!("serve --records records --listen {listen} {settings}");
+                let serve: Vec<&str> = serve.split(' ').collect();
+                service = Some(Service::start(cinequery(folder.path(), &serve)));
+                continue;
+            }
+            let address = service.as_ref().map_or("", |service| &service.address);
+            let command = command.replace("http://127.0.0.1:8080", address);
+            let script =
+                format!("exec 2>&1\nset -a\n. ./variables\n{command}\nexport -p > variables\n");
+            let (succeeded, printed) = in_shell(folder.path(), &script);
+            assert!(succeeded, "{command}\n{printed}");
+            let mut lines = printed.lines();
+            for shown in shown.lines().filter(|line| !line.is_empty()) {
+                let is_there = lines.any(|line| is_like(line, shown));
+                assert!(is_there, "{command}\nprints no line such as\n{shown}\nbut\n{printed}");
+            }
+        }
+    }
+    assert!(service.is_some(), "the recipe starts no service");
+}
+
+/// The example in docs/records.md is a declaration, and its tables have every key and type.
+#[test]
+fn the_paper_knows_declarations() {
+    let (_, example) = *fences(RECORDS).iter().find(|(language, _)| *language == "toml").unwrap();
+    Catalogue::parse([("books.toml", example)]).unwrap();
+    let schema = declaration::json_schema();
+    for place in
+        ["", "/properties/fields/additionalProperties", "/properties/searches/additionalProperties"]
+    {
+        let properties =
+            schema.pointer(&format!("{place}/properties")).unwrap().as_object().unwrap();
+        for key in properties.keys() {
+            assert!(
+                RECORDS.contains(&format!("\n| `{key}` |")),
+                "docs/records.md has no row for {key}"
+            );
+        }
+    }
+    let types = schema.pointer("/properties/fields/additionalProperties/properties/type/enum");
+    for ty in types.unwrap().as_array().unwrap() {
+        let row = format!("\n| `{}` |", ty.as_str().unwrap());
+        assert!(RECORDS.contains(&row), "docs/records.md has no row for {ty}");
+    }
 }
