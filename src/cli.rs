@@ -41,7 +41,7 @@ Examples:
   cinequery migrate --database postgres://cinequery@db.example/cinequery
   cinequery COMMAND --help                         more of them";
 
-/// A movie catalogue served over HTTP and searched with a small, safe filter language
+/// Records served over HTTP and searched with a small, safe filter language
 #[derive(Parser)]
 #[command(version, propagate_version = true, after_help = EXAMPLES)]
 struct Cli {

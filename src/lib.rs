@@ -1,4 +1,4 @@
-//! A movie catalogue served over HTTP and searched with a small, safe filter language.
+//! Records served over HTTP and searched with a small, safe filter language.
 //!
 //! The modules stand here in the order of their dependencies: each imports only from those above
 //! it. ARCHITECTURE.md is the map, and a test keeps the order.
@@ -6,8 +6,6 @@
 // What pest generates without its `std` feature names it. That feature would have every rule ask how
 // much stack is left; the scan has bounded the depth before pest starts.
 extern crate alloc;
-// `record!` names this crate by its name, inside it as well as outside.
-extern crate self as cinequery;
 
 pub mod config;
 pub mod telemetry;

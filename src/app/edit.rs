@@ -48,7 +48,7 @@ pub async fn replace(
     expected: &Expected,
 ) -> Result<Record> {
     caller.require(Access::Write, draft.schema())?;
-    write(store, draft.schema(), id, draft.row(), expected).await
+    write(store, draft.schema(), id, &draft.replacement(), expected).await
 }
 
 /// Changes some of a record's fields. A patch without any still makes a new version.

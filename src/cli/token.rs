@@ -4,11 +4,11 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{Outcome, SecretSource, catalogue, explain, location, open_to_read, operator, print};
+use super::{Outcome, SecretSource, catalogue, explain, location, open, operator, print};
 use crate::config::{DatabaseSettings, TokenSettings};
 use crate::identity::{Identity, Tokens, name_problem};
 use crate::query::text::nfc;
-use crate::store::Location;
+use crate::store::{Location, Missing};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -46,7 +46,8 @@ impl Token {
         let revision = match &location {
             Location::Sqlite(path) if !path.exists() => 0,
             _ => {
-                let store = open_to_read(&self.database, catalogue).await?;
+                // Migrations of records may be pending: a token needs none of them.
+                let store = open(&self.database, Missing::ReadOnly).await?;
                 let revision = store.revocation_revision().await.map_err(explain)?;
                 store.close().await;
                 revision

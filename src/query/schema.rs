@@ -23,7 +23,7 @@ pub struct Schema {
     pub unique: &'static [&'static [&'static str]],
     /// The names of fields that have an index together.
     pub indexes: &'static [&'static [&'static str]],
-    /// Examples of filters for the specification, and built-in queries.
+    /// Examples of filters for the specification.
     pub searches: &'static [Search],
 }
 

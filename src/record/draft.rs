@@ -66,6 +66,7 @@ pub type Row = Vec<(&'static Field, Option<Value>)>;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Draft {
     schema: &'static Schema,
+    author: Author,
     row: Row,
 }
 
@@ -86,7 +87,8 @@ impl Draft {
         members: Members<V>,
     ) -> Result<Self, Vec<Violation>> {
         let (read, unknown) = read(schema, members.into(), Absent::IsDefault, Author::Client);
-        Ok(Self { schema, row: reject_unknown(schema, read, unknown)? })
+        let row = reject_unknown(schema, read, unknown)?;
+        Ok(Self { schema, author: Author::Client, row })
     }
 
     /// Reads a record among other fields, whose names are returned.
@@ -99,12 +101,12 @@ impl Draft {
         author: Author,
     ) -> (Result<Self, Vec<Violation>>, Vec<String>) {
         let (read, unknown) = read(schema, fields, Absent::IsDefault, author);
-        (read.map(|row| Self { schema, row }), unknown)
+        (read.map(|row| Self { schema, author, row }), unknown)
     }
 
     /// A record from values for all fields of its declaration, in the order of the schema, which obey every rule.
     pub fn of(schema: &'static Schema, row: Row) -> Self {
-        Self { schema, row }
+        Self { schema, author: Author::Operator, row }
     }
 
     /// Its record type.
@@ -112,9 +114,16 @@ impl Draft {
         self.schema
     }
 
-    /// The values of all fields of the declaration, in the order of the schema.
+    /// The values of all fields of the declaration, in the order of the schema: a new record.
     pub fn row(&self) -> &Row {
         &self.row
+    }
+
+    /// The values of the fields that its author writes: what replaces those of a record that exists, whose
+    /// read-only fields stay as they are.
+    pub fn replacement(&self) -> Row {
+        let written = self.row.iter().filter(|(field, _)| self.author.writes(field));
+        written.cloned().collect()
     }
 }
 

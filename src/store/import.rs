@@ -430,10 +430,10 @@ fn upsert(
         match policy {
             Conflict::Fail | Conflict::Skip => conflict.do_nothing(),
             Conflict::Update => {
-                let row = rows.iter().take(1);
-                let columns = row.flat_map(|(.., draft)| columns(draft.row(), dialect));
+                let first = rows.first().map(|(.., draft)| draft.replacement());
+                let written = first.unwrap_or_default();
                 conflict
-                    .update_columns(columns.map(|(column, _)| column))
+                    .update_columns(columns(&written, dialect).map(|(column, _)| column))
                     .update_column("updated_at")
                     .value(
                         "version",
