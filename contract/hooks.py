@@ -228,6 +228,11 @@ def agree(case):
     if operation in UNIQUE and case.meta.phase.name == TestPhase.STATEFUL:
         # A scenario that is told again creates it again.
         body[UNIQUE[operation]] = str(uuid4())
+    if operation == "replaceMovieQuery" and case.meta.phase.name == TestPhase.STATEFUL:
+        # Another name would rename the query, and later links of the scenario still have the old one. Schemathesis
+        # takes a 404 on `.../{name}/results` after that for a lost query (ST302): it only knows deletions.
+        # The other phases rename, and so does tests/saved.rs.
+        body["name"] = case.path_parameters["name"]
     if operation == "signIn":
         # Whoever has a wrong password ten times keeps this address from signing in for a minute.
         body.update(username=TESTER, password=PASSWORD, scope=None)
