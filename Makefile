@@ -3,8 +3,10 @@
 CARGO ?= cargo
 # How long `make fuzz` goes on.
 MINUTES ?= 5
-# How many questions `make agree` asks, and which ones.
+# How many questions `make agree` asks of one record type made to be difficult, and of how many generated types it
+# asks as many together; and which ones.
 CASES ?= 100000
+SCHEMAS ?= 300
 SEED ?= $(shell date +%s)
 
 .PHONY: help run test contract faults attack sdk check fmt bench peers agree fuzz openapi image manifests tools postgres redis
@@ -55,8 +57,9 @@ peers:  ## Compare text to SQL with cql2's parser, in one run
 	$(CARGO) bench --bench language -- "text to statement"
 	$(CARGO) run --release --target-dir target --manifest-path benches/peers/Cargo.toml
 
-agree: postgres  ## Ask the evaluator, SQLite and PostgreSQL CASES generated questions
-	AGREE_CASES=$(CASES) AGREE_SEED=$(SEED) $(CARGO) test --profile demo --test suite -- agreement --nocapture
+agree: postgres  ## Ask the evaluator, SQLite and PostgreSQL CASES questions, and CASES more of SCHEMAS record types
+	AGREE_CASES=$(CASES) AGREE_SCHEMAS=$(SCHEMAS) AGREE_SEED=$(SEED) \
+		$(CARGO) test --profile demo --test suite -- agreement --nocapture
 
 fuzz:  ## Fuzz the language for MINUTES
 	@$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-fuzz

@@ -1,35 +1,50 @@
-//! Any text through the whole language: it is refused with places inside of it, or it becomes SQL
-//! that holds nothing of it. An input is a filter, and behind the first U+001F an order.
+//! Any text through the whole language: it is rejected with places inside of it, or it becomes SQL
+//! that holds nothing of it. An input is a filter, and after the first U+001F an order. A first character
+//! U+0001 or U+0002 is not part of the filter: it chooses a record type other than the movies.
 
 #![no_main]
+
+use std::sync::LazyLock;
 
 use chrono::{DateTime, Utc};
 use cinequery::query::complete::complete;
 use cinequery::query::{
-    Argument, Arguments, Code, Diagnostic, Dialect, Prepared, Query, Shape, Statement, compile,
-    format, limits, parse, prepare,
+    Argument, Arguments, Code, Diagnostic, Dialect, Prepared, Query, Schema, Shape, Statement,
+    compile, format, limits, parse, prepare,
 };
-use cinequery::record::Catalogue;
+use cinequery::record::{BUILT_IN, Catalogue};
 use libfuzzer_sys::fuzz_target;
 
 const SEPARATOR: char = '\u{1F}';
+
+/// The movies and the other record types, each chosen by its position here as the first character of an
+/// input.
+static RECORD_TYPES: LazyLock<Catalogue> = LazyLock::new(|| {
+    let files = [
+        ("movies.toml", BUILT_IN),
+        ("screenings.toml", include_str!("../../examples/screenings/screenings.toml")),
+        ("specimens.toml", include_str!("../../tests/agreement/specimens.toml")),
+    ];
+    Catalogue::parse(files).unwrap_or_else(|mistakes| panic!("{}", mistakes[0]))
+});
 
 /// A day that months and years clamp.
 const NOW: DateTime<Utc> = DateTime::from_timestamp(1_709_208_000, 0).expect("2024-02-29T12:00Z");
 
 fuzz_target!(|bytes: &[u8]| {
     let input = String::from_utf8_lossy(bytes);
+    let (schema, input) = chosen(&input);
     let (filter, order_by) = match input.split_once(SEPARATOR) {
         // Otherwise no order could be tried without the faults of a filter beside it.
         Some(("", order_by)) => (None, Some(order_by)),
         Some((filter, order_by)) => (Some(filter), Some(order_by)),
-        None => (Some(&*input), None),
+        None => (Some(input), None),
     };
-    let texts = Texts { filter, order_by };
+    let texts = Texts { schema, filter, order_by };
     texts.complete();
-    match prepare(filter, order_by, movies()) {
+    match prepare(filter, order_by, schema) {
         Err(found) => {
-            assert!(!found.is_empty(), "refused without a reason");
+            assert!(!found.is_empty(), "rejected without a reason");
             texts.hold(&found);
         }
         Ok(prepared) => {
@@ -39,7 +54,19 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
+/// The record type that an input is about, and the rest of the input.
+fn chosen(input: &str) -> (&'static Schema, &str) {
+    let schemas = RECORD_TYPES.schemas();
+    for (position, &schema) in (0_u8..).zip(schemas).skip(1) {
+        if let Some(rest) = input.strip_prefix(char::from(position)) {
+            return (schema, rest);
+        }
+    }
+    (schemas[0], input)
+}
+
 struct Texts<'a> {
+    schema: &'static Schema,
     filter: Option<&'a str>,
     order_by: Option<&'a str>,
 }
@@ -74,7 +101,7 @@ impl Texts<'_> {
     fn complete(&self) {
         let Some(filter) = self.filter else { return };
         let caret = filter.floor_char_boundary(filter.len() / 2);
-        let found = complete(filter, caret, movies());
+        let found = complete(filter, caret, self.schema);
         assert!(filter.get(found.start..found.end).is_some(), "{found:?} is not in the text");
         assert!(found.candidates.iter().all(|candidate| !candidate.text.is_empty()), "{found:?}");
     }
@@ -108,11 +135,14 @@ impl Texts<'_> {
         if !is_short(&canonical) || !is_short(&canonical_order) {
             return;
         }
-        let again = prepare(canonical.as_deref(), canonical_order.as_deref(), movies())
+        let again = prepare(canonical.as_deref(), canonical_order.as_deref(), self.schema)
             .unwrap_or_else(|found| panic!("{canonical:?}, {canonical_order:?}: {found:?}"));
         assert_eq!(again.ast, prepared.ast, "{canonical:?}, {canonical_order:?}");
-        let again_texts =
-            Texts { filter: canonical.as_deref(), order_by: canonical_order.as_deref() };
+        let again_texts = Texts {
+            schema: self.schema,
+            filter: canonical.as_deref(),
+            order_by: canonical_order.as_deref(),
+        };
         let again = again_texts.bound(&again);
         assert_eq!(again.as_ref().map(self::statements), statements, "{canonical:?}");
     }
@@ -159,9 +189,4 @@ fn statements(query: &Query) -> Vec<Statement> {
         statement
     })
     .collect()
-}
-
-/// The record type of the movies.
-fn movies() -> &'static cinequery::query::Schema {
-    Catalogue::built_in().schemas()[0]
 }

@@ -8,21 +8,23 @@ use cinequery::app::facets::{Facets, FacetsRequest, facets};
 use cinequery::app::search::{Count, SearchRequest, search};
 use cinequery::app::selection::Selection;
 use cinequery::query::evaluate::{Truth, evaluate};
-use cinequery::query::{Dialect, Field, Type, Value, format, prepare};
+use cinequery::query::{Field, Schema, Type, Value, format, prepare};
+use cinequery::record::{Draft, Members};
 use cinequery::store::{Record, Store};
 use proptest::sample::select;
 use proptest::strategy::Strategy;
-use proptest::test_runner::TestCaseError;
+use proptest::test_runner::{TestCaseError, TestRunner};
 use serde_json::{Value as Json, json};
+use tokio::runtime::Runtime;
 use uuid::Uuid;
 
+use super::collection::{Collection, engine, stores};
 use super::generate::{Question, question};
 use super::specimen::specimens;
-use super::{CASES, draft, from_environment, refill, runner, stores, write};
-use crate::support::identity;
+use super::{CASES, from_environment, runner};
 
 /// One facet is asked for where so many questions are.
-const QUESTIONS_A_FACET: u32 = 5;
+pub(super) const QUESTIONS_A_FACET: u32 = 5;
 
 /// How many are asked of the same rows.
 const CASES_A_BATCH: u32 = 50;
@@ -47,7 +49,7 @@ const CALENDAR: &[&str] = &["day", "week", "month", "quarter", "year"];
 type By = (&'static Field, Option<&'static str>);
 
 /// Every field by itself, and with every interval that it has.
-fn every_facet() -> Vec<By> {
+fn every_facet(schema: &'static Schema) -> Vec<By> {
     let of = |field: &'static Field| {
         let intervals = match field.ty {
             Type::Integer => WIDTHS,
@@ -57,59 +59,71 @@ fn every_facet() -> Vec<By> {
         let intervals = intervals.iter().map(|interval| Some(*interval));
         std::iter::once(None).chain(intervals).map(move |interval| (field, interval))
     };
-    specimens().fields.iter().flat_map(of).collect()
+    schema.fields.iter().flat_map(of).collect()
 }
 
 #[test]
 fn the_engines_count_alike() {
     let cases = from_environment("AGREE_CASES").unwrap_or(CASES).div_ceil(QUESTIONS_A_FACET);
     let seed: u64 = from_environment("AGREE_SEED").unwrap_or(1);
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let ([sqlite, postgres], _databases) = runtime.block_on(stores());
+    let runtime = Runtime::new().unwrap();
+    let (stores, _databases) = runtime.block_on(stores(&[specimens()]));
     for batch in 0..cases.div_ceil(CASES_A_BATCH) {
         println!("batch {batch} of seed {seed}");
         let mut runner = runner(seed, batch, CASES_A_BATCH.min(cases - batch * CASES_A_BATCH));
-        let rows = runtime.block_on(refill(&[&sqlite, &postgres], &mut runner));
-        for by in every_facet() {
-            for store in [&sqlite, &postgres] {
-                let counted = runtime.block_on(count(&everything(1000), by, &rows, store));
-                counted.unwrap_or_else(|told| panic!("{told}"));
+        let filled = Collection::random(specimens(), &stores, &mut runner);
+        let specimens = runtime.block_on(filled);
+        for by in every_facet(specimens.schema) {
+            for store in &stores {
+                let counted = runtime.block_on(count(&everything(1000), by, &specimens, store));
+                counted.unwrap_or_else(|difference| panic!("{difference}"));
             }
         }
-        let limit = select(vec![1, 2, 5, 1000]);
-        let asked = (question(&rows), select(every_facet()), limit);
-        let asked = asked.prop_map(|(question, by, limit)| (Question { limit, ..question }, by));
-        let outcome = runner.run(&asked, |(question, by)| {
-            runtime.block_on(async {
-                count(&question, by, &rows, &sqlite).await.map_err(TestCaseError::fail)?;
-                count(&question, by, &rows, &postgres).await.map_err(TestCaseError::fail)
-            })
-        });
-        if let Err(error) = outcome {
-            panic!("{error}");
-        }
+        let counted = count_alike(&specimens, &runtime, &mut runner);
+        counted.unwrap_or_else(|difference| panic!("{difference}"));
     }
+}
+
+/// Asks both engines for as many random facets as the runner has cases.
+pub(super) fn count_alike(
+    collection: &Collection<'_>,
+    runtime: &Runtime,
+    runner: &mut TestRunner,
+) -> Result<(), String> {
+    let Collection { schema, stores, rows } = collection;
+    let limit = select(vec![1, 2, 5, 1000]);
+    let asked = (question(schema, rows), select(every_facet(schema)), limit);
+    let asked = asked.prop_map(|(question, by, limit)| (Question { limit, ..question }, by));
+    let outcome = runner.run(&asked, |(question, by)| {
+        for store in *stores {
+            let counted = runtime.block_on(count(&question, by, collection, store));
+            counted.map_err(TestCaseError::fail)?;
+        }
+        Ok(())
+    });
+    outcome.map_err(|error| error.to_string())
 }
 
 fn everything(limit: i64) -> Question {
     Question { filter: None, order_by: Vec::new(), arguments: Default::default(), limit }
 }
 
-/// Compares what an engine counts with the rows grouped here. What it says otherwise, if anything.
+/// Compares what an engine counts with the rows grouped here. Fails with the difference.
 async fn count(
     question: &Question,
     (field, interval): By,
-    rows: &[Record],
+    collection: &Collection<'_>,
     store: &Store,
 ) -> Result<(), String> {
+    let Collection { schema, rows, .. } = collection;
     let filter = question.filter.as_ref().map(format::filter);
-    let Ok(prepared) = prepare(filter.as_deref(), None, specimens()) else { return Ok(()) };
+    let Ok(prepared) = prepare(filter.as_deref(), None, schema) else { return Ok(()) };
     let mut parameters = question.arguments.clone();
     parameters.retain(|name, _| prepared.plan.parameters.iter().any(|known| known.name == *name));
     if prepared.bind(&parameters, Utc::now()).is_err() {
         return Ok(());
     }
-    let caller = identity(&["specimens:read"]);
+    let caller = collection.caller();
     let selection = Selection {
         filter: filter.clone(),
         parameters: parameters.clone(),
@@ -121,14 +135,11 @@ async fn count(
         interval: interval.map(str::to_owned),
         limit: Some(question.limit),
     };
-    let engine = match store.dialect() {
-        Dialect::Sqlite => "SQLite",
-        Dialect::Postgres => "PostgreSQL",
+    let differs = |how: String| {
+        format!("{question:?} by {} {interval:?}\n{} {how}", field.name, engine(store))
     };
-    let told =
-        |told: String| format!("{question:?} by {} {interval:?}\n{engine} {told}", field.name);
-    let answer = facets(store, &caller, specimens(), request).await;
-    let answer = answer.map_err(|error| told(format!("{error:?}")))?;
+    let answer = facets(store, &caller, schema, request).await;
+    let answer = answer.map_err(|error| differs(format!("{error:?}")))?;
 
     let as_of = answer.as_of.unwrap_or_else(Utc::now);
     let query = prepared.bind(&parameters, as_of).unwrap();
@@ -141,7 +152,7 @@ async fn count(
         shown.iter().map(|(value, ids)| (value.clone(), ids.len())).collect();
     let rest = (rest.len(), rest.iter().map(|(_, ids)| ids.len()).sum());
     if counts(&answer) != (expected.clone(), rest, matching.len()) {
-        return Err(told(format!("counts {answer:?} and not {expected:?}, {rest:?}")));
+        return Err(differs(format!("counts {answer:?} and not {expected:?}, {rest:?}")));
     }
 
     for (position, (item, (_, ids))) in answer.items.iter().zip(shown).enumerate() {
@@ -149,18 +160,18 @@ async fn count(
             Some(filter) => format!("({filter}) and {}", item.filter),
             None => item.filter.clone(),
         };
-        let refused = |error: String| told(format!("has {joined:?}, which is refused: {error}"));
-        let item_query = prepare(Some(&joined), None, specimens())
-            .map_err(|problems| refused(format!("{problems:?}")))?;
-        let written = format::filter(
-            &prepare(Some(&item.filter), None, specimens()).unwrap().ast.filter.unwrap(),
-        );
+        let rejected =
+            |error: String| differs(format!("has {joined:?}, which is rejected: {error}"));
+        let item_query = prepare(Some(&joined), None, schema)
+            .map_err(|problems| rejected(format!("{problems:?}")))?;
+        let written =
+            format::filter(&prepare(Some(&item.filter), None, schema).unwrap().ast.filter.unwrap());
         assert_eq!(written, item.filter, "it is not canonical");
         let query = item_query.bind(&parameters, as_of).unwrap();
         let found = rows.iter().filter(|row| evaluate(&query, *row) == Truth::True);
         let found: Vec<Uuid> = found.map(|row| row.id()).collect();
         if found != *ids {
-            return Err(told(format!("has {joined:?}, which finds {found:?} and not {ids:?}")));
+            return Err(differs(format!("has {joined:?}, which finds {found:?} and not {ids:?}")));
         }
         // The clock of a search runs on.
         if position < SEARCHED && !item_query.plan.uses_clock {
@@ -171,10 +182,10 @@ async fn count(
                 why: false,
                 count: Count::Exact,
             };
-            let page = search(store, &caller, specimens(), request).await;
-            let total = page.map_err(|error| refused(format!("{error:?}")))?.about.total;
+            let page = search(store, &caller, schema, request).await;
+            let total = page.map_err(|error| rejected(format!("{error:?}")))?.about.total;
             if total != Some(item.count) {
-                return Err(told(format!("has {joined:?}, which finds {total:?}")));
+                return Err(differs(format!("has {joined:?}, which finds {total:?}")));
             }
         }
     }
@@ -399,23 +410,29 @@ fn cases() -> Vec<Case> {
     ]
 }
 
+/// A record with one value, and a label of its own.
+fn draft(number: u32, field: &str, value: &Json) -> Draft {
+    let label = ("label".to_owned(), json!(format!("row {number}")));
+    let members = Members(vec![label, (field.to_owned(), value.clone())]);
+    Draft::read(specimens(), members).unwrap()
+}
+
 #[tokio::test]
 async fn items_are_as_they_are_written() {
-    let ([sqlite, postgres], _databases) = stores().await;
+    let (stores, _databases) = stores(&[specimens()]).await;
     for (by, interval, values, expected) in cases() {
         let drafts: Vec<_> = (0..)
             .zip(values.as_array().unwrap())
-            .map(|(number, value)| (Uuid::now_v7(), draft(number, &json!({ by: value }))))
+            .map(|(number, value)| (Uuid::now_v7(), draft(number, by, value)))
             .collect();
-        write(&[&sqlite, &postgres], &drafts).await;
-        for store in [&sqlite, &postgres] {
+        let collection = Collection::of(specimens(), &stores, drafts).await;
+        for store in &stores {
             let request = FacetsRequest {
                 by: by.to_owned(),
                 interval: interval.map(str::to_owned),
                 ..FacetsRequest::default()
             };
-            let caller = identity(&["specimens:read"]);
-            let answer = facets(store, &caller, specimens(), request).await.unwrap();
+            let answer = facets(store, &collection.caller(), specimens(), request).await.unwrap();
             let items: Vec<(String, i64, &str)> = answer
                 .items
                 .iter()

@@ -1,19 +1,20 @@
 //! Rows and questions about them, at random but seldom beside the point: most values of a question
 //! are values of a row, parts of them, or their neighbours.
 
-use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, TimeDelta, Utc};
 use cinequery::query::ast::{
     At, Clock, ClockBase, Comparison, Direction, Expr, Literal, Matching, Name, Offset, Operand,
     OrderKey, Predicate, Subject, Test, Unit,
 };
-use cinequery::query::{Argument, Arguments, Field, Type, Value, format};
+use cinequery::query::text::nfc;
+use cinequery::query::{Argument, Arguments, Field, Schema, Type, Value, format};
+use cinequery::record::Members;
 use cinequery::store::Record;
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::strategy::Union;
-use serde_json::{Value as Json, json};
-
-use super::specimen::specimens;
+use serde_json::Value as Json;
+use uuid::Uuid;
 
 /// Characters that fold, compose, order or escape in an unusual way.
 const SCRAPS: &[&str] = &[
@@ -100,23 +101,60 @@ const MOMENTS: &[&str] = &[
     "9999-12-31T23:59:59.999999Z",
 ];
 
-/// A record as it is written, without its label.
-pub(super) fn row() -> impl Strategy<Value = Json> {
-    let text = || prop::option::weighted(0.85, text());
-    let day = || prop::option::weighted(0.8, day().prop_map(|day| day.to_string()));
-    let moment = moment().prop_map(|moment| Value::Timestamp(moment).to_string());
-    let flag = || prop::option::weighted(0.7, any::<bool>());
-    let number = prop::option::weighted(0.8, integer(i64::MIN, i64::MAX));
-    let small = prop::option::weighted(0.8, integer(i32::MIN.into(), i32::MAX.into()));
-    let scalars = (number, small, flag(), flag(), prop::option::weighted(0.8, moment));
-    (text(), text(), scalars, day(), day()).prop_map(
-        |(name, note, (number, small, flag, mark, moment), day, end)| {
-            json!({
-                "name": name, "note": note, "number": number, "small": small, "flag": flag,
-                "mark": mark, "day": day, "end": end, "moment": moment,
-            })
-        },
-    )
+/// A part of a date.
+type Part = fn(&NaiveDate) -> i64;
+
+/// The functions of the language that take a date.
+const PARTS: &[(&str, Part)] =
+    &[("year", |day| day.year().into()), ("month", |day| day.month().into())];
+
+/// A record as clients write it. Fields are null, or absent, where they may be.
+pub(super) fn row(schema: &'static Schema) -> impl Strategy<Value = Members<Json>> {
+    let member = |field: &'static Field| {
+        let value = value(field).prop_map(|value| Some(Json::from(&value)));
+        let mut kinds = vec![(8, value.boxed())];
+        if field.nullable {
+            kinds.push((2, Just(Some(Json::Null)).boxed()));
+        }
+        if !field.is_required() {
+            kinds.push((1, Just(None).boxed()));
+        }
+        let member = Union::new_weighted(kinds);
+        member.prop_map(|value| value.map(|value| (field.name.to_owned(), value)))
+    };
+    let members: Vec<_> = schema.writable().map(member).collect();
+    members.prop_map(|members| Members(members.into_iter().flatten().collect()))
+}
+
+/// A value within the bounds of the field.
+fn value(field: &'static Field) -> BoxedStrategy<Value> {
+    let (low, high) = (*field.bounds.start(), *field.bounds.end());
+    match field.ty {
+        Type::Text => text().prop_map(move |text| Value::Text(fitted(&text, low, high))).boxed(),
+        Type::Integer => integer(low, high).prop_map(Value::Integer).boxed(),
+        ty => any_value(ty),
+    }
+}
+
+/// The text cut or filled up to that many characters.
+fn fitted(text: &str, least: i64, most: i64) -> String {
+    let count = |bound: i64| usize::try_from(bound).unwrap();
+    let mut text: String = nfc(text).chars().take(count(most)).collect();
+    let missing = count(least).saturating_sub(text.chars().count());
+    text.extend(std::iter::repeat_n('a', missing));
+    text
+}
+
+/// Any value of the type.
+fn any_value(ty: Type) -> BoxedStrategy<Value> {
+    match ty {
+        Type::Text => text().prop_map(Value::Text).boxed(),
+        Type::Integer => integer(i64::MIN, i64::MAX).prop_map(Value::Integer).boxed(),
+        Type::Boolean => any::<bool>().prop_map(Value::Boolean).boxed(),
+        Type::Date => day().prop_map(Value::Date).boxed(),
+        Type::Timestamp => moment().prop_map(Value::Timestamp).boxed(),
+        Type::Id => any::<[u8; 16]>().prop_map(|id| Value::Id(Uuid::from_bytes(id))).boxed(),
+    }
 }
 
 fn text() -> impl Strategy<Value = String> {
@@ -127,8 +165,9 @@ fn text() -> impl Strategy<Value = String> {
 }
 
 fn integer(low: i64, high: i64) -> impl Strategy<Value = i64> {
-    let edges = vec![low, low + 1, high - 1, high];
+    let edges = vec![low, low.saturating_add(1), high.saturating_sub(1), high];
     prop_oneof![2 => select(edges), 4 => -3..=3_i64, 1 => 1..=9999_i64, 1 => low..=high]
+        .prop_map(move |number| number.clamp(low, high))
 }
 
 fn day() -> impl Strategy<Value = NaiveDate> {
@@ -157,7 +196,7 @@ pub(super) struct Question {
     pub limit: i64,
 }
 
-/// As somebody would ask it.
+/// As a client would ask it.
 impl std::fmt::Debug for Question {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let filter = self.filter.as_ref().map(format::filter).unwrap_or_default();
@@ -166,9 +205,12 @@ impl std::fmt::Debug for Question {
 }
 
 /// Questions about these rows.
-pub(super) fn question(rows: &[Record]) -> impl Strategy<Value = Question> + use<> {
-    let values = Values::of(rows);
-    let names: Vec<&str> = specimens().names().collect();
+pub(super) fn question(
+    schema: &'static Schema,
+    rows: &[Record],
+) -> impl Strategy<Value = Question> + use<> {
+    let values = Values::of(schema, rows);
+    let names: Vec<&str> = schema.names().collect();
     let direction = select(vec![Direction::Ascending, Direction::Descending]);
     let keys = (Just(names).prop_shuffle(), prop::collection::vec(direction, 0..4));
     let order_by = keys.prop_map(|(names, directions)| {
@@ -189,7 +231,7 @@ pub(super) fn question(rows: &[Record]) -> impl Strategy<Value = Question> + use
 }
 
 fn filter(values: &Values) -> impl Strategy<Value = Expr> + use<> {
-    let predicates = specimens().fields.iter().map(|field| predicate(field, values).boxed());
+    let predicates = values.schema.fields.iter().map(|field| predicate(field, values).boxed());
     Union::new(predicates).prop_recursive(4, 20, 4, |inner| {
         let list = prop::collection::vec(inner.clone(), 1..4);
         prop_oneof![
@@ -212,19 +254,20 @@ fn predicate(field: &'static Field, values: &Values) -> BoxedStrategy<Expr> {
         })
         .boxed()
     };
-    let mut kinds = vec![asked(whole, test(field.ty, (low, high), values))];
+    let values = values.about(field);
+    let mut kinds = vec![asked(whole, test(field.ty, field.searchable, (low, high), &values))];
     if field.ty == Type::Date {
-        for function in ["year", "month"] {
-            let function = Some(At::from(Name::from(function)));
-            let part = Subject { function, field: name.clone() };
+        for (function, part) in PARTS {
+            let function = Some(At::from(Name::from(*function)));
+            let subject = Subject { function, field: name.clone() };
             let range = (i32::MIN.into(), i32::MAX.into());
-            kinds.push(asked(part, test(Type::Integer, range, values)));
+            kinds.push(asked(subject, test(Type::Integer, false, range, &values.part(*part))));
         }
     }
     Union::new(kinds).boxed()
 }
 
-fn test(ty: Type, range: (i64, i64), values: &Values) -> BoxedStrategy<Test> {
+fn test(ty: Type, is_searchable: bool, range: (i64, i64), values: &Values) -> BoxedStrategy<Test> {
     let comparisons = match ty {
         Type::Boolean => vec![Comparison::Equal, Comparison::NotEqual],
         _ => Comparison::ALL.to_vec(),
@@ -252,7 +295,7 @@ fn test(ty: Type, range: (i64, i64), values: &Values) -> BoxedStrategy<Test> {
         kinds
             .push((2, bounds.prop_map(|(negated, low, high)| between(negated, low, high)).boxed()));
     }
-    if ty == Type::Text {
+    if is_searchable {
         let matching = (any::<bool>(), select(Matching::ALL.to_vec()), item);
         kinds.push((
             8,
@@ -268,7 +311,7 @@ fn test(ty: Type, range: (i64, i64), values: &Values) -> BoxedStrategy<Test> {
     Union::new_weighted(kinds).boxed()
 }
 
-/// Literal bounds the wrong way round would be refused.
+/// Literal bounds the wrong way round would be rejected.
 fn between(negated: bool, low: Operand, high: Operand) -> Test {
     let is_reversed = match (&low, &high) {
         (Operand::Literal(Literal::Text(low)), Operand::Literal(Literal::Text(high))) => low > high,
@@ -287,17 +330,15 @@ fn between(negated: bool, low: Operand, high: Operand) -> Test {
 
 fn operand(ty: Type, range: (i64, i64), values: &Values) -> BoxedStrategy<Operand> {
     let mut kinds = vec![(12, values.literal(ty, range)), (2, parameter(ty).boxed())];
-    let mut subjects: Vec<Subject> = specimens()
-        .fields
-        .iter()
-        .filter(|field| field.ty == ty)
-        .map(|field| Subject { function: None, field: Name::from(field.name).into() })
-        .collect();
+    let of_type = |ty| values.schema.fields.iter().filter(move |field| field.ty == ty);
+    let subject = |function: Option<&str>, field: &Field| Subject {
+        function: function.map(|function| Name::from(function).into()),
+        field: Name::from(field.name).into(),
+    };
+    let mut subjects: Vec<Subject> = of_type(ty).map(|field| subject(None, field)).collect();
     if ty == Type::Integer {
-        subjects.extend(["year", "month"].map(|function| Subject {
-            function: Some(At::from(Name::from(function))),
-            field: Name::from("end").into(),
-        }));
+        let parts = |field| PARTS.iter().map(move |(part, _)| subject(Some(part), field));
+        subjects.extend(of_type(Type::Date).flat_map(parts));
     }
     kinds.push((3, select(subjects).prop_map(Operand::Subject).boxed()));
     let base = match ty {
@@ -319,22 +360,47 @@ fn parameter(ty: Type) -> impl Strategy<Value = Operand> + Clone {
     (1..=2).prop_map(move |number| Operand::Parameter(format!("{}{number}", ty.as_str()).into()))
 }
 
-/// The values of the rows, by type.
+/// The values of the rows.
 #[derive(Clone)]
-struct Values(Vec<Value>);
+struct Values {
+    schema: &'static Schema,
+    rows: Vec<(&'static Field, Value)>,
+    /// Those of the subject of a predicate. Most of its operands are one of these, or near one: others would
+    /// often find all rows or none.
+    own: Vec<Value>,
+}
 
 impl Values {
-    fn of(rows: &[Record]) -> Self {
-        let fields = specimens().fields.iter();
-        Self(
-            fields
-                .flat_map(|field| rows.iter().filter_map(|row| row.value(field.name).cloned()))
-                .collect(),
-        )
+    fn of(schema: &'static Schema, rows: &[Record]) -> Self {
+        let values = rows.iter().flat_map(Record::fields);
+        let values = values.filter_map(|(field, value)| Some((field, value.cloned()?)));
+        Self { schema, rows: values.collect(), own: Vec::new() }
     }
 
+    /// The values for a predicate about this field.
+    fn about(&self, field: &Field) -> Self {
+        let own = self.rows.iter().filter(|(other, _)| *other == field);
+        Self { own: own.map(|(_, value)| value.clone()).collect(), ..self.clone() }
+    }
+
+    /// The values for a predicate about a part of the date that the predicate was about.
+    fn part(&self, part: Part) -> Self {
+        let own = self.own.iter().filter_map(|value| match value {
+            Value::Date(day) => Some(Value::Integer(part(day))),
+            _ => None,
+        });
+        Self { own: own.collect(), ..self.clone() }
+    }
+
+    /// One of the rows', or any of the type where they have none.
     fn present(&self, ty: Type) -> BoxedStrategy<Value> {
-        select(self.0.iter().filter(|value| value.ty() == ty).cloned().collect::<Vec<_>>()).boxed()
+        let of_type = self.rows.iter().filter(|(_, value)| value.ty() == ty);
+        let of_type: Vec<Value> = of_type.map(|(_, value)| value.clone()).collect();
+        match (self.own.is_empty(), of_type.is_empty()) {
+            (false, _) => prop_oneof![4 => select(self.own.clone()), 1 => select(of_type)].boxed(),
+            (true, false) => select(of_type).boxed(),
+            (true, true) => any_value(ty),
+        }
     }
 
     /// A value of the type: one of a row, or near one.

@@ -55,23 +55,41 @@ const TEXTS: &[&str] = &["a", "ß", "É", "%", "_", "\\", "'", "\"", "`", "$1", 
 struct Shape {
     ty: &'static str,
     is_required: bool,
-    /// The most characters of a text, of which an index holds few, and of an integer the greatest value.
-    most: i64,
-    least: i64,
+    /// The least and the greatest length of a text, or value of an integer. An index holds texts of a few hundred
+    /// characters. Integers without bounds have 64 bits.
+    bounds: Option<(i64, i64)>,
     /// Whether it has a default, an example and a description.
     extras: [bool; 3],
+    /// Whether a text can be searched.
+    is_searchable: bool,
+    /// Whether clients cannot write it, where it may be null.
+    is_read_only: bool,
     value: Index,
 }
 
 fn shape(ty: &'static str, required: impl Strategy<Value = bool>) -> impl Strategy<Value = Shape> {
     let most = prop_oneof![1..=200_i64, Just(i64::from(i32::MAX)), Just(i64::MAX)];
-    (required, most, 0..=1_i64, any::<[bool; 3]>(), any::<Index>()).prop_map(
-        move |(is_required, most, least, extras, value)| Shape {
+    let least = prop_oneof![2 => -1..=3_i64, 1 => Just(i64::from(i32::MIN)), 1 => Just(i64::MIN)];
+    let bounds = (least, most).prop_map(move |(least, most)| match ty {
+        "text" => {
+            let most = most.min(200);
+            (least.max(0).min(most), most)
+        }
+        _ => (least.min(most), most),
+    });
+    let bounds = match ty {
+        "text" => bounds.prop_map(Some).boxed(),
+        _ => prop::option::weighted(0.8, bounds).boxed(),
+    };
+    let flags = (prop::bool::weighted(0.75), prop::bool::weighted(0.15));
+    (required, bounds, any::<[bool; 3]>(), flags, any::<Index>()).prop_map(
+        move |(is_required, bounds, extras, (is_searchable, is_read_only), value)| Shape {
             ty,
             is_required,
-            most: if ty == "text" { most.min(200) } else { most },
-            least,
+            bounds,
             extras,
+            is_searchable,
+            is_read_only: is_read_only && !is_required,
             value,
         },
     )
@@ -80,15 +98,18 @@ fn shape(ty: &'static str, required: impl Strategy<Value = bool>) -> impl Strate
 impl Shape {
     /// A value of the field as TOML writes it.
     fn value(&self) -> String {
+        let (least, most) = self.bounds.unwrap_or((i64::MIN, i64::MAX));
         match self.ty {
             "text" => {
                 let scrap = TEXTS[self.value.index(TEXTS.len())];
-                let count = self.most / i64::try_from(scrap.chars().count()).unwrap();
+                let count = most / i64::try_from(scrap.chars().count()).unwrap();
                 let text = scrap.repeat(usize::try_from(count.clamp(1, 9)).unwrap());
-                let fits = text.chars().count() <= usize::try_from(self.most).unwrap();
-                serde_json::Value::from(if fits { text } else { "a".to_owned() }).to_string()
+                let length = i64::try_from(text.chars().count()).unwrap();
+                let fits = (least..=most).contains(&length);
+                let shortest = || "a".repeat(usize::try_from(least.max(1)).unwrap());
+                serde_json::Value::from(if fits { text } else { shortest() }).to_string()
             }
-            "integer" => self.most.to_string(),
+            "integer" => most.to_string(),
             "boolean" => "true".to_owned(),
             "date" => {
                 ["2024-02-29", "0001-01-01", "\"9999-12-31\""][self.value.index(3)].to_owned()
@@ -103,13 +124,19 @@ impl Shape {
 
     fn declare(&self, name: &str) -> String {
         let mut lines = vec![format!("[fields.{name}]"), format!("type = \"{}\"", self.ty)];
-        match self.ty {
-            "text" => lines.push(format!("length = [{}, {}]", self.least, self.most)),
-            "integer" => lines.push(format!("range = [{}, {}]", self.least - 1, self.most)),
+        match (self.ty, self.bounds) {
+            ("text", Some((least, most))) => lines.push(format!("length = [{least}, {most}]")),
+            ("integer", Some((least, most))) => lines.push(format!("range = [{least}, {most}]")),
             _ => {}
+        }
+        if self.ty == "text" && !self.is_searchable {
+            lines.push("search = false".to_owned());
         }
         if !self.is_required {
             lines.push("required = false".to_owned());
+        }
+        if self.is_read_only {
+            lines.push("read_only = true".to_owned());
         }
         let [has_default, has_example, has_description] = self.extras;
         if has_default {
@@ -128,6 +155,11 @@ impl Shape {
 /// A declaration with at least two texts, two fields that may be null and four types. Field names are such as SQL
 /// and other languages reserve.
 pub fn declaration() -> impl Strategy<Value = String> {
+    (0..1000_u32).prop_flat_map(numbered_declaration)
+}
+
+/// The same for one of several collections that exist together, each with a number of its own.
+pub fn numbered_declaration(number: u32) -> impl Strategy<Value = String> {
     let fields = (
         shape("text", Just(true)),
         shape("text", Just(false)),
@@ -144,30 +176,28 @@ pub fn declaration() -> impl Strategy<Value = String> {
         [a, b, c, d, e].into_iter().chain(others).collect::<Vec<Shape>>()
     });
     let names = subsequence(NAMES, 10).prop_shuffle();
-    let numbers = (0..1000_u32, 0..3_usize, 0..4_usize);
-    (fields.prop_shuffle(), names, numbers).prop_map(
-        |(shapes, names, (number, unique, indexes))| {
-            let fields: Vec<(&str, Shape)> = names.into_iter().zip(shapes).collect();
-            let required = fields.iter().filter(|(_, shape)| shape.is_required);
-            let unique: Vec<&str> = required.map(|(name, _)| *name).take(unique).collect();
-            let unique = if unique.is_empty() { vec![] } else { vec![unique] };
-            // The longest of the texts together are shorter than an index allows.
-            let mut indexes: Vec<Vec<&str>> =
-                fields.windows(2).take(indexes).map(|pair| vec![pair[0].0, pair[1].0]).collect();
-            indexes.retain(|index| !unique.contains(index));
-            let declared: Vec<String> =
-                fields.iter().map(|(name, shape)| shape.declare(name)).collect();
-            let searches: Vec<String> = fields
-                .iter()
-                .take(3)
-                .map(|(name, _)| format!("[searches.{name}]\nfilter = \"{name} is not null\""))
-                .collect();
-            format!(
-                "name = \"Specimen{number}\"\ncollection = \"specimens_{number}\"\n\
+    let counts = (0..3_usize, 0..4_usize);
+    (fields.prop_shuffle(), names, counts).prop_map(move |(shapes, names, (unique, indexes))| {
+        let fields: Vec<(&str, Shape)> = names.into_iter().zip(shapes).collect();
+        let required = fields.iter().filter(|(_, shape)| shape.is_required);
+        let unique: Vec<&str> = required.map(|(name, _)| *name).take(unique).collect();
+        let unique = if unique.is_empty() { vec![] } else { vec![unique] };
+        // The longest of the texts together are shorter than an index allows.
+        let mut indexes: Vec<Vec<&str>> =
+            fields.windows(2).take(indexes).map(|pair| vec![pair[0].0, pair[1].0]).collect();
+        indexes.retain(|index| !unique.contains(index));
+        let declared: Vec<String> =
+            fields.iter().map(|(name, shape)| shape.declare(name)).collect();
+        let searches: Vec<String> = fields
+            .iter()
+            .take(3)
+            .map(|(name, _)| format!("[searches.{name}]\nfilter = \"{name} is not null\""))
+            .collect();
+        format!(
+            "name = \"Specimen{number}\"\ncollection = \"specimens_{number}\"\n\
                  unique = {unique:?}\nindexes = {indexes:?}\n\n{}\n\n{}\n",
-                declared.join("\n\n"),
-                searches.join("\n\n")
-            )
-        },
-    )
+            declared.join("\n\n"),
+            searches.join("\n\n")
+        )
+    })
 }

@@ -1,0 +1,273 @@
+//! A collection that both databases have, with the same records, and questions about it.
+
+use std::cell::Cell;
+use std::collections::{BTreeSet, HashSet};
+
+use chrono::{DateTime, Utc};
+use cinequery::app::search::{Count, SearchRequest};
+use cinequery::app::selection::Selection;
+use cinequery::identity::Identity;
+use cinequery::query::evaluate::{Truth, compare, evaluate};
+use cinequery::query::{Arguments, Dialect, Prepared, Schema, Value, format, prepare};
+use cinequery::record::{Draft, Row};
+use cinequery::store::{Expected, Migrations, Record, Store};
+use proptest::prelude::any;
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::{TestCaseError, TestRunner};
+use serde_json::Value as Json;
+use tokio::runtime::Runtime;
+use uuid::Uuid;
+
+use super::generate::{Question, question, row};
+use crate::support::records::search_in;
+use crate::support::{Database, all, identity};
+
+const ROWS: usize = 30;
+
+/// How many records are generated at most for that many with unique keys of their own.
+const CANDIDATES: usize = 3 * ROWS;
+
+/// Empty databases, one of each engine, with the tables of these record types.
+pub(super) async fn stores(schemas: &[&'static Schema]) -> ([Store; 2], [Database; 2]) {
+    let databases = [Database::sqlite(), Database::postgres().await];
+    let stores = [databases[0].open().await, databases[1].open().await];
+    for store in &stores {
+        store.migrate(&Migrations::default(), schemas).await.unwrap();
+    }
+    (stores, databases)
+}
+
+pub(super) fn engine(store: &Store) -> &'static str {
+    match store.dialect() {
+        Dialect::Sqlite => "SQLite",
+        Dialect::Postgres => "PostgreSQL",
+    }
+}
+
+/// How many questions were asked, and what became of them.
+#[derive(Default)]
+pub(super) struct Tally {
+    asked: Cell<u32>,
+    rejected: Cell<u32>,
+    telling: Cell<u32>,
+}
+
+impl Tally {
+    /// Prints it. Fails if many questions were rejected, or fewer than one in `telling_in` has found some of
+    /// the rows and not all: such questions would say little.
+    pub(super) fn assess(&self, telling_in: u32) {
+        let [asked, rejected, telling] =
+            [&self.asked, &self.rejected, &self.telling].map(Cell::get);
+        println!("{asked} questions, {rejected} rejected, {telling} that find some of the rows");
+        let is_to_the_point = rejected * 10 < asked && telling * telling_in > asked;
+        assert!(is_to_the_point, "the questions are beside the point");
+    }
+}
+
+fn increment(count: &Cell<u32>) {
+    count.set(count.get() + 1);
+}
+
+enum Failure {
+    /// The question is not valid: a clock that leaves the calendar, say.
+    Rejected,
+    /// What was asked, and how the response of an engine differs from the evaluator's.
+    Disagreement(String),
+}
+
+/// A collection that both databases have, with the same records.
+pub(super) struct Collection<'s> {
+    pub schema: &'static Schema,
+    pub stores: &'s [Store; 2],
+    /// In the order of their ids.
+    pub rows: Vec<Record>,
+}
+
+impl<'s> Collection<'s> {
+    /// Replaces the records with random ones.
+    pub(super) async fn random(
+        schema: &'static Schema,
+        stores: &'s [Store; 2],
+        runner: &mut TestRunner,
+    ) -> Self {
+        let (row, id) = (row(schema), any::<[u8; 16]>());
+        let mut keys: Vec<HashSet<Vec<Option<Value>>>> = vec![HashSet::new(); schema.unique.len()];
+        let mut drafts = Vec::new();
+        for _ in 0..CANDIDATES {
+            let members = row.new_tree(runner).unwrap().current();
+            let id = Uuid::from_bytes(id.new_tree(runner).unwrap().current());
+            let draft = Draft::read(schema, members).unwrap();
+            let is_new = |(names, taken): (&&[&str], &mut HashSet<_>)| {
+                let is_key = |name: &str| names.contains(&name);
+                let key = draft.row().iter().filter(|(field, _)| is_key(field.name));
+                taken.insert(key.map(|(_, value)| value.clone()).collect())
+            };
+            if schema.unique.iter().zip(&mut keys).all(is_new) {
+                drafts.push((id, draft));
+            }
+            if drafts.len() == ROWS {
+                break;
+            }
+        }
+        Self::of(schema, stores, drafts).await
+    }
+
+    /// Replaces the records with these.
+    pub(super) async fn of(
+        schema: &'static Schema,
+        stores: &'s [Store; 2],
+        mut drafts: Vec<(Uuid, Draft)>,
+    ) -> Self {
+        let now = "2024-02-29T12:00:00Z".parse().unwrap();
+        let mut read: Vec<Vec<Record>> = Vec::new();
+        for store in stores {
+            clear(store, schema).await;
+            for (id, draft) in &drafts {
+                store.insert(*id, draft, now).await.unwrap();
+            }
+            read.push(all(store, schema).await);
+        }
+        let [rows, others]: [Vec<Record>; 2] = read.try_into().unwrap();
+        assert_eq!(rows, others, "the engines store different rows");
+        drafts.sort_by_key(|(id, _)| *id);
+        let written: Vec<_> = drafts.iter().map(|(id, draft)| (*id, draft.row().clone())).collect();
+        let stored: Vec<_> = rows.iter().map(|row| (row.id(), declared(row))).collect();
+        assert_eq!(stored, written, "the engines store other values than were written");
+        Self { schema, stores, rows }
+    }
+
+    /// A caller who may read and write the records.
+    pub(super) fn caller(&self) -> Identity {
+        let scope = |access: &str| format!("{}:{access}", self.schema.collection);
+        identity(&[&scope("read"), &scope("write")])
+    }
+
+    /// Asks both engines as many questions as the runner has cases.
+    pub(super) fn agree(
+        &self,
+        runtime: &Runtime,
+        runner: &mut TestRunner,
+        tally: &Tally,
+    ) -> Result<(), String> {
+        let outcome = runner.run(&question(self.schema, &self.rows), |question| {
+            increment(&tally.asked);
+            let found = runtime.block_on(async {
+                self.ask(&question, &self.stores[0]).await?;
+                self.ask(&question, &self.stores[1]).await
+            });
+            match found {
+                Err(Failure::Rejected) => increment(&tally.rejected),
+                Err(Failure::Disagreement(difference)) => {
+                    return Err(TestCaseError::fail(difference));
+                }
+                Ok(found) if (1..self.rows.len()).contains(&found) => increment(&tally.telling),
+                Ok(_) => {}
+            }
+            Ok(())
+        });
+        outcome.map_err(|error| error.to_string())
+    }
+
+    /// Walks all pages of the response and compares them with what the evaluator finds. Returns how many
+    /// rows that were.
+    async fn ask(&self, question: &Question, store: &Store) -> Result<usize, Failure> {
+        let Self { schema, rows, .. } = self;
+        let filter = question.filter.as_ref().map(format::filter);
+        let order_by =
+            (!question.order_by.is_empty()).then(|| format::order_by(&question.order_by));
+        let prepared = prepare(filter.as_deref(), order_by.as_deref(), schema)
+            .map_err(|_| Failure::Rejected)?;
+        let used: BTreeSet<&str> =
+            prepared.plan.parameters.iter().map(|parameter| parameter.name.as_str()).collect();
+        let mut parameters = question.arguments.clone();
+        parameters.retain(|name, _| used.contains(name.as_str()));
+        let now = Utc::now();
+        if prepared.bind(&parameters, now).is_err() {
+            return Err(Failure::Rejected);
+        }
+
+        let mut request = SearchRequest {
+            selection: Selection {
+                filter: filter.clone(),
+                order_by: order_by.clone(),
+                parameters: parameters.clone(),
+                ..Selection::default()
+            },
+            limit: Some(question.limit),
+            count: Count::Exact,
+            cursor: None,
+            why: false,
+        };
+        let caller = self.caller();
+        let disagree = |difference: String| {
+            let engine = engine(store);
+            Failure::Disagreement(format!("{question:?}\n{parameters:?}\n{engine} {difference}"))
+        };
+        let mut found: Vec<Json> = Vec::new();
+        let (mut as_of, mut total) = (None, None);
+        loop {
+            let page = search_in::<Json>(store, &caller, schema, request.clone())
+                .await
+                .map_err(|error| disagree(format!("{error:?}")))?;
+            if found.is_empty() {
+                (as_of, total) = (page.as_of, page.total);
+            }
+            found.extend(page.items);
+            request.cursor = page.next_cursor;
+            // The total is that of all pages, and is compared once.
+            request.count = Count::None;
+            if request.cursor.is_none() || found.len() > rows.len() {
+                break;
+            }
+        }
+        let expected = expected(&prepared, &parameters, as_of.unwrap_or(now), rows);
+        let expected: Vec<Json> =
+            expected.iter().map(|row| serde_json::to_value(row).unwrap()).collect();
+        if found == expected {
+            let is_total = total == Some(i64::try_from(found.len()).unwrap());
+            let counted = || disagree(format!("counts {total:?} and finds {}", found.len()));
+            return if is_total { Ok(found.len()) } else { Err(counted()) };
+        }
+        let is_in = |rows: &[Json], row: &Json| rows.iter().any(|other| other["id"] == row["id"]);
+        let missing = expected.iter().filter(|row| !is_in(&found, row));
+        let wrong = found.iter().filter(|row| !is_in(&expected, row));
+        let differences: Vec<String> = missing
+            .map(|row| format!("does not find {row:?}"))
+            .chain(wrong.map(|row| format!("finds {row:?}")))
+            .collect();
+        if differences.is_empty() {
+            let ids =
+                |rows: &[Json]| rows.iter().map(|row| row["id"].to_string()).collect::<Vec<_>>();
+            let (found, expected) = (ids(&found), ids(&expected));
+            return Err(disagree(format!("has the order {found:?} and not {expected:?}")));
+        }
+        Err(disagree(differences.join("\n")))
+    }
+}
+
+/// What the evaluator finds, in order.
+fn expected(
+    prepared: &Prepared<'_>,
+    parameters: &Arguments,
+    now: DateTime<Utc>,
+    rows: &[Record],
+) -> Vec<Record> {
+    let query = prepared.bind(parameters, now).unwrap();
+    let holds = |row: &&Record| evaluate(&query, *row) == Truth::True;
+    let mut expected: Vec<Record> = rows.iter().filter(holds).cloned().collect();
+    expected.sort_by(|left, right| compare(&query.order, left, right));
+    expected
+}
+
+/// Deletes all records.
+pub(super) async fn clear(store: &Store, schema: &'static Schema) {
+    for row in all(store, schema).await {
+        store.delete(schema, row.id(), &Expected::Any).await.unwrap();
+    }
+}
+
+/// The values of a record without what the service adds.
+pub(super) fn declared(record: &Record) -> Row {
+    let fields = record.fields().filter(|(field, _)| !field.managed);
+    fields.map(|(field, value)| (field, value.cloned())).collect()
+}
