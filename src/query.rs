@@ -28,7 +28,7 @@ mod suggestion;
 pub mod text;
 pub mod value;
 
-pub use bind::{Argument, Arguments, Query, bind};
+pub use bind::{Argument, Arguments, BoundQuery, bind};
 pub use check::check;
 pub use compile::{Shape, Statement, compile};
 pub use diagnostic::{Code, Diagnostic, Fault};
@@ -144,7 +144,7 @@ impl Prepared<'_> {
         &self,
         arguments: &Arguments,
         now: chrono::DateTime<chrono::Utc>,
-    ) -> Result<Query, Vec<Diagnostic>> {
+    ) -> Result<BoundQuery, Vec<Diagnostic>> {
         bind(&self.plan, arguments, now).map_err(|faults| {
             let bound = faults.filter.into_iter();
             let text = self.filter.unwrap_or_default();

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use chrono::{DateTime, Utc};
 use cinequery::query::complete::complete;
 use cinequery::query::{
-    Argument, Arguments, Code, Diagnostic, Dialect, Prepared, Query, Schema, Shape, Statement,
+    Argument, Arguments, Code, Diagnostic, Dialect, Prepared, BoundQuery, Schema, Shape, Statement,
     compile, format, limits, parse, prepare,
 };
 use cinequery::record::{BUILT_IN, Catalogue};
@@ -149,7 +149,7 @@ impl Texts<'_> {
 
     /// Without values every parameter is missing; with some the query is whole, unless `today` or
     /// `now` with its offset leaves the calendar.
-    fn bound(&self, prepared: &Prepared<'_>) -> Option<Query> {
+    fn bound(&self, prepared: &Prepared<'_>) -> Option<BoundQuery> {
         let parameters = &prepared.plan.parameters;
         let mut arguments = Arguments::new();
         if !parameters.is_empty() {
@@ -176,7 +176,7 @@ impl Texts<'_> {
 
 /// In every dialect and shape. Names of columns have none of the characters that are looked for, so
 /// a `?` or `$` is a placeholder, and a quote or a letter beyond ASCII came from a text.
-fn statements(query: &Query) -> Vec<Statement> {
+fn statements(query: &BoundQuery) -> Vec<Statement> {
     let dialects = [Dialect::Sqlite, Dialect::Postgres];
     let shapes = [Shape::Page { limit: 21 }, Shape::Count];
     let all = dialects.into_iter().flat_map(|dialect| shapes.map(|shape| (dialect, shape)));

@@ -6,7 +6,7 @@ use crate::clock::timestamp_now;
 use crate::error::{Error, Kind, Result};
 use crate::identity::{Access, Identity};
 use crate::query::plan::{Condition, Side, Term};
-use crate::query::{Query, Schema, Shape, Value, compile};
+use crate::query::{BoundQuery, Schema, Shape, Value, compile};
 use crate::record::{Draft, Patch, Row};
 use crate::store::{Expected, Record, Store};
 
@@ -105,7 +105,7 @@ async fn find(store: &Store, schema: &'static Schema, id: Uuid) -> Result<Record
         crate::query::ast::Comparison::Equal,
         Side::Value(Value::Id(id)),
     );
-    let query = Query { schema, filter: Some(by_id), order: Vec::new(), after: None };
+    let query = BoundQuery { schema, filter: Some(by_id), order: Vec::new(), after: None };
     let statement = compile(&query, Shape::Page { limit: 1 }, store.dialect());
     store.fetch(schema, statement).await?.pop().ok_or_else(|| missing(schema, id))
 }

@@ -11,7 +11,7 @@ use super::why::{Reason, why_nothing};
 use crate::clock::timestamp_now;
 use crate::error::{Error, Kind, Result};
 use crate::identity::{Access, Identity};
-use crate::query::{Diagnostic, Dialect, Query, Schema, Shape, Statement, compile};
+use crate::query::{BoundQuery, Diagnostic, Dialect, Schema, Shape, Statement, compile};
 use crate::store::{Documents, Store};
 
 /// The most records of a page, or counts of a facet, when nothing is said.
@@ -162,7 +162,7 @@ pub(super) async fn page(
 }
 
 /// The statement for a page. It asks for one record more, which tells whether there is a next page.
-pub(crate) fn page_statement(query: &Query, limit: u32, dialect: Dialect) -> Statement {
+pub(crate) fn page_statement(query: &BoundQuery, limit: u32, dialect: Dialect) -> Statement {
     compile(query, Shape::Page { limit: limit + 1 }, dialect)
 }
 

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use crate::error::{Error, Result};
 use crate::query::ast::Expr;
-use crate::query::{Arguments, Prepared, Query, Schema, prepare_within};
+use crate::query::{Arguments, BoundQuery, Prepared, Schema, prepare_within};
 
 /// Which records, and in which order.
 #[derive(Debug, Clone, Default)]
@@ -44,7 +44,7 @@ impl Selection {
     ///
     /// # Errors
     /// [`crate::error::Kind::InvalidQuery`].
-    pub fn bind(&self, prepared: &Prepared<'_>, now: DateTime<Utc>) -> Result<Query> {
+    pub fn bind(&self, prepared: &Prepared<'_>, now: DateTime<Utc>) -> Result<BoundQuery> {
         prepared.bind(&self.parameters, now).map_err(Error::query)
     }
 }

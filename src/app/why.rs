@@ -10,13 +10,14 @@ use super::selection::Selection;
 use crate::clock::timestamp_now;
 use crate::error::{Error, Result};
 use crate::identity::Identity;
-use crate::query::ast::{self, At, Comparison, Expr, Literal, Operand, Predicate, Test};
+use crate::query::ast::{self, Comparison, Expr, Literal, Operand, Predicate, Spanned, Test};
 use crate::query::compile::compile_respelling;
 use crate::query::diagnostic::{Span, count};
 use crate::query::evaluate::{Truth, evaluate};
 use crate::query::text::nfc;
 use crate::query::{
-    Argument, Arguments, Diagnostic, Prepared, Query, Schema, Shape, bind, check, compile, format,
+    Argument, Arguments, BoundQuery, Diagnostic, Prepared, Schema, Shape, bind, check, compile,
+    format,
 };
 use crate::store::Store;
 
@@ -121,7 +122,7 @@ fn part(
     schema: &'static Schema,
     parameters: &Arguments,
     now: chrono::DateTime<chrono::Utc>,
-) -> Result<Query> {
+) -> Result<BoundQuery> {
     // What is accepted as a whole is accepted in parts.
     let refused = || Error::internal(format!("{} is refused alone", schema.name));
     let ast = ast::Query { filter: Some(filter), ..ast::Query::default() };
@@ -165,7 +166,7 @@ pub(super) async fn why_nothing(
         let others = conditions.iter().enumerate().filter(|(other, _)| *other != position);
         let others: Vec<Expr> = others.map(|(_, other)| (*other).clone()).collect();
         let query = if others.is_empty() {
-            Query { schema, filter: None, order: Vec::new(), after: None }
+            BoundQuery { schema, filter: None, order: Vec::new(), after: None }
         } else {
             part(Expr::all(others), schema, parameters, now)?
         };
@@ -193,7 +194,7 @@ async fn respelt(
     let Some(field) = schema.field(name).filter(|field| field.searchable) else {
         return Ok(None);
     };
-    let operands: Vec<&mut At<Operand>> = match &mut predicate.test.node {
+    let operands: Vec<&mut Spanned<Operand>> = match &mut predicate.test.node {
         Test::Compare { operator: Comparison::Equal, operand } => vec![operand],
         Test::In { negated: false, items } => items.iter_mut().collect(),
         _ => Vec::new(),

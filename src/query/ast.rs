@@ -13,27 +13,27 @@ use super::value::Value;
 
 /// A node and where it stood. Two nodes are equal when they say the same, wherever they stood.
 #[derive(Debug, Clone)]
-pub struct At<T> {
+pub struct Spanned<T> {
     /// What was written.
     pub node: T,
     /// Where.
     pub span: Span,
 }
 
-impl<T> At<T> {
+impl<T> Spanned<T> {
     /// A node at a place.
     pub fn new(node: T, span: Span) -> Self {
         Self { node, span }
     }
 }
 
-impl<T: PartialEq> PartialEq for At<T> {
+impl<T: PartialEq> PartialEq for Spanned<T> {
     fn eq(&self, other: &Self) -> bool {
         self.node == other.node
     }
 }
 
-impl<T> From<T> for At<T> {
+impl<T> From<T> for Spanned<T> {
     /// A node that no text stands behind.
     fn from(node: T) -> Self {
         Self::new(node, Span::default())
@@ -54,18 +54,18 @@ pub struct Query {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Expr {
     /// Two or more joined by `and`, none of them an `All`.
-    All(Vec<At<Expr>>),
+    All(Vec<Spanned<Expr>>),
     /// Two or more joined by `or`, none of them an `Any`.
-    Any(Vec<At<Expr>>),
+    Any(Vec<Spanned<Expr>>),
     /// `not`.
-    Not(Box<At<Expr>>),
+    Not(Box<Spanned<Expr>>),
     /// A single test of one field.
     Predicate(Box<Predicate>),
 }
 
 impl Expr {
     /// All of these; chains inside chains are joined. The list must not be empty.
-    pub fn all(terms: Vec<impl Into<At<Expr>>>) -> Self {
+    pub fn all(terms: Vec<impl Into<Spanned<Expr>>>) -> Self {
         Self::chain(terms, Expr::All, |term| match term {
             Expr::All(inner) => Ok(inner),
             other => Err(other),
@@ -73,7 +73,7 @@ impl Expr {
     }
 
     /// Any of these; chains inside chains are joined. The list must not be empty.
-    pub fn any(terms: Vec<impl Into<At<Expr>>>) -> Self {
+    pub fn any(terms: Vec<impl Into<Spanned<Expr>>>) -> Self {
         Self::chain(terms, Expr::Any, |term| match term {
             Expr::Any(inner) => Ok(inner),
             other => Err(other),
@@ -81,9 +81,9 @@ impl Expr {
     }
 
     fn chain(
-        mut terms: Vec<impl Into<At<Expr>>>,
-        join: fn(Vec<At<Expr>>) -> Expr,
-        open: fn(Expr) -> Result<Vec<At<Expr>>, Expr>,
+        mut terms: Vec<impl Into<Spanned<Expr>>>,
+        join: fn(Vec<Spanned<Expr>>) -> Expr,
+        open: fn(Expr) -> Result<Vec<Spanned<Expr>>, Expr>,
     ) -> Self {
         if terms.len() == 1
             && let Some(only) = terms.pop()
@@ -92,10 +92,10 @@ impl Expr {
         }
         let mut flat = Vec::with_capacity(terms.len());
         for term in terms {
-            let At { node, span } = term.into();
+            let Spanned { node, span } = term.into();
             match open(node) {
                 Ok(inner) => flat.extend(inner),
-                Err(other) => flat.push(At::new(other, span)),
+                Err(other) => flat.push(Spanned::new(other, span)),
             }
         }
         join(flat)
@@ -150,7 +150,7 @@ impl Expr {
     }
 
     fn test(field: &str, test: Test) -> Self {
-        let subject = Subject { function: None, field: At::from(Name::from(field)) };
+        let subject = Subject { function: None, field: Spanned::from(Name::from(field)) };
         Expr::Predicate(Box::new(Predicate { subject: subject.into(), test: test.into() }))
     }
 }
@@ -159,18 +159,18 @@ impl Expr {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Predicate {
     /// What is tested.
-    pub subject: At<Subject>,
+    pub subject: Spanned<Subject>,
     /// How; its place is that of the operator.
-    pub test: At<Test>,
+    pub test: Spanned<Test>,
 }
 
 /// A field, or a function of one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Subject {
     /// The function's name, if it is one.
-    pub function: Option<At<Name>>,
+    pub function: Option<Spanned<Name>>,
     /// The field's name.
-    pub field: At<Name>,
+    pub field: Spanned<Name>,
 }
 
 /// What is asked of a subject.
@@ -183,23 +183,23 @@ pub enum Test {
         /// Which of them.
         operator: Comparison,
         /// With what.
-        operand: At<Operand>,
+        operand: Spanned<Operand>,
     },
     /// `[not] between low and high`, both inclusive.
     Between {
         /// Whether `not` stands before it.
         negated: bool,
         /// The lower bound.
-        low: At<Operand>,
+        low: Spanned<Operand>,
         /// The upper bound.
-        high: At<Operand>,
+        high: Spanned<Operand>,
     },
     /// `[not] in (…)`
     In {
         /// Whether `not` stands before it.
         negated: bool,
         /// The list.
-        items: Vec<At<Operand>>,
+        items: Vec<Spanned<Operand>>,
     },
     /// `[not] contains`, `starts with`, `ends with`
     Match {
@@ -208,7 +208,7 @@ pub enum Test {
         /// Which of them.
         matching: Matching,
         /// The text looked for.
-        operand: At<Operand>,
+        operand: Spanned<Operand>,
     },
     /// `is [not] null`
     Null {
@@ -436,9 +436,9 @@ impl Unit {
 #[derive(Debug, Clone, PartialEq)]
 pub struct OrderKey {
     /// The field's name.
-    pub field: At<Name>,
+    pub field: Spanned<Name>,
     /// Which way; its place ends where the key does.
-    pub direction: At<Direction>,
+    pub direction: Spanned<Direction>,
 }
 
 /// Which way an order runs. Nulls come last either way.

@@ -19,7 +19,7 @@ pub type Arguments = BTreeMap<String, Argument>;
 
 /// A query in which nothing is open.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Query {
+pub struct BoundQuery {
     /// What it asks about.
     pub schema: &'static Schema,
     /// Which records; all when absent.
@@ -30,7 +30,7 @@ pub struct Query {
     pub after: Option<Condition<Value>>,
 }
 
-impl Query {
+impl BoundQuery {
     /// Goes on behind the record whose sort keys have these values. `keys` has one value for each
     /// key of the order, `None` for null.
     ///
@@ -103,7 +103,7 @@ pub struct Faults {
 /// # Errors
 /// Every parameter that is missing, unknown or of the wrong type, and every offset from `today` or
 /// `now` that leaves the years 0001 to 9999.
-pub fn bind(plan: &Plan, arguments: &Arguments, now: DateTime<Utc>) -> Result<Query, Faults> {
+pub fn bind(plan: &Plan, arguments: &Arguments, now: DateTime<Utc>) -> Result<BoundQuery, Faults> {
     let mut faults = Faults::default();
     let is_known = |name: &String| plan.parameters.iter().any(|known| &known.name == name);
     for name in arguments.keys().filter(|name| !is_known(name)).take(MAX_DIAGNOSTICS) {
@@ -139,7 +139,7 @@ pub fn bind(plan: &Plan, arguments: &Arguments, now: DateTime<Utc>) -> Result<Qu
     if !faults.filter.is_empty() || !faults.arguments.is_empty() {
         return Err(faults);
     }
-    Ok(Query { schema: plan.schema, filter, order: plan.order.clone(), after: None })
+    Ok(BoundQuery { schema: plan.schema, filter, order: plan.order.clone(), after: None })
 }
 
 impl Parameter {

@@ -4,7 +4,7 @@ mod advice;
 
 use std::collections::BTreeSet;
 
-use super::ast::{self, At, ClockBase, Comparison, Expr, Literal, Operand, Subject, Test};
+use super::ast::{self, ClockBase, Comparison, Expr, Literal, Operand, Spanned, Subject, Test};
 use super::diagnostic::{Code, Fault, Span};
 use super::limits::{MAX_DIAGNOSTICS, MAX_IN_ITEMS};
 use super::literal;
@@ -62,7 +62,7 @@ impl Checker {
     }
 
     /// All of them are checked even when the first has failed, until there is enough to report.
-    fn exprs(&mut self, exprs: &[At<Expr>]) -> Option<Vec<Condition<Slot>>> {
+    fn exprs(&mut self, exprs: &[Spanned<Expr>]) -> Option<Vec<Condition<Slot>>> {
         let mut checked = Vec::with_capacity(exprs.len());
         for expr in exprs {
             if self.faults.len() < MAX_DIAGNOSTICS {
@@ -129,7 +129,7 @@ impl Checker {
 
     /// Reports the names of a refused test that would be refused next.
     fn unknown_operands(&mut self, test: &Test) {
-        let operands: Vec<&At<Operand>> = match test {
+        let operands: Vec<&Spanned<Operand>> = match test {
             Test::Compare { operand, .. } | Test::Match { operand, .. } => vec![operand],
             Test::Between { low, high, .. } => vec![low, high],
             Test::In { .. } | Test::Flag | Test::Null { .. } => Vec::new(),
@@ -138,7 +138,7 @@ impl Checker {
             if let Operand::Subject(subject) = &operand.node
                 && !self.faults.iter().any(|fault| fault.span.touches(operand.span))
             {
-                self.term(&At::new(subject.clone(), operand.span));
+                self.term(&Spanned::new(subject.clone(), operand.span));
             }
         }
     }
@@ -146,7 +146,7 @@ impl Checker {
     /// Whether the operator exists for the type of the subject.
     fn operator(
         &mut self,
-        subject: &At<Subject>,
+        subject: &Spanned<Subject>,
         term: Term,
         operator: &str,
         place: Span,
@@ -161,7 +161,7 @@ impl Checker {
         })
     }
 
-    fn term(&mut self, subject: &At<Subject>) -> Option<Term> {
+    fn term(&mut self, subject: &Spanned<Subject>) -> Option<Term> {
         let Subject { function, field: name } = &subject.node;
         let part = match function {
             None => Some(Part::Whole),
@@ -179,7 +179,7 @@ impl Checker {
         Some(Term { field, part })
     }
 
-    fn function(&mut self, name: &At<ast::Name>) -> Option<Part> {
+    fn function(&mut self, name: &Spanned<ast::Name>) -> Option<Part> {
         let known = Part::FUNCTIONS;
         if let Some((_, part)) = known.iter().find(|(known, _)| *known == name.node) {
             return Some(*part);
@@ -190,8 +190,8 @@ impl Checker {
     /// The right side of a comparison; `between` has two, and no operator for them.
     fn side(
         &mut self,
-        operand: &At<Operand>,
-        subject: &At<Subject>,
+        operand: &Spanned<Operand>,
+        subject: &Spanned<Subject>,
         term: Term,
         operator: Option<(Comparison, Span)>,
     ) -> Option<Side<Slot>> {
@@ -202,7 +202,7 @@ impl Checker {
             Operand::Literal(literal) => self.literal(literal, operand.span, subject, term),
             Operand::Parameter(name) => Some(self.parameter(name, operand.span, term)?),
             Operand::Subject(other) => {
-                let Some(other_term) = self.term(&At::new(other.clone(), operand.span)) else {
+                let Some(other_term) = self.term(&Spanned::new(other.clone(), operand.span)) else {
                     // The unknown name has just been noted; perhaps it was meant as a value.
                     let fault = self.faults.pop()?;
                     let place = operand.span;
@@ -243,8 +243,8 @@ impl Checker {
 
     fn items(
         &mut self,
-        items: &[At<Operand>],
-        subject: &At<Subject>,
+        items: &[Spanned<Operand>],
+        subject: &Spanned<Subject>,
         term: Term,
         place: Span,
     ) -> Option<Vec<Slot>> {
@@ -273,7 +273,12 @@ impl Checker {
     }
 
     /// A place that takes only a literal or a parameter.
-    fn item(&mut self, operand: &At<Operand>, subject: &At<Subject>, term: Term) -> Option<Slot> {
+    fn item(
+        &mut self,
+        operand: &Spanned<Operand>,
+        subject: &Spanned<Subject>,
+        term: Term,
+    ) -> Option<Slot> {
         match &operand.node {
             Operand::Literal(Literal::Null) => {
                 self.refuse(advice::null_as_item(operand.span, subject))
@@ -290,7 +295,7 @@ impl Checker {
         &mut self,
         literal: &Literal,
         place: Span,
-        subject: &At<Subject>,
+        subject: &Spanned<Subject>,
         term: Term,
     ) -> Option<Slot> {
         let ty = term.ty();
@@ -342,15 +347,15 @@ impl Checker {
     /// The keys with `id` after them, which makes every order total.
     fn order(&mut self, keys: &[ast::OrderKey]) -> Vec<SortKey> {
         let mut order: Vec<SortKey> = Vec::with_capacity(keys.len() + 1);
-        let id = At::from(ast::Name::from("id"));
-        let ascending = At::from(ast::Direction::Ascending);
+        let id = Spanned::from(ast::Name::from("id"));
+        let ascending = Spanned::from(ast::Direction::Ascending);
         let tie_breaker = ast::OrderKey { field: id, direction: ascending };
         let mut earlier_end = 0;
         for key in keys.iter().chain([&tie_breaker]) {
             if self.faults.len() >= MAX_DIAGNOSTICS {
                 break;
             }
-            let ast::OrderKey { field: At { node: name, span }, direction } = key;
+            let ast::OrderKey { field: Spanned { node: name, span }, direction } = key;
             let key_end = direction.span.end;
             let fault = match self.schema.field(name) {
                 Some(field) if order.iter().any(|earlier| earlier.field == field) => {

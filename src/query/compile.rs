@@ -9,7 +9,7 @@ use sea_query::{
 };
 
 use super::ast::{Comparison, Direction, Matching};
-use super::bind::Query;
+use super::bind::BoundQuery;
 use super::dialect::Dialect;
 use super::facet::Facet;
 use super::limits::{MAX_YEAR, MIN_YEAR};
@@ -98,7 +98,7 @@ pub enum Shape {
 const LITERAL_LIMITS: [u32; 4] = [21, 101, 1000, 1001];
 
 /// Compiles a query.
-pub fn compile(query: &Query, shape: Shape, dialect: Dialect) -> Statement {
+pub fn compile(query: &BoundQuery, shape: Shape, dialect: Dialect) -> Statement {
     let compiler = Compiler { dialect };
     let mut matching = Sql::select();
     matching.from(query.schema.collection);

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::ast::{
-    At, Clock, ClockBase, Comparison, Expr, Literal, Operand, Predicate, Subject, Test, Unit,
+    Clock, ClockBase, Comparison, Expr, Literal, Operand, Predicate, Spanned, Subject, Test, Unit,
 };
 use super::limits::MAX_TEXT_BYTES;
 use super::parse::{self, Expectation, Rule, first_token};
@@ -217,7 +217,7 @@ fn last_predicate(expr: &Expr) -> Option<&Predicate> {
     }
 }
 
-fn operands(test: &Test) -> Vec<&At<Operand>> {
+fn operands(test: &Test) -> Vec<&Spanned<Operand>> {
     match test {
         Test::Compare { operand, .. } | Test::Match { operand, .. } => vec![operand],
         Test::Between { low, high, .. } => vec![low, high],

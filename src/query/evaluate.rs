@@ -9,7 +9,7 @@ use std::ops::Not;
 use chrono::Datelike;
 
 use super::ast::{Comparison, Direction, Matching};
-use super::bind::Query;
+use super::bind::BoundQuery;
 use super::plan::{Condition, Part, Side, SortKey, Term};
 use super::schema::Field;
 use super::text::fold;
@@ -69,7 +69,7 @@ pub trait Fields {
 
 /// Whether the filter of the query holds for the record, and the record lies behind the page that
 /// the query continues.
-pub fn evaluate(query: &Query, record: &impl Fields) -> Truth {
+pub fn evaluate(query: &BoundQuery, record: &impl Fields) -> Truth {
     let conditions = query.filter.iter().chain(&query.after);
     conditions.map(|condition| holds(condition, record)).fold(Truth::True, Truth::and)
 }

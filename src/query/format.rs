@@ -6,7 +6,8 @@ use std::fmt::Write;
 use chrono::SecondsFormat;
 
 use super::ast::{
-    At, Direction, Expr, Literal, Operand, OrderKey, Predicate, Query, Subject, Test, is_reserved,
+    Direction, Expr, Literal, Operand, OrderKey, Predicate, Query, Spanned, Subject, Test,
+    is_reserved,
 };
 
 /// The canonical text of a filter.
@@ -97,12 +98,12 @@ fn expression(out: &mut String, expr: &Expr, style: Parentheses) {
 
 fn chain(
     out: &mut String,
-    terms: &[At<Expr>],
+    terms: &[Spanned<Expr>],
     joint: &str,
     style: Parentheses,
     needs_parentheses: impl Fn(&Expr) -> bool,
 ) {
-    for (position, At { node: term, .. }) in terms.iter().enumerate() {
+    for (position, Spanned { node: term, .. }) in terms.iter().enumerate() {
         if position > 0 {
             out.push_str(joint);
         }

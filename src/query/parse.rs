@@ -10,8 +10,8 @@ use pest::Parser;
 pub(super) use self::failure::first_token;
 use self::failure::{Failure, NO_ARITHMETIC, expected_rules, place};
 use super::ast::{
-    At, Clock, ClockBase, Comparison, Direction, Expr, Literal, Matching, Name, Offset, Operand,
-    OrderKey, Predicate, Subject, Test, Unit, VALUE_KEYWORDS, is_reserved,
+    Clock, ClockBase, Comparison, Direction, Expr, Literal, Matching, Name, Offset, Operand,
+    OrderKey, Predicate, Spanned, Subject, Test, Unit, VALUE_KEYWORDS, is_reserved,
 };
 use super::diagnostic::{Code, Fault, Misread, Span};
 use super::limits::{MAX_DIAGNOSTICS, MAX_IN_ITEMS, MAX_PREDICATES, Usage};
@@ -164,7 +164,7 @@ impl<'a> Builder<'a> {
     /// `term ((and | or) term)*`, by precedence: a run of `and`s is one member of the `or`.
     fn expression(&mut self) -> Expr {
         let start = self.tokens.peek().expect(GRAMMAR_GUARANTEES).span.start;
-        let mut members: Vec<At<Expr>> = Vec::new();
+        let mut members: Vec<Spanned<Expr>> = Vec::new();
         let mut run = Vec::with_capacity(4);
         run.push(self.term());
         let mut has_and = false;
@@ -195,7 +195,7 @@ impl<'a> Builder<'a> {
     }
 
     /// Any number of `not`s and what they deny.
-    fn term(&mut self) -> At<Expr> {
+    fn term(&mut self) -> Spanned<Expr> {
         let mut negations = Vec::new();
         while let Some(not) = self.next_if(Rule::kw_not) {
             negations.push(not.span);
@@ -208,10 +208,10 @@ impl<'a> Builder<'a> {
         } else {
             Expr::Predicate(Box::new(self.predicate()))
         };
-        let mut term = At::new(expr, Span::new(start, self.end));
+        let mut term = Spanned::new(expr, Span::new(start, self.end));
         for not in negations.into_iter().rev() {
             let span = not.to(term.span);
-            term = At::new(Expr::Not(Box::new(term)), span);
+            term = Spanned::new(Expr::Not(Box::new(term)), span);
         }
         term
     }
@@ -230,12 +230,12 @@ impl<'a> Builder<'a> {
     }
 
     /// What is asked of a subject, at the place of its operator.
-    fn test(&mut self, subject: &At<Subject>) -> At<Test> {
+    fn test(&mut self, subject: &Spanned<Subject>) -> Spanned<Test> {
         let negation = self.next_if(Rule::kw_not);
         let negated = negation.is_some();
         let tail = [Rule::comparison, Rule::kw_between, Rule::kw_in, Rule::matching, Rule::kw_is];
         let Some(operator) = self.tokens.next_if(|next| tail.contains(&next.rule)) else {
-            return At::new(Test::Flag, subject.span);
+            return Spanned::new(Test::Flag, subject.span);
         };
         self.end = operator.span.end;
         let word = self.text(operator.span);
@@ -243,7 +243,7 @@ impl<'a> Builder<'a> {
             Rule::kw_is => {
                 let negated = self.next_if(Rule::kw_not).is_some();
                 let null = self.next();
-                return At::new(Test::Null { negated }, operator.span.to(null.span));
+                return Spanned::new(Test::Null { negated }, operator.span.to(null.span));
             }
             Rule::kw_between => {
                 let low = self.operand();
@@ -262,10 +262,10 @@ impl<'a> Builder<'a> {
             },
         };
         let place = negation.map_or(operator.span, |not| not.span.to(operator.span));
-        At::new(test, place)
+        Spanned::new(test, place)
     }
 
-    fn list(&mut self) -> Vec<At<Operand>> {
+    fn list(&mut self) -> Vec<Spanned<Operand>> {
         let start = self.next().span.start;
         let mut items = Vec::new();
         while self.next_if(Rule::close).is_none() {
@@ -282,31 +282,31 @@ impl<'a> Builder<'a> {
         items
     }
 
-    fn subject(&mut self) -> At<Subject> {
+    fn subject(&mut self) -> Spanned<Subject> {
         let first = self.next();
         let name = self.name(first);
         if self.next_if(Rule::call_open).is_none() {
             let span = name.span;
-            return At::new(Subject { function: None, field: name }, span);
+            return Spanned::new(Subject { function: None, field: name }, span);
         }
         let argument = self.next();
         let field = self.name(argument);
         let close = self.next();
-        At::new(Subject { function: Some(name), field }, first.span.to(close.span))
+        Spanned::new(Subject { function: Some(name), field }, first.span.to(close.span))
     }
 
     /// A name: a keyword is one only in backticks.
-    fn name(&mut self, token: Token) -> At<Name> {
+    fn name(&mut self, token: Token) -> Spanned<Name> {
         let Token { span, .. } = token;
         let text = self.text(span);
         let unquoted = text.trim_matches('`');
         if unquoted.len() == text.len() && is_reserved(text) {
             self.faults.push(reserved(text, span));
         }
-        At::new(Name::from(unquoted), span)
+        Spanned::new(Name::from(unquoted), span)
     }
 
-    fn operand(&mut self) -> At<Operand> {
+    fn operand(&mut self) -> Spanned<Operand> {
         let token = *self.tokens.peek().expect(GRAMMAR_GUARANTEES);
         let (span, text) = (token.span, self.text(token.span));
         let operand = match token.rule {
@@ -316,11 +316,11 @@ impl<'a> Builder<'a> {
             _ => return self.word(text),
         };
         self.next();
-        At::new(operand, span)
+        Spanned::new(operand, span)
     }
 
     /// A keyword that is a value, a clock, or a field or function.
-    fn word(&mut self, text: &str) -> At<Operand> {
+    fn word(&mut self, text: &str) -> Spanned<Operand> {
         let constant = match text.len() {
             3..=5 => [
                 ("true", Operand::Literal(Literal::Boolean(true))),
@@ -335,10 +335,10 @@ impl<'a> Builder<'a> {
             _ => None,
         };
         let mut operand = match constant {
-            Some(constant) => At::new(constant, self.next().span),
+            Some(constant) => Spanned::new(constant, self.next().span),
             None => {
-                let At { node, span } = self.subject();
-                At::new(Operand::Subject(node), span)
+                let Spanned { node, span } = self.subject();
+                Spanned::new(Operand::Subject(node), span)
             }
         };
         if let Some(sign) = self.next_if(Rule::sign) {
@@ -461,14 +461,14 @@ impl<'a> Builder<'a> {
             (Some(_), _) => Direction::Descending,
             _ => Direction::Ascending,
         };
-        OrderKey { field, direction: At::new(direction, Span::new(token.span.end, self.end)) }
+        OrderKey { field, direction: Spanned::new(direction, Span::new(token.span.end, self.end)) }
     }
 }
 
 /// All of the terms, at the place of the first to the last.
-fn all(terms: Vec<At<Expr>>) -> At<Expr> {
+fn all(terms: Vec<Spanned<Expr>>) -> Spanned<Expr> {
     let span = terms.iter().map(|term| term.span).reduce(Span::to).unwrap_or_default();
-    At::new(Expr::all(terms), span)
+    Spanned::new(Expr::all(terms), span)
 }
 
 /// Why what begins like a number is none.

@@ -3,8 +3,8 @@
 
 use chrono::{DateTime, Datelike, NaiveDate, TimeDelta, Utc};
 use cinequery::query::ast::{
-    At, Clock, ClockBase, Comparison, Direction, Expr, Literal, Matching, Name, Offset, Operand,
-    OrderKey, Predicate, Subject, Test, Unit,
+    Clock, ClockBase, Comparison, Direction, Expr, Literal, Matching, Name, Offset, Operand,
+    OrderKey, Predicate, Spanned, Subject, Test, Unit,
 };
 use cinequery::query::text::nfc;
 use cinequery::query::{Argument, Arguments, Field, Schema, Type, Value, format};
@@ -244,7 +244,7 @@ fn filter(values: &Values) -> impl Strategy<Value = Expr> + use<> {
 
 /// What a field can be asked; a date also for its year and its month.
 fn predicate(field: &'static Field, values: &Values) -> BoxedStrategy<Expr> {
-    let name = At::from(Name::from(field.name));
+    let name = Spanned::from(Name::from(field.name));
     let whole = Subject { function: None, field: name.clone() };
     let (low, high) = (*field.column_range().start(), *field.column_range().end());
     let asked = |subject: Subject, test: BoxedStrategy<Test>| {
@@ -258,7 +258,7 @@ fn predicate(field: &'static Field, values: &Values) -> BoxedStrategy<Expr> {
     let mut kinds = vec![asked(whole, test(field.ty, field.searchable, (low, high), &values))];
     if field.ty == Type::Date {
         for (function, part) in PARTS {
-            let function = Some(At::from(Name::from(*function)));
+            let function = Some(Spanned::from(Name::from(*function)));
             let subject = Subject { function, field: name.clone() };
             let range = (i32::MIN.into(), i32::MAX.into());
             kinds.push(asked(subject, test(Type::Integer, false, range, &values.part(*part))));
@@ -274,7 +274,7 @@ fn test(ty: Type, is_searchable: bool, range: (i64, i64), values: &Values) -> Bo
     };
     let operand = operand(ty, range, values);
     let item = prop_oneof![6 => values.literal(ty, range), 1 => parameter(ty)];
-    let items = prop::collection::vec(item.clone().prop_map(At::from), 1..5);
+    let items = prop::collection::vec(item.clone().prop_map(Spanned::from), 1..5);
     let mut kinds = vec![
         (
             6,

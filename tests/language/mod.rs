@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use cinequery::query::ast::{
-    self, At, Clock, ClockBase, Comparison, Direction, Expr, Literal, Matching, Name, Offset,
-    Operand, OrderKey, Predicate, Subject, Test, Unit,
+    self, Clock, ClockBase, Comparison, Direction, Expr, Literal, Matching, Name, Offset, Operand,
+    OrderKey, Predicate, Spanned, Subject, Test, Unit,
 };
 use cinequery::query::complete::complete;
 use cinequery::query::evaluate::{Fields, Truth, evaluate};
@@ -414,7 +414,7 @@ fn assert_parts(expr: &Expr, text: &str) {
         Expr::Not(term) => std::slice::from_ref(&**term),
         Expr::Predicate(_) => &[],
     };
-    for At { node, span } in terms {
+    for Spanned { node, span } in terms {
         let part = &text[span.start..span.end];
         assert_eq!(&parse::filter(part).unwrap().expr, node, "{part} in {text}");
         assert_parts(node, text);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use cinequery::query::{
-    Argument, Arguments, Code, Diagnostic, Fault, Field, Query, Shape, Type, compile, format,
+    Argument, Arguments, BoundQuery, Code, Diagnostic, Fault, Field, Shape, Type, compile, format,
     parse, prepare,
 };
 use cinequery::record::{Draft, Members};
@@ -152,7 +152,7 @@ impl Case {
         &self,
         text: &str,
         now: DateTime<Utc>,
-    ) -> Result<(Query, Vec<Diagnostic>), Vec<Diagnostic>> {
+    ) -> Result<(BoundQuery, Vec<Diagnostic>), Vec<Diagnostic>> {
         let is_filter = self.filter.is_some();
         let (filter, order_by) = if is_filter { (Some(text), None) } else { (None, Some(text)) };
         let prepared = prepare(filter, order_by, screenings())?;

@@ -6,7 +6,9 @@ use poem_openapi::types::Any;
 use poem_openapi::{Enum, Object};
 use serde::Serialize;
 
-use crate::query::ast::{At, Direction, Expr, Literal, Offset, Operand, OrderKey, Subject, Test};
+use crate::query::ast::{
+    Direction, Expr, Literal, Offset, Operand, OrderKey, Spanned, Subject, Test,
+};
 use crate::query::diagnostic::{Span, count};
 use crate::query::format::literal_text;
 
@@ -158,7 +160,7 @@ pub(super) fn order_by(keys: &[OrderKey]) -> Vec<OrderKeyNode> {
 }
 
 fn expression(expr: &Expr, span: Span) -> ExpressionNode {
-    let nodes = |terms: &[At<Expr>]| -> Option<Vec<ExpressionNode>> {
+    let nodes = |terms: &[Spanned<Expr>]| -> Option<Vec<ExpressionNode>> {
         Some(terms.iter().map(|term| expression(&term.node, term.span)).collect())
     };
     let node = |kind| ExpressionNode {
@@ -177,7 +179,7 @@ fn expression(expr: &Expr, span: Span) -> ExpressionNode {
             ExpressionNode { terms: nodes(std::slice::from_ref(term)), ..node(ExpressionType::Not) }
         }
         Expr::Predicate(predicate) => {
-            let At { node: subject, span } = &predicate.subject;
+            let Spanned { node: subject, span } = &predicate.subject;
             let (operator, operands) = test(&predicate.test).unzip();
             ExpressionNode {
                 subject: Some(field(subject, *span)),
@@ -190,7 +192,7 @@ fn expression(expr: &Expr, span: Span) -> ExpressionNode {
 }
 
 /// The operator and its operands; `None` of a field that stands alone.
-fn test(test: &At<Test>) -> Option<(OperatorNode, Vec<OperandNode>)> {
+fn test(test: &Spanned<Test>) -> Option<(OperatorNode, Vec<OperandNode>)> {
     let (name, negated, operands) = match &test.node {
         Test::Flag => return None,
         Test::Compare { operator, operand } => (operator.as_str(), false, vec![operand]),
@@ -205,7 +207,7 @@ fn test(test: &At<Test>) -> Option<(OperatorNode, Vec<OperandNode>)> {
     Some((operator, operands.into_iter().map(operand).collect()))
 }
 
-fn operand(operand: &At<Operand>) -> OperandNode {
+fn operand(operand: &Spanned<Operand>) -> OperandNode {
     let node = |kind| of_type(kind, operand.span);
     match &operand.node {
         Operand::Subject(subject) => field(subject, operand.span),

@@ -4,7 +4,7 @@ use crate::app::selection::Selection;
 use crate::clock::timestamp_now;
 use crate::error::Result;
 use crate::identity::{Access, Identity};
-use crate::query::{Query, Schema, Shape, Statement, Value, compile};
+use crate::query::{BoundQuery, Schema, Shape, Statement, Value, compile};
 use crate::store::{Documents, Place, Store};
 
 use super::{Format, csv};
@@ -16,7 +16,7 @@ const PAGE: u32 = 1000;
 /// is in it or not, and none is in it twice unless the order is by what has been changed.
 pub struct Export {
     store: Store,
-    query: Query,
+    query: BoundQuery,
     form: Form,
     /// Whether a record is written.
     is_begun: bool,

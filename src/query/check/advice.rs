@@ -1,6 +1,6 @@
 //! The faults of a query whose grammar is right: what is wrong in each case, and what to write instead.
 
-use crate::query::ast::{At, Clock, ClockBase, Comparison, Literal, Name, Operand, Subject};
+use crate::query::ast::{Clock, ClockBase, Comparison, Literal, Name, Operand, Spanned, Subject};
 use crate::query::diagnostic::{Code, Fault, Span, nearest};
 use crate::query::limits::MAX_IN_ITEMS;
 use crate::query::plan::{Part, Term};
@@ -12,7 +12,7 @@ use crate::query::{format, literal};
 const RELATIVE_DAYS: [&str; 3] = ["tomorrow", "yesterday", "current_date"];
 
 /// A field that stands alone and is no boolean.
-pub(super) fn not_a_flag(subject: &At<Subject>, ty: Type) -> Fault {
+pub(super) fn not_a_flag(subject: &Spanned<Subject>, ty: Type) -> Fault {
     let name = subject_text(&subject.node);
     let message = format!("`{name}` is {} and cannot stand alone", ty.with_article());
     let help = format!("compare it, as in {name} = {}", ty.example());
@@ -20,7 +20,7 @@ pub(super) fn not_a_flag(subject: &At<Subject>, ty: Type) -> Fault {
 }
 
 /// A part of a text is looked for in one that is not searchable.
-pub(super) fn not_searchable(operator: &str, place: Span, subject: &At<Subject>) -> Fault {
+pub(super) fn not_searchable(operator: &str, place: Span, subject: &Spanned<Subject>) -> Fault {
     let name = subject_text(&subject.node);
     let message = format!("`{operator}` does not exist for `{name}`, which is not searchable");
     let help = "its declaration has `search = false`; compare it with `=`";
@@ -31,7 +31,7 @@ pub(super) fn not_searchable(operator: &str, place: Span, subject: &At<Subject>)
 pub(super) fn no_such_operator(
     operator: &str,
     place: Span,
-    subject: &At<Subject>,
+    subject: &Spanned<Subject>,
     ty: Type,
 ) -> Fault {
     let name = subject_text(&subject.node);
@@ -41,8 +41,8 @@ pub(super) fn no_such_operator(
 
 /// A range whose first bound is the greater one. Each bound comes with its value.
 pub(super) fn reversed_bounds(
-    (low, low_value): (&At<Operand>, &Value),
-    (high, high_value): (&At<Operand>, &Value),
+    (low, low_value): (&Spanned<Operand>, &Value),
+    (high, high_value): (&Spanned<Operand>, &Value),
 ) -> Fault {
     let span = low.span.to(high.span);
     let message = format!("nothing lies between {low_value} and {high_value}");
@@ -53,13 +53,13 @@ pub(super) fn reversed_bounds(
 }
 
 /// A name that is no field.
-pub(super) fn unknown_field(name: &At<Name>, schema: &Schema) -> Fault {
+pub(super) fn unknown_field(name: &Spanned<Name>, schema: &Schema) -> Fault {
     let message = format!("{} has no field `{}`", schema.name, name.node);
     Fault::new(Code::UnknownField, name.span, message).did_you_mean(&name.node, schema.names())
 }
 
 /// A name that is no function.
-pub(super) fn unknown_function(name: &At<Name>) -> Fault {
+pub(super) fn unknown_function(name: &Spanned<Name>) -> Fault {
     let message = format!("there is no function `{}`", name.node);
     let fault = Fault::new(Code::UnknownFunction, name.span, message);
     if ["lower", "upper", "casefold"].iter().any(|case| case.eq_ignore_ascii_case(&name.node)) {
@@ -70,7 +70,7 @@ pub(super) fn unknown_function(name: &At<Name>) -> Fault {
 
 /// A function of a field that is of another type than it takes.
 pub(super) fn function_of(
-    function: &At<Name>,
+    function: &Spanned<Name>,
     field: &Field,
     place: Span,
     schema: &Schema,
@@ -85,7 +85,7 @@ pub(super) fn function_of(
 /// `null` on the right of a comparison, or as a bound, which has no operator.
 pub(super) fn compared_with_null(
     place: Span,
-    subject: &At<Subject>,
+    subject: &Spanned<Subject>,
     operator: Option<(Comparison, Span)>,
 ) -> Fault {
     let name = subject_text(&subject.node);
@@ -102,7 +102,7 @@ pub(super) fn compared_with_null(
 }
 
 /// `null` in a list, or as the text that is looked for.
-pub(super) fn null_as_item(place: Span, subject: &At<Subject>) -> Fault {
+pub(super) fn null_as_item(place: Span, subject: &Spanned<Subject>) -> Fault {
     let name = subject_text(&subject.node);
     let help = format!("test it apart: {name} is null, or {name} is not null");
     Fault::new(Code::NullComparison, place, "null is equal to nothing and part of nothing")
@@ -139,7 +139,7 @@ pub(super) fn meant_as_value(
 /// An operand of another type than the subject: what it is called, and its type.
 pub(super) fn other_type(
     place: Span,
-    subject: &At<Subject>,
+    subject: &Spanned<Subject>,
     ty: Type,
     (found, found_type): (String, Type),
 ) -> Fault {
@@ -153,7 +153,7 @@ pub(super) fn other_clock(
     clock: &Clock,
     clock_type: Type,
     place: Span,
-    subject: &At<Subject>,
+    subject: &Spanned<Subject>,
     ty: Type,
 ) -> Fault {
     let fault = other_type(place, subject, ty, (clock.base.as_str().to_owned(), clock_type));
@@ -172,7 +172,7 @@ pub(super) fn other_clock(
 }
 
 /// A field or a clock where only a value may stand.
-pub(super) fn literal_expected(operand: &At<Operand>, ty: Type) -> Fault {
+pub(super) fn literal_expected(operand: &Spanned<Operand>, ty: Type) -> Fault {
     let message = "only a literal or a $parameter can stand here";
     let fault = Fault::new(Code::LiteralExpected, operand.span, message);
     match &operand.node {
@@ -185,7 +185,7 @@ pub(super) fn literal_expected(operand: &At<Operand>, ty: Type) -> Fault {
 pub(super) fn other_literal(
     literal: &Literal,
     place: Span,
-    subject: &At<Subject>,
+    subject: &Spanned<Subject>,
     ty: Type,
 ) -> Fault {
     let name = subject_text(&subject.node);
