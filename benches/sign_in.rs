@@ -8,7 +8,7 @@ use cinequery::app::App;
 use cinequery::clock::timestamp_now;
 use cinequery::identity::{Credentials, Hasher, Passwords, Secrets, Tokens};
 use cinequery::record::Catalogue;
-use cinequery::store::{Location, Migrations, Missing, Store};
+use cinequery::store::{Location, Missing, Store};
 
 /// How often each is tried; once when the tests only see whether this runs.
 fn attempts() -> usize {
@@ -20,7 +20,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = tempfile::tempdir()?;
     let location = Location::Sqlite(folder.path().join("users.db"));
     let store = Store::open(location, Missing::Create).await?;
-    store.migrate(&Migrations::default(), Catalogue::built_in().schemas()).await?;
+    store.migrate(Catalogue::built_in().schemas()).await?;
     let hasher = Hasher::new();
     let hash = hasher.hash("correct horse battery".to_owned()).await?;
     store.add_user("anna", &hash, "viewer", timestamp_now()).await?;

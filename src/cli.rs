@@ -30,7 +30,7 @@ use crate::query::diagnostic::did_you_mean;
 use crate::query::{Argument, Schema};
 use crate::record::Catalogue;
 use crate::record::declaration::MAX_MISTAKES;
-use crate::store::{Location, Migrations, Missing, State, Store};
+use crate::store::{Location, Missing, State, Store};
 use crate::telemetry;
 
 const EXAMPLES: &str = "\
@@ -142,7 +142,7 @@ async fn open(settings: &DatabaseSettings, missing: Missing) -> Result<Store, St
 /// Opens a database that is read and not changed: it must be there, at this version's tables.
 async fn open_to_read(settings: &DatabaseSettings, catalogue: Catalogue) -> Result<Store, String> {
     let store = open(settings, Missing::ReadOnly).await?;
-    match store.state(&Migrations::default(), catalogue.schemas()).await.map_err(explain)? {
+    match store.state(catalogue.schemas()).await.map_err(explain)? {
         State::Current => Ok(store),
         State::Behind { .. } => {
             Err("migrations are pending: run `cinequery migrate` first".to_owned())
@@ -154,7 +154,7 @@ async fn open_to_read(settings: &DatabaseSettings, catalogue: Catalogue) -> Resu
 }
 
 async fn migrate(store: &Store, catalogue: Catalogue) -> Result<(), String> {
-    store.migrate(&Migrations::default(), catalogue.schemas()).await.map_err(explain)
+    store.migrate(catalogue.schemas()).await.map_err(explain)
 }
 
 /// The record types of the folder, or the built-in one.

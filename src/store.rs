@@ -41,7 +41,7 @@ pub use self::import::{Conflict, MAX_LISTED, Message, Tally};
 pub use self::lease::CLIENT_GRACE;
 use self::lease::{Lease, Parts};
 pub use self::location::Location;
-pub use self::migrate::{By, Migrations, State, Step};
+pub use self::migrate::{By, State, Step};
 use self::pool::Pool;
 use self::postgres::{Servers, Work};
 pub use self::record::{Documents, Record};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use cinequery::error::Result;
 use cinequery::query::text::fold;
 use cinequery::query::{Field, Schema, Type, Value};
-use cinequery::store::{By, Migrations, State, Step, Store};
+use cinequery::store::{By, State, Step, Store};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 use serde_json::json;
@@ -16,21 +16,21 @@ use crate::support::declaration::{Row, declare, field, insert, optional, with_de
 use crate::support::{Database, movies, on_both};
 
 async fn serve(store: &Store, schemas: &[&'static Schema]) -> Result<()> {
-    store.migrate(&Migrations::default(), schemas).await
+    store.migrate(schemas).await
 }
 
 async fn migrate(store: &Store, schemas: &[&'static Schema], drops: &[&str]) -> Result<()> {
     let drops: Vec<String> = drops.iter().map(|name| (*name).to_owned()).collect();
-    store.migrate_all(&Migrations::default(), schemas, &drops).await
+    store.migrate_all(schemas, &drops).await
 }
 
 async fn plan(store: &Store, schemas: &[&'static Schema], drops: &[&str]) -> Vec<Step> {
     let drops: Vec<String> = drops.iter().map(|name| (*name).to_owned()).collect();
-    store.plan(&Migrations::default(), schemas, &drops).await.unwrap()
+    store.plan(schemas, &drops).await.unwrap()
 }
 
 async fn state(store: &Store, schemas: &[&'static Schema]) -> State {
-    store.state(&Migrations::default(), schemas).await.unwrap()
+    store.state(schemas).await.unwrap()
 }
 
 /// What an error says to the operator.

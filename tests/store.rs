@@ -12,7 +12,7 @@ use cinequery::error::Kind;
 use cinequery::identity::Identity;
 use cinequery::query::{Argument, Field, Schema, Type, Value};
 use cinequery::record::{Catalogue, Draft, Members};
-use cinequery::store::{Conflict, Expected, Message, Migrations, Store, Tally};
+use cinequery::store::{Conflict, Expected, Message, Store, Tally};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 use serde_json::{Value as Json, json};
@@ -401,7 +401,7 @@ async fn eight_instances_migrate_at_once() {
         let migrate = || async {
             let store = database.open().await;
             let schemas = catalogue().schemas();
-            store.migrate(&Migrations::default(), schemas).await.unwrap();
+            store.migrate(schemas).await.unwrap();
             store.ping().await.unwrap();
         };
         futures_util::future::join_all((0..8).map(|_| migrate())).await;
@@ -593,7 +593,7 @@ async fn every_type_of_the_service_has_its_tables() {
     on_both(async |database| {
         let store = database.open().await;
         let schemas = Catalogue::built_in().schemas();
-        store.migrate(&Migrations::default(), schemas).await.unwrap();
+        store.migrate(schemas).await.unwrap();
         for schema in schemas {
             exercise(&store, schema).await;
         }

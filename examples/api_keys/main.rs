@@ -10,7 +10,7 @@ use cinequery::admission::{Admission, Proxies};
 use cinequery::app::App;
 use cinequery::identity::{Hasher, Identity, Role, Secrets, Tokens};
 use cinequery::record::Catalogue;
-use cinequery::store::{Location, Migrations, Missing, Store};
+use cinequery::store::{Location, Missing, Store};
 use keys::Keys;
 
 #[tokio::main]
@@ -19,7 +19,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let location = Location::Sqlite(folder.path().join("keys.db"));
     let store = Store::open(location, Missing::Create).await?;
     let catalogue = Catalogue::built_in();
-    store.migrate(&Migrations::default(), catalogue.schemas()).await?;
+    store.migrate(catalogue.schemas()).await?;
     let anna =
         Identity { subject: "anna".to_owned(), scopes: Role::Editor.scopes(catalogue.schemas()) };
     let keys = Keys(HashMap::from([("key-of-anna", anna)]));

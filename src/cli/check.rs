@@ -11,7 +11,7 @@ use super::{Outcome, SecretSource, catalogue, explain, location, print, serve};
 use crate::config::{Auth, DatabaseSettings, ServeSettings, TokenSettings};
 use crate::error::Error;
 use crate::record::Catalogue;
-use crate::store::{By, Location, Migrations, Missing, State, Store};
+use crate::store::{By, Location, Missing, State, Store};
 
 const HELP: &str = "\
 Give it the settings of `serve`. The database is only read, neither Redis nor an issuer of
@@ -160,7 +160,7 @@ async fn reach(
 ) -> Result<(String, State, Result<(), String>), Error> {
     let store = Store::open(location, Missing::ReadOnly).await?;
     let version = store.version().await?;
-    let state = store.state(&Migrations::default(), catalogue.schemas()).await?;
+    let state = store.state(catalogue.schemas()).await?;
     let administrator = match (settings.auth, state) {
         (Auth::Password, State::Current) => {
             let file = settings.admin_password_file.as_deref();

@@ -8,7 +8,7 @@ use clap::Args;
 use super::explain::printable;
 use super::{Outcome, catalogue, explain, open, print};
 use crate::config::DatabaseSettings;
-use crate::store::{By, Migrations, Missing, Step};
+use crate::store::{By, Missing, Step};
 
 const HELP: &str = "\
 Examples:
@@ -37,15 +37,15 @@ pub(super) struct Migrate {
 impl Migrate {
     pub(super) async fn run(self) -> Outcome {
         let catalogue = catalogue(&self.database.records)?;
-        let (migrations, schemas) = (Migrations::default(), catalogue.schemas());
+        let schemas = catalogue.schemas();
         if !self.plan {
             let store = open(&self.database, Missing::Create).await?;
-            store.migrate_all(&migrations, schemas, &self.drops).await.map_err(explain)?;
+            store.migrate_all(schemas, &self.drops).await.map_err(explain)?;
             store.close().await;
             return Ok(ExitCode::SUCCESS);
         }
         let store = open(&self.database, Missing::ReadOnly).await?;
-        let steps = store.plan(&migrations, schemas, &self.drops).await.map_err(explain)?;
+        let steps = store.plan(schemas, &self.drops).await.map_err(explain)?;
         store.close().await;
         print(&printable(&describe(&steps)))?;
         let is_possible = steps.iter().all(|step| step.problem.is_none());

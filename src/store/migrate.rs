@@ -45,11 +45,8 @@ const START_PAUSE: Duration = Duration::from_millis(500);
 /// After how long a start that waits says so, and how often then.
 const NOTE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Migrations, each with its text for both engines.
-#[derive(Debug, Clone)]
-pub struct Migrations(Vec<Script>);
-
-#[derive(Debug, Clone)]
+/// A migration of the service's own tables, with its text for both engines.
+#[derive(Debug)]
 struct Script {
     number: i64,
     name: &'static str,
@@ -57,73 +54,31 @@ struct Script {
     postgres: &'static str,
 }
 
-impl Default for Migrations {
-    /// The service's own.
-    fn default() -> Self {
-        Self(Vec::new())
-            .with(
-                1,
-                "catalogue",
-                include_str!("../../migrations/sqlite/0001_catalogue.sql"),
-                include_str!("../../migrations/postgres/0001_catalogue.sql"),
-            )
-            .with(
-                2,
-                "saved_queries",
-                include_str!("../../migrations/sqlite/0002_saved_queries.sql"),
-                include_str!("../../migrations/postgres/0002_saved_queries.sql"),
-            )
-            .with(
-                3,
-                "users",
-                include_str!("../../migrations/sqlite/0003_users.sql"),
-                include_str!("../../migrations/postgres/0003_users.sql"),
-            )
-            .with(
-                4,
-                "revocations",
-                include_str!("../../migrations/sqlite/0004_revocations.sql"),
-                include_str!("../../migrations/postgres/0004_revocations.sql"),
-            )
-            .with(
-                5,
-                "usage",
-                include_str!("../../migrations/sqlite/0005_usage.sql"),
-                include_str!("../../migrations/postgres/0005_usage.sql"),
-            )
-            .with(
-                6,
-                "records",
-                include_str!("../../migrations/sqlite/0006_records.sql"),
-                include_str!("../../migrations/postgres/0006_records.sql"),
-            )
-    }
+macro_rules! scripts {
+    ($($number:literal $name:literal),+) => {
+        /// The migrations of the service's own tables.
+        const SCRIPTS: &[Script] = &[$(Script {
+            number: $number,
+            name: $name,
+            sqlite: include_str!(concat!("../../migrations/sqlite/000", $number, "_", $name, ".sql")),
+            postgres: include_str!(concat!("../../migrations/postgres/000", $number, "_", $name, ".sql")),
+        }),+];
+    };
 }
 
-impl Migrations {
-    /// These and one more. Numbers below 1000 are the service's own.
-    #[must_use]
-    pub fn with(
-        mut self,
-        number: i64,
-        name: &'static str,
-        sqlite: &'static str,
-        postgres: &'static str,
-    ) -> Self {
-        self.0.push(Script { number, name, sqlite, postgres });
-        self
-    }
+scripts! {
+    1 "catalogue", 2 "saved_queries", 3 "users", 4 "revocations", 5 "usage", 6 "records"
+}
 
-    fn migrator(&self, dialect: Dialect) -> Migrator {
-        let migrations = self.0.iter().map(|script| {
-            let sql = sqlx::SqlSafeStr::into_sql_str(script.sql(dialect));
-            Migration::new(script.number, script.name.into(), MigrationType::Simple, sql, false)
-        });
-        let mut migrator = Migrator::with_migrations(migrations.collect());
-        // The lock taken below is held over everything, the folding included.
-        migrator.set_locking(false);
-        migrator
-    }
+fn migrator(dialect: Dialect) -> Migrator {
+    let migrations = SCRIPTS.iter().map(|script| {
+        let sql = sqlx::SqlSafeStr::into_sql_str(script.sql(dialect));
+        Migration::new(script.number, script.name.into(), MigrationType::Simple, sql, false)
+    });
+    let mut migrator = Migrator::with_migrations(migrations.collect());
+    // The lock taken below is held over everything, the folding included.
+    migrator.set_locking(false);
+    migrator
 }
 
 /// How a database's tables compare with the migrations of this version and with the declarations.
@@ -162,12 +117,8 @@ impl Store {
     /// A database that cannot be reached, one that a newer version has migrated, one whose applied
     /// migrations differ from ours; steps that only [`Store::migrate_all`] applies; a change of type, or
     /// records that break a new rule.
-    pub async fn migrate(
-        &self,
-        migrations: &Migrations,
-        schemas: &[&'static Schema],
-    ) -> Result<()> {
-        self.migrate_to(migrations, schemas, Extent::Serve).await
+    pub async fn migrate(&self, schemas: &[&'static Schema]) -> Result<()> {
+        self.migrate_to(schemas, Extent::Serve).await
     }
 
     /// The same with all steps, and with drops: of fields (`movies.tagline`) and collections (`movies`) that are
@@ -175,22 +126,12 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::migrate`], but for steps that only this applies; a drop of what is declared, or is not there.
-    pub async fn migrate_all(
-        &self,
-        migrations: &Migrations,
-        schemas: &[&'static Schema],
-        drops: &[String],
-    ) -> Result<()> {
-        self.migrate_to(migrations, schemas, Extent::All(drops)).await
+    pub async fn migrate_all(&self, schemas: &[&'static Schema], drops: &[String]) -> Result<()> {
+        self.migrate_to(schemas, Extent::All(drops)).await
     }
 
-    async fn migrate_to(
-        &self,
-        migrations: &Migrations,
-        schemas: &[&'static Schema],
-        extent: Extent<'_>,
-    ) -> Result<()> {
-        let migrator = migrations.migrator(self.dialect());
+    async fn migrate_to(&self, schemas: &[&'static Schema], extent: Extent<'_>) -> Result<()> {
+        let migrator = migrator(self.dialect());
         match &self.shared.engine {
             Engine::Postgres(lanes) => {
                 // Outside the pools: one connection holds the lock while another works, and neither
@@ -237,18 +178,13 @@ impl Store {
     /// # Errors
     /// A database that cannot be reached, or has migrations that this version does not know; a drop of what is
     /// declared, or is not there.
-    pub async fn plan(
-        &self,
-        migrations: &Migrations,
-        schemas: &[&'static Schema],
-        drops: &[String],
-    ) -> Result<Vec<Step>> {
-        let Applied::Pending(pending) = self.applied_migrations(migrations).await? else {
+    pub async fn plan(&self, schemas: &[&'static Schema], drops: &[String]) -> Result<Vec<Step>> {
+        let Applied::Pending(pending) = self.applied_migrations().await? else {
             return Err(Error::internal(
                 "the tables are not those of this version; see `cinequery check`",
             ));
         };
-        let scripts = migrations.0.iter().filter(|script| pending.contains(&script.number));
+        let scripts = SCRIPTS.iter().filter(|script| pending.contains(&script.number));
         let mut plan: Vec<Step> = scripts.map(|script| script.step(self.dialect())).collect();
         let applied = self.applied(pending.contains(&1)).await?;
         let steps = match &self.shared.engine {
@@ -267,16 +203,12 @@ impl Store {
         Ok(plan)
     }
 
-    /// How the database's tables compare with these migrations and declarations. Nothing is written.
+    /// How the database's tables compare with the migrations of this version and the declarations. Nothing is written.
     ///
     /// # Errors
     /// A database that cannot be reached.
-    pub async fn state(
-        &self,
-        migrations: &Migrations,
-        schemas: &[&'static Schema],
-    ) -> Result<State> {
-        let Applied::Pending(pending) = self.applied_migrations(migrations).await? else {
+    pub async fn state(&self, schemas: &[&'static Schema]) -> Result<State> {
+        let Applied::Pending(pending) = self.applied_migrations().await? else {
             return Ok(State::Foreign);
         };
         let tables = self.applied(pending.contains(&1)).await?;
@@ -303,13 +235,13 @@ impl Store {
         })
     }
 
-    async fn applied_migrations(&self, migrations: &Migrations) -> Result<Applied> {
+    async fn applied_migrations(&self) -> Result<Applied> {
         let applied: Vec<(i64, bool, Vec<u8>)> = if self.has_table("_sqlx_migrations").await? {
             self.read(plain("SELECT version, success, checksum FROM _sqlx_migrations")).await?
         } else {
             Vec::new()
         };
-        let migrator = migrations.migrator(self.dialect());
+        let migrator = migrator(self.dialect());
         let is_ours = |(version, success, checksum): &(i64, bool, Vec<u8>)| {
             *success
                 && migrator.iter().any(|own| {

@@ -10,7 +10,7 @@ use cinequery::identity::Identity;
 use cinequery::query::evaluate::{Truth, compare, evaluate};
 use cinequery::query::{Arguments, Dialect, Prepared, Schema, Value, format, prepare};
 use cinequery::record::{Draft, Row};
-use cinequery::store::{Expected, Migrations, Record, Store};
+use cinequery::store::{Expected, Record, Store};
 use proptest::prelude::any;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{TestCaseError, TestRunner};
@@ -32,7 +32,7 @@ pub(super) async fn stores(schemas: &[&'static Schema]) -> ([Store; 2], [Databas
     let databases = [Database::sqlite(), Database::postgres().await];
     let stores = [databases[0].open().await, databases[1].open().await];
     for store in &stores {
-        store.migrate(&Migrations::default(), schemas).await.unwrap();
+        store.migrate(schemas).await.unwrap();
     }
     (stores, databases)
 }

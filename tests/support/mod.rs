@@ -17,7 +17,7 @@ use std::time::Duration;
 use cinequery::admission::{Admission, Limits, Proxies};
 use cinequery::app::App;
 use cinequery::identity::{Hasher, Identity, Open, Provider, Secrets, Tokens};
-use cinequery::store::{Location, Migrations, Missing, Store};
+use cinequery::store::{Location, Missing, Store};
 use sqlx::{AssertSqlSafe, Connection, Row};
 use tempfile::TempDir;
 
@@ -92,7 +92,7 @@ impl Database {
     /// The database, migrated.
     pub async fn store(&self) -> Store {
         let store = self.open().await;
-        store.migrate(&Migrations::default(), catalogue().schemas()).await.unwrap();
+        store.migrate(catalogue().schemas()).await.unwrap();
         store
     }
 }
