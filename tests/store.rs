@@ -11,7 +11,7 @@ use cinequery::clock::timestamp_now;
 use cinequery::error::Kind;
 use cinequery::identity::Identity;
 use cinequery::query::{Argument, Field, Schema, Type, Value};
-use cinequery::record::{Catalogue, Draft, Members};
+use cinequery::record::{Author, Catalogue, Draft, Members};
 use cinequery::store::{Conflict, Expected, Message, Store, Tally};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
@@ -19,8 +19,10 @@ use serde_json::{Value as Json, json};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use crate::support::records::search_in;
-use crate::support::{Database, Page, Screening, catalogue, identity, on_both, screenings, search};
+use crate::support::records::{declared, search_in};
+use crate::support::{
+    Database, Page, Screening, all, catalogue, identity, on_both, screenings, search,
+};
 
 fn reader() -> Identity {
     identity(&["screenings:read"])
@@ -615,6 +617,55 @@ async fn what_is_written_comes_back_unchanged() {
             }
             assert_eq!(read.value("version"), Some(&Value::Integer(1)));
         }
+    })
+    .await;
+}
+
+/// A record type with a field that only an operator writes.
+const RATED: &str = r#"
+name = "Rated"
+collection = "rated"
+unique = [["title"]]
+
+[fields]
+title = { type = "text" }
+rating = { type = "integer", range = [0, 10], required = false, read_only = true }
+"#;
+
+#[tokio::test]
+async fn clients_leave_read_only_fields_as_they_are() {
+    on_both(async |database| {
+        let schema = declared(&[RATED]).schemas()[0];
+        let store = database.open().await;
+        store.migrate(&[schema]).await.unwrap();
+        let caller = identity(&["rated:read", "rated:write"]);
+        let row = |author, json: Json| {
+            let members: Members = serde_json::from_value(json).unwrap();
+            Draft::read_among_others(schema, members.into(), author).0.unwrap()
+        };
+        let import = async |policy, draft| {
+            let (sender, receiver) = mpsc::channel(8);
+            let feed = async {
+                sender.send(Message::Record(1, draft)).await.unwrap();
+                sender.send(Message::End).await.unwrap();
+            };
+            tokio::join!(store.import(schema, policy, receiver), feed).0.unwrap();
+            let record = all(&store, schema).await.pop().unwrap();
+            (record.id(), record.value("rating").cloned())
+        };
+        let rated = |rating| json!({"title": "a", "rating": rating});
+        let title = || row(Author::Client, json!({"title": "a"}));
+        let by_operator = row(Author::Operator, rated(7));
+        let (id, rating) = import(Conflict::Fail, by_operator).await;
+        assert_eq!(rating, Some(Value::Integer(7)));
+        assert_eq!(import(Conflict::Update, title()).await, (id, rating.clone()));
+        let replaced = edit::replace(&store, &caller, id, &title(), &Expected::Any).await.unwrap();
+        assert_eq!((replaced.version(), replaced.value("rating").cloned()), (3, rating));
+        let by_operator = row(Author::Operator, rated(8));
+        assert_eq!(import(Conflict::Update, by_operator).await.1, Some(Value::Integer(8)));
+        let members: Members = serde_json::from_value(rated(9)).unwrap();
+        let refused = Draft::read(schema, members).unwrap_err();
+        assert_eq!(refused[0].to_string(), "rating is read-only");
     })
     .await;
 }
