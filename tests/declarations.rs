@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use cinequery::app::transfer::{Format, infer};
 use cinequery::query::Type;
@@ -10,10 +12,13 @@ use cinequery::record::declaration::{MAX_FILE_BYTES, MAX_MISTAKES, Mistakes, jso
 use cinequery::record::{BUILT_IN, Catalogue};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 use serde_json::{Value as Json, json};
 use toml::de::{DeTable, DeValue};
 
 use crate::command_line::{folder, run};
+use crate::contract::tools::root;
 use crate::support::declarations::declaration;
 
 #[test]
@@ -436,8 +441,8 @@ proptest! {
     }
 }
 
-#[test]
-fn hostile_files_are_reported() {
+/// Files that are long, deep or full of repetition.
+fn hostile_files() -> Vec<String> {
     let deep = |open: &str, close: &str| {
         format!("{HEAD}x = {}{}", open.repeat(1 << 17), close.repeat(1 << 17))
     };
@@ -445,7 +450,7 @@ fn hostile_files_are_reported() {
         let fields = (0..count).map(|number| format!("f{number}={{type='id'}}\n"));
         format!("{HEAD}[fields]\n{}", fields.collect::<String>())
     };
-    let files = [
+    vec![
         deep("[", "]"),
         deep("[", ""),
         deep("{a=", "}"),
@@ -463,17 +468,63 @@ fn hostile_files_are_reported() {
         format!("{HEAD}unique = [[{}]]\n{TITLE}", "\"title\",".repeat(20_000)),
         format!("{HEAD}{TITLE}[searches.a]\nfilter = \"{}\"", "(".repeat(200_000)),
         format!("name = \"{}\"\ncollection = \"movies\"\n{TITLE}", "M".repeat(200_000)),
-    ];
-    for source in files {
+    ]
+}
+
+#[test]
+fn hostile_files_are_reported() {
+    for source in hostile_files() {
         let start: String = source.chars().take(80).collect();
         assert!(Catalogue::parse([("x.toml", source.as_str())]).is_err(), "{start} is valid");
         read(&source).unwrap();
     }
+    let fields = |count: usize| {
+        let fields = (0..count).map(|number| format!("f{number}={{type='id'}}\n"));
+        format!("{HEAD}[fields]\n{}", fields.collect::<String>())
+    };
     assert!(
         check(&format!("--- x\n{}", fields(101)))
             .contains("expected at most 100 fields, found 101")
     );
     assert_eq!(check(&format!("--- x\n{}", fields(100))), "");
+}
+
+/// Measured with a binary that was built to be fast:
+/// `FAULTS_BINARY=target/demo/cinequery cargo test --test suite broken_declarations -- --ignored --nocapture`.
+#[test]
+#[ignore = "measures a binary, which should be an optimised one"]
+fn broken_declarations_are_reported_in_less_than_100_ms() {
+    let binary = std::env::var("FAULTS_BINARY");
+    let binary = binary.unwrap_or_else(|_| env!("CARGO_BIN_EXE_cinequery").to_owned());
+    let binary = root().join(binary);
+    let broken = (
+        prop_oneof![declaration(), Just(BUILT_IN.to_owned())],
+        prop::collection::vec(damage(), 1..5),
+    );
+    let broken = broken.prop_map(|(source, damages)| {
+        damages.iter().fold(source, |source, damage| damage.apply(&source))
+    });
+    let mut runner = TestRunner::deterministic();
+    let generated = (0..2000).map(|_| broken.new_tree(&mut runner).unwrap().current());
+    let folder = folder();
+    let mut measured: Vec<(Duration, i32, String)> = Vec::new();
+    for source in generated.chain(hostile_files()) {
+        std::fs::write(folder.path().join("x.toml"), &source).unwrap();
+        let mut check = Command::new(&binary);
+        check.args(["records", "check"]).arg(folder.path()).env_clear();
+        let started = Instant::now();
+        let output = check.output().unwrap();
+        let start: String = source.chars().take(60).collect();
+        measured.push((started.elapsed(), output.status.code().unwrap(), start));
+        assert!(!String::from_utf8_lossy(&output.stderr).contains("panicked"), "{source}");
+    }
+    measured.sort();
+    let rejected = measured.iter().filter(|(_, code, _)| *code == 1).count();
+    println!("{} files, {rejected} rejected; median {:?}", measured.len(), measured[1000].0);
+    for (time, code, start) in measured.iter().rev().take(12) {
+        println!("{time:?} {code} {start:?}");
+    }
+    assert!(measured.iter().all(|(time, _, _)| *time < Duration::from_millis(100)));
 }
 
 /// A declaration as JSON, as editors see it.

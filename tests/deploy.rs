@@ -2,6 +2,17 @@
 //! that Kubernetes understands them by `make manifests`.
 
 use std::collections::BTreeSet;
+use std::fs::Permissions;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use cinequery::record::BUILT_IN;
+
+use crate::command_line::{Service, folder};
+use crate::support::records::SCREENINGS;
+use crate::support::{Client, SECRET};
 
 const CONFIG: &str = include_str!("../src/config.rs");
 const DOCKERFILE: &str = include_str!("../Dockerfile");
@@ -86,4 +97,92 @@ fn the_service_may_end_what_it_is_doing() {
         number(source, "DRAIN_TIMEOUT: Duration") + number(source, "CLOSE_TIMEOUT: Duration");
     let grace = number(MANIFESTS, "terminationGracePeriodSeconds: ");
     assert!(before + drain < grace, "{before} s and {drain} s do not fit into {grace} s");
+}
+
+#[test]
+fn the_manifests_declare_the_built_in_record_type() {
+    let (_, block) = MANIFESTS.split_once("  movies.toml: |\n").unwrap();
+    let (block, _) = block.split_once("---\n").unwrap();
+    let text: String = block
+        .lines()
+        .map(|line| format!("{}\n", line.strip_prefix("    ").unwrap_or(line)))
+        .collect();
+    assert!(text == BUILT_IN, "the ConfigMap differs from records/movies.toml");
+    let mount = values("mountPath: ").find(|path| path.ends_with("records"));
+    assert_eq!(mount, Some("/etc/cinequery/records"));
+    assert!(
+        MANIFESTS
+            .contains("- name: CINEQUERY_RECORDS\n              value: /etc/cinequery/records\n")
+    );
+}
+
+/// The user of the image.
+const USER: u32 = 65532;
+
+/// Puts files into a folder as Kubernetes mounts a ConfigMap: in a hidden folder of that name, to which the link
+/// `..data` leads. Nothing of it can be written.
+fn mount(folder: &Path, name: &str, files: &[(&str, &str)]) {
+    let hidden = folder.join(name);
+    std::fs::create_dir(&hidden).unwrap();
+    for (file, text) in files {
+        std::fs::write(hidden.join(file), text).unwrap();
+        std::fs::set_permissions(hidden.join(file), Permissions::from_mode(0o444)).unwrap();
+        let link = folder.join(file);
+        if !link.is_symlink() {
+            symlink(Path::new("..data").join(file), link).unwrap();
+        }
+    }
+    // The link is replaced in one step.
+    symlink(name, folder.join("..data_tmp")).unwrap();
+    std::fs::rename(folder.join("..data_tmp"), folder.join("..data")).unwrap();
+    std::fs::set_permissions(&hidden, Permissions::from_mode(0o555)).unwrap();
+}
+
+#[tokio::test]
+async fn declarations_are_read_from_a_mounted_config_map() {
+    let (records, home) = (folder(), folder());
+    let (records, home) = (records.path(), home.path());
+    mount(records, "..2026_01_01", &[("movies.toml", BUILT_IN)]);
+    // Root may write everywhere, so the service runs as another user then, with a binary that this one can reach.
+    let binary = home.join("cinequery");
+    std::fs::copy(env!("CARGO_BIN_EXE_cinequery"), &binary).unwrap();
+    let is_root = chown(home, Some(USER), Some(USER)).is_ok();
+    let start = || {
+        std::fs::set_permissions(records, Permissions::from_mode(0o555)).unwrap();
+        let mut command = Command::new(&binary);
+        command.args([
+            "serve",
+            "--auth",
+            "open",
+            "--listen",
+            "127.0.0.1:0",
+            "--jwt-secret",
+            SECRET,
+        ]);
+        command.env_clear().env("CINEQUERY_RECORDS", records).current_dir(home);
+        command.env("CINEQUERY_SHUTDOWN_DELAY", "0s");
+        if is_root {
+            command.uid(USER).gid(USER);
+        }
+        Service::start(command)
+    };
+    let service = start();
+    let client = Client::at(service.address.clone());
+    assert_eq!(client.get("/api/v1/movies").await.status, 200);
+    assert_eq!(client.get("/api/v1/screenings").await.status, 404);
+    assert_eq!(service.stop(), Some(0));
+
+    // The ConfigMap is changed and the deployment restarted.
+    std::fs::set_permissions(records, Permissions::from_mode(0o755)).unwrap();
+    mount(records, "..2026_01_02", &[("movies.toml", BUILT_IN), ("screenings.toml", SCREENINGS)]);
+    let service = start();
+    let client = Client::at(service.address.clone());
+    assert_eq!(client.get("/api/v1/movies").await.status, 200);
+    assert_eq!(client.get("/api/v1/screenings").await.status, 200);
+    assert_eq!(service.stop(), Some(0));
+    // So that the folders can be removed.
+    std::fs::set_permissions(records, Permissions::from_mode(0o755)).unwrap();
+    for name in ["..2026_01_01", "..2026_01_02"] {
+        std::fs::set_permissions(records.join(name), Permissions::from_mode(0o755)).unwrap();
+    }
 }

@@ -12,6 +12,7 @@
 mod access;
 mod agreement;
 mod architecture;
+mod catalogue;
 mod classic;
 mod clients;
 mod command_line;
@@ -30,6 +31,7 @@ mod oidc;
 mod paper;
 mod proxy;
 mod records;
+mod rolling;
 mod saved;
 mod store;
 mod support;

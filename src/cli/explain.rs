@@ -6,6 +6,7 @@ use annotate_snippets::{AnnotationKind, Group, Level, Origin, Patch, Renderer, S
 
 use crate::app::selection::Selection;
 use crate::error::{Error, Kind};
+use crate::query::diagnostic::Span;
 use crate::query::{Argument, Diagnostic};
 use crate::record::declaration::{Mistake, Mistakes};
 
@@ -56,11 +57,28 @@ pub(super) fn explain_mistakes(files: &[Mistakes]) -> String {
             if source.is_empty() {
                 return title.element(Origin::path(file)).elements(help);
             }
-            let place = AnnotationKind::Primary.span(span.start..span.end);
-            title.element(Snippet::source(source).path(file).annotation(place)).elements(help)
+            let (lines, start, line) = lines_of(source, *span);
+            let place = span.start.saturating_sub(start)..span.end.saturating_sub(start);
+            let snippet = Snippet::source(lines).path(file).line_start(line);
+            let place = AnnotationKind::Primary.span(place);
+            title.element(snippet.annotation(place)).elements(help)
         })
     });
     render(&groups.collect::<Vec<_>>())
+}
+
+/// The lines of a place, where they start, and the number of the first. The renderer reads all that it is given anew
+/// for each mistake, which takes long for a large file.
+fn lines_of(source: &str, place: Span) -> (&str, usize, usize) {
+    let before = source.get(..place.start).unwrap_or_default();
+    let start = before.rfind('\n').map_or(0, |at| at + 1);
+    let after = source.get(place.end..).unwrap_or_default();
+    let end = place.end + after.find('\n').unwrap_or(after.len());
+    let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
+    match source.get(start..end) {
+        Some(lines) if !lines.is_empty() => (lines, start, line),
+        _ => (source, 0, 1),
+    }
 }
 
 fn render(groups: &[Group<'_>]) -> String {

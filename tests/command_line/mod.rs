@@ -18,7 +18,7 @@ use std::process::{Child, Command, Output, Stdio};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::Client;
+use crate::support::{Client, Database, SECRET};
 
 /// The binary, with nothing in its environment that could change what it does.
 pub fn cinequery(folder: &Path, arguments: &[&str]) -> Command {
@@ -63,6 +63,11 @@ impl Service {
         Self { process, address, log: Some(log) }
     }
 
+    /// Starts it on a database with the declarations of a folder.
+    pub fn with_records(records: &Path, database: &Database) -> Self {
+        Self::start(serve_records(records, database))
+    }
+
     /// Ends it and returns what it has logged since it began to listen.
     pub fn log(mut self) -> String {
         let _ = self.process.kill();
@@ -70,7 +75,7 @@ impl Service {
     }
 
     /// Asks it to stop and returns its exit code.
-    fn stop(mut self) -> Option<i32> {
+    pub fn stop(mut self) -> Option<i32> {
         let id = self.process.id().to_string();
         assert!(Command::new("kill").arg(id).status().unwrap().success());
         self.process.wait().unwrap().code()
@@ -84,8 +89,25 @@ impl Drop for Service {
     }
 }
 
+/// `cinequery serve` on a database with the declarations of a folder, for tokens of the tests.
+pub fn serve_records(records: &Path, database: &Database) -> Command {
+    let mut command = cinequery(records, &["serve", "--auth", "open", "--rate-limit", "off"]);
+    command.args(["--listen", "127.0.0.1:0", "--jwt-secret", SECRET]);
+    command.args(["--database", &database.url()]).arg("--records").arg(records);
+    command
+}
+
 pub fn folder() -> TempDir {
     TempDir::new().unwrap()
+}
+
+/// A folder with these files, each given by its name and its text.
+pub fn folder_of(files: &[(&str, &str)]) -> TempDir {
+    let folder = folder();
+    for (name, text) in files {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    folder
 }
 
 const FILMS: &str = concat!(
