@@ -510,12 +510,17 @@ fn broken_declarations_are_reported_in_less_than_100_ms() {
     let mut measured: Vec<(Duration, i32, String)> = Vec::new();
     for source in generated.chain(hostile_files()) {
         std::fs::write(folder.path().join("x.toml"), &source).unwrap();
-        let mut check = Command::new(&binary);
-        check.args(["records", "check"]).arg(folder.path()).env_clear();
-        let started = Instant::now();
-        let output = check.output().unwrap();
+        let check = || {
+            let mut check = Command::new(&binary);
+            check.args(["records", "check"]).arg(folder.path()).env_clear();
+            let started = Instant::now();
+            let output = check.output().unwrap();
+            (started.elapsed(), output)
+        };
+        // The shortest of three: a machine that is busy delays any of them, and a slow file all.
+        let (time, output) = (0..3).map(|_| check()).min_by_key(|(time, _)| *time).unwrap();
         let start: String = source.chars().take(60).collect();
-        measured.push((started.elapsed(), output.status.code().unwrap(), start));
+        measured.push((time, output.status.code().unwrap(), start));
         assert!(!String::from_utf8_lossy(&output.stderr).contains("panicked"), "{source}");
     }
     measured.sort();
