@@ -76,5 +76,5 @@ criterion_main!(benches);
 
 /// The record type of the movies.
 fn movies() -> &'static cinequery::query::Schema {
-    Catalogue::built_in().schemas()[0]
+    Catalogue::built_in().find("movies").expect("movies are built in")
 }

@@ -16,7 +16,7 @@ use sqlx::{
 };
 use uuid::Uuid;
 
-use self::apply::{Extent, Worker};
+use self::apply::{Extent, FIRST_COLLECTION, Worker};
 use self::step::{Action, FOLD_BATCH, steps};
 pub use self::step::{By, Step};
 use self::table::{Table, folded_name};
@@ -186,7 +186,7 @@ impl Store {
         };
         let scripts = SCRIPTS.iter().filter(|script| pending.contains(&script.number));
         let mut plan: Vec<Step> = scripts.map(|script| script.step(self.dialect())).collect();
-        let applied = self.applied(pending.contains(&1)).await?;
+        let applied = self.applied(pending.contains(&1), schemas).await?;
         let steps = match &self.shared.engine {
             Engine::Postgres(lanes) => {
                 let servers = lanes.requests.opener().working_on(Work::Migrations);
@@ -211,7 +211,7 @@ impl Store {
         let Applied::Pending(pending) = self.applied_migrations().await? else {
             return Ok(State::Foreign);
         };
-        let tables = self.applied(pending.contains(&1)).await?;
+        let tables = self.applied(pending.contains(&1), schemas).await?;
         let is_noted = |name: &str| tables.iter().any(|table| table.collection == name);
         // Tables of our names that we have not made would be in the way.
         let movies = Catalogue::built_in().schemas().iter().copied();
@@ -219,7 +219,9 @@ impl Store {
         for schema in
             schemas.iter().copied().filter(|schema| !is_noted(schema.collection)).chain(own)
         {
-            if self.has_table(schema.collection).await? {
+            // Migration 1 makes a table of movies, which gives way to that of another declaration.
+            let is_first = !pending.contains(&1) && schema.collection == FIRST_COLLECTION;
+            if !is_first && self.has_table(schema.collection).await? {
                 return Ok(State::Foreign);
             }
         }

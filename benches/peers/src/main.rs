@@ -81,5 +81,5 @@ fn median(figures: impl Iterator<Item = f64>) -> f64 {
 
 /// The record type of the movies.
 fn movies() -> &'static cinequery::query::Schema {
-    Catalogue::built_in().schemas()[0]
+    Catalogue::built_in().find("movies").expect("movies are built in")
 }

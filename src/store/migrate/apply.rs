@@ -20,6 +20,9 @@ use crate::store::{Row, Store, plain};
 /// The first table of movies, which a migration in SQL creates, as 0006 leaves it.
 const FIRST_MOVIES: &str = include_str!("../../../migrations/movies.json");
 
+/// Its name.
+pub(super) const FIRST_COLLECTION: &str = "movies";
+
 /// Records that are listed of those that break a rule.
 const MAX_LISTED: usize = 20;
 
@@ -153,6 +156,11 @@ async fn give_way(error: sqlx::Error) -> sqlx::Result<()> {
     Ok(())
 }
 
+/// The first table of movies.
+fn first_movies() -> Result<Table> {
+    serde_json::from_str(FIRST_MOVIES).map_err(Error::internal)
+}
+
 /// A lease that fails has no error of the database.
 fn unavailable(error: Error) -> sqlx::Error {
     sqlx::Error::Configuration(error.into())
@@ -160,7 +168,11 @@ fn unavailable(error: Error) -> sqlx::Error {
 
 impl Store {
     /// The tables of records that were applied to this database, and those that its pending migrations make.
-    pub(super) async fn applied(&self, is_new: bool) -> Result<Vec<Table>> {
+    pub(super) async fn applied(
+        &self,
+        is_new: bool,
+        schemas: &[&'static Schema],
+    ) -> Result<Vec<Table>> {
         let select = plain("SELECT declaration FROM cinequery_records ORDER BY collection");
         let texts = match self.has_table("cinequery_records").await? {
             true => self.texts(select).await?,
@@ -175,12 +187,52 @@ impl Store {
             })
         };
         let mut tables: Vec<Table> = texts.iter().map(read).collect::<Result<_>>()?;
-        let first: Table = serde_json::from_str(FIRST_MOVIES).map_err(Error::internal)?;
+        let first = first_movies()?;
         let is_noted = tables.iter().any(|table| table.collection == first.collection);
-        if !is_noted && (is_new || self.has_table(&first.collection).await?) {
+        let is_there = is_new || !is_noted && self.has_table(&first.collection).await?;
+        if !is_noted && is_there && !self.replaces_first_movies(is_new, schemas).await? {
             tables.push(first);
         }
         Ok(tables)
+    }
+
+    /// Whether the first table of movies gives way to that of another declaration: it is empty, and a migration
+    /// has made it before anything was declared.
+    async fn replaces_first_movies(
+        &self,
+        is_new: bool,
+        schemas: &[&'static Schema],
+    ) -> Result<bool> {
+        let first = first_movies()?;
+        let declared = schemas.iter().find(|schema| schema.collection == FIRST_COLLECTION);
+        let Some(declared) = declared else { return Ok(false) };
+        let steps = steps(&[first], &[*declared], &[], By::Migrate, self.dialect());
+        if steps.map_err(Error::internal)?.applied.is_empty() {
+            return Ok(false);
+        }
+        if is_new {
+            return Ok(true);
+        }
+        let rows = "SELECT count(*) FROM (SELECT 1 FROM movies LIMIT 1) AS first";
+        Ok(self.count(plain(rows)).await? == 0)
+    }
+
+    /// Drops the first table of movies where it gives way.
+    async fn drop_first_movies(
+        &self,
+        schemas: &[&'static Schema],
+        worker: &mut Worker<'_>,
+    ) -> Result<()> {
+        let noted = plain("SELECT collection FROM cinequery_records");
+        let is_noted = self.texts(noted).await?.iter().any(|name| name == FIRST_COLLECTION);
+        if is_noted || !self.has_table(FIRST_COLLECTION).await? {
+            return Ok(());
+        }
+        if self.replaces_first_movies(false, schemas).await? {
+            let drop = format!("DROP TABLE {}", quoted(FIRST_COLLECTION));
+            worker.transact(&[drop]).await.map_err(database_error)?;
+        }
+        Ok(())
     }
 
     /// The steps from the applied tables to the declared ones, with their problems.
@@ -196,8 +248,10 @@ impl Store {
             steps(applied, schemas, drops, by, self.dialect()).map_err(Error::internal)?;
         let mut inspected = Vec::new();
         for mut step in steps {
-            let is_there = self.has_table(&step.collection).await?;
             let is_noted = applied.iter().any(|table| table.collection == step.collection);
+            let is_first = !is_noted && step.collection == FIRST_COLLECTION;
+            let is_there = self.has_table(&step.collection).await?
+                && !(is_first && self.replaces_first_movies(false, schemas).await?);
             if is_there && !is_noted {
                 step.problem = Some(format!(
                     "the database has a table {:?} that cinequery did not create; rename it, or \
@@ -220,7 +274,8 @@ impl Store {
         worker: &mut Worker<'_>,
     ) -> Result<Vec<Table>> {
         worker.wait_for_orphans().await.map_err(database_error)?;
-        let mut tables = self.applied(false).await?;
+        self.drop_first_movies(schemas, worker).await?;
+        let mut tables = self.applied(false, schemas).await?;
         let Steps { applied: steps, left } =
             self.steps_from(&tables, schemas, extent, worker).await?;
         let list = |texts: Vec<&str>| texts.join("\n  ");
