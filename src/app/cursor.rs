@@ -12,7 +12,7 @@ use crate::error::{Error, Kind, Result};
 use crate::query::plan::SortKey;
 use crate::query::{Argument, Arguments, Schema, Value, ast, format, literal};
 
-/// The longest cursor that is read, in characters. The longest that is made is shorter.
+/// The longest cursor, in characters. It is a part of a URL.
 const MAX_CHARACTERS: usize = 16 * 1024;
 
 /// How many bytes of the fingerprint a cursor keeps.
@@ -40,13 +40,19 @@ impl Cursor {
     /// The cursor as text, tied to its search.
     ///
     /// # Errors
-    /// None that could be provoked: the parts of a cursor are all JSON.
+    /// [`Kind::InvalidParameter`] when the last record has values that are too long.
     pub fn encode(&self, search: &str) -> Result<String> {
         let keys = self.keys.iter().map(|key| key.as_ref().into());
         let as_of = Value::Timestamp(self.as_of).to_string();
         let wire = Wire { search: search.to_owned(), as_of, keys: keys.collect() };
         let json = serde_json::to_vec(&wire).map_err(Error::internal)?;
-        Ok(BASE64_URL_SAFE_NO_PAD.encode(json))
+        let cursor = BASE64_URL_SAFE_NO_PAD.encode(json);
+        if cursor.len() > MAX_CHARACTERS {
+            let detail =
+                "the values of order_by are too long for a cursor; order by a shorter field";
+            return Err(Error::new(Kind::InvalidParameter, detail));
+        }
+        Ok(cursor)
     }
 
     /// Reads a cursor that belongs to the search with that fingerprint and order.

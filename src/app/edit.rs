@@ -128,8 +128,11 @@ fn missing(schema: &Schema, id: Uuid) -> Error {
 /// Says which fields a duplicate shares with the record that is there.
 fn name_key(schema: &Schema, mut error: Error) -> Error {
     if error.kind == Kind::Duplicate {
-        let key = schema.natural_key().join(", ");
-        error.detail = format!("there is a {} with the same {key} already", schema.name);
+        let keys = schema.unique.iter().map(|key| key.join(", "));
+        let keys = keys.collect::<Vec<_>>().join(" or ");
+        if !keys.is_empty() {
+            error.detail = format!("there is a {} with the same {keys} already", schema.name);
+        }
     }
     error
 }

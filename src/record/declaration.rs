@@ -179,6 +179,15 @@ impl Declared {
             let message = format!("the collection `{}` is also declared in {file}", own.collection);
             return Some(Mistake::new(self.collection, message));
         }
+        let is_operation =
+            |name: &str, of: &str| names::operations_of(of).iter().any(|o| o == name);
+        if is_operation(own.name, other.name) || is_operation(other.name, own.name) {
+            let message = format!(
+                "the API would have two operations of one name: see `{}` in {file}",
+                other.name
+            );
+            return Some(Mistake::new(self.name, message).help("choose another name"));
+        }
         // Generated clients have a file for each, and some file systems ignore case.
         let taken = names::schemas_of(other.name);
         let is_taken = |name: &String| taken.iter().any(|taken| taken.eq_ignore_ascii_case(name));

@@ -40,12 +40,13 @@ fn of_parameter(operation: &str, name: &str, about: &Schema) -> Option<Value> {
         ("classicSearchMovies", _) => return None,
         ("classicListExpiredMovies", "from") => json!("2026-01-01"),
         ("classicListExpiredMovies", "to") => json!("2026-12-31"),
-        (_, "order_by") => json!(order(about)),
+        (_, "order_by") => json!(order(about)?),
         (_, "limit") => json!(20),
         (_, "by") => json!(about.natural_key().last()?),
         (_, "interval") => match last_key(about)?.ty {
             Type::Integer => json!("decade"),
-            _ => json!("month"),
+            Type::Date | Type::Timestamp => json!("month"),
+            Type::Text | Type::Boolean | Type::Id => return None,
         },
         (_, "name") if is_about_users => json!("cataloguer"),
         (_, "name") => json!(query_name(about)),
@@ -59,12 +60,12 @@ fn of_parameter(operation: &str, name: &str, about: &Schema) -> Option<Value> {
 
 /// An example of the body of an operation.
 pub(super) fn of_body(operation: &str, schema: &str, about: &Schema) -> Option<Value> {
-    let text = first_text(about)?;
-    let by_text = format!("{name} = ${name}", name = text.name);
-    let given = json!({ text.name: value(text) });
+    let field = first_field(about)?;
+    let by_field = format!("{name} = ${name}", name = field.name);
+    let given = json!({ field.name: value(field) });
     Some(match schema {
         "SearchRequest" => json!({
-            "filter": by_text,
+            "filter": by_field,
             "parameters": given,
             "order_by": order(about),
             "limit": 20,
@@ -170,13 +171,13 @@ fn query(about: &Schema) -> Value {
 }
 
 fn query_draft(about: &Schema) -> Value {
-    let name = first_text(about).map_or("name", |field| field.name);
+    let name = first_field(about).map_or("name", |field| field.name);
     json!({
         "name": query_name(about),
         "description": format!("Those of one {name}"),
         "filter": format!("{name} = ${name}"),
         "order_by": order(about),
-        "parameters": [{ "name": name, "default": first_text(about).map(value) }],
+        "parameters": [{ "name": name, "default": first_field(about).map(value) }],
     })
 }
 
@@ -186,15 +187,23 @@ fn draft(about: &Schema) -> Value {
 }
 
 /// The newest first, as far as the natural key tells; then by the rest of it.
-fn order(about: &Schema) -> String {
+fn order(about: &Schema) -> Option<String> {
     let mut keys = about.natural_key().iter().rev();
-    let first = keys.next().map(|key| format!("{key} desc"));
-    let all = first.into_iter().chain(keys.map(|key| (*key).to_owned()));
-    all.collect::<Vec<_>>().join(", ")
+    let first = format!("{} desc", keys.next()?);
+    let all = std::iter::once(first).chain(keys.map(|key| (*key).to_owned()));
+    Some(all.collect::<Vec<_>>().join(", "))
 }
 
 fn query_name(about: &Schema) -> String {
-    format!("by-{}", first_text(about).map_or("name", |field| field.name))
+    let name = first_field(about).map_or("name", |field| field.name);
+    // Words of small letters and digits, joined by hyphens.
+    let words = name.split('_').filter(|word| !word.is_empty());
+    std::iter::once("by").chain(words).collect::<Vec<_>>().join("-")
+}
+
+/// The field that examples ask for: the first text, or else the first that clients write.
+fn first_field(about: &Schema) -> Option<&'static Field> {
+    first_text(about).or_else(|| about.writable().next())
 }
 
 fn first_text(about: &Schema) -> Option<&'static Field> {

@@ -124,6 +124,14 @@ pub(super) fn schemas_of(name: &str) -> [String; 5] {
     ["", "Draft", "Patch", "Page", "Field"].map(|ending| format!("{name}{ending}"))
 }
 
+/// What operations are called after a record type: `getMovieFacets` would be that of a type `MovieFacets` too.
+pub(super) fn operations_of(name: &str) -> [String; 4] {
+    ["Facets", "Queries", "Query", "QueryWithBody"].map(|ending| format!("{name}{ending}"))
+}
+
+/// Operations of the service that are called like one on records, such as `getSchema`.
+const OPERATIONS: &[&str] = &["Liveness", "Schema"];
+
 /// What is wrong with a name.
 pub(super) fn check(named: Named, name: &str, span: Span) -> Option<Mistake> {
     let (what, longest) = match named {
@@ -142,7 +150,11 @@ pub(super) fn check(named: Named, name: &str, span: Span) -> Option<Mistake> {
             return mistake(format!("{name_in_quotes} is not a {what}"))
                 .map(|mistake| mistake.help(rule));
         }
-        let taken = schemas_of(name).into_iter().find(|schema| SCHEMAS.contains(&schema.as_str()));
+        let mut taken = schemas_of(name).into_iter();
+        let taken = taken.find(|schema| {
+            let schema = schema.as_str();
+            SCHEMAS.contains(&schema) || schema == name && OPERATIONS.contains(&schema)
+        });
         return taken.and_then(|taken| {
             mistake(format!("{name_in_quotes} cannot be used: the API has a schema `{taken}`"))
         });
@@ -169,6 +181,9 @@ pub(super) fn check(named: Named, name: &str, span: Span) -> Option<Mistake> {
                 let beginning = RESERVED_BEGINNINGS.iter().find(|start| name.starts_with(**start));
                 match beginning {
                     Some(start) => format!("`{start}` begins the names of internal tables"),
+                    None if name.ends_with("_pkey") => {
+                        "`_pkey` ends the names of PostgreSQL's primary keys".to_owned()
+                    }
                     None if RESERVED_COLLECTIONS.contains(&name) => {
                         "the service has a route or a table of that name".to_owned()
                     }

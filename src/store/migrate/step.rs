@@ -6,7 +6,8 @@ use chrono::{DateTime, Utc};
 
 use super::table::{Column, Folded, Folding, Index, Table, folded_name, literal, quoted};
 use crate::clock::timestamp_now;
-use crate::query::{Dialect, Schema, Type};
+use crate::query::diagnostic::did_you_mean;
+use crate::query::{Dialect, Field, Schema, Type};
 
 /// Records that are folded in one go.
 pub(super) const FOLD_BATCH: u64 = 500;
@@ -239,6 +240,9 @@ impl TableDiff {
         let declared = Table::of(schema);
         for field in schema.fields {
             let Some(from) = field.renamed_from else { continue };
+            if let Some(problem) = self.misnamed(field, from, schema) {
+                self.push(Change::Misname { name: field.name.to_owned(), problem });
+            }
             let is_there =
                 |name| self.table.as_ref().is_some_and(|table| table.column(name).is_some());
             if is_there(from) && !is_there(field.name) && schema.field(from).is_none() {
@@ -253,6 +257,27 @@ impl TableDiff {
             self.compare_column(column);
         }
         self.compare_indexes(&declared, taken);
+    }
+
+    /// Why `renamed_from` cannot be applied, if it was not applied before.
+    fn misnamed(&self, field: &Field, from: &str, schema: &Schema) -> Option<String> {
+        let (table, name) = (self.table.as_ref()?, field.name);
+        let of = &table.collection;
+        match (table.column(from).is_some(), table.column(name).is_some()) {
+            (true, true) if schema.field(from).is_none() => Some(format!(
+                "{of}.{name} is to be renamed from {from}, and the database has both. Remove {name} from the \
+                 declaration, run `cinequery migrate --drop {of}.{name}`, and declare it again"
+            )),
+            (false, false) => {
+                let kept = table.columns.iter().map(|column| column.name.as_str());
+                let kept = kept.filter(|name| schema.field(name).is_none());
+                let help = did_you_mean(from, kept);
+                Some(format!(
+                    "{of}.{name} is to be renamed from {from}, which the database does not have; {help}"
+                ))
+            }
+            _ => None,
+        }
     }
 
     /// Lets columns be null that are required no more, and those that nothing writes any more.
@@ -418,6 +443,11 @@ enum Change {
         from: Type,
         to: Type,
     },
+    /// A former name that does not fit the table.
+    Misname {
+        name: String,
+        problem: String,
+    },
 }
 
 impl Change {
@@ -436,6 +466,7 @@ impl Change {
                 from.with_article(),
                 to.with_article()
             )),
+            Self::Misname { problem, .. } => Some(problem.clone()),
             _ => None,
         };
         Some(Step {
@@ -458,7 +489,8 @@ impl Change {
             _ => before?,
         };
         match self {
-            Self::CreateTable(_) | Self::DropTable | Self::Retype { .. } => {}
+            Self::CreateTable(_) | Self::DropTable | Self::Retype { .. } | Self::Misname { .. } => {
+            }
             Self::RenameColumn { from, to } => {
                 for index in &mut table.indexes {
                     for column in &mut index.columns {
@@ -505,12 +537,8 @@ impl Change {
 
     /// Whether `migrate` alone applies it, and a service of the declaration works without.
     fn can_wait(&self, dialect: Dialect) -> bool {
-        let is_restriction = match self {
-            Self::Require(_) | Self::Bound { .. } => true,
-            Self::DropIndex(index) => index.unique,
-            _ => false,
-        };
-        is_restriction && self.by(dialect) == By::Migrate
+        // Not that a value is required: pages would end at a null.
+        matches!(self, Self::Bound { .. }) && self.by(dialect) == By::Migrate
     }
 
     fn by(&self, dialect: Dialect) -> By {
@@ -533,7 +561,8 @@ impl Change {
             | Self::Bound { .. }
             | Self::CreateIndex(_)
             | Self::DropIndex(_)
-            | Self::Retype { .. } => By::Migrate,
+            | Self::Retype { .. }
+            | Self::Misname { .. } => By::Migrate,
         }
     }
 
@@ -571,6 +600,7 @@ impl Change {
             Self::Retype { name, from, to } => {
                 format!("change {of}.{name} from {} to {}", from.as_str(), to.as_str())
             }
+            Self::Misname { name, .. } => format!("rename a field of {of} to {name}"),
         }
     }
 
@@ -684,7 +714,7 @@ impl Change {
                 return (vec![sql], Action::DropIndex);
             }
             Self::DropIndex(index) => drop_index(index, &alter, dialect),
-            Self::Retype { .. } => return (Vec::new(), Action::Reject),
+            Self::Retype { .. } | Self::Misname { .. } => return (Vec::new(), Action::Reject),
         };
         (sql, Action::Transaction)
     }

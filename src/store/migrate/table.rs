@@ -258,8 +258,12 @@ impl Index {
 
     /// Gives it a name that is not taken: the one it has, or else one with a hash.
     pub(super) fn rename(&mut self, collection: &str, taken: &BTreeSet<String>) {
-        if taken.contains(&self.name) {
-            self.name = hashed_name(collection, &self.columns, self.unique);
+        for attempt in 0.. {
+            if !taken.contains(&self.name) {
+                return;
+            }
+            // An index that was renamed with its columns may have the name that this one would get.
+            self.name = hashed_name(collection, &self.columns, self.unique, attempt);
         }
     }
 }
@@ -269,17 +273,19 @@ pub(super) fn folded_name(name: &str) -> String {
     format!("{name}_folded")
 }
 
-/// The name of an index: `COLLECTION_FIELD_FIELD`, unless that is too long.
+/// The name of an index: `cinequery_COLLECTION_FIELD_FIELD`, unless that is too long. Indexes share their names with
+/// tables, and no collection begins like that.
 fn preferred_name(collection: &str, columns: &[String], unique: bool) -> String {
-    let name = format!("{collection}_{}", columns.join("_"));
-    if name.len() <= MAX_IDENTIFIER { name } else { hashed_name(collection, columns, unique) }
+    let name = format!("cinequery_{collection}_{}", columns.join("_"));
+    if name.len() <= MAX_IDENTIFIER { name } else { hashed_name(collection, columns, unique, 0) }
 }
 
 /// A name that no other index has: the beginning of the preferred name, and a hash of what it is on.
-fn hashed_name(collection: &str, columns: &[String], unique: bool) -> String {
-    let hash = Sha256::digest(format!("{collection}({}){unique}", columns.join(",")));
+fn hashed_name(collection: &str, columns: &[String], unique: bool, attempt: u32) -> String {
+    let of = format!("{collection}({}){unique}{attempt}", columns.join(","));
+    let hash = Sha256::digest(of);
     let hash: String = hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-    let name = format!("{collection}_{}", columns.join("_"));
+    let name = format!("cinequery_{collection}_{}", columns.join("_"));
     let most = MAX_IDENTIFIER - hash.len() - 1;
     let start: String = name.chars().take(most).collect();
     format!("{start}_{hash}")
