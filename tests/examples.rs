@@ -86,7 +86,7 @@ async fn a_library_grows_from_a_file_of_books() {
             "{\"value\":true,\"count\":4,",
             "$ cinequery migrate --plan --records records\n",
             "1. accept 1 to 300 characters in books.title\n",
-            "3. add books.copies, with the default \"1\" in all records\n",
+            "3. add books.copies, with the default \"1\" in existing records too\n",
             "ADD COLUMN \"copies\" ",
             "$ cinequery serve --auth open --records records\n",
             "\"title\":\"Pride and Prejudice\"",

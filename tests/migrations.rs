@@ -501,13 +501,13 @@ async fn records_are_checked_as_they_will_be() {
             ),
             Some("rank, title must be unique in things; 2 records break this rule: "),
         ),
-        // Nulls are not equal. Only one field takes over the column of the old name.
+        // Nulls are not equal.
         (
             declare(
                 "things",
                 vec![
                     title(),
-                    Field { nullable: true, renamed_from: Some("name"), ..text("other") },
+                    optional("other", Type::Text),
                     optional("rank", Type::Integer),
                     integer("size"),
                 ],
