@@ -17,7 +17,7 @@ use sqlx::{
 use uuid::Uuid;
 
 use self::apply::{Extent, FIRST_COLLECTION, Worker};
-use self::step::{Action, FOLD_BATCH, steps};
+use self::step::{Action, FOLD_BATCH, Steps, steps};
 pub use self::step::{By, Step};
 use self::table::{Table, folded_name};
 use super::connection::{Open as _, Opened};
@@ -225,13 +225,13 @@ impl Store {
                 return Ok(State::Foreign);
             }
         }
-        let steps = steps(&tables, schemas, &[], By::Migrate, self.dialect());
-        let steps = steps.map_err(Error::internal)?.applied;
+        let steps = steps(&tables, schemas, &[], By::Serve, self.dialect());
+        let Steps { applied: steps, left } = steps.map_err(Error::internal)?;
         let by = match steps.iter().any(|step| step.by == By::Migrate) {
             true => By::Migrate,
             false => By::Serve,
         };
-        Ok(match pending.len() + steps.len() {
+        Ok(match pending.len() + steps.len() + left.len() {
             0 => State::Current,
             missing => State::Behind { missing, by },
         })
