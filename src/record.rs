@@ -1,6 +1,6 @@
 //! What a record type is, and the list of them.
 //!
-//! A type is a [`Schema`] from which everything else follows: the filter language, validation, the specification,
+//! A type is a [`Schema`](crate::query::Schema) from which everything else follows: the filter language, validation, the specification,
 //! the columns.
 
 mod catalogue;

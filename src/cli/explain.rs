@@ -51,15 +51,17 @@ pub(super) fn describe(
 /// The mistakes of declarations, each below its place in its file.
 pub(super) fn explain_mistakes(files: &[Mistakes]) -> String {
     let groups = files.iter().flat_map(|Mistakes { file, source, list }| {
+        // The name of a file may hold what a terminal takes for a command.
+        let file = printable(file).replace(['\n', '\t'], " ");
         list.iter().map(move |Mistake { span, message, help }| {
             let title = Level::ERROR.primary_title(message);
             let help = help.as_deref().map(|help| Level::HELP.message(help));
             if source.is_empty() {
-                return title.element(Origin::path(file)).elements(help);
+                return title.element(Origin::path(file.clone())).elements(help);
             }
             let (lines, start, line) = lines_of(source, *span);
             let place = span.start.saturating_sub(start)..span.end.saturating_sub(start);
-            let snippet = Snippet::source(lines).path(file).line_start(line);
+            let snippet = Snippet::source(lines).path(file.clone()).line_start(line);
             let place = AnnotationKind::Primary.span(place);
             title.element(snippet.annotation(place)).elements(help)
         })

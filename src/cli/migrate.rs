@@ -46,8 +46,13 @@ impl Migrate {
         }
         let store = open(&self.database, Missing::ReadOnly).await?;
         let steps = store.plan(schemas, &self.drops).await.map_err(explain)?;
+        let kept = store.undeclared(schemas).await.map_err(explain)?;
         store.close().await;
         print(&printable(&describe(&steps)))?;
+        let is_dropped = |field: &&String| self.drops.contains(field);
+        for field in kept.iter().filter(|field| !is_dropped(field)) {
+            print(&format!("not declared, and kept: {field} (drop it with `--drop {field}`)"))?;
+        }
         let is_possible = steps.iter().all(|step| step.problem.is_none());
         Ok(if is_possible { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }

@@ -2,6 +2,8 @@
 //! start together.
 
 mod apply;
+mod change;
+mod diff;
 mod step;
 mod table;
 
@@ -17,7 +19,9 @@ use sqlx::{
 use uuid::Uuid;
 
 use self::apply::{Extent, FIRST_COLLECTION, Worker};
-use self::step::{Action, FOLD_BATCH, Steps, steps};
+use self::change::FOLD_BATCH;
+use self::diff::{Steps, steps, undeclared};
+use self::step::Action;
 pub use self::step::{By, Step};
 use self::table::{Table, folded_name};
 use super::connection::{Open as _, Opened};
@@ -201,6 +205,14 @@ impl Store {
         };
         plan.extend(steps.applied);
         Ok(plan)
+    }
+
+    /// The fields in the database that are not declared any more, such as `movies.tagline`. They are kept.
+    ///
+    /// # Errors
+    /// A database that cannot be reached.
+    pub async fn undeclared(&self, schemas: &[&'static Schema]) -> Result<Vec<String>> {
+        Ok(undeclared(&self.applied(false, schemas).await?, schemas))
     }
 
     /// How the database's tables compare with the migrations of this version and the declarations. Nothing is written.

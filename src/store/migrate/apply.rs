@@ -6,7 +6,8 @@ use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, PgConnection, SqliteConnection};
 use uuid::Uuid;
 
-use super::step::{Action, By, Meaning, Step, Steps, steps, undeclared};
+use super::diff::{Steps, steps, undeclared};
+use super::step::{Action, By, Meaning, Step};
 use super::table::{Column, Folded, Folding, Index, Table, literal, quoted};
 use crate::clock::timestamp_now;
 use crate::error::{Error, Kind, Result};
