@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use cinequery::http::specification;
 use cinequery::identity::Role;
-use cinequery::record::Catalogue;
+use cinequery::record::{BUILT_IN, Catalogue};
 use serde_json::Value;
 
+use crate::support::records::{SCREENINGS, declared};
 use crate::support::{Client, served_on_both};
 
 /// The operations that need no token. More of them need a reason; fewer are welcome.
@@ -112,4 +113,18 @@ async fn every_role_may_do_what_the_table_says_and_nothing_else() {
         }
     })
     .await;
+}
+
+#[test]
+fn the_legacy_routes_need_scopes_of_movies_wherever_these_are_in_the_catalogue() {
+    let document = specification(declared(&[SCREENINGS, BUILT_IN]));
+    for (path, method, scope) in [
+        ("/api", "get", "movies:read"),
+        ("/api", "post", "movies:write"),
+        ("/api/search", "get", "movies:read"),
+        ("/api/v1/screenings", "get", "screenings:read"),
+    ] {
+        let security = &document["paths"][path][method]["security"];
+        assert_eq!(security[0]["oauth2"], serde_json::json!([scope]), "{method} {path}");
+    }
 }

@@ -78,6 +78,10 @@ pub fn specification(catalogue: Catalogue) -> Value {
             let mut operations = if is_template { operations.clone() } else { operations.take() };
             for (method, operation) in members(&mut operations) {
                 let route = ROUTES.iter().find(|r| r.method == method && r.path == template);
+                let tags = operation["tags"].as_array().into_iter().flatten();
+                // The legacy routes are about movies, wherever these are in the catalogue.
+                let movies = movies.filter(|_| is_legacy(tags.filter_map(Value::as_str)));
+                let about = movies.unwrap_or(about);
                 if let Some(route) = route {
                     // First, so that examples are found by the names of schemas.
                     name_record(operation, about);
