@@ -79,9 +79,9 @@ impl Serve {
     }
 }
 
-/// How many connections the system keeps until they are accepted: as many as come at once when a
-/// balancer moves its clients here.
-const BACKLOG: u32 = 1024;
+/// How many connections the system keeps until they are accepted, as far as its `somaxconn` (4096 by default)
+/// allows. A connection beyond them is dropped, and its client tries again only after 1, 3 and 7 seconds.
+const BACKLOG: u32 = 4096;
 
 /// Files that are open beside the connections of clients: the database, its connections, the log.
 const OTHER_FILES: u64 = 256;

@@ -148,6 +148,8 @@ struct Open {
     all: HashMap<Id, (Arc<Client>, AbortHandle)>,
     /// How many there are from each IP address.
     by_address: HashMap<IpAddr, usize>,
+    /// How many of them are beyond the limit.
+    extra: usize,
 }
 
 /// How a new connection is treated.
@@ -170,8 +172,7 @@ impl Connections {
     /// Makes room for another connection, if need be by closing one that is waited for.
     pub(super) fn enter(&self) -> Admission {
         let mut open = self.open();
-        let extra = open.all.values().filter(|(client, _)| client.is_extra).count();
-        let regular = open.all.len() - extra;
+        let (extra, regular) = (open.extra, open.all.len() - open.extra);
         let mut makes_room =
             |is_extra| open.close_one(self.most, |client| client.is_extra == is_extra).is_some();
         if regular < self.most || makes_room(false) {
@@ -187,6 +188,7 @@ impl Connections {
     pub(super) fn add(&self, client: Arc<Client>, task: AbortHandle) {
         let mut open = self.open();
         *open.by_address.entry(client.address).or_default() += 1;
+        open.extra += usize::from(client.is_extra);
         open.all.insert(task.id(), (client, task));
     }
 
@@ -217,6 +219,7 @@ impl Connections {
 impl Open {
     fn remove(&mut self, id: Id) -> Option<(Arc<Client>, AbortHandle)> {
         let (client, task) = self.all.remove(&id)?;
+        self.extra -= usize::from(client.is_extra);
         if let Entry::Occupied(mut count) = self.by_address.entry(client.address) {
             *count.get_mut() -= 1;
             if *count.get() == 0 {
@@ -234,9 +237,15 @@ impl Open {
         most: usize,
         may_close: impl Fn(&Client) -> bool,
     ) -> Option<Arc<Client>> {
-        let is_crowd = |client: &Client| {
-            self.by_address.get(&client.address).is_some_and(|count| *count > most / CROWD)
-        };
+        // They are at most three. Looking up the count of each connection's address instead would take most
+        // of the time of a connection that is accepted in a flood.
+        let crowds: Vec<_> = self
+            .by_address
+            .iter()
+            .filter(|(_, count)| **count > most / CROWD)
+            .map(|(address, _)| *address)
+            .collect();
+        let is_crowd = |client: &Client| crowds.contains(&client.address);
         let first = self
             .all
             .iter()
