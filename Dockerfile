@@ -1,12 +1,14 @@
-# Two stages: one compiles, and the image is what deploy/rootfs.sh puts together there. It holds the
-# binary, the libraries it loads, a user, and nothing that could be run besides.
+# Two stages. The first compiles the binary and assembles the root file system with deploy/rootfs.sh.
+# The image contains only that: the binary, the shared libraries it loads, and a user. It has no shell
+# and no other program.
 ARG BUILD_IMAGE=docker.io/library/rust:1.95-slim-bookworm
 
 FROM ${BUILD_IMAGE} AS build
 WORKDIR /build
 ENV CARGO_PROFILE_RELEASE_STRIP=symbols
-# The dependencies are a layer of their own, which a change of the sources leaves alone. They are
-# compiled for an empty crate; what is left of that must not pass for the real one later.
+# The dependencies are compiled in a layer of their own, for an empty crate, so that a change of the
+# sources does not rebuild them. `cargo clean` removes the empty crate's output; otherwise cargo could
+# take it for the real crate.
 COPY Cargo.toml Cargo.lock ./
 RUN mkdir src benches tests \
     && touch src/lib.rs \
@@ -28,7 +30,7 @@ STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["/cinequery", "healthcheck"]
 ENTRYPOINT ["/cinequery"]
 CMD ["serve"]
-# Last, because they change with every build.
+# The labels come last because they change with every build and would invalidate later layers.
 ARG VERSION=unknown
 ARG REVISION=unknown
 ARG CREATED=unknown

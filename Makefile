@@ -1,10 +1,10 @@
-# Each target is what its line says. `make` alone lists them.
+# `make` without a target lists the targets with their descriptions.
 
 CARGO ?= cargo
-# How long `make fuzz` goes on.
+# How many minutes `make fuzz` runs.
 MINUTES ?= 5
-# How many questions `make agree` asks of one record type made to be difficult, and of how many generated types it
-# asks as many together; and which ones.
+# `make agree`: the number of queries against the hand-written record type, the number of generated record types that
+# share as many queries again, and the random seed.
 CASES ?= 100000
 SCHEMAS ?= 300
 SEED ?= $(shell date +%s)
@@ -14,33 +14,33 @@ SEED ?= $(shell date +%s)
 help:  ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
 
-run:  ## Build and start a demo on a sample catalogue
+run:  ## Build and start the demo with the sample movies
 	$(CARGO) build --profile demo --bin cinequery
 	@target/demo/cinequery demo
 
-test: postgres redis manifests tools  ## Run the tests, on SQLite and PostgreSQL, but the long ones of `contract`, `faults` and `sdk`
+test: postgres redis manifests tools  ## Run the tests on SQLite and PostgreSQL, without the long ones of `contract`, `faults` and `sdk`
 	$(CARGO) test --all-targets
 	$(CARGO) test --doc
 
-# What `make test` does of these in a minute, and the rest: long property tests, and a browser.
-contract: postgres redis tools  ## Test the specification against the service at length
+# `make test` runs the part of these that takes a minute. This adds long property tests and a browser.
+contract: postgres redis tools  ## Test the service against its OpenAPI document (long)
 	contract/tools.sh chromium
 	$(CARGO) test --test suite -- contract:: --include-ignored --nocapture
 
-# What `make test` does of these in two minutes, and the rest: longer faults, more kills, more requests.
-faults: postgres  ## Break what the service relies on, at length, and test what it does then
+# `make test` runs the part of these that takes two minutes. This adds longer faults, more kills and more requests.
+faults: postgres  ## Inject faults into the service and its dependencies and check the behaviour (long)
 	$(CARGO) test --test suite -- faults:: --include-ignored --nocapture --test-threads=1
 
-# For half an hour; FAST=1 takes five minutes and attacks at a lower level.
+# Takes half an hour. FAST=1 takes five minutes, at a lower level of sqlmap.
 attack: postgres  ## Attack every parameter with sqlmap
 	$(CARGO) build --profile demo --bin cinequery
 	contract/attack.sh target/demo/cinequery
 
-sdk: postgres tools  ## Generate SDKs of four languages into target/sdk and prove them
+sdk: postgres tools  ## Generate SDKs for four languages into target/sdk and test them
 	contract/tools.sh java
 	$(CARGO) test --test suite -- clients:: --skip faults:: --include-ignored --nocapture
 
-check:  ## Format, lint and document with warnings denied
+check:  ## Check formatting, lints and documentation with warnings denied
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --document-private-items
@@ -48,40 +48,41 @@ check:  ## Format, lint and document with warnings denied
 fmt:  ## Format the code
 	$(CARGO) fmt
 
-bench:  ## Measure the language, stage by stage, and whether signing in tells who exists
+bench:  ## Measure each stage of the filter language, and whether the time of a sign-in reveals which users exist
 	$(CARGO) bench --bench language
 	$(CARGO) bench --bench sign_in
 
-# As the service is built, and then beside cql2, whose features pest is built with there.
-peers:  ## Compare text to SQL with cql2's parser, in one run
+# First measures with the service's own build, then in one binary with cql2. The latter enables pest features that
+# cql2 needs and the service does not.
+peers:  ## Compare the time from filter text to SQL with that of cql2's parser
 	$(CARGO) bench --bench language -- "text to statement"
 	$(CARGO) run --release --target-dir target --manifest-path benches/peers/Cargo.toml
 
-agree: postgres  ## Ask the evaluator, SQLite and PostgreSQL CASES questions, and CASES more of SCHEMAS record types
+agree: postgres  ## Compare the results of CASES random queries in the evaluator, SQLite and PostgreSQL; again for SCHEMAS record types
 	AGREE_CASES=$(CASES) AGREE_SCHEMAS=$(SCHEMAS) AGREE_SEED=$(SEED) \
 		$(CARGO) test --profile demo --test suite -- agreement --nocapture
 
-fuzz:  ## Fuzz the language for MINUTES
+fuzz:  ## Fuzz the filter language for MINUTES
 	@$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-fuzz
 	@mkdir -p fuzz/found
 	$(CARGO) fuzz run --sanitizer none query fuzz/found fuzz/corpus/query -- \
 		-dict=fuzz/query.dict -max_len=8400 -timeout=5 -max_total_time=$$((60 * $(MINUTES)))
 
-openapi:  ## Write openapi/v1.json from the code
+openapi:  ## Generate openapi/v1.json from the code
 	$(CARGO) run --quiet -- openapi > openapi/v1.json.new
 	mv openapi/v1.json.new openapi/v1.json
 
-image:  ## Build the image with docker or buildah, run it, and ask whether it is ready
+image:  ## Build the container image with docker or buildah, run it, and check that it is ready
 	@deploy/image.sh
 
-manifests: ## Check deploy/kubernetes.yaml against the schemas of Kubernetes
+manifests: ## Validate deploy/kubernetes.yaml against the Kubernetes schemas
 	@deploy/validate.sh
 
-tools:  ## Install the programs that read the specification, into target/tools
+tools:  ## Install the tools that check the OpenAPI document into target/tools
 	@contract/tools.sh node
 
-postgres:  ## Find PostgreSQL's server programs, or install them where that may be done
+postgres:  ## Find PostgreSQL's server programs, or install them (as root with apt-get)
 	@tests/support/postgres.sh faults
 
-redis:  ## Find redis-server, or install it where that may be done
+redis:  ## Find redis-server, or install it (as root with apt-get)
 	@tests/support/redis.sh

@@ -1,4 +1,5 @@
-//! What a filter costs before it reaches the database, in one run so that figures compare.
+//! Measures the CPU time of a filter before it reaches the database. One run measures all stages, so that their
+//! figures can be compared.
 
 #![allow(missing_docs, reason = "criterion's macros make public functions")]
 
@@ -40,7 +41,7 @@ fn stages(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Texts made to hurt, by what they cost. What is refused has its suggestions tried.
+/// Measures filters written to be expensive. Rejected ones include the cost of trying suggestions.
 fn hostile(criterion: &mut Criterion) {
     let fill = |piece: &str| piece.repeat(8192 / piece.len());
     let padding = "x".repeat(20);

@@ -1,5 +1,5 @@
-//! How long signing in takes under an unknown name and with a wrong password: the medians must not tell
-//! them apart. `cargo bench --bench sign_in`.
+//! Measures failed sign-ins with an unknown name and with a wrong password. Their medians must not differ, or
+//! the time would reveal which users exist. Run it with `cargo bench --bench sign_in`.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,8 @@ use cinequery::identity::{Credentials, Hasher, Passwords, Secrets, Tokens};
 use cinequery::record::Catalogue;
 use cinequery::store::{Location, Missing, Store};
 
-/// How often each is tried; once when the tests only see whether this runs.
+/// Returns the number of attempts of each kind. `cargo test` runs this only to see that it works, so then it
+/// is one.
 fn attempts() -> usize {
     if std::env::args().any(|argument| argument == "--bench") { 500 } else { 1 }
 }
@@ -31,13 +32,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let attempts = attempts();
     let mut times = [Vec::new(), Vec::new()];
     for _ in 0..attempts {
-        for (name, times) in ["anna", "nobody"].into_iter().zip(&mut times) {
+        for (name, times) in ["anna", "unknown"].into_iter().zip(&mut times) {
             let password = Some("wrong horse battery".to_owned());
             let credentials = Credentials { username: name.to_owned(), password };
             let started = Instant::now();
-            let refused = app.sign_in(credentials, None, [127, 0, 0, 1].into()).await;
+            let rejected = app.sign_in(credentials, None, [127, 0, 0, 1].into()).await;
             times.push(started.elapsed());
-            assert!(refused.is_err());
+            assert!(rejected.is_err());
         }
     }
     let [wrong, unknown] = times.map(|mut times| {

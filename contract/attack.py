@@ -1,8 +1,8 @@
-"""Runs sqlmap on every operation of openapi/v1.json, several at a time, and prints a line for each.
+"""Runs sqlmap against every operation of openapi/v1.json, several in parallel, and prints a line for each.
 
     contract/attack.py REPORTS ENGINE,URL,URL_OF_OPEN...
 
-A second instance, with `--auth open`, is for the sign-in: with passwords it is limited after ten failures.
+The sign-in is attacked on a second instance with `--auth open`: with passwords, ten failures exhaust its rate limit.
 """
 
 import http.client
@@ -22,11 +22,11 @@ from pathlib import Path
 
 DOCUMENT = json.loads(Path("openapi/v1.json").read_text(encoding="utf-8"))
 FAST = bool(os.environ.get("FAST"))
-# Everything has to end by then; a value that is not finished is reported as cut short.
+# The time for all attacks, in seconds. A value whose attack does not finish in time is reported as "cut short".
 BUDGET = 60 * float(os.environ.get("MINUTES") or (4.5 if FAST else 28))
-# The highest level and all techniques; in the fast form those for which there is time.
+# The highest level and all techniques; with FAST only the techniques that fit into the time.
 LEVEL, TECHNIQUES = ("2", "BE") if FAST else ("5", "BEUSTQ")
-# Each sqlmap is bound by one core.
+# A sqlmap process uses at most one core.
 WORKERS = 2 * (os.cpu_count() or 1)
 # The marker after which sqlmap inserts its payloads.
 MARK = "*"
@@ -42,12 +42,13 @@ VALUES = {
     "subject": "anna",
     "from": "2026-01-01",
     "to": "2026-12-31",
-    # Writes that succeed raise the version, and those of another version never reach the statement.
+    # A successful write increments the version, and a tag of another version is rejected before the statement. So
+    # this lists all versions that the attack can reach.
     "If-Match": ", ".join(f'"{version}"' for version in range(1, 400)),
     "If-None-Match": '"7"',
 }
 FILTER = 'genre = "drama" and release_year > 1990'
-# What is deleted is not there at all: it must not be missing elsewhere, and has the same response every time.
+# DELETE is attacked with records that do not exist: other attacks need theirs, and every response must be the same.
 ABSENT = {"id": "00000000-0000-7000-8000-000000000000", "name": "absent", "title": "Absent"}
 
 
@@ -65,7 +66,8 @@ def count(url, token):
 
 
 def prepare(url):
-    """Signs in and creates what is read and what is changed; returns the token and values of paths for both."""
+    """Signs in and creates the records to read and the records to change. Returns the token and, for both, the values
+    for `{id}` and `{name}` by collection path."""
     credentials = {"username": "admin", "password": os.environ["PASSWORD"]}
     token = call(url, "POST", "/api/token", body=credentials)["access_token"]
     read, changed = {}, {}
@@ -79,7 +81,7 @@ def prepare(url):
     ):
         body = dict(DOCUMENT["paths"][path]["post"]["requestBody"]["content"]["application/json"]["example"])
         if path == "/api/v1/movies":
-            # Two of one title, so that a query for it has a second page.
+            # Both movies have the same title, so that a search for it has a second page.
             body["release_year"] += values is changed
         else:
             body["name"] += suffix
@@ -89,7 +91,7 @@ def prepare(url):
 
 
 def marked(value):
-    """The same JSON with a marker after each value."""
+    """Returns the JSON with a marker after each value."""
     if isinstance(value, dict):
         members = (f"{json.dumps(name)}: {marked(inner)}" for name, inner in value.items())
         return "{" + ", ".join(members) + "}"
@@ -107,12 +109,13 @@ def example(parameter, method):
     return str(VALUES.get(name, parameter.get("example", "")))
 
 
-# The parameters that hold what the previous page has said.
+# Paging parameters, and the member of the previous page that has their value.
 PAGING = {"cursor": "next_cursor", "after": "next_after"}
 
 
 def request_of(method, path, operation, url, token, values, page=None):
-    """The request as text with a marker after each value, or that of a page with the paging alone marked."""
+    """Returns the request as text with a marker after each value. With `page`, the request for the page after it, in
+    which only the paging parameter is marked."""
     headers = [f"Host: {url.removeprefix('http://')}", f"Authorization: Bearer {token}"]
     query = []
     mark = MARK if page is None else ""
@@ -123,7 +126,7 @@ def request_of(method, path, operation, url, token, values, page=None):
             value = values.get(collection, value) if method != "delete" else value
             path = path.replace("{%s}" % name, urllib.parse.quote(value) + mark)
         elif name in PAGING:
-            # It belongs to the rest of the query, and is rejected with any other before that is used.
+            # A cursor is valid only for its own query; any other is rejected before the cursor is used.
             if page:
                 query.append(f"{name}={urllib.parse.quote(page[PAGING[name]])}{MARK}")
         elif place == "query" and page is None:
@@ -146,9 +149,9 @@ def request_of(method, path, operation, url, token, values, page=None):
 
 
 def send(url, text):
-    """The response to a request without payloads: its status and JSON."""
-    head, _, body = text.replace(MARK, "").partition("\r\n\r\n")
-    line, *fields = head.split("\r\n")
+    """Sends the request without payloads and returns the status and the JSON of the response."""
+    headers, _, body = text.replace(MARK, "").partition("\r\n\r\n")
+    line, *fields = headers.split("\r\n")
     method, target, _ = line.split(" ")
     connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=10)
     connection.request(method, target, body or None, dict(field.split(": ", 1) for field in fields))
@@ -160,7 +163,7 @@ def send(url, text):
 
 
 def requests_of(method, path, operation, url, token, values):
-    """Each request to attack: its title, and its text with markers."""
+    """Yields the title and the text with markers of each request to attack."""
     title = f"{method.upper()} {path}"
     yield title, request_of(method, path, operation, url, token, values)
     for name in PAGING.keys() & {parameter["name"] for parameter in operation.get("parameters", [])}:
@@ -172,7 +175,7 @@ def requests_of(method, path, operation, url, token, values):
 
 
 def attack(name, text, engine, seconds, reports):
-    """Returns what sqlmap found, as a word and the reasons."""
+    """Runs sqlmap on a request. Returns the verdict and the reasons for it."""
     file = reports / f"{name}.request"
     file.write_bytes(text.encode())
     command = [
@@ -180,32 +183,32 @@ def attack(name, text, engine, seconds, reports):
         "--technique", TECHNIQUES, "--dbms", engine, "--threads", "4", "--time-sec", "2", "--timeout", "10", "--retries", "1",
         "--union-cols", "1-12", "--skip-waf", "--disable-coloring", "--flush-session",
         "--output-dir", str(reports / f"{name}.session"), "--time-limit", str(int(seconds)),
-        # Rejecting a payload is what the service should do, and no reason to give up.
+        # The service is expected to reject payloads; sqlmap must not stop because of that.
         "--ignore-code", "*",
     ]
     log = reports / f"{name}.log"
-    began = time.monotonic()
+    started = time.monotonic()
     with log.open("w") as output:
         try:
             subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, timeout=seconds + 30, check=False)
         except subprocess.TimeoutExpired:
             pass
-    was_cut_short = time.monotonic() - began > seconds - 2
-    said = log.read_text(errors="replace")
-    failures = re.findall(r"\b(5\d\d) \([A-Za-z ]+\) - (\d+) times", said)
-    if "injection point(s) with a total" in said:
-        return "INJECTABLE", re.findall(r"^ *(?:Parameter|Type|Title|Payload): .*$", said, re.M)
+    was_cut_short = time.monotonic() - started > seconds - 2
+    output = log.read_text(errors="replace")
+    failures = re.findall(r"\b(5\d\d) \([A-Za-z ]+\) - (\d+) times", output)
+    if "injection point(s) with a total" in output:
+        return "INJECTABLE", re.findall(r"^ *(?:Parameter|Type|Title|Payload): .*$", output, re.M)
     if failures:
         return "FAILED", [f"{times} responses with {code}" for code, times in failures]
-    if "all tested parameters do not appear to be injectable" in said:
+    if "all tested parameters do not appear to be injectable" in output:
         return "not injectable", []
-    if was_cut_short and "testing for SQL injection on" in said:
+    if was_cut_short and "testing for SQL injection on" in output:
         return "cut short", []
-    return "NOT ATTACKED", said.strip().splitlines()[-4:]
+    return "NOT ATTACKED", output.strip().splitlines()[-4:]
 
 
 class Vulnerable(BaseHTTPRequestHandler):
-    """A service that pastes a parameter into its SQL."""
+    """A service that inserts a parameter into its SQL text."""
 
     protocol_version = "HTTP/1.1"
 
@@ -229,16 +232,16 @@ class Vulnerable(BaseHTTPRequestHandler):
 
 
 def prove(reports):
-    """Fails if the same attack does not find an injection where there is one."""
+    """Exits with an error if the attack misses a known injection."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Vulnerable)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = f"127.0.0.1:{server.server_port}"
     text = f"GET /?title=The%20Third%20Man{MARK} HTTP/1.1\r\nHost: {url}\r\n\r\n"
     verdict, reasons = attack("control", text, "SQLite", 60, reports)
     server.shutdown()
-    print(f"a service that is vulnerable on purpose: {verdict}", flush=True)
+    print(f"control, a deliberately vulnerable service: {verdict}", flush=True)
     if verdict != "INJECTABLE":
-        sys.exit("\n".join(["sqlmap does not find what it should", *reasons]))
+        sys.exit("\n".join(["sqlmap did not find the injection of the control", *reasons]))
 
 
 def main():
@@ -257,35 +260,36 @@ def main():
                     if MARK not in text:
                         continue
                     status, problem = send(at, text)
-                    # With any other response no payload gets further than this request: duplicates and absent
-                    # records are found by the database, and 400 is what the legacy routes say of both.
+                    # With any other status the request does not reach the database, and neither would a payload.
+                    # The database detects duplicates (409) and missing records (404); the legacy routes return
+                    # 400 for both.
                     is_known = status in (404, 409) if path != "/api" else status == 400
                     is_expected = status < 400 or method != "get" and is_known
                     if not is_expected:
-                        sys.exit(f"{engine} {title}: {status} {problem} without any payload")
+                        sys.exit(f"{engine} {title}: expected success without a payload, found {status} {problem}")
                     jobs.append((engine, title, f"{name}-{number}", text, text.count(MARK)))
-    # Those with few values end early and leave their time to the others.
+    # Requests with few values finish early; their remaining time is shared by the others.
     jobs.sort(key=lambda job: job[4])
     started, total = time.monotonic(), sum(job[4] for job in jobs)
     results, left = [], [total]
 
     def run(job):
         engine, title, operation, text, markers = job
-        began = time.monotonic()
+        job_started = time.monotonic()
         verdicts, problems = [], []
         pieces = text.split(MARK)
-        # Each value by itself, so that none is left out when there is no time for all payloads.
+        # Each value is attacked separately, so that none is skipped if there is no time for all payloads.
         for number in range(markers):
             single = "".join(pieces[: number + 1]) + MARK + "".join(pieces[number + 1 :])
             rest = BUDGET - (time.monotonic() - started)
-            # The last values may have less than a worker each.
+            # The last values share the remaining time of all workers.
             seconds = max(5, min(rest, WORKERS * rest / left[0]))
             left[0] -= 1
             verdict, reasons = attack(f"{engine}-{operation}-{number}", single, engine, seconds, reports)
             verdicts.append(verdict)
             problems.extend(f"value {number + 1}: {verdict}: {reason.strip()}" for reason in reasons)
         counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in sorted(set(verdicts)))
-        print(f"{engine:10} {title:45} {time.monotonic() - began:5.0f} s  values: {counts}", flush=True)
+        print(f"{engine:10} {title:45} {time.monotonic() - job_started:5.0f} s  values: {counts}", flush=True)
         for problem in problems:
             print(f"    {problem}", flush=True)
         results.extend(verdicts)
@@ -295,9 +299,9 @@ def main():
     bad = [verdict for verdict in results if verdict not in ("not injectable", "cut short")]
     for engine, url, _ in instances:
         after = count(url, tokens[url])
-        print(f"{engine}: alive; {before[url]} movies before, {after} after")
+        print(f"{engine}: still running; {before[url]} movies before, {after} after")
         if after < before[url]:
-            bad.append("movies are missing")
+            bad.append("movies were deleted")
     print(
         f"{len(jobs)} requests, {total} values attacked at level {LEVEL}: {len(bad)} failures; "
         f"{results.count('cut short')} values were cut short; reports in {reports}"

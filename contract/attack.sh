@@ -4,8 +4,8 @@
 #
 #   contract/attack.sh [PROGRAM]     the binary to attack, by default target/demo/cinequery
 #
-# FAST=1 takes five minutes instead of thirty, at a lower level, and MINUTES=60 as long as it says. Reports are
-# kept in target/attack. All requests go to loopback. sqlmap comes from PyPI, at the version in
+# FAST=1 takes five minutes instead of thirty, at a lower level. MINUTES=60 sets the duration. Reports are kept in
+# target/attack. All requests go to the loopback interface. sqlmap is installed from PyPI, at the version in
 # contract/attack.txt.
 set -eu
 cd "$(dirname "$0")/.."
@@ -20,22 +20,22 @@ install_sqlmap() {
     cmp -s contract/attack.txt "$venv/installed" && "$venv/bin/python" -c '' 2>/dev/null && return
     contract/tools.sh python
     rm -rf "$venv"
-    # The environment of the other tools proves that this Python has the module venv.
+    # The environment of the other tools exists, so its Python has the module venv.
     "$(readlink -f target/tools/python/bin/python)" -m venv "$venv"
     "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement contract/attack.txt ||
-        fail "sqlmap cannot be installed from PyPI"
+        fail "installing sqlmap from PyPI failed"
     cp contract/attack.txt "$venv/installed"
 }
 
 install_sqlmap
 tests/support/postgres.sh
-[ -x "$program" ] || fail "$program does not exist; build it with: cargo build --profile demo --bin cinequery"
+[ -x "$program" ] || fail "$program not found; build it with: cargo build --profile demo --bin cinequery"
 
 folder=$(mktemp -d)
 chmod 755 "$folder"
 processes=
 cleanup() {
-    # The attack is a group of processes, which has a negative number.
+    # The attack is a process group, whose id is given as a negative number.
     for process in $processes; do kill -- "$process" 2>/dev/null || true; done
     for process in $processes; do wait "${process#-}" 2>/dev/null || true; done
     rm -rf "$folder"
@@ -72,10 +72,10 @@ start_postgres() {
         "$bin/pg_isready" -q -h 127.0.0.1 -p "$postgres" && return
         sleep 0.1
     done
-    fail "PostgreSQL has not started"
+    fail "PostgreSQL did not start within 10 s"
 }
 
-# start AUTH DATABASE: starts an instance on it and sets `url`. Nothing of the caller's environment counts.
+# start AUTH DATABASE: starts an instance on the database and sets `url`. The caller's environment is ignored.
 start() {
     number=$((${number:-0} + 1))
     port=$(free_port)
@@ -93,7 +93,7 @@ PYTHON
         sleep 0.1
     done
     cat "$folder/instance$number.log" >&2
-    fail "the instance has not started"
+    fail "the instance did not become ready within 10 s"
 }
 
 secret='a secret for the attack, at least 32 bytes long'
@@ -104,9 +104,9 @@ for database in "SQLite=sqlite:$folder/attack.db" "PostgreSQL=postgres://attack@
     engine=${database%%=*}
     database=${database#*=}
     "$program" import --database "$database" sample/movies.ndjson >/dev/null 2>"$folder/import.log" ||
-        { cat "$folder/import.log" >&2; fail "the sample data were not imported"; }
-    # Signing in with passwords is limited after ten failures, so the sign-in itself is attacked where a name
-    # is enough.
+        { cat "$folder/import.log" >&2; fail "importing the sample data failed"; }
+    # With passwords, ten failures exhaust the rate limit of the sign-in. So the sign-in is attacked on a second
+    # instance with `--auth open`, where a name is enough.
     start password "$database"
     url_password=$url
     start open "$database"
@@ -114,7 +114,7 @@ for database in "SQLite=sqlite:$folder/attack.db" "PostgreSQL=postgres://attack@
 done
 rm -rf "$reports"
 mkdir -p "$reports"
-# In the background, as a signal is otherwise noticed after its end alone.
+# The attack runs in the background: the shell handles a signal only after a foreground command has ended.
 SQLMAP=$venv/bin/sqlmap PASSWORD=$(cat "$folder/password") \
     setsid "$venv/bin/python" contract/attack.py "$reports" "$@" &
 attack=$!

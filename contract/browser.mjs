@@ -1,10 +1,10 @@
-// What people do on the page at /docs, done in a headless Chromium: one line for each proof.
+// Uses the page at /docs as a user would, in a headless Chromium. Prints a line for each check.
 //
 //   node contract/browser.mjs FOLDER
 //
-// FOLDER takes the screenshots. CINEQUERY_URL names a service that has films, CINEQUERY_USERNAME and
-// CINEQUERY_PASSWORD an administrator of it; CHROMIUM is the browser, NODE_PATH where playwright-core is.
-// Movies, queries and users are created and deleted.
+// Screenshots are written to FOLDER. Environment variables: CINEQUERY_URL is the URL of a service that has movies,
+// CINEQUERY_USERNAME and CINEQUERY_PASSWORD are an administrator's, CHROMIUM is the path of the browser, NODE_PATH
+// the folder with playwright-core. The script creates and deletes movies, queries and users.
 
 import assert from "node:assert/strict";
 import { mkdirSync } from "node:fs";
@@ -17,10 +17,10 @@ const { chromium } = createRequire(import.meta.url)("playwright-core");
 
 const { CHROMIUM, CINEQUERY_URL, CINEQUERY_USERNAME, CINEQUERY_PASSWORD } = process.env;
 const folder = process.argv[2];
-assert.ok(folder && CHROMIUM && CINEQUERY_URL && CINEQUERY_USERNAME && CINEQUERY_PASSWORD, "see the first lines");
+assert.ok(folder && CHROMIUM && CINEQUERY_URL && CINEQUERY_USERNAME && CINEQUERY_PASSWORD, "missing FOLDER or an environment variable; see the top of browser.mjs");
 const MOVIES = `{"title":"Vertigo","genre":"thriller","release_year":1958,"expiry_date":"2031-12-31"}\n`;
-// The page is used through a proxy that serves the service below a path and strips that: what leaves the path
-// is 404.
+// The page is loaded through a proxy that serves the service below this path and strips it. A request outside the
+// path returns 404, so a URL that is not relative fails.
 const PATH = "/movies-api";
 const proxy = await stripping(PATH, new URL(CINEQUERY_URL));
 const origin = `http://127.0.0.1:${proxy.address().port}`;
@@ -55,50 +55,50 @@ try {
   await everyOperation(page);
 
   const foreign = requests.filter((url) => new URL(url).origin !== origin);
-  assert.deepEqual(foreign, [], "requests to elsewhere");
-  assert.deepEqual(complaints, [], "errors and violations of the policy");
-  say("network", `${requests.length} requests, none to elsewhere`);
-  say("console", "no errors, no violations of the policy");
+  assert.deepEqual(foreign, [], "requests to other origins");
+  assert.deepEqual(complaints, [], "errors and violations of the content security policy");
+  say("network", `${requests.length} requests, none to other origins`);
+  say("console", "no errors, no violations of the content security policy");
 } finally {
   await browser.close();
   proxy.close();
 }
 
-/** A proxy that strips the path from requests below it, and knows no others. */
+/** Starts a proxy that strips the path from requests below it and returns 404 for all others. */
 async function stripping(path, { hostname, port }) {
   const proxy = createServer((request, response) => {
     if (!request.url.startsWith(`${path}/`)) return response.writeHead(404).end();
     const { method, headers } = request;
     const to = { hostname, port, method, headers, path: request.url.slice(path.length) };
-    const passed = forward(to, (answer) => {
-      response.writeHead(answer.statusCode, answer.rawHeaders);
-      answer.pipe(response);
+    const forwarded = forward(to, (reply) => {
+      response.writeHead(reply.statusCode, reply.rawHeaders);
+      reply.pipe(response);
     });
-    request.pipe(passed);
+    request.pipe(forwarded);
   });
   await new Promise((listening) => proxy.listen(0, "127.0.0.1", listening));
   return proxy;
 }
 
-/** Notes the requests of the page, and what the browser complains of. */
+/** Records the requests of the page, and the errors and warnings of the browser. */
 function watch(page) {
   const requests = [];
   const complaints = [];
   page.on("request", (request) => {
-    // What the page has made itself does not travel.
+    // data: and blob: URLs cause no network traffic.
     if (!/^(data|blob):/.test(request.url())) requests.push(request.url());
   });
   page.on("pageerror", (error) => complaints.push(error.message));
   page.on("console", (message) => {
-    // A refusal is an answer like any other, and the browser calls it an error.
-    const isRefusal = /^Failed to load resource: the server responded with a status of 4/.test(message.text());
-    if (["error", "warning"].includes(message.type()) && !isRefusal) complaints.push(message.text());
+    // The browser logs each 4xx response as an error, but some checks expect one.
+    const isErrorResponse = /^Failed to load resource: the server responded with a status of 4/.test(message.text());
+    if (["error", "warning"].includes(message.type()) && !isErrorResponse) complaints.push(message.text());
   });
   return { requests, complaints };
 }
 
 async function open(page) {
-  // The slash leads to the page without it.
+  // /docs/ redirects to /docs.
   const response = await page.goto(`${base}/docs/`);
   await page.locator(".opblock").first().waitFor();
   assert.match(response.headers()["content-security-policy"], /^default-src 'none'/);
@@ -112,15 +112,15 @@ async function open(page) {
   );
   const fetched = files.filter(({ transferSize }) => transferSize > 0);
   assert.ok(files.length > 0);
-  assert.deepEqual(fetched, [], "files fetched again");
-  say("page", `${files.length} scripts and style sheets, on reload none of them is fetched again`);
+  assert.deepEqual(fetched, [], "files fetched again on reload");
+  say("page", `${files.length} scripts and style sheets, all cached on reload`);
 }
 
 async function authorize(page) {
   await page.locator(".btn.authorize").click();
   const form = page.locator(".auth-container").first();
   const username = form.getByLabel("username");
-  assert.ok(await username.evaluate((field) => field === document.activeElement), "the cursor is elsewhere");
+  assert.ok(await username.evaluate((field) => field === document.activeElement), "the username has no focus");
   await screenshot(page, "authorize");
   const empty = page.locator(".auth-container").last().getByRole("button", { name: "Apply credentials" });
   await empty.click();
@@ -129,9 +129,9 @@ async function authorize(page) {
   await form.getByLabel("password").press("Enter");
   await form.getByText("Logout").waitFor();
   const kept = await page.evaluate(() => localStorage.getItem("authorized"));
-  assert.ok(kept.includes("access_token") && !kept.includes(CINEQUERY_PASSWORD), "what the browser keeps");
+  assert.ok(kept.includes("access_token") && !kept.includes(CINEQUERY_PASSWORD), "stored other than the token");
   await page.locator(".close-modal").click();
-  say("authorize", "by user and password; the browser keeps the token, and not the password");
+  say("authorize", "with user name and password; the browser stores the token, not the password");
 }
 
 async function signedInAfterReload(page) {
@@ -155,12 +155,12 @@ async function searchByExample(page) {
     assert.equal(status, 200, body);
     found.push(JSON.parse(body).items.length);
   }
-  assert.ok(Math.max(...found) > 0, `no example finds a film: ${found}`);
+  assert.ok(Math.max(...found) > 0, `no example finds a movie: ${found}`);
   await examples.selectOption({ index: found.findIndex((count) => count > 0) });
   await execute(page, operation);
   await screenshot(page, "search", operation);
   await close(operation);
-  say("search", `${names.length} examples to choose from find ${found.join(", ")} films`);
+  say("search", `${names.length} examples find ${found.join(", ")} movies`);
 }
 
 async function create(page) {
@@ -170,7 +170,7 @@ async function create(page) {
   await screenshot(page, "create", operation);
   await close(operation);
   await deleteMovie(page, JSON.parse(body).id);
-  say("create", "201 for the example as it stands");
+  say("create", "201 for the unchanged example");
 }
 
 async function deleteMovie(page, id) {
@@ -192,14 +192,15 @@ async function diagnostic(page) {
   for (const text of [message, help]) {
     assert.ok((await shown.textContent()).includes(text), `${text} is not shown`);
   }
-  // Highlighted, and a member a line.
+  // The JSON is highlighted and has one member per line.
   assert.ok((await shown.locator("span").count()) > 20 && (await shown.textContent()).includes("\n  "));
   await screenshot(page, "diagnostic", operation);
   await close(operation);
   say("diagnostic", `400 shows: ${message}; ${help}`);
 }
 
-/** Tries every operation: what is made comes before what needs it, and what ends tokens is last. */
+/** Executes every operation with its examples. Creations come before operations that need a record; operations that
+ *  revoke tokens come last. */
 async function everyOperation(page) {
   await page.reload();
   const order = ["post", "get", "put", "patch", "delete"];
@@ -210,18 +211,18 @@ async function everyOperation(page) {
   );
   const rank = ({ method, operationId }) => {
     if (last.includes(operationId)) return 100;
-    // The classic routes create the same film, once it is deleted.
+    // The legacy routes create the same movie, so they run after it is deleted.
     return order.indexOf(method) + (operationId.startsWith("classic") ? 10 : 0);
   };
   operations.sort((a, b) => rank(a) - rank(b));
-  // What POST has made, by its path: what `{id}` and `{name}` below it stand for.
-  const made = {};
-  const refused = [];
+  // The records created by POST, by path: they have the values for `{id}` and `{name}` below it.
+  const created = {};
+  const failed = [];
   for (const { path, method, operationId } of operations) {
     const operation = await opened(page, operationId);
     for (const [, parent, name] of path.matchAll(/^(.*?)\/\{(\w+)\}/g)) {
       const field = operation.locator(`[data-param-name=${name}] input`);
-      await field.fill(made[parent]?.[name] ?? "nothing");
+      await field.fill(created[parent]?.[name] ?? "nothing");
     }
     if (operationId === "signIn") {
       const credentials = { username: CINEQUERY_USERNAME, password: CINEQUERY_PASSWORD };
@@ -233,12 +234,12 @@ async function everyOperation(page) {
     }
     await ifMatch(operation);
     const { status, body } = await execute(page, operation);
-    if (method === "post" && status === 201) made[path] = JSON.parse(body);
-    if (status >= 400) refused.push(`${operationId} ${status} ${body}`);
+    if (method === "post" && status === 201) created[path] = JSON.parse(body);
+    if (status >= 400) failed.push(`${operationId} ${status} ${body}`);
     await close(operation);
   }
-  assert.deepEqual(refused, [], "operations that are refused with their examples");
-  say("try it out", `${operations.length} operations, and all succeed`);
+  assert.deepEqual(failed, [], "operations that fail with their examples");
+  say("try it out", `all ${operations.length} operations succeed`);
 }
 
 async function ifMatch(operation) {
@@ -246,7 +247,7 @@ async function ifMatch(operation) {
   if ((await field.count()) > 0) await field.fill("*");
 }
 
-/** The section of an operation, opened. */
+/** Opens the section of an operation and returns it. */
 async function opened(page, operationId) {
   const operation = page.locator(`.opblock[id$="-${operationId}"]`);
   await operation.locator(".opblock-summary-control").click();
@@ -259,15 +260,15 @@ async function close(operation) {
   await operation.locator(".btn.execute").waitFor({ state: "detached" });
 }
 
-/** Presses Execute; the answer, once the page shows it. */
+/** Presses Execute and returns the response once the page shows it. */
 async function execute(page, operation) {
-  const answer = page.waitForResponse((response) => response.request().resourceType() === "fetch").catch(() => undefined);
+  const pending = page.waitForResponse((response) => response.request().resourceType() === "fetch").catch(() => undefined);
   await operation.locator(".btn.execute").click();
-  const response = await answer;
+  const response = await pending;
   const name = await operation.getAttribute("id");
   if (!response) {
     const errors = await operation.locator(".validation-errors, .live-responses-table, .invalid").allInnerTexts();
-    assert.fail(`${name}: nothing was sent: ${errors.join("; ")}`);
+    assert.fail(`${name}: no request was sent: ${errors.join("; ")}`);
   }
   const shown = operation.locator(".live-responses-table tr.response .response-col_status").first();
   await shown.filter({ hasText: String(response.status()) }).waitFor();
@@ -275,7 +276,7 @@ async function execute(page, operation) {
   return { status: response.status(), body };
 }
 
-/** The window; of an operation what was filled in and what was answered. */
+/** Saves a screenshot of the window, or of an operation with its input and response. */
 async function screenshot(page, name, operation) {
   const path = join(folder, `${name}.png`);
   if (!operation) return page.screenshot({ path });

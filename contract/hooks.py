@@ -1,5 +1,5 @@
-"""What the OpenAPI document cannot say, for Schemathesis: the filter language, files of movies, and how
-the values of one request depend on each other."""
+"""Extends Schemathesis with what OpenAPI cannot express: the filter language, files of movies, and dependencies
+between the values of a request."""
 
 import csv
 import io
@@ -20,7 +20,7 @@ KINDS = {"uuid": "id", "date": "date", "date-time": "timestamp", "int32": "integ
 FIELDS = {name: KINDS.get(field.get("format"), "text") for name, field in MOVIE["properties"].items()}
 
 
-# The language, of which grammar/README.md is the reference.
+# The filter language. Its reference is grammar/README.md.
 
 COMPARISONS = st.sampled_from(["=", "!=", "<", "<=", ">", ">="])
 MATCHES = st.sampled_from(["contains", "starts with", "ends with"])
@@ -31,7 +31,7 @@ def quoted(text):
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-# The values of a type, which can be sorted, and how one is written.
+# For each type: a strategy for its values, and a function that writes one as a literal.
 LITERALS = {
     "text": (TEXTS, quoted),
     "integer": (st.integers(-(2**31), 2**31 - 1), str),
@@ -99,14 +99,14 @@ schemathesis.openapi.format("filter", FILTERS)
 schemathesis.openapi.format("order_by", ORDERS)
 schemathesis.openapi.format("entity_tags", st.sampled_from(['"1"', '"2"', '"1", W/"2"', "*"]))
 
-# These two take any text, and say what is wrong with it.
+# These operations accept any text and report the problems in it.
 LENIENT = ("checkQuery", "completeQuery")
 
 
 @schemathesis.hook
 def before_load_schema(context, raw_schema):
-    """Texts of the language become a format. Their greatest length goes: it is not met by chance, and what
-    tries it is an address that does not reach the service."""
+    """Gives texts of the filter language a format of their own. Removes their maxLength: random texts never reach it,
+    and a test of it makes a URL that is too long for the HTTP client."""
     schemas = raw_schema["components"]["schemas"]
     texts = [schemas[draft]["properties"] for draft in ("SearchRequest", "SavedQueryDraft")]
     for item in raw_schema["paths"].values():
@@ -114,7 +114,7 @@ def before_load_schema(context, raw_schema):
             if operation["operationId"] not in LENIENT:
                 parameters = operation.get("parameters", [])
                 texts.append({parameter["name"]: parameter["schema"] for parameter in parameters})
-            # Schemathesis takes bytes alone for the body of a file, and an example is text.
+            # Schemathesis expects bytes as the body of a file, but the example is a string.
             content = operation.get("requestBody", {}).get("content", {})
             content.get("application/octet-stream", {}).pop("example", None)
     for text in texts:
@@ -154,22 +154,22 @@ FILES = st.lists(MOVIES, max_size=5)
 schemathesis.openapi.media_type("application/octet-stream", FILES.map(as_ndjson))
 
 
-# What is refused, and why.
+# Error responses.
 
-# Those of what is no request of an operation.
-OF_NO_OPERATION = {"method_not_allowed", "unknown_route"}
+# Codes of requests that belong to no operation.
+OUTSIDE_OPERATIONS = {"method_not_allowed", "unknown_route"}
 
 
 @schemathesis.check
 def documented_code(context, response, case):
-    """A refusal has one of the codes that are listed with its operation."""
+    """Checks that the document lists the code and status of an error response for the operation."""
     if 400 <= response.status_code < 500 and response.content:
         code = response.json()["code"]
         listed = case.operation.definition.raw["responses"]["4XX"]["description"]
-        assert f"`{code}` ({response.status_code})" in listed or code in OF_NO_OPERATION, code
+        assert f"`{code}` ({response.status_code})" in listed or code in OUTSIDE_OPERATIONS, code
 
 
-# How values depend on each other, and on what the service holds.
+# Dependencies of values on each other and on the records of the service.
 
 TESTER = os.environ["CINEQUERY_USERNAME"]
 PASSWORD = os.environ["CINEQUERY_PASSWORD"]
@@ -186,23 +186,23 @@ SAMPLES = {
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    spare_the_tester(case)
+    protect_test_user(case)
     if case.meta and case.meta.generation.mode.is_positive:
-        name_one_that_is_there(case)
-        turn_the_page(case)
-        agree(case)
+        use_existing_movie(case)
+        use_valid_cursor(case)
+        make_consistent(case)
 
 
-def spare_the_tester(case):
-    """Whoever changes, deletes or signs out the user of the tests ends them."""
+def protect_test_user(case):
+    """Replaces the name of the test user. Changing, deleting or signing out this user would end the tests."""
     body = case.body if isinstance(case.body, dict) else {}
     for values, name in ((case.path_parameters, "name"), (body, "subject")):
         if case.method != "GET" and values.get(name) == TESTER:
-            values[name] = "somebody else"
+            values[name] = "another user"
 
 
-def name_one_that_is_there(case):
-    """A random id is that of no movie. Where no link brings one, a movie is made for the request."""
+def use_existing_movie(case):
+    """Creates a movie for the request, because a random id never exists. In stateful tests links supply the id."""
     if case.path_parameters.get("id") and case.meta.phase.name != TestPhase.STATEFUL:
         movie = create_movie(case)
         case.path_parameters["id"] = movie["id"]
@@ -210,34 +210,35 @@ def name_one_that_is_there(case):
             case.headers["If-Match"] = f'"{movie["version"]}"'
 
 
-def turn_the_page(case):
-    """A cursor belongs to its query, and comes from the page before."""
+def use_valid_cursor(case):
+    """Replaces a random cursor with that of the previous page, because a cursor is valid only for its own query."""
     body = case.body if isinstance(case.body, dict) else {}
     for values, name in ((case.query, "cursor"), (case.query, "after"), (body, "cursor")):
         if values and name in values:
             del values[name]
-            agree(case)
+            make_consistent(case)
             page = requests.request(**case.as_transport_kwargs(base_url=case.operation.base_url))
             if cursor := page.json().get(f"next_{name}"):
                 values[name] = cursor
 
 
-def agree(case):
+def make_consistent(case):
+    """Changes random values that contradict each other or the records of the service."""
     operation = case.operation.definition.raw["operationId"]
     query, body = case.query, case.body
     if operation in UNIQUE and case.meta.phase.name == TestPhase.STATEFUL:
-        # A scenario that is told again creates it again.
+        # A repeated scenario would create the same record again.
         body[UNIQUE[operation]] = str(uuid4())
     if operation == "replaceMovieQuery" and case.meta.phase.name == TestPhase.STATEFUL:
-        # Another name would rename the query, and later links of the scenario still have the old one. Schemathesis
-        # takes a 404 on `.../{name}/results` after that for a lost query (ST302): it only knows deletions.
-        # The other phases rename, and so does tests/saved.rs.
+        # Another name would rename the query, while later links of the scenario still have the old name. Schemathesis
+        # only knows deletions, so it would report a 404 on `.../{name}/results` as a lost query (ST302). Renaming is
+        # tested by the other phases and tests/saved.rs.
         body["name"] = case.path_parameters["name"]
     if operation == "signIn":
-        # Whoever has a wrong password ten times keeps this address from signing in for a minute.
+        # Ten wrong passwords would block this IP address from signing in for a minute.
         body.update(username=TESTER, password=PASSWORD, scope=None)
     if operation == "getMovieFacets" and "interval" in query:
-        # A field has the intervals of its type, or none.
+        # The valid intervals depend on the type of the field; some types have none.
         interval = INTERVALS.get(FIELDS.get(query["by"]))
         if interval is None:
             del query["interval"]
@@ -249,15 +250,15 @@ def agree(case):
         query["from"], query["to"] = sorted((query["from"], query.get("to") or str(date.today())))
     if operation == "importMovies":
         if query.get("on_conflict", "fail") == "fail":
-            # A movie may be there already.
+            # A movie of the file may already exist.
             query["on_conflict"] = "skip"
         if query.get("format") == "csv":
             case.body = as_csv(map(json.loads, case.body.splitlines()))
     if operation == "classicCreateMovie":
-        # 400 is also the answer to a movie that is there already, as it was in the earlier service ...
+        # Like the previous service, the legacy routes return 400 if a movie already exists ...
         query["title"] = (query["title"] + str(uuid4()))[-300:]
     if operation == "classicDeleteMovie":
-        # ... and to one that is not.
+        # ... and if it does not exist.
         movie = create_movie(case)
         query.update({name: movie[name] for name in query})
     if operation in ("createMovieQuery", "replaceMovieQuery"):
@@ -276,17 +277,17 @@ def agree(case):
 
 
 def arguments(case):
-    """A value for each parameter that the saved query has."""
-    answer = send(case, "GET", f"/api/v1/queries/movies/{case.path_parameters['name']}")
-    parameters = answer.json().get("parameters", [])
+    """Returns a value for each parameter of the saved query."""
+    response = send(case, "GET", f"/api/v1/queries/movies/{case.path_parameters['name']}")
+    parameters = response.json().get("parameters", [])
     return {parameter["name"]: SAMPLES[parameter["type"]] for parameter in parameters}
 
 
 def create_movie(case):
     movie = {"title": str(uuid4()), "genre": "drama", "release_year": 1994, "expiry_date": "2024-01-31"}
-    answer = send(case, "POST", "/api/v1/movies", json=movie)
-    answer.raise_for_status()
-    return answer.json()
+    response = send(case, "POST", "/api/v1/movies", json=movie)
+    response.raise_for_status()
+    return response.json()
 
 
 def send(case, method, path, **request):

@@ -1,18 +1,18 @@
 #!/bin/sh
-# Installs the programs that the contract is checked with into target/tools, at pinned versions, or does
-# nothing where they are there already:
+# Installs the tools for the contract checks into target/tools, at pinned versions. Tools that are already
+# installed at that version are kept.
 #
 #   contract/tools.sh [python] [node] [java] [chromium]
 #
-# Python packages come from PyPI, and with them Node.js, whose packages come from npm. Java and Chromium
-# are the system's; as root on Debian they are installed when they are missing.
+# Python packages, including Node.js, come from PyPI, and Node.js packages from npm. Java and Chromium are
+# those of the system; if they are missing, they are installed as root on Debian.
 set -eu
 cd "$(dirname "$0")/.."
 tools=target/tools
 
 fail() { echo "tools: $*" >&2; exit 1; }
 
-# debian PACKAGE...: installs packages where that may be done.
+# debian PACKAGE...: installs packages as root with apt-get, and otherwise does nothing.
 debian() {
     [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null 2>&1 || return 0
     echo "installing $*" >&2
@@ -27,16 +27,16 @@ venv() {
 }
 
 install_python() {
-    # A Python that was exchanged leaves an environment that does not run.
+    # An environment no longer runs after its Python was replaced.
     cmp -s contract/requirements.txt "$tools/python/installed" &&
         "$tools/python/bin/python" -c '' 2>/dev/null && return
     if ! venv python3; then
         debian python3-venv
-        # Debian's own, which another python3 on PATH may hide.
-        venv /usr/bin/python3 || fail "Python 3.10 or later with its module venv is missing"
+        # Another python3 on PATH may hide Debian's own.
+        venv /usr/bin/python3 || fail "no Python 3.10 or later with the module venv found; install python3-venv"
     fi
     "$tools/python/bin/pip" install --quiet --disable-pip-version-check \
-        --requirement contract/requirements.txt || fail "the packages cannot be had from PyPI"
+        --requirement contract/requirements.txt || fail "installing the packages from PyPI failed"
     cp contract/requirements.txt "$tools/python/installed"
 }
 
@@ -46,15 +46,15 @@ install_node() {
     mkdir -p "$tools/node"
     cp contract/package.json contract/package-lock.json "$tools/node"
     "$tools/python/bin/npm" ci --prefix "$tools/node" --silent --ignore-scripts --no-audit --no-fund >&2 ||
-        fail "the packages cannot be had from npm"
+        fail "installing the packages from npm failed"
     cp contract/package-lock.json "$tools/node/installed"
 }
 
 install_java() {
     install_python
     command -v javac >/dev/null 2>&1 || debian openjdk-17-jdk-headless
-    command -v javac >/dev/null 2>&1 || fail "javac of JDK 17 or later is missing"
-    # What the generated SDK needs and the generator does not carry.
+    command -v javac >/dev/null 2>&1 || fail "javac not found; install JDK 17 or later"
+    # The dependencies of the generated SDK that the generator does not contain.
     jars=$tools/java
     mkdir -p "$jars"
     [ -e "$jars/httpmime.jar" ] && [ -e "$jars/jakarta-annotation-api.jar" ] && return
@@ -62,18 +62,18 @@ install_java() {
         for package in ./*.deb; do dpkg -x "$package" .; done &&
         cp -L usr/share/java/httpmime.jar usr/share/java/jakarta-annotation-api.jar . &&
         rm -r usr ./*.deb) >/dev/null 2>&1 ||
-        fail "httpmime.jar and jakarta-annotation-api.jar are missing in $jars"
+        fail "downloading httpmime.jar and jakarta-annotation-api.jar failed; put them into $jars"
 }
 
 install_chromium() {
     install_node
     command -v chromium >/dev/null 2>&1 || debian chromium
-    command -v chromium >/dev/null 2>&1 || fail "chromium is missing on PATH"
+    command -v chromium >/dev/null 2>&1 || fail "chromium not found on PATH; install it"
 }
 
 for tool in "$@"; do
     case $tool in
     python | node | java | chromium) "install_$tool" ;;
-    *) fail "there is no $tool to install" ;;
+    *) fail "unknown tool $tool; expected python, node, java or chromium" ;;
     esac
 done

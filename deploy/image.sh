@@ -1,13 +1,13 @@
 #!/bin/sh
-# Builds the image, runs it, and asks it for its version and whether it is ready: with docker where
-# its daemon answers, otherwise with buildah, which needs root and no daemon. From the environment:
+# Builds the image, runs it, and checks its version and that it is ready. Uses docker if its daemon
+# responds, otherwise buildah, which needs root but no daemon. Environment variables:
 #
-#   IMAGE          what the image is called (cinequery)
-#   BUILD_IMAGE    what it is compiled in, instead of the image that the Dockerfile names
-#   DEBIAN_MIRROR  where debootstrap finds Debian, instead of its own default
+#   IMAGE          name of the image (default: cinequery)
+#   BUILD_IMAGE    image to compile in (default: the one named in the Dockerfile)
+#   DEBIAN_MIRROR  Debian mirror for debootstrap (default: debootstrap's own)
 #
-# When the image to compile in cannot be had from its registry, one is made from Debian's packages,
-# the Rust of this machine and the crates of Cargo.lock. What is made stays below target/image.
+# If the build image cannot be pulled, one is built from Debian packages, the Rust toolchain of this
+# machine and the crates of Cargo.lock. All intermediate files stay in target/image.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -19,11 +19,11 @@ max_bytes=40000000
 say() { echo "image: $*" >&2; }
 fail() { say "$@"; exit 1; }
 
-# Installs the Debian package of that name when its command is missing.
+# need COMMAND: installs the Debian package of the same name if the command is missing.
 need() {
     command -v "$1" >/dev/null 2>&1 && return
     if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
-        fail "$1 is missing: install it, as with \`apt-get install $1\`"
+        fail "$1 not found; install it, for example with \`apt-get install $1\`"
     fi
     say "installing $1"
     apt-get update -qq
@@ -34,9 +34,9 @@ if docker info >/dev/null 2>&1; then
     tool=docker
 else
     tool=buildah
-    [ "$(id -u)" -eq 0 ] || fail "start docker, or run this as root for buildah"
+    [ "$(id -u)" -eq 0 ] || fail "no docker daemon found; start docker, or run this script as root to use buildah"
     need buildah
-    # No namespaces and no overlay: this works wherever root may chroot, as in a CI job.
+    # chroot isolation needs no namespaces and no overlay file system, so it also works in a CI job.
     export BUILDAH_ISOLATION=chroot
 fi
 need curl
@@ -52,34 +52,34 @@ engine() {
 build() {
     case $tool in
     docker) docker build "$@" ;;
-    # The format of OCI has no HEALTHCHECK.
+    # The OCI image format has no HEALTHCHECK.
     buildah) engine build --layers --format docker "$@" ;;
     esac
 }
 
 has_image() { [ -n "$(engine images --quiet "$1" 2>/dev/null)" ]; }
 
-# Makes an image to compile in, named after what it is made of, and prints its name.
+# Builds an image to compile in and prints its name, which contains a hash of its inputs.
 local_build_image() {
     name=localhost/cinequery-build:$( (rustc -vV && cat Cargo.lock deploy/image.sh) | sha256sum | cut -c 1-12)
     if ! has_image "$name"; then
-        [ "$(id -u)" -eq 0 ] || fail "only root can prepare an image to compile in, with debootstrap"
+        [ "$(id -u)" -eq 0 ] || fail "building the build image with debootstrap needs root"
         need debootstrap
         sysroot=$(rustc --print sysroot)
         host=$(rustc -vV | sed -n 's/^host: //p')
-        [ "$sysroot" != /usr ] || fail "preparing an image to compile in needs the Rust of rustup"
+        [ "$sysroot" != /usr ] || fail "found Rust in /usr; building the build image needs a toolchain of rustup"
         if ! [ -d "$work/debian" ]; then
-            say "preparing Debian with debootstrap"
+            say "installing Debian with debootstrap"
             rm -rf "$work/debian.new"
             debootstrap --variant=minbase --include=ca-certificates,gcc,libc6-dev \
                 bookworm "$work/debian.new" ${DEBIAN_MIRROR:+"$DEBIAN_MIRROR"} >"$work/debootstrap.log" ||
-                fail "debootstrap has failed: $(tail -n 1 "$work/debootstrap.log")"
+                fail "debootstrap failed: $(tail -n 1 "$work/debootstrap.log")"
             mv "$work/debian.new" "$work/debian"
         fi
-        say "preparing an image to compile in: $name"
+        say "building the build image $name"
         rm -rf "$work/crates" "$work/base"
         mkdir -p "$work/base"
-        # Downloaded here, where cargo is configured to reach its registry.
+        # The crates are downloaded on this machine, because its cargo is configured to reach the registry.
         cargo vendor --quiet --locked --versioned-dirs "$work/crates/vendor" >/dev/null
         printf '[source.crates-io]\nreplace-with = "vendor"\n[source.vendor]\ndirectory = "/.cargo/vendor"\n' \
             >"$work/crates/config.toml"
@@ -97,7 +97,7 @@ local_build_image() {
 
 build_image=${BUILD_IMAGE:-$(sed -n 's/^ARG BUILD_IMAGE=//p' Dockerfile)}
 if ! has_image "$build_image" && ! engine pull "$build_image" >"$work/pull.log" 2>&1; then
-    say "$build_image cannot be had: $(tail -n 1 "$work/pull.log")"
+    say "could not pull $build_image: $(tail -n 1 "$work/pull.log")"
     build_image=$(local_build_image)
 fi
 
@@ -110,8 +110,8 @@ build --build-arg "BUILD_IMAGE=$build_image" --build-arg "VERSION=$version" \
 
 container='' job=''
 
-# The service among the processes that the given one has started, if it is there. It is asked to stop
-# itself: buildah, which started it, would kill it.
+# service PID: prints the process id of the service among the descendants of that process. The service
+# is stopped directly, because buildah, its parent, would kill it.
 service() {
     for child in $(cat "/proc/$1/task/"*/children 2>/dev/null || true); do
         case $(readlink "/proc/$child/exe") in
@@ -134,10 +134,10 @@ clean_up() {
 trap clean_up EXIT
 trap 'exit 130' INT TERM
 
-# Each of the two starts the service as Kubernetes does: on a root file system that cannot be
-# written, as the image's user, with /data as the only place to write to. It then sets `address`
-# and `user`, and defines `inside`, which runs a command in the container, and `stop`, which
-# returns the exit code of the service.
+# Both functions start the service as Kubernetes does: on a read-only root file system, as the
+# image's user, with /data as the only writable folder. They set `address` (the socket address),
+# `user`, `bytes` (the size of the image) and `said` (the output of --version). They define `inside`,
+# which runs a command in the container, and `stop`, which returns the exit code of the service.
 in_docker() {
     bytes=$(container=$(docker create "$image:$version") && docker export "$container" | wc -c &&
         docker rm "$container" >/dev/null)
@@ -159,8 +159,8 @@ in_buildah() {
     root=$(engine mount "$container")
     bytes=$(tar -cf - -C "$root" . | wc -c)
     said=$(engine run "$container" -- /cinequery --version)
-    # buildah keeps a file of its own in /run, so that root may write there. The network is the
-    # host's: a free port of loopback is taken.
+    # buildah writes a file of its own to /run, so /run is a writable tmpfs. The container shares the
+    # host's network, so the service listens on a free port of the loopback interface.
     mkdir -p "$root/run"
     log=$work/service.log
     # shellcheck disable=SC2016 # the inner shell expands these
@@ -179,12 +179,12 @@ in_buildah() {
     for _ in $(seq 150); do
         address=$(sed -n 's|.*"address":"\([^"]*\)".*|\1|p' "$log")
         [ -z "$address" ] || break
-        kill -0 "$job" 2>/dev/null || fail "the service has ended: $(cat "$log")"
+        kill -0 "$job" 2>/dev/null || fail "the service exited: $(cat "$log")"
         sleep 0.2
     done
-    [ -n "$address" ] || fail "the service does not listen: $(cat "$log")"
+    [ -n "$address" ] || fail "the service did not start listening within 30 s: $(cat "$log")"
     pid=$(service "$job")
-    [ -n "$pid" ] || fail "the service is not among the processes of buildah"
+    [ -n "$pid" ] || fail "no process of the service found below buildah"
     user=$(awk '/^Uid:/ { uid = $2 } /^Gid:/ { print uid ":" $2 }' "/proc/$pid/status")
     inside() { engine run --env "CINEQUERY_LISTEN=$address" "$container" -- "$@"; }
     stop() {
@@ -195,16 +195,16 @@ in_buildah() {
 }
 
 "in_$tool"
-say "$bytes bytes; --version says: $said"
-[ "$bytes" -lt "$max_bytes" ] || fail "the image has $max_bytes bytes or more"
-[ "$said" = "cinequery $version" ] || fail "that is not cinequery $version"
-[ "$user" = 65532:65532 ] || fail "the service runs as $user"
+say "size $bytes bytes; --version: $said"
+[ "$bytes" -lt "$max_bytes" ] || fail "expected an image below $max_bytes bytes, found $bytes"
+[ "$said" = "cinequery $version" ] || fail "expected --version to print \"cinequery $version\", found \"$said\""
+[ "$user" = 65532:65532 ] || fail "expected the service to run as 65532:65532, found $user"
 curl --silent --fail --show-error --max-time 10 --retry 20 --retry-delay 1 --retry-all-errors \
     --output "$work/ready.json" "http://$address/readyz"
-say "as $user on a read-only root, /readyz answers 200: $(cat "$work/ready.json")"
-inside /cinequery healthcheck || fail "healthcheck fails inside"
-say "healthcheck agrees"
-stop || fail "the service has stopped with exit code $?"
+say "as $user on a read-only root, /readyz returns 200: $(cat "$work/ready.json")"
+inside /cinequery healthcheck || fail "\`cinequery healthcheck\` failed in the container"
+say "healthcheck succeeded"
+stop || fail "expected exit code 0 on SIGTERM, found $?"
 say "stopped with exit code 0"
 if [ "$tool" = buildah ]; then
     say "to push it: buildah --root $work/storage --runroot $work/run --storage-driver vfs" \

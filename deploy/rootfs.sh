@@ -1,6 +1,6 @@
 #!/bin/sh
-# Puts the image's root file system together: rootfs.sh BINARY FOLDER. It runs in the build stage of
-# the Dockerfile, on Debian, in the folder of the sources.
+# rootfs.sh BINARY FOLDER: assembles the image's root file system in FOLDER. It runs on Debian, in the
+# build stage of the Dockerfile, in the source folder.
 set -eu
 binary=$1 root=$2
 
@@ -16,15 +16,15 @@ cat >"$root/etc/group" <<'TEXT'
 root:x:0:
 nonroot:x:65532:
 TEXT
-# Names of hosts are looked up in /etc/hosts first; without this file DNS would come before it.
+# Host names are looked up in /etc/hosts first; without this file DNS would come first.
 echo 'hosts: files dns' >"$root/etc/nsswitch.conf"
-# For SQLite, which keeps its files side by side.
+# SQLite creates further files next to the database, so the folder itself must be writable.
 chown 65532:65532 "$root/data"
 chmod 700 "$root/data"
 chmod 1777 "$root/tmp"
 
-# The loader and the shared libraries, under the names by which they are looked for. Their packages'
-# entries tell scanners which versions these are; their licences come along.
+# Copies the loader and the shared libraries to the paths at which they are looked up. Vulnerability
+# scanners read their versions from the package entries. The licences of the packages are copied too.
 ldd "$binary" | grep -o '/[^ ]*' | while read -r library; do
     install -D -m 755 "$library" "$root$library"
     package=$(dpkg -S "*/${library##*/}" | head -n 1 | cut -d : -f 1)
@@ -37,8 +37,8 @@ ldd "$binary" | grep -o '/[^ ]*' | while read -r library; do
 done
 cp -L /etc/os-release "$root/etc/os-release"
 
-# The licences of this crate, of what it serves, and of the crates in the binary: a list with all of
-# them, and the texts they ship.
+# The licences of this crate, of Swagger UI and the sample, and of the crates in the binary: one list
+# of all crates, and the licence files that the crates contain.
 licenses=$root/usr/share/licenses
 install -D -m 644 -t "$licenses/cinequery" LICENSE
 install -D -m 644 -t "$licenses/swagger-ui" openapi/swagger-ui/LICENSE openapi/swagger-ui/NOTICE \
@@ -47,7 +47,7 @@ install -D -m 644 -t "$licenses/sample" sample/README.md
 cargo tree --locked --edges normal --prefix none --no-dedupe --format '{p}: {l}' |
     sed -e '/^cinequery /d' -e 's/ (proc-macro)//' | sort -u >"$licenses/crates"
 sed 's/ v\([^:]*\):.*/-\1/' "$licenses/crates" | while read -r crate; do
-    # Where cargo unpacks a download, and where deploy/image.sh puts the crates when there is none.
+    # cargo unpacks downloads in registry/src; deploy/image.sh puts the crates into /.cargo/vendor.
     find "${CARGO_HOME:-$HOME/.cargo}/registry/src/"*/"$crate" "/.cargo/vendor/$crate" -maxdepth 1 \
         -type f \( -iname 'licen[cs]e*' -o -iname 'copy*' -o -iname 'notice*' -o -iname 'unlicense*' \) \
         -exec install -D -m 644 -t "$licenses/$crate" {} + 2>/dev/null || true

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Checks deploy/kubernetes.yaml strictly against the schemas of the oldest and the newest version of
-# Kubernetes that it is meant for.
+# Validates deploy/kubernetes.yaml strictly against the schemas of the oldest and the newest supported
+# version of Kubernetes.
 set -eu
 cd "$(dirname "$0")/.."
 

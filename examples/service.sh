@@ -1,26 +1,26 @@
-# Sourced by the examples: an empty folder to work in, a service on a free port, and requests to it.
+# Sourced by the examples. Creates an empty working folder, starts the service on a free port and sends requests.
 #
 #   CINEQUERY               the program (default: cinequery on PATH)
-#   CINEQUERY_DATABASE_URL  the database (default: a SQLite file in the folder)
+#   CINEQUERY_DATABASE_URL  the database (default: a SQLite file in the working folder)
 
 program=${CINEQUERY:-cinequery}
 folder=$(mktemp -d)
 cd "$folder"
 : "${CINEQUERY_DATABASE_URL:=sqlite:$folder/example.db}"
 : "${CINEQUERY_JWT_SECRET:=$(head -c 48 /dev/urandom | base64)}"
-# No load balancer has to notice that it stops.
+# The delay lets a load balancer notice the shutdown; there is none here.
 : "${CINEQUERY_SHUTDOWN_DELAY:=0s}"
 export CINEQUERY_DATABASE_URL CINEQUERY_JWT_SECRET CINEQUERY_SHUTDOWN_DELAY
 service=
 
-# What is run is shown, also where the output of a command goes to a file.
+# Commands are printed to the original standard output, even if their own output is redirected to a file.
 exec 3>&1
 cinequery() {
     printf '\n$ cinequery %s\n' "$*" >&3
     command "$program" "$@"
 }
 
-# start FOLDER: starts the service with the declarations of that folder.
+# start FOLDER: starts the service with the declarations in FOLDER and creates a token.
 start() {
     printf '\n$ cinequery serve --auth open --records %s\n' "$1"
     exec "$program" serve --auth open --records "$1" --listen 127.0.0.1:0 >output 2>log &
@@ -34,7 +34,7 @@ start() {
     token=$(command "$program" token reader --records "$1")
 }
 
-# Stops it, and waits until it has.
+# stop: stops the service and waits until it has exited.
 stop() {
     [ -n "$service" ] || return 0
     kill "$service" && wait "$service" || cat log >&2

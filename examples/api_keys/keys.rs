@@ -1,4 +1,4 @@
-//! Authentication replaced: fixed keys instead of passwords and tokens.
+//! An authentication provider with fixed API keys instead of passwords and tokens.
 
 use std::collections::HashMap;
 
@@ -6,25 +6,25 @@ use cinequery::error::{Error, Kind, Result};
 use cinequery::identity::{Bearer, Credentials, Identity, IssuedAt, Provider, Tokens};
 use futures_util::future::{BoxFuture, ready};
 
-/// Everybody has one key, sent as `Authorization: Bearer …`, and does not sign in.
+/// Maps each API key to its owner. Clients send the key as `Authorization: Bearer …` and do not sign in.
 pub(crate) struct Keys(pub(crate) HashMap<&'static str, Identity>);
 
 impl Provider for Keys {
     fn sign_in(&self, _: Credentials) -> BoxFuture<'_, Result<Identity>> {
-        let detail = "there are no tokens: send your key as `Authorization: Bearer …`";
+        let detail = "this service issues no tokens; send your API key as `Authorization: Bearer …`";
         Box::pin(ready(Err(Error::new(Kind::SignInElsewhere, detail))))
     }
 
     fn verify<'a>(&'a self, token: &'a str, _: &'a Tokens) -> BoxFuture<'a, Result<Bearer>> {
-        let refused = || Error::new(Kind::Unauthenticated, "nobody has this key");
+        let unknown_key = || Error::new(Kind::Unauthenticated, "unknown API key");
         let bearer = self.0.get(token).map(|identity| Bearer {
             identity: identity.clone(),
-            // What revocations know it by: not the key itself.
+            // Revocations are stored under this id, so it must not contain the key itself.
             token_id: Some(format!("key of {}", identity.subject)),
-            // Older than every revocation, so that each ends it.
+            // Revision 0 precedes every revocation, so each revocation of the subject applies to the key.
             issued: IssuedAt::Revision(0),
             expires_at: i64::from(i32::MAX),
         });
-        Box::pin(ready(bearer.ok_or_else(refused)))
+        Box::pin(ready(bearer.ok_or_else(unknown_key)))
     }
 }

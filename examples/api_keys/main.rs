@@ -1,5 +1,5 @@
-//! The service with fixed keys instead of passwords and tokens: `cargo run --example api_keys`, then
-//! `curl -H 'Authorization: Bearer key-of-anna' http://127.0.0.1:8082/api/v1/movies`.
+//! Runs the service with fixed API keys instead of passwords and tokens. Start it with `cargo run --example
+//! api_keys`, then run `curl -H 'Authorization: Bearer key-of-anna' http://127.0.0.1:8082/api/v1/movies`.
 
 mod keys;
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# From a CSV file to a service, and one field more, with nothing but an empty folder to begin with.
+# Turns a CSV file into a service, then adds a field. Starts with an empty folder.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../service.sh"
@@ -7,7 +7,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 cp "$here/books.csv" .
 mkdir records
 
-# A first declaration, from the file itself. The comments in it say what it was inferred from.
+# Infer a first declaration from the file. Its comments say what each field was inferred from.
 cinequery records infer books.csv >records/books.toml
 cat records/books.toml
 cinequery records check records
@@ -16,17 +16,17 @@ start records
 request POST /api/v1/books/import -H 'content-type: text/csv' \
     --data-binary @books.csv
 
-# A field that does not exist: the response says where, and which was meant.
+# An unknown field: the response has its position and suggests the right name.
 request GET /api/v1/books -G --data-urlencode 'filter=autor contains "austen"'
 request GET /api/v1/books -G --data-urlencode 'filter=author contains "austen"'
 request GET '/api/v1/books/facets?by=translated'
 stop
 
-# The declaration after an edit: a field with a default, among others. The plan says what that takes.
+# The declaration after an edit, which adds a field with a default. The plan lists the steps of the migration.
 cp "$here/books.toml" records/
 cinequery migrate --plan --records records
 
-# The service applies it at start. The books that were there have the default.
+# The service applies the migration at start. Existing books get the default.
 start records
 request GET '/api/v1/books?count=exact' -G --data-urlencode 'filter=copies = 1' -d limit=1
 request GET /openapi.json | grep -o '"Book":{'

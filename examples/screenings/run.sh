@@ -1,5 +1,5 @@
 #!/bin/sh
-# A second record type without a line of code: screenings.toml declares it, and the service has its routes.
+# Adds a second record type without code: the service serves the routes of the type declared in screenings.toml.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../service.sh"
@@ -14,10 +14,10 @@ for screening in \
     request POST /api/v1/screenings -H 'content-type: application/json' -d "$screening"
 done
 
-# Fields that may be null are found by `is null`.
+# `is null` finds records without a value in a nullable field.
 request GET /api/v1/screenings -G --data-urlencode 'filter=hall is null or subtitled'
 
-# A field that does not exist: the response says where, and which was meant.
+# An unknown field: the response has its position and suggests the right name.
 request GET /api/v1/screenings -G --data-urlencode 'filter=seets > 100'
 
 request GET '/api/v1/screenings/facets?by=hall'

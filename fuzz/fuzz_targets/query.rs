@@ -1,6 +1,7 @@
-//! Any text through the whole language: it is rejected with places inside of it, or it becomes SQL
-//! that holds nothing of it. An input is a filter, and after the first U+001F an order. A first character
-//! U+0001 or U+0002 is not part of the filter: it chooses a record type other than the movies.
+//! Runs the whole filter language on arbitrary text. The text is either rejected with positions inside
+//! it, or compiled to SQL that contains none of it. An input is a filter, optionally followed by U+001F and
+//! an `order_by`. A first character U+0001 or U+0002 is not part of the filter: it selects a record type
+//! other than the movies.
 
 #![no_main]
 
@@ -17,8 +18,8 @@ use libfuzzer_sys::fuzz_target;
 
 const SEPARATOR: char = '\u{1F}';
 
-/// The movies and the other record types, each chosen by its position here as the first character of an
-/// input.
+/// The record types. The first character of an input selects one by its index in this list; index 0, the
+/// movies, is the default.
 static RECORD_TYPES: LazyLock<Catalogue> = LazyLock::new(|| {
     let files = [
         ("movies.toml", BUILT_IN),
@@ -28,14 +29,14 @@ static RECORD_TYPES: LazyLock<Catalogue> = LazyLock::new(|| {
     Catalogue::parse(files).unwrap_or_else(|mistakes| panic!("{}", mistakes[0]))
 });
 
-/// A day that months and years clamp.
+/// A leap day, so that adding months or years clamps the day.
 const NOW: DateTime<Utc> = DateTime::from_timestamp(1_709_208_000, 0).expect("2024-02-29T12:00Z");
 
 fuzz_target!(|bytes: &[u8]| {
     let input = String::from_utf8_lossy(bytes);
     let (schema, input) = chosen(&input);
     let (filter, order_by) = match input.split_once(SEPARATOR) {
-        // Otherwise no order could be tried without the faults of a filter beside it.
+        // An empty filter is an error of its own. Without this case no `order_by` would run without it.
         Some(("", order_by)) => (None, Some(order_by)),
         Some((filter, order_by)) => (Some(filter), Some(order_by)),
         None => (Some(input), None),
@@ -54,7 +55,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-/// The record type that an input is about, and the rest of the input.
+/// Returns the record type that an input selects, and the rest of the input.
 fn chosen(input: &str) -> (&'static Schema, &str) {
     let schemas = RECORD_TYPES.schemas();
     for (position, &schema) in (0_u8..).zip(schemas).skip(1) {
@@ -72,7 +73,7 @@ struct Texts<'a> {
 }
 
 impl Texts<'_> {
-    /// Problems are few, and each lies where it says.
+    /// Asserts that there are not too many diagnostics, and that their positions are inside the text.
     fn hold(&self, found: &[Diagnostic]) {
         assert!(found.len() <= limits::MAX_DIAGNOSTICS, "{} problems", found.len());
         for problem in found {
@@ -97,7 +98,7 @@ impl Texts<'_> {
         }
     }
 
-    /// A filter that ends in its middle goes on with words of the place that they replace.
+    /// Asserts that completion in the middle of the filter returns a range of it and no empty candidate.
     fn complete(&self) {
         let Some(filter) = self.filter else { return };
         let caret = filter.floor_char_boundary(filter.len() / 2);
@@ -106,7 +107,7 @@ impl Texts<'_> {
         assert!(found.candidates.iter().all(|candidate| !candidate.text.is_empty()), "{found:?}");
     }
 
-    /// What is accepted has a canonical form that means the same, and becomes SQL.
+    /// Asserts that an accepted text compiles to SQL and has a canonical form with the same meaning.
     fn accepted(&self, prepared: &Prepared<'_>) {
         let query = self.bound(prepared);
         let statements = query.as_ref().map(statements);
@@ -117,7 +118,7 @@ impl Texts<'_> {
                     assert_eq!(explicit.expr, *expr);
                     assert!(explicit.warnings.is_empty());
                 }
-                // These are more parentheses than were written, and there can be too many.
+                // The explicit form has more parentheses than the text, so it can exceed the limits.
                 Err(faults) => assert!(
                     faults
                         .iter()
@@ -131,7 +132,7 @@ impl Texts<'_> {
         let is_short = |text: &Option<String>| {
             text.as_ref().is_none_or(|text| text.len() <= limits::MAX_TEXT_BYTES)
         };
-        // Escapes make some characters longer than they were.
+        // Escapes make some characters longer, so the canonical form can exceed the length limit.
         if !is_short(&canonical) || !is_short(&canonical_order) {
             return;
         }
@@ -147,8 +148,8 @@ impl Texts<'_> {
         assert_eq!(again.as_ref().map(self::statements), statements, "{canonical:?}");
     }
 
-    /// Without values every parameter is missing; with some the query is whole, unless `today` or
-    /// `now` with its offset leaves the calendar.
+    /// Binds the parameters: first without values, which must report every parameter as missing, then with
+    /// an example for each. Returns `None` if `today` or `now` plus an offset is outside the calendar.
     fn bound(&self, prepared: &Prepared<'_>) -> Option<BoundQuery> {
         let parameters = &prepared.plan.parameters;
         let mut arguments = Arguments::new();
@@ -174,8 +175,9 @@ impl Texts<'_> {
     }
 }
 
-/// In every dialect and shape. Names of columns have none of the characters that are looked for, so
-/// a `?` or `$` is a placeholder, and a quote or a letter beyond ASCII came from a text.
+/// Compiles the query for every dialect and shape. Column names contain neither `?`, `$`, quotes nor
+/// non-ASCII letters. So each `?` or `$` in the SQL is a placeholder, and a quote or a non-ASCII letter
+/// would come from the user's text.
 fn statements(query: &BoundQuery) -> Vec<Statement> {
     let dialects = [Dialect::Sqlite, Dialect::Postgres];
     let shapes = [Shape::Page { limit: 21 }, Shape::Count];

@@ -1,10 +1,10 @@
-//! The card's filter from text to SQL and values, beside what another language's parser alone takes
-//! for the same filter. CPU time of this thread, in rounds that alternate, so that what else the
-//! machine does weighs on all of them alike.
+//! Compares the time from filter text to SQL with the time of cql2's parser alone, for the same filter.
+//! It measures CPU time of this thread in alternating rounds, so that other load on the machine affects
+//! all candidates alike.
 //!
-//! Dependencies in common are built once, with the features that either wants. So the figures are
-//! for comparing with each other: with cql2, pest asks at every rule how much stack is left, which the
-//! service's own build does not. `make peers` measures that one first.
+//! Shared dependencies are built once, with the features that either crate enables. So compare these
+//! figures only with each other: with cql2's features, pest checks the remaining stack at every rule,
+//! which it does not in the service's own build. `make peers` measures that build first.
 
 use std::hint::black_box;
 
@@ -16,17 +16,17 @@ use cql2::{ToSqlAst, parse_text};
 
 const CARD: &str = r#"genre = "drama" and expiry_date between 2024-01-01 and 2024-06-30"#;
 
-/// The same question in CQL2's text.
+/// The same filter in CQL2.
 const CQL2: &str =
     "genre = 'drama' AND expiry_date BETWEEN DATE('2024-01-01') AND DATE('2024-06-30')";
 
-/// The card's own letters. CQL2 accepts them and means something else: 2024-01-01 is 2024 - 1 - 1.
+/// The filter as it is, apart from the quotes. CQL2 accepts it with another meaning: 2024-01-01 is 2024 - 1 - 1.
 const VERBATIM: &str = "genre = 'drama' and expiry_date between 2024-01-01 and 2024-06-30";
 
 const ROUNDS: usize = 31;
 const TURNS: u32 = 2000;
 
-/// What is measured, and whether it did what it should.
+/// A name, and a function to measure that returns whether it succeeded.
 type Candidate = (&'static str, fn() -> bool);
 
 const CANDIDATES: [Candidate; 5] = [
@@ -38,7 +38,7 @@ const CANDIDATES: [Candidate; 5] = [
     }),
     ("cinequery, parse alone", || black_box(parse::filter(black_box(CARD))).is_ok()),
     ("cql2, parse alone", || black_box(parse_text(black_box(CQL2))).is_ok()),
-    ("cql2, parse alone, the card's letters", || {
+    ("cql2, parse alone, unquoted dates", || {
         black_box(parse_text(black_box(VERBATIM))).is_ok()
     }),
     ("cql2, text to SQL", || {
@@ -51,12 +51,12 @@ const NOW: DateTime<Utc> = DateTime::UNIX_EPOCH;
 
 fn main() {
     for (name, run) in CANDIDATES {
-        assert!(run(), "{name} refuses its text");
+        assert!(run(), "{name} rejects its text");
     }
     let rounds: Vec<[f64; CANDIDATES.len()]> =
         (0..ROUNDS).map(|_| CANDIDATES.map(|(_, run)| nanoseconds(run))).collect();
     println!(
-        "CPU time in ns, median of {ROUNDS} rounds of {TURNS}; and the first line's, divided by it"
+        "CPU time in ns, median of {ROUNDS} rounds of {TURNS}; ratio of the first line's time to it"
     );
     for (position, (name, _)) in CANDIDATES.iter().enumerate() {
         let time = median(rounds.iter().map(|round| round[position]));
