@@ -38,9 +38,7 @@ const CANDIDATES: [Candidate; 5] = [
     }),
     ("cinequery, parse alone", || black_box(parse::filter(black_box(CARD))).is_ok()),
     ("cql2, parse alone", || black_box(parse_text(black_box(CQL2))).is_ok()),
-    ("cql2, parse alone, unquoted dates", || {
-        black_box(parse_text(black_box(VERBATIM))).is_ok()
-    }),
+    ("cql2, parse alone, unquoted dates", || black_box(parse_text(black_box(VERBATIM))).is_ok()),
     ("cql2, text to SQL", || {
         let sql = parse_text(black_box(CQL2)).ok().and_then(|expr| expr.to_sql().ok());
         black_box(sql).is_some()
