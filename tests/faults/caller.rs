@@ -1,4 +1,4 @@
-//! A client that survives whatever happens to the service.
+//! An HTTP client that returns failures as values instead of panicking.
 
 use std::time::{Duration, Instant};
 
@@ -8,20 +8,20 @@ use serde_json::{Value, json};
 
 use crate::support::{token, token_of};
 
-/// How long a client waits for a response: longer than any promise, so that one that comes too late is
-/// told from one that never comes.
+/// How long a client waits for a response. This is longer than any promise, to distinguish a late response from
+/// a missing one.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// A client that reports a failure as a reply, and how long each took.
+/// A client that returns a failed request as a [`Reply`] and measures the time of each request.
 #[derive(Clone)]
 pub struct Caller {
     http: reqwest::Client,
     patience: Duration,
-    address: String,
+    url: String,
     token: Option<String>,
 }
 
-/// A response, or the failure to get one (then the status is 0).
+/// A response, or the failure to get one. In case of a failure the status is 0.
 #[derive(Debug, Clone)]
 pub struct Reply {
     pub status: u16,
@@ -32,33 +32,33 @@ pub struct Reply {
 }
 
 impl Caller {
-    /// A client of the instance at `http://HOST:PORT`, with a token for everything.
-    pub fn at(address: &str) -> Self {
+    /// Creates a client of the instance at `http://HOST:PORT`, with a token for reading and writing movies.
+    pub fn at(url: &str) -> Self {
         let scopes = ["movies:read", "movies:write"];
         Self {
             http: reqwest::Client::new(),
             patience: PATIENCE,
-            address: address.to_owned(),
+            url: url.to_owned(),
             token: Some(token(&scopes)),
         }
     }
 
-    /// The same that waits for a response for another time.
+    /// Returns the same client with another timeout.
     pub fn within(&self, patience: Duration) -> Self {
         Self { patience, ..self.clone() }
     }
 
-    /// The same with another token, or none.
+    /// Returns the same client with another token, or none.
     pub fn with_token(&self, token: Option<String>) -> Self {
         Self { token, ..self.clone() }
     }
 
-    /// The same as another user, whose share of the service is another.
+    /// Returns the same client for another user, who has a share of the service of its own.
     pub fn named(&self, subject: &str) -> Self {
         self.with_token(Some(token_of(subject, &["movies:read", "movies:write"])))
     }
 
-    /// Sends a request with a body of a media type, if there is one.
+    /// Sends a request. `body` is a media type and the content.
     pub async fn send(
         &self,
         method: &str,
@@ -67,7 +67,7 @@ impl Caller {
         body: Option<(&str, Vec<u8>)>,
     ) -> Reply {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
-        let mut request = self.http.request(method, format!("{}{path}", self.address));
+        let mut request = self.http.request(method, format!("{}{path}", self.url));
         request = request.timeout(self.patience);
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
@@ -114,7 +114,7 @@ impl Caller {
         self.post("/api/v1/movies", &movie(title)).await
     }
 
-    /// Imports that many movies whose titles begin with `prefix`.
+    /// Imports `rows` movies whose titles start with `prefix`.
     pub async fn import(&self, prefix: &str, rows: usize, on_conflict: &str) -> Reply {
         let path = format!("/api/v1/movies/import?on_conflict={on_conflict}");
         self.send("POST", &path, &[], Some(("application/x-ndjson", file(prefix, rows)))).await
@@ -134,18 +134,18 @@ impl Reply {
         (200..300).contains(&self.status)
     }
 
-    /// 503 with Retry-After: the client knows what to do.
+    /// Returns whether this is a 503 with Retry-After, which a client can retry.
     pub fn is_unavailable(&self) -> bool {
         self.status == 503 && !self.header("retry-after").is_empty()
     }
 }
 
-/// A movie with that title.
+/// Returns a movie with that title.
 pub fn movie(title: &str) -> Value {
     json!({"title": title, "genre": "drama", "release_year": 2001, "expiry_date": "2030-01-01"})
 }
 
-/// A file of that many movies, one JSON object a line.
+/// Returns a file of `rows` movies, one JSON object per line.
 pub fn file(prefix: &str, rows: usize) -> Vec<u8> {
     let rows = (0..rows).map(|number| format!("{}\n", movie(&format!("{prefix} {number}"))));
     rows.collect::<String>().into_bytes()

@@ -1,4 +1,4 @@
-//! Clients that take more than their share, and requests that no good client sends.
+//! Clients that use more than their share, and malformed, oversized or slow requests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -16,10 +16,10 @@ use crate::support::{Database, token_of};
 const READ: &[&str] = &["movies:read"];
 const BOTH: &[&str] = &["movies:read", "movies:write"];
 
-/// The longest that a light request may take.
+/// The maximum time of a cheap request.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The longest that an export may take on a machine that runs other tests.
+/// The maximum time of an export, on a machine that also runs other tests.
 const EXPORT_LIMIT: Duration = Duration::from_secs(100);
 
 /// Runs a test on an instance with 50,000 movies, on each engine.
@@ -51,13 +51,13 @@ const MANY_ON_POSTGRES: &str = "
            1900 + n % 120, '2030-01-01', 1, now(), now()
     FROM generate_series(1, 50000) numbers (n)";
 
-/// Reads every movie, and groups them by their titles, of which each has another.
+/// Requests that read every movie. The first also groups them by title, and each title is different.
 const HEAVY: &[&str] = &[
     "/api/v1/movies/facets?by=title&limit=1000&filter=title%20contains%20%22movie%22%20and%20title%20contains%20%22number%22",
     "/api/v1/movies?count=exact&filter=title%20contains%20%22ovie%22%20and%20title%20contains%20%22umber%22%20and%20not%20title%20contains%20%22zzz%22",
 ];
 
-/// How often each status came.
+/// Counts the responses by status.
 fn tally(statuses: impl IntoIterator<Item = u16>) -> BTreeMap<u16, usize> {
     let mut tally = BTreeMap::new();
     for status in statuses {
@@ -66,10 +66,10 @@ fn tally(statuses: impl IntoIterator<Item = u16>) -> BTreeMap<u16, usize> {
     tally
 }
 
-/// A user with many heavy requests at once takes nothing from the others.
+/// Concurrent heavy requests of one user do not slow down others.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_user_has_no_more_than_a_share() {
-    on_many_movies("40 heavy requests of one user at once", async |report, engine, instance| {
+async fn a_user_has_only_a_share_of_the_service() {
+    on_many_movies("40 concurrent heavy requests of one user", async |report, engine, instance| {
         let client = instance.client();
         let id = client.get("/api/v1/movies?limit=1").await.json()["items"][0]["id"].clone();
         let path = format!("/api/v1/movies/{}", id.as_str().unwrap());
@@ -119,7 +119,7 @@ async fn a_user_has_no_more_than_a_share() {
     .await;
 }
 
-/// Exports at once, of one user or of as many: each is whole, or rejected before it begins.
+/// Runs concurrent exports of one user, or of one user each. Each is complete, or rejected before it starts.
 async fn check_exports(
     report: &mut Report,
     engine: &str,
@@ -127,7 +127,7 @@ async fn check_exports(
     exports: usize,
     one_user: bool,
 ) {
-    // One in twenty, but all are read to find them.
+    // The filter finds one movie in twenty, but has to read all of them.
     let path = "/api/v1/movies/export?filter=title%20contains%20%2277%22";
     let expected = (1..=MANY).filter(|number| number.to_string().contains("77")).count();
     let mut running = JoinSet::new();
@@ -148,19 +148,19 @@ async fn check_exports(
     let broken: Vec<&Raw> = results.iter().filter(|raw| !is_whole(raw) && !rejected(raw)).collect();
     let why: BTreeSet<&str> = broken.iter().map(|raw| raw.failure.as_str()).collect();
     let statuses = tally(results.iter().map(|raw| raw.status));
-    let whose = if one_user { "of one user" } else { "of as many users" };
+    let users = if one_user { "of one user" } else { "of one user each" };
     report.row(
         &format!(
-            "{engine}: {exports} exports at once {whose}: each is whole, or 429 or 503 with Retry-After"
+            "{engine}: {exports} concurrent exports {users}: each is complete, or 429 or 503 with Retry-After"
         ),
         format!("{statuses:?}, {} of them neither {why:?}", broken.len()),
         broken.is_empty() && results.iter().any(is_whole),
     );
     let (code, places) = if one_user { (429, 2) } else { (503, 8) };
     let rejected: Vec<&Raw> = results.iter().filter(|raw| raw.status == code).collect();
-    // How many there are depends on how soon the others end; see `check_places`.
+    // The number of rejected exports depends on how soon the others end. `check_places` tests the exact limit.
     report.row(
-        &format!("{engine}: those beyond {places} get {code} within 2 s"),
+        &format!("{engine}: exports over the limit of {places} get {code} within 2 s"),
         format!(
             "{} times, longest {:?}",
             rejected.len(),
@@ -171,14 +171,14 @@ async fn check_exports(
     let waits: BTreeSet<&str> = rejected.iter().map(|raw| raw.header("retry-after")).collect();
     if rejected.len() >= 10 && !one_user {
         report.row(
-            &format!("{engine}: their Retry-After varies, so that clients do not return together"),
+            &format!("{engine}: their Retry-After varies, so that clients do not retry together"),
             format!("{waits:?}"),
             waits.len() > 1,
         );
     }
 }
 
-/// Exports that nobody reads keep their places: exactly the one beyond them is rejected.
+/// Exports whose clients do not read keep their places, so exactly the next export is rejected.
 async fn check_places(report: &mut Report, engine: &str, instance: &Instance, one_user: bool) {
     let (code, places) = if one_user { (429, 2) } else { (503, 8) };
     let path = "/api/v1/movies/export";
@@ -189,7 +189,7 @@ async fn check_places(report: &mut Report, engine: &str, instance: &Instance, on
         socket.set_recv_buffer_size(4096).unwrap();
         let mut stream = socket.connect(instance.socket()).await.unwrap();
         stream.write_all(&get(path, &bearer(&token_of(&subject, READ)))).await.unwrap();
-        // Its first bytes have come: it has its place.
+        // The export has its place once its first bytes have arrived.
         stream.readable().await.unwrap();
         unread.push(stream);
     }
@@ -198,17 +198,17 @@ async fn check_places(report: &mut Report, engine: &str, instance: &Instance, on
     let request = get(path, &format!("{lines}connection: close\r\n"));
     let beyond = exchange(instance.socket(), &request, EXPORT_LIMIT).await;
     report.row(
-        &format!("{engine}: with {places} unread, one more gets {code} with Retry-After"),
+        &format!("{engine}: with {places} unread exports, the next gets {code} with Retry-After"),
         format!("{} after {:?}", beyond.status, beyond.took),
         beyond.status == code && !beyond.header("retry-after").is_empty(),
     );
     drop(unread);
-    // Until their places are free again.
+    // Their places become free only after the service has noticed that the connections are closed.
     tokio::time::sleep(Duration::from_millis(500)).await;
 }
 
 async fn exports_of_one_and_of_all(exports: usize) {
-    on_many_movies("Exports at once", async |report, engine, instance| {
+    on_many_movies("Concurrent exports", async |report, engine, instance| {
         check_exports(report, engine, &instance, exports, true).await;
         check_exports(report, engine, &instance, exports, false).await;
         check_places(report, engine, &instance, true).await;
@@ -218,21 +218,21 @@ async fn exports_of_one_and_of_all(exports: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn exports_are_whole_or_rejected_at_the_start() {
+async fn exports_are_complete_or_rejected_at_the_start() {
     exports_of_one_and_of_all(40).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "run by `make faults`"]
-async fn exports_are_whole_or_rejected_at_the_start_at_length() {
+async fn exports_are_complete_or_rejected_at_the_start_long() {
     exports_of_one_and_of_all(100).await;
 }
 
 const PASSWORD: &str = "correct horse battery staple";
 
-/// Correct passwords are no failures, however many come at once; wrong ones among them still are.
+/// Concurrent sign-ins with the correct password do not count as failures; wrong ones among them do.
 #[tokio::test]
-async fn correct_sign_ins_at_once_are_all_accepted() {
+async fn concurrent_correct_sign_ins_are_all_accepted() {
     let (database, folder) = (Database::sqlite(), tempfile::TempDir::new().unwrap());
     let password = folder.path().join("password");
     std::fs::write(&password, PASSWORD).unwrap();
@@ -252,7 +252,7 @@ async fn correct_sign_ins_at_once_are_all_accepted() {
         sent.join_all().await
     };
     let mut report = Report::new("Signing in");
-    // A wrong one after every six correct ones: fewer than close the address.
+    // One wrong password after every six correct ones, which is below the limit of the IP address.
     let mixed = (0..35).map(|number| if number % 7 == 6 { "wrong, quite wrong" } else { PASSWORD });
     let replies = send(mixed.collect()).await;
     let of = |correct: bool| {
@@ -262,13 +262,13 @@ async fn correct_sign_ins_at_once_are_all_accepted() {
     };
     let statuses = of(true);
     report.row(
-        "30 correct sign-ins at once: 30 x 200",
+        "30 concurrent correct sign-ins: 30 x 200",
         format!("{statuses:?}"),
         statuses == BTreeMap::from([(200, 30)]),
     );
     let statuses = of(false);
     report.row(
-        "5 wrong ones among them: 5 x 401",
+        "5 wrong sign-ins among them: 5 x 401",
         format!("{statuses:?}"),
         statuses == BTreeMap::from([(401, 5)]),
     );
@@ -277,7 +277,7 @@ async fn correct_sign_ins_at_once_are_all_accepted() {
     let statuses = tally(replies.iter().map(|(_, _, reply)| reply.status));
     let failed = statuses.get(&401).copied().unwrap_or_default();
     report.row(
-        "20 more wrong ones: 10 failures a minute, then 429",
+        "20 more wrong sign-ins: 10 failures per minute, then 429",
         format!("{statuses:?}"),
         // One more is allowed every six seconds.
         before + failed <= 12 && statuses.keys().all(|status| [401, 429].contains(status)),
@@ -285,9 +285,9 @@ async fn correct_sign_ins_at_once_are_all_accepted() {
     report.finish();
 }
 
-/// Files that one user sends without end take no places from others.
+/// Endless imports of one user do not block imports of others.
 #[tokio::test]
-async fn dripping_imports_close_none_for_others() {
+async fn slow_imports_do_not_block_other_users() {
     let mut report = Report::new("Imports");
     for (engine, database) in
         [("SQLite", Database::sqlite()), ("PostgreSQL", Database::postgres().await)]
@@ -296,12 +296,12 @@ async fn dripping_imports_close_none_for_others() {
         let mut streams = Vec::new();
         for number in 0..8 {
             let mut stream = TcpStream::connect(instance.socket()).await.unwrap();
-            let head = format!(
+            let headers = format!(
                 "POST /api/v1/movies/import?on_conflict=skip HTTP/1.1\r\nhost: localhost\r\n\
                  content-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n{}\r\n",
                 bearer(&token_of("dripping", BOTH))
             );
-            stream.write_all(head.as_bytes()).await.unwrap();
+            stream.write_all(headers.as_bytes()).await.unwrap();
             drip(&mut stream, number).await;
             streams.push(stream);
         }
@@ -323,7 +323,7 @@ async fn dripping_imports_close_none_for_others() {
         let statuses = tally(statuses);
         report.row(
             &format!(
-                "{engine}: 8 dripping imports of one user, another imports and creates within 2 s"
+                "{engine}: during 8 slow imports of one user, another imports and creates within 2 s"
             ),
             format!("{statuses:?}"),
             statuses.keys().all(|status| [200, 201].contains(status)),
@@ -337,7 +337,7 @@ async fn dripping_imports_close_none_for_others() {
                 usize::from(read.await.is_ok_and(|read| read.is_ok()) && start.ends_with(b"429"));
         }
         report.row(
-            &format!("{engine}: two at a time, the others 429"),
+            &format!("{engine}: two of the slow imports run, the others get 429"),
             format!("{rejected} x 429"),
             rejected == 6,
         );
@@ -345,7 +345,7 @@ async fn dripping_imports_close_none_for_others() {
     report.finish();
 }
 
-/// A row in a chunk; it may be that the connection is closed.
+/// Sends one row as a chunk. Ignores errors, because the connection may be closed.
 async fn drip(stream: &mut TcpStream, number: usize) {
     let row = file(&format!("dripping {number}"), 1);
     let _ = stream.write_all(format!("{:x}\r\n", row.len()).as_bytes()).await;
@@ -353,22 +353,23 @@ async fn drip(stream: &mut TcpStream, number: usize) {
     let _ = stream.write_all(b"\r\n").await;
 }
 
-/// Requests by hand: what they are, their bytes, the status that is promised.
+/// Returns hand-written requests: a name, the bytes, and the expected status.
 fn requests() -> Vec<(&'static str, Vec<u8>, u16)> {
     let bytes = |text: &str| text.as_bytes().to_vec();
     let token = bearer(&token_of("reader", READ));
-    // 24 KiB, as each blank takes three bytes.
+    // 24 KiB in the URL, because an encoded space takes three bytes.
     let filter = format!("title%20=%20%22a%22{}", "%20".repeat(8192 - 11));
     // Claims of 3 KiB make a token of 4 KiB.
     let scopes: Vec<String> = (0..280).map(|number| format!("filler-{number}")).collect();
     let scopes: Vec<&str> = scopes.iter().map(String::as_str).chain(READ.iter().copied()).collect();
     let large = bearer(&token_of("reader", &scopes));
     assert!(large.len() > 4096, "{}", large.len());
-    let head = |length: usize| get("/livez", &format!("x-filler: {}\r\n", "a".repeat(length)));
+    let headers = |length: usize| get("/livez", &format!("x-filler: {}\r\n", "a".repeat(length)));
     let sign_in = |length: usize| {
         let body = format!("{{\"username\":\"{}\"}}", "a".repeat(length - 15));
-        let head = "POST /api/token HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json";
-        bytes(&format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()))
+        let headers =
+            "POST /api/token HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json";
+        bytes(&format!("{headers}\r\ncontent-length: {}\r\n\r\n{body}", body.len()))
     };
     vec![
         ("HTTP/1.1 without Host", bytes("GET /livez HTTP/1.1\r\n\r\n"), 400),
@@ -383,9 +384,9 @@ fn requests() -> Vec<(&'static str, Vec<u8>, u16)> {
             400,
         ),
         ("HTTP/1.0 without Host", bytes("GET /livez HTTP/1.0\r\n\r\n"), 200),
-        ("request headers of 36 KiB", head(36 << 10), 200),
-        ("request headers of 41 KiB", head(41 << 10), 431),
-        ("request headers of 390 KB", head(390_000), 431),
+        ("request headers of 36 KiB", headers(36 << 10), 200),
+        ("request headers of 41 KiB", headers(41 << 10), 431),
+        ("request headers of 390 KB", headers(390_000), 431),
         (
             "a filter of 8 KiB, encoded, and a token of 4 KiB",
             get(&format!("/api/v1/movies?filter={filter}"), &large),
@@ -399,7 +400,7 @@ fn requests() -> Vec<(&'static str, Vec<u8>, u16)> {
         ("a sign-in of 8 KiB", sign_in(8192), 400),
         ("a sign-in of more than 8 KiB", sign_in(8193), 413),
         (
-            "a sign-in that announces 1 MiB",
+            "a sign-in with a Content-Length of 1 MiB",
             bytes(
                 "POST /api/token HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 1048576\r\n\r\n{",
             ),
@@ -409,10 +410,10 @@ fn requests() -> Vec<(&'static str, Vec<u8>, u16)> {
 }
 
 #[tokio::test]
-async fn requests_out_of_bounds_are_rejected() {
+async fn malformed_and_oversized_requests_are_rejected() {
     let database = Database::sqlite();
     let instance = Instance::start(&database.url()).await;
-    let mut report = Report::new("Requests");
+    let mut report = Report::new("Malformed and oversized requests");
     for (name, request, expected) in requests() {
         let raw = exchange(instance.socket(), &request, PATIENCE).await;
         report.row(
@@ -424,26 +425,26 @@ async fn requests_out_of_bounds_are_rejected() {
     if has_program("ss") {
         let listening = std::process::Command::new("ss").args(["-ltnH"]).output().unwrap();
         let listening = String::from_utf8_lossy(&listening.stdout).into_owned();
-        let address = instance.socket().to_string();
+        let socket = instance.socket().to_string();
         let lines = listening.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-        let line = lines.into_iter().find(|line| line.get(3) == Some(&address.as_str()));
+        let line = lines.into_iter().find(|line| line.get(3) == Some(&socket.as_str()));
         let backlog = line.and_then(|line| line.get(2)?.parse::<u32>().ok()).unwrap_or_default();
-        report.row("connections that wait to be accepted: 1024", backlog, backlog == 1024);
+        report.row("queue of connections to accept: 1024", backlog, backlog == 1024);
     } else {
-        skip("the length of the queue of connections, for which `ss` is needed");
+        skip("reading the length of the accept queue needs `ss`");
     }
     report.finish();
 }
 
-/// Slow clients: the name, the bytes sent at once, the bytes sent each second, and how long the connection
-/// may stay open.
+/// Returns kinds of slow clients: a name, the bytes sent first, the bytes sent each second, and the maximum
+/// time that the connection may stay open.
 fn slow() -> Vec<(&'static str, Vec<u8>, &'static [u8], Duration)> {
     let token = bearer(&token_of("slow", READ));
     let body = format!(
         "POST /api/v1/movies/search HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
          content-length: 1000\r\n{token}\r\n{{"
     );
-    // Together more than all buffers on the way hold.
+    // The responses are larger than all buffers on the way together.
     let page = get("/openapi.json", "accept-encoding: identity\r\n");
     vec![
         (
@@ -460,7 +461,7 @@ fn slow() -> Vec<(&'static str, Vec<u8>, &'static [u8], Duration)> {
 
 #[tokio::test]
 #[ignore = "run by `make faults`"]
-async fn slow_clients_are_cut() {
+async fn slow_clients_are_disconnected() {
     raise_file_limit();
     let database = Database::sqlite();
     let instance = Instance::start(&database.url()).await;
@@ -483,17 +484,17 @@ async fn slow_clients_are_cut() {
                 start.elapsed()
             });
         }
-        let good = good_meanwhile(instance.client()).await;
+        let normal = normal_requests(instance.client()).await;
         let took = clients.join_all().await;
         let longest = took.iter().max().unwrap();
         report.row(
-            &format!("200 {name}: cut within {limit:?}"),
+            &format!("200 {name}: disconnected within {limit:?}"),
             format!("after {longest:?} at most"),
             *longest <= limit + Duration::from_secs(5),
         );
-        let (statuses, longest) = good;
+        let (statuses, longest) = normal;
         report.row(
-            "meanwhile good clients are served",
+            "meanwhile normal clients are served",
             format!("{statuses:?}, longest {longest:?}"),
             statuses.keys().eq([&200]) && longest <= PATIENCE,
         );
@@ -501,19 +502,19 @@ async fn slow_clients_are_cut() {
     report.finish();
 }
 
-/// Sends what is sent each second, reads a byte of what comes, and ends with the connection.
+/// Sends `more` each second until the service responds or closes the connection.
 async fn until_cut(stream: &mut TcpStream, more: &[u8]) {
     let mut byte = [0; 1];
     loop {
         if !more.is_empty() && stream.write_all(more).await.is_err() {
             return;
         }
-        // A response means that the client was cut, too: a body that takes too long is 408.
+        // A response also means that the client was disconnected: a body that takes too long gets a 408.
         match tokio::time::timeout(Duration::from_secs(1), stream.peek(&mut byte)).await {
             Ok(Ok(0) | Err(_)) => return,
             Ok(Ok(_)) if !more.is_empty() => return,
             Ok(Ok(_)) => {
-                // A reader that does not read notices its end by the reset.
+                // A client that does not read notices the end of the connection only by the reset.
                 tokio::time::sleep(Duration::from_millis(250)).await;
                 if stream.take_error().is_ok_and(|error| error.is_some()) {
                     return;
@@ -524,8 +525,8 @@ async fn until_cut(stream: &mut TcpStream, more: &[u8]) {
     }
 }
 
-/// What a good client sees in the first ten seconds.
-async fn good_meanwhile(client: Caller) -> (BTreeMap<u16, usize>, Duration) {
+/// Sends 50 normal requests, and returns their statuses and the longest time.
+async fn normal_requests(client: Caller) -> (BTreeMap<u16, usize>, Duration) {
     let (mut statuses, mut longest) = (Vec::new(), Duration::ZERO);
     for _ in 0..50 {
         let reply = client.get("/api/v1/movies?limit=5").await;

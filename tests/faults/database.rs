@@ -1,4 +1,4 @@
-//! Faults of the database and of the network to it.
+//! Faults of the database and of the network between it and the service.
 
 mod clocks;
 mod cuts;
@@ -20,10 +20,10 @@ use sqlx::Connection;
 use super::RECOVERY_LIMIT;
 use super::instance::{Caller, Reply, movie};
 
-/// Rows of one import that writes more than one batch: the service commits every thousand.
+/// The rows of an import of more than one batch. The service commits every thousand rows.
 pub const ROWS: usize = 1500;
 
-/// Every title in the database.
+/// Returns every title in the database.
 pub async fn titles(url: &str) -> Vec<String> {
     let select = "SELECT title FROM movies";
     if url.starts_with("sqlite") {
@@ -35,13 +35,13 @@ pub async fn titles(url: &str) -> Vec<String> {
     }
 }
 
-/// Replaces a movie, whichever version it has.
+/// Replaces a movie regardless of its version.
 pub async fn put(caller: &Caller, id: &str, title: &str) -> Reply {
     let body = Some(("application/json", movie(title).to_string().into_bytes()));
     caller.send("PUT", &format!("/api/v1/movies/{id}"), &[("if-match", "*")], body).await
 }
 
-/// Signs somebody in, and revokes their token.
+/// Signs a user in and revokes the token.
 pub async fn revoke(caller: &Caller) -> Reply {
     let issued = caller.post("/api/token", &json!({"username": "someone"})).await;
     let issued_token = issued.json()["access_token"].clone();
@@ -57,7 +57,8 @@ pub async fn revoke_token(caller: &Caller, token: &str) -> Reply {
     caller.send("POST", "/api/token/revoke", &[], form).await
 }
 
-/// Repeats a request until it succeeds. Returns how long that took in words, and whether it was in time.
+/// Repeats a request until it succeeds. Returns a text with the time that took, and whether it was within the
+/// limit.
 pub async fn recovery<F: Future<Output = Reply>>(send: impl Fn(usize) -> F) -> (String, bool) {
     let start = Instant::now();
     let mut last = String::new();
@@ -76,14 +77,14 @@ pub async fn recovery<F: Future<Output = Reply>>(send: impl Fn(usize) -> F) -> (
     (format!("not within {RECOVERY_LIMIT:?}: {last}"), false)
 }
 
-/// What clients have written, and which of it was acknowledged.
+/// The writes of clients, and which of them were acknowledged.
 #[derive(Default)]
 pub struct Written {
-    /// Titles of movies that were created.
+    /// Titles of movies whose creation was acknowledged.
     created: Vec<String>,
-    /// Prefixes of imports with `on_conflict=fail` and with `skip`; whether they were acknowledged.
+    /// Imports: the prefix of the titles, the `on_conflict` policy, and whether the import was acknowledged.
     imports: Vec<(String, &'static str, bool)>,
-    /// Responses by status.
+    /// The number of responses by status.
     pub statuses: BTreeMap<u16, usize>,
 }
 
@@ -100,12 +101,12 @@ impl Written {
         *self.statuses.entry(reply.status).or_default() += 1;
     }
 
-    /// How many writes were acknowledged.
+    /// Returns the number of acknowledged writes.
     pub fn acknowledged(&self) -> usize {
         self.created.len() + self.imports.iter().filter(|(.., is_done)| *is_done).count()
     }
 
-    /// The acknowledged writes that are not in the database, and the imports that are there in part.
+    /// Returns the acknowledged writes that are missing in the database, and the partial imports.
     pub async fn missing_and_partial(&self, url: &str) -> (Vec<String>, Vec<String>) {
         let titles = titles(url).await;
         let mut rows: BTreeMap<&str, usize> = BTreeMap::new();
@@ -130,7 +131,7 @@ impl Written {
     }
 }
 
-/// Writes from several clients at once until `stop` is ready; titles begin with `name`.
+/// Writes from several clients at once until `stop` is true. All titles start with `name`.
 pub async fn write_until(
     caller: &Caller,
     name: &str,

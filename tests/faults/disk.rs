@@ -1,4 +1,4 @@
-//! Full, missing and read-only disks, and a database that cannot hold the texts.
+//! Full and read-only disks, a missing folder for temporary files, and a database that is not in UTF-8.
 
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -13,13 +13,13 @@ use super::{Report, skip};
 use crate::command_line::run;
 use crate::support::Database;
 
-/// A file system in memory of a few MiB, unmounted when it is dropped.
+/// A tmpfs of a few MiB, unmounted on drop.
 struct Disk {
     folder: TempDir,
 }
 
 impl Disk {
-    /// `None`, and the reason is printed, where none can be mounted.
+    /// Mounts a tmpfs. Prints the reason and returns `None` if that is not possible.
     fn mount(mib: usize) -> Option<Self> {
         let folder = TempDir::new().unwrap();
         let size = format!("size={mib}m,mode=755");
@@ -28,7 +28,7 @@ impl Disk {
         if mounted.is_ok_and(|output| output.status.success()) {
             return Some(Self { folder });
         }
-        skip("a disk of its own, for which a tmpfs must be mounted (root)");
+        skip("a separate disk needs a tmpfs (root)");
         None
     }
 
@@ -40,16 +40,16 @@ impl Disk {
         self.path().join("ballast")
     }
 
-    /// Leaves that many KiB.
+    /// Fills the disk except for that many KiB.
     fn fill(&self, kib: usize) {
         let mut ballast = std::fs::File::create(self.ballast()).unwrap();
-        // Until there is no space left.
+        // The copy fails when no space is left.
         let _ = std::io::copy(&mut std::io::repeat(b'x'), &mut ballast);
         let length = ballast.metadata().unwrap().len();
         ballast.set_len(length.saturating_sub(1024 * kib as u64)).unwrap();
     }
 
-    /// Frees what was filled.
+    /// Deletes the file that fills the disk.
     fn free(&self) {
         std::fs::remove_file(self.ballast()).unwrap();
     }
@@ -66,7 +66,7 @@ impl Drop for Disk {
     }
 }
 
-/// The writes that run out of space: what they are called, and how one is sent.
+/// The kinds of writes: a name, and the policy of an import; empty for single creates.
 const WRITES: &[(&str, &str)] = &[
     ("import, fail", "fail"),
     ("import, skip", "skip"),
@@ -74,9 +74,9 @@ const WRITES: &[(&str, &str)] = &[
     ("creates", ""),
 ];
 
-/// Writes until there is no space left, and returns the reply to that.
+/// Writes until no space is left, and returns the reply to the failed write.
 async fn write(instance: &Instance, policy: &str, round: usize) -> Reply {
-    // On a connection of its own: one whose body was not read to the end is closed.
+    // Uses a new client, because the service closes a connection whose body it did not read to the end.
     let client = instance.client();
     if policy.is_empty() {
         for number in 0..5000 {
@@ -86,18 +86,18 @@ async fn write(instance: &Instance, policy: &str, round: usize) -> Reply {
                 return reply;
             }
         }
-        panic!("the disk is not full");
+        panic!("expected a full disk, but all creates succeeded");
     }
     client.import(&format!("imported {round}"), 20_000, policy).await
 }
 
-/// The status, and the code of a problem or the reason why there is no response.
+/// Returns the status, and the code of the problem or the reason for a missing response.
 fn outcome(reply: &Reply) -> (u16, String) {
     let code = reply.json()["code"].as_str().unwrap_or_default().to_owned();
     (reply.status, if reply.status == 0 { reply.failure.clone() } else { code })
 }
 
-/// The same checks of a database on a disk that fills up, whichever it is.
+/// Checks a database of either engine on a disk that fills up.
 async fn check_full(
     report: &mut Report,
     engine: &str,
@@ -121,7 +121,7 @@ async fn check_full(
     );
     let read = instance.client().get("/api/v1/movies?limit=5&count=exact").await;
     report.row(
-        &format!("{engine}, full disk, {name}: reads go on"),
+        &format!("{engine}, full disk, {name}: reads succeed"),
         read.status,
         read.status == 200,
     );
@@ -139,7 +139,7 @@ async fn check_full(
     let is_kept = statuses.iter().all(|(status, _)| [200, 201].contains(status));
     let first = statuses.iter().find(|(status, _)| ![200, 201].contains(status));
     report.row(
-        &format!("{engine}, space again, {name}: all writes succeed without a restart"),
+        &format!("{engine}, disk freed, {name}: all writes succeed without a restart"),
         first.map_or("2xx".to_owned(), |first| format!("{first:?}")),
         is_kept,
     );
@@ -147,7 +147,7 @@ async fn check_full(
     let after = after.json()["total"].as_i64();
     let expected = count + 2 * (1 + 3 * 2000);
     let text = format!("{} of {expected}", after.unwrap_or_default());
-    report.row(&format!("{engine}, {name}: nothing is lost"), text, after == Some(expected));
+    report.row(&format!("{engine}, {name}: no record is lost"), text, after == Some(expected));
 }
 
 #[tokio::test]
@@ -171,7 +171,7 @@ async fn sqlite_survives_a_full_disk() {
     report.finish();
 }
 
-/// Runs SQL on the database of that name, of the tests' cluster.
+/// Runs SQL on the database `postgres` of the server of that URL.
 async fn administer(url: &str, sql: &str) {
     let (server, _) = url.rsplit_once('/').unwrap();
     let mut connection = PgConnection::connect(&format!("{server}/postgres")).await.unwrap();
@@ -187,7 +187,7 @@ async fn postgres_survives_a_full_disk() {
         std::fs::set_permissions(disk.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         let folder = disk.path().join("space");
         std::fs::create_dir(&folder).unwrap();
-        // The user that the cluster runs as when root runs the tests.
+        // If root runs the tests, the cluster runs as this user.
         chown(&folder, Some(65534), Some(65534)).unwrap();
         let url = Database::postgres().await.url();
         let name = url.rsplit_once('/').unwrap().1.to_owned();
@@ -198,35 +198,35 @@ async fn postgres_survives_a_full_disk() {
         let instance = Launch::on(&url).start().await;
         check_full(&mut report, "PostgreSQL", &disk, &instance, *policy).await;
         drop(instance);
-        // The cluster goes on after the disk is gone.
+        // The cluster is used by other tests, so nothing of it may be left on the disk.
         administer(&url, &format!("DROP DATABASE {name} WITH (FORCE)")).await;
         administer(&url, &format!("DROP TABLESPACE {space}")).await;
     }
     report.finish();
 }
 
-/// A file that is imported whole or not at all waits in the folder for temporary files.
+/// An import with `on_conflict=fail` stores its file in the folder for temporary files first.
 #[tokio::test]
-async fn temporary_files_need_a_usable_folder() {
+async fn temporary_files_need_a_writable_folder() {
     let mut report = Report::new("The folder for temporary files");
     let folder = TempDir::new().unwrap();
     let check = |folder: &Path, temporary: &Path| {
         let mut check = crate::command_line::cinequery(folder, &["check", "--auth", "open"]);
         let output = check.env("TMPDIR", temporary).output().unwrap();
-        let said = [output.stdout, output.stderr].concat();
-        (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+        let printed = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&printed).into_owned())
     };
     assert_eq!(run(folder.path(), &["migrate"]).0, 0);
-    let (code, said) = check(folder.path(), folder.path());
-    report.row("`check` with a usable TMPDIR: exit code 0", format!("{code:?}"), code == Some(0));
-    assert!(!said.is_empty());
+    let (code, printed) = check(folder.path(), folder.path());
+    report.row("`check` with a writable TMPDIR: exit code 0", format!("{code:?}"), code == Some(0));
+    assert!(!printed.is_empty());
     let missing = folder.path().join("nothing/here");
-    let (code, said) = check(folder.path(), &missing);
-    let names_it = said.contains("TMPDIR") || said.contains("nothing/here");
+    let (code, printed) = check(folder.path(), &missing);
+    let is_named = printed.contains("TMPDIR") || printed.contains("nothing/here");
     report.row(
-        "`check` with a TMPDIR that does not exist: it says so, exit code not 0",
-        format!("{code:?}: {}", said.trim().replace('\n', "; ")),
-        code != Some(0) && names_it,
+        "`check` with a missing TMPDIR: names it, exit code not 0",
+        format!("{code:?}: {}", printed.trim().replace('\n', "; ")),
+        code != Some(0) && is_named,
     );
     if let Some(disk) = Disk::mount(1) {
         let database = Database::sqlite();
@@ -235,17 +235,17 @@ async fn temporary_files_need_a_usable_folder() {
             Launch::on(&database.url()).environment(&[("TMPDIR", &temporary)]).start().await;
         let reply = instance.client().import("large", 30_000, "fail").await;
         report.row(
-            "an import that does not fit there: 507 or 503",
+            "an import larger than the folder: 507 or 503",
             format!("{:?}", outcome(&reply)),
             [503, 507].contains(&reply.status),
         );
         let reply = instance.client().import("small", 100, "fail").await;
-        report.row("one that fits: 200", reply.status, reply.status == 200);
+        report.row("a smaller import: 200", reply.status, reply.status == 200);
     }
     report.finish();
 }
 
-/// A copy of a database that may only be read is still read by the command line.
+/// The command line can read a read-only copy of a database.
 #[tokio::test]
 async fn a_read_only_database_is_queried() {
     let mut report = Report::new("A read-only SQLite file in a read-only folder");
@@ -282,7 +282,7 @@ async fn a_read_only_database_is_queried() {
     report.finish();
 }
 
-/// Only UTF-8 holds every title.
+/// The database must be in UTF-8, because other encodings cannot store every title.
 #[tokio::test]
 async fn a_database_in_latin_1_is_rejected() {
     let mut report = Report::new("PostgreSQL database with the encoding LATIN1");
@@ -291,7 +291,7 @@ async fn a_database_in_latin_1_is_rejected() {
     let create = format!(
         "CREATE DATABASE latin_{name} ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'"
     );
-    // The provider of the cluster's collation may know UTF-8 only; servers before 15 have no choice.
+    // The cluster's locale provider may support UTF-8 only. Servers before 15 do not accept LOCALE_PROVIDER.
     let mut connection = PgConnection::connect(&format!("{server}/postgres")).await.unwrap();
     let with_provider = format!("{create} LOCALE_PROVIDER libc");
     if sqlx::raw_sql(AssertSqlSafe(with_provider)).execute(&mut connection).await.is_err() {
@@ -302,11 +302,12 @@ async fn a_database_in_latin_1_is_rejected() {
     let secret = crate::support::SECRET;
     let arguments = ["check", "--database", &latin, "--auth", "open", "--jwt-secret", secret];
     let (code, out, log) = run(folder.path(), &arguments);
-    let said = out + &log;
-    let is_named = said.contains("LATIN1") && (said.contains("UTF8") || said.contains("UTF-8"));
+    let printed = out + &log;
+    let is_named =
+        printed.contains("LATIN1") && (printed.contains("UTF8") || printed.contains("UTF-8"));
     report.row(
         "`check` rejects it, naming LATIN1 and UTF-8",
-        format!("exit code {code}: {}", said.trim().replace('\n', "; ")),
+        format!("exit code {code}: {}", printed.trim().replace('\n', "; ")),
         code != 0 && is_named,
     );
     administer(&url, &format!("DROP DATABASE latin_{name} WITH (FORCE)")).await;

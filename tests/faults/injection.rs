@@ -1,5 +1,5 @@
-//! Injection as data: every value that an operation of the document takes becomes one that would break a
-//! program which pastes it into SQL, a template, a command or a header.
+//! Injection attacks: sends payloads in place of every value that an operation of the OpenAPI document accepts.
+//! The payloads would break a program that inserts them into SQL, a template, a command or a header.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -13,10 +13,10 @@ use super::instance::{Launch, movie};
 use super::raw::{Raw, bearer, read_response};
 use crate::support::{Database, token};
 
-/// No request may take longer, as with a function that sleeps for five seconds.
-const NOT_ASLEEP: Duration = Duration::from_secs(2);
+/// The maximum time of a request. A slower one may have run an injected function that sleeps for five seconds.
+const SLEEP_LIMIT: Duration = Duration::from_secs(2);
 
-/// The first of them are the short form.
+/// The short test sends only the first [`SHORT`] of these.
 const PAYLOADS: &[&str] = &[
     "'",
     "\"",
@@ -81,13 +81,13 @@ const PAYLOADS: &[&str] = &[
     "\u{1f4a9}\u{0301}\u{0000}\u{001b}[2J",
 ];
 
-/// So many of them are the short form.
+/// The number of payloads of the short test.
 const SHORT: usize = 12;
 
-/// Of these lengths there is one payload each, beside [`PAYLOADS`].
+/// The lengths of further payloads of the long test.
 const LENGTHS: &[usize] = &[9_000, 70_000];
 
-/// What a database, its driver or a panic says of itself.
+/// Parts of messages of the databases, the driver and of panics, which no response may contain.
 const LEAKS: &[&str] = &[
     "syntax error at or near",
     ": syntax error",
@@ -104,17 +104,18 @@ const LEAKS: &[&str] = &[
     "panicked",
 ];
 
-/// A place where a payload goes.
+/// The place of a payload in a request.
 enum Place<'a> {
     Path(&'a str),
     Query(&'a str),
     Header(&'a str),
-    /// A member of the body, or its name, by its pointer.
+    /// The member of the body at this JSON pointer.
     Member(String),
+    /// The name of a new member of the body.
     Name(String),
 }
 
-/// Everything of a text that does not stand for itself in a URL.
+/// Percent-encodes all characters that are reserved in a URL.
 fn encoded(text: &str) -> String {
     let of = |byte: u8| match byte {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
@@ -125,7 +126,7 @@ fn encoded(text: &str) -> String {
     text.bytes().map(of).collect()
 }
 
-/// The pointers of all members that are no objects or arrays.
+/// Collects the JSON pointers of all values that are neither objects nor arrays.
 fn leaves(value: &Value, pointer: &str, found: &mut Vec<String>) {
     match value {
         Value::Object(members) => {
@@ -143,7 +144,7 @@ fn leaves(value: &Value, pointer: &str, found: &mut Vec<String>) {
     }
 }
 
-/// An operation of the document with its examples.
+/// An operation of the OpenAPI document with its examples.
 struct Operation<'a> {
     method: String,
     path: &'a str,
@@ -160,7 +161,7 @@ impl<'a> Operation<'a> {
             let shown = parameter["examples"].as_object().and_then(|all| all.values().next());
             let shown = shown.map_or(&parameter["example"], |example| &example["value"]);
             let value = match (name, method, shown) {
-                // What is deleted must not be missing elsewhere.
+                // DELETE gets the id of the example, which does not exist, because other requests need the movie.
                 ("id", "get" | "put" | "patch", _) => id.to_owned(),
                 ("cursor" | "after", _, _) => "AAAA".to_owned(),
                 ("If-Match", _, _) => "*".to_owned(),
@@ -197,7 +198,7 @@ impl<'a> Operation<'a> {
         parameters.chain(names).chain(members.iter().cloned().map(Place::Member)).collect()
     }
 
-    /// The request with a payload in that place.
+    /// Returns the request with the payload in that place.
     fn request(&self, place: &Place, payload: &str, token: &str) -> Vec<u8> {
         let (mut path, mut query, mut fields) =
             (self.path.to_owned(), Vec::new(), bearer(token).into_bytes());
@@ -211,11 +212,11 @@ impl<'a> Operation<'a> {
             let value = if chosen { payload } else { value.as_str() };
             match *at {
                 "path" => path = path.replace(&format!("{{{name}}}"), &encoded(value)),
-                // An optional one without an example is left out.
+                // An optional parameter without an example is omitted.
                 "query" if chosen || !value.is_empty() => {
                     query.push(format!("{name}={}", encoded(value)))
                 }
-                // A line break would be the client's own, and end the field.
+                // A line break would end the field in the request itself, so it is no attack on the service.
                 "header" if !value.is_empty() => {
                     let value = value.replace(['\r', '\n'], " ");
                     fields.extend(format!("{name}: {value}\r\n").into_bytes());
@@ -255,7 +256,7 @@ impl<'a> Operation<'a> {
     }
 }
 
-/// A connection that is opened again when it was closed.
+/// A connection that is reopened after it was closed.
 struct Line {
     to: SocketAddr,
     stream: Option<TcpStream>,
@@ -265,7 +266,7 @@ impl Line {
     async fn send(&mut self, request: &[u8]) -> Raw {
         let start = Instant::now();
         let exchange = async {
-            // One that was kept may have been closed meanwhile, and then is worth a second try.
+            // The service may have closed a kept connection meanwhile, so that is retried once.
             for stream in [self.stream.take(), None] {
                 let is_kept = stream.is_some();
                 let mut stream = match stream {
@@ -291,12 +292,12 @@ impl Line {
         match outcome {
             Ok(Ok(raw)) => Raw { took, ..raw },
             Ok(Err(error)) => Raw { took, failure: error.to_string(), ..Raw::default() },
-            Err(_) => Raw { took, failure: "nothing within 20 s".to_owned(), ..Raw::default() },
+            Err(_) => Raw { took, failure: "no response within 20 s".to_owned(), ..Raw::default() },
         }
     }
 }
 
-/// Why a response is none that injection may cause.
+/// Returns the reason if the response shows an injection.
 fn wrong(raw: &Raw, payload: &str) -> Option<String> {
     let body = String::from_utf8_lossy(&raw.body).to_lowercase();
     let echo = payload.to_lowercase();
@@ -304,8 +305,8 @@ fn wrong(raw: &Raw, payload: &str) -> Option<String> {
     if raw.status >= 500 || raw.status == 0 {
         Some(format!("{} {}", raw.status, raw.failure))
     } else if let Some(leak) = leak {
-        Some(format!("{} says {leak:?}", raw.status))
-    } else if raw.took > NOT_ASLEEP {
+        Some(format!("{} with {leak:?}", raw.status))
+    } else if raw.took > SLEEP_LIMIT {
         Some(format!("took {:?}", raw.took))
     } else if !raw.header("x-injected").is_empty() {
         Some("a header field was injected".to_owned())
@@ -314,7 +315,7 @@ fn wrong(raw: &Raw, payload: &str) -> Option<String> {
     }
 }
 
-/// How many records of each type there are.
+/// Returns the number of movies, users and saved queries.
 async fn counts(line: &mut Line, token: &str) -> Vec<usize> {
     let mut counts = Vec::new();
     for (path, member) in [
@@ -325,7 +326,7 @@ async fn counts(line: &mut Line, token: &str) -> Vec<usize> {
         let raw = line.send(&super::raw::get(path, &bearer(token))).await;
         assert_eq!(raw.status, 200, "{path}: {raw:?}");
         let body = String::from_utf8_lossy(&raw.body).into_owned();
-        // A page may come in chunks.
+        // The body of a page may be chunked.
         let json = body.find('{').zip(body.rfind('}')).map_or("", |(from, to)| &body[from..=to]);
         let json: Value = serde_json::from_str(json).unwrap_or(Value::Null);
         counts.push(json[member].as_array().map_or(0, Vec::len));
@@ -335,7 +336,7 @@ async fn counts(line: &mut Line, token: &str) -> Vec<usize> {
 
 async fn check(payloads: &[String]) {
     let document: Value = serde_json::from_str(include_str!("../../openapi/v1.json")).unwrap();
-    let mut report = Report::new("Injection through every value of the document");
+    let mut report = Report::new("Injection through every value of the OpenAPI document");
     let folder = tempfile::TempDir::new().unwrap();
     let password = folder.path().join("password");
     std::fs::write(&password, "correct horse battery staple").unwrap();
@@ -344,7 +345,7 @@ async fn check(payloads: &[String]) {
     {
         let flags = ["--auth", "password", "--admin-password-file", password.to_str().unwrap()];
         let instance = Launch::on(&database.url()).flags(&flags).start().await;
-        // With passwords ten failures would close the sign-in.
+        // With passwords, ten failures would exhaust the rate limit of the sign-in.
         let open = Launch::on(&database.url()).start().await;
         let token = token(&["movies:read", "movies:write", "admin"]);
         let client = instance.client().with_token(Some(token.clone()));
@@ -399,7 +400,7 @@ async fn check(payloads: &[String]) {
         }
         report.row(
             &format!(
-                "{engine}: no 5xx, no words of the database, no delay, no injected header field"
+                "{engine}: no 5xx, no message of the database, no delay, no injected header field"
             ),
             format!(
                 "{} failures of {sent} requests in {places} places, longest {longest:?}; {:?}",
@@ -414,13 +415,13 @@ async fn check(payloads: &[String]) {
             changed.is_empty(),
         );
         let alive = client.with_token(None).get("/readyz").await.status;
-        report.row(&format!("{engine}: alive"), alive, alive == 200);
+        report.row(&format!("{engine}: /readyz is 200"), alive, alive == 200);
     }
     report.finish();
 }
 
 #[tokio::test]
-async fn nothing_is_injected() {
+async fn no_payload_is_injected() {
     let payloads: Vec<String> =
         PAYLOADS.iter().take(SHORT).map(|text| (*text).to_owned()).collect();
     check(&payloads).await;
@@ -428,7 +429,7 @@ async fn nothing_is_injected() {
 
 #[tokio::test]
 #[ignore = "run by `make faults`"]
-async fn nothing_is_injected_at_length() {
+async fn no_payload_is_injected_long() {
     let long = LENGTHS.iter().map(|length| "'".repeat(*length));
     let payloads: Vec<String> =
         PAYLOADS.iter().map(|text| (*text).to_owned()).chain(long).collect();

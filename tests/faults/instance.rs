@@ -1,4 +1,4 @@
-//! A `cinequery serve` in a process of its own.
+//! Runs `cinequery serve` in a separate process.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -11,13 +11,13 @@ use tempfile::TempDir;
 pub use super::caller::{Caller, Reply, file, movie};
 use crate::support::SECRET;
 
-/// How long an instance may take to become ready in a test that expects no fault meanwhile.
+/// The maximum time until an instance is ready, in a test that injects no fault meanwhile.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
-/// The variable that names another program to test, such as one that was built for a release.
+/// The environment variable with the path of another binary to test, such as a release build.
 const BINARY: &str = "FAULTS_BINARY";
 
-/// How an instance is started.
+/// The command line and environment of an instance.
 #[derive(Clone)]
 pub struct Launch {
     database: String,
@@ -27,34 +27,34 @@ pub struct Launch {
 }
 
 impl Launch {
-    /// On a database, as `--database` takes it.
+    /// Prepares an instance on a database, given as in `--database`.
     pub fn on(database: &str) -> Self {
-        // An instance that no load balancer knows of has nothing to wait for when it stops.
+        // The delay lets a load balancer notice the shutdown; there is none here.
         let environment = vec![("CINEQUERY_SHUTDOWN_DELAY".to_owned(), "0s".to_owned())];
         Self { database: database.to_owned(), wrapper: Vec::new(), flags: Vec::new(), environment }
     }
 
-    /// More flags. A flag replaces the one of the same name that all instances get.
+    /// Adds flags. A flag replaces a default one of the same name.
     pub fn flags(mut self, flags: &[&str]) -> Self {
         self.flags.extend(flags.iter().map(|flag| (*flag).to_owned()));
         self
     }
 
-    /// Variables of the environment, which is otherwise empty. The last of a name counts.
+    /// Adds environment variables; the environment is otherwise empty. The last value of a name is used.
     pub fn environment(mut self, variables: &[(&str, &str)]) -> Self {
         let owned = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         self.environment.extend(owned);
         self
     }
 
-    /// A program and its arguments that run the service, such as `faketime`, or a shell that joins a
-    /// control group. It must `exec`, so that signals reach the service.
+    /// Sets a program and its arguments that run the service, such as a shell that joins a control group. It
+    /// must `exec` the service, so that signals reach it.
     pub fn wrapper(mut self, words: &[&str]) -> Self {
         self.wrapper = words.iter().map(|word| (*word).to_owned()).collect();
         self
     }
 
-    /// Starts the process and waits for nothing.
+    /// Starts the process and returns at once.
     pub fn spawn(self) -> Instance {
         let folder = TempDir::new().unwrap();
         let binary = std::env::var(BINARY);
@@ -79,7 +79,7 @@ impl Launch {
             }
         }
         command.args(&self.flags).envs(self.environment.iter().cloned());
-        // An instance that outlived the tests would keep their standard output open.
+        // An instance that outlives the tests must not keep their standard output open.
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut process = command.spawn().unwrap();
         let keeper = keeper(process.id());
@@ -88,7 +88,7 @@ impl Launch {
         let kept = log.clone();
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
-                // What is no JSON, such as the words of a panic, is kept as a string.
+                // A line that is not JSON, such as a panic message, is kept as a string.
                 let line = serde_json::from_str(&line).unwrap_or(Value::String(line));
                 kept.lock().unwrap().push((Instant::now(), line));
             }
@@ -114,43 +114,46 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// An instance with the common flags, ready.
+    /// Starts an instance with the default flags and waits until it is ready.
     pub async fn start(database: &str) -> Self {
         Launch::on(database).start().await
     }
 
-    /// `http://127.0.0.1:PORT`, once it listens.
-    pub fn address(&self) -> Option<String> {
+    /// Returns `http://127.0.0.1:PORT` once the instance listens.
+    pub fn url(&self) -> Option<String> {
         let log = self.log.lock().unwrap();
-        let mut addresses = log.iter().filter_map(|(_, line)| line["address"].as_str());
-        addresses.next().map(|address| format!("http://{address}"))
+        let mut sockets = log.iter().filter_map(|(_, line)| line["address"].as_str());
+        sockets.next().map(|socket| format!("http://{socket}"))
     }
 
-    /// `127.0.0.1:PORT` of an instance that listens.
+    /// Returns the socket address of an instance that listens.
     pub fn socket(&self) -> std::net::SocketAddr {
-        self.address().unwrap().strip_prefix("http://").unwrap().parse().unwrap()
+        self.url().unwrap().strip_prefix("http://").unwrap().parse().unwrap()
     }
 
     /// Waits until /readyz responds with 200.
     ///
     /// # Panics
-    /// The instance has ended, or is not ready in time; with its log.
+    /// Panics with the log if the instance has exited or is not ready in time.
     pub async fn wait_until_ready(&mut self, limit: Duration) {
         let ready = self.wait_or_ready(limit).await;
         assert!(ready.is_ok(), "{ready:?}\n{}", self.log_text());
     }
 
-    /// Waits until /readyz responds with 200, or says why it does not.
+    /// Waits until /readyz responds with 200.
+    ///
+    /// # Errors
+    /// Returns a message if the instance has exited or is not ready in time.
     pub async fn wait_or_ready(&mut self, limit: Duration) -> Result<(), String> {
         let deadline = Instant::now() + limit;
         while Instant::now() < deadline {
             if let Some(status) = self.process.try_wait().unwrap() {
-                // Its last words are on their way.
+                // The thread that reads the log may not have received the last lines yet.
                 tokio::time::sleep(Duration::from_millis(100)).await;
-                let words = self.log().pop().map(|(_, line)| line.to_string()).unwrap_or_default();
-                return Err(format!("the instance has ended: {status}: {words}"));
+                let last = self.log().pop().map(|(_, line)| line.to_string()).unwrap_or_default();
+                return Err(format!("the instance has exited: {status}: {last}"));
             }
-            if self.address().is_some() && self.client().get("/readyz").await.status == 200 {
+            if self.url().is_some() && self.client().get("/readyz").await.status == 200 {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -158,27 +161,27 @@ impl Instance {
         Err(format!("not ready within {limit:?}"))
     }
 
-    /// A client with a token for everything.
+    /// Returns a client with a token for reading and writing movies.
     pub fn client(&self) -> Caller {
-        Caller::at(&self.address().expect("the instance listens"))
+        Caller::at(&self.url().expect("the instance listens"))
     }
 
     pub fn pid(&self) -> u32 {
         self.process.id()
     }
 
-    /// How long ago it was started.
+    /// Returns the time since the start.
     pub fn age(&self) -> Duration {
         self.started.elapsed()
     }
 
-    /// The lines of its log so far, each with its age when the process started.
+    /// Returns the lines of the log so far, each with the time since the start.
     pub fn log(&self) -> Vec<(Duration, Value)> {
         let log = self.log.lock().unwrap();
         log.iter().map(|(at, line)| (at.duration_since(self.started), line.clone())).collect()
     }
 
-    /// The same as text, for messages of failed tests.
+    /// Returns the log as text, for messages of failed tests.
     pub fn log_text(&self) -> String {
         let lines = self.log();
         let lines = lines.iter().map(|(at, line)| format!("{:>8.3} {line}", at.as_secs_f64()));
@@ -192,19 +195,19 @@ impl Instance {
         assert!(Command::new("kill").args([&signal, &pid]).status().unwrap().success());
     }
 
-    /// Kills it, as `kill -9` does, and waits until it is gone.
+    /// Kills the process, like `kill -9`, and waits for its exit.
     pub fn kill(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 
-    /// Asks it to stop and waits for its end; `None` when that takes longer than the limit.
+    /// Sends SIGTERM and waits for the exit. Returns `None` if that takes longer than the limit.
     pub async fn terminate(&mut self, limit: Duration) -> Option<ExitStatus> {
         self.signal("TERM");
         self.wait(limit).await
     }
 
-    /// Waits for its end; `None` when that takes longer than the limit.
+    /// Waits for the exit. Returns `None` if that takes longer than the limit.
     pub async fn wait(&mut self, limit: Duration) -> Option<ExitStatus> {
         let deadline = Instant::now() + limit;
         while Instant::now() < deadline {
@@ -219,14 +222,14 @@ impl Instance {
 
 impl Drop for Instance {
     fn drop(&mut self) {
-        // The keeper first: it knows the process by a number that is free afterwards.
+        // The keeper must end first: after the process has exited, its id may belong to another process.
         let _ = self.keeper.kill();
         let _ = self.keeper.wait();
         self.kill();
     }
 }
 
-/// A shell that kills the process when these tests end in a way that drops nothing.
+/// Starts a shell that kills the process if the tests end without dropping values, such as by a signal.
 fn keeper(pid: u32) -> Child {
     let script = "trap '' INT TERM; read -r _; kill -KILL \"$1\"";
     let mut shell = Command::new("sh");

@@ -1,4 +1,4 @@
-//! Clients that try to exhaust the memory of an instance, which has 128 MiB as in a small container.
+//! Clients that try to exhaust the memory of an instance. It has 128 MiB, as in a small container.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,16 +10,17 @@ use super::raw::{Habit, Raw, bearer, exchange, get, hold, raise_file_limit};
 use super::{Report, skip};
 use crate::support::{Database, token_of};
 
-/// The limit of the instance's container, in bytes.
+/// The memory limit of the instance, in bytes.
 const LIMIT: u64 = 128 << 20;
 
-/// How much more than idle clients may make it use, in bytes.
+/// The maximum memory use over that of an idle instance, in bytes.
 const OVER_IDLE: u64 = 64 << 20;
 
-/// How long the load lasts, and the longest that a good client's request may take, on a machine that runs
-/// other tests.
+/// The durations of a test.
 struct Times {
+    /// The duration of the load.
     held: Duration,
+    /// The maximum time of a normal client's request, on a machine that also runs other tests.
     patience: Duration,
 }
 
@@ -28,11 +29,11 @@ const LONG: Times = Times { held: Duration::from_secs(20), patience: Duration::f
 
 const MIB: usize = 1 << 20;
 
-/// A control group with a limit of memory, removed when it is dropped.
+/// A control group with a memory limit, removed on drop.
 struct ControlGroup(PathBuf);
 
 impl ControlGroup {
-    /// `None`, and the reason is printed, where none can be made.
+    /// Creates a control group. Prints the reason and returns `None` if that is not possible.
     fn create() -> Option<Self> {
         let name = format!("cinequery-{}-{}", std::process::id(), uuid::Uuid::now_v7());
         let roots =
@@ -45,11 +46,11 @@ impl ControlGroup {
                 return Some(group);
             }
         }
-        skip("the limit of 128 MiB, for which a control group must be made (root)");
+        skip("the memory limit of 128 MiB needs a control group (root)");
         None
     }
 
-    /// Whether the kernel killed a process of the group.
+    /// Returns whether the kernel killed a process of the group.
     fn has_killed(&self) -> bool {
         ["memory.oom_control", "memory.events"].iter().any(|file| {
             let text = std::fs::read_to_string(self.0.join(file)).unwrap_or_default();
@@ -61,7 +62,7 @@ impl ControlGroup {
 
 impl Drop for ControlGroup {
     fn drop(&mut self) {
-        // It is busy until the kernel has removed the process that was killed.
+        // The group stays busy until the kernel has removed the killed process.
         for _ in 0..100 {
             if std::fs::remove_dir(&self.0).is_ok() || !self.0.exists() {
                 return;
@@ -71,19 +72,19 @@ impl Drop for ControlGroup {
     }
 }
 
-/// A figure of /proc/PID/status in bytes; `None` for a process that is gone.
+/// Returns a figure of /proc/PID/status in bytes, or `None` if the process has exited.
 fn memory(pid: u32, name: &str) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
     line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib << 10)
 }
 
-/// What hostile clients do, on how many connections.
+/// The behaviour of hostile clients, and the number of their connections.
 struct Case {
     name: &'static str,
     connections: usize,
     habit: Habit,
-    /// Each connection gets a response and is opened anew, instead of being held.
+    /// Whether each connection reads its response and is reopened, instead of being held.
     is_read: bool,
     rate_limit: &'static str,
 }
@@ -100,28 +101,28 @@ impl Case {
     }
 }
 
-/// A POST request with these lines and this beginning of a body.
+/// Returns a POST request with these header fields and this first part of a body.
 fn post(path: &str, lines: &str, body: &[u8]) -> Vec<u8> {
-    let head = format!(
+    let headers = format!(
         "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n{lines}\r\n"
     );
-    [head.as_bytes(), body].concat()
+    [headers.as_bytes(), body].concat()
 }
 
-/// All of the body but its last byte: what is read of it has to be kept.
+/// Returns a request without the last byte of its body, so that the service has to buffer the rest.
 fn unfinished(path: &str, lines: &str, length: usize) -> Vec<u8> {
     let body = [br#"{"username":""#.as_slice(), &vec![b'a'; length - 14]].concat();
     post(path, &format!("{lines}content-length: {length}\r\n"), &body)
 }
 
-/// What needs no token.
+/// Returns the cases that need no token.
 fn without_token(is_long: bool, script: &str) -> Vec<Case> {
     let count = |long, short| if is_long { long } else { short };
     let second = Duration::from_secs(1);
     let chunk = [b"10000\r\n".as_slice(), &vec![b'a'; 0x10000], b"\r\n"].concat();
     let chunks = [post("/api/token", "transfer-encoding: chunked\r\n", b""), chunk.repeat(15)];
     let fields = format!("x-filler: {}\r\n", "a".repeat(4000));
-    let head = format!("GET /livez HTTP/1.1\r\nhost: localhost\r\n{}", fields.repeat(95));
+    let headers = format!("GET /livez HTTP/1.1\r\nhost: localhost\r\n{}", fields.repeat(95));
     let page = get("/openapi.json", "accept-encoding: identity\r\n");
     let script = get(script, "accept-encoding: identity\r\n");
     let mut cases = vec![
@@ -131,7 +132,7 @@ fn without_token(is_long: bool, script: &str) -> Vec<Case> {
             unfinished("/api/token", "", MIB),
         ),
         Case::new("unfinished sign-ins of 1 MiB, in chunks", count(1000, 250), chunks.concat()),
-        Case::new("endless request headers of 390 KB", count(1000, 400), head.into_bytes())
+        Case::new("endless request headers of 390 KB", count(1000, 400), headers.into_bytes())
             .and_then(b"x-more: a\r\n".to_vec(), second),
         Case::new("connections", count(20_000, 3000), b"GET /livez HT".to_vec()),
         Case::new("unread downloads of /openapi.json", count(1000, 250), page.repeat(4)),
@@ -143,7 +144,7 @@ fn without_token(is_long: bool, script: &str) -> Vec<Case> {
     cases
 }
 
-/// What a user with `movies:read` can do.
+/// Returns the cases that need a token with `movies:read`.
 fn with_token(is_long: bool, _script: &str) -> Vec<Case> {
     let count = |long, short| if is_long { long } else { short };
     let token = bearer(&token_of("hostile", &["movies:read"]));
@@ -191,7 +192,7 @@ fn with_token(is_long: bool, _script: &str) -> Vec<Case> {
     cases
 }
 
-/// What clients who do no harm saw meanwhile.
+/// The results of normal clients during the load.
 #[derive(Default)]
 struct Seen {
     took: Vec<Duration>,
@@ -207,7 +208,7 @@ impl Seen {
         }
     }
 
-    /// The greatest but for a hundredth, and the greatest.
+    /// Returns the 99th percentile and the maximum.
     fn slowest(&self) -> (Duration, Duration) {
         let mut took = self.took.clone();
         took.sort();
@@ -216,22 +217,22 @@ impl Seen {
     }
 }
 
-/// Four clients on connections that they keep, and a probe of /readyz on new ones, until they are
-/// stopped. They have a thread of their own, so that their figures are not those of the hostile ones.
-struct Good {
+/// Four clients that keep their connections, and a probe of /readyz on new connections. They run in a thread of
+/// their own, so that the hostile clients do not delay them.
+struct Normal {
     stop: Arc<AtomicBool>,
     thread: std::thread::JoinHandle<(Seen, Seen)>,
 }
 
-impl Good {
+impl Normal {
     fn start(instance: &Instance) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let (address, socket) = (instance.address().unwrap(), instance.socket());
+        let (url, socket) = (instance.url().unwrap(), instance.socket());
         let is_stopped = stop.clone();
         let clients = async move {
             let client = async |number: usize| {
-                let token = token_of(&format!("good {number}"), &["movies:read"]);
-                let client = super::instance::Caller::at(&address).with_token(Some(token));
+                let token = token_of(&format!("normal {number}"), &["movies:read"]);
+                let client = super::instance::Caller::at(&url).with_token(Some(token));
                 let mut seen = Seen::default();
                 while !is_stopped.load(Ordering::Relaxed) {
                     for path in ["/api/v1/movies?limit=5", "/api/v1/schema"] {
@@ -268,14 +269,14 @@ impl Good {
         Self { stop, thread }
     }
 
-    /// What they saw.
+    /// Stops the clients and the probe, and returns their results.
     async fn end(self) -> (Seen, Seen) {
         self.stop.store(true, Ordering::Relaxed);
         tokio::task::spawn_blocking(|| self.thread.join().unwrap()).await.unwrap()
     }
 }
 
-/// An instance with a limit of memory.
+/// Starts an instance with a memory limit.
 async fn launch(database: &str, rate_limit: &str) -> (Instance, Option<ControlGroup>) {
     let mut launch = Launch::on(database).flags(&["--rate-limit", rate_limit]);
     let group = ControlGroup::create();
@@ -290,18 +291,18 @@ async fn check(report: &mut Report, database: &str, case: &Case, times: &Times) 
     let held = times.held;
     let (mut instance, group) = launch(database, case.rate_limit).await;
     let (pid, to) = (instance.pid(), instance.socket());
-    let good = Good::start(&instance);
+    let normal = Normal::start(&instance);
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let (unloaded, _) = good.end().await;
+    let (unloaded, _) = normal.end().await;
     let idle = memory(pid, "VmRSS").unwrap();
-    // Loading the data took more than idling does.
+    // Resets the peak, because the start may have used more memory than the idle instance.
     let _ = std::fs::write(format!("/proc/{pid}/clear_refs"), "5");
 
-    let good = Good::start(&instance);
+    let normal = Normal::start(&instance);
     tokio::time::sleep(Duration::from_millis(200)).await;
     let until = Instant::now() + held + Duration::from_micros(250 * case.connections as u64);
     let beyond = async {
-        // All connections are there by now.
+        // All connections are open by now.
         tokio::time::sleep(until - Instant::now() - held / 2).await;
         let request = get("/api/v1/schema", "");
         exchange(to, &request, Duration::from_secs(5)).await
@@ -315,18 +316,18 @@ async fn check(report: &mut Report, database: &str, case: &Case, times: &Times) 
     };
     let (opened, beyond) = tokio::join!(load, beyond);
     let peak = memory(pid, "VmHWM");
-    let (seen, probed) = good.end().await;
+    let (seen, probed) = normal.end().await;
 
     let promise =
         |text: &str| format!("{} {} ({opened} opened): {text}", case.connections, case.name);
     let status = instance.wait(Duration::from_millis(1)).await;
     let killed = group.as_ref().is_some_and(ControlGroup::has_killed);
     let alive = match status {
-        None => "alive".to_owned(),
-        Some(status) if killed => format!("{status}: the kernel killed it, out of memory"),
+        None => "running".to_owned(),
+        Some(status) if killed => format!("{status}: killed by the kernel, out of memory"),
         Some(status) => status.to_string(),
     };
-    report.row(&promise("alive in 128 MiB"), alive, status.is_none());
+    report.row(&promise("runs in 128 MiB"), alive, status.is_none());
     match peak {
         Some(peak) => {
             let (over, mib) = (peak.saturating_sub(idle), |bytes: u64| bytes >> 20);
@@ -347,8 +348,8 @@ async fn check(report: &mut Report, database: &str, case: &Case, times: &Times) 
     let (text, is_kept) = verdict(&seen);
     let before = unloaded.slowest().0;
     report.row(
-        // That their p99 at most doubles is for a machine with nothing else to do: it is printed alone.
-        &promise(&format!("no good client fails or waits longer than {:?}", times.patience)),
+        // The promise that their p99 at most doubles holds for a machine without other load. It is only printed.
+        &promise(&format!("no normal client fails or waits longer than {:?}", times.patience)),
         format!("{text}; p99 before {before:?}"),
         is_kept,
     );
@@ -356,15 +357,15 @@ async fn check(report: &mut Report, database: &str, case: &Case, times: &Times) 
     report.row(&promise("/readyz on new connections always 200"), text, is_kept);
     if case.name == "connections" {
         let Raw { status, failure, .. } = &beyond;
-        // A silent one makes room for it; see `tests/http.rs` for connections that are all at work.
+        // An idle connection is closed to make room. `tests/http.rs` tests the case that all connections are busy.
         let is_kept = *status == 401 && failure.is_empty();
         let text = format!("{status} {failure}");
-        report.row(&promise("one more is served"), text, is_kept);
+        report.row(&promise("one more connection is served"), text, is_kept);
     }
     instance.kill();
 }
 
-/// The request again and again, on that many connections at a time, with the response read.
+/// Repeats the request on that many connections at a time and reads the responses. Returns the number of requests.
 async fn repeat(to: std::net::SocketAddr, case: &Case, until: Instant) -> usize {
     let mut clients = tokio::task::JoinSet::new();
     for _ in 0..case.connections {
@@ -374,7 +375,7 @@ async fn repeat(to: std::net::SocketAddr, case: &Case, until: Instant) -> usize 
             while Instant::now() < until {
                 let raw = exchange(to, &request, Duration::from_secs(10)).await;
                 if raw.failure.contains("refused") {
-                    // The instance is gone.
+                    // The instance has exited.
                     break;
                 }
                 sent += 1;
@@ -386,8 +387,8 @@ async fn repeat(to: std::net::SocketAddr, case: &Case, until: Instant) -> usize 
     clients.join_all().await.into_iter().sum()
 }
 
-/// A database of long movies, all of which are found by what the hostile clients ask; and the path of the
-/// largest file of the documentation, which has a hash in it.
+/// Creates a database of movies with long titles, all of which match the searches of the hostile clients. Also
+/// returns the path of the largest file of the documentation, which contains a hash.
 async fn filled(rows: usize) -> (Database, String) {
     let database = Database::sqlite();
     let instance = Instance::start(&database.url()).await;
@@ -416,23 +417,23 @@ async fn all(name: &str, cases: impl FnOnce(bool, &str) -> Vec<Case>, is_long: b
 }
 
 #[tokio::test]
-async fn nobody_signed_in_can_exhaust_the_memory() {
+async fn clients_without_a_token_cannot_exhaust_the_memory() {
     all("Memory, without a token", without_token, false, 10).await;
 }
 
 #[tokio::test]
-async fn no_user_can_exhaust_the_memory() {
+async fn users_cannot_exhaust_the_memory() {
     all("Memory, with a token", with_token, false, 5000).await;
 }
 
 #[tokio::test]
 #[ignore = "run by `make faults`"]
-async fn nobody_signed_in_can_exhaust_the_memory_at_length() {
-    all("Memory, without a token, at length", without_token, true, 10).await;
+async fn clients_without_a_token_cannot_exhaust_the_memory_long() {
+    all("Memory, without a token, long", without_token, true, 10).await;
 }
 
 #[tokio::test]
 #[ignore = "run by `make faults`"]
-async fn no_user_can_exhaust_the_memory_at_length() {
-    all("Memory, with a token, at length", with_token, true, 50_000).await;
+async fn users_cannot_exhaust_the_memory_long() {
+    all("Memory, with a token, long", with_token, true, 50_000).await;
 }

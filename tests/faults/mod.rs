@@ -1,8 +1,8 @@
-//! The fault suite: what `docs/reliability.md` promises, tested against the real binary while something
-//! is broken on purpose.
+//! The fault suite: tests the promises of `docs/reliability.md` against the real binary while faults are
+//! injected.
 //!
-//! Each kind of fault has a short form that `make test` runs and a long one that is ignored there and run
-//! by `make faults`. Both are the same check on other figures.
+//! Most faults have a short test, which `make test` runs, and a long one, which is `#[ignore]`d and run by
+//! `make faults`. Both run the same check with other figures.
 
 mod caller;
 mod clients;
@@ -18,14 +18,15 @@ mod shutdown;
 use std::fmt::Display;
 use std::time::Duration;
 
-/// Every request ends within 7 s; the rest is the slowness of the machine that runs the tests.
+/// The promise is that every request ends within 7 s. One more second allows for a slow test machine.
 pub const REQUEST_LIMIT: Duration = Duration::from_secs(8);
 
-/// The service responds with success again within 5 s after a fault has gone; with the same allowance.
+/// The promise is that requests succeed again within 5 s after a fault. One more second allows for a slow test
+/// machine.
 pub const RECOVERY_LIMIT: Duration = Duration::from_secs(6);
 
-/// What is promised beside what was measured, printed as rows of a table (`-- --nocapture` shows them) and
-/// asserted at the end, so that one broken promise does not hide the others.
+/// Prints each promise next to its measurement as a row of a table; run with `-- --nocapture` to see it.
+/// Promises are asserted only at the end, so that one broken promise does not hide the others.
 pub struct Report {
     name: String,
     broken: Vec<String>,
@@ -37,7 +38,7 @@ impl Report {
         Self { name: name.to_owned(), broken: Vec::new() }
     }
 
-    /// One promise, and whether what was measured keeps it.
+    /// Adds a promise, its measurement, and whether the measurement keeps the promise.
     pub fn row(&mut self, promised: &str, measured: impl Display, is_kept: bool) {
         let verdict = if is_kept { "ok" } else { "BROKEN" };
         println!("| {promised} | {measured} | {verdict} |");
@@ -53,12 +54,12 @@ impl Report {
     }
 }
 
-/// Says that a test did not run, and what it needs.
+/// Prints that a test was skipped, and what it needs.
 pub fn skip(reason: &str) {
     println!("skipped: {reason}");
 }
 
-/// Whether a program is on PATH.
+/// Returns whether a program is on PATH.
 pub fn has_program(name: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| folder.join(name).is_file())

@@ -1,7 +1,6 @@
-//! A proxy between an instance and PostgreSQL whose behaviour changes while it runs.
+//! A TCP proxy between an instance and PostgreSQL that injects network faults and replaces statements.
 //!
-//! It has a thread of its own, so that a test that blocks does not delay it. What a connection does is in
-//! `link`.
+//! It runs in a thread of its own, so that a blocking test does not delay it. `link` handles a connection.
 
 mod link;
 
@@ -15,44 +14,45 @@ use tokio::sync::{oneshot, watch};
 
 use self::link::serve;
 
-/// What happens to every connection.
+/// The behaviour of all connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
+    /// Data is forwarded.
     Pass,
-    /// What is sent is lost, and a connection that has lost something stays silent for ever: a router
-    /// has forgotten it. No socket is closed.
+    /// Data is lost, and a connection that has lost data stays silent forever, as when a router has forgotten
+    /// it. No socket is closed.
     Silent,
-    /// What is sent arrives once the mode is another, as when TCP sends it again.
+    /// Data arrives when the mode changes, as after a TCP retransmission.
     Hold,
-    /// What is sent arrives that much later.
+    /// Data arrives later by this duration.
     Delay(Duration),
-    /// New connections are refused; the present ones go on.
-    Refuse,
+    /// New connections are rejected; existing ones continue.
+    Reject,
 }
 
-/// What happens to the connection that runs a statement.
+/// A fault that a statement triggers on its connection.
 #[derive(Debug, Clone)]
 pub enum Action {
-    /// The statement is lost, and the connection is silent from then on.
+    /// The statement is lost, and the connection becomes silent.
     Silence,
-    /// The statement arrives; its response is lost, and the connection is silent from then on.
+    /// The statement arrives, its response is lost, and the connection becomes silent.
     SwallowResponse,
-    /// As [`Action::Silence`], and the server's side stays open when the client closes its own: the
-    /// client's machine has lost its power.
+    /// Like [`Action::Silence`], but the server's side stays open after the client's side is closed, as when the
+    /// client's machine has lost power.
     Vanish,
-    /// Both sides are reset.
+    /// Both sides of the connection are reset.
     Reset,
-    /// The server runs this SQL instead. One that raises an exception fails the transaction as a real
-    /// failure would.
+    /// The server runs this SQL instead. SQL that raises an exception makes the transaction fail like a real
+    /// error.
     Replace(String),
 }
 
-/// Which statements an action applies to.
+/// An action and the statements that it applies to.
 struct Rule {
     matches: Box<dyn Fn(&str) -> bool + Send>,
-    /// So many that match pass first.
+    /// The number of matching statements to forward first.
     skip: usize,
-    /// To so many it applies then.
+    /// The number of matching statements after that to which the action applies.
     times: usize,
     action: Action,
 }
@@ -64,16 +64,16 @@ struct Shared {
     rule: Mutex<Option<Rule>>,
     hits: AtomicUsize,
     seen: AtomicUsize,
-    /// Open connections that have become silent.
+    /// The number of open connections that have become silent.
     silent: AtomicUsize,
     /// The text that follows [`MEASURED`] in a response of the server.
     measured: Mutex<Option<String>>,
 }
 
-/// What a statement that replaces another puts before a value that the test wants to know.
+/// The marker that a replaced statement writes before a value for the test.
 pub const MEASURED: &str = "measured:";
 
-/// A proxy on a free port; its connections end when it is dropped.
+/// A proxy on a free port. Dropping it closes its connections.
 pub struct Proxy {
     port: u16,
     shared: Arc<Shared>,
@@ -81,7 +81,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// In front of the server at that address.
+    /// Starts a proxy in front of the server at that socket address.
     pub fn start(upstream: SocketAddr) -> Self {
         let shared = Arc::new(Shared {
             upstream: Mutex::new(upstream),
@@ -110,12 +110,12 @@ impl Proxy {
         Self { port: port.recv().unwrap(), shared, _stop: stop }
     }
 
-    /// In front of the server of a URL such as `postgres://user@127.0.0.1:PORT/name`.
+    /// Starts a proxy in front of the server of a URL such as `postgres://user@127.0.0.1:PORT/name`.
     pub fn before(url: &str) -> Self {
         Self::start(socket_of(url))
     }
 
-    /// The URL with the proxy in place of the server.
+    /// Returns the URL with the proxy in place of the server.
     pub fn url(&self, url: &str) -> String {
         url.replace(&socket_of(url).to_string(), &format!("127.0.0.1:{}", self.port))
     }
@@ -124,7 +124,7 @@ impl Proxy {
         self.shared.mode.send_replace(mode);
     }
 
-    /// Where new connections lead; the present ones stay.
+    /// Changes the server of new connections. Existing ones keep theirs.
     pub fn set_upstream(&self, upstream: SocketAddr) {
         *self.shared.upstream.lock().unwrap() = upstream;
     }
@@ -134,8 +134,8 @@ impl Proxy {
         self.shared.resets.send_modify(|count| *count += 1);
     }
 
-    /// Applies the action to so many (`times`) of the statements that match, after the first `skip`.
-    /// There is one rule at a time.
+    /// Forwards the first `skip` matching statements and applies the action to the next `times`. Replaces the
+    /// previous rule.
     pub fn on(
         &self,
         matches: impl Fn(&str) -> bool + Send + 'static,
@@ -149,47 +149,47 @@ impl Proxy {
         *rule = Some(Rule { matches: Box::new(matches), skip, times, action });
     }
 
-    /// No statement is special any more.
+    /// Removes the rule.
     pub fn clear(&self) {
         *self.shared.rule.lock().unwrap() = None;
     }
 
-    /// How often the present or last rule was applied.
+    /// Returns how often the current or last rule was applied.
     pub fn hits(&self) -> usize {
         self.shared.hits.load(Ordering::SeqCst)
     }
 
-    /// How many of these have become silent.
+    /// Returns the number of open connections that have become silent.
     pub fn silent(&self) -> usize {
         self.shared.silent.load(Ordering::SeqCst)
     }
 
-    /// What the server said last after [`MEASURED`].
+    /// Returns the text that the server last sent after [`MEASURED`].
     pub fn measured(&self) -> Option<String> {
         self.shared.measured.lock().unwrap().clone()
     }
 }
 
-/// Where a URL's server listens.
+/// Returns the socket address of a URL's server.
 pub fn socket_of(url: &str) -> SocketAddr {
     let server = url.split_once('@').unwrap().1.split('/').next().unwrap();
     server.parse().unwrap()
 }
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
-    let address = listener.local_addr().unwrap();
+    let socket = listener.local_addr().unwrap();
     let mut listener = Some(listener);
     let mut mode = shared.mode.subscribe();
     loop {
-        let refuses = *mode.borrow_and_update() == Mode::Refuse;
-        if refuses {
-            // Without a listener the system refuses connections itself.
+        let is_closed = *mode.borrow_and_update() == Mode::Reject;
+        if is_closed {
+            // Without a listener the operating system rejects connections.
             listener = None;
             mode.changed().await.unwrap();
             continue;
         }
         if listener.is_none() {
-            listener = TcpListener::bind(address).await.ok();
+            listener = TcpListener::bind(socket).await.ok();
         }
         let Some(open) = &listener else {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -204,7 +204,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-/// SQL that fails with that SQLSTATE.
+/// Returns an action that makes the statement fail with that SQLSTATE.
 pub fn failing(code: &str) -> Action {
     Action::Replace(format!(
         "DO $$ BEGIN RAISE EXCEPTION 'injected by a test' USING ERRCODE = '{code}'; END $$"

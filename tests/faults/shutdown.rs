@@ -1,4 +1,4 @@
-//! Stopping and restarting under load: /readyz is 503 first, so that a load balancer has time to notice.
+//! Shutdown and restart under load. /readyz returns 503 first, so that a load balancer can remove the instance.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -13,10 +13,10 @@ use super::instance::{Instance, Launch};
 use super::raw::{Raw, bearer, exchange, get};
 use crate::support::{Database, token_of};
 
-/// How long an instance serves after SIGTERM.
+/// How long an instance continues to serve after SIGTERM.
 const DELAY: Duration = Duration::from_secs(2);
 
-/// Added to limits for a machine that runs other tests.
+/// Added to limits, because the machine also runs other tests.
 const ALLOWANCE: Duration = Duration::from_millis(500);
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -29,7 +29,8 @@ fn search() -> Vec<u8> {
     get("/api/v1/movies?limit=5", &bearer(&token_of("reader", &["movies:read"])))
 }
 
-/// Requests on new connections, one after the other with a pause, until a moment; and when each was sent.
+/// Sends requests on new connections, one after the other with a pause, until a point in time. Returns when each
+/// was sent, and its response.
 async fn steady(to: SocketAddr, request: Vec<u8>, until: Instant) -> Vec<(Instant, Raw)> {
     let mut sent = Vec::new();
     while Instant::now() < until {
@@ -40,7 +41,7 @@ async fn steady(to: SocketAddr, request: Vec<u8>, until: Instant) -> Vec<(Instan
     sent
 }
 
-/// The same of a client that asks /readyz every 100 ms, as a load balancer does, and leaves when that is not
+/// Sends requests like a load balancer: it polls /readyz every 100 ms and sends no requests unless that returns
 /// 200.
 async fn balanced(to: SocketAddr, until: Instant) -> Vec<Raw> {
     let is_ready = Arc::new(Mutex::new(true));
@@ -66,15 +67,15 @@ async fn balanced(to: SocketAddr, until: Instant) -> Vec<Raw> {
 }
 
 #[tokio::test]
-async fn stopping_is_announced_before_it_begins() {
+async fn readyz_returns_503_before_the_listener_closes() {
     let mut report = Report::new("Shutdown under load on new connections");
     for (engine, database) in
         [("SQLite", Database::sqlite()), ("PostgreSQL", Database::postgres().await)]
     {
         let mut instance = launch(&database).await;
         let to = instance.socket();
-        let told = Instant::now() + Duration::from_millis(500);
-        let until = told + DELAY + Duration::from_secs(2);
+        let signalled = Instant::now() + Duration::from_millis(500);
+        let until = signalled + DELAY + Duration::from_secs(2);
         let mut load = JoinSet::new();
         for _ in 0..4 {
             load.spawn(steady(to, search(), until));
@@ -82,16 +83,17 @@ async fn stopping_is_announced_before_it_begins() {
         let probe = tokio::spawn(steady(to, get("/readyz", "connection: close\r\n"), until));
         let alive = tokio::spawn(steady(to, get("/livez", "connection: close\r\n"), until));
         let balanced = tokio::spawn(balanced(to, until));
-        tokio::time::sleep(told - Instant::now()).await;
+        tokio::time::sleep(signalled - Instant::now()).await;
         instance.signal("TERM");
         let status = instance.wait(DELAY + LIMIT).await;
-        let ended = told.elapsed();
+        let ended = signalled.elapsed();
         let served: Vec<(Instant, Raw)> = load.join_all().await.into_iter().flatten().collect();
         let (probed, alive) = (probe.await.unwrap(), alive.await.unwrap());
         let left = balanced.await.unwrap();
 
         let within = |sent: &[(Instant, Raw)], from: Duration, to: Duration| -> Vec<Raw> {
-            let inside = sent.iter().filter(|(at, _)| (told + from..told + to).contains(at));
+            let inside =
+                sent.iter().filter(|(at, _)| (signalled + from..signalled + to).contains(at));
             inside.map(|(_, raw)| raw.clone()).collect()
         };
         let of = |raws: &[Raw], status: u16| raws.iter().filter(|raw| raw.status == status).count();
@@ -113,39 +115,39 @@ async fn stopping_is_announced_before_it_begins() {
         let closing = meanwhile.iter().filter(|raw| raw.header("connection") == "close").count();
         let text = format!("{closing} of {}", meanwhile.len());
         let is_kept = !meanwhile.is_empty() && closing == meanwhile.len();
-        report.row(&format!("{engine}: with Connection: close"), text, is_kept);
+        report.row(&format!("{engine}: responses have Connection: close"), text, is_kept);
         let after = within(&served, DELAY + ALLOWANCE, DELAY + 2 * LIMIT);
         let text = format!("{} of {} fail", of(&after, 0), after.len());
         report.row(
-            &format!("{engine}: then the listener closes"),
+            &format!("{engine}: after that the listener is closed"),
             text,
             of(&after, 0) == after.len(),
         );
         let failed = left.len() - of(&left, 200);
         let text = format!("{failed} of {}", left.len());
-        let promised = format!("{engine}: failed requests of a client that leaves at 503: 0");
+        let promised = format!("{engine}: 0 failed requests of a client that stops at 503");
         report.row(&promised, text, failed == 0 && left.len() > 20);
         let text = format!("{status:?} after {ended:?}");
         let is_kept = status.is_some_and(|status| status.success())
             && (DELAY - ALLOWANCE..DELAY + 4 * ALLOWANCE).contains(&ended);
-        report.row(&format!("{engine}: it ends by itself after 2 s"), text, is_kept);
+        report.row(&format!("{engine}: it exits by itself after 2 s"), text, is_kept);
     }
     report.finish();
 }
 
-/// A second signal means: do not wait, whatever is running.
+/// A second signal stops the process without waiting for running requests.
 #[tokio::test]
-async fn a_second_signal_ends_it_at_once() {
+async fn a_second_signal_stops_it_at_once() {
     let database = Database::sqlite();
     let environment = [("CINEQUERY_SHUTDOWN_DELAY", "30s")];
     let mut instance = Launch::on(&database.url()).environment(&environment).start().await;
     let mut stuck = TcpStream::connect(instance.socket()).await.unwrap();
-    let head = format!(
+    let headers = format!(
         "POST /api/v1/movies/import?on_conflict=fail HTTP/1.1\r\nhost: localhost\r\n\
          content-type: text/csv\r\ncontent-length: 1000\r\n{}\r\n",
         bearer(&token_of("writer", &["movies:write"]))
     );
-    stuck.write_all(head.as_bytes()).await.unwrap();
+    stuck.write_all(headers.as_bytes()).await.unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;
     instance.signal("TERM");
     let early = instance.wait(Duration::from_millis(500)).await;
@@ -154,16 +156,16 @@ async fn a_second_signal_ends_it_at_once() {
     let status = instance.wait(Duration::from_secs(20)).await;
     let took = start.elapsed();
     let mut report = Report::new("A second SIGTERM while a request is stuck");
-    report.row("the first waits for the delay", format!("{early:?}"), early.is_none());
+    report.row("the first signal waits for the delay", format!("{early:?}"), early.is_none());
     report.row(
-        "the second ends it within 1 s",
+        "the second signal stops it within 1 s",
         format!("{status:?} after {took:?}"),
         status.is_some() && took <= Duration::from_secs(1) + ALLOWANCE,
     );
     report.finish();
 }
 
-/// Four instances behind a load balancer, replaced one after the other.
+/// Restarts four instances of a load balancer one after the other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "run by `make faults`"]
 async fn a_rolling_restart_fails_no_request() {
@@ -172,16 +174,16 @@ async fn a_rolling_restart_fails_no_request() {
     for _ in 0..4 {
         instances.push(launch(&database).await);
     }
-    // Address, and whether it was ready when it was last asked.
+    // The socket address of each instance, and whether it was ready at the last poll.
     let known = instances.iter().map(|instance| (instance.socket(), true)).collect();
     let known: Arc<Mutex<Vec<(SocketAddr, bool)>>> = Arc::new(Mutex::new(known));
     let mut tasks = JoinSet::new();
     let places = known.clone();
     tasks.spawn(async move {
         loop {
-            let addresses: Vec<SocketAddr> =
+            let sockets: Vec<SocketAddr> =
                 places.lock().unwrap().iter().map(|(at, _)| *at).collect();
-            for (place, at) in addresses.into_iter().enumerate() {
+            for (place, at) in sockets.into_iter().enumerate() {
                 let raw = exchange(at, &get("/readyz", "connection: close\r\n"), LIMIT).await;
                 if let Some(known) =
                     places.lock().unwrap().get_mut(place).filter(|known| known.0 == at)
@@ -229,6 +231,6 @@ async fn a_rolling_restart_fails_no_request() {
         format!("{} of {} {:?}", failed.len(), sent.len(), failed.first()),
         failed.is_empty() && sent.len() > 500,
     );
-    report.row("all end by themselves", format!("{codes:?}"), codes == [Some(0); 4]);
+    report.row("all exit by themselves", format!("{codes:?}"), codes == [Some(0); 4]);
     report.finish();
 }

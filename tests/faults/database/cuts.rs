@@ -1,4 +1,4 @@
-//! Requests whose clients go away while the service works on them.
+//! Requests whose clients disconnect before the response.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,17 +13,17 @@ use super::super::instance::{Instance, file, movie};
 use super::{put, titles};
 use crate::support::{Database, token_of};
 
-/// Requests at a time.
+/// The number of concurrent requests.
 const CLIENTS: usize = 32;
 
-/// Connections of the service's pool by default.
+/// The default number of connections in the service's pool.
 const POOL: i64 = 8;
 
-/// The rows of an import here.
+/// The rows of an import.
 const ROWS: usize = 120;
 
-/// Sends a request and goes away after 0 to 50 ms, by RST or in order.
-async fn cut(address: SocketAddr, number: usize, id: &str) {
+/// Sends a request and disconnects after 0 to 50 ms, with RST or FIN.
+async fn cut(socket: SocketAddr, number: usize, id: &str) {
     let json = |title: &str| movie(title).to_string().into_bytes();
     let (line, kind, body) = match number % 6 {
         0 => ("POST /api/v1/movies".to_owned(), "json", json(&format!("cut {number}"))),
@@ -39,15 +39,15 @@ async fn cut(address: SocketAddr, number: usize, id: &str) {
         4 => ("GET /api/v1/movies?count=exact&limit=100".to_owned(), "json", Vec::new()),
         _ => ("GET /api/v1/movies/export".to_owned(), "json", Vec::new()),
     };
-    let head = format!(
+    let headers = format!(
         "{line} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-type: application/{kind}\r\n\
          if-match: *\r\ncontent-length: {}\r\n\r\n",
         token_of(&format!("user {}", number % CLIENTS), &["movies:read", "movies:write"]),
         body.len()
     );
-    let request = [head.into_bytes(), body].concat();
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    // Some are cut off before all of it is sent.
+    let request = [headers.into_bytes(), body].concat();
+    let mut stream = TcpStream::connect(socket).await.unwrap();
+    // Some requests are cut off before they are completely sent.
     let sent = if number.is_multiple_of(11) { request.len() / 2 } else { request.len() };
     let _ = stream.write_all(&request[..sent]).await;
     tokio::time::sleep(Duration::from_millis((number as u64 * 7919) % 51)).await;
@@ -72,9 +72,9 @@ async fn check(count: usize) {
     let id = caller.create("First 0").await.json()["id"].as_str().expect("a movie").to_owned();
     let mut connection = PgConnection::connect(&url).await.unwrap();
     let mut most = 0;
-    let address = instance.socket();
+    let socket = instance.socket();
     let cuts =
-        stream::iter(0..count).for_each_concurrent(CLIENTS, |number| cut(address, number, &id));
+        stream::iter(0..count).for_each_concurrent(CLIENTS, |number| cut(socket, number, &id));
     let counting = async {
         loop {
             most = most.max(sessions(&mut connection, "true").await);
@@ -86,9 +86,9 @@ async fn check(count: usize) {
         () = counting => {}
     }
     let mut report = Report::new(&format!("{count} requests are cut off after 0 to 50 ms"));
-    // One takes the place of another as soon as that was told to end, and the server takes a moment.
-    report.row("at most 16 sessions: 8, and those that are ending", most, most <= 2 * POOL);
-    // What was begun may go on to its end; it has no client any more.
+    // A new session may start once an old one is cancelled, but the server needs a moment to end the old one.
+    report.row("at most 16 sessions: 8, and 8 that are ending", most, most <= 2 * POOL);
+    // Statements that are already running may finish without their client.
     let mut open = i64::MAX;
     for _ in 0..50 {
         open = sessions(&mut connection, "state <> 'idle'").await;
@@ -111,13 +111,13 @@ async fn check(count: usize) {
     if import.status != 200 {
         failed.push(format!("import {}", import.status));
     }
-    report.row("0 failing statements after", format!("{failed:?}"), failed.is_empty());
+    report.row("0 failed requests afterwards", format!("{failed:?}"), failed.is_empty());
     let titles = titles(&url).await;
     let mut rows = std::collections::BTreeMap::<&str, usize>::new();
     for title in titles.iter().filter(|title| title.starts_with("import")) {
         *rows.entry(title.split(' ').next().unwrap()).or_default() += 1;
     }
-    // Of those cut off in the middle of the file, what had arrived may be there.
+    // Imports that were cut off within the file may have written the rows that had arrived.
     rows.retain(|name, count| {
         let number: usize = name.trim_start_matches("import").parse().unwrap();
         *count != ROWS && !number.is_multiple_of(11)

@@ -1,4 +1,4 @@
-//! Processes that are killed in the middle of writes.
+//! Instances and servers that are killed during writes.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use super::{Written, recovery, write_until};
 use crate::support::Database;
 use crate::support::server::Server;
 
-/// How long the round's writes go on before the kill: another time in every round.
+/// Returns how long a round writes before the kill. It differs in every round.
 fn pause(round: usize) -> Duration {
     Duration::from_millis(150 + (round as u64 * 7919) % 400)
 }
@@ -22,17 +22,17 @@ async fn judge(mut report: Report, written: &Written, url: &str, slowest: Durati
     let measured = format!("{} of {acknowledged} lost {first}", missing.len());
     report.row("0 acknowledged writes lost", measured, missing.is_empty() && acknowledged > 0);
     let first = partial.first().cloned().unwrap_or_default();
-    report.row("0 half batches", format!("{} {first}", partial.len()), partial.is_empty());
+    report.row("0 partial batches", format!("{} {first}", partial.len()), partial.is_empty());
     let statuses = &written.statuses;
     let is_proper = |status: &u16| [0, 200, 201, 503].contains(status);
     let is_kept = statuses.keys().all(is_proper);
-    report.row("no error but 503 and a lost connection", format!("{statuses:?}"), is_kept);
+    report.row("no errors other than 503 and lost connections", format!("{statuses:?}"), is_kept);
     let measured = format!("slowest {slowest:.1?}");
     report.row("2xx 5 s after the start", measured, slowest < RECOVERY_LIMIT);
     report.finish();
 }
 
-/// Kills an instance that many times.
+/// Kills an instance repeatedly.
 async fn kill_instances(database: &Database, rounds: usize) {
     let url = database.url();
     let mut written = Written::default();
@@ -62,7 +62,7 @@ async fn kill_instances(database: &Database, rounds: usize) {
     judge(report, &written, &url, slowest).await;
 }
 
-/// Kills PostgreSQL that many times under an instance that goes on.
+/// Kills PostgreSQL repeatedly while an instance keeps running.
 async fn kill_servers(rounds: usize) {
     let mut server = Server::start();
     let instance = Instance::start(&server.url()).await;

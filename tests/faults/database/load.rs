@@ -1,5 +1,5 @@
-//! Many clients at once: nothing that one of them wrote is lost, what cannot be served is rejected soon,
-//! and files pass through without being held.
+//! Many concurrent clients: no acknowledged write is lost, excess requests are rejected soon, and files are
+//! streamed instead of held in memory.
 
 use std::time::{Duration, Instant};
 
@@ -9,8 +9,8 @@ use super::super::instance::{Caller, Instance, Launch, file, movie};
 use super::super::{REQUEST_LIMIT, Report};
 use crate::support::Database;
 
-/// Reads a counter and writes it back one higher, with the version that was read; returns how often that
-/// succeeded, and the statuses that are neither that nor a lost race.
+/// Increments a counter with If-Match until `until`. Returns the number of successes, and the statuses other than
+/// 200 and 412.
 async fn count_up(caller: Caller, id: String, until: Instant) -> (u64, Vec<u16>) {
     let (mut counted, mut others) = (0, Vec::new());
     let path = format!("/api/v1/movies/{id}");
@@ -35,7 +35,8 @@ async fn count_up(caller: Caller, id: String, until: Instant) -> (u64, Vec<u16>)
 }
 
 async fn lost_updates(instances: usize, clients: usize, time: Duration) {
-    let mut report = Report::new(&format!("{clients} clients of {instances} instances count up"));
+    let mut report =
+        Report::new(&format!("{clients} clients of {instances} instances increment a counter"));
     for (engine, database) in
         [("SQLite", Database::sqlite()), ("PostgreSQL", Database::postgres().await)]
     {
@@ -48,7 +49,7 @@ async fn lost_updates(instances: usize, clients: usize, time: Duration) {
         let until = Instant::now() + time;
         let mut counting = JoinSet::new();
         for number in 0..clients {
-            // A user each: the share of one is tested elsewhere.
+            // Each client is another user, because one user has only a share of the service.
             let caller = started[number % instances].client().named(&format!("user {number}"));
             counting.spawn(count_up(caller, id.clone(), until));
         }
@@ -60,7 +61,7 @@ async fn lost_updates(instances: usize, clients: usize, time: Duration) {
         let last = first.get(&format!("/api/v1/movies/{id}")).await.json();
         let last: u64 = last["title"].as_str().unwrap().parse().unwrap();
         report.row(
-            &format!("{engine}: the counter is the number of successes"),
+            &format!("{engine}: the counter equals the number of successes"),
             format!("{last} after {counted} successes"),
             last == counted && counted > 0,
         );
@@ -74,7 +75,7 @@ async fn lost_updates(instances: usize, clients: usize, time: Duration) {
     report.finish();
 }
 
-/// The most memory that the process has used, in MiB.
+/// Returns the peak memory use of the process, in MiB.
 fn peak(instance: &Instance) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", instance.pid())).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
@@ -82,7 +83,7 @@ fn peak(instance: &Instance) -> u64 {
 }
 
 async fn large_files(rows: usize) {
-    let mut report = Report::new(&format!("A file of {rows} records in and out"));
+    let mut report = Report::new(&format!("Import and export of {rows} records"));
     for (engine, database) in
         [("SQLite", Database::sqlite()), ("PostgreSQL", Database::postgres().await)]
     {
@@ -94,7 +95,7 @@ async fn large_files(rows: usize) {
         let exported = caller.get("/api/v1/movies/export").await;
         let lines = exported.body.iter().filter(|byte| **byte == b'\n').count();
         report.row(
-            &format!("{engine}: all records come back"),
+            &format!("{engine}: the export has all records"),
             format!("import {}, export {} with {lines}", imported.status, exported.status),
             imported.status == 200 && lines == rows,
         );
@@ -108,7 +109,7 @@ async fn large_files(rows: usize) {
     report.finish();
 }
 
-/// Twenty times as many slow searches as there are connections, each of a user of its own.
+/// Sends twenty times as many slow searches as there are connections, each of another user.
 async fn overload(rows: usize) {
     let mut report = Report::new("Twenty times as many slow searches as connections");
     let mut all = 0;
@@ -149,12 +150,12 @@ async fn overload(rows: usize) {
         report.row(
             &format!("{engine}: 503 after a second in the queue"),
             format!("longest {:?}", rejected.iter().max()),
-            // The rest is the slowness of a machine that has as much to do as this one.
+            // Longer than a second, because the machine itself is overloaded.
             rejected.iter().all(|took| *took <= REQUEST_LIMIT),
         );
         all += rejected.len();
     }
-    report.row("it was too much for one of them", format!("{all} × 503"), all > 0);
+    report.row("at least one engine was overloaded", format!("{all} × 503"), all > 0);
     report.finish();
 }
 
@@ -165,7 +166,7 @@ async fn no_update_is_lost() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes minutes: `make faults`"]
-async fn no_update_is_lost_at_length() {
+async fn no_update_is_lost_long() {
     lost_updates(4, 64, Duration::from_secs(60)).await;
 }
 
@@ -176,7 +177,7 @@ async fn files_are_not_held_in_memory() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes minutes: `make faults`"]
-async fn files_are_not_held_in_memory_at_length() {
+async fn files_are_not_held_in_memory_long() {
     large_files(100_000).await;
 }
 

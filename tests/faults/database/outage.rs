@@ -1,4 +1,4 @@
-//! The whole database is out of reach, for a while or at the start.
+//! The whole database is unreachable, for a while or at the start.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use super::super::{RECOVERY_LIMIT, REQUEST_LIMIT, Report};
 use super::silent::{PATIENCE, Victim, has};
 use crate::support::Database;
 
-/// Every kind of request, one after another, until `until`; returns what each got and when it began.
+/// Sends every kind of request repeatedly until `until`. Returns when each was sent, its kind and the reply.
 async fn load(
     caller: &Caller,
     id: &str,
@@ -27,7 +27,7 @@ async fn load(
         ("import all", Victim::Import("fail")),
         ("/readyz", Victim::Ready),
     ];
-    // A user's share of the database is not of interest here: each stream is another user's.
+    // Each kind is sent by another user, so that no user's share of the database is exhausted.
     let streams = kinds.map(|(kind, victim)| async move {
         let caller = &caller.named(kind);
         let mut replies = Vec::new();
@@ -53,7 +53,7 @@ async fn load(
     streams.into_iter().flatten().chain(alive).collect()
 }
 
-/// The network to the database is gone for that long.
+/// Interrupts the network to the database for that long.
 async fn blackhole(report: &mut Report, mode: Mode, outage: Duration) {
     let database = Database::postgres().await;
     let proxy = Proxy::before(&database.url());
@@ -61,11 +61,12 @@ async fn blackhole(report: &mut Report, mode: Mode, outage: Duration) {
     let caller = instance.client().within(outage.max(PATIENCE));
     let id = caller.create("First").await.json()["id"].as_str().expect("a movie").to_owned();
     let start = Instant::now();
-    let (begins, heals) = (start + Duration::from_secs(1), start + Duration::from_secs(1) + outage);
-    // On a slow network statements are under way when it fails.
+    let fails = start + Duration::from_secs(1);
+    let heals = fails + outage;
+    // The network is slow, so that statements are in transit when it fails.
     proxy.set(Mode::Delay(Duration::from_millis(20)));
     let fault = async {
-        tokio::time::sleep_until(begins.into()).await;
+        tokio::time::sleep_until(fails.into()).await;
         proxy.set(mode);
         tokio::time::sleep_until(heals.into()).await;
         proxy.set(Mode::Pass);
@@ -76,7 +77,7 @@ async fn blackhole(report: &mut Report, mode: Mode, outage: Duration) {
 
     let slowest = replies.iter().max_by_key(|(.., reply)| reply.took).unwrap();
     let slow = replies.iter().filter(|(.., reply)| reply.took >= REQUEST_LIMIT).count();
-    let measured = format!("{slow} later, slowest {} {:.1?}", slowest.1, slowest.2.took);
+    let measured = format!("{slow} too late, slowest {} {:.1?}", slowest.1, slowest.2.took);
     report.row(&format!("{mode:?}: every request ends within 7 s"), measured, slow == 0);
     let is_proper = |kind: &str, reply: &Reply| match kind {
         "/livez" => reply.status == 200,
@@ -97,7 +98,11 @@ async fn blackhole(report: &mut Report, mode: Mode, outage: Duration) {
     let silent: Vec<_> = kinds.into_iter().filter(|kind| !is_kind(kind)).collect();
     let measured = format!("failures later: {late:?}; still waiting: {silent:?}");
     let is_kept = late.is_empty() && silent.is_empty();
-    report.row(&format!("{mode:?}: 2xx of every kind 5 s after the heal"), measured, is_kept);
+    report.row(
+        &format!("{mode:?}: 2xx of every kind 5 s after the network is back"),
+        measured,
+        is_kept,
+    );
 }
 
 async fn unreachable(modes: &[Mode], outage: Duration) {
@@ -109,7 +114,7 @@ async fn unreachable(modes: &[Mode], outage: Duration) {
 }
 
 #[tokio::test]
-async fn the_network_forgets_its_connections() {
+async fn the_network_loses_all_data() {
     unreachable(&[Mode::Silent], Duration::from_secs(8)).await;
 }
 
@@ -120,22 +125,22 @@ async fn the_network_delivers_late() {
 
 #[tokio::test]
 #[ignore = "takes minutes: `make faults`"]
-async fn the_network_is_gone_for_a_minute() {
-    unreachable(&[Mode::Silent, Mode::Hold, Mode::Refuse], Duration::from_secs(60)).await;
+async fn the_network_is_interrupted_for_a_minute() {
+    unreachable(&[Mode::Silent, Mode::Hold, Mode::Reject], Duration::from_secs(60)).await;
 }
 
-/// The instance is started while nothing comes from the database.
+/// An instance that is started while the database does not respond logs that.
 #[tokio::test]
-async fn an_instance_that_waits_for_the_database_says_so() {
+async fn an_instance_that_waits_for_the_database_logs_it() {
     let mut report = Report::new("The database does not respond at the start");
-    for mode in [Mode::Silent, Mode::Refuse] {
+    for mode in [Mode::Silent, Mode::Reject] {
         let database = Database::postgres().await;
         let proxy = Proxy::before(&database.url());
         proxy.set(mode);
         let launch = Launch::on(&proxy.url(&database.url()));
         let mut instance = launch.spawn();
         let limit = Duration::from_secs(11);
-        let said = loop {
+        let logged = loop {
             let names = |line: &Value| has(&line.to_string(), &["database"]);
             if let Some((at, line)) = instance.log().into_iter().find(|(_, line)| names(line)) {
                 break Some((at, line));
@@ -148,9 +153,9 @@ async fn an_instance_that_waits_for_the_database_says_so() {
                 break None;
             }
         };
-        let is_kept = said.as_ref().is_some_and(|(at, _)| *at < limit);
-        let said = said.map_or("nothing".to_owned(), |(at, line)| format!("{at:.1?}: {line}"));
-        report.row(&format!("{mode:?}: a line about it within 10 s"), said, is_kept);
+        let is_kept = logged.as_ref().is_some_and(|(at, _)| *at < limit);
+        let logged = logged.map_or("nothing".to_owned(), |(at, line)| format!("{at:.1?}: {line}"));
+        report.row(&format!("{mode:?}: a log line about it within 10 s"), logged, is_kept);
     }
     report.finish();
 }

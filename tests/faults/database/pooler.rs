@@ -1,4 +1,4 @@
-//! A pooler between the service and PostgreSQL that passes on less than it is given.
+//! A connection pooler between the service and PostgreSQL that ignores startup parameters.
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -13,13 +13,13 @@ use super::super::{Report, has_program, skip};
 use super::put;
 use crate::support::Database;
 
-/// `nobody`: PgBouncer does not run as root.
-const NOBODY: u32 = 65534;
+/// The user id that PgBouncer runs as if root runs the tests, because it does not run as root.
+const UNPRIVILEGED_UID: u32 = 65534;
 
-/// How long a write may wait for a row that another session has locked.
+/// The maximum time that a write waits for a row that another session has locked.
 const LOCKED_LIMIT: Duration = Duration::from_secs(4);
 
-/// A PgBouncer, killed when it is dropped.
+/// A PgBouncer, killed on drop.
 struct Pooler {
     process: Child,
     port: u16,
@@ -27,7 +27,7 @@ struct Pooler {
 }
 
 impl Pooler {
-    /// In front of the server of a URL; settings of a session that come with its start are ignored.
+    /// Starts a pooler in front of the server of a URL. It ignores the `options` of startup messages.
     async fn before(url: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("cinequery-pooler-").tempdir().unwrap();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -44,8 +44,8 @@ impl Pooler {
         std::fs::set_permissions(&file, PermissionsExt::from_mode(0o644)).unwrap();
         let mut command = Command::new("pgbouncer");
         command.arg("-q").arg(&file).stdout(Stdio::null()).stderr(Stdio::null());
-        if std::os::unix::fs::chown(&file, Some(NOBODY), Some(NOBODY)).is_ok() {
-            command.uid(NOBODY).gid(NOBODY);
+        if std::os::unix::fs::chown(&file, Some(UNPRIVILEGED_UID), Some(UNPRIVILEGED_UID)).is_ok() {
+            command.uid(UNPRIVILEGED_UID).gid(UNPRIVILEGED_UID);
         }
         let pooler = Self { process: command.spawn().unwrap(), port, _folder: folder };
         for _ in 0..100 {
@@ -54,7 +54,7 @@ impl Pooler {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        panic!("PgBouncer has not started");
+        panic!("PgBouncer did not start within 5 s");
     }
 
     fn url(&self, url: &str) -> String {
@@ -70,9 +70,9 @@ impl Drop for Pooler {
 }
 
 #[tokio::test]
-async fn limits_hold_behind_a_pooler_that_ignores_options() {
+async fn limits_apply_through_a_pooler_that_ignores_options() {
     if !has_program("pgbouncer") {
-        return skip("pgbouncer is not on PATH; `make faults` installs it where it may");
+        return skip("pgbouncer not found on PATH; `make faults` installs it as root");
     }
     let database = Database::postgres().await;
     let url = database.url();

@@ -1,4 +1,4 @@
-//! A primary, its standby, and an address that leads now to the one and now to the other.
+//! Failover between a primary and its standby, with a virtual IP address that moves or a URL with both hosts.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -11,13 +11,13 @@ use super::super::{REQUEST_LIMIT, Report};
 use super::{put, recovery, revoke, write_until};
 use crate::support::server::Server;
 
-/// How soon writes are acknowledged again after a standby was promoted.
+/// The maximum time until writes succeed again after a standby was promoted.
 const PROMOTION_LIMIT: Duration = Duration::from_secs(10);
 
-/// How long the address leads to the standby.
+/// How long the IP address points to the standby.
 const AWAY: Duration = Duration::from_secs(3);
 
-/// Every kind of write, one after another, until `until`.
+/// Sends every kind of write repeatedly until `until`.
 async fn writes(
     caller: &Caller,
     id: &str,
@@ -49,7 +49,7 @@ fn counts<'a>(replies: impl Iterator<Item = &'a (&'static str, Reply)>) -> Strin
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_address_moves_to_a_standby_and_back() {
+async fn the_ip_address_moves_to_a_standby_and_back() {
     let (primary, standby) = tokio::task::block_in_place(|| {
         let primary = Server::start();
         let standby = primary.standby();
@@ -60,10 +60,10 @@ async fn the_address_moves_to_a_standby_and_back() {
     let caller = instance.client().within(Duration::from_secs(20));
     let id = caller.create("First").await.json()["id"].as_str().expect("a movie").to_owned();
     let mut report =
-        Report::new("The database's address leads to a standby, and then to the primary again");
-    // Twice: with connections that are cut when the address moves, and with some that stay.
+        Report::new("The IP address of the database moves to a standby and back to the primary");
+    // Runs twice: first the connections are reset when the IP address moves, then they stay open.
     for (round, is_cut) in [("first", true), ("second", false)] {
-        // The standby has everything that was acknowledged so far.
+        // Waits until the standby has replicated all acknowledged writes.
         tokio::time::sleep(Duration::from_millis(500)).await;
         proxy.set_upstream(standby.socket());
         if is_cut {
@@ -82,7 +82,7 @@ async fn the_address_moves_to_a_standby_and_back() {
             bad
         };
         let (replies, bad_reads) = tokio::join!(writes(&caller, &id, round, until), reading);
-        // Connections to the primary that stay can write.
+        // Connections to the primary that stay open can still write.
         let is_proper = |reply: &Reply| reply.is_unavailable() || (!is_cut && reply.is_success());
         let slow = replies.iter().filter(|(_, reply)| reply.took > REQUEST_LIMIT).count();
         let is_kept = replies.iter().all(|(_, reply)| is_proper(reply)) && slow == 0;
@@ -91,7 +91,7 @@ async fn the_address_moves_to_a_standby_and_back() {
         let is_kept = bad_reads.is_empty();
         report.row(&format!("{round}: reads 200 or 503"), format!("{bad_reads:?}"), is_kept);
 
-        // Whatever connections there are to the standby stay open as far as the network is concerned.
+        // The proxy does not close the connections to the standby; the service has to.
         proxy.set_upstream(primary.socket());
         let (again, is_kept) = recovery(|attempt| {
             let (caller, title) = (&caller, format!("{round} again {attempt}"));
@@ -110,7 +110,7 @@ async fn the_address_moves_to_a_standby_and_back() {
     report.finish();
 }
 
-/// The URL of both servers, of which the service takes the one that can be written to.
+/// Returns a URL with both servers. The service connects to the one that accepts writes.
 fn both(first: &Server, second: &Server) -> String {
     let (first, second) = (first.socket(), second.socket());
     format!("postgres://test@{first},{second}/postgres?target_session_attrs=read-write")
@@ -123,7 +123,7 @@ async fn the_primary_is_found_among_several_hosts() {
         let standby = primary.standby();
         (primary, standby)
     });
-    let mut report = Report::new("A URL of several hosts");
+    let mut report = Report::new("A URL with several hosts");
     for (name, url) in
         [("standby first", both(&standby, &primary)), ("primary first", both(&primary, &standby))]
     {
@@ -138,7 +138,7 @@ async fn the_primary_is_found_among_several_hosts() {
     report.finish();
 }
 
-/// Promotes the standby under load. With synchronous replication it has everything that was acknowledged.
+/// Promotes the standby under load. With synchronous replication it has all acknowledged writes.
 async fn promote(has_both_in_url: bool) {
     let (mut primary, mut standby) = tokio::task::block_in_place(|| {
         let primary = Server::start();
@@ -155,7 +155,7 @@ async fn promote(has_both_in_url: bool) {
     let failing_over = async {
         tokio::time::sleep(Duration::from_secs(2)).await;
         tokio::task::block_in_place(|| primary.kill());
-        proxy.set(Mode::Refuse);
+        proxy.set(Mode::Reject);
         tokio::task::block_in_place(|| standby.promote());
         let start = Instant::now();
         proxy.set_upstream(standby.socket());
@@ -176,15 +176,15 @@ async fn promote(has_both_in_url: bool) {
         took
     };
     let (written, took) = tokio::join!(write_until(&caller, "load", stopped), failing_over);
-    let name = if has_both_in_url { "a URL of both" } else { "an address that moves" };
+    let name = if has_both_in_url { "a URL with both hosts" } else { "an IP address that moves" };
     let mut report = Report::new(&format!("A standby is promoted under load; {name}"));
     let measured = took.map_or("not in time".to_owned(), |took| format!("{took:.1?}"));
-    report.row("writes again within 10 s", measured, took.is_some());
+    report.row("writes succeed again within 10 s", measured, took.is_some());
     let (missing, partial) = written.missing_and_partial(&standby.url()).await;
     let acknowledged = written.acknowledged();
     let measured = format!("{} of {acknowledged}", missing.len());
     report.row("0 acknowledged writes lost", measured, missing.is_empty() && acknowledged > 0);
-    report.row("0 half batches", format!("{partial:?}"), partial.is_empty());
+    report.row("0 partial batches", format!("{partial:?}"), partial.is_empty());
     let is_proper = |status: &u16| [200, 201, 503].contains(status);
     let is_kept = written.statuses.keys().all(is_proper);
     report.row("clients see 2xx or 503", format!("{:?}", written.statuses), is_kept);
@@ -193,12 +193,12 @@ async fn promote(has_both_in_url: bool) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes a minute: `make faults`"]
-async fn a_standby_is_promoted_behind_an_address() {
+async fn a_standby_is_promoted_with_a_moving_ip_address() {
     promote(false).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes a minute: `make faults`"]
-async fn a_standby_is_promoted_of_several_hosts() {
+async fn a_standby_is_promoted_with_several_hosts_in_the_url() {
     promote(true).await;
 }

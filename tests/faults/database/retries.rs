@@ -1,4 +1,4 @@
-//! Failures that pass by themselves: serialization failures, deadlocks, a busy SQLite.
+//! Transient failures: serialization failures, deadlocks, and a busy SQLite.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use super::super::{REQUEST_LIMIT, Report};
 use super::{put, revoke, titles};
 use crate::support::Database;
 
-/// A transaction is tried once, and again at most five times.
+/// A transaction runs once and is retried at most five times.
 const MAX_TRIES: usize = 6;
 
-/// The rows of an import here.
+/// The rows of an import.
 const ROWS: usize = 150;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -38,7 +38,7 @@ impl Write {
         }
     }
 
-    /// How many rows with its title there are after a success.
+    /// Returns the number of rows with its title after a success.
     fn rows(self) -> usize {
         match self {
             Self::Revoke => 0,
@@ -48,15 +48,15 @@ impl Write {
     }
 }
 
-/// The statements of a request that writes: not those by which a session or a transaction begins, and not
-/// those of the usage, which is written in the background.
+/// Returns whether a statement belongs to a write request. Statements that start a session or a transaction do not,
+/// nor do those that write the usage counts in the background.
 fn is_write(sql: &str) -> bool {
     let sql = sql.trim_start().to_lowercase();
     let writes = ["insert", "update", "delete", "with", "commit"];
     writes.iter().any(|word| sql.starts_with(word)) && !sql.contains("usage")
 }
 
-/// Fails the nth statement of a write, once or every time, and counts the rows afterwards.
+/// Makes the nth statement of a write fail, once or every time, and counts the rows afterwards.
 async fn check(write: Write, code: &'static str, nths: &[usize]) -> Vec<(String, String, bool)> {
     let database = Database::postgres().await;
     let url = database.url();
@@ -97,7 +97,7 @@ async fn check(write: Write, code: &'static str, nths: &[usize]) -> Vec<(String,
 }
 
 async fn failures(codes: &[&'static str], nths: &[usize]) {
-    let mut report = Report::new("A transaction fails for a reason that passes");
+    let mut report = Report::new("A transaction fails with a transient error");
     let cases = codes.iter().flat_map(|code| WRITES.map(|write| check(write, code, nths)));
     for (promised, measured, is_kept) in join_all(cases).await.into_iter().flatten() {
         report.row(&promised, measured, is_kept);
@@ -106,11 +106,11 @@ async fn failures(codes: &[&'static str], nths: &[usize]) {
 }
 
 #[tokio::test]
-async fn transactions_that_fail_are_tried_again() {
+async fn failed_transactions_are_retried() {
     failures(&["40001", "40P01"], &[1, 2, 3]).await;
 }
 
-/// Another program holds SQLite's one write lock for a while or for good.
+/// Another program holds SQLite's write lock, for a while or permanently.
 async fn check_busy(write: Write) -> Vec<(String, String, bool)> {
     let database = Database::sqlite();
     let url = database.url();
@@ -139,7 +139,7 @@ async fn check_busy(write: Write) -> Vec<(String, String, bool)> {
         let (reply, read, ()) = tokio::join!(sending, reading, release);
         let is_proper = if held.is_some() { reply.is_success() } else { reply.is_unavailable() };
         let is_kept = is_proper && read.status == 200 && reply.took < REQUEST_LIMIT;
-        let held = held.map_or("for good".to_owned(), |held| format!("for {held:?}"));
+        let held = held.map_or("permanently".to_owned(), |held| format!("for {held:?}"));
         let measured = format!("{} in {:.1?}; read {}", reply.status, reply.took, read.status);
         rows.push((format!("{write:?}, locked {held}: {promised}"), measured, is_kept));
     }
@@ -147,7 +147,7 @@ async fn check_busy(write: Write) -> Vec<(String, String, bool)> {
 }
 
 #[tokio::test]
-async fn a_busy_sqlite_is_waited_for_and_then_given_up() {
+async fn a_busy_sqlite_is_waited_for_up_to_a_limit() {
     let mut report = Report::new("Another process writes to SQLite");
     let checks = join_all(WRITES.map(check_busy)).await;
     for (promised, measured, is_kept) in checks.into_iter().flatten() {

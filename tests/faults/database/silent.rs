@@ -1,5 +1,5 @@
-//! Connections that go silent: nothing arrives any more, and no socket says so. Beside them, two that are
-//! reset.
+//! Connections that become silent: no data arrives any more, and no socket is closed. Two cases are reset
+//! instead.
 
 use std::time::{Duration, Instant};
 
@@ -11,10 +11,11 @@ use super::super::{REQUEST_LIMIT, Report};
 use super::{put, recovery};
 use crate::support::Database;
 
-/// A client that waits a little longer than any request may take, to tell a late response from none.
+/// The timeout of a client. This is longer than any request may take, to distinguish a late response from a missing
+/// one.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How often what is counted is written.
+/// The maximum time until the service writes the usage counts.
 const FLUSH_LIMIT: Duration = Duration::from_secs(15);
 
 /// A request whose statement is lost.
@@ -27,19 +28,19 @@ pub enum Victim {
     Update,
     Import(&'static str),
     Ready,
-    /// No request: the service does it by itself.
+    /// No request: the service writes the usage counts by itself.
     Flush,
 }
 
 struct Case {
     name: &'static str,
     victim: Victim,
-    /// Whether this is the statement.
+    /// Returns whether a statement is the one that fails.
     matches: fn(&str) -> bool,
     action: Action,
 }
 
-/// Whether the text has all these words, in whatever case.
+/// Returns whether the text contains all these words, ignoring case.
 pub fn has(sql: &str, words: &[&str]) -> bool {
     let sql = sql.to_lowercase();
     words.iter().all(|word| sql.contains(word))
@@ -95,7 +96,7 @@ impl Victim {
     }
 }
 
-/// What was seen of one case, in words.
+/// The results of one case, as text.
 struct Seen {
     name: &'static str,
     ended: String,
@@ -113,7 +114,7 @@ async fn check(case: Case) -> Seen {
     let other = caller.named("other");
     let created = caller.create("First").await;
     let id = created.json()["id"].as_str().expect("a movie").to_owned();
-    // Longer than what is known of revocations is taken for fresh.
+    // Longer than the known revocations are fresh, so that the next request reads them again.
     tokio::time::sleep(Duration::from_millis(700)).await;
     proxy.on(case.matches, 0, 1, case.action.clone());
 
@@ -128,13 +129,13 @@ async fn check(case: Case) -> Seen {
             Some(case.victim.send(&caller, &id, "Second").await)
         }
     };
-    // Others, from the moment when the statement is lost until its request has ended or should have.
+    // Requests of another user, from the lost statement until its request has ended or should have ended.
     let others = async {
         let deadline = Instant::now() + FLUSH_LIMIT;
         while proxy.hits() == 0 && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
-        // A response is swallowed a moment after its statement was seen.
+        // The proxy drops a response shortly after it has seen the statement.
         tokio::time::sleep(Duration::from_millis(20)).await;
         let start = Instant::now();
         let mut failed = Vec::new();
@@ -186,8 +187,8 @@ async fn check(case: Case) -> Seen {
 }
 
 #[tokio::test]
-async fn one_connection_goes_silent() {
-    let mut report = Report::new("One connection goes silent at a statement of …");
+async fn one_connection_becomes_silent() {
+    let mut report = Report::new("One connection becomes silent at a statement of …");
     for seen in join_all(cases().into_iter().map(check)).await {
         let Seen { name, ended, others, closed, again, is_kept } = seen;
         let promised = format!(

@@ -1,4 +1,4 @@
-//! Instances that vanish in the middle of an import, and the limits of sessions by which the server notices.
+//! Instances that vanish during an import, and the session limits by which the server notices that.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -11,11 +11,11 @@ use super::super::proxy::{Action, MEASURED, Proxy};
 use super::put;
 use crate::support::Database;
 
-/// How soon imports of other instances go on.
+/// The maximum time until other instances can import again.
 const TAKEOVER_LIMIT: Duration = Duration::from_secs(60);
 
-/// Settings of a session, their bounds in requests and in imports, in the unit that the server keeps them
-/// in. Zero means no limit, and is out of bounds.
+/// Session settings and their maximum values in requests and in imports, in the unit of `pg_settings`. Zero means no
+/// limit, which is not allowed.
 const SETTINGS: &[(&str, i64, i64)] = &[
     ("statement_timeout", 5_000, 60_000),
     ("lock_timeout", 2_000, 60_000),
@@ -23,7 +23,7 @@ const SETTINGS: &[(&str, i64, i64)] = &[
     ("tcp_keepalives_idle", 60, 60),
 ];
 
-/// A statement that fails with what the settings are in the session that runs it.
+/// Returns an action whose statement fails with the session's settings in the error message.
 fn reveal() -> Action {
     let names = SETTINGS.iter().map(|(name, ..)| format!("'{name}'"));
     let names = names.collect::<Vec<_>>().join(", ");
@@ -80,20 +80,20 @@ async fn sessions_have_limits() {
 /// How an instance vanishes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Way {
-    /// Its machine loses its power: nothing tells the server.
+    /// Its machine loses power, so the server is not notified.
     Power,
-    /// The process is stopped, and its sockets stay open.
+    /// The process is suspended, so its sockets stay open.
     Stop,
 }
 
-/// How many sessions hold the lock of imports.
+/// Returns the number of sessions that hold the import lock.
 async fn holders(connection: &mut PgConnection) -> i64 {
     let select = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted \
                   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
     sqlx::query_scalar(select).fetch_one(connection).await.unwrap()
 }
 
-/// Imports until one succeeds. Returns how long that took, and the replies that are neither 200 nor 503.
+/// Repeats an import until it succeeds. Returns how long that took, and the replies other than 200 and 503.
 async fn import_again(caller: &Caller) -> (Option<Duration>, Vec<Reply>) {
     let start = Instant::now();
     let mut bad = Vec::new();
@@ -122,7 +122,7 @@ async fn check(report: &mut Report, way: Way, policy: &str) {
     let mut connection = PgConnection::connect(&url).await.unwrap();
     let caller = first.client();
     if way == Way::Power {
-        // The second statement of the batch: the lock is held, and the first rows are written.
+        // At the second statement of the batch the lock is held and the first rows are written.
         proxy.on(is_insert, 1, 1, Action::Vanish);
     }
     let rows = if way == Way::Power { 300 } else { 20_000 };
@@ -131,7 +131,7 @@ async fn check(report: &mut Report, way: Way, policy: &str) {
     let importing = tokio::spawn(async move { caller.import("first", rows, &policy).await });
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
-        assert!(Instant::now() < deadline, "the import has not locked anything");
+        assert!(Instant::now() < deadline, "the import did not acquire its lock within 30 s");
         if way == Way::Power && proxy.hits() == 1 {
             first.kill();
             break;
@@ -150,7 +150,7 @@ async fn check(report: &mut Report, way: Way, policy: &str) {
     importing.abort();
     let measured = took.map_or("not within 90 s".to_owned(), |took| format!("after {took:.0?}"));
     let is_kept = took.is_some_and(|took| took <= TAKEOVER_LIMIT);
-    let promised = format!("{way:?}, {name}: imports of another instance go on within 60 s");
+    let promised = format!("{way:?}, {name}: another instance imports again within 60 s");
     report.row(&promised, measured, is_kept);
     let bad: Vec<_> =
         bad.iter().map(|reply| format!("{} in {:.0?}", reply.status, reply.took)).collect();
@@ -159,8 +159,8 @@ async fn check(report: &mut Report, way: Way, policy: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes minutes: `make faults`"]
-async fn an_instance_vanishes_in_an_import() {
-    let mut report = Report::new("An instance vanishes in an import");
+async fn an_instance_vanishes_during_an_import() {
+    let mut report = Report::new("An instance vanishes during an import");
     for way in [Way::Power, Way::Stop] {
         for policy in ["skip", "fail"] {
             check(&mut report, way, policy).await;

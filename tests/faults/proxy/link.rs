@@ -1,7 +1,7 @@
-//! A connection through the proxy.
+//! One connection through the proxy.
 //!
-//! It parses as much of the protocol as it needs to know which statement a message runs: the sizes of
-//! messages, the text of `Query`, the name and text of `Parse`, the name in `Bind`.
+//! It parses only the part of the PostgreSQL protocol that shows which statement a message runs: the sizes of
+//! messages, the text of `Query`, the name and text of `Parse`, and the name in `Bind`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ impl Link {
         self.is_silent.load(Ordering::SeqCst)
     }
 
-    /// Waits as the mode demands; afterwards the connection may be silent.
+    /// Waits if the mode requires it. The connection may be silent afterwards.
     async fn pass(&self) {
         let mut mode = self.shared.mode.subscribe();
         loop {
@@ -42,12 +42,12 @@ impl Link {
                 Mode::Hold => mode.changed().await.unwrap(),
                 Mode::Silent => break self.silence(),
                 Mode::Delay(delay) => break tokio::time::sleep(delay).await,
-                Mode::Pass | Mode::Refuse => break,
+                Mode::Pass | Mode::Reject => break,
             }
         }
     }
 
-    /// What the rule says of a statement; `None` when it passes.
+    /// Returns the action for a statement, or `None` to forward it.
     fn action(&self, sql: &str) -> Option<Action> {
         let rule = self.shared.rule.lock().unwrap();
         let rule = rule.as_ref().filter(|rule| (rule.matches)(sql))?;
@@ -60,7 +60,7 @@ impl Link {
     }
 }
 
-/// Connects a client to the server, until one of them closes or the connection is reset.
+/// Forwards data between a client and the server until one of them closes the connection or it is reset.
 pub(super) async fn serve(client: TcpStream, shared: Arc<Shared>) {
     let link = Link {
         shared: shared.clone(),
@@ -91,7 +91,7 @@ pub(super) async fn serve(client: TcpStream, shared: Arc<Shared>) {
         }
         drop(client);
         if link.vanishes.load(Ordering::SeqCst) {
-            // Nothing tells the server that its client has gone.
+            // The server's side stays open, so the server does not notice that the client is gone.
             tokio::spawn(async move {
                 let _server = server;
                 std::future::pending::<()>().await;
@@ -103,12 +103,12 @@ pub(super) async fn serve(client: TcpStream, shared: Arc<Shared>) {
     }
 }
 
-/// From the client to the server, until the client closes.
+/// Forwards messages from the client to the server until the client closes the connection.
 async fn forward(link: &Link, client: &mut OwnedReadHalf, server: &mut OwnedWriteHalf) {
     let mut pending = Vec::new();
     let mut has_started = false;
     let mut statements: HashMap<Vec<u8>, String> = HashMap::new();
-    // A statement was replaced: the rest of what belongs to it, up to `Sync`, is not for the server.
+    // After a replaced statement, the rest of its messages, up to `Sync`, must not reach the server.
     let mut is_replaced = false;
     loop {
         if client.read_buf(&mut pending).await.unwrap_or(0) == 0 {
@@ -120,7 +120,7 @@ async fn forward(link: &Link, client: &mut OwnedReadHalf, server: &mut OwnedWrit
                 continue;
             }
             let kind = if has_started { message[0] } else { 0 };
-            // The protocol's version 3; the requests of TLS and of cancellation have other numbers.
+            // A startup message has protocol version 3. Requests for TLS and cancellation have other numbers.
             has_started |= message.get(4..6) == Some(&[0, 3]);
             if is_replaced {
                 is_replaced = kind != b'S';
@@ -152,7 +152,7 @@ async fn forward(link: &Link, client: &mut OwnedReadHalf, server: &mut OwnedWrit
                     continue;
                 }
                 Some(Action::SwallowResponse) => {
-                    // All of it is here already: it was sent in one go.
+                    // sqlx sends the whole statement in one write, so the rest of it is in `pending`.
                     let _ =
                         server.write_all(&[message, std::mem::take(&mut pending)].concat()).await;
                     link.silence();
@@ -174,14 +174,14 @@ async fn forward(link: &Link, client: &mut OwnedReadHalf, server: &mut OwnedWrit
     }
 }
 
-/// From the server to the client, until the server closes.
+/// Forwards data from the server to the client until the server closes the connection.
 async fn backward(link: &Link, server: &mut OwnedReadHalf, client: &mut OwnedWriteHalf) {
     let mut bytes = vec![0; 64 * 1024];
     loop {
         let count = server.read(&mut bytes).await.unwrap_or(0);
         if count == 0 {
             if link.is_silent() {
-                // The end of the server's side is lost as everything else is.
+                // On a silent connection the close by the server is lost, too.
                 return std::future::pending().await;
             }
             return;
@@ -201,7 +201,8 @@ async fn backward(link: &Link, server: &mut OwnedReadHalf, client: &mut OwnedWri
     }
 }
 
-/// Takes the first message, once all of it is there. Those before the session has started have no type.
+/// Removes and returns the first message once it is complete. Messages before the start of the session have no
+/// type byte.
 fn next(pending: &mut Vec<u8>, has_started: bool) -> Option<Vec<u8>> {
     let at = usize::from(has_started);
     let length = pending.get(at..at + 4)?;
@@ -209,7 +210,7 @@ fn next(pending: &mut Vec<u8>, has_started: bool) -> Option<Vec<u8>> {
     (pending.len() >= length).then(|| pending.drain(..length).collect())
 }
 
-/// The bytes before the first zero, and those after it.
+/// Returns the bytes before the first zero byte, and those after it.
 fn name(bytes: &[u8]) -> (Vec<u8>, &[u8]) {
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
     (bytes[..end].to_vec(), bytes.get(end + 1..).unwrap_or_default())
@@ -220,7 +221,7 @@ fn text(bytes: &[u8]) -> (String, &[u8]) {
     (String::from_utf8_lossy(&name).into_owned(), rest)
 }
 
-/// A `Query` message.
+/// Returns a `Query` message.
 fn query(sql: &str) -> Vec<u8> {
     let length = u32::try_from(sql.len() + 5).unwrap();
     [b"Q", &length.to_be_bytes()[..], sql.as_bytes(), b"\0"].concat()
