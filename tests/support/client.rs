@@ -1,4 +1,4 @@
-//! A service of the tests' own and a client that speaks to it over the network.
+//! A service that runs in the test process, and a client that sends requests to it over the network.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,16 +15,16 @@ use cinequery::identity::Identity;
 
 use super::{Database, app, identity, tokens};
 
-/// A client with a token for everything. The service ends when its last client is dropped.
+/// A client with a token for reading and writing records. The service stops when its last client is dropped.
 #[derive(Clone)]
 pub struct Client {
     http: reqwest::Client,
-    address: String,
+    url: String,
     token: Option<String>,
     service: Option<Arc<(oneshot::Sender<()>, Database)>>,
 }
 
-/// What came back.
+/// A complete response.
 #[derive(Debug)]
 pub struct Answer {
     pub url: Url,
@@ -34,58 +34,59 @@ pub struct Answer {
 }
 
 impl Client {
-    /// Starts a service on the database, which lives as long as the service.
+    /// Starts a service on the database. The database is dropped with the service.
     pub async fn of(database: Database) -> Self {
         let app = app(database.store().await);
         Self::with_app(database, app).await
     }
 
-    /// The same for a service that was put together elsewhere.
+    /// Starts this service; `app` uses the database.
     pub async fn with_app(database: Database, app: App) -> Self {
         Self::within(database, app, Limits::default()).await
     }
 
-    /// The same with other limits.
+    /// Starts this service with these limits of HTTP.
     pub async fn within(database: Database, app: App, limits: Limits) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
+        let url = format!("http://{}", listener.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel::<()>();
         tokio::spawn(async move {
             let stopped = async { stopped.await.unwrap_or_default() };
             serve_within(listener, app, limits, stopped).await.unwrap();
         });
-        Self { service: Some(Arc::new((stop, database))), ..Self::at(address) }
+        Self { service: Some(Arc::new((stop, database))), ..Self::at(url) }
     }
 
-    /// A client of a service that runs elsewhere.
-    pub fn at(address: String) -> Self {
+    /// Creates a client of a service that is already running at this URL.
+    pub fn at(url: String) -> Self {
         let scopes = ["movies:read", "movies:write", "screenings:read", "screenings:write"];
         let token = Some(token(&scopes));
-        Self { http: reqwest::Client::new(), address, token, service: None }
+        Self { http: reqwest::Client::new(), url, token, service: None }
     }
 
-    /// The same service with another token, or none.
+    /// Returns a client of the same service with another token, or none.
     pub fn with_token(&self, token: Option<String>) -> Self {
         Self { token, ..self.clone() }
     }
 
-    /// The same service with a token for these scopes alone.
+    /// Returns a client of the same service with a token for only these scopes.
     pub fn with_scopes(&self, scopes: &[&str]) -> Self {
         self.with_token(Some(token(scopes)))
     }
 
-    /// The database of a service that was started here.
+    /// Returns the database of a service that this client has started.
     pub fn database(&self) -> &Database {
         &self.service.as_ref().unwrap().1
     }
 
+    /// Returns the URL of the service, `http://HOST:PORT`.
     pub fn address(&self) -> &str {
-        &self.address
+        &self.url
     }
 
     pub fn request(&self, method: &str, path: &str) -> RequestBuilder {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
-        let request = self.http.request(method, format!("{}{path}", self.address));
+        let request = self.http.request(method, format!("{}{path}", self.url));
         match &self.token {
             Some(token) => request.header(AUTHORIZATION, format!("Bearer {token}")),
             None => request,
@@ -108,19 +109,19 @@ impl Client {
         self.send(self.request("POST", path).json(body)).await
     }
 
-    /// Searches with a query string made of these pairs.
+    /// Searches movies with these query parameters.
     pub async fn search(&self, query: &[(&str, &str)]) -> Answer {
         self.send(self.request("GET", "/api/v1/movies").query(query)).await
     }
 
     /// Creates a movie and returns it.
     pub async fn create(&self, movie: &Value) -> Value {
-        let answer = self.post("/api/v1/movies", movie).await;
-        assert_eq!(answer.status, 201, "{answer:?}");
-        answer.json()
+        let response = self.post("/api/v1/movies", movie).await;
+        assert_eq!(response.status, 201, "{response:?}");
+        response.json()
     }
 
-    /// Sends a body with a method, a media type and perhaps If-Match.
+    /// Sends a body with a method, a media type and optionally If-Match.
     pub async fn change(
         &self,
         method: &str,
@@ -147,19 +148,19 @@ impl Answer {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    /// Where `Location` points to, as a path.
+    /// Returns the path of the URL in `Location`.
     pub fn location(&self) -> String {
         self.url.join(self.header("location")).unwrap().path().to_owned()
     }
 
-    /// The path and query of the next page, as `Link` has it; `None` on the last page.
+    /// Returns the path and query of the next page from `Link`, or `None` on the last page.
     pub fn next(&self) -> Option<String> {
         let link = self.header("link").strip_prefix('<')?;
         let next = self.url.join(link.strip_suffix(">; rel=\"next\"").unwrap()).unwrap();
         Some(format!("{}?{}", next.path(), next.query().unwrap_or_default()))
     }
 
-    /// Asserts that this is a problem document with that status and code, and returns it.
+    /// Asserts that the body is a problem document with that status and code, and returns it.
     #[track_caller]
     pub fn problem(&self, status: u16, code: &str) -> Value {
         assert_eq!(self.header("content-type"), "application/problem+json", "{self:?}");
@@ -170,7 +171,7 @@ impl Answer {
         problem
     }
 
-    /// One member of each item of a page.
+    /// Returns one member of each item of a page.
     #[track_caller]
     pub fn column(&self, name: &str) -> Vec<Value> {
         assert_eq!(self.status, 200, "{}", String::from_utf8_lossy(&self.body));
@@ -179,12 +180,12 @@ impl Answer {
     }
 }
 
-/// A token for these scopes.
+/// Returns a token for these scopes.
 pub fn token(scopes: &[&str]) -> String {
     tokens(Duration::from_secs(600)).issue(&identity(scopes), 0).unwrap().access_token
 }
 
-/// The same of somebody else.
+/// Returns a token for these scopes that belongs to another user.
 pub fn token_of(subject: &str, scopes: &[&str]) -> String {
     let identity = Identity { subject: subject.to_owned(), ..identity(scopes) };
     tokens(Duration::from_secs(600)).issue(&identity, 0).unwrap().access_token

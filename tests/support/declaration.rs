@@ -1,4 +1,4 @@
-//! Declarations of the tests, and rows as a service of a declaration writes them.
+//! Builds schemas for tests of migrations, and inserts rows as a service with such a schema would.
 
 use cinequery::query::text::fold;
 use cinequery::query::{Field, Schema, Type, Value};
@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::Database;
 
-/// A required field without bounds.
+/// Returns a required field without bounds.
 pub fn field(name: &'static str, ty: Type) -> Field {
     Field {
         name,
@@ -23,12 +23,12 @@ pub fn field(name: &'static str, ty: Type) -> Field {
     }
 }
 
-/// A field that may be null.
+/// Returns a nullable field.
 pub fn optional(name: &'static str, ty: Type) -> Field {
     Field { nullable: true, ..field(name, ty) }
 }
 
-/// A required field with a default, which has its type.
+/// Returns a required field with this default, whose type is that of the field.
 pub fn with_default(name: &'static str, default: Value) -> Field {
     let ty = default.ty();
     Field { default: Some(default), ..field(name, ty) }
@@ -36,7 +36,7 @@ pub fn with_default(name: &'static str, default: Value) -> Field {
 
 type Names = &'static [&'static [&'static str]];
 
-/// A record type of these fields and those that the service manages.
+/// Returns a record type with these fields and the managed ones.
 pub fn declare(
     collection: &'static str,
     fields: Vec<Field>,
@@ -65,10 +65,13 @@ pub fn declare(
     }))
 }
 
-/// Values of a row as SQL literals that both engines read, by field. `NULL` is written for the others.
+/// Values of a row by field, as SQL literals that both engines accept. Other fields are `NULL`.
 pub type Row = &'static [(&'static str, &'static str)];
 
-/// Writes a row as a service of that declaration would, and returns its id.
+/// Inserts a row as a service with that declaration would, and returns its id.
+///
+/// # Errors
+/// Returns the error of the database.
 pub async fn insert(
     database: &Database,
     schema: &Schema,
@@ -103,7 +106,7 @@ pub async fn insert(
     database.try_sql(&sql).await.map(|()| id)
 }
 
-/// This moment as both engines read it.
+/// Returns the current time in a format that both engines accept.
 pub fn now() -> String {
     Value::Timestamp(cinequery::clock::timestamp_now()).to_string()
 }

@@ -1,9 +1,9 @@
-//! Declarations of record types at random. All of them are valid.
+//! Generates random valid declarations of record types.
 
 use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};
 
-/// Names that mean something to SQL, JSON, Rust, CSV, the API or the engines, and may name fields.
+/// Valid field names that are keywords or have a meaning in SQL, JSON, Rust, CSV, the API or the engines.
 const NAMES: &[&str] = &[
     "all",
     "cast",
@@ -47,7 +47,7 @@ const NAMES: &[&str] = &[
     "z9_9",
 ];
 
-/// Texts that need care in one place or another, without control characters and in Unicode NFC.
+/// Texts that need escaping somewhere. They have no control characters and are in Unicode NFC.
 const TEXTS: &[&str] = &["a", "ß", "É", "%", "_", "\\", "'", "\"", "`", "$1", "=", " ", "#", "🎬"];
 
 /// A field without its name.
@@ -55,14 +55,14 @@ const TEXTS: &[&str] = &["a", "ß", "É", "%", "_", "\\", "'", "\"", "`", "$1", 
 struct Shape {
     ty: &'static str,
     is_required: bool,
-    /// The least and the greatest length of a text, or value of an integer. An index holds texts of a few hundred
-    /// characters. Integers without bounds have 64 bits.
+    /// The minimum and maximum length of a text, or value of an integer. Texts are bounded, because an index entry
+    /// holds only a few hundred characters. Integers without bounds have 64 bits.
     bounds: Option<(i64, i64)>,
-    /// Whether it has a default, an example and a description.
+    /// Whether the field has a default, an example and a description.
     extras: [bool; 3],
     /// Whether a text can be searched.
     is_searchable: bool,
-    /// Whether clients cannot write it, where it may be null.
+    /// Whether the field is read-only; only if it is nullable.
     is_read_only: bool,
     value: Index,
 }
@@ -96,7 +96,7 @@ fn shape(ty: &'static str, required: impl Strategy<Value = bool>) -> impl Strate
 }
 
 impl Shape {
-    /// A value of the field as TOML writes it.
+    /// Returns a value of the field as TOML.
     fn value(&self) -> String {
         let (least, most) = self.bounds.unwrap_or((i64::MIN, i64::MAX));
         match self.ty {
@@ -118,7 +118,7 @@ impl Shape {
                 [self.value.index(2)]
             .to_owned(),
             "id" => "\"0192c9a0-5e2b-7c1a-9f3e-6b1d2c3a4f50\"".to_owned(),
-            other => panic!("{other} is no type"),
+            other => panic!("unknown type {other}"),
         }
     }
 
@@ -152,13 +152,13 @@ impl Shape {
     }
 }
 
-/// A declaration with at least two texts, two fields that may be null and four types. Field names are such as SQL
-/// and other languages reserve.
+/// Generates a declaration with at least two texts, two nullable fields and four types. Its field names are keywords
+/// of SQL and other languages.
 pub fn declaration() -> impl Strategy<Value = String> {
     (0..1000_u32).prop_flat_map(numbered_declaration)
 }
 
-/// The same for one of several collections that exist together, each with a number of its own.
+/// Generates a declaration for one of several collections with different numbers.
 pub fn numbered_declaration(number: u32) -> impl Strategy<Value = String> {
     let fields = (
         shape("text", Just(true)),
@@ -182,7 +182,7 @@ pub fn numbered_declaration(number: u32) -> impl Strategy<Value = String> {
         let required = fields.iter().filter(|(_, shape)| shape.is_required);
         let unique: Vec<&str> = required.map(|(name, _)| *name).take(unique).collect();
         let unique = if unique.is_empty() { vec![] } else { vec![unique] };
-        // The longest of the texts together are shorter than an index allows.
+        // Any two texts together are shorter than the limit of an index entry.
         let mut indexes: Vec<Vec<&str>> =
             fields.windows(2).take(indexes).map(|pair| vec![pair[0].0, pair[1].0]).collect();
         indexes.retain(|index| !unique.contains(index));

@@ -1,4 +1,4 @@
-//! Tokens that must not be accepted, as data: each is a good token with one thing wrong.
+//! A table of invalid tokens. Each is a valid token with one defect.
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -6,21 +6,23 @@ use chrono::Utc;
 use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Value, json};
 
-/// A good token in parts, and what it is signed with.
+/// The parts of a valid token, and its signing key.
 pub struct Good {
     pub header: Value,
     pub claims: Value,
     pub algorithm: Algorithm,
     pub key: EncodingKey,
-    /// What a verifier knows of the key, in every form that somebody might take for a shared secret.
+    /// Everything public about the key, in every form that a faulty verifier might use as a shared secret.
     pub public: Vec<Vec<u8>>,
 }
 
-/// What is wrong with a token.
+/// The defect of a token.
 pub enum Wrong {
+    /// A change of the header before signing.
     Header(fn(&mut Value)),
+    /// A change of the claims before signing.
     Claims(fn(&mut Value)),
-    /// What the text becomes.
+    /// A change of the signed text.
     Text(fn(&str) -> String),
 }
 
@@ -34,7 +36,7 @@ fn remove(object: &mut Value, member: &str) {
     object.as_object_mut().unwrap().remove(member);
 }
 
-/// What can be wrong with a token of whichever issuer.
+/// Defects of tokens of any issuer.
 pub const ATTACKS: &[(&str, Wrong)] = &[
     ("alg none", Header(|h| h["alg"] = json!("none"))),
     ("alg None", Header(|h| h["alg"] = json!("None"))),
@@ -128,7 +130,7 @@ fn encoded(value: &Value) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(value.to_string())
 }
 
-/// A token of these parts, signed.
+/// Returns a signed token of these parts.
 pub fn sign(header: &Value, claims: &Value, key: &EncodingKey, algorithm: Algorithm) -> String {
     let signed = format!("{}.{}", encoded(header), encoded(claims));
     let signature = jsonwebtoken::crypto::sign(signed.as_bytes(), key, algorithm).unwrap();
@@ -140,7 +142,7 @@ impl Good {
         sign(&self.header, &self.claims, &self.key, self.algorithm)
     }
 
-    /// Every token that must not be accepted, with its name.
+    /// Returns every invalid token, with the name of its defect.
     pub fn attacks(&self) -> Vec<(String, String)> {
         let mut all = Vec::new();
         for (name, wrong) in ATTACKS {
@@ -158,14 +160,14 @@ impl Good {
             };
             all.push(((*name).to_owned(), token));
         }
-        // What is public, taken for a secret that is shared.
+        // Signed with public data as the shared secret.
         for (index, public) in self.public.iter().enumerate() {
             let key = EncodingKey::from_secret(public);
             for header in
                 [json!({"alg": "HS256"}), json!({"alg": "HS256", "kid": self.header["kid"]})]
             {
                 let token = sign(&header, &self.claims, &key, Algorithm::HS256);
-                all.push((format!("signed with what is public, {index}"), token));
+                all.push((format!("signed with public data, {index}"), token));
             }
         }
         all

@@ -1,5 +1,5 @@
-//! An issuer of tokens that the tests run: it serves its discovery document and its keys, which may
-//! change, and it may be told to misbehave.
+//! A token issuer for tests. It serves a discovery document and keys, both of which a test can change, and it can
+//! misbehave in several ways.
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -29,17 +29,17 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::forge::Good;
 
-/// A key pair of the tests.
+/// A key pair of the issuer.
 #[derive(Clone)]
 pub struct Key {
     pub id: &'static str,
     pub algorithm: Algorithm,
     pub encoding: EncodingKey,
-    /// The public half, as PEM.
+    /// The public key, as PEM.
     pub public: &'static str,
 }
 
-/// The bytes of a PEM.
+/// Returns the decoded bytes of a PEM.
 fn der(pem: &str) -> Vec<u8> {
     let base64: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
     BASE64_STANDARD.decode(base64).unwrap()
@@ -48,8 +48,8 @@ fn der(pem: &str) -> Vec<u8> {
 impl Key {
     fn rsa(id: &'static str, private: &str, public: &'static str) -> Self {
         let private = der(private);
-        // What is wanted is the key as PKCS #1 has it. In PKCS #8 it is a string of octets behind the
-        // algorithm, which ends with a null.
+        // `from_rsa_der` expects PKCS #1, but the file is PKCS #8. There the key is an octet string that follows
+        // the algorithm, which ends with a NULL.
         let null_and_octets = [0x05, 0x00, 0x04, 0x82];
         let at = private.windows(4).position(|bytes| bytes == null_and_octets).unwrap();
         let encoding = EncodingKey::from_rsa_der(&private[at + 6..]);
@@ -68,7 +68,7 @@ impl Key {
         Self::rsa("second", private, public)
     }
 
-    /// One of 1024 bits.
+    /// Returns a key of 1024 bits, which is too short.
     pub fn weak() -> Self {
         let (private, public) =
             (include_str!("keys/rsa-weak.pem"), include_str!("keys/rsa-weak.pub.pem"));
@@ -84,7 +84,7 @@ impl Key {
         }
     }
 
-    /// The public half, as an issuer publishes it.
+    /// Returns the public key as a JWK.
     pub fn jwk(&self) -> Value {
         let jwk = Jwk::from_encoding_key(&self.encoding, self.algorithm).unwrap();
         let mut jwk = serde_json::to_value(jwk).unwrap();
@@ -93,7 +93,7 @@ impl Key {
         jwk
     }
 
-    /// The public half in every form that somebody might take for a shared secret.
+    /// Returns the public key in every form that a faulty verifier might use as a shared secret.
     pub fn forms(&self) -> Vec<Vec<u8>> {
         let jwk = self.jwk();
         let numbers = ["n", "x", "y"].iter().filter_map(|name| jwk[name].as_str());
@@ -119,12 +119,12 @@ pub enum Mood {
     Garbage,
     Endless,
     Redirecting,
-    /// It answers after so long.
+    /// Responds after this delay.
     Slow(Duration),
 }
 
 pub struct Issuer {
-    /// Its name, which is its address.
+    /// Its issuer identifier, which is its URL.
     pub name: String,
     state: Arc<State>,
     server: JoinHandle<()>,
@@ -138,21 +138,21 @@ struct State {
     requests: AtomicUsize,
 }
 
-/// What tokens of the issuer say that are for the tests' service.
+/// The `aud` claim of tokens for the service.
 pub const AUDIENCE: &str = "cinequery";
 
-/// The certificate of the authority that vouches for an issuer with TLS.
+/// The certificate of the authority that signed the issuer's TLS certificate.
 pub const AUTHORITY: &[u8] = include_bytes!("keys/authority.pem");
 
 const DISCOVERY: &str = "/.well-known/openid-configuration";
 
 impl Issuer {
-    /// An issuer with these keys.
+    /// Starts an issuer with these keys.
     pub async fn with(keys: &[&Key]) -> Self {
         Self::start("http", None, keys).await
     }
 
-    /// The same with a certificate of [`AUTHORITY`].
+    /// Starts an issuer with TLS, with a certificate of [`AUTHORITY`].
     pub async fn with_tls(keys: &[&Key]) -> Self {
         let key = PrivateKeyDer::from_pem_slice(include_bytes!("keys/server.key.pem")).unwrap();
         let certificate = CertificateDer::from_pem_slice(include_bytes!("keys/server.pem"));
@@ -179,17 +179,17 @@ impl Issuer {
         issuer
     }
 
-    /// Puts these keys in the place of the others.
+    /// Replaces the published keys.
     pub fn publish(&self, keys: Vec<Value>) {
         *self.state.keys.lock().unwrap() = keys;
     }
 
-    /// Names another issuer in the discovery document.
+    /// Changes `issuer` in the discovery document.
     pub fn rename(&self, name: &str) {
         name.clone_into(&mut self.state.name.lock().unwrap());
     }
 
-    /// Names another place for the keys in the discovery document.
+    /// Changes `jwks_uri` in the discovery document.
     pub fn point_to(&self, jwks_uri: &str) {
         jwks_uri.clone_into(&mut self.state.jwks_uri.lock().unwrap());
     }
@@ -198,12 +198,12 @@ impl Issuer {
         *self.state.mood.lock().unwrap() = mood;
     }
 
-    /// How often it was asked.
+    /// Returns the number of requests to the issuer.
     pub fn requests(&self) -> usize {
         self.state.requests.load(Ordering::Relaxed)
     }
 
-    /// Ends it: its port refuses connections.
+    /// Stops the issuer, so that its port rejects connections.
     pub async fn stop(&mut self) {
         self.server.abort();
         let _ = (&mut self.server).await;
@@ -218,7 +218,7 @@ impl Issuer {
         }
     }
 
-    /// A good token for reading movies, in parts.
+    /// Returns the parts of a valid token for reading movies.
     pub fn good(&self, key: &Key) -> Good {
         let now = Utc::now().timestamp();
         Good {
@@ -238,7 +238,7 @@ impl Issuer {
         }
     }
 
-    /// A token for reading movies, after a change of its claims.
+    /// Returns a token for reading movies with changed claims.
     pub fn token(&self, key: &Key, change: impl FnOnce(&mut Value)) -> String {
         let mut good = self.good(key);
         change(&mut good.claims);
@@ -253,7 +253,7 @@ async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, state: Arc<State
         tokio::spawn(async move {
             match tls {
                 None => converse(stream, state).await,
-                // Whoever does not trust the certificate goes away.
+                // A client that does not trust the certificate aborts the handshake.
                 Some(tls) => {
                     if let Ok(stream) = tls.accept(stream).await {
                         converse(stream, state).await;
@@ -265,15 +265,15 @@ async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, state: Arc<State
 }
 
 async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, state: Arc<State>) {
-    let service = service_fn(move |request| answer(Arc::clone(&state), request));
-    // Without kept connections: nobody is answered any more when it has stopped.
+    let service = service_fn(move |request| respond(Arc::clone(&state), request));
+    // Without keep-alive, so that no connection is served after the issuer was stopped.
     let connection = hyper::server::conn::http1::Builder::new()
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service);
     connection.await.unwrap_or_default();
 }
 
-async fn answer(
+async fn respond(
     state: Arc<State>,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {

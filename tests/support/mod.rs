@@ -1,4 +1,4 @@
-//! The harness: databases of both engines, a running service, a client.
+//! The test harness: databases of both engines, a running service, and a client.
 
 mod client;
 pub mod declaration;
@@ -24,7 +24,7 @@ use tempfile::TempDir;
 pub use client::{Answer, Client, token, token_of};
 pub use records::{Page, Screening, all, catalogue, movies, screenings, search};
 
-/// An empty database of its own, gone when it is dropped or the tests end.
+/// An empty database for a single test. It is deleted on drop (SQLite) or when the tests end (PostgreSQL).
 pub struct Database {
     pub location: Location,
     _folder: Option<TempDir>,
@@ -40,7 +40,7 @@ impl Database {
         Self { location: Location::Postgres(postgres::create_database().await), _folder: None }
     }
 
-    /// As `--database` takes it.
+    /// Returns the URL for `--database`.
     pub fn url(&self) -> String {
         match &self.location {
             Location::Sqlite(path) => format!("sqlite:{}", path.display()),
@@ -48,12 +48,15 @@ impl Database {
         }
     }
 
-    /// Runs SQL without the service.
+    /// Runs SQL directly on the database.
     pub async fn run_sql(&self, sql: &str) {
         self.try_sql(sql).await.unwrap();
     }
 
-    /// The same, where it may fail.
+    /// Runs SQL directly on the database.
+    ///
+    /// # Errors
+    /// Returns the error of the database.
     pub async fn try_sql(&self, sql: &str) -> Result<(), sqlx::Error> {
         let sql = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
         if self.url().starts_with("sqlite") {
@@ -65,7 +68,7 @@ impl Database {
         }
     }
 
-    /// The rows that SQL selects. All columns must be text.
+    /// Returns the rows that SQL selects. All columns must be text.
     pub async fn rows(&self, sql: &str) -> Vec<Vec<Option<String>>> {
         fn texts<R: Row>(rows: &[R]) -> Vec<Vec<Option<String>>>
         where
@@ -89,7 +92,7 @@ impl Database {
         Store::open(self.location.clone(), Missing::Create).await.unwrap()
     }
 
-    /// The database, migrated.
+    /// Opens the database and migrates it.
     pub async fn store(&self) -> Store {
         let store = self.open().await;
         store.migrate(catalogue().schemas()).await.unwrap();
@@ -105,38 +108,38 @@ pub async fn on_both(test: impl AsyncFn(Database)) {
     test(Database::postgres().await).await;
 }
 
-/// Runs a test against a running service on each engine.
+/// Runs a test with a running service on each engine.
 pub async fn served_on_both(test: impl AsyncFn(Client)) {
     on_both(async |database| test(Client::of(database).await).await).await;
 }
 
-/// A service on the database, with a secret of its own.
+/// Creates a service with `--auth open` and without rate limits.
 pub fn app(store: Store) -> App {
     let provider = Box::new(Open::new(catalogue().schemas()));
     app_with(store, provider, unlimited())
 }
 
-/// The same with another provider and limits.
+/// Creates a service with this provider and these rate limits.
 pub fn app_with(store: Store, provider: Box<dyn Provider>, admission: Admission) -> App {
     let hasher = Hasher::new();
     let tokens = tokens(Duration::from_secs(600));
     App::new(catalogue(), store, provider, tokens, hasher, admission)
 }
 
-/// No limits.
+/// Returns rate limits that admit every request.
 pub fn unlimited() -> Admission {
     Admission::local(Limits::NONE, Proxies::default())
 }
 
-/// The tests' tokens; all services of the tests share their secret.
+/// Returns an issuer and verifier of tokens. All services of the tests share their secret.
 pub fn tokens(ttl: Duration) -> Tokens {
     Tokens::new(&Secrets::parse(SECRET.as_bytes()).unwrap(), ttl)
 }
 
-/// What the tests sign with.
+/// The secret that the tests sign tokens with.
 pub const SECRET: &str = "a secret for tests, at least 32 bytes long";
 
-/// Somebody with these scopes.
+/// Returns the user `tester` with these scopes.
 pub fn identity(scopes: &[&str]) -> Identity {
     Identity {
         subject: "tester".to_owned(),

@@ -1,7 +1,7 @@
-//! One throwaway PostgreSQL cluster for all tests of the process.
+//! A temporary PostgreSQL cluster, shared by all tests of the process.
 //!
-//! A shell keeps it: it waits on its standard input, which closes when this process ends however it
-//! may, and then stops the server and removes the folder.
+//! A shell starts the server and waits on its standard input. That is closed whenever this process ends, for any
+//! reason. The shell then stops the server and removes the folder.
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
-/// `nobody`: PostgreSQL refuses to run as root.
-pub(super) const NOBODY: u32 = 65534;
+/// The user id that servers run as if root runs the tests, because PostgreSQL does not run as root.
+pub(super) const UNPRIVILEGED_UID: u32 = 65534;
 
 struct Cluster {
     port: u16,
@@ -49,18 +49,18 @@ fn start() -> Cluster {
         .current_dir(&folder)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped());
-    if chown(&folder, Some(NOBODY), Some(NOBODY)).is_ok() {
-        shell.uid(NOBODY).gid(NOBODY);
+    if chown(&folder, Some(UNPRIVILEGED_UID), Some(UNPRIVILEGED_UID)).is_ok() {
+        shell.uid(UNPRIVILEGED_UID).gid(UNPRIVILEGED_UID);
     }
     let mut keeper = shell.spawn().unwrap();
     let mut line = String::new();
     BufReader::new(keeper.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    assert_eq!(line.trim(), "ready", "PostgreSQL has not started; its words are above");
+    assert_eq!(line.trim(), "ready", "PostgreSQL did not start; its log is above");
     Cluster { port, _keeper: keeper }
 }
 
-/// The cluster's collation is a human one wherever the server knows ICU, so that tests see it when
-/// an order relies on the default instead of on code points.
+/// Starts the cluster. Its default collation is a linguistic one if the server supports ICU. So a test fails if an
+/// order uses the default collation instead of code points.
 const KEEPER: &str = r#"
 bin=$1 folder=$2 port=$3
 trap 'rm -rf "$folder"' EXIT
@@ -86,7 +86,7 @@ kill -INT "$server"
 wait "$server"
 "#;
 
-/// The folder of PostgreSQL's server programs: on PATH, or where Debian puts them.
+/// Returns the folder of PostgreSQL's server programs: on PATH, or Debian's.
 pub(super) fn programs() -> PathBuf {
     let on_path = std::env::var_os("PATH").unwrap_or_default();
     let debian = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
@@ -96,9 +96,9 @@ pub(super) fn programs() -> PathBuf {
         .chain(debian.into_iter().rev())
         .find(|folder| has_programs(folder))
         .expect(
-            "the tests need PostgreSQL's server programs (initdb, postgres): install them, as with \
-             `apt-get install postgresql`, or put their folder on PATH. `make test` installs them \
-             where it may",
+            "PostgreSQL's server programs (initdb, postgres, pg_isready) not found; install them, for example \
+             with `apt-get install postgresql`, or put their folder on PATH. `make test` installs them if \
+             run as root",
         )
 }
 

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Finds PostgreSQL's server programs where the tests look for them, and installs them when they are
-# missing and this may be done. The tests start servers of their own: none of the system's is used.
-# With `faults` also what the fault suite uses beside them; it skips the tests whose programs are missing.
+# Finds PostgreSQL's server programs where the tests look for them, and installs them as root if they are
+# missing. The tests start servers of their own and do not use a server of the system. With `faults`, also
+# installs the other programs of the fault suite, which skips tests whose programs are missing.
 set -eu
 
 may_install() { command -v apt-get >/dev/null 2>&1 && [ "$(id -u)" -eq 0 ]; }
@@ -28,7 +28,7 @@ found() {
 found && exit 0
 
 if may_install; then
-    # Debian would create a cluster and start it; the tests need neither.
+    # Keeps Debian's package from creating and starting a cluster, which the tests do not need.
     mkdir -p /etc/postgresql-common
     [ -e /etc/postgresql-common/createcluster.conf ] ||
         echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf

@@ -1,4 +1,4 @@
-//! The record types of the tests: the product's, and one with fields that may be null.
+//! The record types of the tests: the built-in movies, and screenings with nullable fields.
 
 use std::sync::LazyLock;
 
@@ -17,13 +17,13 @@ use uuid::Uuid;
 /// The declaration of the screenings.
 pub const SCREENINGS: &str = include_str!("../../examples/screenings/screenings.toml");
 
-/// A catalogue of these declarations.
+/// Parses these declarations into a catalogue.
 pub fn declared(files: &[&str]) -> Catalogue {
     let files = files.iter().map(|source| ("test.toml", *source));
     Catalogue::parse(files).unwrap_or_else(|mistakes| panic!("{}", mistakes[0]))
 }
 
-/// Movies and screenings.
+/// Returns the catalogue of movies and screenings.
 pub fn catalogue() -> Catalogue {
     static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| declared(&[BUILT_IN, SCREENINGS]));
     *CATALOGUE
@@ -37,7 +37,7 @@ pub fn screenings() -> &'static Schema {
     catalogue().find("screenings").unwrap()
 }
 
-/// A record as the tests look at it.
+/// A record that a test deserializes.
 pub trait Read: DeserializeOwned {
     fn schema() -> &'static Schema;
 }
@@ -76,7 +76,7 @@ impl Read for Movie {
     }
 }
 
-/// A page with its records.
+/// A page of deserialized records.
 #[derive(Debug)]
 pub struct Page<T> {
     pub items: Vec<T>,
@@ -85,7 +85,7 @@ pub struct Page<T> {
     pub as_of: Option<DateTime<Utc>>,
 }
 
-/// Searches records of a type.
+/// Searches records of the type `T`.
 pub async fn search<T: Read>(
     store: &Store,
     caller: &Identity,
@@ -107,7 +107,7 @@ pub async fn search_in<T: DeserializeOwned>(
     Ok(Page { items, next_cursor, total, as_of })
 }
 
-/// The first thousand records of a collection, in order of creation.
+/// Returns the first thousand records of a collection, in order of creation.
 pub async fn all(store: &Store, schema: &'static Schema) -> Vec<Record> {
     let prepared = prepare(None, None, schema).unwrap();
     let query = prepared.bind(&Arguments::default(), timestamp_now()).unwrap();

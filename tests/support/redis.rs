@@ -1,21 +1,22 @@
-//! A Redis of a test's own, on a free port, which a test may stop and start again.
+//! A Redis server for a single test, on a free port, which the test can stop and restart.
 //!
-//! Like PostgreSQL's it is kept by a shell that waits on its standard input, and is gone with the tests.
+//! Like the PostgreSQL cluster, it is started by a shell that waits on its standard input and stops the server when
+//! the tests end.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
-/// A server without persistence: stopped, it forgets everything.
+/// A server without persistence: it loses all data when it is stopped.
 pub struct RedisServer {
     port: u16,
-    /// In plain text, or over TLS with the certificate of this file.
+    /// The certificate file for TLS, or `None` for plain text.
     certificate: Option<PathBuf>,
     running: Option<(Child, ChildStdin)>,
 }
 
-/// Its options follow the port. Under TLS both ports are the same to whoever starts it.
+/// Starts the server with the options in `$@`, and kills it after a line or the end of standard input.
 const KEEPER: &str = r#"
 trap '' INT TERM
 redis-server --save '' --appendonly no --bind 127.0.0.1 "$@" >/dev/null 2>&1 </dev/null &
@@ -34,7 +35,7 @@ impl RedisServer {
         server
     }
 
-    /// Over TLS, with a certificate and its key of these files.
+    /// Starts a server with TLS, with these files as certificate and key.
     pub fn start_with_tls(certificate: PathBuf, key: &str) -> Self {
         let mut server = Self { port: free_port(), certificate: Some(certificate), running: None };
         let certificate = server.certificate.clone().unwrap().display().to_string();
@@ -80,10 +81,12 @@ impl RedisServer {
             }
             std::thread::sleep(std::time::Duration::from_millis(50));
         }
-        panic!("Redis has not started: `make test` installs redis-server where it may");
+        panic!(
+            "Redis did not start within 10 s; is redis-server installed? `make test` installs it as root"
+        );
     }
 
-    /// Kills it, as a crash would.
+    /// Kills the server, as in a crash.
     pub fn stop(&mut self) {
         if let Some((mut keeper, mut input)) = self.running.take() {
             let _ = input.write_all(b"\n");

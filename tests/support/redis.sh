@@ -1,6 +1,6 @@
 #!/bin/sh
-# Finds redis-server, and installs it when it is missing and this may be done. The tests start servers
-# of their own: none of the system's is used.
+# Finds redis-server, and installs it as root if it is missing. The tests start servers of their own and do
+# not use a server of the system.
 set -eu
 
 command -v redis-server >/dev/null 2>&1 && exit 0
@@ -8,8 +8,8 @@ command -v redis-server >/dev/null 2>&1 && exit 0
 if command -v apt-get >/dev/null 2>&1 && [ "$(id -u)" -eq 0 ]; then
     echo "installing redis-server for the tests" >&2
     apt-get update -qq
-    # The tests need only the program. Where its package cannot be set up, as in a container that may add
-    # no user for it, the program is there all the same.
+    # The tests need only the program. It is installed even if configuring the package fails, as in a container
+    # that cannot add the package's user.
     RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
         apt-get install -y -qq --no-install-recommends redis-server >&2 || true
     command -v redis-server >/dev/null 2>&1 && exit 0

@@ -1,7 +1,7 @@
-//! A PostgreSQL server of a test's own, which the test may kill, start again, or copy as a standby.
+//! A PostgreSQL server for a single test, which can kill it, restart it, or add a standby.
 //!
-//! Like the cluster of all tests it is kept by a shell that waits on its standard input, and is gone with
-//! the tests.
+//! Like the shared cluster, it is started by a shell that waits on its standard input and stops the server when
+//! the tests end.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -11,7 +11,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
-use super::postgres::{NOBODY, programs};
+use super::postgres::{UNPRIVILEGED_UID, programs};
 
 /// A server with one empty database, `postgres`.
 pub struct Server {
@@ -21,8 +21,8 @@ pub struct Server {
     output: BufReader<ChildStdout>,
 }
 
-/// Obeys one word a line: `kill`, `start`, `promote`. `fsync` is off, as only processes are killed here and
-/// never the system.
+/// Reads one command per line: `kill`, `start` or `promote`. `fsync` is off, because the tests kill only processes,
+/// not the operating system.
 const KEEPER: &str = r#"
 bin=$1 folder=$2 port=$3 primary=$4
 trap 'rm -rf "$folder"' EXIT
@@ -37,7 +37,7 @@ else
 fi
 is_ready() { "$bin/pg_isready" -q -h 127.0.0.1 -p "$port"; }
 start() {
-    # The memory of a server that was killed is in use until its last process has noticed.
+    # The shared memory of a killed server stays in use until its last process has exited.
     for _ in $(seq 100); do
         "$bin/postgres" -D "$folder/data" -p "$port" -k "$folder" -c listen_addresses=127.0.0.1 \
             -c fsync=off -c max_connections=60 -c wal_keep_size=256MB -c shared_buffers=32MB \
@@ -68,7 +68,7 @@ wait "$server" 2>/dev/null
 "#;
 
 impl Server {
-    /// Starts one, which accepts connections.
+    /// Starts a server and waits until it accepts connections.
     pub fn start() -> Self {
         Self::run(0)
     }
@@ -92,8 +92,8 @@ impl Server {
             .current_dir(&folder)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
-        if chown(&folder, Some(NOBODY), Some(NOBODY)).is_ok() {
-            shell.uid(NOBODY).gid(NOBODY);
+        if chown(&folder, Some(UNPRIVILEGED_UID), Some(UNPRIVILEGED_UID)).is_ok() {
+            shell.uid(UNPRIVILEGED_UID).gid(UNPRIVILEGED_UID);
         }
         let mut keeper = shell.spawn().unwrap();
         let (input, output) = (keeper.stdin.take(), keeper.stdout.take().unwrap());
@@ -105,7 +105,7 @@ impl Server {
     fn wait(&mut self) {
         let mut line = String::new();
         self.output.read_line(&mut line).unwrap();
-        assert_eq!(line.trim(), "done", "PostgreSQL has ended; its log is above");
+        assert_eq!(line.trim(), "done", "PostgreSQL has exited; its log is above");
     }
 
     fn order(&mut self, word: &str) {
@@ -113,17 +113,17 @@ impl Server {
         self.wait();
     }
 
-    /// Kills it, as `kill -9` does.
+    /// Kills the server, like `kill -9`.
     pub fn kill(&mut self) {
         self.order("kill");
     }
 
-    /// Starts it after it was killed, and waits until it accepts connections.
+    /// Restarts a killed server and waits until it accepts connections.
     pub fn start_again(&mut self) {
         self.order("start");
     }
 
-    /// Makes a standby the primary.
+    /// Promotes a standby to the primary.
     pub fn promote(&mut self) {
         self.order("promote");
     }
@@ -132,7 +132,7 @@ impl Server {
         SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 
-    /// Of the database `postgres`, which is there and empty.
+    /// Returns the URL of the database `postgres`, which is empty.
     pub fn url(&self) -> String {
         format!("postgres://test@127.0.0.1:{}/postgres", self.port)
     }
