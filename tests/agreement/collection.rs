@@ -1,4 +1,4 @@
-//! A collection that both databases have, with the same records, and questions about it.
+//! A collection with the same records in both databases, and the comparison of queries on it.
 
 use std::cell::Cell;
 use std::collections::{BTreeSet, HashSet};
@@ -18,16 +18,16 @@ use serde_json::Value as Json;
 use tokio::runtime::Runtime;
 use uuid::Uuid;
 
-use super::generate::{Question, question, row};
+use super::generate::{Query, query, row};
 use crate::support::records::search_in;
 use crate::support::{Database, all, identity};
 
 const ROWS: usize = 30;
 
-/// How many records are generated at most for that many with unique keys of their own.
+/// The maximum number of records to generate until [`ROWS`] of them have different unique keys.
 const CANDIDATES: usize = 3 * ROWS;
 
-/// Empty databases, one of each engine, with the tables of these record types.
+/// Creates an empty database of each engine, with the tables of these record types.
 pub(super) async fn stores(schemas: &[&'static Schema]) -> ([Store; 2], [Database; 2]) {
     let databases = [Database::sqlite(), Database::postgres().await];
     let stores = [databases[0].open().await, databases[1].open().await];
@@ -44,23 +44,25 @@ pub(super) fn engine(store: &Store) -> &'static str {
     }
 }
 
-/// How many questions were asked, and what became of them.
+/// Counts of queries by outcome.
 #[derive(Default)]
 pub(super) struct Tally {
-    asked: Cell<u32>,
+    run: Cell<u32>,
+    /// Rejected by the language.
     rejected: Cell<u32>,
-    telling: Cell<u32>,
+    /// Found some of the rows, but not all.
+    selective: Cell<u32>,
 }
 
 impl Tally {
-    /// Prints it. Fails if many questions were rejected, or fewer than one in `telling_in` has found some of
-    /// the rows and not all: such questions would say little.
-    pub(super) fn assess(&self, telling_in: u32) {
-        let [asked, rejected, telling] =
-            [&self.asked, &self.rejected, &self.telling].map(Cell::get);
-        println!("{asked} questions, {rejected} rejected, {telling} that find some of the rows");
-        let is_to_the_point = rejected * 10 < asked && telling * telling_in > asked;
-        assert!(is_to_the_point, "the questions are beside the point");
+    /// Prints the counts. Fails if more than a tenth of the queries was rejected, or fewer than one in `selective_in`
+    /// found some of the rows but not all: such queries would test little.
+    pub(super) fn assess(&self, selective_in: u32) {
+        let [run, rejected, selective] =
+            [&self.run, &self.rejected, &self.selective].map(Cell::get);
+        println!("{run} queries, {rejected} rejected, {selective} that find some of the rows");
+        let is_meaningful = rejected * 10 < run && selective * selective_in > run;
+        assert!(is_meaningful, "too many queries were rejected, or found all rows or none");
     }
 }
 
@@ -69,13 +71,13 @@ fn increment(count: &Cell<u32>) {
 }
 
 enum Failure {
-    /// The question is not valid: a clock that leaves the calendar, say.
+    /// The query is not valid, for example because `today` plus an offset is outside the calendar.
     Rejected,
-    /// What was asked, and how the response of an engine differs from the evaluator's.
+    /// The query, and the difference between an engine's result and the evaluator's.
     Disagreement(String),
 }
 
-/// A collection that both databases have, with the same records.
+/// A collection with the same records in both databases.
 pub(super) struct Collection<'s> {
     pub schema: &'static Schema,
     pub stores: &'s [Store; 2],
@@ -136,31 +138,31 @@ impl<'s> Collection<'s> {
         Self { schema, stores, rows }
     }
 
-    /// A caller who may read and write the records.
+    /// Returns a caller who may read and write the records.
     pub(super) fn caller(&self) -> Identity {
         let scope = |access: &str| format!("{}:{access}", self.schema.collection);
         identity(&[&scope("read"), &scope("write")])
     }
 
-    /// Asks both engines as many questions as the runner has cases.
+    /// Compares both engines with the evaluator on as many queries as the runner has cases.
     pub(super) fn agree(
         &self,
         runtime: &Runtime,
         runner: &mut TestRunner,
         tally: &Tally,
     ) -> Result<(), String> {
-        let outcome = runner.run(&question(self.schema, &self.rows), |question| {
-            increment(&tally.asked);
+        let outcome = runner.run(&query(self.schema, &self.rows), |query| {
+            increment(&tally.run);
             let found = runtime.block_on(async {
-                self.ask(&question, &self.stores[0]).await?;
-                self.ask(&question, &self.stores[1]).await
+                self.compare(&query, &self.stores[0]).await?;
+                self.compare(&query, &self.stores[1]).await
             });
             match found {
                 Err(Failure::Rejected) => increment(&tally.rejected),
                 Err(Failure::Disagreement(difference)) => {
                     return Err(TestCaseError::fail(difference));
                 }
-                Ok(found) if (1..self.rows.len()).contains(&found) => increment(&tally.telling),
+                Ok(found) if (1..self.rows.len()).contains(&found) => increment(&tally.selective),
                 Ok(_) => {}
             }
             Ok(())
@@ -168,18 +170,16 @@ impl<'s> Collection<'s> {
         outcome.map_err(|error| error.to_string())
     }
 
-    /// Walks all pages of the response and compares them with what the evaluator finds. Returns how many
-    /// rows that were.
-    async fn ask(&self, question: &Question, store: &Store) -> Result<usize, Failure> {
+    /// Reads all pages of a search and compares them with the evaluator's result. Returns the number of rows found.
+    async fn compare(&self, query: &Query, store: &Store) -> Result<usize, Failure> {
         let Self { schema, rows, .. } = self;
-        let filter = question.filter.as_ref().map(format::filter);
-        let order_by =
-            (!question.order_by.is_empty()).then(|| format::order_by(&question.order_by));
+        let filter = query.filter.as_ref().map(format::filter);
+        let order_by = (!query.order_by.is_empty()).then(|| format::order_by(&query.order_by));
         let prepared = prepare(filter.as_deref(), order_by.as_deref(), schema)
             .map_err(|_| Failure::Rejected)?;
         let used: BTreeSet<&str> =
             prepared.plan.parameters.iter().map(|parameter| parameter.name.as_str()).collect();
-        let mut parameters = question.arguments.clone();
+        let mut parameters = query.arguments.clone();
         parameters.retain(|name, _| used.contains(name.as_str()));
         let now = Utc::now();
         if prepared.bind(&parameters, now).is_err() {
@@ -193,7 +193,7 @@ impl<'s> Collection<'s> {
                 parameters: parameters.clone(),
                 ..Selection::default()
             },
-            limit: Some(question.limit),
+            limit: Some(query.limit),
             count: Count::Exact,
             cursor: None,
             why: false,
@@ -201,7 +201,7 @@ impl<'s> Collection<'s> {
         let caller = self.caller();
         let disagree = |difference: String| {
             let engine = engine(store);
-            Failure::Disagreement(format!("{question:?}\n{parameters:?}\n{engine} {difference}"))
+            Failure::Disagreement(format!("{query:?}\n{parameters:?}\n{engine} {difference}"))
         };
         let mut found: Vec<Json> = Vec::new();
         let (mut as_of, mut total) = (None, None);
@@ -214,7 +214,7 @@ impl<'s> Collection<'s> {
             }
             found.extend(page.items);
             request.cursor = page.next_cursor;
-            // The total is that of all pages, and is compared once.
+            // The total is the same on every page, so it is requested once.
             request.count = Count::None;
             if request.cursor.is_none() || found.len() > rows.len() {
                 break;
@@ -225,7 +225,7 @@ impl<'s> Collection<'s> {
             expected.iter().map(|row| serde_json::to_value(row).unwrap()).collect();
         if found == expected {
             let is_total = total == Some(i64::try_from(found.len()).unwrap());
-            let counted = || disagree(format!("counts {total:?} and finds {}", found.len()));
+            let counted = || disagree(format!("counts {total:?}, but finds {}", found.len()));
             return if is_total { Ok(found.len()) } else { Err(counted()) };
         }
         let is_in = |rows: &[Json], row: &Json| rows.iter().any(|other| other["id"] == row["id"]);
@@ -239,13 +239,13 @@ impl<'s> Collection<'s> {
             let ids =
                 |rows: &[Json]| rows.iter().map(|row| row["id"].to_string()).collect::<Vec<_>>();
             let (found, expected) = (ids(&found), ids(&expected));
-            return Err(disagree(format!("has the order {found:?} and not {expected:?}")));
+            return Err(disagree(format!("has the order {found:?}, expected {expected:?}")));
         }
         Err(disagree(differences.join("\n")))
     }
 }
 
-/// What the evaluator finds, in order.
+/// Returns the records that the evaluator finds, in order.
 fn expected(
     prepared: &Prepared<'_>,
     parameters: &Arguments,
@@ -266,7 +266,7 @@ pub(super) async fn clear(store: &Store, schema: &'static Schema) {
     }
 }
 
-/// The values of a record without what the service adds.
+/// Returns the values of a record without the managed fields.
 pub(super) fn declared(record: &Record) -> Row {
     let fields = record.fields().filter(|(field, _)| !field.managed);
     fields.map(|(field, value)| (field, value.cloned())).collect()

@@ -1,5 +1,4 @@
-//! Generated record types: the engines agree on questions about their records, on counts of them, and on
-//! files of them.
+//! Compares the engines on generated record types: queries, facets, exports and imports.
 
 use std::io::Cursor;
 
@@ -15,20 +14,20 @@ use serde_json::Value as Json;
 use tokio::runtime::Runtime;
 
 use super::collection::{Collection, Tally, clear, declared, engine, stores};
-use super::facets::{QUESTIONS_A_FACET, count_alike};
+use super::facets::{QUERIES_PER_FACET, count_alike};
 use super::{from_environment, runner};
 use crate::support::all;
 use crate::support::declarations::numbered_declaration;
 use crate::support::records::search_in;
 
-/// How many record types are generated unless the environment says otherwise.
+/// The number of record types unless `AGREE_SCHEMAS` is set.
 const SCHEMAS: u32 = 20;
 
-/// How many questions are asked of all of them together unless the environment says otherwise.
+/// The number of queries of all record types together unless `AGREE_CASES` is set.
 const CASES: u32 = 1200;
 
-/// How many of them share a database.
-const SCHEMAS_A_DATABASE: u32 = 20;
+/// The number of record types in one database.
+const SCHEMAS_PER_DATABASE: u32 = 20;
 
 #[test]
 fn the_engines_agree_on_generated_types() {
@@ -37,8 +36,8 @@ fn the_engines_agree_on_generated_types() {
     let seed: u64 = from_environment("AGREE_SEED").unwrap_or(1);
     let runtime = Runtime::new().unwrap();
     let tally = Tally::default();
-    for first in (0..count).step_by(SCHEMAS_A_DATABASE as usize) {
-        let numbers = first..count.min(first + SCHEMAS_A_DATABASE);
+    for first in (0..count).step_by(SCHEMAS_PER_DATABASE as usize) {
+        let numbers = first..count.min(first + SCHEMAS_PER_DATABASE);
         println!("record types {numbers:?} of seed {seed}");
         let sources: Vec<(String, String)> = numbers
             .map(|number| {
@@ -51,23 +50,23 @@ fn the_engines_agree_on_generated_types() {
         let schemas = Catalogue::parse(files).unwrap().schemas();
         let (stores, _databases) = runtime.block_on(stores(schemas));
         for ((number, schema), (_, source)) in (first..).zip(schemas).zip(&sources) {
-            let mut questions = runner(seed, number, cases);
-            let mut facets = runner(seed, number, cases.div_ceil(QUESTIONS_A_FACET));
-            let filled = Collection::random(schema, &stores, &mut questions);
+            let mut queries = runner(seed, number, cases);
+            let mut facets = runner(seed, number, cases.div_ceil(QUERIES_PER_FACET));
+            let filled = Collection::random(schema, &stores, &mut queries);
             let collection = runtime.block_on(filled);
             let outcome = collection
-                .agree(&runtime, &mut questions, &tally)
+                .agree(&runtime, &mut queries, &tally)
                 .and_then(|()| count_alike(&collection, &runtime, &mut facets))
                 .and_then(|()| runtime.block_on(reject_searches(&collection)))
                 .and_then(|()| runtime.block_on(exchange(&collection)));
             outcome.unwrap_or_else(|difference| panic!("{difference}\n\n{source}"));
         }
     }
-    // Many fields are bounded, or have the same value in all rows, so fewer questions tell rows apart.
+    // Many fields have narrow bounds or the same value in all rows, so fewer queries are selective.
     tally.assess(3);
 }
 
-/// A text without a folded column rejects what would search it.
+/// Checks that text operators are rejected for a field that cannot be searched.
 async fn reject_searches(collection: &Collection<'_>) -> Result<(), String> {
     let Collection { schema, stores, .. } = collection;
     let texts = schema.fields.iter().filter(|field| field.ty == Type::Text && !field.searchable);
@@ -92,7 +91,7 @@ async fn reject_searches(collection: &Collection<'_>) -> Result<(), String> {
     Ok(())
 }
 
-/// Both engines export the same file, and each imports the other's as the same records.
+/// Checks that both engines export the same file, and that each imports the other's file as the same records.
 async fn exchange(collection: &Collection<'_>) -> Result<(), String> {
     let Collection { schema, stores: [sqlite, postgres], rows } = collection;
     let file = exported(collection, sqlite).await;

@@ -1,5 +1,5 @@
-//! What is counted: rows grouped here, one by one, are what both engines count, and every item's
-//! filter finds its rows.
+//! Compares the facets of both engines with a grouping in Rust, and checks that the filter of each item finds
+//! exactly its rows.
 
 use std::collections::BTreeMap;
 
@@ -19,17 +19,17 @@ use tokio::runtime::Runtime;
 use uuid::Uuid;
 
 use super::collection::{Collection, engine, stores};
-use super::generate::{Question, question};
+use super::generate::{Query, query};
 use super::specimen::specimens;
 use super::{CASES, from_environment, runner};
 
-/// One facet is asked for where so many questions are.
-pub(super) const QUESTIONS_A_FACET: u32 = 5;
+/// The number of queries for each facet request.
+pub(super) const QUERIES_PER_FACET: u32 = 5;
 
-/// How many are asked of the same rows.
-const CASES_A_BATCH: u32 = 50;
+/// The number of facet requests on the same rows.
+const CASES_PER_BATCH: u32 = 50;
 
-/// How many items' filters are put to the engines; all are put to the evaluator.
+/// The number of items whose filters are run by the engines. The evaluator runs those of all items.
 const SEARCHED: usize = 4;
 
 const WIDTHS: &[&str] = &[
@@ -45,10 +45,10 @@ const WIDTHS: &[&str] = &[
 
 const CALENDAR: &[&str] = &["day", "week", "month", "quarter", "year"];
 
-/// A field and an interval that it has.
+/// A field and a valid interval for it.
 type By = (&'static Field, Option<&'static str>);
 
-/// Every field by itself, and with every interval that it has.
+/// Returns every field without an interval, and with every valid interval.
 fn every_facet(schema: &'static Schema) -> Vec<By> {
     let of = |field: &'static Field| {
         let intervals = match field.ty {
@@ -64,13 +64,13 @@ fn every_facet(schema: &'static Schema) -> Vec<By> {
 
 #[test]
 fn the_engines_count_alike() {
-    let cases = from_environment("AGREE_CASES").unwrap_or(CASES).div_ceil(QUESTIONS_A_FACET);
+    let cases = from_environment("AGREE_CASES").unwrap_or(CASES).div_ceil(QUERIES_PER_FACET);
     let seed: u64 = from_environment("AGREE_SEED").unwrap_or(1);
     let runtime = Runtime::new().unwrap();
     let (stores, _databases) = runtime.block_on(stores(&[specimens()]));
-    for batch in 0..cases.div_ceil(CASES_A_BATCH) {
+    for batch in 0..cases.div_ceil(CASES_PER_BATCH) {
         println!("batch {batch} of seed {seed}");
-        let mut runner = runner(seed, batch, CASES_A_BATCH.min(cases - batch * CASES_A_BATCH));
+        let mut runner = runner(seed, batch, CASES_PER_BATCH.min(cases - batch * CASES_PER_BATCH));
         let filled = Collection::random(specimens(), &stores, &mut runner);
         let specimens = runtime.block_on(filled);
         for by in every_facet(specimens.schema) {
@@ -84,7 +84,7 @@ fn the_engines_count_alike() {
     }
 }
 
-/// Asks both engines for as many random facets as the runner has cases.
+/// Compares both engines on as many random facet requests as the runner has cases.
 pub(super) fn count_alike(
     collection: &Collection<'_>,
     runtime: &Runtime,
@@ -92,11 +92,11 @@ pub(super) fn count_alike(
 ) -> Result<(), String> {
     let Collection { schema, stores, rows } = collection;
     let limit = select(vec![1, 2, 5, 1000]);
-    let asked = (question(schema, rows), select(every_facet(schema)), limit);
-    let asked = asked.prop_map(|(question, by, limit)| (Question { limit, ..question }, by));
-    let outcome = runner.run(&asked, |(question, by)| {
+    let asked = (query(schema, rows), select(every_facet(schema)), limit);
+    let asked = asked.prop_map(|(query, by, limit)| (Query { limit, ..query }, by));
+    let outcome = runner.run(&asked, |(query, by)| {
         for store in *stores {
-            let counted = runtime.block_on(count(&question, by, collection, store));
+            let counted = runtime.block_on(count(&query, by, collection, store));
             counted.map_err(TestCaseError::fail)?;
         }
         Ok(())
@@ -104,21 +104,24 @@ pub(super) fn count_alike(
     outcome.map_err(|error| error.to_string())
 }
 
-fn everything(limit: i64) -> Question {
-    Question { filter: None, order_by: Vec::new(), arguments: Default::default(), limit }
+fn everything(limit: i64) -> Query {
+    Query { filter: None, order_by: Vec::new(), arguments: Default::default(), limit }
 }
 
-/// Compares what an engine counts with the rows grouped here. Fails with the difference.
+/// Compares the facets of an engine with a grouping in Rust.
+///
+/// # Errors
+/// Returns the difference.
 async fn count(
-    question: &Question,
+    query: &Query,
     (field, interval): By,
     collection: &Collection<'_>,
     store: &Store,
 ) -> Result<(), String> {
     let Collection { schema, rows, .. } = collection;
-    let filter = question.filter.as_ref().map(format::filter);
+    let filter = query.filter.as_ref().map(format::filter);
     let Ok(prepared) = prepare(filter.as_deref(), None, schema) else { return Ok(()) };
-    let mut parameters = question.arguments.clone();
+    let mut parameters = query.arguments.clone();
     parameters.retain(|name, _| prepared.plan.parameters.iter().any(|known| known.name == *name));
     if prepared.bind(&parameters, Utc::now()).is_err() {
         return Ok(());
@@ -133,29 +136,28 @@ async fn count(
         selection: selection.clone(),
         by: field.name.to_owned(),
         interval: interval.map(str::to_owned),
-        limit: Some(question.limit),
+        limit: Some(query.limit),
     };
-    let differs = |how: String| {
-        format!("{question:?} by {} {interval:?}\n{} {how}", field.name, engine(store))
-    };
-    let answer = facets(store, &caller, schema, request).await;
-    let answer = answer.map_err(|error| differs(format!("{error:?}")))?;
+    let differs =
+        |how: String| format!("{query:?} by {} {interval:?}\n{} {how}", field.name, engine(store));
+    let actual = facets(store, &caller, schema, request).await;
+    let actual = actual.map_err(|error| differs(format!("{error:?}")))?;
 
-    let as_of = answer.as_of.unwrap_or_else(Utc::now);
-    let query = prepared.bind(&parameters, as_of).unwrap();
+    let as_of = actual.as_of.unwrap_or_else(Utc::now);
+    let bound = prepared.bind(&parameters, as_of).unwrap();
     let matching: Vec<&Record> =
-        rows.iter().filter(|row| evaluate(&query, *row) == Truth::True).collect();
+        rows.iter().filter(|row| evaluate(&bound, *row) == Truth::True).collect();
     let groups = groups(&matching, field, interval);
-    let limit = usize::try_from(question.limit).unwrap();
+    let limit = usize::try_from(query.limit).unwrap();
     let (shown, rest) = groups.split_at(limit.min(groups.len()));
     let expected: Vec<(Json, usize)> =
         shown.iter().map(|(value, ids)| (value.clone(), ids.len())).collect();
     let rest = (rest.len(), rest.iter().map(|(_, ids)| ids.len()).sum());
-    if counts(&answer) != (expected.clone(), rest, matching.len()) {
-        return Err(differs(format!("counts {answer:?} and not {expected:?}, {rest:?}")));
+    if counts(&actual) != (expected.clone(), rest, matching.len()) {
+        return Err(differs(format!("counts {actual:?}, expected {expected:?}, {rest:?}")));
     }
 
-    for (position, (item, (_, ids))) in answer.items.iter().zip(shown).enumerate() {
+    for (position, (item, (_, ids))) in actual.items.iter().zip(shown).enumerate() {
         let joined = match &selection.filter {
             Some(filter) => format!("({filter}) and {}", item.filter),
             None => item.filter.clone(),
@@ -167,13 +169,15 @@ async fn count(
         let written =
             format::filter(&prepare(Some(&item.filter), None, schema).unwrap().ast.filter.unwrap());
         assert_eq!(written, item.filter, "it is not canonical");
-        let query = item_query.bind(&parameters, as_of).unwrap();
-        let found = rows.iter().filter(|row| evaluate(&query, *row) == Truth::True);
+        let item_bound = item_query.bind(&parameters, as_of).unwrap();
+        let found = rows.iter().filter(|row| evaluate(&item_bound, *row) == Truth::True);
         let found: Vec<Uuid> = found.map(|row| row.id()).collect();
         if found != *ids {
-            return Err(differs(format!("has {joined:?}, which finds {found:?} and not {ids:?}")));
+            return Err(differs(format!(
+                "has {joined:?}, which finds {found:?}, expected {ids:?}"
+            )));
         }
-        // The clock of a search runs on.
+        // A later search binds `today` and `now` to a later time, so its result may differ.
         if position < SEARCHED && !item_query.plan.uses_clock {
             let request = SearchRequest {
                 selection: Selection { filter: Some(joined.clone()), ..selection.clone() },
@@ -192,24 +196,24 @@ async fn count(
     Ok(())
 }
 
-/// The items with their counts, the rest's values and count, and the total.
+/// The items with their counts, the number of further values and their count, and the total.
 type Counts = (Vec<(Json, usize)>, (usize, usize), usize);
 
-fn counts(answer: &Facets) -> Counts {
+fn counts(facets: &Facets) -> Counts {
     let unsigned = |count: i64| usize::try_from(count).unwrap();
-    let items = answer.items.iter();
+    let items = facets.items.iter();
     let items = items.map(|item| (item.value.0.clone(), unsigned(item.count))).collect();
-    let rest = (unsigned(answer.rest.values), unsigned(answer.rest.count));
-    (items, rest, unsigned(answer.total))
+    let rest = (unsigned(facets.rest.values), unsigned(facets.rest.count));
+    (items, rest, unsigned(facets.total))
 }
 
-/// The ids of the rows by what they have in common, in the order of the answer.
+/// Groups the rows by value or bucket. Returns the value and the ids of each group, in the order of facets.
 fn groups(
     rows: &[&Record],
     field: &'static Field,
     interval: Option<&str>,
 ) -> Vec<(Json, Vec<Uuid>)> {
-    // Null last: `false` comes before `true`.
+    // Sorts null last, because `false` comes before `true`.
     let mut groups: BTreeMap<(bool, Option<Value>), (Json, Vec<Uuid>)> = BTreeMap::new();
     for row in rows {
         let value = row.value(field.name).cloned();
@@ -236,7 +240,7 @@ fn groups(
     groups
 }
 
-/// Where the bucket begins that the value lies in.
+/// Returns the start of the bucket that contains the value.
 fn start(value: &Value, field: &Field, interval: &str) -> Value {
     let day = match value {
         Value::Integer(number) => {
@@ -260,7 +264,7 @@ fn start(value: &Value, field: &Field, interval: &str) -> Value {
         "month" => first(day.month()),
         "quarter" => first([1, 4, 7, 10][day.month0() as usize / 3]),
         "year" => first(1),
-        other => panic!("there is no {other}"),
+        other => panic!("unknown interval {other}"),
     })
 }
 
@@ -315,7 +319,7 @@ fn cases() -> Vec<Case> {
             ],
         ),
         ("small", Some("1"), json!([7, 7]), &[("7", 2, "small = 7")]),
-        // A bucket ends where the column does.
+        // A bucket ends at the bound of the column.
         (
             "small",
             Some("century"),
@@ -410,7 +414,7 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-/// A record with one value, and a label of its own.
+/// Returns a record with this value and a unique label.
 fn draft(number: u32, field: &str, value: &Json) -> Draft {
     let label = ("label".to_owned(), json!(format!("row {number}")));
     let members = Members(vec![label, (field.to_owned(), value.clone())]);
@@ -418,7 +422,7 @@ fn draft(number: u32, field: &str, value: &Json) -> Draft {
 }
 
 #[tokio::test]
-async fn items_are_as_they_are_written() {
+async fn items_have_the_expected_values_counts_and_filters() {
     let (stores, _databases) = stores(&[specimens()]).await;
     for (by, interval, values, expected) in cases() {
         let drafts: Vec<_> = (0..)
@@ -432,8 +436,8 @@ async fn items_are_as_they_are_written() {
                 interval: interval.map(str::to_owned),
                 ..FacetsRequest::default()
             };
-            let answer = facets(store, &collection.caller(), specimens(), request).await.unwrap();
-            let items: Vec<(String, i64, &str)> = answer
+            let actual = facets(store, &collection.caller(), specimens(), request).await.unwrap();
+            let items: Vec<(String, i64, &str)> = actual
                 .items
                 .iter()
                 .map(|item| (item.value.0.to_string(), item.count, item.filter.as_str()))

@@ -1,5 +1,5 @@
-//! Rows and questions about them, at random but seldom beside the point: most values of a question
-//! are values of a row, parts of them, or their neighbours.
+//! Generates random rows and queries. Most values in a query are values of a row, parts of them, or neighbours
+//! of them, so that most queries find some of the rows.
 
 use chrono::{DateTime, Datelike, NaiveDate, TimeDelta, Utc};
 use cinequery::query::ast::{
@@ -16,7 +16,7 @@ use proptest::strategy::Union;
 use serde_json::Value as Json;
 use uuid::Uuid;
 
-/// Characters that fold, compose, order or escape in an unusual way.
+/// Texts with unusual case folding, composition, order or escaping.
 const SCRAPS: &[&str] = &[
     "a",
     "A",
@@ -108,7 +108,7 @@ type Part = fn(&NaiveDate) -> i64;
 const PARTS: &[(&str, Part)] =
     &[("year", |day| day.year().into()), ("month", |day| day.month().into())];
 
-/// A record as clients write it. Fields are null, or absent, where they may be.
+/// Generates a record as clients send it. Optional fields may be null or absent.
 pub(super) fn row(schema: &'static Schema) -> impl Strategy<Value = Members<Json>> {
     let member = |field: &'static Field| {
         let value = value(field).prop_map(|value| Some(Json::from(&value)));
@@ -126,7 +126,7 @@ pub(super) fn row(schema: &'static Schema) -> impl Strategy<Value = Members<Json
     members.prop_map(|members| Members(members.into_iter().flatten().collect()))
 }
 
-/// A value within the bounds of the field.
+/// Generates a value within the bounds of the field.
 fn value(field: &'static Field) -> BoxedStrategy<Value> {
     let (low, high) = (*field.bounds.start(), *field.bounds.end());
     match field.ty {
@@ -136,7 +136,7 @@ fn value(field: &'static Field) -> BoxedStrategy<Value> {
     }
 }
 
-/// The text cut or filled up to that many characters.
+/// Truncates or pads the text to a length from `least` to `most` characters.
 fn fitted(text: &str, least: i64, most: i64) -> String {
     let count = |bound: i64| usize::try_from(bound).unwrap();
     let mut text: String = nfc(text).chars().take(count(most)).collect();
@@ -145,7 +145,7 @@ fn fitted(text: &str, least: i64, most: i64) -> String {
     text
 }
 
-/// Any value of the type.
+/// Generates any value of the type.
 fn any_value(ty: Type) -> BoxedStrategy<Value> {
     match ty {
         Type::Text => text().prop_map(Value::Text).boxed(),
@@ -186,9 +186,9 @@ fn moment() -> impl Strategy<Value = DateTime<Utc>> {
     ]
 }
 
-/// A question about the rows.
+/// A query about the rows.
 #[derive(Clone)]
-pub(super) struct Question {
+pub(super) struct Query {
     pub filter: Option<Expr>,
     pub order_by: Vec<OrderKey>,
     /// Values for two parameters of each type.
@@ -196,19 +196,19 @@ pub(super) struct Question {
     pub limit: i64,
 }
 
-/// As a client would ask it.
-impl std::fmt::Debug for Question {
+/// Writes the filter and order as a client would send them.
+impl std::fmt::Debug for Query {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let filter = self.filter.as_ref().map(format::filter).unwrap_or_default();
         write!(f, "{filter} | {} | limit {}", format::order_by(&self.order_by), self.limit)
     }
 }
 
-/// Questions about these rows.
-pub(super) fn question(
+/// Generates queries about these rows.
+pub(super) fn query(
     schema: &'static Schema,
     rows: &[Record],
-) -> impl Strategy<Value = Question> + use<> {
+) -> impl Strategy<Value = Query> + use<> {
     let values = Values::of(schema, rows);
     let names: Vec<&str> = schema.names().collect();
     let direction = select(vec![Direction::Ascending, Direction::Descending]);
@@ -222,7 +222,7 @@ pub(super) fn question(
         .collect()
     });
     (prop::option::weighted(0.95, filter(&values)), order_by, values.arguments(), 1..30_i64)
-        .prop_map(|(filter, order_by, arguments, limit)| Question {
+        .prop_map(|(filter, order_by, arguments, limit)| Query {
             filter,
             order_by,
             arguments,
@@ -242,7 +242,7 @@ fn filter(values: &Values) -> impl Strategy<Value = Expr> + use<> {
     })
 }
 
-/// What a field can be asked; a date also for its year and its month.
+/// Generates a predicate about a field; for a date also about its year and its month.
 fn predicate(field: &'static Field, values: &Values) -> BoxedStrategy<Expr> {
     let name = Spanned::from(Name::from(field.name));
     let whole = Subject { function: None, field: name.clone() };
@@ -311,7 +311,7 @@ fn test(ty: Type, is_searchable: bool, range: (i64, i64), values: &Values) -> Bo
     Union::new_weighted(kinds).boxed()
 }
 
-/// Literal bounds the wrong way round would be rejected.
+/// Swaps literal bounds in the wrong order, because the language rejects them.
 fn between(negated: bool, low: Operand, high: Operand) -> Test {
     let is_reversed = match (&low, &high) {
         (Operand::Literal(Literal::Text(low)), Operand::Literal(Literal::Text(high))) => low > high,
@@ -355,7 +355,8 @@ fn operand(ty: Type, range: (i64, i64), values: &Values) -> BoxedStrategy<Operan
     Union::new_weighted(kinds).boxed()
 }
 
-/// One of the two of its type; that of integers must fit into 32 bits everywhere.
+/// Generates one of the two parameters of this type. Values for integers fit into 32 bits, because year() and month()
+/// have 32 bits.
 fn parameter(ty: Type) -> impl Strategy<Value = Operand> + Clone {
     (1..=2).prop_map(move |number| Operand::Parameter(format!("{}{number}", ty.as_str()).into()))
 }
@@ -365,8 +366,8 @@ fn parameter(ty: Type) -> impl Strategy<Value = Operand> + Clone {
 struct Values {
     schema: &'static Schema,
     rows: Vec<(&'static Field, Value)>,
-    /// Those of the subject of a predicate. Most of its operands are one of these, or near one: others would
-    /// often find all rows or none.
+    /// The values of the field that a predicate is about. Most operands are one of these or near one, because
+    /// others would often find all rows or none.
     own: Vec<Value>,
 }
 
@@ -377,13 +378,13 @@ impl Values {
         Self { schema, rows: values.collect(), own: Vec::new() }
     }
 
-    /// The values for a predicate about this field.
+    /// Returns the values for a predicate about this field.
     fn about(&self, field: &Field) -> Self {
         let own = self.rows.iter().filter(|(other, _)| *other == field);
         Self { own: own.map(|(_, value)| value.clone()).collect(), ..self.clone() }
     }
 
-    /// The values for a predicate about a part of the date that the predicate was about.
+    /// Returns the values for a predicate about a part of the date field.
     fn part(&self, part: Part) -> Self {
         let own = self.own.iter().filter_map(|value| match value {
             Value::Date(day) => Some(Value::Integer(part(day))),
@@ -392,7 +393,7 @@ impl Values {
         Self { own: own.collect(), ..self.clone() }
     }
 
-    /// One of the rows', or any of the type where they have none.
+    /// Generates a value of the rows, or any value of the type if the rows have none.
     fn present(&self, ty: Type) -> BoxedStrategy<Value> {
         let of_type = self.rows.iter().filter(|(_, value)| value.ty() == ty);
         let of_type: Vec<Value> = of_type.map(|(_, value)| value.clone()).collect();
@@ -403,7 +404,7 @@ impl Values {
         }
     }
 
-    /// A value of the type: one of a row, or near one.
+    /// Generates a value of the type that is a value of a row or near one.
     fn value(&self, ty: Type, (low, high): (i64, i64)) -> BoxedStrategy<Value> {
         let present = self.present(ty);
         match ty {
@@ -449,7 +450,7 @@ impl Values {
     }
 }
 
-/// A part of a text, perhaps in another case: what somebody looks for in it.
+/// Returns a part of a text, possibly in another case, as a search term.
 fn part(text: &str, (start, length, case): (u8, u8, u8)) -> String {
     let characters: Vec<char> = text.chars().collect();
     let start = usize::from(start) % (characters.len() + 1);

@@ -1,7 +1,6 @@
-//! One meaning, three engines: the evaluator, SQLite and PostgreSQL agree on which records a
-//! generated filter finds, in which order, and on every page of a walk through them; and on how many
-//! there are of each value and in each bucket. This holds for a record type made to be difficult, and
-//! for generated ones.
+//! Compares the evaluator, SQLite and PostgreSQL on random queries. They must agree on the records that a
+//! filter finds, on their order, on each page, and on the counts of facets. The tests use a hand-written
+//! record type with many difficult cases, and generated record types.
 
 mod collection;
 mod declared;
@@ -15,11 +14,11 @@ use tokio::runtime::Runtime;
 use self::collection::{Collection, Tally, stores};
 use self::specimen::specimens;
 
-/// How many questions are asked unless the environment says otherwise.
+/// The number of queries unless `AGREE_CASES` is set.
 const CASES: u32 = 2500;
 
-/// How many of them are asked of the same rows.
-const CASES_A_BATCH: u32 = 250;
+/// The number of queries on the same rows.
+const CASES_PER_BATCH: u32 = 250;
 
 fn from_environment<T: std::str::FromStr>(name: &str) -> Option<T> {
     std::env::var(name).ok()?.parse().ok()
@@ -32,9 +31,9 @@ fn the_engines_agree() {
     let runtime = Runtime::new().unwrap();
     let (stores, _databases) = runtime.block_on(stores(&[specimens()]));
     let tally = Tally::default();
-    for batch in 0..cases.div_ceil(CASES_A_BATCH) {
+    for batch in 0..cases.div_ceil(CASES_PER_BATCH) {
         println!("batch {batch} of seed {seed}");
-        let mut runner = runner(seed, batch, CASES_A_BATCH.min(cases - batch * CASES_A_BATCH));
+        let mut runner = runner(seed, batch, CASES_PER_BATCH.min(cases - batch * CASES_PER_BATCH));
         let filled = Collection::random(specimens(), &stores, &mut runner);
         let specimens = runtime.block_on(filled);
         specimens.agree(&runtime, &mut runner, &tally).unwrap_or_else(|error| panic!("{error}"));

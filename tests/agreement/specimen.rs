@@ -1,4 +1,4 @@
-//! The record type made to be difficult. The fuzz target reads its declaration, too.
+//! A record type with many difficult cases. The fuzz target uses its declaration, too.
 
 use std::sync::LazyLock;
 
@@ -7,7 +7,7 @@ use cinequery::record::Catalogue;
 
 use crate::support::records::declared;
 
-/// The record type.
+/// Returns the record type.
 pub(super) fn specimens() -> &'static Schema {
     static CATALOGUE: LazyLock<Catalogue> =
         LazyLock::new(|| declared(&[include_str!("specimens.toml")]));
