@@ -1,5 +1,5 @@
-//! Tokens that are issued elsewhere: which are accepted, and what happens when the issuer changes or
-//! goes away.
+//! Tokens of an OpenID Connect issuer: verification, and what happens if the issuer changes its keys or is
+//! unreachable.
 
 use std::time::{Duration, Instant};
 
@@ -14,17 +14,17 @@ use crate::support::{Client, Database, catalogue, on_both, token, tokens, unlimi
 
 const MOVIES: &str = "/api/v1/movies";
 
-/// Longer than a revocation or a change of keys may take here.
+/// Longer than a revocation or a change of keys takes in these tests.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Keys are believed for moments, so that a test sees them age.
+/// Short ages of keys, so that a test sees them expire.
 const SHORT: Ages = Ages {
     fresh: Duration::from_millis(200),
     rest: Duration::from_millis(20),
     usable: Duration::from_secs(3600),
 };
 
-/// A service that accepts the issuer's tokens, and a client without one.
+/// Starts a service that accepts the issuer's tokens, and returns a client without a token.
 async fn served(database: Database, trust: Trust, ages: Ages) -> Client {
     let store = database.store().await;
     let provider = Oidc::new(trust, ages, catalogue().schemas()).unwrap();
@@ -34,28 +34,28 @@ async fn served(database: Database, trust: Trust, ages: Ages) -> Client {
     Client::with_app(database, app).await.with_token(None)
 }
 
-/// The status of a search with this token.
+/// Returns the status of a search with this token.
 async fn status(client: &Client, token: String) -> u16 {
-    let answer = client.with_token(Some(token)).get(MOVIES).await;
-    match answer.status {
+    let response = client.with_token(Some(token)).get(MOVIES).await;
+    match response.status {
         200 => {}
-        401 => drop(answer.problem(401, "unauthenticated")),
-        403 => drop(answer.problem(403, "insufficient_scope")),
-        _ => drop(answer.problem(503, "unavailable")),
+        401 => drop(response.problem(401, "unauthenticated")),
+        403 => drop(response.problem(403, "insufficient_scope")),
+        _ => drop(response.problem(503, "unavailable")),
     }
-    answer.status
+    response.status
 }
 
 /// Waits until a search with this token has that status.
 async fn await_status(client: &Client, token: &str, expected: u16) {
     let started = Instant::now();
     while status(client, token.to_owned()).await != expected {
-        assert!(started.elapsed() < PATIENCE, "it never is {expected}");
+        assert!(started.elapsed() < PATIENCE, "expected status {expected} within {PATIENCE:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
-/// A change of a good token's claims, and the scopes it then has, or none when it is refused.
+/// A change of a valid token's claims, and the resulting scopes, or `None` if the token is rejected.
 type Grant = (&'static str, fn(&mut Value), Option<&'static str>);
 
 const ALL: &str = "movies:read movies:write screenings:read screenings:write admin";
@@ -88,7 +88,7 @@ const GRANTS: &[Grant] = &[
 ];
 
 #[tokio::test]
-async fn scopes_and_roles_are_those_of_the_service() {
+async fn scopes_and_roles_are_mapped_to_scopes_of_the_service() {
     let (rsa, elliptic) = (Key::first(), Key::elliptic());
     let issuer = Issuer::with(&[&rsa, &elliptic]).await;
     let provider = Oidc::new(issuer.trust(), Ages::default(), catalogue().schemas()).unwrap();
@@ -124,10 +124,10 @@ async fn the_clock_of_the_issuer_may_be_a_minute_ahead() {
 }
 
 #[tokio::test]
-async fn no_attack_gets_in() {
+async fn invalid_tokens_are_rejected() {
     let (rsa, elliptic) = (Key::first(), Key::elliptic());
     let issuer = Issuer::with(&[&rsa, &elliptic]).await;
-    // Whatever time the attacks take, they come right after the issuer was asked.
+    // The long rest keeps unknown key ids from causing requests, however long the attacks take.
     let ages = Ages { rest: Duration::from_secs(3600), ..Ages::default() };
     let client = served(Database::sqlite(), issuer.trust(), ages).await;
     for key in [&rsa, &elliptic] {
@@ -136,23 +136,23 @@ async fn no_attack_gets_in() {
         for (name, token) in good.attacks() {
             assert_eq!(status(&client, token).await, 401, "{name}");
         }
-        // A token of another kind that the same key has signed.
+        // A token of another type that is signed with the same key.
         for kind in ["logout+jwt", "dpop+jwt", "x"] {
             let mut other = issuer.good(key);
             other.header["typ"] = json!(kind);
             assert_eq!(status(&client, other.token()).await, 401, "{kind}");
         }
     }
-    // The keys exchanged: each is known, for another algorithm.
+    // Signed with one key under the id of the other: both are known, but with different algorithms.
     let mut crossed = issuer.good(&rsa);
     crossed.header["kid"] = json!(elliptic.id);
     assert_eq!(status(&client, crossed.token()).await, 401);
-    // One that this service would sign itself.
+    // A token signed with the secret of this service.
     assert_eq!(status(&client, token(&["movies:read"])).await, 401);
-    assert_eq!(issuer.requests(), 2, "made-up keys are not asked for");
+    assert_eq!(issuer.requests(), 2, "unknown key ids cause no requests");
 }
 
-/// A change of a key's JWK, and whether it is used then.
+/// A change of a key's JWK, and whether the key is used after that.
 type Use = (&'static str, fn(&mut Value), bool);
 
 const KEYS: &[Use] = &[
@@ -176,12 +176,12 @@ const KEYS: &[Use] = &[
 ];
 
 #[tokio::test]
-async fn keys_are_used_for_what_they_are_meant_for() {
+async fn only_valid_signing_keys_are_used() {
     let (rsa, elliptic) = (Key::first(), Key::elliptic());
     let issuer = Issuer::with(&[]).await;
     let own = tokens(Duration::from_secs(600));
     let accepted = async |key: &Key, jwk: Value| {
-        // A key that cannot be used stands in the way of no other.
+        // An unusable key does not affect other keys.
         issuer.publish(vec![jwk, Key::second().jwk()]);
         let provider = Oidc::new(issuer.trust(), Ages::default(), catalogue().schemas()).unwrap();
         let token = issuer.token(key, |_| {});
@@ -196,7 +196,7 @@ async fn keys_are_used_for_what_they_are_meant_for() {
         for (name, change, expected) in KEYS {
             let mut jwk = key.jwk();
             change(&mut jwk);
-            // A curve is none of RSA's concerns.
+            // `crv` is ignored in an RSA key.
             let expected =
                 *expected || *name == "another curve" && key.algorithm == Algorithm::RS256;
             assert_eq!(accepted(key, jwk).await, expected, "{name}");
@@ -206,7 +206,7 @@ async fn keys_are_used_for_what_they_are_meant_for() {
 }
 
 #[tokio::test]
-async fn keys_come_and_go() {
+async fn added_keys_are_accepted_and_removed_keys_rejected() {
     on_both(async |database| {
         let (old, new) = (Key::first(), Key::second());
         let issuer = Issuer::with(&[&old]).await;
@@ -225,13 +225,13 @@ async fn keys_come_and_go() {
 }
 
 #[tokio::test]
-async fn made_up_keys_are_not_asked_for_again_and_again() {
+async fn unknown_key_ids_cause_one_request_to_the_issuer() {
     let key = Key::first();
     let issuer = Issuer::with(&[&key]).await;
     let ages = Ages { rest: Duration::from_secs(2), ..Ages::default() };
     let client = served(Database::sqlite(), issuer.trust(), ages).await;
     tokio::time::sleep(ages.rest).await;
-    // The issuer takes its time, during which all of them come.
+    // The issuer is slow, so that all requests arrive before it responds.
     issuer.behave(Mood::Slow(Duration::from_millis(100)));
     let before = issuer.requests();
     let made_up = |number: u32| {
@@ -241,15 +241,15 @@ async fn made_up_keys_are_not_asked_for_again_and_again() {
     };
     let statuses = futures_util::future::join_all((0..50).map(made_up)).await;
     assert!(statuses.iter().all(|status| *status == 401), "{statuses:?}");
-    assert_eq!(issuer.requests() - before, 2, "once for where the keys are, and once for them");
-    // For a while nobody waits any more.
+    assert_eq!(issuer.requests() - before, 2, "one for the discovery document, one for the keys");
+    // During the rest no further request waits for the issuer.
     issuer.behave(Mood::Slow(PATIENCE));
     assert_eq!(made_up(50).await, 401);
     assert_eq!(issuer.requests() - before, 2);
 }
 
 #[tokio::test]
-async fn an_issuer_that_is_gone_is_not_needed_while_its_keys_are_young() {
+async fn cached_keys_are_used_while_the_issuer_is_unreachable() {
     on_both(async |database| {
         let key = Key::first();
         let mut issuer = Issuer::with(&[&key]).await;
@@ -259,17 +259,17 @@ async fn an_issuer_that_is_gone_is_not_needed_while_its_keys_are_young() {
         assert_eq!(status(&client, token.clone()).await, 200);
         issuer.stop().await;
         tokio::time::sleep(ages.fresh * 2).await;
-        assert_eq!(status(&client, token.clone()).await, 200, "they are old, and yet usable");
+        assert_eq!(status(&client, token.clone()).await, 200, "the keys are not fresh, but usable");
         await_status(&client, &token, 503).await;
         let problem = client.with_token(Some(token)).get(MOVIES).await.problem(503, "unavailable");
         let detail = problem["detail"].as_str().unwrap();
-        assert!(detail.contains(&issuer.name) && detail.contains("does not answer"), "{detail}");
+        assert!(detail.contains(&issuer.name) && detail.contains("does not response"), "{detail}");
     })
     .await;
 }
 
 #[tokio::test]
-async fn nobody_waits_for_an_issuer_that_did_not_answer() {
+async fn requests_do_not_wait_for_an_issuer_that_has_failed() {
     let key = Key::first();
     let issuer = Issuer::with(&[&key]).await;
     let client = served(Database::sqlite(), issuer.trust(), SHORT).await;
@@ -286,7 +286,7 @@ async fn nobody_waits_for_an_issuer_that_did_not_answer() {
 }
 
 #[tokio::test]
-async fn what_is_no_answer_gives_no_keys() {
+async fn invalid_responses_of_the_issuer_are_rejected() {
     let key = Key::first();
     let issuer = Issuer::with(&[&key]).await;
     issuer.behave(Mood::Failing);
@@ -309,7 +309,7 @@ async fn what_is_no_answer_gives_no_keys() {
         change();
         tokio::time::sleep(SHORT.rest).await;
         assert_eq!(status(&client, token.clone()).await, 503, "{name}");
-        // What is no token of anybody is told so, whoever answers.
+        // A malformed token is rejected without the issuer.
         assert_eq!(status(&client, "x.y.z".to_owned()).await, 401);
         issuer.behave(Mood::Well);
         if matches!(*name, "another issuer" | "almost the same issuer") {
@@ -324,7 +324,7 @@ async fn what_is_no_answer_gives_no_keys() {
     }
     issuer.point_to(&format!("{}/keys", issuer.name));
     await_status(&client, &token, 200).await;
-    // An address of the keys that was given is asked, and nothing else.
+    // With a configured URL of the keys, only that is requested.
     issuer.rename("https://issuer.example");
     let trust = Trust { jwks: Some(format!("{}/keys", issuer.name)), ..issuer.trust() };
     let before = issuer.requests();
@@ -334,7 +334,7 @@ async fn what_is_no_answer_gives_no_keys() {
 }
 
 #[tokio::test]
-async fn an_issuer_with_tls_is_asked_when_an_authority_vouches_for_it() {
+async fn an_issuer_with_tls_needs_a_trusted_authority() {
     let key = Key::first();
     let issuer = Issuer::with_tls(&[&key]).await;
     for (authorities, expected) in [(None, 503), (Some(AUTHORITY.to_vec()), 200)] {
@@ -345,21 +345,21 @@ async fn an_issuer_with_tls_is_asked_when_an_authority_vouches_for_it() {
 }
 
 #[tokio::test]
-async fn whoever_signs_in_here_is_told_where() {
+async fn a_sign_in_with_a_password_returns_the_issuer() {
     let issuer = Issuer::with(&[]).await;
     let client = served(Database::sqlite(), issuer.trust(), Ages::default()).await;
     let credentials = json!({"username": "anna", "password": "correct horse battery"});
-    let answer = client.post("/api/token", &credentials).await;
-    let problem = answer.problem(400, "sign_in_elsewhere");
+    let response = client.post("/api/token", &credentials).await;
+    let problem = response.problem(400, "sign_in_elsewhere");
     assert!(problem["detail"].as_str().unwrap().contains(&issuer.name), "{problem}");
     let form = [("grant_type", "password"), ("username", "anna"), ("password", "x")];
-    let answer = client.send(client.request("POST", "/api/token").form(&form)).await;
-    let problem = answer.problem(400, "unsupported_grant_type");
+    let response = client.send(client.request("POST", "/api/token").form(&form)).await;
+    let problem = response.problem(400, "unsupported_grant_type");
     assert!(problem["error_description"].as_str().unwrap().contains(&issuer.name), "{problem}");
 }
 
 #[tokio::test]
-async fn tokens_of_others_are_revoked() {
+async fn tokens_of_the_issuer_can_be_revoked() {
     on_both(async |database| {
         let key = Key::first();
         let issuer = Issuer::with(&[&key]).await;
@@ -373,7 +373,7 @@ async fn tokens_of_others_are_revoked() {
         assert_eq!(client.send(revoke).await.status, 200);
         await_status(&client, &one, 401).await;
         assert_eq!(status(&client, other.clone()).await, 200);
-        // All of somebody's, whichever way the name is composed.
+        // All tokens of a user are revoked, in every Unicode normalization form of the name.
         let (rene, composed) = ("Rene\u{301}", "Ren\u{e9}");
         let (theirs, same) = (of(rene), of(composed));
         let path = "/api/v1/revocations";
@@ -386,8 +386,8 @@ async fn tokens_of_others_are_revoked() {
         await_status(&client, &theirs, 401).await;
         await_status(&client, &same, 401).await;
         assert_eq!(status(&client, other).await, 200);
-        // The clock of the issuer may be a minute ahead, so that a token that says it was issued within the
-        // next minute may be from before the revocation; a later one is not.
+        // The clock of the issuer may be a minute ahead. So a token with `iat` within the next minute may have been
+        // issued before the revocation; one with a later `iat` was not.
         let issued_in = |seconds: i64| {
             issuer.token(&key, |claims| {
                 claims["sub"] = json!(rene);
@@ -406,7 +406,7 @@ async fn the_service_is_started_with_an_issuer() {
         let (rsa, elliptic) = (Key::first(), Key::elliptic());
         let issuer = Issuer::with(&[&rsa, &elliptic]).await;
         let folder = folder();
-        // No secret is needed, whatever the database.
+        // No secret is needed on either engine.
         let settings = ["serve", "--auth", "oidc", "--listen", "127.0.0.1:0", "--database"];
         let url = database.url();
         let mut command = cinequery(folder.path(), &[&settings[..], &[&url]].concat());
@@ -414,7 +414,7 @@ async fn the_service_is_started_with_an_issuer() {
         command.env("CINEQUERY_OIDC_AUDIENCE", AUDIENCE);
         let service = tokio::task::spawn_blocking(|| Service::start(command)).await.unwrap();
         let client = Client::at(service.address.clone());
-        assert_eq!(issuer.requests(), 2, "it asks before anybody calls");
+        assert_eq!(issuer.requests(), 2, "it fetches the keys before the first request");
         for key in [&rsa, &elliptic] {
             assert_eq!(status(&client, issuer.token(key, |_| {})).await, 200);
         }
@@ -424,7 +424,7 @@ async fn the_service_is_started_with_an_issuer() {
 }
 
 #[tokio::test]
-async fn an_issuer_that_is_not_there_does_not_keep_the_service_from_starting() {
+async fn the_service_starts_while_the_issuer_is_unreachable() {
     let mut issuer = Issuer::with(&[]).await;
     issuer.stop().await;
     let folder = folder();
@@ -437,7 +437,7 @@ async fn an_issuer_that_is_not_there_does_not_keep_the_service_from_starting() {
 }
 
 #[test]
-fn settings_that_will_not_do_are_refused() {
+fn invalid_settings_are_rejected() {
     let folder = folder();
     std::fs::write(folder.path().join("empty.pem"), "nothing").unwrap();
     let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
@@ -473,14 +473,14 @@ fn settings_that_will_not_do_are_refused() {
         for command in ["serve", "check"] {
             let start = [command, "--auth", "oidc", "--listen", "127.0.0.1:0"];
             let (code, out, log) = run(folder.path(), &[&start[..], settings].concat());
-            let said = format!("{out}{log}");
-            assert_eq!((code, said.contains(expected)), (1, true), "{settings:?}: {said}");
-            assert!(!said.contains("secret@"), "{said}");
+            let printed = format!("{out}{log}");
+            assert_eq!((code, printed.contains(expected)), (1, true), "{settings:?}: {printed}");
+            assert!(!printed.contains("secret@"), "{printed}");
         }
     }
-    // `check` asks neither the issuer nor for a secret.
+    // `check` neither sends requests to the issuer nor needs a secret.
     for more in [vec![], vec!["--oidc-jwks", "http://[::1]:9/keys"]] {
-        let database = ["--database", "postgres://nobody@127.0.0.1:1/none"];
+        let database = ["--database", "postgres://test@127.0.0.1:1/none"];
         let start = [&["check", "--auth", "oidc"][..], &database, &both, &more].concat();
         let (code, out, _) = run(folder.path(), &start);
         assert_eq!(code, 3, "{out}");

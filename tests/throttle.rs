@@ -1,4 +1,4 @@
-//! How often somebody may come: in one process, and over several instances with a real Redis.
+//! Rate limits: in one process, and across several instances with a real Redis.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ async fn shared(text: &str, redis: &RedisServer) -> Admission {
 }
 
 #[test]
-fn limits_are_read_as_they_are_written() {
+fn limits_are_parsed() {
     let of = |text: &str| {
         let limits = limits(text);
         let show =
@@ -60,17 +60,17 @@ fn limits_are_read_as_they_are_written() {
         let error = wrong.parse::<Limits>().unwrap_err();
         assert!(error.contains(part), "{wrong:?}: {error}");
     }
-    // Whoever switches limits off does not switch off those of failing.
+    // `off` disables the limits of requests, but not those of failed sign-ins.
     assert!(limits("off").of(Policy::SignIn).is_none());
     assert!(limits("off").of(Policy::FailedByName).is_some());
     assert!(limits("off,admin=1/s").of(Policy::SignIn).is_some());
 }
 
 proptest! {
-    /// An interval is never shorter than asked for, so that no more than the rate is admitted, and longer
-    /// by a hundredth at most.
+    /// An interval is never shorter than the configured one, so that the rate is not exceeded, and at most 1 %
+    /// longer.
     #[test]
-    fn intervals_are_exact_to_a_hundredth(requests in 1_u32..600_000, unit in 0_usize..3) {
+    fn intervals_are_exact_to_one_percent(requests in 1_u32..600_000, unit in 0_usize..3) {
         let (unit, window) = [("s", 1_u64), ("min", 60), ("h", 3600)][unit];
         if let Ok(limit) = format!("{requests}/{unit}").parse::<Limit>() {
             let taken = limit.interval().as_micros() * u128::from(requests);
@@ -81,30 +81,30 @@ proptest! {
 }
 
 #[tokio::test]
-async fn the_fields_say_what_is_left_and_when_to_come_again() {
+async fn header_fields_have_the_remaining_requests_and_the_wait() {
     on_both(async |database| {
         let provider = Box::new(Open::new(catalogue().schemas()));
         let app = app_with(database.store().await, provider, local("3/h,admin=2/h"));
         let client = Client::with_app(database, app).await;
         let viewer = client.with_scopes(&["movies:read"]);
         for left in [2, 1, 0] {
-            let answer = viewer.get(MOVIES).await;
-            assert_eq!(answer.status, 200);
-            assert_eq!(answer.header("ratelimit-policy"), "\"viewer\";q=3;w=3600");
-            let state = answer.header("ratelimit");
+            let response = viewer.get(MOVIES).await;
+            assert_eq!(response.status, 200);
+            assert_eq!(response.header("ratelimit-policy"), "\"viewer\";q=3;w=3600");
+            let state = response.header("ratelimit");
             assert!(state.starts_with(&format!("\"viewer\";r={left};t=")), "{state}");
         }
-        let refused = viewer.get(MOVIES).await;
-        refused.problem(429, "too_many_requests");
-        let wait: u64 = refused.header("retry-after").parse().unwrap();
+        let limited = viewer.get(MOVIES).await;
+        limited.problem(429, "too_many_requests");
+        let wait: u64 = limited.header("retry-after").parse().unwrap();
         assert!((1100..=1200).contains(&wait), "{wait}");
-        assert!(refused.header("ratelimit").starts_with("\"viewer\";r=0;t="));
-        // A request that is refused for another reason counts as well, and says so.
+        assert!(limited.header("ratelimit").starts_with("\"viewer\";r=0;t="));
+        // A request that is rejected for another reason counts, too, and has the header field.
         let admin = client.with_token(Some(token_of("dora", &["admin"])));
         let forbidden = admin.get(MOVIES).await;
         forbidden.problem(403, "insufficient_scope");
         assert!(forbidden.header("ratelimit").starts_with("\"admin\";r=1;t="));
-        // Probes, and whoever shows nothing, are not counted.
+        // Probes and requests without a token are not counted.
         for path in ["/livez", "/readyz", MOVIES] {
             assert_eq!(client.with_token(None).get(path).await.header("ratelimit"), "");
         }
@@ -112,7 +112,8 @@ async fn the_fields_say_what_is_left_and_when_to_come_again() {
     .await;
 }
 
-/// Peer, `X-Forwarded-For`, `Forwarded`, and where the request comes from; 10.0.0.0/8 and ::1 are proxies.
+/// The IP address of the peer, `X-Forwarded-For`, `Forwarded`, and the expected IP address of the client. 10.0.0.0/8
+/// and ::1 are trusted proxies.
 const CASES: &[(&str, &str, &str, &str)] = &[
     ("192.0.2.1", "", "", "192.0.2.1"),
     ("192.0.2.1", "198.51.100.7", "", "192.0.2.1"),
@@ -151,14 +152,14 @@ const CASES: &[(&str, &str, &str, &str)] = &[
     ("10.0.0.1", "", "for=198.51.100.7, for=unknown", "10.0.0.1"),
     ("10.0.0.1", "", "for=198.51.100.7, proto=http", "10.0.0.1"),
     ("10.0.0.1", "", "for=198.51.100.7, for=\"10.0.0.2", "10.0.0.1"),
-    // A quote that the client left open does not hide what its proxy appended.
+    // An open quote of the client does not hide what its proxy appended.
     ("10.0.0.1", "", "for=9.9.8.7;x=\", for=198.51.100.7", "10.0.0.1"),
-    // With both, `Forwarded` may be the client's own.
+    // With both header fields, `Forwarded` may come from the client.
     ("10.0.0.1", "198.51.100.7", "for=1.2.3.4", "198.51.100.7"),
     ("10.0.0.1", "unknown", "for=1.2.3.4", "10.0.0.1"),
 ];
 
-/// As a network that the proxy 10.1.2.3 is in, or not.
+/// Values of `--trusted-proxies`, and whether they include the proxy 10.1.2.3.
 const NETWORKS: &[(&str, bool)] = &[
     ("10.0.0.0/8", true),
     ("10.1.2.3", true),
@@ -170,7 +171,7 @@ const NETWORKS: &[(&str, bool)] = &[
 ];
 
 #[test]
-fn only_proxies_say_where_a_request_comes_from() {
+fn forwarding_headers_are_used_only_from_trusted_proxies() {
     let admission = |proxies: &str| Admission::local(Limits::NONE, proxies.parse().unwrap());
     let check = |proxies: &str, peer: &str, list: &str, forwarded: &str, expected: &str| {
         let lines = |value| if str::is_empty(value) { vec![] } else { vec![value] };
@@ -186,7 +187,7 @@ fn only_proxies_say_where_a_request_comes_from() {
         let expected = if *is_proxy { "198.51.100.7" } else { "10.1.2.3" };
         check(network, "10.1.2.3", "198.51.100.7", "", expected);
     }
-    // Several lines are one list.
+    // Several header lines form one list.
     let fields = Forwarded { x_forwarded_for: vec!["198.51.100.7", "10.0.0.2"], forwarded: vec![] };
     let client = admission("10.0.0.0/8").client("10.0.0.1".parse().unwrap(), &fields);
     assert_eq!(client.to_string(), "198.51.100.7");
@@ -195,9 +196,9 @@ fn only_proxies_say_where_a_request_comes_from() {
     }
 }
 
-/// `--trusted-proxies`, and how often the log says what to set when requests bring the fields of proxies.
+/// A request with forwarding headers from a proxy that is not trusted logs one hint about `--trusted-proxies`.
 #[tokio::test]
-async fn a_proxy_that_is_not_configured_is_logged_once() {
+async fn an_untrusted_proxy_is_logged_once() {
     for (proxies, expected) in [("192.0.2.1", 1), ("127.0.0.1", 0)] {
         let folder = folder();
         let serve = ["serve", "--auth", "open", "--listen", "127.0.0.1:0"];
@@ -209,8 +210,8 @@ async fn a_proxy_that_is_not_configured_is_logged_once() {
             [("x-forwarded-for", "198.51.100.7"), ("forwarded", "for=198.51.100.7")]
         {
             let request = client.request("POST", "/api/token").header(name, value);
-            let answer = client.send(request.json(&json!({"username": "anna"}))).await;
-            assert_eq!(answer.status, 200, "{answer:?}");
+            let response = client.send(request.json(&json!({"username": "anna"}))).await;
+            assert_eq!(response.status, 200, "{response:?}");
         }
         let log = tokio::task::spawn_blocking(|| service.log()).await.unwrap();
         let hints: Vec<&str> =
@@ -222,7 +223,7 @@ async fn a_proxy_that_is_not_configured_is_logged_once() {
     }
 }
 
-/// A service of users with one of them, whose limits of signing in are those of the product.
+/// Starts a service with one user and the default limits for failed sign-ins.
 async fn with_user(database: Database, proxies: &str) -> Client {
     let store = database.store().await;
     let hasher = Hasher::new();
@@ -237,40 +238,40 @@ async fn with_user(database: Database, proxies: &str) -> Client {
 
 const RIGHT: &str = "correct horse battery";
 
-async fn sign_in(client: &Client, address: &str, name: &str, password: &str) -> u16 {
+async fn sign_in(client: &Client, ip: &str, name: &str, password: &str) -> u16 {
     let request = client
         .request("POST", "/api/token")
-        .header("x-forwarded-for", format!("203.0.113.77, {address}"))
+        .header("x-forwarded-for", format!("203.0.113.77, {ip}"))
         .json(&json!({"username": name, "password": password}));
     client.send(request).await.status
 }
 
 #[tokio::test]
-async fn failing_is_limited_by_address_and_by_name() {
+async fn failed_sign_ins_are_limited_by_ip_address_and_by_name() {
     on_both(async |database| {
         let client = with_user(database, "127.0.0.1").await;
         let right = "correct horse battery";
-        // As many at once as there may be, and more: what is not yet known to fail counts.
+        // More concurrent attempts than the limit: undecided attempts count, too.
         let attempts = (0..30).map(|n| {
             let client = client.clone();
             async move { sign_in(&client, "198.51.100.1", &format!("user {n}"), "wrong").await }
         });
-        let mut answers = futures_util::future::join_all(attempts).await;
-        answers.sort_unstable();
-        assert_eq!(answers[..10], [401; 10]);
-        assert_eq!(answers[10..], [429; 20]);
-        // That address is not let in with the right password either; others are.
+        let mut statuses = futures_util::future::join_all(attempts).await;
+        statuses.sort_unstable();
+        assert_eq!(statuses[..10], [401; 10]);
+        assert_eq!(statuses[10..], [429; 20]);
+        // The limited IP address cannot sign in with the right password either; other IP addresses can.
         assert_eq!(sign_in(&client, "198.51.100.1", "anna", right).await, 429);
         assert_eq!(sign_in(&client, "198.51.100.2", "anna", right).await, 200);
-        // By name, from wherever; an unknown one like any other.
-        for name in ["anna", "nobody"] {
+        // The limit by name applies from any IP address, and to unknown names, too.
+        for name in ["anna", "unknown"] {
             for n in 0..10 {
-                let address = format!("2001:db8:{n}:{}::1", name.len());
-                assert_eq!(sign_in(&client, &address, name, "wrong").await, 401);
+                let ip = format!("2001:db8:{n}:{}::1", name.len());
+                assert_eq!(sign_in(&client, &ip, name, "wrong").await, 401);
             }
             assert_eq!(sign_in(&client, "198.51.100.3", name, right).await, 429);
         }
-        // What the name refused was not held against the address.
+        // Attempts rejected by the limit of the name do not count against the IP address.
         for _ in 0..10 {
             assert_eq!(sign_in(&client, "198.51.100.3", "other", "wrong").await, 401);
         }
@@ -278,8 +279,9 @@ async fn failing_is_limited_by_address_and_by_name() {
     .await;
 }
 
-/// Failures so far, right and wrong attempts that come at once, and how often the responses are 200, 401 and
-/// 429. Where right and wrong ones together exceed the limit, their order decides which right ones succeed.
+/// The number of previous failures, of concurrent right and wrong attempts, and the expected numbers of responses
+/// with 200, 401 and 429. If right and wrong attempts together exceed the limit, their order decides which right
+/// ones succeed.
 const AT_ONCE: &[(usize, usize, usize, [std::ops::RangeInclusive<usize>; 3])] = &[
     (0, 30, 0, [30..=30, 0..=0, 0..=0]),
     (9, 30, 0, [30..=30, 0..=0, 0..=0]),
@@ -290,18 +292,19 @@ const AT_ONCE: &[(usize, usize, usize, [std::ops::RangeInclusive<usize>; 3])] = 
     (0, 15, 15, [0..=15, 10..=10, 5..=20]),
 ];
 
-/// `sign_in` takes the number of the attempt, the address and whether it is right, and returns the status.
+/// Runs [`AT_ONCE`]. `sign_in` takes the number of the attempt, the IP address and whether the password is right, and
+/// returns the status.
 async fn check_at_once(sign_in: impl AsyncFn(usize, &str, bool) -> u16) {
     for (case, (before, right, wrong, expected)) in AT_ONCE.iter().enumerate() {
-        let address = format!("198.51.100.{case}");
+        let ip = format!("198.51.100.{case}");
         for n in 0..*before {
-            assert_eq!(sign_in(n, &address, false).await, 401);
+            assert_eq!(sign_in(n, &ip, false).await, 401);
         }
         let all = right + wrong;
-        // The wrong ones come between the right ones.
+        // The wrong attempts are spread evenly between the right ones.
         let is_right = |n: usize| n * right / all < (n + 1) * right / all;
         let started = Instant::now();
-        let attempts = (0..all).map(|n| sign_in(n, &address, is_right(n)));
+        let attempts = (0..all).map(|n| sign_in(n, &ip, is_right(n)));
         let statuses = futures_util::future::join_all(attempts).await;
         let count = |status| statuses.iter().filter(|other| **other == status).count();
         let counts = [200, 401, 429].map(count);
@@ -314,27 +317,27 @@ async fn check_at_once(sign_in: impl AsyncFn(usize, &str, bool) -> u16) {
 }
 
 #[tokio::test]
-async fn right_attempts_at_once_succeed_and_wrong_ones_stay_limited() {
+async fn concurrent_right_attempts_succeed_and_wrong_ones_stay_limited() {
     on_both(async |database| {
         let client = with_user(database, "127.0.0.1").await;
-        check_at_once(async |n, address, is_right| match is_right {
-            true => sign_in(&client, address, "anna", RIGHT).await,
-            false => sign_in(&client, address, &format!("{n} {address}"), "wrong").await,
+        check_at_once(async |n, ip, is_right| match is_right {
+            true => sign_in(&client, ip, "anna", RIGHT).await,
+            false => sign_in(&client, ip, &format!("{n} {ip}"), "wrong").await,
         })
         .await;
     })
     .await;
 }
 
-/// Without passwords: they would keep both cores busy, and Redis too slow to be asked.
+/// Simulates the passwords: hashing them would keep both cores busy, so that requests to Redis time out.
 #[tokio::test]
-async fn so_they_do_over_two_instances_on_one_redis() {
+async fn concurrent_attempts_are_limited_across_two_instances_on_one_redis() {
     let redis = RedisServer::start();
     let instances = [shared("600/min", &redis).await, shared("600/min", &redis).await];
     let hashing = tokio::sync::Semaphore::new(2);
-    check_at_once(async |n, address, is_right| {
+    check_at_once(async |n, ip, is_right| {
         let instance = &instances[n % 2];
-        let decision = instance.attempt(Policy::FailedByAddress, address).await.unwrap();
+        let decision = instance.attempt(Policy::FailedByAddress, ip).await.unwrap();
         if !decision.is_admitted {
             return 429;
         }
@@ -343,7 +346,7 @@ async fn so_they_do_over_two_instances_on_one_redis() {
         drop(turn);
         let (outcome, status) =
             if is_right { (Outcome::Success, 200) } else { (Outcome::Failure, 401) };
-        instance.settle(&decision, address, outcome).await;
+        instance.settle(&decision, ip, outcome).await;
         status
     })
     .await;
@@ -351,14 +354,14 @@ async fn so_they_do_over_two_instances_on_one_redis() {
 }
 
 #[tokio::test]
-async fn an_attempt_does_not_wait_for_ever() {
+async fn an_attempt_does_not_wait_indefinitely() {
     let instance = Arc::new(local("600/min"));
     let attempt = || instance.attempt(Policy::FailedByName, "anna");
     for _ in 0..10 {
         assert!(attempt().await.unwrap().is_admitted);
     }
     let started = Instant::now();
-    // More than there are places to wait: those that find none are rejected at once.
+    // More attempts than places in the queue: attempts without a place are rejected at once.
     let attempts = futures_util::future::join_all((0..80).map(|_| async {
         let is_admitted = attempt().await.unwrap().is_admitted;
         (is_admitted, started.elapsed() > Duration::from_secs(4))
@@ -370,7 +373,7 @@ async fn an_attempt_does_not_wait_for_ever() {
 }
 
 #[tokio::test]
-async fn signing_in_well_uses_up_no_failures() {
+async fn successful_sign_ins_do_not_count_as_failures() {
     let client = with_user(Database::sqlite(), "127.0.0.1").await;
     for _ in 0..25 {
         assert_eq!(sign_in(&client, "198.51.100.1", "anna", "correct horse battery").await, 200);
@@ -378,17 +381,18 @@ async fn signing_in_well_uses_up_no_failures() {
 }
 
 #[tokio::test]
-async fn nobody_but_a_proxy_says_where_a_request_comes_from() {
+async fn forwarding_headers_of_untrusted_peers_are_ignored() {
     let client = with_user(Database::sqlite(), "192.0.2.0/24").await;
-    let mut answers = Vec::new();
+    let mut statuses = Vec::new();
     for n in 0..12 {
-        answers.push(sign_in(&client, &format!("198.51.100.{n}"), &format!("user {n}"), "x").await);
+        statuses
+            .push(sign_in(&client, &format!("198.51.100.{n}"), &format!("user {n}"), "x").await);
     }
-    assert_eq!(answers, [[401; 10].as_slice(), &[429; 2]].concat());
+    assert_eq!(statuses, [[401; 10].as_slice(), &[429; 2]].concat());
 }
 
-/// What four instances admit of one key between them, while they are asked without a pause; `event`
-/// is done in the middle.
+/// Sends requests with one key to four instances continuously, and calls `event` after half the time. Returns the
+/// number of admitted requests, and the time.
 async fn admitted(
     instances: [Arc<Admission>; 4],
     time: Duration,
@@ -428,16 +432,16 @@ async fn four(text: &str, redis: &RedisServer) -> [Arc<Admission>; 4] {
     for _ in 0..4 {
         all.push(Arc::new(shared(text, redis).await));
     }
-    // Each hears of all of them with its next beat.
+    // Each instance knows the number of instances after its next heartbeat.
     tokio::time::sleep(Duration::from_millis(1500)).await;
     all.try_into().unwrap_or_else(|_| unreachable!())
 }
 
-/// Burst 200, then 200 each second.
+/// A burst of 200, then 200 per second.
 const RATE: &str = "200/s";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn four_instances_admit_what_one_would() {
+async fn four_instances_share_one_limit() {
     let redis = RedisServer::start();
     let instances = four(RATE, &redis).await;
     assert!(instances.iter().all(|instance| instance.scope() == Scope::Instances));
@@ -450,7 +454,7 @@ async fn four_instances_admit_what_one_would() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_redis_four_instances_go_on_together_from_where_they_were() {
+async fn without_redis_four_instances_continue_to_share_one_limit() {
     let mut redis = RedisServer::start();
     let instances = four(RATE, &redis).await;
     let (before, time_before) =
@@ -460,12 +464,12 @@ async fn without_redis_four_instances_go_on_together_from_where_they_were() {
     println!("{before} admitted of {most:.1}, Redis stopped in the middle, in {time_before:?}");
     #[allow(clippy::cast_precision_loss, reason = "some thousands")]
     let share = before as f64 / most;
-    // Rounding: each instance may be one request ahead of its share.
+    // Because of rounding, each instance may exceed its share by one request.
     assert!(share >= 0.97 && share <= 1.0 + 4.0 / most, "{share}");
 }
 
 #[tokio::test]
-async fn a_redis_that_has_forgotten_everything_is_told() {
+async fn a_restarted_redis_gets_the_local_state() {
     let mut redis = RedisServer::start();
     let instance = shared("5/h", &redis).await;
     let ask = async || instance.admit(Policy::Viewer, "anna").await.unwrap().is_admitted;
@@ -473,7 +477,7 @@ async fn a_redis_that_has_forgotten_everything_is_told() {
         assert_eq!(ask().await, expected);
     }
     redis.stop();
-    // The first to notice waits for it; then the limits of the process go on.
+    // The first request waits for the timeout of Redis. After that the local limits apply.
     assert!(ask().await);
     assert_eq!(instance.scope(), Scope::Fallback);
     redis.start_again();
@@ -491,11 +495,11 @@ async fn wait_for(instance: &Admission, scope: Scope) {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    panic!("the limits are not kept in {scope:?}");
+    panic!("the limits did not change to {scope:?} within 20 s");
 }
 
 #[tokio::test]
-async fn a_service_without_its_redis_serves_and_says_so() {
+async fn a_service_without_redis_serves_and_reports_the_fallback() {
     let mut redis = RedisServer::start();
     let database = Database::sqlite();
     let provider = Box::new(Open::new(catalogue().schemas()));
@@ -510,7 +514,7 @@ async fn a_service_without_its_redis_serves_and_says_so() {
 }
 
 #[tokio::test]
-async fn what_is_given_back_can_be_used_again() {
+async fn refunded_requests_can_be_used_again() {
     let redis = RedisServer::start();
     for instance in [local("3/h"), shared("3/h", &redis).await] {
         let ask = async || instance.admit(Policy::Editor, "x").await.unwrap();
@@ -520,17 +524,17 @@ async fn what_is_given_back_can_be_used_again() {
             assert_eq!(decision.remaining, remaining);
             admitted = Some(decision);
         }
-        let refused = ask().await;
-        assert!(!refused.is_admitted && refused.wait > Duration::from_secs(1190));
-        // What was refused has taken nothing.
-        instance.settle(&refused, "x", Outcome::Success).await;
+        let rejected = ask().await;
+        assert!(!rejected.is_admitted && rejected.wait > Duration::from_secs(1190));
+        // A rejected request was not charged, so it is not refunded.
+        instance.settle(&rejected, "x", Outcome::Success).await;
         assert!(!ask().await.is_admitted);
         instance.settle(&admitted.unwrap(), "x", Outcome::Failure).await;
         assert!(!ask().await.is_admitted);
         instance.settle(&admitted.unwrap(), "x", Outcome::Success).await;
         assert!(ask().await.is_admitted);
         assert!(!ask().await.is_admitted);
-        // Another key, and what is counted apart, have limits of their own; another role has not.
+        // Other keys and other kinds of limits are counted separately, but other roles are not.
         assert!(instance.admit(Policy::Editor, "y").await.unwrap().is_admitted);
         assert!(instance.admit(Policy::FailedByName, "x").await.unwrap().is_admitted);
         assert!(!instance.admit(Policy::Viewer, "x").await.unwrap().is_admitted);
@@ -538,7 +542,7 @@ async fn what_is_given_back_can_be_used_again() {
 }
 
 #[tokio::test]
-async fn redis_is_reached_over_tls() {
+async fn redis_is_used_over_tls() {
     let folder = tempfile::TempDir::new().unwrap();
     let file = |name: &str| folder.path().join(name).display().to_string();
     let made = std::process::Command::new("openssl")
@@ -568,7 +572,7 @@ async fn redis_is_reached_over_tls() {
 }
 
 #[test]
-fn addresses_of_redis_are_read() {
+fn redis_urls_are_validated() {
     for wrong in ["", "localhost", "http://localhost"] {
         assert!(Redis::new(wrong, None).is_err(), "{wrong}");
     }

@@ -1,4 +1,4 @@
-//! Tokens: which are accepted, for how long, and how somebody gets one.
+//! Tokens of this service: issuing, verification, expiry and revocation.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -21,13 +21,13 @@ use crate::support::{
 const MOVIES: &str = "/api/v1/movies";
 const PASSWORD: &str = "correct horse battery";
 
-/// How old what an instance knows of revocations may be, and more.
+/// The maximum time until an instance knows a revocation, with an allowance.
 const PROMISE: Duration = Duration::from_secs(1);
 
-/// How long a test waits for what must come: longer than is promised, as the machine may be busy.
+/// The maximum time that a test waits. This is longer than promised, because the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What the token says, and its header, without a look at the signature.
+/// Returns the header and the claims of a token without checking its signature.
 fn parts(token: &str) -> (Value, Value) {
     let part = |index: usize| {
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(token.split('.').nth(index).unwrap()).unwrap();
@@ -44,7 +44,7 @@ fn good() -> Good {
         claims,
         algorithm: Algorithm::HS256,
         key: EncodingKey::from_secret(SECRET.as_bytes()),
-        // Nothing of a secret is public but its id; an empty one, and one of others.
+        // Nothing about the secret is public except its id. So this also has guesses: empty secrets and another one.
         public: vec![
             Vec::new(),
             vec![0; 32],
@@ -60,22 +60,22 @@ fn other_secret() -> Tokens {
 }
 
 #[tokio::test]
-async fn no_attack_gets_in_or_reaches_the_database() {
+async fn invalid_tokens_are_rejected_before_the_database() {
     on_both(async |database| {
         let store = database.store().await;
         let client = Client::with_app(database, app(store.clone())).await;
         let good = good();
         assert_eq!(client.with_token(Some(good.token())).get(MOVIES).await.status, 200);
-        // The same without a database: whoever comes as far as that is told 503.
+        // Without a database, a request that passes the verification gets 503.
         store.close().await;
         tokio::time::sleep(PROMISE).await;
         let accepted = client.with_token(Some(good.token())).get(MOVIES).await;
         accepted.problem(503, "unavailable");
         for (name, token) in good.attacks() {
             println!("{name}");
-            let answer = client.with_token(Some(token)).get(MOVIES).await;
-            answer.problem(401, "unauthenticated");
-            let challenge = answer.header("www-authenticate");
+            let response = client.with_token(Some(token)).get(MOVIES).await;
+            response.problem(401, "unauthenticated");
+            let challenge = response.header("www-authenticate");
             assert_eq!(challenge, "Bearer realm=\"cinequery\", error=\"invalid_token\"", "{name}");
         }
     })
@@ -103,13 +103,13 @@ async fn clocks_may_differ_by_a_minute_and_tokens_expire_in_time() {
 }
 
 #[test]
-fn secrets_are_exchanged_one_after_the_other() {
+fn secrets_can_be_rotated() {
     let (old, new) =
         ("the old secret, of at least 32 bytes", "the new secret, of at least 32 bytes");
     let tokens = |text: &str| {
         Tokens::new(&Secrets::parse(text.as_bytes()).unwrap(), Duration::from_secs(600))
     };
-    // An instance at each step: the old one, both with the old one first, both, the new one.
+    // An instance at each step: old secret; old and new; new and old; new secret.
     let steps = [
         tokens(old),
         tokens(&format!("{old}\n{new}\n")),
@@ -119,7 +119,7 @@ fn secrets_are_exchanged_one_after_the_other() {
     for (at, instance) in steps.iter().enumerate() {
         let token = instance.issue(&identity(&["movies:read"]), 0).unwrap().access_token;
         for (verifying, other) in steps.iter().enumerate() {
-            // Instances a step apart work side by side.
+            // During a rotation, instances are at most one step apart.
             if at.abs_diff(verifying) <= 1 {
                 assert!(other.verify(&token).is_ok(), "{at} issues, {verifying} verifies");
             }
@@ -132,7 +132,7 @@ fn secrets_are_exchanged_one_after_the_other() {
     assert!(Secrets::parse(b"\n").is_err());
 }
 
-/// Two instances on one database, and a client of each.
+/// Starts two instances on one database, and returns a client of each.
 async fn two_instances(database: Database) -> [Client; 2] {
     let second = app(database.store().await);
     let first = Client::of(database).await;
@@ -140,22 +140,22 @@ async fn two_instances(database: Database) -> [Client; 2] {
     [first, second]
 }
 
-/// Waits until a request with the client's token is refused.
-async fn assert_ends(client: &Client) {
+/// Waits until the client's token is rejected.
+async fn assert_revoked(client: &Client) {
     let started = Instant::now();
     loop {
-        let answer = client.get(MOVIES).await;
-        if answer.status == 401 {
+        let response = client.get(MOVIES).await;
+        if response.status == 401 {
             break;
         }
-        assert_eq!(answer.status, 200);
-        assert!(started.elapsed() < PATIENCE, "the token has not ended");
+        assert_eq!(response.status, 200);
+        assert!(started.elapsed() < PATIENCE, "the token is still accepted after {PATIENCE:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
 #[tokio::test]
-async fn a_token_ends_on_every_instance_and_others_go_on() {
+async fn a_revoked_token_is_rejected_on_every_instance_and_others_stay_valid() {
     on_both(async |database| {
         let [first, second] = two_instances(database).await;
         let mine = token(&["movies:read"]);
@@ -164,25 +164,25 @@ async fn a_token_ends_on_every_instance_and_others_go_on() {
             assert_eq!(client.with_token(Some(mine.clone())).get(MOVIES).await.status, 200);
         }
         let form = [("token", mine.as_str()), ("token_type_hint", "access_token")];
-        let nobody = first.with_token(None);
-        let revoke = nobody.request("POST", "/api/token/revoke").form(&form);
-        let answer = nobody.send(revoke).await;
-        assert_eq!((answer.status, answer.body.len()), (200, 0), "{answer:?}");
+        let anonymous = first.with_token(None);
+        let revoke = anonymous.request("POST", "/api/token/revoke").form(&form);
+        let response = anonymous.send(revoke).await;
+        assert_eq!((response.status, response.body.len()), (200, 0), "{response:?}");
         for client in [&first, &second] {
-            assert_ends(&client.with_token(Some(mine.clone()))).await;
+            assert_revoked(&client.with_token(Some(mine.clone()))).await;
             assert_eq!(client.with_token(Some(other.clone())).get(MOVIES).await.status, 200);
         }
-        // Once more, and one that never was: that is no error.
+        // Revoking a token again, or one that does not exist, is not an error.
         for token in [mine.as_str(), "x.y.z"] {
-            let revoke = nobody.request("POST", "/api/token/revoke").form(&[("token", token)]);
-            assert_eq!(nobody.send(revoke).await.status, 200);
+            let revoke = anonymous.request("POST", "/api/token/revoke").form(&[("token", token)]);
+            assert_eq!(anonymous.send(revoke).await.status, 200);
         }
     })
     .await;
 }
 
 #[tokio::test]
-async fn all_tokens_of_somebody_end_and_the_next_is_good() {
+async fn all_tokens_of_a_user_are_revoked_and_a_new_one_is_valid() {
     on_both(async |database| {
         let [first, second] = two_instances(database).await;
         let issue = async |client: &Client, name: &str| {
@@ -197,16 +197,16 @@ async fn all_tokens_of_somebody_end_and_the_next_is_good() {
         bert.post(path, &anna).await.problem(403, "insufficient_scope");
         first.with_token(None).post(path, &anna).await.problem(401, "unauthenticated");
         assert_eq!(old[0].post(path, &anna).await.status, 204);
-        // Signing in at once, on the other instance, whatever its clock says.
+        // A sign-in right after that on the other instance gets a valid token, whatever its clock shows.
         let new = issue(&second, "anna").await;
         for client in &old {
-            assert_ends(client).await;
+            assert_revoked(client).await;
         }
         assert_eq!(new.get(MOVIES).await.status, 200);
         assert_eq!(bert.get(MOVIES).await.status, 200);
         let admin = first.with_scopes(&["admin"]);
         assert_eq!(admin.post(path, &anna).await.status, 204);
-        assert_ends(&new).await;
+        assert_revoked(&new).await;
         for wrong in [json!({"subject": ""}), json!({"subject": "a\u{0}"})] {
             admin.post(path, &wrong).await.problem(400, "invalid_record");
         }
@@ -228,8 +228,8 @@ async fn revocations_are_numbered_in_the_order_of_their_commits() {
         let all = store.revocations(0, timestamp_now()).await.unwrap();
         let numbers: Vec<i64> = all.iter().map(|revocation| revocation.revision).collect();
         assert_eq!(numbers, (1..=40).collect::<Vec<_>>());
-        // Of one subject the last is enough. Those of tokens that have expired are forgotten, and their
-        // numbers not used again.
+        // Only the last revocation of a subject is kept. Revocations of expired tokens are deleted, but their numbers
+        // are not reused.
         store.revoke(&Revoked::Subject("user 1".to_owned()), timestamp_now()).await.unwrap();
         let expired = Revoked::Token { id: "x".to_owned(), expires_at: timestamp_now() };
         store.revoke(&expired, timestamp_now()).await.unwrap();
@@ -242,7 +242,7 @@ async fn revocations_are_numbered_in_the_order_of_their_commits() {
     .await;
 }
 
-/// A service of users, with one in it who may do everything, and a client without a token.
+/// Starts a service with one administrator, and returns a client without a token.
 async fn with_users(database: Database) -> Client {
     let store = database.store().await;
     let hasher = Hasher::new();
@@ -253,7 +253,7 @@ async fn with_users(database: Database) -> Client {
     Client::with_app(database, app).await.with_token(None)
 }
 
-/// Form, whether as HTTP Basic too, status, and the scope or the code.
+/// The form, credentials for HTTP Basic, the expected status, and the expected scope or code.
 const FORMS: &[(&str, Option<&str>, u16, &str)] = &[
     (
         "grant_type=password&username=anna+%26+co&password=correct+horse+battery",
@@ -298,7 +298,7 @@ const FORMS: &[(&str, Option<&str>, u16, &str)] = &[
     ("grant_type=client_credentials&client_id=anna", None, 401, "invalid_client"),
     ("grant_type=password&username=anna+%26+co&password=wrong", None, 400, "invalid_grant"),
     (
-        "grant_type=password&username=nobody&password=correct+horse+battery",
+        "grant_type=password&username=unknown&password=correct+horse+battery",
         None,
         400,
         "invalid_grant",
@@ -330,20 +330,20 @@ async fn oauth_clients_sign_in() {
                 let encoded = base64::prelude::BASE64_STANDARD.encode(basic);
                 request = request.header("authorization", format!("Basic {encoded}"));
             }
-            let answer = client.send(request).await;
+            let response = client.send(request).await;
             if *status == 200 {
-                assert_eq!(answer.status, 200, "{answer:?}");
-                assert_eq!(answer.json()["scope"], *expected);
-                assert_eq!(answer.header("cache-control"), "no-store");
+                assert_eq!(response.status, 200, "{response:?}");
+                assert_eq!(response.json()["scope"], *expected);
+                assert_eq!(response.header("cache-control"), "no-store");
                 continue;
             }
-            let problem = answer.problem(*status, expected);
+            let problem = response.problem(*status, expected);
             assert_eq!(problem["error"], *expected);
             assert_eq!(problem["error_description"], problem["detail"]);
-            let is_challenged = answer.header("www-authenticate").starts_with("Basic ");
+            let is_challenged = response.header("www-authenticate").starts_with("Basic ");
             assert_eq!(is_challenged, *status == 401);
         }
-        // The earlier service's JSON takes a scope too.
+        // The JSON body of the previous service accepts a scope, too.
         let body = json!({"username": "anna & co", "password": PASSWORD, "scope": "movies:read"});
         assert_eq!(client.post("/api/token", &body).await.json()["scope"], "movies:read");
     })
@@ -351,7 +351,7 @@ async fn oauth_clients_sign_in() {
 }
 
 #[tokio::test]
-async fn a_user_who_is_changed_or_removed_has_no_tokens_any_more() {
+async fn changing_or_deleting_a_user_revokes_the_tokens() {
     on_both(async |database| {
         let client = with_users(database).await;
         let sign_in = async |name: &str| {
@@ -366,7 +366,7 @@ async fn a_user_who_is_changed_or_removed_has_no_tokens_any_more() {
             let old = sign_in("bert").await;
             assert_eq!(old.get(MOVIES).await.status, 200);
             let (path, media_type) = ("/api/v1/users/bert", "application/merge-patch+json");
-            // One that comes too late changes nothing, and ends nothing.
+            // A change with an outdated version has no effect and revokes nothing.
             let stale = admin.change("PATCH", path, media_type, Some("\"9\""), &body).await;
             stale.problem(412, "precondition_failed");
             tokio::time::sleep(PROMISE).await;
@@ -374,20 +374,20 @@ async fn a_user_who_is_changed_or_removed_has_no_tokens_any_more() {
             let changed = admin.change("PATCH", path, media_type, Some("*"), &body).await;
             assert_eq!(changed.status, 200);
             let new = sign_in("bert").await;
-            assert_ends(&old).await;
+            assert_revoked(&old).await;
             assert_eq!(new.get(MOVIES).await.status, 200);
         }
         let last = sign_in("bert").await;
         let removed = admin.send(admin.request("DELETE", "/api/v1/users/bert")).await;
         assert_eq!(removed.status, 204);
-        assert_ends(&last).await;
+        assert_revoked(&last).await;
         assert_eq!(admin.get(MOVIES).await.status, 200);
     })
     .await;
 }
 
 #[test]
-fn a_token_says_how_many_revocations_there_had_been() {
+fn a_token_has_the_number_of_revocations_at_its_issue() {
     let issued = tokens(Duration::from_secs(600)).issue(&identity(&["movies:read"]), 7).unwrap();
     let bearer = tokens(Duration::from_secs(600)).verify(&issued.access_token).unwrap();
     assert_eq!(bearer.issued, IssuedAt::Revision(7));
@@ -399,20 +399,21 @@ fn a_token_says_how_many_revocations_there_had_been() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_gone_is_told_and_not_passed_over() {
+async fn a_revocation_that_cannot_be_stored_returns_503() {
     served_on_both(async |client| {
-        // Whoever signs out with a token that is good is told when that could not be written down.
+        // Signing out with a valid token must not report success if the revocation was not stored.
         client.database().run_sql("DROP TABLE revocations").await;
         let mine = token(&["movies:read"]);
-        let nobody = client.with_token(None);
-        let revoke = nobody.request("POST", "/api/token/revoke").form(&[("token", mine.as_str())]);
-        nobody.send(revoke).await.problem(503, "unavailable");
+        let anonymous = client.with_token(None);
+        let revoke =
+            anonymous.request("POST", "/api/token/revoke").form(&[("token", mine.as_str())]);
+        anonymous.send(revoke).await.problem(503, "unavailable");
     })
     .await;
 }
 
 #[tokio::test]
-async fn authentication_is_replaced_as_the_recipe_says() {
+async fn authentication_can_be_replaced() {
     on_both(async |database| {
         let keys = Keys(HashMap::from([("key-of-anna", identity(&["movies:read"]))]));
         let app = app_with(database.store().await, Box::new(keys), unlimited());
@@ -424,16 +425,16 @@ async fn authentication_is_replaced_as_the_recipe_says() {
         client.get(MOVIES).await.problem(401, "unauthenticated");
         let credentials = json!({"username": "anna"});
         client.post("/api/token", &credentials).await.problem(400, "sign_in_elsewhere");
-        // One key ends like a token.
+        // A key can be revoked like a token.
         let form = [("token", "key-of-anna")];
         client.send(client.request("POST", "/api/token/revoke").form(&form)).await;
-        assert_ends(&with("key-of-anna")).await;
+        assert_revoked(&with("key-of-anna")).await;
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_database_that_has_gone_back_accepts_no_token_from_ahead() {
+async fn a_token_with_a_later_revocation_number_than_the_database_is_rejected() {
     served_on_both(async |client| {
         let issued = |revision| {
             let issued =
@@ -443,7 +444,7 @@ async fn a_database_that_has_gone_back_accepts_no_token_from_ahead() {
         assert_eq!(issued(0).get(MOVIES).await.status, 200);
         issued(1).get(MOVIES).await.problem(401, "unauthenticated");
         issued(i64::MAX).get(MOVIES).await.problem(401, "unauthenticated");
-        // One that is issued after a revocation is accepted by whoever has not heard of that yet.
+        // A token issued after a revocation is accepted even by an instance that does not know the revocation yet.
         let anna = json!({"subject": "anna"});
         client.with_scopes(&["admin"]).post("/api/v1/revocations", &anna).await;
         assert_eq!(issued(1).get(MOVIES).await.status, 200);

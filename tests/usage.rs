@@ -1,4 +1,4 @@
-//! Who has used the service how much, on both engines.
+//! Usage counts per user and day, on both engines.
 
 use chrono::{Days, Utc};
 use cinequery::app::App;
@@ -18,15 +18,16 @@ async fn app(database: &Database, limit: &str) -> App {
     app_with(database.store().await, Box::new(Open::new(catalogue().schemas())), admission)
 }
 
+/// Returns a client of the same service for another user.
 fn of(client: &Client, subject: &str, scopes: &[&str]) -> Client {
     client.with_token(Some(token_of(subject, scopes)))
 }
 
-/// What an answer counts, without the day: subject, class, admitted, refused.
-fn counts(answer: &Answer) -> Vec<(String, String, i64, i64)> {
-    assert_eq!(answer.status, 200, "{answer:?}");
+/// Returns the counts in a response without the day: subject, class, requests, throttled.
+fn counts(response: &Answer) -> Vec<(String, String, i64, i64)> {
+    assert_eq!(response.status, 200, "{response:?}");
     let text = |value: &Value| value.as_str().unwrap().to_owned();
-    let page = answer.json();
+    let page = response.json();
     let items = page["items"].as_array().unwrap().iter().map(|item| {
         let number = |name: &str| item[name].as_i64().unwrap();
         (text(&item["subject"]), text(&item["class"]), number("requests"), number("throttled"))
@@ -39,7 +40,7 @@ fn row(subject: &str, class: &str, requests: i64, throttled: i64) -> (String, St
 }
 
 #[tokio::test]
-async fn requests_are_counted_over_instances_and_for_whom_they_are() {
+async fn requests_are_counted_by_user_and_class_across_instances() {
     on_both(async |database| {
         let other = app(&database, "off").await;
         let first = Client::with_app(Database::sqlite(), app(&database, "off").await).await;
@@ -51,7 +52,7 @@ async fn requests_are_counted_over_instances_and_for_whom_they_are() {
                 anna.get("/api/v1/movies").await;
             }
             anna.get("/api/v1/query/check?filter=x").await;
-            // What is refused for a reason other than its number was a request all the same.
+            // Requests that are rejected for a reason other than the rate limit are counted.
             anna.post("/api/v1/movies", &json!({})).await.problem(400, "invalid_record");
             anna.get("/api/v1/users").await.problem(403, "insufficient_scope");
             of(client, "bert", &["movies:read"]).get("/api/v1/movies").await;
@@ -66,14 +67,14 @@ async fn requests_are_counted_over_instances_and_for_whom_they_are() {
             .chain([row("anna", "read", 12, 0), row("anna", "write", 2, 0)])
             .collect();
         assert_eq!(counts(&anna.get(USAGE).await), own);
-        for somebody in ["*", "bert"] {
-            let path = format!("{USAGE}?subject={somebody}");
+        for subject in ["*", "bert"] {
+            let path = format!("{USAGE}?subject={subject}");
             anna.get(&path).await.problem(403, "insufficient_scope");
         }
         let admin = of(&first, "dora", &["admin"]);
         let bert = admin.get(&format!("{USAGE}?subject=bert")).await;
         assert_eq!(counts(&bert), [row("bert", "read", 2, 0)]);
-        // Everybody's, two at a time.
+        // The counts of all users, two per page.
         let (mut all, mut after) = (Vec::new(), None);
         loop {
             let mut query = vec![("subject", "*".to_owned()), ("limit", "2".to_owned())];
@@ -88,14 +89,14 @@ async fn requests_are_counted_over_instances_and_for_whom_they_are() {
         let sign_ins = all.iter().filter(|(_, class, ..)| class == "sign_in");
         assert_eq!(sign_ins.collect::<Vec<_>>(), [&row("carl", "sign_in", 2, 0)]);
         let of_anna: i64 = all.iter().filter(|(name, ..)| name == "anna").map(|row| row.2).sum();
-        // The two questions that were refused are there too.
+        // This includes the two rejected requests to the usage endpoint.
         assert_eq!(of_anna, 17 + 2);
     })
     .await;
 }
 
 #[tokio::test]
-async fn days_are_chosen_and_what_is_wrong_is_told() {
+async fn days_can_be_selected_and_invalid_parameters_are_rejected() {
     on_both(async |database| {
         let client = Client::with_app(Database::sqlite(), app(&database, "off").await).await;
         let anna = of(&client, "anna", &["movies:read"]);
@@ -103,7 +104,8 @@ async fn days_are_chosen_and_what_is_wrong_is_told() {
         let today = Utc::now().date_naive();
         let day = |ago: u64| today.checked_sub_days(Days::new(ago)).unwrap();
         let ask = async |query: &str| anna.get(&format!("{USAGE}?{query}")).await;
-        let read = |answer: &Answer| counts(answer).iter().filter(|row| row.1 == "read").count();
+        let read =
+            |response: &Answer| counts(response).iter().filter(|row| row.1 == "read").count();
         assert_eq!(read(&ask(&format!("from={}&to={}", day(1), today)).await), 1);
         assert_eq!(read(&ask(&format!("to={}", day(2))).await), 0);
         assert_eq!(read(&ask(&format!("from={}", day(2))).await), 1);
@@ -122,14 +124,14 @@ async fn days_are_chosen_and_what_is_wrong_is_told() {
             ask(wrong).await.problem(400, "invalid_parameter");
         }
         let admin = of(&client, "dora", &["admin"]);
-        let nobody = admin.get(&format!("{USAGE}?subject=a%00b")).await;
-        assert_eq!(counts(&nobody), []);
+        let unknown = admin.get(&format!("{USAGE}?subject=a%00b")).await;
+        assert_eq!(counts(&unknown), []);
     })
     .await;
 }
 
 #[tokio::test]
-async fn what_was_one_too_many_is_counted_as_that() {
+async fn requests_over_the_limit_are_counted_as_throttled() {
     let database = Database::sqlite();
     let client = Client::with_app(Database::sqlite(), app(&database, "3/h,admin=off").await).await;
     let anna = of(&client, "anna", &["movies:read"]);
@@ -137,12 +139,12 @@ async fn what_was_one_too_many_is_counted_as_that() {
         anna.get("/api/v1/movies").await;
     }
     let admin = of(&client, "dora", &["admin"]);
-    let answer = admin.get(&format!("{USAGE}?subject=anna")).await;
-    assert_eq!(counts(&answer), [row("anna", "read", 3, 2)]);
+    let response = admin.get(&format!("{USAGE}?subject=anna")).await;
+    assert_eq!(counts(&response), [row("anna", "read", 3, 2)]);
 }
 
 #[tokio::test]
-async fn a_service_that_is_stopped_has_written_everything() {
+async fn a_stopped_service_has_written_all_counts() {
     on_both(async |database| {
         let app = app(&database, "off").await;
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -164,7 +166,7 @@ async fn a_service_that_is_stopped_has_written_everything() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_written_is_kept() {
+async fn counts_that_cannot_be_written_are_kept() {
     on_both(async |database| {
         let app = app(&database, "off").await;
         let client = Client::with_app(Database::sqlite(), app.clone()).await;

@@ -9,7 +9,7 @@ use crate::support::{Client, Database, app_with, catalogue, on_both, unlimited};
 const USERS: &str = "/api/v1/users";
 const PASSWORD: &str = "correct horse battery";
 
-/// A service of users, with an administrator in it, and a client that is that administrator.
+/// Starts a service with an administrator, and returns a client with the administrator's token.
 async fn served(database: Database) -> Client {
     let store = database.store().await;
     let hasher = Hasher::new();
@@ -24,13 +24,13 @@ async fn served(database: Database) -> Client {
 
 async fn sign_in(client: &Client, username: &str, password: &str) -> Value {
     let credentials = json!({"username": username, "password": password});
-    let answer = client.with_token(None).post("/api/token", &credentials).await;
-    assert_eq!(answer.status, 200, "{answer:?}");
-    answer.json()
+    let response = client.with_token(None).post("/api/token", &credentials).await;
+    assert_eq!(response.status, 200, "{response:?}");
+    response.json()
 }
 
 #[tokio::test]
-async fn a_user_is_added_signs_in_is_changed_and_removed() {
+async fn a_user_is_created_signs_in_is_changed_and_deleted() {
     on_both(async |database| {
         let client = served(database).await;
         let anna = json!({"name": "Anna B", "password": PASSWORD, "role": "editor"});
@@ -83,37 +83,37 @@ async fn a_user_is_added_signs_in_is_changed_and_removed() {
 }
 
 #[tokio::test]
-async fn unknown_names_and_wrong_passwords_are_answered_alike() {
+async fn unknown_names_and_wrong_passwords_get_the_same_response() {
     on_both(async |database| {
         let client = served(database).await.with_token(None);
-        let mut answers = Vec::new();
+        let mut responses = Vec::new();
         for credentials in [
             json!({"username": "admin", "password": "wrong horse battery"}),
             json!({"username": "admin", "password": ""}),
             json!({"username": "admin"}),
             json!({"username": "admin", "password": "x".repeat(2000)}),
             json!({"username": "ADMIN", "password": PASSWORD}),
-            json!({"username": "nobody", "password": PASSWORD}),
-            json!({"username": "no\u{0}body", "password": PASSWORD}),
+            json!({"username": "unknown", "password": PASSWORD}),
+            json!({"username": "un\u{0}known", "password": PASSWORD}),
             json!({"username": "' or 1=1 --", "password": PASSWORD}),
             json!({"username": "\u{fb2c}".repeat(2_000), "password": PASSWORD}),
         ] {
-            let answer = client.post("/api/token", &credentials).await;
-            let mut problem = answer.problem(401, "unauthenticated");
+            let response = client.post("/api/token", &credentials).await;
+            let mut problem = response.problem(401, "unauthenticated");
             problem["request_id"] = Value::Null;
-            let mut headers = answer.headers.clone();
+            let mut headers = response.headers.clone();
             headers.remove("x-request-id");
             headers.remove("date");
-            answers.push((problem.to_string(), format!("{headers:?}")));
+            responses.push((problem.to_string(), format!("{headers:?}")));
         }
-        answers.dedup();
-        assert_eq!(answers.len(), 1, "{answers:#?}");
+        responses.dedup();
+        assert_eq!(responses.len(), 1, "{responses:#?}");
     })
     .await;
 }
 
 #[tokio::test]
-async fn what_is_no_user_is_refused() {
+async fn invalid_users_are_rejected() {
     on_both(async |database| {
         let client = served(database).await;
         let draft = |name: &str, password: &str, role: &str| {
@@ -125,7 +125,7 @@ async fn what_is_no_user_is_refused() {
             (draft("a\nb", PASSWORD, "viewer"), "/name"),
             (draft("a\u{0}b", PASSWORD, "viewer"), "/name"),
             (draft(&"x".repeat(101), PASSWORD, "viewer"), "/name"),
-            // In NFC each of them is two characters.
+            // NFC turns each of these characters into two.
             (draft(&"\u{958}".repeat(51), PASSWORD, "viewer"), "/name"),
             (draft("anna", "short", "viewer"), "/password"),
             (draft("anna", &"x".repeat(1025), "viewer"), "/password"),
@@ -135,7 +135,7 @@ async fn what_is_no_user_is_refused() {
         }
         client.post(USERS, &draft("anna", PASSWORD, "owner")).await.problem(400, "invalid_body");
         assert_eq!(client.get(USERS).await.column("name"), ["admin"]);
-        for name in ["nobody", "a%00b", "%F0%9F%8E%AC"] {
+        for name in ["unknown", "a%00b", "%F0%9F%8E%AC"] {
             let path = format!("{USERS}/{name}");
             client.get(&path).await.problem(404, "not_found");
             let (media_type, role) = ("application/merge-patch+json", json!({"role": "viewer"}));
@@ -150,7 +150,7 @@ async fn what_is_no_user_is_refused() {
 }
 
 #[tokio::test]
-async fn somebody_administers_the_service() {
+async fn the_last_administrator_cannot_be_demoted_or_deleted() {
     on_both(async |database| {
         let client = served(database).await;
         let demote = async |name: &str| {
@@ -162,20 +162,20 @@ async fn somebody_administers_the_service() {
         };
         demote("admin").await.problem(409, "last_administrator");
         remove("admin").await.problem(409, "last_administrator");
-        assert_eq!(client.get(USERS).await.status, 200, "its tokens go on");
-        // Of two who are demoted at the same time one stays.
+        assert_eq!(client.get(USERS).await.status, 200, "its tokens stay valid");
+        // If both administrators are removed at the same time, one request fails.
         let second = json!({"name": "second", "password": PASSWORD, "role": "admin"});
         assert_eq!(client.post(USERS, &second).await.status, 201);
         let (one, other) = futures_util::join!(demote("admin"), remove("second"));
-        let mut answers = [one.status, other.status];
-        answers.sort_unstable();
-        assert_eq!(answers[1], 409, "{answers:?}");
+        let mut statuses = [one.status, other.status];
+        statuses.sort_unstable();
+        assert_eq!(statuses[1], 409, "{statuses:?}");
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_change_of_nothing_changes_nothing() {
+async fn an_empty_change_keeps_the_version() {
     let client = served(Database::sqlite()).await;
     let path = format!("{USERS}/admin");
     let patch = async |tag: &str, patch: Value| {
@@ -184,8 +184,8 @@ async fn a_change_of_nothing_changes_nothing() {
     assert_eq!(patch("\"1\"", json!({})).await.header("etag"), "\"1\"");
     patch("\"2\"", json!({})).await.problem(412, "precondition_failed");
     for member in ["role", "password"] {
-        let refused = patch("\"1\"", json!({member: null})).await;
-        let problem = refused.problem(400, "invalid_record");
+        let rejected = patch("\"1\"", json!({member: null})).await;
+        let problem = rejected.problem(400, "invalid_record");
         assert_eq!(problem["errors"][0]["pointer"], format!("/{member}"));
     }
 }
@@ -199,10 +199,10 @@ fn roles_are_sets_of_scopes() {
 }
 
 #[tokio::test]
-async fn passwords_are_hashed_as_promised() {
+async fn passwords_are_hashed_with_argon2id() {
     let hasher = Hasher::new();
     let hash = hasher.hash(PASSWORD.to_owned()).await.unwrap();
-    // OWASP's first choice: Argon2id with 19 MiB, two passes, one lane.
+    // The parameters that OWASP recommends: Argon2id with 19 MiB, two passes, one lane.
     assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
     assert_ne!(hash, hasher.hash(PASSWORD.to_owned()).await.unwrap(), "each has a salt of its own");
     for (password, hash, expected) in [
@@ -216,7 +216,7 @@ async fn passwords_are_hashed_as_promised() {
 }
 
 #[tokio::test]
-async fn a_name_in_another_composition_is_the_same() {
+async fn names_are_equal_in_every_unicode_normalization_form() {
     let database = Database::sqlite();
     let client = served(database).await;
     let rene = json!({"name": "Rene\u{301}", "password": PASSWORD, "role": "viewer"});

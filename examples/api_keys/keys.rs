@@ -11,7 +11,8 @@ pub(crate) struct Keys(pub(crate) HashMap<&'static str, Identity>);
 
 impl Provider for Keys {
     fn sign_in(&self, _: Credentials) -> BoxFuture<'_, Result<Identity>> {
-        let detail = "this service issues no tokens; send your API key as `Authorization: Bearer …`";
+        let detail =
+            "this service issues no tokens; send your API key as `Authorization: Bearer …`";
         Box::pin(ready(Err(Error::new(Kind::SignInElsewhere, detail))))
     }
 
