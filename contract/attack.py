@@ -180,7 +180,8 @@ def attack(name, text, engine, seconds, reports):
     file.write_bytes(text.encode())
     command = [
         os.environ["SQLMAP"], "-r", str(file), "--batch", "--level", LEVEL, "--risk", "3",
-        "--technique", TECHNIQUES, "--dbms", engine, "--threads", "4", "--time-sec", "2", "--timeout", "10", "--retries", "1",
+        "--technique", TECHNIQUES, "--dbms", engine, "--threads", "4", "--time-sec", "2", "--timeout", "10",
+        "--retries", "1",
         "--union-cols", "1-12", "--skip-waf", "--disable-coloring", "--flush-session",
         "--output-dir", str(reports / f"{name}.session"), "--time-limit", str(int(seconds)),
         # The service is expected to reject payloads; sqlmap must not stop because of that.

@@ -17,7 +17,8 @@ const { chromium } = createRequire(import.meta.url)("playwright-core");
 
 const { CHROMIUM, CINEQUERY_URL, CINEQUERY_USERNAME, CINEQUERY_PASSWORD } = process.env;
 const folder = process.argv[2];
-assert.ok(folder && CHROMIUM && CINEQUERY_URL && CINEQUERY_USERNAME && CINEQUERY_PASSWORD, "missing FOLDER or an environment variable; see the top of browser.mjs");
+const isComplete = folder && CHROMIUM && CINEQUERY_URL && CINEQUERY_USERNAME && CINEQUERY_PASSWORD;
+assert.ok(isComplete, "FOLDER or an environment variable is missing; see the top of browser.mjs");
 const MOVIES = `{"title":"Vertigo","genre":"thriller","release_year":1958,"expiry_date":"2031-12-31"}\n`;
 // The page is loaded through a proxy that serves the service below this path and strips it. A request outside the
 // path returns 404, so a URL that is not relative fails.
@@ -129,7 +130,7 @@ async function authorize(page) {
   await form.getByLabel("password").press("Enter");
   await form.getByText("Logout").waitFor();
   const kept = await page.evaluate(() => localStorage.getItem("authorized"));
-  assert.ok(kept.includes("access_token") && !kept.includes(CINEQUERY_PASSWORD), "stored other than the token");
+  assert.ok(kept.includes("access_token") && !kept.includes(CINEQUERY_PASSWORD), "expected the token and no password in the storage");
   await page.locator(".close-modal").click();
   say("authorize", "with user name and password; the browser stores the token, not the password");
 }
