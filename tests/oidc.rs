@@ -263,7 +263,7 @@ async fn cached_keys_are_used_while_the_issuer_is_unreachable() {
         await_status(&client, &token, 503).await;
         let problem = client.with_token(Some(token)).get(MOVIES).await.problem(503, "unavailable");
         let detail = problem["detail"].as_str().unwrap();
-        assert!(detail.contains(&issuer.name) && detail.contains("does not response"), "{detail}");
+        assert!(detail.contains(&issuer.name) && detail.contains("does not answer"), "{detail}");
     })
     .await;
 }
