@@ -213,7 +213,7 @@ async function everyOperation(page) {
   const rank = ({ method, operationId }) => {
     if (last.includes(operationId)) return 100;
     // The legacy routes create the same movie, so they run after it is deleted.
-    return order.indexOf(method) + (operationId.startsWith("classic") ? 10 : 0);
+    return order.indexOf(method) + (operationId.startsWith("legacy") ? 10 : 0);
   };
   operations.sort((a, b) => rank(a) - rank(b));
   // The records created by POST, by path: they have the values for `{id}` and `{name}` below it.

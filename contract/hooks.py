@@ -254,10 +254,10 @@ def make_consistent(case):
             query["on_conflict"] = "skip"
         if query.get("format") == "csv":
             case.body = as_csv(map(json.loads, case.body.splitlines()))
-    if operation == "classicCreateMovie":
+    if operation == "legacyCreateMovie":
         # Like the previous service, the legacy routes return 400 if a movie already exists ...
         query["title"] = (query["title"] + str(uuid4()))[-300:]
-    if operation == "classicDeleteMovie":
+    if operation == "legacyDeleteMovie":
         # ... and if it does not exist.
         movie = create_movie(case)
         query.update({name: movie[name] for name in query})

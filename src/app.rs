@@ -1,11 +1,11 @@
 //! What the service can do, free of transport: one file for each capability. Every function takes
 //! the store, and the caller's identity to check the scope it needs.
 
-pub mod classic;
 pub mod cursor;
 pub mod edit;
 pub mod facets;
 pub mod inspect;
+pub mod legacy;
 pub mod revoke;
 pub mod saved;
 pub mod search;

@@ -58,7 +58,7 @@ kinds! {
     /// The record breaks a rule; `errors` says which.
     InvalidRecord = "invalid_record", 400, "The record is not valid";
     /// An import that is whole or nothing met rows it cannot write; `errors` says which.
-    RowsRefused = "rows_refused", 400, "Nothing was imported";
+    RowsRejected = "rows_rejected", 400, "Nothing was imported";
     /// The name or the password of an OAuth 2.0 request is wrong.
     InvalidGrant = "invalid_grant", 400, "The name or the password is wrong";
     /// The scopes that are asked for are none of those that are granted.

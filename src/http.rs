@@ -6,7 +6,6 @@
 
 mod body;
 mod caller;
-mod classic;
 mod conditional;
 mod connection;
 mod documentation;
@@ -15,6 +14,7 @@ mod exchange;
 mod facets;
 mod health;
 mod host;
+mod legacy;
 mod limits;
 mod probe;
 mod problem;
@@ -50,7 +50,7 @@ type OnRecords =
 /// The other operations: on queries, `/api/token`, users, the legacy ones, and `/livez` and `/readyz`.
 type OnService = (
     (query::Operations, (token::Operations, (users::Operations, usage::Operations))),
-    (classic::Operations, health::Operations),
+    (legacy::Operations, health::Operations),
 );
 
 fn on_records() -> OnRecords {
@@ -59,7 +59,7 @@ fn on_records() -> OnRecords {
 
 fn on_service() -> OnService {
     let people = (token::Operations, (users::Operations, usage::Operations));
-    ((query::Operations, people), (classic::Operations, health::Operations))
+    ((query::Operations, people), (legacy::Operations, health::Operations))
 }
 
 routes! {
@@ -69,7 +69,7 @@ routes! {
     post "/api/v1/{records}/search" as "search{Records}": "A page of {records}.", or InvalidQuery | InvalidCursor;
     get "/api/v1/{records}/facets" as "get{Record}Facets": "How many {records} there are, by value or bucket.";
     get "/api/v1/{records}/export" as "export{Records}": "The file.";
-    post "/api/v1/{records}/import" as "import{Records}": "What was done with the rows.", or RowsRefused;
+    post "/api/v1/{records}/import" as "import{Records}": "What was done with the rows.", or RowsRejected;
     get "/api/v1/{records}/{id}" as "get{Record}": "The {record}.";
     get "/api/v1/{records}/{id}/match" as "match{Record}": "Whether the filter finds the {record}, test by test.";
     put "/api/v1/{records}/{id}" as "replace{Record}": "The {record} as it is now.", or InvalidRecord | Duplicate;
@@ -109,11 +109,11 @@ routes! {
     delete "/api/v1/users/{name}" as "deleteUser": "The user is removed.", or LastAdministrator;
 
     // The routes of the previous service.
-    get "/api" as "classicListMovies": "All movies.";
-    post "/api" as "classicCreateMovie": "The movie as created.", or InvalidRecord;
-    delete "/api" as "classicDeleteMovie": "The movie that was deleted.", or Ambiguous;
-    get "/api/search" as "classicSearchMovies": "The movies that were found.";
-    get "/api/expiredMovies" as "classicListExpiredMovies": "The movies that were found.";
+    get "/api" as "legacyListMovies": "All movies.";
+    post "/api" as "legacyCreateMovie": "The movie as created.", or InvalidRecord;
+    delete "/api" as "legacyDeleteMovie": "The movie that was deleted.", or Ambiguous;
+    get "/api/search" as "legacySearchMovies": "The movies that were found.";
+    get "/api/expiredMovies" as "legacyListExpiredMovies": "The movies that were found.";
 
     // Probes.
     get "/livez" as "getLiveness": "The process lives.";

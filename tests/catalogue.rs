@@ -153,7 +153,7 @@ async fn without_movies_there_is_nothing_of_them() {
         let document = client.get("/openapi.json").await.json();
         let tags = names(&document["tags"]);
         assert!(tags.contains(&"screenings"), "{tags:?}");
-        assert!(!tags.contains(&"classic") && !tags.contains(&"movies"), "{tags:?}");
+        assert!(!tags.contains(&"legacy") && !tags.contains(&"movies"), "{tags:?}");
         for path in keys(&document["paths"]) {
             assert!(!path.contains("movies") && !path.contains("Movies"), "{path}");
             assert!(
@@ -230,7 +230,7 @@ async fn other_movies_have_no_legacy_routes() {
     for (change, source) in others() {
         println!("{change}");
         let document = specification(declared(&[&source]));
-        assert!(!names(&document["tags"]).contains(&"classic"));
+        assert!(!names(&document["tags"]).contains(&"legacy"));
         if change == "a field of another type" {
             // A database has the first movies from its first migration, and no type is changed.
             continue;
@@ -268,7 +268,7 @@ async fn movies_with_an_optional_field_more_keep_the_legacy_routes() {
         assert!(movie.get("studio").is_some_and(Value::is_null), "{movie}");
         assert_eq!(send(delete).await.status, 200);
         let document = client.get("/openapi.json").await.json();
-        assert!(names(&document["tags"]).contains(&"classic"));
+        assert!(names(&document["tags"]).contains(&"legacy"));
     })
     .await;
 }

@@ -15,7 +15,7 @@ use crate::command_line::{Service, cinequery, folder, run};
 use crate::support::SECRET;
 
 const API: &str = include_str!("../docs/api.md");
-const CLASSIC: &str = include_str!("../docs/classic.md");
+const LEGACY: &str = include_str!("../docs/legacy.md");
 const README: &str = include_str!("../README.md");
 const RECORDS: &str = include_str!("../docs/records.md");
 
@@ -137,8 +137,8 @@ const TOUR: &[&[&str]] = &[
     &["{\"created\":0,\"updated\":0,\"skipped\":608,\"refused\":0,"],
 ];
 
-/// The same of docs/classic.md.
-const CLASSIC_ROUTES: &[&[&str]] = &[&[
+/// The same of docs/legacy.md.
+const LEGACY_ROUTES: &[&[&str]] = &[&[
     "{\"title\":\"My Classic\",\"genre\":\"drama\",\"release_year\":2000,\"expiry_date\":\"2024-01-05\"}",
     "{\"movies\":[{\"title\":",
 ]];
@@ -146,7 +146,7 @@ const CLASSIC_ROUTES: &[&[&str]] = &[&[
 #[test]
 fn tours_go_as_they_say() {
     for (name, page, expected) in
-        [("README.md", README, TOUR), ("docs/classic.md", CLASSIC, CLASSIC_ROUTES)]
+        [("README.md", README, TOUR), ("docs/legacy.md", LEGACY, LEGACY_ROUTES)]
     {
         let printed = printed(page, &["--auth", "open"]);
         assert_eq!(printed.len(), expected.len(), "{name} has other fences of commands");

@@ -154,7 +154,7 @@ async fn files_are_read_row_by_row() {
             if wrong.is_empty() {
                 assert_eq!((whole.status, &whole.json()["created"]), (200, &json!(created)));
             } else {
-                check(&whole.problem(400, "rows_refused")["errors"]);
+                check(&whole.problem(400, "rows_rejected")["errors"]);
             }
             let is_there = if wrong.is_empty() { created } else { 0 };
             assert_eq!(count(&client).await, is_there, "`fail` writes all or nothing");
@@ -251,7 +251,7 @@ async fn a_record_that_is_there_is_refused_left_or_written_over() {
 
         let changed = format!("{}{}", row("new"), first.replace("2024-01-05", "2025-01-05"));
         let problem = import(&client, "", NDJSON, changed.as_bytes()).await;
-        let problem = problem.problem(400, "rows_refused");
+        let problem = problem.problem(400, "rows_rejected");
         assert!(problem["detail"].as_str().unwrap().contains("2500 rows"), "{problem}");
         let errors = problem["errors"].as_array().unwrap();
         assert_eq!((errors.len(), &errors[0]["line"]), (100, &json!(2)), "the first are listed");
@@ -279,7 +279,7 @@ async fn refused_rows_and_conflicts_are_told_together() {
         let file = format!("{}{{}}\n{}", row("there"), rows(0..1500));
         let file = format!("{file}{}", row("there"));
         let problem = import(&client, "", NDJSON, file.as_bytes()).await;
-        let problem = problem.problem(400, "rows_refused");
+        let problem = problem.problem(400, "rows_rejected");
         let errors = problem["errors"].as_array().unwrap();
         let lines: std::collections::BTreeSet<u64> =
             errors.iter().map(|error| error["line"].as_u64().unwrap()).collect();
@@ -295,7 +295,7 @@ async fn a_key_may_stand_twice_in_a_file() {
     served_on_both(async |client| {
         let file = format!("{}{}{}", row("a"), row("b"), row("a").replace("\"g\"", "\"second\""));
         let problem = import(&client, "", NDJSON, file.as_bytes()).await;
-        assert_eq!(problem.problem(400, "rows_refused")["errors"][0]["line"], 3);
+        assert_eq!(problem.problem(400, "rows_rejected")["errors"][0]["line"], 3);
         let report = import(&client, "?on_conflict=skip", NDJSON, file.as_bytes()).await.json();
         assert_eq!((&report["created"], &report["skipped"]), (&json!(2), &json!(1)));
         let report = import(&client, "?on_conflict=update", NDJSON, file.as_bytes()).await.json();

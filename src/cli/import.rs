@@ -75,7 +75,7 @@ impl Import {
         store.close().await;
         match report {
             Ok(report) => Ok(print(&report)),
-            Err(error) if error.kind == Kind::RowsRefused => {
+            Err(error) if error.kind == Kind::RowsRejected => {
                 list(&error.violations);
                 eprintln!("nothing was imported from {}: {}", self.file.display(), error.detail);
                 eprintln!("--on-conflict skip or update imports the others");

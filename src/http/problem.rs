@@ -34,7 +34,7 @@ pub(super) struct Problem {
     code: String,
     /// What happened this time.
     detail: String,
-    /// On the classic routes: `detail` under the name it had in the earlier service.
+    /// On the legacy routes: `detail` under the name it had in the earlier service.
     #[serde(skip_serializing_if = "Option::is_none")]
     msg: Option<String>,
     /// On a request of OAuth 2.0: `code` under the name it has there (RFC 6749, section 5.2).
@@ -48,8 +48,8 @@ pub(super) struct Problem {
     /// With `invalid_query`: each problem of the filter, the order or a parameter.
     #[serde(skip_serializing_if = "Option::is_none")]
     diagnostics: Option<Vec<Diagnostic>>,
-    /// With `invalid_record`: each rule that the record breaks; with `rows_refused`: the same for
-    /// the rows of a file; on the classic routes: each parameter that is wrong.
+    /// With `invalid_record`: each rule that the record breaks; with `rows_rejected`: the same for
+    /// the rows of a file; on the legacy routes: each parameter that is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     errors: Option<Vec<Violation>>,
     /// With `ambiguous`: the records that match.

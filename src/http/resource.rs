@@ -19,7 +19,7 @@ use super::conditional;
 use super::envelope::{METHODS, from_status, refused};
 use super::route::is_legacy;
 use super::{OnRecords, OnService, on_records, on_service};
-use crate::app::classic::movies as legacy_movies;
+use crate::app::legacy::movies as legacy_movies;
 use crate::error::{Error, Kind};
 use crate::query::Schema;
 use crate::query::diagnostic::did_you_mean;

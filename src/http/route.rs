@@ -77,10 +77,10 @@ links! {
 }
 
 /// The tag of the routes of the previous service, which are there where its movies are.
-const LEGACY_TAG: &str = "classic";
+const LEGACY_TAG: &str = "legacy";
 
 /// The schemas that these routes alone use.
-pub(super) const LEGACY_SCHEMAS: [&str; 2] = ["ClassicMovie", "MovieList"];
+pub(super) const LEGACY_SCHEMAS: [&str; 2] = ["LegacyMovie", "MovieList"];
 
 /// Whether an operation with these tags is one of them.
 pub(super) fn is_legacy<'t>(tags: impl IntoIterator<Item = &'t str>) -> bool {

@@ -20,7 +20,7 @@ use serde_json::{Map, Value, json};
 use super::resource::placed;
 use super::route::{LEGACY_SCHEMAS, LINKS, Link, Route, is_legacy};
 use super::{ROUTES, on_records, on_service};
-use crate::app::classic::movies as legacy_movies;
+use crate::app::legacy::movies as legacy_movies;
 use crate::app::transfer::MAX_ROW_BYTES;
 use crate::error::Kind;
 use crate::query::diagnostic::Code;
@@ -52,7 +52,7 @@ fn description(schemas: &[&'static Schema]) -> String {
 }
 
 /// The tags in the order in which somebody comes to need them; those of records stand behind the first.
-const TAGS: &[&str] = &["token", "query", "classic", "users", "usage", "health"];
+const TAGS: &[&str] = &["token", "query", "legacy", "users", "usage", "health"];
 
 /// The document for the record types of a catalogue.
 pub fn specification(catalogue: Catalogue) -> Value {

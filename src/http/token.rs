@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::body::{Body, Input, Json, NoContent, documented, is_media_type, json, read_body};
 use super::caller::Caller;
-use super::classic::missing_json;
+use super::legacy::missing_json;
 use super::resource::decode;
 use super::throttle;
 use crate::app::App;

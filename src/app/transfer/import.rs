@@ -73,7 +73,7 @@ impl Import {
     /// rows have been read.
     ///
     /// # Errors
-    /// [`Kind::RowsRefused`] under [`Conflict::Fail`]; [`Kind::InvalidBody`] and what the input itself
+    /// [`Kind::RowsRejected`] under [`Conflict::Fail`]; [`Kind::InvalidBody`] and what the input itself
     /// fails with; the database's.
     pub async fn run(
         self,
@@ -181,7 +181,10 @@ impl Reading {
             let is_cut = refused > MAX_LISTED as u64;
             let first = if is_cut { ", of which the first are listed" } else { "" };
             let detail = format!("{refused} {rows} refused{first}");
-            return Err(Error { violations: self.errors, ..Error::new(Kind::RowsRefused, detail) });
+            return Err(Error {
+                violations: self.errors,
+                ..Error::new(Kind::RowsRejected, detail)
+            });
         }
         let count = |count| i64::try_from(count).unwrap_or(i64::MAX);
         Ok(Report {

@@ -36,10 +36,10 @@ fn of_parameter(operation: &str, name: &str, about: &Schema) -> Option<Value> {
     let is_about_users = operation.contains("User");
     Some(match (operation, name) {
         ("completeQuery", "filter") => json!(format!("{} = \"dr", first_text(about)?.name)),
-        ("classicSearchMovies", "genre") => json!("drama"),
-        ("classicSearchMovies", _) => return None,
-        ("classicListExpiredMovies", "from") => json!("2026-01-01"),
-        ("classicListExpiredMovies", "to") => json!("2026-12-31"),
+        ("legacySearchMovies", "genre") => json!("drama"),
+        ("legacySearchMovies", _) => return None,
+        ("legacyListExpiredMovies", "from") => json!("2026-01-01"),
+        ("legacyListExpiredMovies", "to") => json!("2026-12-31"),
         (_, "order_by") => json!(order(about)?),
         (_, "limit") => json!(20),
         (_, "by") => json!(about.natural_key().last()?),
@@ -98,7 +98,7 @@ pub(super) fn of_success(schema: &str, about: &Schema) -> Option<Value> {
         }),
         "Health" => json!({ "status": "ok" }),
         "Readiness" => json!({ "status": "ok", "throttle": "local" }),
-        "ClassicMovie" => draft(about),
+        "LegacyMovie" => draft(about),
         "MovieList" => json!({ "movies": [draft(about)] }),
         "User" => user(about),
         "UserPage" => json!({ "items": [user(about)] }),

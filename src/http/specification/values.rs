@@ -45,13 +45,13 @@ const REQUIRED: &[(&str, &str)] = &[
     ("update{Record}", "If-Match"),
     ("replace{Record}Query", "If-Match"),
     ("updateUser", "If-Match"),
-    ("classicCreateMovie", "title"),
-    ("classicCreateMovie", "genre"),
-    ("classicCreateMovie", "release_year"),
-    ("classicCreateMovie", "expiry_date"),
-    ("classicDeleteMovie", "title"),
-    ("classicListExpiredMovies", "from"),
-    ("classicListExpiredMovies", "to"),
+    ("legacyCreateMovie", "title"),
+    ("legacyCreateMovie", "genre"),
+    ("legacyCreateMovie", "release_year"),
+    ("legacyCreateMovie", "expiry_date"),
+    ("legacyDeleteMovie", "title"),
+    ("legacyListExpiredMovies", "from"),
+    ("legacyListExpiredMovies", "to"),
 ];
 
 /// Enums of answers to which values may be added: a client that meets a new one must still be able to
@@ -133,20 +133,20 @@ pub(super) fn of_parameter(
             schema["minimum"] = json!(0);
             schema["maximum"] = json!(limits::MAX_TEXT_BYTES);
         }
-        ("classicCreateMovie", field) => *schema = member("MovieDraft", field),
-        ("classicListExpiredMovies", _) => *schema = member("ClassicMovie", "expiry_date"),
-        ("classicDeleteMovie", "title") => {
+        ("legacyCreateMovie", field) => *schema = member("MovieDraft", field),
+        ("legacyListExpiredMovies", _) => *schema = member("LegacyMovie", "expiry_date"),
+        ("legacyDeleteMovie", "title") => {
             schema["minLength"] = json!(1);
             schema["pattern"] = json!(STORABLE);
         }
         (_, "filter" | "order_by") => {
             limit_text(schema);
-            if operation.starts_with("classic") {
+            if operation.starts_with("legacy") {
                 parameter["allowEmptyValue"] = json!(true);
             }
         }
-        (operation, field) if operation.starts_with("classic") => {
-            *schema = member("ClassicMovie", field);
+        (operation, field) if operation.starts_with("legacy") => {
+            *schema = member("LegacyMovie", field);
             if ["title", "genre"].contains(&field) {
                 schema["pattern"] = json!(STORABLE);
             }

@@ -28,7 +28,7 @@ const LIST: Form =
 
 /// A movie as the earlier service knew it.
 #[derive(Debug, Clone, PartialEq, Eq, Object, Serialize)]
-pub struct ClassicMovie {
+pub struct LegacyMovie {
     /// The title.
     pub title: String,
     /// The main genre.
@@ -40,7 +40,7 @@ pub struct ClassicMovie {
 }
 
 /// The record type that the routes of the earlier service are about, if the catalogue has it: a collection
-/// `movies` with the fields of [`ClassicMovie`], and no other that must be written.
+/// `movies` with the fields of [`LegacyMovie`], and no other that must be written.
 pub fn movies(catalogue: Catalogue) -> Option<&'static Schema> {
     const FIELDS: [(&str, Type); 4] = [
         ("title", Type::Text),
@@ -57,15 +57,15 @@ pub fn movies(catalogue: Catalogue) -> Option<&'static Schema> {
                 && (field.searchable || ty != Type::Text)
         })
     };
-    let is_classic = |name: &str| FIELDS.iter().any(|(classic, _)| *classic == name);
+    let is_legacy = |name: &str| FIELDS.iter().any(|(legacy, _)| *legacy == name);
     let needs_more = |field: &'static Field| {
-        !is_classic(field.name) && !field.nullable && field.default.is_none()
+        !is_legacy(field.name) && !field.nullable && field.default.is_none()
     };
     let fits = FIELDS.iter().all(|(name, ty)| has(name, *ty)) && !schema.declared().any(needs_more);
     fits.then_some(schema)
 }
 
-impl TryFrom<&Record> for ClassicMovie {
+impl TryFrom<&Record> for LegacyMovie {
     type Error = Error;
 
     fn try_from(record: &Record) -> Result<Self> {
@@ -220,8 +220,8 @@ fn equal(field: &str, value: Literal) -> Expr {
 }
 
 fn ambiguous(title: &str, movies: &[Record]) -> Result<Error> {
-    let movies: Vec<ClassicMovie> =
-        movies.iter().map(ClassicMovie::try_from).collect::<Result<_>>()?;
+    let movies: Vec<LegacyMovie> =
+        movies.iter().map(LegacyMovie::try_from).collect::<Result<_>>()?;
     let years: Vec<String> = movies.iter().map(|movie| movie.release_year.to_string()).collect();
     let detail = format!(
         "{} movies have the title {title:?}; give the release_year of one: {}",

@@ -1,4 +1,4 @@
-//! The parameters of a classic request: members of a JSON body, on GET too, or of the query string.
+//! The parameters of a legacy request: members of a JSON body, on GET too, or of the query string.
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime};
 use poem::{Request, RequestBody};

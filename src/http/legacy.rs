@@ -1,4 +1,4 @@
-//! The routes of the earlier service, as its clients use them. docs/classic.md lists where they
+//! The routes of the earlier service, as its clients use them. docs/legacy.md lists where they
 //! differ from what that service did.
 
 mod given;
@@ -17,7 +17,7 @@ use super::caller::{Reader, Writer};
 use super::records::arguments;
 use super::stream::streamed;
 use crate::app::App;
-use crate::app::classic::{self, ClassicMovie, Criteria};
+use crate::app::legacy::{self, Criteria, LegacyMovie};
 use crate::app::transfer::Export;
 use crate::error::Result;
 
@@ -29,20 +29,20 @@ enum Tag {
     /// is given in both places is refused. Null and empty are as good as absent. `release_year` may
     /// be written 2000 or 2000.0; `expiry_date`, `from` and `to` as `2024-01-05`, `2024/1/5` or a
     /// date-time, whose date counts as it is written.
-    #[oai(rename = "classic")]
-    Classic,
+    #[oai(rename = "legacy")]
+    Legacy,
 }
 
 pub(super) struct Operations;
 
-#[OpenApi(tag = "Tag::Classic")]
+#[OpenApi(tag = "Tag::Legacy")]
 impl Operations {
     /// List all movies
     ///
     /// Every movie in order of creation, as one list, however long it is.
     #[oai(path = "/api", method = "get")]
     async fn list(&self, caller: Reader, app: Data<&App>) -> Result<Movies> {
-        classic::all(&app.store_for(&caller.identity), &caller.identity, caller.schema)
+        legacy::all(&app.store_for(&caller.identity), &caller.identity, caller.schema)
             .await
             .map(Movies)
     }
@@ -65,7 +65,7 @@ impl Operations {
         release_year: Query<Option<String>>,
         /// The last day on which the movie may be shown.
         expiry_date: Query<Option<String>>,
-    ) -> Result<Json<ClassicMovie>> {
+    ) -> Result<Json<LegacyMovie>> {
         let draft = Given::new(
             body,
             [
@@ -77,8 +77,8 @@ impl Operations {
         )
         .draft(caller.schema)?;
         let movie =
-            classic::create(&app.store_for(&caller.identity), &caller.identity, &draft).await?;
-        ClassicMovie::try_from(&movie).map(Json)
+            legacy::create(&app.store_for(&caller.identity), &caller.identity, &draft).await?;
+        LegacyMovie::try_from(&movie).map(Json)
     }
 
     /// Delete a movie by its title
@@ -95,11 +95,11 @@ impl Operations {
         title: Query<Option<String>>,
         /// The year, where the title alone is not enough.
         release_year: Query<Option<String>>,
-    ) -> Result<Json<ClassicMovie>> {
+    ) -> Result<Json<LegacyMovie>> {
         let mut given = Given::new(body, [("title", title), ("release_year", release_year)]);
         let (title, year) = (given.required("title", Given::text), given.year("release_year"));
         given.end()?;
-        let movie = classic::delete(
+        let movie = legacy::delete(
             &app.store_for(&caller.identity),
             &caller.identity,
             caller.schema,
@@ -107,7 +107,7 @@ impl Operations {
             year,
         )
         .await?;
-        ClassicMovie::try_from(&movie).map(Json)
+        LegacyMovie::try_from(&movie).map(Json)
     }
 
     /// Search movies by their fields
@@ -152,7 +152,7 @@ impl Operations {
             parameters: arguments(request),
         };
         given.end()?;
-        classic::find(&app.store_for(&caller.identity), &caller.identity, caller.schema, criteria)
+        legacy::find(&app.store_for(&caller.identity), &caller.identity, caller.schema, criteria)
             .await
             .map(Movies)
     }
@@ -174,15 +174,9 @@ impl Operations {
         let mut given = Given::new(body, [("from", from), ("to", to)]);
         let (from, to) = (given.required("from", Given::date), given.required("to", Given::date));
         given.end()?;
-        classic::expired(
-            &app.store_for(&caller.identity),
-            &caller.identity,
-            caller.schema,
-            from,
-            to,
-        )
-        .await
-        .map(Movies)
+        legacy::expired(&app.store_for(&caller.identity), &caller.identity, caller.schema, from, to)
+            .await
+            .map(Movies)
     }
 }
 
@@ -190,7 +184,7 @@ impl Operations {
 #[derive(Object)]
 struct MovieList {
     /// The movies.
-    movies: Vec<ClassicMovie>,
+    movies: Vec<LegacyMovie>,
 }
 
 /// The same, written while it is read.
