@@ -1,4 +1,4 @@
-//! Counts of records, by the values of a field.
+//! Counting records by the values of a field.
 
 use poem::Request;
 use poem::web::Data;
@@ -13,16 +13,17 @@ use crate::app::facets::{Facets, FacetsRequest, facets};
 use crate::app::selection::Selection;
 use crate::error::Result;
 
-/// The operation that counts records of one type.
+/// The operation that counts the records of a collection.
 pub(super) struct Operations;
 
 #[OpenApi(prefix_path = COLLECTION, tag = "Tag::Records")]
 impl Operations {
-    /// Count {records} by a field
+    /// Count {records} by field
     ///
-    /// How many of the {records} that a filter finds have each value of a field, or lie in each bucket of
-    /// its values. Every item has the filter that finds its {records}, to be joined
-    /// to that of the request with `and`.
+    /// Counts the {records} that match a filter, per value of a field or per bucket of values. Each item has a
+    /// filter that matches its {records}; join it to the filter of the request with `and`. Pass values for
+    /// `$parameters` as query parameters named `p.NAME`. Returns 400 `invalid_query` for an invalid filter,
+    /// field or interval.
     #[oai(path = "/facets", method = "get")]
     #[allow(clippy::too_many_arguments, reason = "each is a documented query parameter")]
     async fn facets(
@@ -30,15 +31,15 @@ impl Operations {
         caller: Reader,
         app: Data<&App>,
         request: &Request,
-        /// The field by which they are counted.
+        /// The field to count by.
         by: Query<String>,
-        /// Which {records}; all when absent. At most 8 KiB.
+        /// The filter, at most 8 KiB. Default: all {records}.
         filter: Query<Option<String>>,
-        /// Buckets instead of values. Of an integer: `decade`, `century`, or a whole number, the width;
-        /// they begin at its multiples. Of a date, and of a timestamp in UTC: `day`, `week` (from
-        /// Monday), `month`, `quarter`, `year`.
+        /// The size of the buckets. Default: one item per value. For integers: `decade`, `century`, or a
+        /// width, at whose multiples buckets start. For dates, and for timestamps in UTC: `day`, `week`
+        /// (starts on Monday), `month`, `quarter`, `year`.
         interval: Query<Option<String>>,
-        /// How many items at most.
+        /// The maximum number of items.
         #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
         limit: Query<Option<i32>>,
     ) -> Result<Json<Facets>> {

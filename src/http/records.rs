@@ -1,5 +1,5 @@
-//! The operations on records of one type. In the specification `{record}` and `{records}` stand for
-//! its names.
+//! The operations on records of one type. The placeholders `{record}` and `{records}` in summaries and
+//! descriptions become the names of the record type in the OpenAPI document.
 
 use std::collections::BTreeMap;
 
@@ -25,15 +25,17 @@ use crate::query::{Argument, Arguments, Diagnostic};
 use crate::record::{Draft, Members, Patch};
 use crate::store::Record;
 
-/// The operations on one type of record.
+/// The operations on the records of a collection.
 pub(super) struct Operations;
 
 #[OpenApi(prefix_path = COLLECTION, tag = "Tag::Records")]
 impl Operations {
     /// Search {records}
     ///
-    /// Finds {records} with the filter language, a page at a time. Values for the `$parameters` of
-    /// the filter are given as query parameters named `p.NAME`: `filter=genre = $g` and `p.g=drama`.
+    /// Returns a page of the {records} that match a filter. Pass values for the `$parameters` of the filter
+    /// as query parameters named `p.NAME`, for example `filter=genre = $g` with `p.g=drama`. To get the next
+    /// page, follow the `Link` header or send `next_cursor` as `cursor`. Returns 400 `invalid_query` for an
+    /// invalid filter or order, and 400 `invalid_cursor` for a cursor of another search.
     #[oai(path = "/", method = "get")]
     #[allow(clippy::too_many_arguments, reason = "each is a documented query parameter")]
     async fn list(
@@ -41,20 +43,19 @@ impl Operations {
         caller: Reader,
         app: Data<&App>,
         request: &Request,
-        /// Which {records}; all when absent. At most 8 KiB.
+        /// The filter, at most 8 KiB. Default: all {records}.
         filter: Query<Option<String>>,
-        /// In which order: fields with `asc` or `desc`, separated by commas. In order of creation
-        /// when absent.
+        /// The order: fields with optional `asc` or `desc`, separated by commas. Default: order of creation.
         order_by: Query<Option<String>>,
-        /// How many at most.
+        /// The maximum number of {records} per page.
         #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
         limit: Query<Option<i32>>,
-        /// `next_cursor` of the page before. Filter, parameters and order must stay the same.
+        /// `next_cursor` of the previous page. Filter, parameters and order must be the same.
         cursor: Query<Option<String>>,
-        /// Whether to count the {records} of all pages.
+        /// Whether to count the {records} of all pages and return `total`.
         count: Query<Option<Count>>,
-        /// Whether to say why, should nothing be found: how many {records} there would be without
-        /// each condition, and values that differ from those named in case alone.
+        /// Whether to explain an empty result. If no {record} matches, `why` lists, for each condition, the
+        /// number of matches without it and existing values that differ only in case.
         why: Query<Option<bool>>,
     ) -> Result<Paged> {
         let search = SearchRequest {
@@ -76,14 +77,15 @@ impl Operations {
             search,
         )
         .await?;
-        let next = page.about.next_cursor.as_deref().map(|cursor| next_address(request, cursor));
+        let next = page.about.next_cursor.as_deref().map(|cursor| next_url(request, cursor));
         Ok(Paged { page, next })
     }
 
     /// Search {records} with a JSON body
     ///
-    /// The same as GET, for filters too long for a URL and for generated clients, which cannot know
-    /// the names of `p.NAME`.
+    /// Returns the same page as GET. Use it for filters that are too long for a URL, and in generated clients,
+    /// which do not know the names of `p.NAME` in advance. Returns 400 `invalid_query` for an invalid filter or
+    /// order, and 400 `invalid_cursor` for a cursor of another search.
     #[oai(path = "/search", method = "post")]
     async fn search(
         &self,
@@ -98,8 +100,9 @@ impl Operations {
 
     /// Create a {record}
     ///
-    /// `Location` has its URL, relative to that of the request, and `ETag` its version, with which it is changed. Of a natural key there is one
-    /// {record}: a second is refused with 409, `duplicate`.
+    /// Returns the created {record}, its URL in `Location` (relative to the request URL) and its version in
+    /// `ETag`. Send the `ETag` as `If-Match` to change the {record}. The natural key is unique: a duplicate
+    /// returns 409 `duplicate`. Returns 400 `invalid_record` if fields are missing, unknown or invalid.
     #[oai(path = "/", method = "post")]
     async fn create(
         &self,
@@ -113,9 +116,10 @@ impl Operations {
         Ok(Created { created: record, location })
     }
 
-    /// Read a {record}
+    /// Get a {record}
     ///
-    /// `ETag` has its version. With `If-None-Match`, 304 as long as that is the version still.
+    /// Returns the {record}, with its version in `ETag`. Returns 304 if `If-None-Match` lists the current
+    /// version, and 404 `not_found` for an unknown id.
     #[oai(path = "/:id", method = "get")]
     async fn get(
         &self,
@@ -123,7 +127,7 @@ impl Operations {
         app: Data<&App>,
         /// The id of the {record}.
         id: Path<Uuid>,
-        /// ETags of versions the client has.
+        /// The ETags of the versions that the client has cached.
         #[oai(name = "If-None-Match")]
         if_none_match: Header<Option<String>>,
     ) -> Result<IfChanged<Record>> {
@@ -138,10 +142,11 @@ impl Operations {
         Ok(if is_known { IfChanged::NotModified(version) } else { IfChanged::Changed(record) })
     }
 
-    /// Ask a filter of one {record}
+    /// Test a filter against one {record}
     ///
-    /// Says of the filter and of each test in it whether it is true, false or unknown of this
-    /// {record}: why it is found or not.
+    /// Returns whether the filter, and each test in it, is true, false or unknown for the {record}. Use it to
+    /// find out why a search does or does not return the {record}. Returns 400 `invalid_query` for an invalid
+    /// filter, and 404 `not_found` for an unknown id.
     #[oai(path = "/:id/match", method = "get")]
     async fn match_record(
         &self,
@@ -150,7 +155,7 @@ impl Operations {
         request: &Request,
         /// The id of the {record}.
         id: Path<Uuid>,
-        /// The filter. At most 8 KiB.
+        /// The filter, at most 8 KiB.
         filter: Query<String>,
     ) -> Result<Json<Match>> {
         let selection = Selection { parameters: arguments(request), ..Selection::filter(filter.0) };
@@ -167,8 +172,9 @@ impl Operations {
 
     /// Replace a {record}
     ///
-    /// All fields that may be written are in the body: one that may be null and is absent becomes null.
-    /// 412, `precondition_failed`, when the {record} has been written since.
+    /// Replaces all writable fields and returns the {record}. A nullable field that is not in the body becomes
+    /// null. Returns 412 `precondition_failed` if the {record} has changed since the version in `If-Match`,
+    /// 409 `duplicate` if its natural key exists, and 400 `invalid_record` if fields are missing or invalid.
     #[oai(path = "/:id", method = "put")]
     async fn replace(
         &self,
@@ -176,7 +182,7 @@ impl Operations {
         app: Data<&App>,
         /// The id of the {record}.
         id: Path<Uuid>,
-        /// The ETag of the version that is replaced, or `*`. Required: 428 without it.
+        /// The ETag of the version to replace, or `*`. Required: 428 `precondition_required` without it.
         #[oai(name = "If-Match")]
         if_match: Header<Option<String>>,
         body: Body<Draft>,
@@ -187,11 +193,12 @@ impl Operations {
             .map(Current)
     }
 
-    /// Change some fields of a {record}
+    /// Update fields of a {record}
     ///
-    /// The body is a JSON merge patch (RFC 7396), sent as `application/json` or as
-    /// `application/merge-patch+json`. A field that is not in it stays as it is. 412, `precondition_failed`,
-    /// when the {record} has been written since.
+    /// Updates the fields in the body and returns the {record}. Other fields keep their values. The body is a
+    /// JSON merge patch (RFC 7396) of type `application/json` or `application/merge-patch+json`. Returns 412
+    /// `precondition_failed` if the {record} has changed since the version in `If-Match`, 409 `duplicate` if
+    /// its natural key exists, and 400 `invalid_record` if a field is invalid.
     #[oai(path = "/:id", method = "patch")]
     async fn patch(
         &self,
@@ -199,7 +206,7 @@ impl Operations {
         app: Data<&App>,
         /// The id of the {record}.
         id: Path<Uuid>,
-        /// The ETag of the version that is changed, or `*`. Required: 428 without it.
+        /// The ETag of the version to update, or `*`. Required: 428 `precondition_required` without it.
         #[oai(name = "If-Match")]
         if_match: Header<Option<String>>,
         body: Body<Patch>,
@@ -212,7 +219,8 @@ impl Operations {
 
     /// Delete a {record}
     ///
-    /// With `If-Match`, only as long as nobody has written it since.
+    /// Deletes the {record} and returns no content. With `If-Match`, returns 412 `precondition_failed` if the
+    /// {record} has changed since that version. Returns 404 `not_found` for an unknown id.
     #[oai(path = "/:id", method = "delete")]
     async fn delete(
         &self,
@@ -220,7 +228,7 @@ impl Operations {
         app: Data<&App>,
         /// The id of the {record}.
         id: Path<Uuid>,
-        /// The ETag of the version that is deleted; whichever there is when absent.
+        /// The ETag of the version to delete. Default: any version.
         #[oai(name = "If-Match")]
         if_match: Header<Option<String>>,
     ) -> Result<NoContent> {
@@ -237,10 +245,10 @@ impl Operations {
     }
 }
 
-/// The path of a collection: `{records}` stands for its name.
+/// The path of a collection. The placeholder `{records}` becomes its name.
 pub(super) const COLLECTION: &str = "/api/v1/{records}";
 
-/// The values that a query string gives to the parameters of its filter.
+/// Returns the values for the `$parameters` of a filter: the query parameters named `p.NAME`.
 pub(super) fn arguments(request: &Request) -> Arguments {
     let pairs: Vec<(String, String)> = request.params().unwrap_or_default();
     let arguments = pairs.into_iter().filter_map(|(name, value)| {
@@ -249,42 +257,42 @@ pub(super) fn arguments(request: &Request) -> Arguments {
     arguments.collect()
 }
 
-/// The URL of the request with another cursor, relative to it (RFC 8288, section 3.1): the path that a client
-/// sees is not known here, since a proxy may have taken a prefix from it.
-pub(super) fn next_address(request: &Request, cursor: &str) -> String {
+/// Returns the URL of the next page: the query of the request with another cursor. The URL is relative (RFC 8288,
+/// section 3.1), because a proxy may have stripped a prefix of the path that the client sees.
+pub(super) fn next_url(request: &Request, cursor: &str) -> String {
     let uri = request.original_uri();
     let kept = uri.query().unwrap_or_default().split('&');
-    // By its full name: poem-openapi's `Type` in scope has an `is_empty` for `&str` too, always false.
+    // Qualified, because the trait `Type` of poem-openapi has an `is_empty` for `&str` that is always false.
     let kept = kept.filter(|pair| !str::is_empty(pair) && !pair.starts_with("cursor="));
     let next = format!("cursor={cursor}");
     let query: Vec<&str> = kept.chain([next.as_str()]).collect();
     format!("?{}", query.join("&"))
 }
 
-/// A search.
+/// A search request.
 #[derive(Object, Deserialize)]
 #[oai(rename = "SearchRequest")]
 #[serde(deny_unknown_fields)]
 pub(super) struct SearchBody {
-    /// Which records; all when absent. At most 8 KiB.
+    /// The filter, at most 8 KiB. Default: all records.
     filter: Option<String>,
-    /// In which order: fields with `asc` or `desc`, separated by commas. In order of creation when
-    /// absent.
+    /// The order: fields with optional `asc` or `desc`, separated by commas. Default: order of creation.
     order_by: Option<String>,
-    /// How many at most.
+    /// The maximum number of records per page.
     #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
     limit: Option<i32>,
-    /// `next_cursor` of the page before. Filter, parameters and order must stay the same.
+    /// `next_cursor` of the previous page. Filter, parameters and order must be the same.
     cursor: Option<String>,
-    /// Whether to count the records of all pages.
+    /// Whether to count the records of all pages and return `total`.
     count: Option<Count>,
-    /// Whether to say why, should nothing be found.
+    /// Whether to explain an empty result in `why`.
     why: Option<bool>,
     /// Values for the `$parameters` of the filter, by name.
     #[serde(default, deserialize_with = "unique_members")]
     parameters: Option<BTreeMap<String, Any<serde_json::Value>>>,
 }
 
+/// Deserializes an object of arguments. A repeated name is an error.
 pub(super) fn unique_members<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> std::result::Result<Option<BTreeMap<String, Any<serde_json::Value>>>, D::Error> {
@@ -338,42 +346,42 @@ impl Documented for Page {
         };
         let array = |items| MetaSchema { items: Some(Box::new(items)), ..MetaSchema::new("array") };
         let properties = vec![
-            ("items", described(array(Record::schema_ref()), "The records, in order.")),
+            ("items", described(array(Record::schema_ref()), "The records of the page, in the requested order.")),
             (
                 "next_cursor",
                 described(
                     MetaSchema::new("string"),
-                    "Where the next page begins; absent on the last.",
+                    "The cursor of the next page. Absent on the last page.",
                 ),
             ),
             (
                 "total",
                 described(
                     MetaSchema::new_with_format("integer", "int64"),
-                    "How many records match on all pages together, with `count=exact`.",
+                    "The number of matching records on all pages. Present with `count=exact`.",
                 ),
             ),
             (
                 "as_of",
                 described(
                     MetaSchema::new_with_format("string", "date-time"),
-                    "The moment `today` and `now` stand for, when the filter uses them. All pages \
-                     of a search have the same.",
+                    "The time that `today` and `now` refer to, if the filter uses them. It is the \
+                     same on all pages of a search.",
                 ),
             ),
             (
                 "why",
                 described(
                     array(Reason::schema_ref()),
-                    "With `why=true` and no record found: each of the first ten conditions that are \
-                     joined by `and`.",
+                    "Present with `why=true` if no record matches: the first ten conditions that \
+                     `and` joins.",
                 ),
             ),
             (
                 "warnings",
                 described(
                     array(Diagnostic::schema_ref()),
-                    "Remarks on a filter that is valid but easy to misread.",
+                    "Warnings about a filter that is valid but easy to misread.",
                 ),
             ),
         ];
@@ -394,7 +402,7 @@ impl Documented for Page {
     }
 }
 
-/// A record in one of its forms. The document has a schema of the form for each record type.
+/// Documents the forms of a record. The OpenAPI document has one schema per form and record type.
 macro_rules! forms {
     ($($form:ty => $name:literal),+) => {$(
         impl Documented for $form {
@@ -427,10 +435,10 @@ macro_rules! forms {
 
 forms! { Record => "{Record}", Draft => "{Record}Draft", Patch => "{Record}Patch" }
 
-/// The tag under which the operations of a collection are grouped.
+/// The tag that groups the operations of a collection.
 #[derive(Tags)]
 pub(super) enum Tag {
-    /// The record type's description stands here.
+    /// The specification replaces this text with the description of the record type.
     #[oai(rename = "{records}")]
     Records,
 }

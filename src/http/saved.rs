@@ -1,5 +1,5 @@
-//! The operations on saved queries of one type of record. In the specification `{record}` and
-//! `{records}` stand for its names.
+//! The operations on saved queries for a collection. The placeholders `{record}` and `{records}` become the names
+//! of the record type in the OpenAPI document.
 
 use std::collections::BTreeMap;
 
@@ -15,30 +15,29 @@ use super::body::{
 };
 use super::caller::{Reader, Writer};
 use super::conditional;
-use super::records::{Tag, arguments, next_address, unique_members};
+use super::records::{Tag, arguments, next_url, unique_members};
 use crate::app::App;
 use crate::app::saved::{self, RunRequest, SavedQuery, SavedQueryDraft, SavedQueryPage};
 use crate::app::search::Count;
 use crate::error::Result;
 
-/// The operations on the saved queries of one type of record.
+/// The operations on the saved queries for a collection.
 pub(super) struct Operations;
 
 #[OpenApi(prefix_path = QUERIES, tag = "Tag::Records")]
 impl Operations {
-    /// List the saved queries on {records}
+    /// List saved queries for {records}
     ///
-    /// Those that were saved come a page at a time, by name; those that the service brings come with
-    /// every page.
+    /// Returns a page of saved queries in order of name. Every page also has the built-in queries.
     #[oai(path = "/", method = "get")]
     async fn list(
         &self,
         caller: Reader,
         app: Data<&App>,
-        /// How many at most.
+        /// The maximum number of saved queries per page.
         #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
         limit: Query<Option<i32>>,
-        /// `next_cursor` of the page before.
+        /// `next_cursor` of the previous page.
         cursor: Query<Option<String>>,
     ) -> Result<Json<SavedQueryPage>> {
         let limit = limit.0.map(i64::from);
@@ -53,10 +52,11 @@ impl Operations {
         .map(Json)
     }
 
-    /// Save a query on {records}
+    /// Save a query for {records}
     ///
-    /// Filter and order are checked; the types of the `$parameters` follow from the fields they are
-    /// compared with.
+    /// Saves a query under a name and returns it. The types of its `$parameters` follow from the fields that
+    /// they are compared with. Returns 400 `invalid_query` for an invalid filter or order, and 409 `duplicate`
+    /// if the name exists.
     #[oai(path = "/", method = "post")]
     async fn create(
         &self,
@@ -75,9 +75,10 @@ impl Operations {
         Ok(Created { created: query, location })
     }
 
-    /// Read a saved query on {records}
+    /// Get a saved query for {records}
     ///
-    /// It says whether it fits the records as they are now, and what keeps it from that.
+    /// Returns the query. `valid` is false if the query does not fit the current fields of the {records};
+    /// `diagnostics` then lists the problems. Returns 404 `not_found` for an unknown name.
     #[oai(path = "/:name", method = "get")]
     async fn get(
         &self,
@@ -91,9 +92,11 @@ impl Operations {
             .map(Current)
     }
 
-    /// Replace a saved query on {records}
+    /// Replace a saved query for {records}
     ///
-    /// With another `name` in the body it is renamed. Those that the service brings are read-only.
+    /// Replaces the query and returns it. Another `name` in the body renames the query. Returns 403 `built_in`
+    /// for a built-in query, which is read-only, 409 `duplicate` if the new name exists, and 412
+    /// `precondition_failed` if the query has changed since the version in `If-Match`.
     #[oai(path = "/:name", method = "put")]
     async fn replace(
         &self,
@@ -101,7 +104,7 @@ impl Operations {
         app: Data<&App>,
         /// The name of the query.
         name: Path<String>,
-        /// The ETag of the version that is replaced, or `*`. Required: 428 without it.
+        /// The ETag of the version to replace, or `*`. Required: 428 `precondition_required` without it.
         #[oai(name = "If-Match")]
         if_match: Header<Option<String>>,
         body: Body<SavedQueryDraft>,
@@ -113,9 +116,10 @@ impl Operations {
             .map(Current)
     }
 
-    /// Delete a saved query on {records}
+    /// Delete a saved query for {records}
     ///
-    /// Those that the service brings are read-only.
+    /// Deletes the query and returns no content. Returns 403 `built_in` for a built-in query, which is
+    /// read-only, and 412 `precondition_failed` if the query has changed since the version in `If-Match`.
     #[oai(path = "/:name", method = "delete")]
     async fn delete(
         &self,
@@ -123,7 +127,7 @@ impl Operations {
         app: Data<&App>,
         /// The name of the query.
         name: Path<String>,
-        /// The ETag of the version that is deleted; whichever there is when absent.
+        /// The ETag of the version to delete. Default: any version.
         #[oai(name = "If-Match")]
         if_match: Header<Option<String>>,
     ) -> Result<NoContent> {
@@ -139,10 +143,11 @@ impl Operations {
         Ok(NoContent)
     }
 
-    /// Run a saved query on {records}
+    /// Run a saved query for {records}
     ///
-    /// Finds {records} as a search does, a page at a time. Values for its parameters are given as
-    /// query parameters named `p.NAME`; those that have defaults may be left out.
+    /// Returns a page of matching {records}, as a search does. Pass values for the parameters of the query as
+    /// query parameters named `p.NAME`; parameters with a default are optional. Returns 400 `invalid_query` for
+    /// a missing or invalid value, and 409 `query_outdated` if the query does not fit the current fields.
     #[oai(path = "/:name/results", method = "get")]
     #[allow(clippy::too_many_arguments, reason = "each is a documented query parameter")]
     async fn run(
@@ -152,14 +157,14 @@ impl Operations {
         request: &Request,
         /// The name of the query.
         name: Path<String>,
-        /// How many at most.
+        /// The maximum number of {records} per page.
         #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
         limit: Query<Option<i32>>,
-        /// `next_cursor` of the page before. The query and its parameters must stay the same.
+        /// `next_cursor` of the previous page. The query and its parameters must be the same.
         cursor: Query<Option<String>>,
-        /// Whether to count the {records} of all pages.
+        /// Whether to count the {records} of all pages and return `total`.
         count: Query<Option<Count>>,
-        /// Whether to say why, should nothing be found.
+        /// Whether to explain an empty result in `why`.
         why: Query<Option<bool>>,
     ) -> Result<Paged> {
         let run = RunRequest {
@@ -177,13 +182,15 @@ impl Operations {
             run,
         )
         .await?;
-        let next = page.about.next_cursor.as_deref().map(|cursor| next_address(request, cursor));
+        let next = page.about.next_cursor.as_deref().map(|cursor| next_url(request, cursor));
         Ok(Paged { page, next })
     }
 
-    /// Run a saved query on {records} with a JSON body
+    /// Run a saved query for {records} with a JSON body
     ///
-    /// The same as GET, for generated clients, which cannot know the names of `p.NAME`.
+    /// Returns the same page as GET. Use it in generated clients, which do not know the names of `p.NAME` in
+    /// advance. Returns 400 `invalid_query` for a missing or invalid value, and 409 `query_outdated` if the
+    /// query does not fit the current fields.
     #[oai(path = "/:name/results", method = "post")]
     async fn run_with_body(
         &self,
@@ -200,25 +207,25 @@ impl Operations {
     }
 }
 
-/// The path of the saved queries on a collection. Below the collection itself it could be taken for that of a
-/// record.
+/// The path of the saved queries for a collection. It is not below the path of the collection, where it would
+/// conflict with the path of a record.
 const QUERIES: &str = "/api/v1/queries/{records}";
 
-/// How a saved query is run.
+/// A request to run a saved query.
 #[derive(Object, Deserialize)]
 #[oai(rename = "RunRequest")]
 #[serde(deny_unknown_fields)]
 struct RunBody {
-    /// How many at most.
+    /// The maximum number of records per page.
     #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
     limit: Option<i32>,
-    /// `next_cursor` of the page before. The query and its parameters must stay the same.
+    /// `next_cursor` of the previous page. The query and its parameters must be the same.
     cursor: Option<String>,
-    /// Whether to count the records of all pages.
+    /// Whether to count the records of all pages and return `total`.
     count: Option<Count>,
-    /// Whether to say why, should nothing be found.
+    /// Whether to explain an empty result in `why`.
     why: Option<bool>,
-    /// Values for its parameters, by name; those that have defaults may be left out.
+    /// Values for the parameters of the query, by name. Parameters with a default are optional.
     #[serde(default, deserialize_with = "unique_members")]
     parameters: Option<BTreeMap<String, Any<serde_json::Value>>>,
 }
@@ -252,7 +259,7 @@ impl Versioned for SavedQuery {
     const NAME: &'static str = "query";
     const TAG: Field = (
         "ETag",
-        "The version, to be sent in If-Match; absent from those that the service brings.",
+        "The version of the query. Send it as `If-Match` to change the query. Absent for built-in queries.",
         false,
     );
 

@@ -1,4 +1,4 @@
-//! Files of records over HTTP, in and out, both written while they are read.
+//! Import and export of records as files. Both stream: no file is held in memory.
 
 use std::io::{ErrorKind, Seek, Write};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use poem_openapi::registry::{
 use poem_openapi::{ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOptions, OpenApi};
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
-use super::body::{Json, MAX_BODY_BYTES, is_media_type, refuse_coding};
+use super::body::{Json, MAX_BODY_BYTES, is_media_type, reject_content_coding};
 use super::caller::{Reader, Writer};
 use super::exchange::Exchange;
 use super::records::{COLLECTION, Tag, arguments};
@@ -27,36 +27,38 @@ use crate::app::transfer::{self, Export, Form, Format, Report};
 use crate::error::{Error, Kind, Result, retry_after};
 use crate::store::Conflict;
 
-/// The largest file that is read, in bytes.
+/// The maximum size of an imported file, in bytes.
 pub const MAX_IMPORT_BYTES: u64 = 1024 * 1024 * 1024;
 
-/// How long a sender may be silent. There is no limit on the whole.
+/// How long an import waits for more data. The total time of an import is not limited.
 pub const IMPORT_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The operations on files of one type of record.
+/// The operations on files of records of a collection.
 pub(super) struct Operations;
 
-/// A file of any form. It is the documented media type: generators of clients expect a body to have a
-/// single type, and this one to be a file.
+/// The media type of a file of any format. It is the documented one, because client generators expect a single
+/// media type per body and treat this one as a file.
 const FILE: &str = "application/octet-stream";
 
 #[OpenApi(prefix_path = COLLECTION, tag = "Tag::Records")]
 impl Operations {
     /// Export {records}
     ///
-    /// All {records} of a filter as a file, however many, in order of creation, written while they
-    /// are read. A file that the service cannot finish breaks off without the end of its transfer. In CSV a text that a
-    /// spreadsheet would take for a formula (it begins with `=`, `+`, `-`, `@`, TAB or CR, perhaps
-    /// behind apostrophes) stands behind one more apostrophe, which an import takes away again.
+    /// Returns all {records} that match a filter as a file, in order of creation and without a limit on their
+    /// number. Pass values for `$parameters` as query parameters named `p.NAME`. If the service fails during
+    /// the transfer, the response ends without its last chunk, so that clients detect the incomplete file. In
+    /// CSV, values that a spreadsheet would run as a formula are prefixed with an apostrophe, which an import
+    /// removes. These are values that start with `=`, `+`, `-`, `@`, TAB or CR, also after apostrophes.
+    /// Returns 400 `invalid_query` for an invalid filter.
     #[oai(path = "/export", method = "get")]
     async fn export(
         &self,
         caller: Reader,
         app: Data<&App>,
         request: &Request,
-        /// Which {records}; all when absent. At most 8 KiB.
+        /// The filter, at most 8 KiB. Default: all {records}.
         filter: Query<Option<String>>,
-        /// The form of the file.
+        /// The format of the file.
         format: Query<Option<Format>>,
     ) -> Result<Download> {
         let selection =
@@ -70,31 +72,33 @@ impl Operations {
 
     /// Import {records}
     ///
-    /// Reads a file while it arrives: a JSON object a line, or CSV under a line of field names. It is
-    /// sent as `application/octet-stream` with its `format`, or as `application/x-ndjson` or `text/csv`.
-    /// Rows have at most 64 KiB, the file at most 1 GiB, and its sender may be silent for 30 seconds
-    /// at a time. Names that are no fields to be written are passed over and told. With `fail`
-    /// the file is kept until all of it is there, and nothing is written unless everything is;
-    /// otherwise every thousand rows are committed, and rows that break a rule are left out and told
-    /// with their line.
+    /// Imports a file and returns a report. The file has one JSON object per line (NDJSON), or is CSV with a
+    /// header line of field names. Send it as `application/x-ndjson` or `text/csv`, or as
+    /// `application/octet-stream` with `format`. A row may have 64 KiB, a file 1 GiB. An upload without data
+    /// for 30 seconds returns 408 `request_timeout`. Names that are not writable fields are ignored and listed
+    /// in the report.
+    ///
+    /// With `on_conflict=fail`, all rows are imported in one transaction, or none: an invalid or existing row
+    /// returns 400 `rows_rejected` with `errors` by line. Otherwise the import commits every thousand rows;
+    /// invalid rows are skipped and reported by line.
     #[oai(path = "/import", method = "post")]
     async fn import(
         &self,
         caller: Writer,
         app: Data<&App>,
-        /// What to do with a {record} that is there already; `fail` when absent.
+        /// What to do with a {record} that exists already. Default: `fail`.
         on_conflict: Query<Option<Conflict>>,
-        /// The form of the file; where its media type says it too, they must agree.
+        /// The format of the file. It must agree with the media type, unless that is `application/octet-stream`.
         format: Query<Option<Format>>,
         upload: Upload,
     ) -> Result<Json<Report>> {
-        let format = upload.form(format.0)?;
+        let format = upload.format(format.0)?;
         let file = upload.file;
         let import =
             transfer::begin(&app.store_for(&caller.identity), &caller.identity, caller.schema)?;
         let policy = on_conflict.0.unwrap_or_default();
         let report = if policy == Conflict::Fail {
-            import.run(kept(file).await?, format, policy, |_| {}).await
+            import.run(buffered(file).await?, format, policy, |_| {}).await
         } else {
             import.run(SyncIoBridge::new(StreamReader::new(file)), format, policy, |_| {}).await
         };
@@ -102,38 +106,38 @@ impl Operations {
     }
 }
 
-/// A file that arrives.
+/// An uploaded file.
 struct Upload {
     file: BoxStream<'static, std::io::Result<Bytes>>,
-    /// As its media type says.
+    /// The format that the media type names.
     format: Option<Format>,
 }
 
 impl Upload {
-    /// The form of the file, which a parameter may have said.
-    fn form(&self, said: Option<Format>) -> Result<Format> {
-        match (said, self.format) {
-            (Some(said), Some(sent)) if said != sent => {
+    /// Returns the format of the file, from the parameter `format` or the media type.
+    fn format(&self, parameter: Option<Format>) -> Result<Format> {
+        match (parameter, self.format) {
+            (Some(parameter), Some(sent)) if parameter != sent => {
                 let detail = format!(
-                    "format is {}, and Content-Type is {}",
-                    said.as_str(),
+                    "format is {}, but Content-Type is {}; send the same format in both",
+                    parameter.as_str(),
                     sent.media_type()
                 );
                 Err(Error::new(Kind::InvalidParameter, detail))
             }
-            (said, sent) => Ok(said.or(sent).unwrap_or_default()),
+            (parameter, sent) => Ok(parameter.or(sent).unwrap_or_default()),
         }
     }
 }
 
-/// All of a file, once it is there; in memory when it is small, else in a temporary file. An import
-/// that is whole or nothing is one transaction, which nobody's slow line may keep open.
-async fn kept(
+/// Buffers a whole file: in memory if it is small, otherwise in a temporary file. An all-or-nothing import is one
+/// transaction, and a slow client must not keep it open.
+async fn buffered(
     mut file: BoxStream<'static, std::io::Result<Bytes>>,
 ) -> Result<tempfile::SpooledTempFile> {
     let failed = |error: std::io::Error| {
         let is_full = error.kind() == ErrorKind::StorageFull;
-        let detail = "there is no space left for temporary files; retry when there is".to_owned();
+        let detail = "no space left for temporary files; retry later".to_owned();
         let retry_after = Some(retry_after(10));
         if is_full {
             Error { detail, retry_after, ..Error::unavailable(error) }
@@ -141,15 +145,15 @@ async fn kept(
             Error::internal(error)
         }
     };
-    let mut kept = tempfile::spooled_tempfile(MAX_BODY_BYTES);
+    let mut buffer = tempfile::spooled_tempfile(MAX_BODY_BYTES);
     while let Some(bytes) = file.next().await {
-        kept.write_all(&bytes.map_err(transfer::read_error)?).map_err(failed)?;
+        buffer.write_all(&bytes.map_err(transfer::read_error)?).map_err(failed)?;
     }
-    kept.rewind().map_err(failed)?;
-    Ok(kept)
+    buffer.rewind().map_err(failed)?;
+    Ok(buffer)
 }
 
-/// A file in any of the formats, as the specification tells of it.
+/// Returns the media types of an exported file, for the OpenAPI document.
 fn file() -> Vec<MetaMediaType> {
     let text = |format: Format| MetaMediaType {
         content_type: format.media_type(),
@@ -183,14 +187,18 @@ impl<'a> ApiExtractor<'a> for Upload {
             let detail = format!("send Content-Type: {known}, or {FILE} with `format`");
             return Err(Error::new(Kind::UnsupportedMediaType, detail).into());
         }
-        refuse_coding(request)?;
+        reject_content_coding(request)?;
         Exchange::of(request)?.lift_time_limit();
         let file = limited(body.take()?.into_bytes_stream()).boxed();
         Ok(Self { file, format })
     }
 }
 
-/// The stream, as far as it keeps the limits.
+/// Applies the limits of an import to a stream of bytes.
+///
+/// # Errors
+/// The stream ends with [`Kind::RequestTimeout`] if no data arrives for [`IMPORT_IDLE_TIMEOUT`], and with
+/// [`Kind::BodyTooLarge`] after [`MAX_IMPORT_BYTES`].
 fn limited(
     stream: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static,
 ) -> impl Stream<Item = std::io::Result<Bytes>> + Send {
@@ -198,20 +206,20 @@ fn limited(
         let next = tokio::time::timeout(IMPORT_IDLE_TIMEOUT, stream.next()).await;
         let next = next.map_err(|_| {
             let seconds = IMPORT_IDLE_TIMEOUT.as_secs();
-            let detail = format!("nothing has arrived for {seconds} seconds");
+            let detail = format!("no data arrived for {seconds} seconds; send the file again");
             std::io::Error::other(Error::new(Kind::RequestTimeout, detail))
         })?;
         let Some(bytes) = next.transpose()? else { return Ok(None) };
         let read = read + bytes.len() as u64;
         if read > MAX_IMPORT_BYTES {
-            let detail = format!("at most {MAX_IMPORT_BYTES} bytes are read");
+            let detail = format!("the file is too large; expected at most {MAX_IMPORT_BYTES} bytes");
             return Err(std::io::Error::other(Error::new(Kind::BodyTooLarge, detail)));
         }
         Ok(Some((bytes, (stream, read))))
     })
 }
 
-/// A file that leaves.
+/// An exported file.
 struct Download {
     records: Export,
     format: Format,
@@ -237,7 +245,7 @@ impl IntoResponse for Download {
         let Self { records, format } = self;
         let media_type = match format {
             Format::Ndjson => format.media_type().to_owned(),
-            // RFC 7111 and RFC 4180: the first line names the columns.
+            // `header=present` (RFC 4180) says that the first line names the columns.
             Format::Csv => format!("{}; charset=utf-8; header=present", format.media_type()),
         };
         let file =
@@ -253,7 +261,7 @@ impl IntoResponse for Download {
 mod tests {
     use super::*;
 
-    async fn refused(stream: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static) -> Kind {
+    async fn error_kind(stream: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static) -> Kind {
         let mut stream = Box::pin(limited(stream));
         loop {
             match stream.next().await {
@@ -267,25 +275,25 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_silent_sender_is_not_waited_for_and_a_slow_one_is() {
+    async fn an_idle_upload_times_out_and_a_slow_one_does_not() {
         let row = || Ok(Bytes::from_static(b"{}\n"));
         let slow = stream::unfold(0, move |count| async move {
             tokio::time::sleep(IMPORT_IDLE_TIMEOUT - Duration::from_secs(1)).await;
             (count < 1000).then(|| (row(), count + 1))
         });
-        assert_eq!(refused(slow).await, Kind::NotFound, "it has come to its end");
+        assert_eq!(error_kind(slow).await, Kind::NotFound, "the slow upload is complete");
         let silent = stream::iter([row()]).chain(stream::pending());
-        assert_eq!(refused(silent).await, Kind::RequestTimeout);
+        assert_eq!(error_kind(silent).await, Kind::RequestTimeout);
     }
 
     #[tokio::test]
-    async fn a_file_has_a_size() {
+    async fn a_file_over_the_maximum_size_is_rejected() {
         let part = Bytes::from(vec![b' '; 1024 * 1024]);
         let parts = MAX_IMPORT_BYTES / part.len() as u64;
         let whole = std::iter::repeat_n(part, usize::try_from(parts).unwrap_or(usize::MAX));
         let whole = || stream::iter(whole.clone().map(Ok));
-        assert_eq!(refused(whole()).await, Kind::NotFound);
+        assert_eq!(error_kind(whole()).await, Kind::NotFound);
         let more = whole().chain(stream::iter([Ok(Bytes::from_static(b" "))]));
-        assert_eq!(refused(more).await, Kind::BodyTooLarge);
+        assert_eq!(error_kind(more).await, Kind::BodyTooLarge);
     }
 }
