@@ -71,7 +71,7 @@ routes! {
     post "/api/v1/{records}/search" as "search{Records}": "A page of {records}.", or InvalidQuery | InvalidCursor;
     get "/api/v1/{records}/facets" as "get{Record}Facets": "The number of {records} per value or bucket.";
     get "/api/v1/{records}/export" as "export{Records}": "A file with the matching {records}.";
-    post "/api/v1/{records}/import" as "import{Records}": "The import report: the number of rows per outcome, and rule violations by line.", or RowsRejected;
+    post "/api/v1/{records}/import" as "import{Records}": "The import report.", or RowsRejected;
     get "/api/v1/{records}/{id}" as "get{Record}": "The {record}.";
     get "/api/v1/{records}/{id}/match" as "match{Record}": "The result of the filter and of each of its tests.";
     put "/api/v1/{records}/{id}" as "replace{Record}": "The replaced {record}.", or InvalidRecord | Duplicate;

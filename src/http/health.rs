@@ -1,4 +1,4 @@
-//! The operations for probes: whether the process lives, and whether it can serve.
+//! The probes: liveness of the process, and readiness to serve requests.
 
 use poem::Request;
 use poem::web::Data;
@@ -14,38 +14,38 @@ use crate::error::{Error, Result};
 
 #[derive(Tags)]
 enum Tag {
-    /// Probes for those who operate the service. They need no token.
+    /// Probes for operators and load balancers. They require no token.
     #[oai(rename = "health")]
     Health,
 }
 
-/// The answer to a probe.
+/// The response to a liveness probe.
 #[derive(Object, Serialize)]
 struct Health {
-    /// Always `ok`; otherwise the answer is a problem.
+    /// Always `ok`. A failed probe returns a problem instead.
     status: String,
 }
 
-/// The answer of a service that is ready.
+/// The response to a readiness probe.
 #[derive(Object, Serialize)]
 struct Readiness {
-    /// Always `ok`; otherwise the answer is a problem.
+    /// Always `ok`. A failed probe returns a problem instead.
     status: String,
-    /// Where requests are counted.
+    /// Where rate limits are counted.
     throttle: Throttle,
 }
 
-/// Where requests are counted: in this instance (`local`), in Redis for all instances (`redis`), or, as that
-/// does not answer, in this instance with its share of the limits (`fallback`).
+/// Where rate limits are counted: in this instance (`local`); in Redis, for all instances (`redis`); or in this
+/// instance with its share of the limits, because Redis is unreachable (`fallback`).
 #[derive(Enum, Serialize)]
 #[oai(rename_all = "lowercase")]
 #[serde(rename_all = "lowercase")]
 enum Throttle {
-    /// In this instance alone, as it was set up.
+    /// In this instance only, as configured.
     Local,
     /// In Redis, for all instances.
     Redis,
-    /// In this instance alone, with its share of the limits: Redis does not answer.
+    /// In this instance, with its share of the limits: Redis is unreachable.
     Fallback,
 }
 
@@ -63,25 +63,25 @@ pub(super) struct Operations;
 
 #[OpenApi(tag = "Tag::Health")]
 impl Operations {
-    /// Whether the process lives
+    /// Check liveness
     ///
-    /// It does not ask the database.
+    /// Returns 200 while the process is running. It does not query the database.
     #[oai(path = "/livez", method = "get")]
     async fn livez(&self) -> Result<Json<Health>> {
         Ok(Json(Health { status: "ok".to_owned() }))
     }
 
-    /// Whether the service can serve
+    /// Check readiness
     ///
-    /// It asks the database: 503 when that does not answer or is not migrated, and when the service was
-    /// told to stop. That Redis does not answer is no reason: each instance goes on with its share of
-    /// the limits.
+    /// Returns 200 if the service can serve requests. Returns 503 `unavailable` if the database is unreachable or
+    /// not migrated, and while the service is shutting down. An unreachable Redis does not make it fail: each
+    /// instance then applies its share of the limits.
     #[oai(path = "/readyz", method = "get")]
     async fn readyz(&self, app: Data<&App>, request: &Request) -> Result<Json<Readiness>> {
         let exchange = Exchange::of(request)?;
         if exchange.is_stopping() {
             let detail = "the service is shutting down".to_owned();
-            // Without a cause, which would be logged at every probe.
+            // A cause would be logged at every probe.
             return Err(Error { detail, cause: None, ..Error::unavailable("shutting down") });
         }
         probe::database(&app, &exchange.service.probe).await?;

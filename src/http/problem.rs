@@ -1,4 +1,4 @@
-//! An error as a problem document (RFC 9457).
+//! Errors as problem documents (RFC 9457).
 
 use poem::error::ResponseError;
 use poem::http::header::{CONTENT_LENGTH, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -12,53 +12,53 @@ use serde::Serialize;
 use crate::error::{Error, Kind, Violation};
 use crate::query::Diagnostic;
 
-/// The media type of a problem.
+/// The media type of a problem document.
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";
 
-/// The legacy paths, whose problems have `msg` as in the previous service.
+/// The legacy paths. Their problems have the member `msg`, as in the previous service.
 const WITH_MSG: [&str; 5] = ["/api", "/api/", "/api/search", "/api/expiredMovies", "/api/token"];
 
-/// What went wrong, and what to do about it.
+/// A problem document (RFC 9457): the error, and what to do about it.
 #[derive(Debug, Object, Serialize)]
 #[oai(skip_serializing_if_is_none)]
 pub(super) struct Problem {
-    /// `about:blank`: the problem has no more meaning than its status and code.
+    /// Always `about:blank`. Use `code` to identify the problem.
     #[serde(rename = "type")]
     #[oai(rename = "type")]
     problem_type: String,
-    /// A short text that is the same for every problem of this code.
+    /// A short summary. It is the same for every problem with this code.
     title: String,
     /// The HTTP status.
     status: i32,
-    /// A stable code to match on, such as `invalid_query`.
+    /// The stable code of the problem, such as `invalid_query`. More codes may be added.
     code: String,
-    /// What happened this time.
+    /// An explanation of this occurrence: what was found, what was expected, what to do.
     detail: String,
-    /// On the legacy routes: `detail` under the name it had in the earlier service.
+    /// On legacy routes: the value of `detail`, under its name in the previous service.
     #[serde(skip_serializing_if = "Option::is_none")]
     msg: Option<String>,
-    /// On a request of OAuth 2.0: `code` under the name it has there (RFC 6749, section 5.2).
+    /// For OAuth 2.0 requests: the value of `code`, under its name in RFC 6749, section 5.2.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
-    /// On a request of OAuth 2.0: `detail` under the name it has there.
+    /// For OAuth 2.0 requests: the value of `detail`, under its name in RFC 6749, section 5.2.
     #[serde(skip_serializing_if = "Option::is_none")]
     error_description: Option<String>,
-    /// The id of the request, as in `X-Request-Id`; quote it when you ask for help.
+    /// The request id, as in `X-Request-Id`. Quote it when you report a problem.
     request_id: String,
-    /// With `invalid_query`: each problem of the filter, the order or a parameter.
+    /// With `invalid_query` and `query_outdated`: the problems of the filter, the order or the parameters.
     #[serde(skip_serializing_if = "Option::is_none")]
     diagnostics: Option<Vec<Diagnostic>>,
-    /// With `invalid_record`: each rule that the record breaks; with `rows_rejected`: the same for
-    /// the rows of a file; on the legacy routes: each parameter that is wrong.
+    /// With `invalid_record`: the rules that the record breaks. With `rows_rejected`: the rules that rows of
+    /// the file break, by line. On legacy routes: the invalid parameters.
     #[serde(skip_serializing_if = "Option::is_none")]
     errors: Option<Vec<Violation>>,
-    /// With `ambiguous`: the records that match.
+    /// With `ambiguous`: the matching records.
     #[serde(skip_serializing_if = "Option::is_none")]
     records: Option<Vec<Any<serde_json::Value>>>,
 }
 
 impl Problem {
-    /// What clients are told of an error of a request to that path.
+    /// Creates the problem document for an error of a request to `path`.
     pub(super) fn of(error: &Error, path: &str, request_id: &str) -> Self {
         Self {
             problem_type: "about:blank".to_owned(),
@@ -77,7 +77,7 @@ impl Problem {
     }
 }
 
-/// Every operation may fail, and says so in the same way.
+/// Documents the error responses, which are the same for every operation.
 impl ApiResponse for Error {
     fn meta() -> MetaResponses {
         let problem = |range: &str, description| MetaResponse {
@@ -91,8 +91,8 @@ impl ApiResponse for Error {
             headers: Vec::new(),
         };
         let responses = vec![
-            problem("4XX", "The request is refused; `code` says why."),
-            problem("5XX", "The service failed, or is not available now."),
+            problem("4XX", "The request is rejected; `code` has the reason."),
+            problem("5XX", "The service failed (`internal`), or is unavailable (`unavailable`); retry after `Retry-After`."),
         ];
         MetaResponses { responses }
     }
@@ -108,19 +108,18 @@ impl ResponseError for Error {
     }
 }
 
-/// The response that tells of an error of a request. `head` has the headers that were set on the way, such as
-/// `Allow`.
+/// Returns the response for an error. `parts` has the headers that are already set, such as `Allow`.
 pub(super) fn response(
     error: &Error,
     path: &str,
     request_id: &str,
-    head: ResponseParts,
+    parts: ResponseParts,
 ) -> Response {
     let status = error.status();
     let problem = Problem::of(error, path, request_id);
-    // Strings and numbers always serialise.
+    // Serializing strings and numbers cannot fail.
     let body = serde_json::to_vec(&problem).unwrap_or_default();
-    let mut response = Response::from_parts(head, body.into()).set_content_type(MEDIA_TYPE);
+    let mut response = Response::from_parts(parts, body.into()).set_content_type(MEDIA_TYPE);
     response.set_status(status);
     response.headers_mut().remove(CONTENT_LENGTH);
     if let Some(challenge) = challenge(error) {
@@ -132,12 +131,12 @@ pub(super) fn response(
     response
 }
 
-/// The list, if there is anything in it.
+/// Returns the list, or `None` if it is empty.
 fn some<T: Clone>(list: &[T]) -> Option<Vec<T>> {
     (!list.is_empty()).then(|| list.to_vec())
 }
 
-/// What a bearer has to show (RFC 6750, section 3). No error is named when nothing was shown.
+/// Returns the value of `WWW-Authenticate` (RFC 6750, section 3). It names no error if the request had no token.
 fn challenge(error: &Error) -> Option<HeaderValue> {
     let challenge = match (error.kind, &error.cause) {
         (Kind::Unauthenticated, None) => r#"Bearer realm="cinequery""#,

@@ -1,4 +1,4 @@
-//! The operations on queries: what the language knows, and what is to be said of a query.
+//! The operations for editors of queries: schema, check, explain and complete.
 
 use poem::Request;
 use poem::web::Data;
@@ -15,21 +15,21 @@ use crate::error::Result;
 
 #[derive(Tags)]
 enum Tag {
-    /// For those who write queries, and for editors: the fields there are, what is wrong with a
-    /// query, how the database answers it, how an unfinished one goes on.
+    /// Tools for writing queries, for users and editors: list the fields, check a query, show its SQL and
+    /// query plan, and complete a filter.
     #[oai(rename = "query")]
     Query,
 }
 
-/// The operations on queries about these records.
+/// The operations for editors of queries.
 pub(super) struct Operations;
 
 #[OpenApi(tag = "Tag::Query")]
 impl Operations {
     /// List record types, fields and limits
     ///
-    /// What the filter language knows: the record types with their fields and operators, the
-    /// functions, keywords and limits. Any token will do.
+    /// Returns the record types with their fields and operators, and the functions, keywords and limits of the
+    /// filter language. A token without scopes is sufficient.
     #[oai(path = "/api/v1/schema", method = "get")]
     async fn schema(&self, _caller: Caller, app: Data<&App>) -> Result<Json<CatalogueSchema>> {
         Ok(Json(inspect::describe(app.catalogue())))
@@ -37,19 +37,20 @@ impl Operations {
 
     /// Check a query
     ///
-    /// Says what a search would refuse a filter and an order for, and, as far as the grammar accepts them, what they say: their
-    /// canonical form, the types of their parameters, their tree. The answer to a query that is wrong
-    /// is 200, too. Parameters need no values, and values that come along are not looked at.
+    /// Validates a filter and an order without running them. Returns 200 for valid and invalid queries:
+    /// `diagnostics` has the errors that a search would return. If the text can be parsed, the response also has
+    /// its canonical form, the types of its parameters and its syntax tree. Values for parameters are not
+    /// required, and are ignored.
     #[oai(path = "/api/v1/query/check", method = "get")]
     async fn check(
         &self,
         caller: SomeReader,
         app: Data<&App>,
-        /// The filter. At most 8 KiB.
+        /// The filter, at most 8 KiB.
         filter: Query<Option<String>>,
-        /// The order: fields with `asc` or `desc`, separated by commas.
+        /// The order: fields with optional `asc` or `desc`, separated by commas.
         order_by: Query<Option<String>>,
-        /// The collection; the first when absent.
+        /// The collection. Default: the first.
         collection: Query<Option<String>>,
     ) -> Result<Json<Check>> {
         let (collection, filter) = (collection.0.as_deref(), filter.0.as_deref());
@@ -59,9 +60,9 @@ impl Operations {
 
     /// Explain a query
     ///
-    /// Shows the statement that a search for a first page would run, the values bound to it, and how
-    /// the database would go about it: its plan and the indexes in that. Nothing is searched. Values
-    /// for the `$parameters` of the filter are given as query parameters named `p.NAME`.
+    /// Returns the SQL statement of the first page of a search, its values, and the query plan with its indexes.
+    /// The search is not run. Pass values for the `$parameters` of the filter as query parameters named
+    /// `p.NAME`. Returns 400 `invalid_query` for an invalid filter or order.
     #[oai(path = "/api/v1/query/explain", method = "get")]
     #[allow(clippy::too_many_arguments, reason = "each is a documented query parameter")]
     async fn explain(
@@ -69,14 +70,14 @@ impl Operations {
         caller: SomeReader,
         app: Data<&App>,
         request: &Request,
-        /// The filter. At most 8 KiB.
+        /// The filter, at most 8 KiB.
         filter: Query<Option<String>>,
-        /// The order: fields with `asc` or `desc`, separated by commas.
+        /// The order: fields with optional `asc` or `desc`, separated by commas.
         order_by: Query<Option<String>>,
-        /// How many records there would be at most.
+        /// The maximum number of records per page.
         #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
         limit: Query<Option<i32>>,
-        /// The collection; the first when absent.
+        /// The collection. Default: the first.
         collection: Query<Option<String>>,
     ) -> Result<Json<Explanation>> {
         let selection = Selection {
@@ -94,21 +95,21 @@ impl Operations {
 
     /// Complete a filter
     ///
-    /// Says how an unfinished filter may go on at the caret: fields, functions and keywords where a
-    /// condition may begin, the operators that a field has, what it can be compared with, among that the
-    /// values that are most frequent in the catalogue. Nothing is offered where the filter is wrong
-    /// before the caret. Values of parameters that come along are not looked at.
+    /// Returns candidates for an unfinished filter at the caret: fields, functions and keywords at the start of
+    /// a condition; the operators of a field after it; values after an operator, the most frequent in the
+    /// database first. The list is empty if the filter has an error before the caret. Values for parameters are
+    /// ignored.
     #[oai(path = "/api/v1/query/complete", method = "get")]
     async fn complete(
         &self,
         caller: SomeReader,
         app: Data<&App>,
-        /// The filter as far as it is written. At most 8 KiB.
+        /// The unfinished filter, at most 8 KiB.
         filter: Query<Option<String>>,
-        /// Where the caret is: before this character, counted from 0 in Unicode scalar values, at most as
-        /// many as there are. Behind the last when absent.
+        /// The position of the caret: the number of characters (Unicode scalar values) before it. Default: the
+        /// end of the filter.
         caret: Query<Option<i32>>,
-        /// The collection; the first when absent.
+        /// The collection. Default: the first.
         collection: Query<Option<String>>,
     ) -> Result<Json<Completion>> {
         let filter = filter.0.unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Signing in and out: in JSON, and as OAuth 2.0 asks for it.
+//! Signing in and out, with JSON or as in OAuth 2.0.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -25,12 +25,12 @@ use crate::identity::{Credentials, MAX_TOKEN_BYTES};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
-/// The largest request to sign in, in bytes. Anybody may send one.
+/// The maximum body of a request to sign in, in bytes. It is small, because the request needs no token.
 const MAX_SIGN_IN_BYTES: usize = 8 * 1024;
 
 #[derive(Tags)]
 enum Tag {
-    /// Signing in and out. Every operation on records needs a token.
+    /// Sign in and out. All operations on records require a token.
     #[oai(rename = "token")]
     Token,
 }
@@ -41,13 +41,16 @@ pub(super) struct Operations;
 impl Operations {
     /// Sign in
     ///
-    /// Issues a bearer token that expires. How somebody signs in is the operator's choice: with
-    /// `--auth open` a name is enough; with `--auth oidc` tokens are issued elsewhere, and the refusal
-    /// says where. As JSON the body is the earlier service's; as a form it is an
-    /// OAuth 2.0 token request (RFC 6749, sections 4.3 and 4.4), whose `client_id` and `client_secret`
-    /// are a name and a password too, and may stand in `Authorization: Basic`. A wrong name or password is 401,
-    /// `unauthenticated`; in a form 400, `invalid_grant`, or 401, `invalid_client`. Of the scopes that are asked
-    /// for, the token has those that are granted; when none is, 400, `invalid_scope`.
+    /// Returns a bearer token that expires. The operator selects the method: `--auth password` requires a name
+    /// and a password; `--auth open` requires a name only. With `--auth oidc`, another service issues tokens, and
+    /// the error `sign_in_elsewhere` names it.
+    ///
+    /// Send JSON, or a form with an OAuth 2.0 token request (RFC 6749, sections 4.3 and 4.4). In a form,
+    /// `client_id` and `client_secret` are also a name and a password, and may be sent as `Authorization: Basic`.
+    ///
+    /// Returns 401 `unauthenticated` for a wrong name or password. A form returns 400 `invalid_grant` (grant type
+    /// `password`) or 401 `invalid_client` (grant type `client_credentials`) instead. The token has those of the
+    /// requested scopes that the user has; if there are none, the response is 400 `invalid_scope`.
     #[oai(path = "/api/token", method = "post")]
     async fn sign_in(
         &self,
@@ -55,13 +58,13 @@ impl Operations {
         request: &Request,
         sign_in: SignIn,
     ) -> Result<TokenResponse> {
-        let SignIn { credentials, scope, refusal } = sign_in;
-        let address = throttle::address(request, app.admission());
-        let issued = app.sign_in(credentials, scope.as_deref(), address).await;
+        let SignIn { credentials, scope, rejection } = sign_in;
+        let client = throttle::client_ip(request, app.admission());
+        let issued = app.sign_in(credentials, scope.as_deref(), client).await;
         let issued = issued.map_err(|error| match error.kind {
-            Kind::Unauthenticated => Error { kind: refusal, ..error },
-            // OAuth 2.0 has a word of its own for it.
-            Kind::SignInElsewhere if refusal != Kind::Unauthenticated => {
+            Kind::Unauthenticated => Error { kind: rejection, ..error },
+            // OAuth 2.0 has its own code for this.
+            Kind::SignInElsewhere if rejection != Kind::Unauthenticated => {
                 Error { kind: Kind::UnsupportedGrantType, ..error }
             }
             _ => error,
@@ -76,17 +79,19 @@ impl Operations {
 
     /// Sign out
     ///
-    /// Ends a token before it expires (RFC 7009), on every instance within a second. Whoever holds it
-    /// may do that. A token that is not accepted has ended already: that is no error.
+    /// Revokes the token in the body before it expires (RFC 7009), on all instances within a second. No other
+    /// token is required. An expired, revoked or invalid token also returns 200. A form without `token` returns
+    /// 400 `invalid_request`.
     #[oai(path = "/api/token/revoke", method = "post")]
     async fn sign_out(&self, app: Data<&App>, body: Body<RevocationForm>) -> Result<Revoked> {
         revoke::one(&app, &body.0.token).await.map(|()| Revoked)
     }
 
-    /// End all tokens of somebody
+    /// Revoke all tokens of a user
     ///
-    /// Every token that they have been issued so far ends, on every instance within a second; 204 also when
-    /// there are none. One's own need no scope; those of others need the scope `admin`.
+    /// Revokes every token issued to the user so far, on all instances within a second. Returns 204, also if the
+    /// user has no tokens. Users can revoke their own tokens; the tokens of others require the scope `admin`,
+    /// otherwise the response is 403 `insufficient_scope`.
     #[oai(path = "/api/v1/revocations", method = "post")]
     async fn revoke(
         &self,
@@ -98,52 +103,52 @@ impl Operations {
     }
 }
 
-/// What somebody signs in with.
+/// A request to sign in.
 #[derive(Object, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TokenRequest {
-    /// The name.
+    /// The user name.
     username: String,
-    /// The password, where one is asked for.
+    /// The password. Required with `--auth password`.
     password: Option<String>,
-    /// What the token is to allow at most: scopes such as `movies:read`, separated by spaces.
+    /// The requested scopes, such as `movies:read`, separated by spaces. Default: all scopes of the user.
     scope: Option<String>,
 }
 
 /// An OAuth 2.0 token request.
 #[derive(Deserialize)]
 struct TokenForm {
-    /// How somebody signs in.
+    /// The grant type.
     grant_type: GrantType,
-    /// With `password`: the name.
+    /// With `password`: the user name.
     username: Option<String>,
-    /// With `password`: the password, where one is asked for.
+    /// With `password`: the password.
     password: Option<String>,
-    /// With `client_credentials`: the name.
+    /// With `client_credentials`: the user name.
     client_id: Option<String>,
     /// With `client_credentials`: the password.
     client_secret: Option<String>,
-    /// What the token is to allow at most: scopes such as `movies:read`, separated by spaces.
+    /// The requested scopes, separated by spaces.
     scope: Option<String>,
 }
 
-/// How somebody signs in.
+/// A grant type of OAuth 2.0.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum GrantType {
-    /// With a name and a password.
+    /// A user signs in with a name and a password.
     Password,
-    /// With the same, as a program.
+    /// A program signs in with a name and a password.
     ClientCredentials,
 }
 
-/// A token that is to end.
+/// A request to revoke a token.
 #[derive(Object, Deserialize)]
 struct RevocationForm {
-    /// The token.
+    /// The token to revoke.
     token: String,
-    /// What kind of token it is. There is one kind, and this is not looked at.
-    #[allow(dead_code, reason = "RFC 7009 has it, and lets servers pass over it")]
+    /// The kind of the token. Ignored, because there is only one kind.
+    #[allow(dead_code, reason = "RFC 7009 defines it and allows servers to ignore it")]
     token_type_hint: Option<String>,
 }
 
@@ -162,26 +167,28 @@ impl Input for RevocationRequest {
     }
 }
 
-/// A form as the type wants it. Members that it does not know are passed over, as OAuth 2.0 asks
-/// (RFC 6749, section 3.2); repeated ones are refused.
+/// Parses a form. Unknown parameters are ignored, as OAuth 2.0 requires (RFC 6749, section 3.2).
+///
+/// # Errors
+/// [`Kind::InvalidRequest`] if a parameter is missing, repeated or malformed.
 fn form<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    let refused = |detail: String| Error::new(Kind::InvalidRequest, detail);
-    serde_urlencoded::from_bytes(bytes).map_err(|error| refused(error.to_string()))
+    let invalid = |detail: String| Error::new(Kind::InvalidRequest, detail);
+    serde_urlencoded::from_bytes(bytes).map_err(|error| invalid(error.to_string()))
 }
 
-/// A request to sign in, in whichever form.
+/// A request to sign in, from JSON or a form.
 struct SignIn {
     credentials: Credentials,
     scope: Option<String>,
-    /// What a wrong name or password is called.
-    refusal: Kind,
+    /// The kind of error for a wrong name or password.
+    rejection: Kind,
 }
 
 impl SignIn {
     fn of_json(request: TokenRequest) -> Self {
         let TokenRequest { username, password, scope } = request;
         let credentials = Credentials { username, password };
-        Self { credentials, scope, refusal: Kind::Unauthenticated }
+        Self { credentials, scope, rejection: Kind::Unauthenticated }
     }
 
     fn of_form(bytes: &[u8], authorization: Option<&HeaderValue>) -> Result<Self> {
@@ -189,17 +196,17 @@ impl SignIn {
         struct Grant {
             grant_type: Option<String>,
         }
-        let missing = |what: &str| Error::new(Kind::InvalidRequest, format!("there is no {what}"));
+        let missing = |what: &str| Error::new(Kind::InvalidRequest, format!("missing {what}"));
         let grant = form::<Grant>(bytes)?.grant_type.ok_or_else(|| {
-            missing("grant_type; JSON is sent with Content-Type: application/json")
+            missing("grant_type; for a JSON body, send Content-Type: application/json")
         })?;
         if !["password", "client_credentials"].contains(&grant.as_str()) {
-            let detail = "grant_type must be password or client_credentials";
+            let detail = "unsupported grant_type; expected password or client_credentials";
             return Err(Error::new(Kind::UnsupportedGrantType, detail));
         }
         let TokenForm { grant_type, username, password, client_id, client_secret, scope } =
             form(bytes)?;
-        let (username, password, refusal) = match grant_type {
+        let (username, password, rejection) = match grant_type {
             GrantType::Password => {
                 let username = username.ok_or_else(|| missing("username"))?;
                 (username, password, Kind::InvalidGrant)
@@ -209,7 +216,7 @@ impl SignIn {
                     (Some(id), None) => (id, client_secret),
                     (None, Some((id, secret))) => (id, Some(secret)),
                     (Some(_), Some(_)) => {
-                        let detail = "the client is named twice: in the form and in Authorization";
+                        let detail = "found client credentials in the form and in Authorization; send only one of them";
                         return Err(Error::new(Kind::InvalidRequest, detail));
                     }
                     (None, None) => return Err(missing("client_id")),
@@ -217,12 +224,12 @@ impl SignIn {
                 (id, secret, Kind::InvalidClient)
             }
         };
-        Ok(Self { credentials: Credentials { username, password }, scope, refusal })
+        Ok(Self { credentials: Credentials { username, password }, scope, rejection })
     }
 }
 
-/// The name and the secret of `Authorization: Basic`, each percent-encoded (RFC 6749, section 2.3.1);
-/// nothing where there is no such header.
+/// Returns the client id and secret of `Authorization: Basic`, each percent-encoded (RFC 6749, section 2.3.1), or
+/// `None` without such a header.
 fn basic(authorization: Option<&HeaderValue>) -> Result<Option<(String, String)>> {
     let scheme = authorization.and_then(|value| value.as_bytes().get(..6));
     let (Some(value), Some(scheme)) = (authorization, scheme) else { return Ok(None) };
@@ -235,8 +242,11 @@ fn basic(authorization: Option<&HeaderValue>) -> Result<Option<(String, String)>
         let (id, secret) = decoded.split_once(':')?;
         Some((decode(id)?, decode(secret)?))
     };
-    let refused = || Error::new(Kind::InvalidClient, "Authorization: Basic is malformed");
-    parts().map(Some).ok_or_else(refused)
+    let malformed = || {
+        let detail = "malformed Authorization: Basic; expected the base64 of ID:SECRET, both percent-encoded";
+        Error::new(Kind::InvalidClient, detail)
+    };
+    parts().map(Some).ok_or_else(malformed)
 }
 
 impl<'a> ApiExtractor<'a> for SignIn {
@@ -248,7 +258,7 @@ impl<'a> ApiExtractor<'a> for SignIn {
         Body::<TokenRequest>::register(registry);
     }
 
-    // The form is documented where its clients look for it: as flows of the scheme `oauth2`.
+    // The form is documented where OAuth 2.0 clients look for it: as flows of the scheme `oauth2`.
     fn request_meta() -> Option<MetaRequest> {
         Body::<TokenRequest>::request_meta()
     }
@@ -274,7 +284,7 @@ impl Input for TokenRequest {
         json(bytes)
     }
 
-    /// The earlier service knew no 415.
+    /// The previous service returned 400 instead of 415.
     fn unsupported() -> Error {
         missing_json()
     }
@@ -283,17 +293,17 @@ impl Input for TokenRequest {
 /// A token, as in OAuth 2.0 (RFC 6749, section 5.1).
 #[derive(Object, Serialize)]
 struct Token {
-    /// The token, to be sent as `Authorization: Bearer …`.
+    /// The token. Send it as `Authorization: Bearer …`.
     access_token: String,
     /// Always `Bearer`.
     token_type: String,
-    /// For how many seconds it is accepted.
+    /// The lifetime of the token in seconds.
     expires_in: i64,
-    /// What it allows: scopes such as `movies:read`, separated by spaces.
+    /// The scopes of the token, such as `movies:read`, separated by spaces.
     scope: String,
 }
 
-/// A token, which nobody on the way may keep.
+/// A token as a response that caches must not store.
 struct TokenResponse(Json<Token>);
 
 impl IntoResponse for TokenResponse {
@@ -314,7 +324,7 @@ impl ApiResponse for TokenResponse {
     }
 }
 
-/// A token has ended (RFC 7009, section 2.2): 200, and nothing to read.
+/// The response to a revocation: 200 without a body (RFC 7009, section 2.2).
 struct Revoked;
 
 impl IntoResponse for Revoked {

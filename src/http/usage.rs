@@ -1,4 +1,4 @@
-//! Who has used the service how much.
+//! Request counts per user and day.
 
 use chrono::NaiveDate;
 use poem::web::Data;
@@ -13,7 +13,7 @@ use crate::error::Result;
 
 #[derive(Tags)]
 enum Tag {
-    /// How many requests were sent, by day and by what they were for.
+    /// Request counts per user, day and class of request.
     #[oai(rename = "usage")]
     Usage,
 }
@@ -22,25 +22,26 @@ pub(super) struct Operations;
 
 #[OpenApi(tag = "Tag::Usage")]
 impl Operations {
-    /// Read usage
+    /// Get request counts
     ///
-    /// One's own needs no scope; that of others needs the scope `admin`. What other instances have
-    /// counted in the last ten seconds may not be there yet.
+    /// Returns request counts per day, class of request and user. Users can read their own counts; the counts of
+    /// others require the scope `admin`, otherwise the response is 403 `insufficient_scope`. Counts from other
+    /// instances appear within ten seconds.
     #[oai(path = "/api/v1/usage", method = "get")]
     #[allow(clippy::too_many_arguments, reason = "each is a documented query parameter")]
     async fn usage(
         &self,
         caller: Caller,
         app: Data<&App>,
-        /// Whose: a name, or `*` for everybody's. One's own when absent.
+        /// The name of a user, or `*` for all users. Default: the caller.
         subject: Query<Option<String>>,
-        /// The first day, in UTC, and not after the last; 29 days before that when absent.
+        /// The first day, in UTC. Default: 29 days before `to`.
         from: Query<Option<NaiveDate>>,
-        /// The last day, in UTC; today when absent.
+        /// The last day, in UTC. It must not be before `from`. Default: today.
         to: Query<Option<NaiveDate>>,
-        /// Where the page begins: `next_after` of the page before.
+        /// `next_after` of the previous page.
         after: Query<Option<String>>,
-        /// How many at most.
+        /// The maximum number of items per page.
         #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
         limit: Query<Option<i32>>,
     ) -> Result<Json<UsagePage>> {

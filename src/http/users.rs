@@ -1,4 +1,4 @@
-//! Administering users.
+//! User administration.
 
 use poem::Request;
 use poem::web::Data;
@@ -14,7 +14,7 @@ use crate::error::{Error, Result, Violation};
 
 #[derive(Tags)]
 enum Tag {
-    /// Those who sign in with a password, under `--auth password`. All of this needs the scope
+    /// Administer the users that sign in with a password (`--auth password`). All operations require the scope
     /// `admin`.
     #[oai(rename = "users")]
     Users,
@@ -26,15 +26,15 @@ pub(super) struct Operations;
 impl Operations {
     /// List users
     ///
-    /// A page at a time, by name. Passwords are never shown.
+    /// Returns a page of users in order of name. Passwords are never returned.
     #[oai(path = "/", method = "get")]
     async fn list(
         &self,
         caller: Administrator,
         app: Data<&App>,
-        /// The name behind which the page begins: `next_after` of the page before.
+        /// `next_after` of the previous page. The page starts after this name.
         after: Query<Option<String>>,
-        /// How many at most.
+        /// The maximum number of users per page.
         #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
         limit: Query<Option<i32>>,
     ) -> Result<Json<UserPage>> {
@@ -48,10 +48,10 @@ impl Operations {
         .map(Json)
     }
 
-    /// Add a user
+    /// Create a user
     ///
-    /// A name that is taken is 409, `duplicate`. Names are compared as they are written, upper and lower case
-    /// apart.
+    /// Creates a user and returns it. Names are case-sensitive. Returns 409 `duplicate` if the name exists, and
+    /// 400 `invalid_record` for an invalid name or password.
     #[oai(path = "/", method = "post")]
     async fn add(
         &self,
@@ -63,9 +63,10 @@ impl Operations {
         users::add(&store, app.hasher(), &caller.0, body.0).await.map(added)
     }
 
-    /// Read a user
+    /// Get a user
     ///
-    /// `ETag` has the version, with which the user is changed.
+    /// Returns the user, with the version in `ETag`. Send it as `If-Match` to update the user. Returns 404
+    /// `not_found` for an unknown name.
     #[oai(path = "/:name", method = "get")]
     async fn get(
         &self,
@@ -77,11 +78,12 @@ impl Operations {
         users::get(&app.store_for(&caller.0), &caller.0, &name.0).await.map(Current)
     }
 
-    /// Give a user another password or role
+    /// Update the password or role of a user
     ///
-    /// The body is a JSON merge patch (RFC 7396), sent as `application/json` or as
-    /// `application/merge-patch+json`. The tokens that the user has been issued end within a
-    /// second, unless nothing changes. The last administrator stays one: 409, `last_administrator`.
+    /// Updates the members in the body and returns the user. The body is a JSON merge patch (RFC 7396) of type
+    /// `application/json` or `application/merge-patch+json`. A change revokes all tokens of the user within a
+    /// second. Returns 409 `last_administrator` instead of removing the role `admin` from the last administrator,
+    /// and 412 `precondition_failed` if the user has changed since the version in `If-Match`.
     #[oai(path = "/:name", method = "patch")]
     async fn change(
         &self,
@@ -89,7 +91,7 @@ impl Operations {
         app: Data<&App>,
         /// The name of the user.
         name: Path<String>,
-        /// The ETag of the version that is changed, or `*`. Required: 428 without it.
+        /// The ETag of the version to update, or `*`. Required: 428 `precondition_required` without it.
         #[oai(name = "If-Match")]
         if_match: Header<Option<String>>,
         body: Body<UserPatch>,
@@ -99,10 +101,11 @@ impl Operations {
         users::change(&store, hasher, &caller.0, &name.0, body.0, &expected).await.map(Current)
     }
 
-    /// Remove a user
+    /// Delete a user
     ///
-    /// The tokens that the user has been issued end within a second. The last administrator stays: 409,
-    /// `last_administrator`.
+    /// Deletes the user, revokes all tokens of the user within a second, and returns no content. Returns 409
+    /// `last_administrator` instead of deleting the last administrator, and 412 `precondition_failed` if the user
+    /// has changed since the version in `If-Match`.
     #[oai(path = "/:name", method = "delete")]
     async fn remove(
         &self,
@@ -110,7 +113,7 @@ impl Operations {
         app: Data<&App>,
         /// The name of the user.
         name: Path<String>,
-        /// The ETag of the version that is removed; whichever there is when absent.
+        /// The ETag of the version to delete. Default: any version.
         #[oai(name = "If-Match")]
         if_match: Header<Option<String>>,
     ) -> Result<NoContent> {
@@ -132,7 +135,7 @@ impl Input for UserPatch {
 
     fn read(bytes: &[u8], _request: &Request) -> Result<Self> {
         let patch = json(bytes)?;
-        // Null would take a member away (RFC 7396), and there is none to do without.
+        // Null would remove a member (RFC 7396), and no member can be removed.
         let members: serde_json::Map<String, serde_json::Value> = json(bytes)?;
         let nulls = members.iter().filter(|(_, value)| value.is_null());
         let nulls: Vec<Violation> =
@@ -149,13 +152,13 @@ impl Versioned for User {
     }
 }
 
-/// A user who was added.
+/// Returns the response for a created user.
 fn added(created: User) -> Created<User> {
     let location = format!("users/{}", percent_encoded(&created.name));
     Created { created, location }
 }
 
-/// A name as a segment of a path: everything but the unreserved characters of RFC 3986 is encoded.
+/// Percent-encodes a name for a path segment: all bytes except the unreserved characters of RFC 3986.
 fn percent_encoded(name: &str) -> String {
     let is_unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     let encode = |byte: u8| match is_unreserved(byte) {
