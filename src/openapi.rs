@@ -1,8 +1,8 @@
 //! The types of the filter language in the OpenAPI document.
 //!
-//! `query` does not depend on poem-openapi, so that the language can be used without the service. Here
-//! each of its types that clients see gets its schema. The declarations below list every variant and
-//! every member: one that is added to the language does not compile until it is documented.
+//! `query` does not depend on poem-openapi, so that the language can be used without the service. This module has
+//! the schemas of its public types. The declarations list every variant and every member, so that an undocumented
+//! addition to the language does not compile.
 
 use std::borrow::Cow;
 
@@ -15,7 +15,7 @@ use crate::query::complete::{Candidate, Kind};
 use crate::query::diagnostic::Suggestion;
 use crate::query::{Code, Diagnostic, Type};
 
-/// Documents a type under a name. It is read and written as serde does.
+/// Documents a type under a name. Its JSON is the one of serde.
 macro_rules! documented {
     ($type:ident as $name:expr, |$registry:ident| $schema:expr) => {
         impl Documented for $type {
@@ -58,7 +58,7 @@ macro_rules! documented {
     };
 }
 
-/// Documents enums: the name in the document and the description of each, and its variants.
+/// Documents enums: type, name in the document, description, variants.
 macro_rules! enums {
     ($($type:ident as $name:literal, $description:literal { $($variant:ident),+ })+) => {$(
         documented!($type as $name, |_registry| {
@@ -72,7 +72,7 @@ macro_rules! enums {
     )+};
 }
 
-/// Documents structs: the description of each, and the types and descriptions of its members.
+/// Documents structs: name, description, and the type and description of each member.
 macro_rules! objects {
     ($($type:ident, $description:literal { $($member:ident: $of:ty, $about:literal;)+ })+) => {$(
         documented!($type as (stringify!($type)), |registry| {
@@ -94,52 +94,52 @@ macro_rules! objects {
     )+};
 }
 
-// The codes are listed by `http/specification.rs`: the list is an open one, which the framework cannot say.
+// `http/specification.rs` adds the codes: poem-openapi has no enums that clients must treat as extensible.
 documented!(Code as "DiagnosticCode", |_registry| MetaSchema::new("string"));
 
 enums! {
-    Type as "FieldType", "The types of the language." {
+    Type as "FieldType", "A type of the filter language." {
         Text, Integer, Boolean, Date, Timestamp, Id
     }
-    Kind as "CandidateKind", "What kind of candidate it is." {
+    Kind as "CandidateKind", "The kind of a candidate." {
         Field, Operator, Keyword, Function, Value, Parameter
     }
     Unit as "CalendarUnit", "A unit of calendar time: days, weeks, months or years." {
         Day, Week, Month, Year
     }
-    Direction as "Direction", "Which way an order runs. Nulls come last either way." {
+    Direction as "Direction", "The direction of an order. Nulls come last in both directions." {
         Ascending, Descending
     }
 }
 
 objects! {
-    Diagnostic, "A problem with a query, or a warning about one, as clients see it." {
-        code: Code, "A stable code to match on.";
-        parameter: String, "Which text it is about: `filter`, `order_by` or `p.NAME`.";
-        message: String, "One sentence on what was found.";
-        help: Option<String>, "What to write instead.";
-        line: i32, "The line it starts on, counted from 1.";
-        column: i32, "The character of that line it starts on, counted from 1.";
-        end_line: i32, "The line it ends on, counted from 1.";
-        end_column: i32, "One past the last character of that line it covers, counted from 1.";
-        start: i32, "The byte of the text it starts on, counted from 0.";
-        end: i32, "One past the last byte of the text it covers.";
-        suggestion: Option<Suggestion>, "A change of the text that mends it, where one is evident.";
+    Diagnostic, "An error in a query, or a warning about one." {
+        code: Code, "The stable code of the diagnostic.";
+        parameter: String, "The text with the problem: `filter`, `order_by` or `p.NAME`.";
+        message: String, "A sentence that describes the problem.";
+        help: Option<String>, "A sentence that describes how to fix the problem.";
+        line: i32, "The line of the start, counted from 1.";
+        column: i32, "The character of the start in its line, counted from 1.";
+        end_line: i32, "The line of the end, counted from 1.";
+        end_column: i32, "The character after the end in its line, counted from 1.";
+        start: i32, "The byte offset of the start in the text, counted from 0.";
+        end: i32, "The byte offset after the end in the text.";
+        suggestion: Option<Suggestion>, "A replacement that fixes the problem. Absent if there is no obvious fix.";
     }
-    Suggestion, "A change of the text a problem was found in. It has been tried: the text with it is free of the
-problem. Quotes, parentheses and operators of other languages may need the changes of the other
-problems with it, as the second of a pair does." {
-        start: i32, "The first byte of the text to replace, counted from 0.";
-        end: i32, "One past the last byte to replace; `start` when the text is only added.";
-        text: String, "What to put there.";
+    Suggestion, "A replacement in the text that fixes a problem. The service has verified that it does. Problems with quotes,
+parentheses and operators of other languages may also need the suggestions of the other diagnostics, for example the
+one for the second parenthesis of a pair." {
+        start: i32, "The byte offset of the start of the replaced range, counted from 0.";
+        end: i32, "The byte offset after the replaced range. Equal to `start` if the text is only inserted.";
+        text: String, "The replacement.";
     }
-    Candidate, "What a text may go on with." {
-        text: String, "What to write.";
-        kind: Kind, "What kind of candidate it is.";
-        detail: Option<Type>, "The type of a field, of a value, or of what a function gives.";
+    Candidate, "A candidate for completion." {
+        text: String, "The text to insert.";
+        kind: Kind, "The kind of the candidate.";
+        detail: Option<Type>, "The type of the field, the value, or the result of the function.";
     }
     Offset, "A distance in calendar time." {
-        count: i32, "How many units; negative is back.";
-        unit: Unit, "Of what.";
+        count: i32, "The number of units. Negative numbers go back in time.";
+        unit: Unit, "The unit.";
     }
 }

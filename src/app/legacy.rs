@@ -1,5 +1,5 @@
-//! What the earlier service could do, on movies: the same checked queries as the language makes,
-//! built by its constructors.
+//! The capabilities of the legacy routes, on movies. They build syntax trees of the filter language, which are
+//! checked like parsed filters.
 
 use chrono::NaiveDate;
 use poem_openapi::Object;
@@ -16,17 +16,17 @@ use crate::query::{Argument, Arguments, Field, Schema, Shape, Type, Value, compi
 use crate::record::{Catalogue, Draft};
 use crate::store::{Expected, Record, Store};
 
-/// The most movies of one title that are listed when one of them was meant.
+/// The maximum number of movies that an error for an ambiguous title lists.
 const MAX_LISTED: u32 = 100;
 
-/// How often a deletion begins anew because the movie was changed under it.
+/// The maximum number of attempts to delete a movie that other requests change at the same time.
 const ATTEMPTS: usize = 20;
 
-/// A list of movies as the earlier service wrote it.
+/// The format of a list of movies in the previous service.
 const LIST: Form =
     Form::List { name: "movies", fields: &["title", "genre", "release_year", "expiry_date"] };
 
-/// A movie as the earlier service knew it.
+/// A movie with the four fields of the legacy routes.
 #[derive(Debug, Clone, PartialEq, Eq, Object, Serialize)]
 pub struct LegacyMovie {
     /// The title.
@@ -39,8 +39,8 @@ pub struct LegacyMovie {
     pub expiry_date: NaiveDate,
 }
 
-/// The record type that the routes of the earlier service are about, if the catalogue has it: a collection
-/// `movies` with the fields of [`LegacyMovie`], and no other that must be written.
+/// Returns the record type of the legacy routes, if the catalogue has it: a collection `movies` that has the fields
+/// of [`LegacyMovie`], and no other required field.
 pub fn movies(catalogue: Catalogue) -> Option<&'static Schema> {
     const FIELDS: [(&str, Type); 4] = [
         ("title", Type::Text),
@@ -69,7 +69,7 @@ impl TryFrom<&Record> for LegacyMovie {
     type Error = Error;
 
     fn try_from(record: &Record) -> Result<Self> {
-        let missing = || Error::internal("a movie lacks a field of the earlier service");
+        let missing = || Error::internal("a movie lacks a field of the legacy routes");
         let text = |name| match record.value(name) {
             Some(Value::Text(text)) => Ok(text.clone()),
             _ => Err(missing()),
@@ -84,35 +84,35 @@ impl TryFrom<&Record> for LegacyMovie {
     }
 }
 
-/// What a search of the earlier service may name; all of it must hold.
+/// The criteria of a legacy search. A movie must match all of them.
 #[derive(Debug, Clone, Default)]
 pub struct Criteria {
-    /// A part of the title, indifferent to case.
+    /// A part of the title, ignoring case.
     pub title: Option<String>,
-    /// A part of the genre, indifferent to case.
+    /// A part of the genre, ignoring case.
     pub genre: Option<String>,
-    /// The year.
+    /// The year of the first release.
     pub release_year: Option<i64>,
-    /// The day.
+    /// The last day on which the movie may be shown.
     pub expiry_date: Option<NaiveDate>,
-    /// A filter of the language.
+    /// A filter of the filter language.
     pub filter: Option<String>,
     /// Values for the `$parameters` of the filter.
     pub parameters: Arguments,
 }
 
-/// Every movie, in order of creation.
+/// Returns all movies, in order of creation.
 ///
 /// # Errors
-/// As [`export`].
+/// The errors of [`export`].
 pub async fn all(store: &Store, caller: &Identity, schema: &'static Schema) -> Result<Export> {
     export(store, caller, schema, &Selection::default(), LIST).await
 }
 
-/// The movies that meet the criteria, in order of creation.
+/// Returns the movies that match the criteria, in order of creation.
 ///
 /// # Errors
-/// As [`export`].
+/// The errors of [`export`].
 pub async fn find(
     store: &Store,
     caller: &Identity,
@@ -137,10 +137,10 @@ pub async fn find(
     export(store, caller, schema, &selection, LIST).await
 }
 
-/// The movies whose licence ends between two days, both included, in order of creation.
+/// Returns the movies whose expiry date is between two days, both included, in order of creation.
 ///
 /// # Errors
-/// [`Kind::InvalidParameter`] when the days are the wrong way round; as [`export`].
+/// [`Kind::InvalidParameter`] if `from` is after `to`; the errors of [`export`].
 pub async fn expired(
     store: &Store,
     caller: &Identity,
@@ -149,7 +149,7 @@ pub async fn expired(
     to: NaiveDate,
 ) -> Result<Export> {
     if from > to {
-        let detail = format!("from must not lie after to: {from} is later than {to}");
+        let detail = format!("expected from on or before to; found from={from}, which is later than to={to}");
         return Err(Error::new(Kind::InvalidParameter, detail));
     }
     let days = [("from", from), ("to", to)];
@@ -161,14 +161,14 @@ pub async fn expired(
 /// Creates a movie.
 ///
 /// # Errors
-/// [`Kind::InvalidRecord`] when there is one of that title and year; [`Kind::InsufficientScope`];
-/// the database's.
+/// [`Kind::InvalidRecord`] if a movie with this title and year exists; [`Kind::InsufficientScope`]; any error of
+/// the database.
 pub async fn create(store: &Store, caller: &Identity, draft: &Draft) -> Result<Record> {
     super::edit::create(store, caller, draft).await.map_err(|error| match error.kind {
-        // The earlier service knew no 409 here.
+        // The previous service returned 400 for a duplicate.
         Kind::Duplicate => {
             let violation =
-                Violation::new("title", "is taken in that year: the movie exists already");
+                Violation::new("title", "is not unique: a movie of that year has it already");
             let detail = violation.to_string();
             Error { detail, cause: error.cause, ..Error::record(vec![violation]) }
         }
@@ -176,11 +176,11 @@ pub async fn create(store: &Store, caller: &Identity, draft: &Draft) -> Result<R
     })
 }
 
-/// Deletes the one movie of that title, and of that year if one is given.
+/// Deletes the movie with this title, and with this year if there is one.
 ///
 /// # Errors
-/// [`Kind::InvalidParameter`] when there is none; [`Kind::Ambiguous`] when there are several, of
-/// which none is deleted; [`Kind::InsufficientScope`]; the database's.
+/// [`Kind::InvalidParameter`] if no movie matches; [`Kind::Ambiguous`] if several match, and then none is
+/// deleted; [`Kind::InsufficientScope`]; any error of the database.
 pub async fn delete(
     store: &Store,
     caller: &Identity,
@@ -199,8 +199,8 @@ pub async fn delete(
         let found = store.fetch(schema, statement).await?;
         let movie = match found.as_slice() {
             [] => {
-                let of = release_year.map(|year| format!(" of {year}")).unwrap_or_default();
-                let detail = format!("there is no movie with the title {title:?}{of}");
+                let of = release_year.map(|year| format!(" and the release_year {year}")).unwrap_or_default();
+                let detail = format!("no movie has the title {title:?}{of}");
                 return Err(Error::new(Kind::InvalidParameter, detail));
             }
             [movie] => movie,
@@ -211,8 +211,8 @@ pub async fn delete(
             return Ok(deleted);
         }
     }
-    let detail = "the movie is changed again and again; try again".to_owned();
-    Err(Error { detail, ..Error::unavailable("a deletion has lost every race") })
+    let detail = "other requests keep changing the movie; retry".to_owned();
+    Err(Error { detail, ..Error::unavailable("a deletion failed: other requests changed the movie before each attempt") })
 }
 
 fn equal(field: &str, value: Literal) -> Expr {
@@ -224,7 +224,7 @@ fn ambiguous(title: &str, movies: &[Record]) -> Result<Error> {
         movies.iter().map(LegacyMovie::try_from).collect::<Result<_>>()?;
     let years: Vec<String> = movies.iter().map(|movie| movie.release_year.to_string()).collect();
     let detail = format!(
-        "{} movies have the title {title:?}; give the release_year of one: {}",
+        "{} movies have the title {title:?}; send the release_year of one: {}",
         movies.len(),
         years.join(", ")
     );

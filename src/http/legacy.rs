@@ -1,7 +1,6 @@
-//! The routes of the earlier service, as its clients use them. docs/legacy.md lists where they
-//! differ from what that service did.
+//! The legacy routes: those of the previous service, for its clients. docs/legacy.md lists the differences.
 
-mod given;
+mod parameters;
 
 use poem::web::Data;
 use poem::{IntoResponse, Request, Response};
@@ -10,8 +9,8 @@ use poem_openapi::registry::{MetaResponses, Registry};
 use poem_openapi::types::Type as _;
 use poem_openapi::{ApiResponse, Object, OpenApi, Tags};
 
-pub(super) use self::given::missing_json;
-use self::given::{Body, Given};
+pub(super) use self::parameters::missing_json;
+use self::parameters::{Body, Parameters};
 use super::body::{Json, documented};
 use super::caller::{Reader, Writer};
 use super::records::arguments;
@@ -23,12 +22,13 @@ use crate::error::Result;
 
 #[derive(Tags)]
 enum Tag {
-    /// The routes of the earlier service, for its clients. A movie has four members here, lists are
-    /// `{"movies": […]}`, and errors carry `msg` beside the members of a problem. Each parameter may
-    /// also be a member of a JSON body, on GET too, with `Content-Type: application/json`; one that
-    /// is given in both places is refused. Null and empty are as good as absent. `release_year` may
-    /// be written 2000 or 2000.0; `expiry_date`, `from` and `to` as `2024-01-05`, `2024/1/5` or a
-    /// date-time, whose date counts as it is written.
+    /// The routes of the previous service, for its clients. Use `/api/v1` in new clients. A movie has four
+    /// members here, lists are `{"movies": […]}`, and problems have the additional member `msg`.
+    ///
+    /// Send each parameter in the query string or as a member of a JSON body with
+    /// `Content-Type: application/json`, also for GET. A parameter in both returns 400 `invalid_parameter`. Null
+    /// and empty values count as absent. `release_year` can be 2000 or 2000.0. `expiry_date`, `from` and `to` can
+    /// be `2024-01-05`, `2024/1/5` or a date-time, whose time and time zone are ignored.
     #[oai(rename = "legacy")]
     Legacy,
 }
@@ -39,7 +39,7 @@ pub(super) struct Operations;
 impl Operations {
     /// List all movies
     ///
-    /// Every movie in order of creation, as one list, however long it is.
+    /// Returns all movies in order of creation, as one list without pages.
     #[oai(path = "/api", method = "get")]
     async fn list(&self, caller: Reader, app: Data<&App>) -> Result<Movies> {
         legacy::all(&app.store_for(&caller.identity), &caller.identity, caller.schema)
@@ -49,7 +49,9 @@ impl Operations {
 
     /// Create a movie from parameters
     ///
-    /// All four parameters are needed. Of one title and year there is one movie.
+    /// Creates a movie and returns it. All four parameters are required. Title and year together are unique: a
+    /// duplicate returns 400 `invalid_record`, as do invalid values. A missing or malformed parameter returns 400
+    /// `invalid_parameter`.
     #[oai(path = "/api", method = "post")]
     #[allow(clippy::too_many_arguments, reason = "each is a documented query parameter")]
     async fn create(
@@ -66,7 +68,7 @@ impl Operations {
         /// The last day on which the movie may be shown.
         expiry_date: Query<Option<String>>,
     ) -> Result<Json<LegacyMovie>> {
-        let draft = Given::new(
+        let draft = Parameters::new(
             body,
             [
                 ("title", title),
@@ -81,24 +83,25 @@ impl Operations {
         LegacyMovie::try_from(&movie).map(Json)
     }
 
-    /// Delete a movie by its title
+    /// Delete a movie by title
     ///
-    /// When several movies have that title none is deleted: `release_year` says which is meant. The
-    /// title is exact.
+    /// Deletes the movie with exactly this title and returns it. If several movies have the title, none is
+    /// deleted, and the response is 409 `ambiguous` with the movies in `records`: send `release_year` too. If no
+    /// movie matches, the response is 400 `invalid_parameter`.
     #[oai(path = "/api", method = "delete")]
     async fn delete(
         &self,
         caller: Writer,
         app: Data<&App>,
         body: Body,
-        /// The title, as it is.
+        /// The exact title.
         title: Query<Option<String>>,
-        /// The year, where the title alone is not enough.
+        /// The year of the first release. Required if several movies have the title.
         release_year: Query<Option<String>>,
     ) -> Result<Json<LegacyMovie>> {
-        let mut given = Given::new(body, [("title", title), ("release_year", release_year)]);
-        let (title, year) = (given.required("title", Given::text), given.year("release_year"));
-        given.end()?;
+        let mut parameters = Parameters::new(body, [("title", title), ("release_year", release_year)]);
+        let (title, year) = (parameters.required("title", Parameters::text), parameters.year("release_year"));
+        parameters.end()?;
         let movie = legacy::delete(
             &app.store_for(&caller.identity),
             &caller.identity,
@@ -110,10 +113,11 @@ impl Operations {
         LegacyMovie::try_from(&movie).map(Json)
     }
 
-    /// Search movies by their fields
+    /// Search movies by fields
     ///
-    /// Any, some, all or none of the parameters; all that are given must hold. The values of the
-    /// filter's `$parameters` are given as query parameters named `p.NAME`.
+    /// Returns the movies that match all parameters of the request, or all movies without parameters, in order of
+    /// creation. Pass values for the `$parameters` of the filter as query parameters named `p.NAME`. Returns 400
+    /// `invalid_query` for an invalid filter, and 400 `invalid_parameter` for other invalid values.
     #[oai(path = "/api/search", method = "get")]
     #[allow(clippy::too_many_arguments, reason = "each is a documented query parameter")]
     async fn search(
@@ -122,18 +126,18 @@ impl Operations {
         app: Data<&App>,
         request: &Request,
         body: Body,
-        /// A part of the title, in upper or lower case.
+        /// A part of the title, ignoring case.
         title: Query<Option<String>>,
-        /// A part of the genre, in upper or lower case.
+        /// A part of the genre, ignoring case.
         genre: Query<Option<String>>,
         /// The year of the first release.
         release_year: Query<Option<String>>,
         /// The last day on which the movie may be shown.
         expiry_date: Query<Option<String>>,
-        /// A filter of the language. At most 8 KiB.
+        /// A filter of the filter language, at most 8 KiB.
         filter: Query<Option<String>>,
     ) -> Result<Movies> {
-        let mut given = Given::new(
+        let mut parameters = Parameters::new(
             body,
             [
                 ("title", title),
@@ -144,36 +148,37 @@ impl Operations {
             ],
         );
         let criteria = Criteria {
-            title: given.text("title"),
-            genre: given.text("genre"),
-            release_year: given.year("release_year"),
-            expiry_date: given.date("expiry_date"),
-            filter: given.text("filter"),
+            title: parameters.text("title"),
+            genre: parameters.text("genre"),
+            release_year: parameters.year("release_year"),
+            expiry_date: parameters.date("expiry_date"),
+            filter: parameters.text("filter"),
             parameters: arguments(request),
         };
-        given.end()?;
+        parameters.end()?;
         legacy::find(&app.store_for(&caller.identity), &caller.identity, caller.schema, criteria)
             .await
             .map(Movies)
     }
 
-    /// List the movies whose licence ends between two days
+    /// List movies by expiry date
     ///
-    /// Both days are needed, and both are included.
+    /// Returns the movies whose `expiry_date` is between two days, both included, in order of creation. Returns
+    /// 400 `invalid_parameter` if a day is missing or malformed, or if `from` is after `to`.
     #[oai(path = "/api/expiredMovies", method = "get")]
     async fn expired(
         &self,
         caller: Reader,
         app: Data<&App>,
         body: Body,
-        /// The first day, not after the last.
+        /// The first day. It must not be after `to`.
         from: Query<Option<String>>,
         /// The last day.
         to: Query<Option<String>>,
     ) -> Result<Movies> {
-        let mut given = Given::new(body, [("from", from), ("to", to)]);
-        let (from, to) = (given.required("from", Given::date), given.required("to", Given::date));
-        given.end()?;
+        let mut parameters = Parameters::new(body, [("from", from), ("to", to)]);
+        let (from, to) = (parameters.required("from", Parameters::date), parameters.required("to", Parameters::date));
+        parameters.end()?;
         legacy::expired(&app.store_for(&caller.identity), &caller.identity, caller.schema, from, to)
             .await
             .map(Movies)
@@ -187,7 +192,7 @@ struct MovieList {
     movies: Vec<LegacyMovie>,
 }
 
-/// The same, written while it is read.
+/// A list of movies that is streamed from the database.
 struct Movies(Export);
 
 impl ApiResponse for Movies {

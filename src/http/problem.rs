@@ -92,7 +92,7 @@ impl ApiResponse for Error {
         };
         let responses = vec![
             problem("4XX", "The request is rejected; `code` has the reason."),
-            problem("5XX", "The service failed (`internal`), or is unavailable (`unavailable`); retry after `Retry-After`."),
+            problem("5XX", "The service failed (`internal`, 500) or is temporarily unavailable (`unavailable`, 503)."),
         ];
         MetaResponses { responses }
     }

@@ -106,8 +106,8 @@ impl Operations {
         app: Data<&App>,
         /// The unfinished filter, at most 8 KiB.
         filter: Query<Option<String>>,
-        /// The position of the caret: the number of characters (Unicode scalar values) before it. Default: the
-        /// end of the filter.
+        /// The position of the caret: the number of characters (Unicode scalar values) before it, at most the
+        /// length of the filter. Default: the end of the filter.
         caret: Query<Option<i32>>,
         /// The collection. Default: the first.
         collection: Query<Option<String>>,

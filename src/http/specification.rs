@@ -1,15 +1,15 @@
-//! The OpenAPI document: what poem-openapi generates, mended and completed in one step, so that what
-//! is served, what stands in the repository and what clients are generated from are the same.
+//! The OpenAPI document: the output of poem-openapi, repaired and completed. The service, the repository and client
+//! generators all use the result, so they cannot differ.
 
 #![allow(
     clippy::indexing_slicing,
-    reason = "indexing a JSON object by name inserts what is missing, and what the framework \
-              generates are objects; a test renders the document"
+    reason = "indexing a JSON object by name inserts missing members, and the framework generates \
+              objects here; a test renders the document"
 )]
 
 mod examples;
-mod mend;
 mod records;
+mod repair;
 mod responses;
 mod security;
 mod values;
@@ -27,19 +27,20 @@ use crate::query::diagnostic::Code;
 use crate::query::{Schema, limits};
 use crate::record::Catalogue;
 
-/// What stands before the operations.
+/// Returns the description of the whole API.
 fn description(schemas: &[&'static Schema]) -> String {
     let search = schemas.iter().flat_map(|schema| schema.searches).next();
     let example = search.map(|search| format!("```\n{}\n```\n\n", search.filter));
     format!(
-        "Records, searched with a small filter language.\n\n\
+        "Store records and search them with a small filter language.\n\n\
          {}Sign in with `POST /api/token` and send the token as `Authorization: Bearer …`. Every \
-         error is a problem document (RFC 9457) with a stable `code`; errors of the filter \
-         language have `diagnostics` that say where and what to write instead. Only a request so \
-         malformed or so large that it never reaches the service, such as one with a broken request \
-         line or a URL of more than 64 KiB, gets a response without one.\n\n\
-         Limits: a filter of {} KiB, with {} predicates, {} items in a list, and parentheses and \
-         `not`s {} deep; a body of {} MiB; a file to be imported of {} GiB, and {} KiB a row.",
+         error is a problem document (RFC 9457) with a stable `code`. Errors in a filter also have \
+         `diagnostics` with the position and a correction. Only a request that cannot be parsed as \
+         HTTP, such as one with a malformed request line or a URL of more than 64 KiB, gets an error \
+         response without a problem document.\n\n\
+         Limits: a filter has at most {} KiB, {} predicates, {} items per list, and {} levels of \
+         parentheses and `not`. A request body has at most {} MiB. An imported file has at most {} GiB, \
+         with {} KiB per row.",
         example.unwrap_or_default(),
         limits::MAX_TEXT_BYTES >> 10,
         limits::MAX_PREDICATES,
@@ -51,17 +52,17 @@ fn description(schemas: &[&'static Schema]) -> String {
     )
 }
 
-/// The tags in the order in which somebody comes to need them; those of records stand behind the first.
+/// The tags, in the order in which new users need them. The tags of collections come after the first one.
 const TAGS: &[&str] = &["token", "query", "legacy", "users", "usage", "health"];
 
-/// The document for the record types of a catalogue.
+/// Returns the OpenAPI document for the record types of a catalogue.
 pub fn specification(catalogue: Catalogue) -> Value {
     let operations = (on_records(), on_service());
     let generated = OpenApiService::new(operations, "cinequery", env!("CARGO_PKG_VERSION"));
     let generated = generated.description(description(catalogue.schemas())).server("/").spec();
-    // What the framework renders is JSON.
+    // Parsing cannot fail: the framework renders JSON.
     let mut document: Value = serde_json::from_str(&generated).unwrap_or_default();
-    mend::mend(&mut document);
+    repair::repair(&mut document);
     let schemas = catalogue.schemas();
     let movies = legacy_movies(catalogue);
     if movies.is_none() {
@@ -71,7 +72,7 @@ pub fn specification(catalogue: Catalogue) -> Value {
     complete_components(&mut document["components"], schemas);
     let components = document["components"]["schemas"].clone();
     let mut paths = Map::new();
-    for (template, mut operations) in taken(&mut document["paths"]) {
+    for (template, mut operations) in take_members(&mut document["paths"]) {
         let is_template = template.contains("{records}");
         let about = if is_template { schemas } else { &schemas[..schemas.len().min(1)] };
         for about in about {
@@ -79,11 +80,11 @@ pub fn specification(catalogue: Catalogue) -> Value {
             for (method, operation) in members(&mut operations) {
                 let route = ROUTES.iter().find(|r| r.method == method && r.path == template);
                 let tags = operation["tags"].as_array().into_iter().flatten();
-                // The legacy routes are about movies, wherever these are in the catalogue.
+                // The legacy routes use movies, also if another record type is the first.
                 let movies = movies.filter(|_| is_legacy(tags.filter_map(Value::as_str)));
                 let about = movies.unwrap_or(about);
                 if let Some(route) = route {
-                    // First, so that examples are found by the names of schemas.
+                    // `complete` finds examples by the final names of schemas.
                     name_record(operation, about);
                     complete(operation, route, about, schemas, &components);
                     name_record(operation, about);
@@ -96,7 +97,7 @@ pub fn specification(catalogue: Catalogue) -> Value {
     document
 }
 
-/// Removes the routes of the previous service, which are there for its movies alone.
+/// Removes the legacy routes, which require the built-in movies.
 fn remove_legacy(document: &mut Value) {
     for (_, operations) in members(&mut document["paths"]) {
         if let Some(operations) = operations.as_object_mut() {
@@ -117,17 +118,17 @@ fn remove_legacy(document: &mut Value) {
     }
 }
 
-/// Title, licence, tags: what stands in front of the operations.
+/// Adds the license, contact, server and tags of the document.
 fn introduce(document: &mut Value, schemas: &[&'static Schema]) {
     document["info"]["license"] =
         json!({ "name": "MIT", "url": "https://spdx.org/licenses/MIT.html" });
     let contact =
-        "Whoever operates this service; an `X-Request-Id` tells them which request is meant";
+        "The operator of this service (quote the `X-Request-Id` of the response)";
     document["info"]["contact"] = json!({ "name": contact });
-    // Relative to the URL of the document, so that it also holds below a path of a proxy. Without a slash at
-    // the end, to which clients would append that of the path.
+    // Relative to the URL of the document, so that it is correct behind a proxy that adds a path prefix. It has no
+    // trailing slash, because clients append paths that start with one.
     let description =
-        "The service that this document is read from: its URL without `openapi.json`.";
+        "The service that serves this document.";
     document["servers"] = json!([{ "url": ".", "description": description }]);
     if let Some(tags) = document["tags"].as_array_mut() {
         tags.retain(|tag| tag["name"] != "{records}");
@@ -142,7 +143,7 @@ fn introduce(document: &mut Value, schemas: &[&'static Schema]) {
     }
 }
 
-/// What the framework does not know of an operation.
+/// Adds what the framework cannot generate for an operation.
 fn complete(
     operation: &mut Value,
     route: &Route,
@@ -183,13 +184,13 @@ fn reference(schema: &str) -> Value {
     json!({ "$ref": format!("{SCHEMAS}{schema}") })
 }
 
-/// The name of the schema that a media type refers to.
+/// Returns the name of the schema that a media type refers to.
 fn schema_of(media: &Value) -> &str {
     let reference = media["schema"]["$ref"].as_str().unwrap_or_default();
     reference.strip_prefix(SCHEMAS).unwrap_or_default()
 }
 
-/// What an operation may be followed by.
+/// Adds the links to operations that can follow.
 fn link(operation: &mut Value, about: &Schema) {
     let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
     let success = operation["responses"].as_object_mut().into_iter().flatten();
@@ -204,11 +205,11 @@ fn link(operation: &mut Value, about: &Schema) {
     }
 }
 
-/// What the framework does not know of the schemas, and what it has no place for.
+/// Adds what the framework cannot generate for schemas, headers and security schemes.
 fn complete_components(components: &mut Value, schemas: &[&'static Schema]) {
     components["securitySchemes"]["oauth2"] = security::oauth2(schemas);
     components["headers"] = responses::headers();
-    for (template, schema) in taken(&mut components["schemas"]) {
+    for (template, schema) in take_members(&mut components["schemas"]) {
         let is_template = template.contains("{Record}");
         let about = if is_template { schemas } else { &schemas[..schemas.len().min(1)] };
         for about in about {
@@ -240,23 +241,23 @@ fn complete_components(components: &mut Value, schemas: &[&'static Schema]) {
     }
     components["schemas"]["Collection"] = json!({
         "type": "string",
-        "description": "A collection of records, by its name in addresses.",
+        "description": "The name of a collection, as in URLs.",
         "enum": schemas.iter().map(|about| about.collection).collect::<Vec<_>>(),
         "default": schemas.first().map(|about| about.collection),
     });
-    // Codes may be added, and a client that meets a new one must still be able to read the rest.
+    // More codes may be added. Clients must be able to parse a response with a new code.
     let kinds: Vec<&str> = Kind::ALL.iter().map(|(kind, _)| kind.code()).collect();
     let problem = &mut components["schemas"]["Problem"]["properties"];
     problem["code"]["x-extensible-enum"] = json!(kinds);
     let codes: Vec<&str> = Code::ALL.iter().map(|(code, _)| code.as_str()).collect();
     components["schemas"]["DiagnosticCode"] = json!({
         "type": "string",
-        "description": "Why a query was refused, or what it was warned of. Codes are stable; more may be added.",
+        "description": "The code of an error or a warning about a query. Codes are stable; more may be added.",
         "x-extensible-enum": codes,
     });
 }
 
-/// Puts the names of a record in the place of `{record}` and its kind.
+/// Replaces the placeholders `{record}`, `{Record}`, `{records}` and `{Records}` by the names of a record type.
 fn named(text: &str, schema: &Schema) -> String {
     let (record, records) = (schema.name, schema.collection);
     let mut plural: Vec<char> = records.chars().collect();
@@ -269,7 +270,7 @@ fn named(text: &str, schema: &Schema) -> String {
         .replace("{record}", &record.to_lowercase())
 }
 
-/// Does so in every text of the value.
+/// Replaces the placeholders in all strings of a JSON value.
 fn name_record(value: &mut Value, schema: &Schema) {
     match value {
         Value::String(text) => *text = named(text, schema),
@@ -279,8 +280,8 @@ fn name_record(value: &mut Value, schema: &Schema) {
     }
 }
 
-/// The members of an object, taken out of it.
-fn taken(object: &mut Value) -> Map<String, Value> {
+/// Takes all members out of a JSON object.
+fn take_members(object: &mut Value) -> Map<String, Value> {
     object.as_object_mut().map(std::mem::take).unwrap_or_default()
 }
 

@@ -1,13 +1,13 @@
-//! Examples: what fills the forms of Swagger UI, and what readers copy.
+//! Examples: Swagger UI fills its forms with them, and readers copy them.
 
 use serde_json::{Map, Value, json};
 
 use crate::query::{Field, Schema, Type};
 
-/// A password for examples alone.
+/// The password in examples.
 const PASSWORD: &str = "correct horse battery staple";
 
-/// Gives the parameters of an operation examples.
+/// Adds examples to the parameters of an operation.
 pub(super) fn of_parameters(operation: &mut Value, about: &'static Schema) {
     let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
     let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
@@ -21,7 +21,7 @@ pub(super) fn of_parameters(operation: &mut Value, about: &'static Schema) {
     }
 }
 
-/// One for each search that the record type brings as an example.
+/// Returns an example for each search in the declaration of the record type.
 fn filters(about: &Schema) -> Value {
     let examples = about.searches.iter().map(|search| {
         let example = json!({ "summary": search.description, "value": search.filter });
@@ -30,8 +30,8 @@ fn filters(about: &Schema) -> Value {
     Value::Object(examples.collect())
 }
 
-/// An example of a parameter; none for those that are better left empty at first: Swagger UI sends
-/// what its forms are filled with.
+/// Returns the example of a parameter, or `None` for parameters that should be empty in Swagger UI, which sends
+/// every example in its forms.
 fn of_parameter(operation: &str, name: &str, about: &Schema) -> Option<Value> {
     let is_about_users = operation.contains("User");
     Some(match (operation, name) {
@@ -58,7 +58,7 @@ fn of_parameter(operation: &str, name: &str, about: &Schema) -> Option<Value> {
     })
 }
 
-/// An example of the body of an operation.
+/// Returns the example of the request body of an operation.
 pub(super) fn of_body(operation: &str, schema: &str, about: &Schema) -> Option<Value> {
     let field = first_field(about)?;
     let by_field = format!("{name} = ${name}", name = field.name);
@@ -87,7 +87,7 @@ pub(super) fn of_body(operation: &str, schema: &str, about: &Schema) -> Option<V
     })
 }
 
-/// An example of what an operation brings.
+/// Returns the example of a successful response.
 pub(super) fn of_success(schema: &str, about: &Schema) -> Option<Value> {
     Some(match schema {
         "Token" => json!({
@@ -120,10 +120,10 @@ pub(super) fn of_success(schema: &str, about: &Schema) -> Option<Value> {
     })
 }
 
-/// The head and the beginning of the claims of a token: enough to know one when it is seen.
+/// A shortened token: its header and the start of its claims, enough to recognize the format.
 const TOKEN: &str = "eyJ0eXAiOiJKV1QiLCJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJjaW5lcXVlcnkifQ.c2lnbmF0dXJl";
 
-/// Gives the properties of a record's schemas examples.
+/// Adds examples to the properties of the schemas of a record type.
 pub(super) fn of_properties(schema: &mut Value, about: &Schema) {
     let properties = schema.get_mut("properties").and_then(Value::as_object_mut);
     for (name, property) in properties.into_iter().flatten() {
@@ -133,10 +133,10 @@ pub(super) fn of_properties(schema: &mut Value, about: &Schema) {
     }
 }
 
-/// The example of a field, as JSON.
+/// Returns the example of a field as JSON.
 fn value(field: &Field) -> Value {
     match field.ty {
-        // As it is written: a timestamp may have more digits than it needs.
+        // The text of the declaration: converting a timestamp would drop trailing zeros.
         Type::Date | Type::Timestamp if field.example_value().is_some() => json!(field.example),
         _ => (&field.sample()).into(),
     }
@@ -147,7 +147,7 @@ fn record(about: &Schema) -> Value {
     Value::Object(fields.collect())
 }
 
-/// What a record, a user and a saved query have that was written once.
+/// Adds the members of a stored object: its version, and when it was created and updated.
 fn written(about: &Schema, members: Value) -> Value {
     let mut all = members;
     for name in ["version", "created_at", "updated_at"] {
@@ -174,7 +174,7 @@ fn query_draft(about: &Schema) -> Value {
     let name = first_field(about).map_or("name", |field| field.name);
     json!({
         "name": query_name(about),
-        "description": format!("Those of one {name}"),
+        "description": format!("{} of one {name}", about.collection),
         "filter": format!("{name} = ${name}"),
         "order_by": order(about),
         "parameters": [{ "name": name, "default": first_field(about).map(value) }],
@@ -186,7 +186,7 @@ fn draft(about: &Schema) -> Value {
     Value::Object(fields.collect::<Map<_, _>>())
 }
 
-/// The newest first, as far as the natural key tells; then by the rest of it.
+/// Returns an order by the natural key: the last key first and descending, then the others.
 fn order(about: &Schema) -> Option<String> {
     let mut keys = about.natural_key().iter().rev();
     let first = format!("{} desc", keys.next()?);
@@ -196,12 +196,12 @@ fn order(about: &Schema) -> Option<String> {
 
 fn query_name(about: &Schema) -> String {
     let name = first_field(about).map_or("name", |field| field.name);
-    // Words of small letters and digits, joined by hyphens.
+    // Query names are words of lower-case letters and digits, joined by hyphens.
     let words = name.split('_').filter(|word| !word.is_empty());
     std::iter::once("by").chain(words).collect::<Vec<_>>().join("-")
 }
 
-/// The field that examples ask for: the first text, or else the first that clients write.
+/// Returns the field in example filters: the first writable text field, otherwise the first writable field.
 fn first_field(about: &Schema) -> Option<&'static Field> {
     first_text(about).or_else(|| about.writable().next())
 }

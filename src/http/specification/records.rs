@@ -1,22 +1,21 @@
-//! A record type as OpenAPI schemas: of its records, of their drafts and of their patches.
+//! The OpenAPI schemas of a record type: its records, drafts and patches.
 
 use serde_json::{Map, Value, json};
 
 use crate::query::{Field, Schema, Type};
 use crate::record::UNBOUNDED;
 
-/// What a text may be, as a pattern that the regular expressions of most languages take: it holds no
-/// control character.
+/// The pattern of a text: no control characters. The syntax works in the regular expressions of most languages.
 pub(super) const TEXT_PATTERN: &str = r"^[^\x00-\x1F\x7F-\x9F]*$";
 
-/// The schema that takes the place of a template, where that is one of a record's forms.
+/// Returns the schema for a template, or `None` if the template is not a form of a record.
 pub(super) fn describe(template: &str, about: &'static Schema) -> Option<Value> {
     let (fields, required): (Vec<&Field>, fn(&Field) -> bool) = match template {
-        // As it is read: all fields, all of them present.
+        // A record in a response: all fields are present.
         "{Record}" => (about.fields.iter().collect(), |_| true),
-        // As it is created or replaced: the fields that clients write.
+        // A record to create or replace: the writable fields.
         "{Record}Draft" => (about.writable().collect(), Field::is_required),
-        // As it is changed: any of them.
+        // A patch: any of the writable fields.
         "{Record}Patch" => (about.writable().collect(), |_| false),
         _ => return None,
     };

@@ -1,4 +1,4 @@
-//! The responses of an operation: what it brings, what it refuses a request with, and their headers.
+//! The responses of an operation: success, errors, and their headers.
 
 use serde_json::{Value, json};
 
@@ -7,37 +7,37 @@ use crate::http::problem::Problem;
 use crate::http::route::{LENIENT, Route};
 use crate::query::{Schema, prepare};
 
-/// The headers of answers, by their names in the specification: each with its name in HTTP, what it
-/// says, and an example. All are text.
+/// The response headers: the name of the component, the name of the header field, its description, and an example.
+/// All are strings.
 const HEADERS: &[(&str, &str, &str, &str)] = &[
     (
         "RequestId",
         "X-Request-Id",
-        "The id of the request: the client's own, when it sent a short and printable one.",
+        "The request id: the `X-Request-Id` of the request if it is printable and has at most 128 characters, otherwise a new one.",
         "0192c9a0-5e2b-7c1a-9f3e-6b1d2c3a4f50",
     ),
     (
         "RateLimitPolicy",
         "RateLimit-Policy",
-        "The limit of requests: its name, how many (`q`) in how many seconds (`w`); absent when there is none.",
+        "The rate limit of the caller: its name, the number of requests (`q`) and the window in seconds (`w`). Absent without a rate limit.",
         "\"editor\";q=600;w=60",
     ),
     (
         "RateLimit",
         "RateLimit",
-        "What is left of the limit (`r`), and in how many seconds all of it is left again (`t`).",
+        "The remaining requests of the rate limit (`r`), and the seconds until it is fully reset (`t`).",
         "\"editor\";r=598;t=1",
     ),
-    ("RetryAfter", "Retry-After", "With 429 and 503: after how many seconds to try again.", "1"),
+    ("RetryAfter", "Retry-After", "The number of seconds to wait before a retry. Present with 429 and 503.", "1"),
     (
         "Authenticate",
         "WWW-Authenticate",
-        "With 401, and with 403 when the token does not suffice: what a request has to show (RFC 6750).",
+        "The required authentication (RFC 6750). Present with 401, and with 403 for an insufficient scope.",
         "Bearer realm=\"cinequery\"",
     ),
 ];
 
-/// The headers as components.
+/// Returns the components of the response headers.
 pub(super) fn headers() -> Value {
     let headers = HEADERS.iter().map(|(name, _, description, example)| {
         let header = json!({
@@ -53,10 +53,10 @@ pub(super) fn headers() -> Value {
 
 /// Describes the responses of an operation.
 pub(super) fn describe(operation: &mut Value, route: &Route, about: &'static Schema) {
-    let refusals = refusals(operation, route);
+    let errors = errors(operation, route);
     let is_counted = operation["security"].as_array().is_some_and(|needs| !needs.is_empty());
-    let has = |status: &[u16]| refusals.iter().any(|kind| status.contains(&kind.status()));
-    let example = example(&refusals, about);
+    let has = |status: &[u16]| errors.iter().any(|kind| status.contains(&kind.status()));
+    let example = example(&errors, about);
     let Some(responses) = operation["responses"].as_object_mut() else { return };
     for (status, response) in responses {
         let mut names = vec!["RequestId"];
@@ -67,15 +67,15 @@ pub(super) fn describe(operation: &mut Value, route: &Route, about: &'static Sch
             "4XX" => {
                 names.extend(has(&[429]).then_some("RetryAfter"));
                 names.extend(has(&[401, 403]).then_some("Authenticate"));
-                response["description"] = json!(listed(&refusals));
+                response["description"] = json!(description_of(&errors));
                 response["content"]["application/problem+json"]["example"] = example.clone();
             }
             "5XX" => {
                 names.push("RetryAfter");
                 response["content"]["application/problem+json"]["example"] =
-                    problem(&Error::unavailable("the database does not answer"));
+                    problem(&Error::unavailable("the database does not respond"));
             }
-            "304" => response["description"] = json!("The client has this version already."),
+            "304" => response["description"] = json!("The client has the current version."),
             _ => response["description"] = json!(route.done),
         }
         for (name, field, _, _) in HEADERS.iter().filter(|(name, ..)| names.contains(name)) {
@@ -84,8 +84,8 @@ pub(super) fn describe(operation: &mut Value, route: &Route, about: &'static Sch
     }
 }
 
-/// What an operation may refuse a request with, in the order of the table of kinds.
-fn refusals(operation: &Value, route: &Route) -> Vec<Kind> {
+/// Returns the kinds of 4xx errors of an operation, in the order of [`Kind::ALL`].
+fn errors(operation: &Value, route: &Route) -> Vec<Kind> {
     let parameters = || operation["parameters"].as_array().into_iter().flatten();
     let takes = |name: &str| parameters().any(|parameter| parameter["name"] == name);
     let has_path = parameters().any(|parameter| parameter["in"] == "path");
@@ -112,15 +112,15 @@ fn refusals(operation: &Value, route: &Route) -> Vec<Kind> {
     all.filter(|kind| of_shape(kind) || route.errors.contains(kind)).collect()
 }
 
-fn listed(refusals: &[Kind]) -> String {
-    let codes = refusals.iter().map(|kind| format!("`{}` ({})", kind.code(), kind.status()));
-    format!("The request is refused; `code` says why: {}.", codes.collect::<Vec<_>>().join(", "))
+fn description_of(errors: &[Kind]) -> String {
+    let codes = errors.iter().map(|kind| format!("`{}` ({})", kind.code(), kind.status()));
+    format!("The request is rejected. Possible values of `code`: {}.", codes.collect::<Vec<_>>().join(", "))
 }
 
-/// The problem that those who try the operation meet first.
-fn example(refusals: &[Kind], about: &'static Schema) -> Value {
-    let error = if refusals.contains(&Kind::InvalidQuery) {
-        // A field that lacks its second letter.
+/// Returns an example of a problem: the error that new users of the operation are most likely to see.
+fn example(errors: &[Kind], about: &'static Schema) -> Value {
+    let error = if errors.contains(&Kind::InvalidQuery) {
+        // A misspelt field: its second letter is missing.
         let field = about.writable().nth(1).or(about.writable().next());
         let mut name = field.map(|field| field.name.to_owned()).unwrap_or_default();
         if name.len() > 1 {
@@ -128,12 +128,12 @@ fn example(refusals: &[Kind], about: &'static Schema) -> Value {
         }
         let filter = format!("{name} is not null");
         Error::query(prepare(Some(&filter), None, about).err().unwrap_or_default())
-    } else if refusals.contains(&Kind::Unauthenticated) {
+    } else if errors.contains(&Kind::Unauthenticated) {
         Error::new(Kind::Unauthenticated, "the token has expired")
     } else {
         Error::new(
             Kind::InvalidParameter,
-            "there is no query parameter \"verbose\"; there are none",
+            "unknown query parameter \"verbose\"; there are none here",
         )
     };
     problem(&error)
@@ -141,6 +141,6 @@ fn example(refusals: &[Kind], about: &'static Schema) -> Value {
 
 fn problem(error: &Error) -> Value {
     let problem = Problem::of(error, "", "0192c9a0-5e2b-7c1a-9f3e-6b1d2c3a4f50");
-    // Strings and numbers always serialise.
+    // Serializing strings and numbers cannot fail.
     serde_json::to_value(problem).unwrap_or_default()
 }

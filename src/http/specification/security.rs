@@ -1,4 +1,4 @@
-//! What an operation asks of a token, as security requirements.
+//! Security requirements and schemes: the scopes that each operation requires.
 
 use serde_json::{Map, Value, json};
 
@@ -6,9 +6,8 @@ use crate::http::caller::needs;
 use crate::identity::{ADMIN_SCOPE, Access};
 use crate::query::Schema;
 
-/// The requirements that follow from the type of an operation's caller: alternatives, each a scope of
-/// OAuth 2.0, and a bare bearer token for tools that do not know that. None at all is said and not
-/// only left out.
+/// Returns the security requirements for the caller type of an operation: alternatives, each with a scope of OAuth
+/// 2.0, and a plain bearer token for tools without OAuth 2.0. A public operation has an explicit empty list.
 pub(super) fn requirements(
     needs: Option<&str>,
     about: &Schema,
@@ -30,7 +29,7 @@ pub(super) fn requirements(
     alternatives.chain([json!({ "bearer": [] })]).collect()
 }
 
-/// Signing in as OAuth 2.0, with a name and a password.
+/// Returns the security scheme of OAuth 2.0, with a name and a password.
 pub(super) fn oauth2(schemas: &[&'static Schema]) -> Value {
     let of_records = schemas.iter().flat_map(|schema| {
         let scope = |access: Access, verb| {
@@ -43,7 +42,7 @@ pub(super) fn oauth2(schemas: &[&'static Schema]) -> Value {
     let flow = json!({ "tokenUrl": "api/token", "scopes": scopes });
     json!({
         "type": "oauth2",
-        "description": "Sign in with a name and a password; under `--auth open` a name is enough.",
+        "description": "Sign in with a name and a password. With `--auth open`, a name is sufficient.",
         "flows": { "password": flow, "clientCredentials": flow },
     })
 }

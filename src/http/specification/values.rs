@@ -1,7 +1,7 @@
-//! What values a request may have, where the framework cannot take it from the code: it takes limits
-//! and patterns as literals alone, and some values are text to it.
+//! The valid values of parameters and members that the framework cannot derive from the code. It accepts limits and
+//! patterns as literals only, and some values are plain strings in the code.
 //!
-//! Patterns are written so that the regular expressions of ECMAScript, Java, Python and Rust agree.
+//! All patterns have the same meaning in the regular expressions of ECMAScript, Java, Python and Rust.
 
 use serde_json::{Value, json};
 
@@ -15,19 +15,19 @@ use crate::query::{Schema, limits};
 /// A list of entity tags, or `*` (RFC 9110, section 13.1).
 const ENTITY_TAGS: &str = r#"^(\*|(W/)?"[\x21\x23-\x7E]*"( *, *(W/)?"[\x21\x23-\x7E]*")*)$"#;
 
-/// Text that databases can compare: it does not hold U+0000.
+/// A text that databases can compare: it does not contain U+0000.
 const STORABLE: &str = r"^[^\x00]*$";
 
-/// Base64 for addresses (RFC 4648, section 5), without padding.
+/// Base64 for URLs (RFC 4648, section 5), without padding.
 const CURSOR: &str = "^[A-Za-z0-9_-]+$";
 
-/// The name of a user: as [`TEXT_PATTERN`], and not of dots alone.
+/// The name of a user: [`TEXT_PATTERN`], and not only dots.
 const NAME: &str = r"^[^\x00-\x1F\x7F-\x9F]*[^.\x00-\x1F\x7F-\x9F][^\x00-\x1F\x7F-\x9F]*$";
 
 /// The name of a `$parameter` (grammar/filter.pest).
 const PARAMETER: &str = "^[A-Za-z_][A-Za-z0-9_]*$";
 
-/// Members whose text has a pattern, by schema.
+/// The patterns of members, by schema and member.
 const PATTERNS: &[(&str, &str, &str)] = &[
     ("RevocationRequest", "subject", TEXT_PATTERN),
     ("RunRequest", "cursor", CURSOR),
@@ -38,8 +38,8 @@ const PATTERNS: &[(&str, &str, &str)] = &[
     ("UserDraft", "name", NAME),
 ];
 
-/// Parameters that a request must have, though the service reads them as if it need not: it says more
-/// of their absence than the framework would. By operation id and name.
+/// Required parameters that are optional in the code, because the service reports their absence better than the
+/// framework does. By operation id and name.
 const REQUIRED: &[(&str, &str)] = &[
     ("replace{Record}", "If-Match"),
     ("update{Record}", "If-Match"),
@@ -54,14 +54,13 @@ const REQUIRED: &[(&str, &str)] = &[
     ("legacyListExpiredMovies", "to"),
 ];
 
-/// Enums of answers to which values may be added: a client that meets a new one must still be able to
-/// read the rest.
+/// Enums of responses that may get more values later. Clients must be able to parse a response with a new value.
 const OPEN: &[&str] = &["CandidateKind", "RequestClass", "Throttle"];
 
-/// What an absent parameter means, by the enum it is of.
+/// The defaults of absent parameters, by their enum.
 const DEFAULTS: &[(&str, &str)] = &[("FileFormat", "ndjson"), ("OnConflict", "fail")];
 
-/// Says what the members of a schema may be.
+/// Adds patterns, limits and defaults to the members of a schema.
 pub(super) fn of_members(name: &str, schema: &mut Value) {
     let default = DEFAULTS.iter().find(|(of, _)| *of == name);
     if let Some((_, value)) = default {
@@ -72,7 +71,7 @@ pub(super) fn of_members(name: &str, schema: &mut Value) {
     {
         schema["x-extensible-enum"] = values;
     }
-    // What a request may hold is refused when it holds more.
+    // Requests with unknown members are rejected.
     let is_closed = ["Draft", "Patch", "Request", "SavedParameter"];
     let is_closed = is_closed.iter().any(|suffix| name.ends_with(suffix));
     if is_closed {
@@ -93,10 +92,10 @@ pub(super) fn of_members(name: &str, schema: &mut Value) {
         if let Some((_, _, pattern)) = pattern {
             value["pattern"] = json!(pattern);
         }
-        // Null is as good as absent, but for a patch, in which it has a meaning of its own (RFC 7396).
+        // Null counts as absent, except in a patch, where it removes a value (RFC 7396).
         if is_closed && !name.ends_with("Patch") && !is_required(member) {
             if value.get("$ref").is_some() {
-                // An enum. `nullable` needs a type beside it.
+                // An enum. OpenAPI requires a `type` next to `nullable`.
                 *value = json!({ "type": "string", "allOf": [value] });
             }
             if value.get("type").is_some() {
@@ -106,7 +105,7 @@ pub(super) fn of_members(name: &str, schema: &mut Value) {
     }
 }
 
-/// Says what a parameter of an operation may be; `schemas` are those of the document.
+/// Adds patterns, limits and defaults to a parameter of an operation. `schemas` are the schemas of the document.
 pub(super) fn of_parameter(
     parameter: &mut Value,
     operation: &str,
@@ -118,7 +117,7 @@ pub(super) fn of_parameter(
     if REQUIRED.contains(&(operation, &name)) {
         parameter["required"] = json!(true);
     }
-    // Some are what a member of a schema is.
+    // Some parameters have the schema of a member.
     let member = |of: &str, member: &str| {
         let mut schema = schemas[of]["properties"][member].clone();
         if let Some(schema) = schema.as_object_mut() {
@@ -150,7 +149,7 @@ pub(super) fn of_parameter(
             if ["title", "genre"].contains(&field) {
                 schema["pattern"] = json!(STORABLE);
             }
-            // The earlier service took it for absent.
+            // The previous service treated an empty value as absent.
             parameter["allowEmptyValue"] = json!(true);
         }
         (_, "by") => *schema = reference(&format!("{}Field", about.name)),
@@ -170,7 +169,7 @@ pub(super) fn of_parameter(
     }
 }
 
-/// The limits of a text of the language.
+/// Adds the limits of the length of a filter or an order.
 fn limit_text(schema: &mut Value) {
     schema["minLength"] = json!(1);
     schema["maxLength"] = json!(limits::MAX_TEXT_BYTES);

@@ -1,4 +1,4 @@
-//! The parameters of a legacy request: members of a JSON body, on GET too, or of the query string.
+//! The parameters of a legacy request, from the query string or from a JSON body (also for GET).
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime};
 use poem::{Request, RequestBody};
@@ -13,8 +13,8 @@ use crate::query::limits::{MAX_DIAGNOSTICS, MAX_TEXT_BYTES};
 use crate::query::{Schema, literal, value};
 use crate::record::{Draft, Members};
 
-/// The members of the body, none when there is no body. The specification tells of it in prose: it
-/// knows no bodies of GET and DELETE.
+/// The members of the JSON body; empty without a body. The OpenAPI document describes it in prose, because
+/// OpenAPI has no bodies of GET and DELETE.
 pub(super) struct Body(Members<Json>);
 
 impl<'a> ApiExtractor<'a> for Body {
@@ -39,22 +39,22 @@ impl<'a> ApiExtractor<'a> for Body {
     }
 }
 
-/// What the earlier service said of a body that is no JSON, and what to do.
+/// Returns the error for a body that is not JSON. It contains the text of the previous service.
 pub(in crate::http) fn missing_json() -> Error {
     let detail = "missing JSON in request: send a JSON object and Content-Type: application/json";
     Error::new(Kind::InvalidBody, detail)
 }
 
-/// Parameters that are read one by one. What is wrong with them is gathered, and told at the end.
-pub(super) struct Given {
+/// Parameters that are read one by one. Errors are collected, and returned by [`Parameters::end`].
+pub(super) struct Parameters {
     members: Vec<(String, Json)>,
     names: Vec<&'static str>,
     missing: Vec<Violation>,
     violations: Vec<Violation>,
 }
 
-impl Given {
-    /// The parameters of a body and of a query string whose parameters have these names.
+impl Parameters {
+    /// Combines the members of a body with the query parameters. A parameter in both is an error.
     pub(super) fn new<const N: usize>(
         Body(Members(mut members)): Body,
         query: [(&'static str, Query<Option<String>>); N],
@@ -64,7 +64,7 @@ impl Given {
         for (name, Query(value)) in query {
             let Some(value) = value else { continue };
             if members.iter().any(|(member, _)| member == name) {
-                let detail = "is given in the body and in the query string; give it once";
+                let detail = "is in the body and in the query string; send it once";
                 violations.push(Violation::new(name, detail));
             } else {
                 members.push((name.to_owned(), Json::String(value)));
@@ -80,45 +80,46 @@ impl Given {
         (!is_absent).then_some(value)
     }
 
-    fn refuse<T>(&mut self, name: &str, detail: impl Into<String>) -> Option<T> {
+    fn reject<T>(&mut self, name: &str, detail: impl Into<String>) -> Option<T> {
         self.violations.push(Violation::new(name, detail));
         None
     }
 
-    /// What the reader finds, or a default that is never used: without the parameter, `end` fails.
+    /// Returns the value of a required parameter. Returns a default if it is missing or invalid; callers never use
+    /// it, because `end` then returns an error.
     pub(super) fn required<T: Default>(
         &mut self,
         name: &str,
         read: fn(&mut Self, &str) -> Option<T>,
     ) -> T {
-        let refused = self.violations.len();
+        let before = self.violations.len();
         let found = read(self, name);
-        if found.is_none() && self.violations.len() == refused {
+        if found.is_none() && self.violations.len() == before {
             self.missing.push(Violation::new(name, "is missing"));
         }
         found.unwrap_or_default()
     }
 
-    /// A text.
+    /// Returns the value of a text parameter.
     pub(super) fn text(&mut self, name: &str) -> Option<String> {
         match self.take(name)? {
             Json::String(text) if text.len() > MAX_TEXT_BYTES => {
-                self.refuse(name, format!("is longer than {MAX_TEXT_BYTES} bytes"))
+                self.reject(name, format!("is too long; expected at most {MAX_TEXT_BYTES} bytes"))
             }
             Json::String(text) => match value::text_value(&text) {
                 Ok(_) => Some(text),
-                Err(misread) => self.refuse(name, format!("is no text: {}", misread.message)),
+                Err(misread) => self.reject(name, format!("is not a valid text: {}", misread.message)),
             },
-            _ => self.refuse(name, "must be a text"),
+            _ => self.reject(name, "must be a text"),
         }
     }
 
-    /// A year, which may be written as a decimal fraction without one.
+    /// Returns the value of a year parameter. A decimal with only zeros after the point, such as 2000.0, is valid.
     pub(super) fn year(&mut self, name: &str) -> Option<i64> {
         let written = match self.take(name)? {
             Json::String(text) => text,
             Json::Number(number) => number.to_string(),
-            _ => return self.refuse(name, "must be a whole number, such as 1994"),
+            _ => return self.reject(name, "must be a whole number, such as 1994"),
         };
         let text = written.trim();
         let whole = match text.split_once('.') {
@@ -127,22 +128,22 @@ impl Given {
         };
         match whole.parse::<i64>() {
             Ok(year) if i32::try_from(year).is_ok() => Some(year),
-            Ok(_) => self.refuse(name, "is no year: it does not fit into 32 bits"),
-            Err(_) => self.refuse(name, "must be a whole number, such as 1994"),
+            Ok(_) => self.reject(name, "is out of range; expected a year that fits in 32 bits"),
+            Err(_) => self.reject(name, "must be a whole number, such as 1994"),
         }
     }
 
-    /// A date.
+    /// Returns the value of a date parameter.
     pub(super) fn date(&mut self, name: &str) -> Option<NaiveDate> {
         let date = self.take(name)?.as_str().and_then(date);
-        date.or_else(|| self.refuse(name, "must be a date, such as 2024-01-31"))
+        date.or_else(|| self.reject(name, "must be a date, such as 2024-01-31"))
     }
 
-    /// The movie that the parameters make.
+    /// Returns the movie that the parameters describe.
     pub(super) fn draft(mut self, schema: &'static Schema) -> Result<Draft> {
         let title = self.required("title", Self::text);
         let genre = self.required("genre", Self::text);
-        // The order in which the earlier service named what is missing.
+        // The previous service reported missing parameters in this order.
         let expiry_date = self.required("expiry_date", Self::date);
         let release_year = self.required("release_year", Self::year);
         self.end()?;
@@ -154,35 +155,39 @@ impl Given {
         ];
         let members = members.map(|(name, json)| (name.to_owned(), json)).into();
         Draft::read(schema, Members(members))
-            .map_err(|violations| refused(Kind::InvalidRecord, violations))
+            .map_err(|violations| failed(Kind::InvalidRecord, violations))
     }
 
-    /// Refuses what is wrong, the first that is missing before all else.
+    /// Checks that all parameters were read.
+    ///
+    /// # Errors
+    /// [`Kind::InvalidParameter`] if a parameter is missing, invalid or unknown. Missing ones come first.
     pub(super) fn end(self) -> Result<()> {
         let names = self.names.iter().copied();
         let unknown = self.members.iter().take(MAX_DIAGNOSTICS).map(|(name, _)| {
             let advice = did_you_mean(name, names.clone());
-            Violation::new(name, format!("is no parameter here; {advice}"))
+            Violation::new(name, format!("is not a parameter; {advice}"))
         });
         let violations: Vec<Violation> =
             self.missing.into_iter().chain(self.violations).chain(unknown).collect();
         if violations.is_empty() {
             Ok(())
         } else {
-            Err(refused(Kind::InvalidParameter, violations))
+            Err(failed(Kind::InvalidParameter, violations))
         }
     }
 }
 
-/// The earlier service told of one thing at a time: the first stands in the text.
-fn refused(kind: Kind, violations: Vec<Violation>) -> Error {
+/// Returns an error with these violations. Its text is the first one, because the previous service reported one
+/// problem at a time.
+fn failed(kind: Kind, violations: Vec<Violation>) -> Error {
     let detail = violations.first().map(ToString::to_string).unwrap_or_default();
     Error { violations, ..Error::new(kind, detail) }
 }
 
-/// A date, or the date of a date-time as it is written there: RFC 3339, what Python's `isoformat`
-/// prints, the date of an HTTP header (RFC 9110, section 5.6.7), or the numbers of a date-time with
-/// `/`, `\`, `:` or `-` between them, which is how the earlier service read them.
+/// Parses a date, or the date of a date-time without converting its time zone. Accepts RFC 3339, the output of
+/// Python's `isoformat`, the date of an HTTP header (RFC 9110, section 5.6.7), and the numbers of a date-time
+/// separated by `/`, `\`, `:` or `-`, which the previous service accepted.
 fn date(text: &str) -> Option<NaiveDate> {
     let text = text.trim();
     if let Ok(instant) = DateTime::parse_from_rfc2822(text) {
@@ -203,7 +208,7 @@ fn date(text: &str) -> Option<NaiveDate> {
     }
 }
 
-/// Whether these are hour, minute, second and microsecond, as far as they go.
+/// Returns whether these are hour, minute, second and microsecond, or the first ones of them.
 fn is_clock(numbers: &[&str]) -> bool {
     const LIMITS: [u32; 4] = [24, 60, 60, 1_000_000];
     let is_below = |(number, limit): (&&str, u32)| {
@@ -224,7 +229,7 @@ mod tests {
     use super::date;
 
     #[test]
-    fn dates_are_read_as_old_clients_write_them() {
+    fn dates_in_the_formats_of_legacy_clients_are_parsed() {
         let cases = [
             ("2024-01-05", "2024-01-05"),
             (" 2024/1/5 ", "2024-01-05"),

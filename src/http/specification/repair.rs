@@ -1,9 +1,9 @@
-//! What the framework generates wrong, made right.
+//! Repairs of what poem-openapi generates incorrectly.
 
 use serde_json::{Value, json};
 
-/// Mends the whole document.
-pub(super) fn mend(document: &mut Value) {
+/// Repairs the whole document.
+pub(super) fn repair(document: &mut Value) {
     each(document, &mut |value| {
         unwrap_reference(value);
         name_date(value);
@@ -11,7 +11,7 @@ pub(super) fn mend(document: &mut Value) {
     });
 }
 
-/// Calls `change` with each value of the document, the inner ones last.
+/// Calls `change` with each value of the document, outer values first.
 fn each(value: &mut Value, change: &mut impl FnMut(&mut Value)) {
     change(value);
     match value {
@@ -21,8 +21,8 @@ fn each(value: &mut Value, change: &mut impl FnMut(&mut Value)) {
     }
 }
 
-/// A described reference is generated as `allOf` of the reference and its description, which
-/// generators of clients take for another type.
+/// Replaces `allOf` of a reference and a description by the reference. The framework generates `allOf` for a
+/// reference with a description, and client generators treat that as another type.
 fn unwrap_reference(value: &mut Value) {
     let Some([reference, rest]) = value.get("allOf").and_then(Value::as_array).map(Vec::as_slice)
     else {
@@ -35,14 +35,15 @@ fn unwrap_reference(value: &mut Value) {
     }
 }
 
-/// The framework has a name of its own for the format of a date.
+/// Replaces the format `naive-date` by the standard one, `date`.
 fn name_date(value: &mut Value) {
     if value.get("format").is_some_and(|format| format == "naive-date") {
         value["format"] = json!("date");
     }
 }
 
-/// Limits of integers are generated as `1.0`, which some clients' languages refuse in their code.
+/// Writes limits of integers as integers. The framework generates `1.0`, which is an error in the generated code of
+/// some languages.
 fn write_whole_numbers(value: &mut Value) {
     for limit in ["minimum", "maximum"] {
         let number = value.get(limit).and_then(Value::as_f64);
