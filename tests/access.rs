@@ -1,4 +1,4 @@
-//! Who may do what: every operation of the specification with every role.
+//! Authorization: every documented operation with every role.
 
 use std::collections::BTreeMap;
 
@@ -10,13 +10,13 @@ use serde_json::Value;
 use crate::support::records::{SCREENINGS, declared};
 use crate::support::{Client, served_on_both};
 
-/// The operations that need no token. More of them need a reason; fewer are welcome.
+/// The operations that require no token. Add an operation only with a good reason.
 const PUBLIC: &[&str] = &["getLiveness", "getReadiness", "signIn", "signOut"];
 
-/// The operations for which any token will do.
+/// The operations that require a token, but no scope.
 const ANY_TOKEN: &[&str] = &["getSchema", "getUsage", "revokeTokens"];
 
-/// The published table: what an operation needs, by method and path, and by its id.
+/// Returns the published table: the requirement of each operation, by method and path, and operation id.
 fn published() -> BTreeMap<(String, String), String> {
     let page = include_str!("../docs/security.md");
     let (_, table) = page.split_once("| operation | id | needs |").unwrap();
@@ -31,7 +31,7 @@ fn published() -> BTreeMap<(String, String), String> {
         .collect()
 }
 
-/// The same as the specification has it.
+/// Returns the same from the OpenAPI document, with the operation.
 fn specified() -> BTreeMap<(String, String), (String, Value)> {
     let document = specification(Catalogue::built_in());
     let mut all = BTreeMap::new();
@@ -69,12 +69,12 @@ fn the_published_table_names_every_operation() {
     }
 }
 
-/// A request that is good enough to be asked who sends it, and no better.
+/// Sends a request that passes the checks before authorization, and returns the status.
 async fn send(client: &Client, route: &str, operation: &Value) -> u16 {
     let (method, path) = route.split_once(' ').unwrap();
     let path = path
         .replace("{id}", "01900000-0000-7000-8000-000000000000")
-        .replace("{name}", "nobody-of-that-name");
+        .replace("{name}", "unknown-name");
     let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
     let required = parameters.iter().filter(|one| one["in"] == "query" && one["required"] == true);
     let query: Vec<(&str, &str)> = required
@@ -89,11 +89,11 @@ async fn send(client: &Client, route: &str, operation: &Value) -> u16 {
 }
 
 #[tokio::test]
-async fn every_role_may_do_what_the_table_says_and_nothing_else() {
+async fn every_role_has_exactly_the_published_permissions() {
     served_on_both(async |client| {
         for ((route, id), (needs, operation)) in specified() {
             let is_public = needs == "none: public";
-            // Whoever shows nothing, or what is no token, comes no further.
+            // Requests without a token, or with a malformed one, are unauthenticated.
             for token in [None, Some("x.y.z".to_owned())] {
                 let status = send(&client.with_token(token), &route, &operation).await;
                 assert_eq!(status == 401, !is_public, "{id} without a token: {status}");
@@ -107,7 +107,7 @@ async fn every_role_may_do_what_the_table_says_and_nothing_else() {
                 assert_ne!(status, 401, "{id} as {role:?}");
                 assert!(status < 500, "{id} as {role:?}: {status}");
             }
-            // A token that allows nothing.
+            // A token without scopes.
             let status = send(&client.with_scopes(&[]), &route, &operation).await;
             assert_eq!(status != 403, is_public || needs == "any token", "{id}: {status}");
         }
@@ -116,7 +116,7 @@ async fn every_role_may_do_what_the_table_says_and_nothing_else() {
 }
 
 #[test]
-fn the_legacy_routes_need_scopes_of_movies_wherever_these_are_in_the_catalogue() {
+fn the_legacy_routes_require_scopes_of_movies_at_any_position_of_the_catalogue() {
     let document = specification(declared(&[SCREENINGS, BUILT_IN]));
     for (path, method, scope) in [
         ("/api", "get", "movies:read"),

@@ -1,4 +1,4 @@
-//! What holds for every route: errors, methods, headers, bodies, tokens.
+//! The common behaviour of all routes: errors, methods, headers, bodies, tokens.
 
 use std::io::Read;
 use std::time::Duration;
@@ -21,7 +21,7 @@ const JSON: &str = "application/json";
 /// Method, path, media type, body, status, code.
 type Case = (&'static str, &'static str, &'static str, &'static str, u16, &'static str);
 
-const REFUSED: &[Case] = &[
+const REJECTED: &[Case] = &[
     ("GET", "/api/v1", "", "", 404, "unknown_route"),
     ("GET", "/api/v1/movies/", "", "", 404, "unknown_route"),
     ("GET", "/api/v1/cinemas", "", "", 404, "unknown_route"),
@@ -37,7 +37,7 @@ const REFUSED: &[Case] = &[
     ("TRACE", "/livez", "", "", 405, "method_not_allowed"),
     ("POST", "/docs", "", "", 405, "method_not_allowed"),
     ("PUT", "/openapi.json", "", "", 405, "method_not_allowed"),
-    // Query parameters: none is passed over.
+    // Query parameters: none is ignored.
     ("GET", "/api/v1/movies?filtre=x", "", "", 400, "invalid_parameter"),
     (
         "GET",
@@ -106,34 +106,34 @@ const REFUSED: &[Case] = &[
 ];
 
 #[tokio::test]
-async fn every_refusal_is_a_problem_with_its_code() {
+async fn every_rejected_request_returns_a_problem_with_its_code() {
     served_on_both(async |client| {
-        for (method, path, media_type, body, status, code) in REFUSED {
+        for (method, path, media_type, body, status, code) in REJECTED {
             let mut request = client.request(method, path).body(*body);
             if !media_type.is_empty() {
                 request = request.header(CONTENT_TYPE, *media_type);
             }
             println!("{method} {path} {body}");
-            let answer = client.send(request).await;
-            answer.problem(*status, code);
-            assert_eq!(answer.headers.contains_key("allow"), *status == 405);
+            let response = client.send(request).await;
+            response.problem(*status, code);
+            assert_eq!(response.headers.contains_key("allow"), *status == 405);
         }
     })
     .await;
 }
 
 #[tokio::test]
-async fn invalid_utf8_is_refused_everywhere() {
+async fn invalid_utf8_is_rejected_everywhere() {
     let client = Client::of(Database::sqlite()).await;
     let body = b"{\"title\":\"\xff\"}".to_vec();
     let request = client.request("POST", MOVIES).header(CONTENT_TYPE, JSON).body(body);
     client.send(request).await.problem(400, "invalid_body");
-    // Raw bytes in the target: hyper lets them pass.
+    // Raw bytes in the request target: hyper accepts them.
     let raw = raw_request(&client, b"GET /api/v1/movies?filter=\xff HTTP/1.1\r\nhost: x\r\n").await;
     assert!(raw.starts_with("HTTP/1.1 400"), "{raw}");
 }
 
-/// What is between the request line and `connection`, and the status.
+/// HTTP version, `Host` lines, and the expected status.
 const HOSTS: &[(&str, &str, u16)] = &[
     ("1.1", "host: x\r\n", 200),
     ("1.1", "host:\r\n", 200),
@@ -145,32 +145,32 @@ const HOSTS: &[(&str, &str, u16)] = &[
 ];
 
 #[tokio::test]
-async fn a_request_has_one_host() {
+async fn a_request_must_have_exactly_one_host() {
     let client = Client::of(Database::sqlite()).await;
     for (version, hosts, status) in HOSTS {
-        let head = format!("GET /livez HTTP/{version}\r\n{hosts}");
-        let answer = raw_request(&client, head.as_bytes()).await;
-        assert!(answer.starts_with(&format!("HTTP/{version} {status}")), "{head}{answer}");
-        let is_problem = answer.contains("application/problem+json")
-            && answer.contains("\"code\":\"invalid_parameter\"");
-        assert_eq!(is_problem, *status == 400, "{answer}");
+        let headers = format!("GET /livez HTTP/{version}\r\n{hosts}");
+        let response = raw_request(&client, headers.as_bytes()).await;
+        assert!(response.starts_with(&format!("HTTP/{version} {status}")), "{headers}{response}");
+        let is_problem = response.contains("application/problem+json")
+            && response.contains("\"code\":\"invalid_parameter\"");
+        assert_eq!(is_problem, *status == 400, "{response}");
     }
 }
 
-/// Sends the bytes with the rest of a request, and returns all of the answer.
-async fn raw_request(client: &Client, head: &[u8]) -> String {
+/// Sends a request that starts with these bytes, and returns the whole response.
+async fn raw_request(client: &Client, start: &[u8]) -> String {
     let address = client.address().strip_prefix("http://").unwrap();
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    stream.write_all(head).await.unwrap();
+    stream.write_all(start).await.unwrap();
     stream.write_all(b"connection: close\r\n\r\n").await.unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await.unwrap();
-    String::from_utf8_lossy(&answer).into_owned()
+    let mut response = Vec::new();
+    stream.read_to_end(&mut response).await.unwrap();
+    String::from_utf8_lossy(&response).into_owned()
 }
 
-/// A condition that cannot be read is no reason to go without one.
+/// A malformed condition is an error: ignoring it would apply an unconditional change.
 #[tokio::test]
-async fn an_unreadable_condition_is_refused() {
+async fn a_malformed_condition_is_rejected() {
     let client = Client::of(Database::sqlite()).await;
     let movie =
         json!({"title": "x", "genre": "g", "release_year": 2000, "expiry_date": "2024-01-01"});
@@ -178,16 +178,16 @@ async fn an_unreadable_condition_is_refused() {
     let path = format!("{MOVIES}/{}", created["id"].as_str().unwrap());
     let token = token(&["movies:write"]);
     for lines in ["if-match: \"\u{ff}\"\r\n", "if-match: \"1\"\r\nif-match: \"\u{ff}\"\r\n"] {
-        let head =
+        let headers =
             format!("DELETE {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n");
-        let answer = raw_request(&client, format!("{head}{lines}").as_bytes()).await;
-        assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+        let response = raw_request(&client, format!("{headers}{lines}").as_bytes()).await;
+        assert!(response.starts_with("HTTP/1.1 400"), "{response}");
     }
     assert_eq!(client.get(&path).await.status, 200);
 }
 
 #[tokio::test]
-async fn refused_members_are_listed_up_to_a_limit() {
+async fn invalid_members_are_listed_up_to_a_limit() {
     let client = Client::of(Database::sqlite()).await;
     let body: serde_json::Map<String, Value> =
         (0..1000).map(|number| (format!("member {number}"), json!(1))).collect();
@@ -198,14 +198,14 @@ async fn refused_members_are_listed_up_to_a_limit() {
     let problem = client.post("/api/v1/movies/search", &search).await;
     let problem = problem.problem(400, "invalid_query");
     assert_eq!(problem["diagnostics"].as_array().unwrap().len(), 20);
-    // Beyond that an object is not read.
+    // An object with more members is not parsed.
     let body: serde_json::Map<String, Value> =
         (0..1001).map(|number| (format!("member {number}"), json!(1))).collect();
     client.post(MOVIES, &Value::Object(body)).await.problem(400, "invalid_body");
 }
 
 #[tokio::test]
-async fn methods_are_answered_by_what_the_path_knows() {
+async fn each_path_has_its_methods() {
     let client = Client::of(Database::sqlite()).await;
     let created = client
         .create(
@@ -223,7 +223,7 @@ async fn methods_are_answered_by_what_the_path_knows() {
         ("/openapi.json", "GET, HEAD, OPTIONS"),
     ] {
         let options = client.send(client.request("OPTIONS", path)).await;
-        // `search` is an id as far as the other methods are concerned.
+        // For the other methods, `search` is an id.
         if path != "/api/v1/movies/search" {
             assert_eq!((options.status, options.header("allow")), (204, allow), "{path}");
         }
@@ -243,8 +243,9 @@ async fn methods_are_answered_by_what_the_path_knows() {
 async fn a_request_keeps_its_id() {
     let client = Client::of(Database::sqlite()).await;
     let send = async |id: &str| {
-        let answer = client.send(client.request("GET", "/livez").header("x-request-id", id)).await;
-        answer.header("x-request-id").to_owned()
+        let response =
+            client.send(client.request("GET", "/livez").header("x-request-id", id)).await;
+        response.header("x-request-id").to_owned()
     };
     assert_eq!(send("my-id.42").await, "my-id.42");
     for other in ["", "with blank", "x".repeat(129).as_str(), "é"] {
@@ -257,11 +258,11 @@ async fn a_request_keeps_its_id() {
 }
 
 #[tokio::test]
-async fn answers_are_compressed_when_asked() {
+async fn responses_are_compressed_on_request() {
     let client = Client::of(Database::sqlite()).await;
     for number in 0..30 {
         client
-            .create(&json!({"title": format!("film {number}"), "genre": "g", "release_year": 2000,
+            .create(&json!({"title": format!("movie {number}"), "genre": "g", "release_year": 2000,
                             "expiry_date": "2024-01-01"}))
             .await;
     }
@@ -286,7 +287,7 @@ async fn answers_are_compressed_when_asked() {
         assert_eq!(send(MOVIES, accept).await.header("content-encoding"), "", "{accept}");
     }
     assert_eq!(plain.header("vary"), "accept-encoding");
-    // What is small stays as it is, and HEAD says what GET would.
+    // Small responses are not compressed, and HEAD returns the headers of GET.
     for path in ["/livez", "/nothing", "/api/v1/movies?limit=1", MOVIES, "/openapi.json"] {
         let get = send(path, "gzip").await;
         let head = client.send(client.request("HEAD", path).header(ACCEPT_ENCODING, "gzip")).await;
@@ -300,17 +301,17 @@ async fn answers_are_compressed_when_asked() {
             "HEAD {path}: {length}"
         );
     }
-    // A strong ETag stands for the same bytes every time.
+    // A strong ETag identifies exact bytes, so that the response is not compressed.
     let id = plain.json()["items"][0]["id"].as_str().unwrap().to_owned();
     let record = send(&format!("{MOVIES}/{id}"), "gzip").await;
     assert_eq!((record.header("etag"), record.header("content-encoding")), ("\"1\"", ""));
-    // What comes in is not inflated.
+    // Request bodies are not decompressed.
     let coded = client.request("POST", MOVIES).header("content-encoding", "gzip").body("x");
     client.send(coded).await.problem(415, "unsupported_media_type");
 }
 
 #[tokio::test]
-async fn bodies_are_limited_also_in_chunks() {
+async fn chunked_bodies_are_limited_too() {
     let client = Client::of(Database::sqlite()).await;
     for (path, limit, code) in [
         (MOVIES, MAX_BODY_BYTES, "invalid_record"),
@@ -332,34 +333,34 @@ async fn bodies_are_limited_also_in_chunks() {
     let path = MOVIES;
     let address = client.address().strip_prefix("http://").unwrap();
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    let head = format!(
+    let headers = format!(
         "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: {JSON}\r\nauthorization: Bearer {}\r\n\
          transfer-encoding: chunked\r\nconnection: close\r\n\r\n",
         token(&["movies:write"])
     );
-    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(headers.as_bytes()).await.unwrap();
     let chunk = format!("10000\r\n{}\r\n", " ".repeat(0x10000));
     let mut sent = 0;
-    // The service may close before all of it is written.
+    // The service may close the connection before the whole body is sent.
     while sent < 64 && stream.write_all(chunk.as_bytes()).await.is_ok() {
         sent += 1;
     }
     let _ = stream.write_all(b"0\r\n\r\n").await;
-    let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer).await;
-    let answer = String::from_utf8_lossy(&answer);
-    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
-    assert!(answer.contains("body_too_large"), "{answer}");
+    let mut response = Vec::new();
+    let _ = stream.read_to_end(&mut response).await;
+    let response = String::from_utf8_lossy(&response);
+    assert!(response.starts_with("HTTP/1.1 413"), "{response}");
+    assert!(response.contains("body_too_large"), "{response}");
 }
 
 #[tokio::test]
-async fn who_may_do_what() {
+async fn operations_require_their_scopes() {
     served_on_both(async |client| {
         let movie =
             json!({"title": "x", "genre": "g", "release_year": 2000, "expiry_date": "2024-01-01"});
         let created = client.create(&movie).await;
         let record = format!("{MOVIES}/{}", created["id"].as_str().unwrap());
-        let nobody = client.with_token(None);
+        let anonymous = client.with_token(None);
         let reader = client.with_scopes(&["movies:read"]);
         let writer = client.with_scopes(&["movies:write"]);
         let operations = [
@@ -374,14 +375,14 @@ async fn who_may_do_what() {
         ];
         for (method, path, media_type, reads) in operations {
             let body = if path.ends_with("search") { json!({}) } else { movie.clone() };
-            // Authentication comes before the media type and the body.
-            let answer = nobody.change(method, path, "text/plain", None, &json!(5)).await;
-            answer.problem(401, "unauthenticated");
-            assert_eq!(answer.header("www-authenticate"), "Bearer realm=\"cinequery\"");
-            let refused = if reads { &writer } else { &reader };
-            let answer = refused.change(method, path, media_type, Some("*"), &body).await;
-            answer.problem(403, "insufficient_scope");
-            assert!(answer.header("www-authenticate").contains("insufficient_scope"));
+            // Authentication is checked before the media type and the body.
+            let response = anonymous.change(method, path, "text/plain", None, &json!(5)).await;
+            response.problem(401, "unauthenticated");
+            assert_eq!(response.header("www-authenticate"), "Bearer realm=\"cinequery\"");
+            let unauthorized = if reads { &writer } else { &reader };
+            let response = unauthorized.change(method, path, media_type, Some("*"), &body).await;
+            response.problem(403, "insufficient_scope");
+            assert!(response.header("www-authenticate").contains("insufficient_scope"));
         }
         assert_eq!(client.get(&record).await.json(), created);
     })
@@ -391,8 +392,8 @@ async fn who_may_do_what() {
 #[tokio::test]
 async fn a_token_is_issued() {
     let client = Client::of(Database::sqlite()).await;
-    let nobody = client.with_token(None);
-    let issued = nobody.post("/api/token", &json!({"username": "Zoë"})).await;
+    let anonymous = client.with_token(None);
+    let issued = anonymous.post("/api/token", &json!({"username": "Zoë"})).await;
     assert_eq!((issued.status, issued.header("cache-control")), (200, "no-store"));
     let issued = issued.json();
     assert_eq!((&issued["token_type"], &issued["expires_in"]), (&json!("Bearer"), &json!(600)));
@@ -403,24 +404,24 @@ async fn a_token_is_issued() {
 
     let expired =
         tokens(Duration::ZERO).issue(&identity(&["movies:read"]), 0).unwrap().access_token;
-    // The leeway is five seconds.
+    // An expired token is accepted for five more seconds.
     assert_eq!(client.with_token(Some(expired)).get(MOVIES).await.status, 200);
-    let basic = nobody.request("GET", MOVIES).header("authorization", "Basic eDp5");
+    let basic = anonymous.request("GET", MOVIES).header("authorization", "Basic eDp5");
     client.send(basic).await.problem(401, "unauthenticated");
 }
 
 #[tokio::test]
-async fn probes_tell_whether_the_service_lives_and_is_ready() {
+async fn probes_report_liveness_and_readiness() {
     served_on_both(async |client| {
-        let nobody = client.with_token(None);
-        assert_eq!(nobody.get("/livez").await.json(), json!({"status": "ok"}));
+        let anonymous = client.with_token(None);
+        assert_eq!(anonymous.get("/livez").await.json(), json!({"status": "ok"}));
         let ready = json!({"status": "ok", "throttle": "local"});
-        assert_eq!(nobody.get("/readyz").await.json(), ready);
+        assert_eq!(anonymous.get("/readyz").await.json(), ready);
     })
     .await;
 }
 
-/// Everybody may sign in, after a while.
+/// A provider that accepts every sign-in after a delay.
 struct Slow(Duration);
 
 impl Provider for Slow {
@@ -432,67 +433,72 @@ impl Provider for Slow {
     }
 }
 
-async fn crowded(limits: Limits) -> Client {
+/// Starts a service with these limits and a slow sign-in.
+async fn limited(limits: Limits) -> Client {
     let database = Database::sqlite();
     let store = database.store().await;
     let app = app_with(store, Box::new(Slow(Duration::from_secs(2))), unlimited());
     Client::within(database, app, limits).await
 }
 
-/// With all connections at work, a further one may only ask whether the service lives.
+/// If all connections are busy, another one serves probes only.
 #[tokio::test]
-async fn beyond_the_limit_of_connections_there_are_probes_alone() {
-    let client = crowded(Limits { connections: 2, ..Limits::default() }).await.with_token(None);
+async fn connections_over_the_limit_serve_probes_only() {
+    let client = limited(Limits { connections: 2, ..Limits::default() }).await.with_token(None);
     let sign_in = || async { client.post("/api/token", &json!({"username": "anna"})).await.status };
-    let beyond = async {
+    let over_the_limit = async {
         tokio::time::sleep(Duration::from_millis(500)).await;
         for (path, status) in [("/livez", 200), ("/readyz", 200), (MOVIES, 503), ("/docs", 503)] {
-            let answer = client.get(path).await;
-            assert_eq!((answer.status, answer.header("connection")), (status, "close"), "{path}");
-            assert_eq!(answer.headers.contains_key("retry-after"), status == 503, "{path}");
+            let response = client.get(path).await;
+            assert_eq!(
+                (response.status, response.header("connection")),
+                (status, "close"),
+                "{path}"
+            );
+            assert_eq!(response.headers.contains_key("retry-after"), status == 503, "{path}");
         }
     };
-    let (first, second, ()) = tokio::join!(sign_in(), sign_in(), beyond);
+    let (first, second, ()) = tokio::join!(sign_in(), sign_in(), over_the_limit);
     assert_eq!((first, second), (200, 200));
-    assert_eq!(client.get("/docs").await.status, 200, "there is room again");
+    assert_eq!(client.get("/docs").await.status, 200, "a connection is free again");
 }
 
-/// Clients that keep the service waiting lose their connections to one that does not.
+/// Clients that keep the service waiting lose their connections to clients that do not.
 #[tokio::test]
-async fn a_client_that_is_waited_for_makes_room() {
-    let client = crowded(Limits { connections: 4, ..Limits::default() }).await;
+async fn waiting_clients_are_disconnected_to_make_room() {
+    let client = limited(Limits { connections: 4, ..Limits::default() }).await;
     let address = client.address().strip_prefix("http://").unwrap();
     let silent = b"GET /livez HTTP/1.1\r\nhost: x\r\n".as_slice();
     let body = b"POST /api/token HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
                  content-length: 100\r\n\r\n{";
-    let mut waited_for = Vec::new();
+    let mut waiting = Vec::new();
     for number in 0..40 {
         let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
         let sent = if number % 2 == 0 { silent } else { body.as_slice() };
         stream.write_all(sent).await.unwrap();
-        waited_for.push(stream);
-        let answer = client.get("/docs").await;
-        assert_eq!((answer.status, answer.header("connection")), (200, ""), "after {number}");
+        waiting.push(stream);
+        let response = client.get("/docs").await;
+        assert_eq!((response.status, response.header("connection")), (200, ""), "after {number}");
     }
-    let mut first = waited_for.remove(0);
+    let mut first = waiting.remove(0);
     let read = first.read(&mut [0; 1]).await;
-    assert!(matches!(read, Ok(0) | Err(_)), "the first that was waited for is disconnected");
+    assert!(matches!(read, Ok(0) | Err(_)), "the longest waiting client is disconnected");
 }
 
-/// A request that takes too long ends by itself.
+/// A request that exceeds the time limit returns 503.
 #[tokio::test]
-async fn a_request_has_an_end() {
+async fn a_request_has_a_time_limit() {
     let request = Duration::from_millis(300);
-    let client = crowded(Limits { request, ..Limits::default() }).await.with_token(None);
-    let answer = client.post("/api/token", &json!({"username": "anna"})).await;
-    answer.problem(503, "unavailable");
-    assert!(answer.headers.contains_key("retry-after"));
+    let client = limited(Limits { request, ..Limits::default() }).await.with_token(None);
+    let response = client.post("/api/token", &json!({"username": "anna"})).await;
+    response.problem(503, "unavailable");
+    assert!(response.headers.contains_key("retry-after"));
 }
 
-/// Memory for responses is shared: clients that do not read theirs lose it, and the others get theirs.
+/// Clients that do not read their responses lose the memory for them, and others get it.
 #[tokio::test]
-async fn unread_responses_make_room() {
-    let client = crowded(Limits { buffered_bytes: 1024 * 1024, ..Limits::default() }).await;
+async fn memory_of_unread_responses_is_reclaimed() {
+    let client = limited(Limits { buffered_bytes: 1024 * 1024, ..Limits::default() }).await;
     let rows: String = (0..2000)
         .map(|number| {
             format!(
@@ -517,7 +523,7 @@ async fn unread_responses_make_room() {
         let mut stream = socket.connect(address.parse().unwrap()).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         unread.push(stream);
-        // Until it may be taken for a client that does not read.
+        // Long enough to count as a client that does not read.
         tokio::time::sleep(Duration::from_millis(400)).await;
     }
     tokio::time::sleep(Duration::from_millis(1200)).await;

@@ -1,12 +1,12 @@
-//! The routes of the earlier service, as its clients use them.
+//! The legacy routes, as clients of the previous service use them.
 
 use reqwest::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 
 use crate::support::{Answer, Client, served_on_both};
 
-/// The movies that are there, in order of creation.
-fn house() -> Vec<Value> {
+/// The movies in the database, in order of creation.
+fn movies() -> Vec<Value> {
     [
         ("Alien", "horror", 1979, "2024-01-05"),
         ("Aliens", "action", 1986, "2024-02-29"),
@@ -21,38 +21,39 @@ fn house() -> Vec<Value> {
     .into()
 }
 
-/// Sends a body as JSON; none when it is null.
+/// Sends a request with a JSON body, or without a body if it is null.
 async fn send(client: &Client, method: &str, path: &str, body: &Value) -> Answer {
     let request = client.request(method, path);
     client.send(if body.is_null() { request } else { request.json(body) }).await
 }
 
-async fn filled(client: &Client) {
-    for movie in house() {
+/// Creates all movies.
+async fn create_movies(client: &Client) {
+    for movie in movies() {
         let created = send(client, "POST", "/api", &movie).await;
         assert_eq!((created.status, created.json()), (200, movie));
     }
 }
 
-/// Asserts that this is an error with `msg` and every member of a problem, and returns it.
+/// Asserts that the response is a problem document with `msg`, and returns it.
 #[track_caller]
-fn refused(answer: &Answer, status: u16, code: &str, part: &str) -> Value {
-    let problem = answer.problem(status, code);
+fn assert_problem(response: &Answer, status: u16, code: &str, part: &str) -> Value {
+    let problem = response.problem(status, code);
     let msg = problem["msg"].as_str().unwrap_or_default();
     assert!(msg.to_lowercase().contains(&part.to_lowercase()), "{part:?} is not in {problem}");
     assert_eq!(problem["detail"], msg);
     problem
 }
 
-/// Path, body, and the positions in `house` of the movies that are found.
-type Found = (&'static str, Value, &'static [usize]);
+/// Path, body, and the indexes in `movies` of the expected movies.
+type Search = (&'static str, Value, &'static [usize]);
 
-fn found() -> Vec<Found> {
+fn searches() -> Vec<Search> {
     let none = Value::Null;
     vec![
         ("/api", none.clone(), &[0, 1, 2, 3, 4]),
         ("/api/", none.clone(), &[0, 1, 2, 3, 4]),
-        ("/api", json!({"anything": "is passed over"}), &[0, 1, 2, 3, 4]),
+        ("/api", json!({"anything": "is ignored"}), &[0, 1, 2, 3, 4]),
         // Any, some, all or none of the fields.
         ("/api/search", none.clone(), &[0, 1, 2, 3, 4]),
         ("/api/search", json!({}), &[0, 1, 2, 3, 4]),
@@ -81,7 +82,7 @@ fn found() -> Vec<Found> {
             &[2],
         ),
         ("/api/search?title=kid&release_year=1922", none.clone(), &[]),
-        // The filter language, with parameters, beside the fields.
+        // The filter language, with parameters and in addition to fields.
         ("/api/search?filter=release_year+%3C+1980", none.clone(), &[0, 2, 3]),
         ("/api/search?filter=release_year+%3C+%24y&p.y=1979&title=kid", none.clone(), &[2, 3]),
         (
@@ -99,29 +100,29 @@ fn found() -> Vec<Found> {
 }
 
 #[tokio::test]
-async fn movies_are_found_as_before() {
+async fn searches_return_the_same_movies_as_before() {
     served_on_both(async |client| {
         let list = |movies: &[Value]| json!({ "movies": movies });
         assert_eq!(client.get("/api").await.json(), list(&[]));
         assert_eq!(client.get("/api/search?title=x").await.json(), list(&[]));
-        filled(&client).await;
-        let house = house();
-        for (path, body, positions) in found() {
+        create_movies(&client).await;
+        let movies = movies();
+        for (path, body, positions) in searches() {
             println!("GET {path} {body}");
-            let answer = send(&client, "GET", path, &body).await;
-            assert_eq!(answer.status, 200, "{answer:?}");
-            let expected: Vec<Value> = positions.iter().map(|at| house[*at].clone()).collect();
-            assert_eq!(answer.json(), list(&expected));
-            assert_eq!(answer.header("content-type"), "application/json");
+            let response = send(&client, "GET", path, &body).await;
+            assert_eq!(response.status, 200, "{response:?}");
+            let expected: Vec<Value> = positions.iter().map(|at| movies[*at].clone()).collect();
+            assert_eq!(response.json(), list(&expected));
+            assert_eq!(response.header("content-type"), "application/json");
         }
     })
     .await;
 }
 
-/// Method, path, body, status, code, a part of `msg`.
-type Refused = (&'static str, &'static str, Value, u16, &'static str, &'static str);
+/// Method, path, body, status, code, and a part of `msg`.
+type Rejected = (&'static str, &'static str, Value, u16, &'static str, &'static str);
 
-fn refusals() -> Vec<Refused> {
+fn rejected_requests() -> Vec<Rejected> {
     let none = Value::Null;
     let full = |name: &str, value: Value| {
         let mut movie = json!({"title": "New", "genre": "drama", "release_year": 2001,
@@ -131,7 +132,7 @@ fn refusals() -> Vec<Refused> {
     };
     let (parameter, record, body) = ("invalid_parameter", "invalid_record", "invalid_body");
     vec![
-        // All four fields, none null or empty; the first that is missing is named.
+        // All four fields are required, and not null or empty. The first missing one is named.
         ("POST", "/api", none.clone(), 400, parameter, "title is missing"),
         ("POST", "/api", json!({}), 400, parameter, "title is missing"),
         ("POST", "/api", json!({"title": "x"}), 400, parameter, "genre is missing"),
@@ -147,8 +148,8 @@ fn refusals() -> Vec<Refused> {
         ("POST", "/api", full("title", json!("")), 400, parameter, "title is missing"),
         ("POST", "/api", full("genre", none.clone()), 400, parameter, "genre is missing"),
         ("POST", "/api", full("genre", json!(7)), 400, parameter, "genre must be a text"),
-        ("POST", "/api", full("stars", json!(3)), 400, parameter, "stars is no parameter"),
-        ("POST", "/api", full("id", json!("x")), 400, parameter, "id is no parameter"),
+        ("POST", "/api", full("stars", json!(3)), 400, parameter, "stars is not a parameter"),
+        ("POST", "/api", full("id", json!("x")), 400, parameter, "id is not a parameter"),
         ("POST", "/api", full("release_year", json!(2000.5)), 400, parameter, "whole number"),
         ("POST", "/api", full("release_year", json!("next")), 400, parameter, "whole number"),
         ("POST", "/api", full("release_year", json!(true)), 400, parameter, "whole number"),
@@ -171,14 +172,14 @@ fn refusals() -> Vec<Refused> {
         ("POST", "/api?titel=x", none.clone(), 400, parameter, "did you mean `title`"),
         ("POST", "/api?title=x&title=y", none.clone(), 400, parameter, "repeated"),
         ("POST", "/api", json!([1]), 400, body, "JSON object"),
-        ("POST", "/api", house()[0].clone(), 400, record, "exists"),
+        ("POST", "/api", movies()[0].clone(), 400, record, "exists"),
         // Delete.
         ("DELETE", "/api", none.clone(), 400, parameter, "title is missing"),
         ("DELETE", "/api", json!({"title": null}), 400, parameter, "title is missing"),
         ("DELETE", "/api?title=Unknown", none.clone(), 400, parameter, "no movie"),
         ("DELETE", "/api?title=alien", none.clone(), 400, parameter, "no movie"),
         ("DELETE", "/api", json!({"title": "Alien", "release_year": 1980}), 400, parameter, "1980"),
-        ("DELETE", "/api", json!({"title": "Alien", "genre": "x"}), 400, parameter, "genre is no"),
+        ("DELETE", "/api", json!({"title": "Alien", "genre": "x"}), 400, parameter, "genre is not"),
         // Search.
         ("GET", "/api/search", json!({"titel": "x"}), 400, parameter, "did you mean `title`"),
         ("GET", "/api/search?release_year=soon", none.clone(), 400, parameter, "whole number"),
@@ -221,8 +222,8 @@ fn refusals() -> Vec<Refused> {
             parameter,
             "from must be",
         ),
-        // The rest.
-        ("GET", "/api?limit=5", none.clone(), 400, parameter, "no query parameter"),
+        // Unknown parameters and methods.
+        ("GET", "/api?limit=5", none.clone(), 400, parameter, "unknown query parameter"),
         ("PUT", "/api", none.clone(), 405, "method_not_allowed", "Allow"),
         ("PATCH", "/api/", none.clone(), 405, "method_not_allowed", "Allow"),
         ("POST", "/api/search", none, 405, "method_not_allowed", "Allow"),
@@ -230,21 +231,21 @@ fn refusals() -> Vec<Refused> {
 }
 
 #[tokio::test]
-async fn what_was_wrong_is_told_as_before() {
+async fn errors_are_reported_as_before() {
     served_on_both(async |client| {
-        filled(&client).await;
-        for (method, path, body, status, code, part) in refusals() {
+        create_movies(&client).await;
+        for (method, path, body, status, code, part) in rejected_requests() {
             println!("{method} {path} {body}");
-            refused(&send(&client, method, path, &body).await, status, code, part);
+            assert_problem(&send(&client, method, path, &body).await, status, code, part);
         }
-        assert_eq!(client.get("/api").await.json(), json!({ "movies": house() }));
+        assert_eq!(client.get("/api").await.json(), json!({ "movies": movies() }));
     })
     .await;
 }
 
-/// A body that is no JSON, whatever it is called.
+/// A body that is not JSON, with any media type.
 #[tokio::test]
-async fn bodies_are_json_or_nothing() {
+async fn bodies_that_are_not_json_are_rejected() {
     served_on_both(async |client| {
         let cases = [
             ("", "title=x", "missing JSON"),
@@ -261,7 +262,7 @@ async fn bodies_are_json_or_nothing() {
             ("POST", "/api/token"),
         ] {
             for (media_type, body, part) in cases {
-                // A form is a request of OAuth 2.0 there.
+                // A form is an OAuth 2.0 request on this route.
                 if path == "/api/token" && media_type.ends_with("form-urlencoded") {
                     continue;
                 }
@@ -270,16 +271,16 @@ async fn bodies_are_json_or_nothing() {
                     request = request.header(CONTENT_TYPE, media_type);
                 }
                 println!("{method} {path} {media_type} {body}");
-                // What names a token's user is a structure of its own, with words of its own.
+                // The body of this route is parsed into a struct, with other error messages.
                 let part = if path == "/api/token" && part == "repeated" { "" } else { part };
-                refused(&client.send(request).await, 400, "invalid_body", part);
+                assert_problem(&client.send(request).await, 400, "invalid_body", part);
             }
         }
         for body in [Value::Null, json!({}), json!({"username": null})] {
             let part = if body.is_null() { "missing JSON" } else { "username" };
-            let answer = send(&client, "POST", "/api/token", &body).await;
+            let response = send(&client, "POST", "/api/token", &body).await;
             let part = if body == json!({"username": null}) { "" } else { part };
-            refused(&answer, 400, "invalid_body", part);
+            assert_problem(&response, 400, "invalid_body", part);
         }
     })
     .await;
@@ -288,7 +289,7 @@ async fn bodies_are_json_or_nothing() {
 #[tokio::test]
 async fn authentication_comes_before_body_and_media_type() {
     served_on_both(async |client| {
-        let nobody = client.with_token(None);
+        let anonymous = client.with_token(None);
         let reader = client.with_scopes(&["movies:read"]);
         for (method, path, writes) in [
             ("GET", "/api", false),
@@ -301,11 +302,11 @@ async fn authentication_comes_before_body_and_media_type() {
             let request = |client: &Client| {
                 client.request(method, path).header(CONTENT_TYPE, "text/plain").body("?")
             };
-            let answer = nobody.send(request(&nobody)).await;
-            refused(&answer, 401, "unauthenticated", "Authorization");
+            let response = anonymous.send(request(&anonymous)).await;
+            assert_problem(&response, 401, "unauthenticated", "Authorization");
             if writes {
-                let answer = reader.send(request(&reader)).await;
-                refused(&answer, 403, "insufficient_scope", "movies:write");
+                let response = reader.send(request(&reader)).await;
+                assert_problem(&response, 403, "insufficient_scope", "movies:write");
             }
         }
     })
@@ -333,40 +334,40 @@ async fn a_movie_is_created_and_deleted_from_body_or_query_string() {
 }
 
 #[tokio::test]
-async fn of_several_movies_of_a_title_none_is_deleted() {
+async fn deleting_an_ambiguous_title_deletes_nothing() {
     served_on_both(async |client| {
-        filled(&client).await;
-        let answer = send(&client, "DELETE", "/api", &json!({"title": "The Kid"})).await;
-        let problem = refused(&answer, 409, "ambiguous", "1921, 1978");
-        assert_eq!(problem["records"], json!([house()[2], house()[3]]));
+        create_movies(&client).await;
+        let response = send(&client, "DELETE", "/api", &json!({"title": "The Kid"})).await;
+        let problem = assert_problem(&response, 409, "ambiguous", "1921, 1978");
+        assert_eq!(problem["records"], json!([movies()[2], movies()[3]]));
         assert_eq!(client.get("/api").await.json()["movies"].as_array().unwrap().len(), 5);
         let narrowed = json!({"title": "The Kid", "release_year": 1921.0});
-        let answer = send(&client, "DELETE", "/api", &narrowed).await;
-        assert_eq!((answer.status, answer.json()), (200, house()[2].clone()));
-        let answer = send(&client, "DELETE", "/api/?title=The+Kid", &Value::Null).await;
-        assert_eq!((answer.status, answer.json()), (200, house()[3].clone()));
+        let response = send(&client, "DELETE", "/api", &narrowed).await;
+        assert_eq!((response.status, response.json()), (200, movies()[2].clone()));
+        let response = send(&client, "DELETE", "/api/?title=The+Kid", &Value::Null).await;
+        assert_eq!((response.status, response.json()), (200, movies()[3].clone()));
     })
     .await;
 }
 
-/// Many clients delete the same movie: one of them does.
+/// Many clients delete the same movie at the same time, and one succeeds.
 #[tokio::test]
 async fn a_movie_is_deleted_once() {
     served_on_both(async |client| {
-        filled(&client).await;
+        create_movies(&client).await;
         let body = json!({"title": "Alien"});
         let deletions = (0..8).map(|_| send(&client, "DELETE", "/api", &body));
-        let answers = futures_util::future::join_all(deletions).await;
-        let done = answers.iter().filter(|answer| answer.status == 200).count();
+        let responses = futures_util::future::join_all(deletions).await;
+        let done = responses.iter().filter(|response| response.status == 200).count();
         assert_eq!(done, 1);
-        assert!(answers.iter().all(|answer| [200, 400].contains(&answer.status)));
+        assert!(responses.iter().all(|response| [200, 400].contains(&response.status)));
     })
     .await;
 }
 
-/// One list, however many pages of the database it is.
+/// A list is complete, also if the service reads it in several pages.
 #[tokio::test]
-async fn a_list_is_whole_however_long_it_is() {
+async fn a_list_of_any_length_is_complete() {
     served_on_both(async |client| {
         for count in [1, 999, 1, 1000] {
             let rows: String = (0..count)
@@ -389,11 +390,11 @@ async fn a_list_is_whole_however_long_it_is() {
     .await;
 }
 
-/// HEAD gives no length of a list: it would have to be written to be counted.
+/// A response to HEAD has no `Content-Length` for a list, because that would require generating the list.
 #[tokio::test]
-async fn head_of_a_list_does_not_write_it() {
+async fn head_of_a_list_does_not_generate_it() {
     served_on_both(async |client| {
-        filled(&client).await;
+        create_movies(&client).await;
         let head = client.send(client.request("HEAD", "/api")).await;
         assert_eq!((head.status, head.body.len()), (200, 0));
         assert_eq!(head.header("content-type"), "application/json");

@@ -1,20 +1,20 @@
-//! Behind a proxy that serves the service below a path of its own and strips that: every URL in a response
-//! leads back through the proxy.
+//! A proxy that serves the service below a path prefix and strips it: every URL in a response leads back through
+//! the proxy.
 
 use reqwest::Url;
 use serde_json::{Value, json};
 
 use crate::support::{Answer, Client, Database, served_on_both};
 
-/// Where clients see the service.
+/// The public URL of the service.
 const PUBLIC: &str = "https://movies.example/movies-api/";
 
-/// What the proxy passes on for this URL.
+/// Sends the request that the proxy forwards for this URL.
 async fn get(client: &Client, url: &Url) -> Answer {
     client.get(stripped(url)).await
 }
 
-/// The path and the query of the URL, as the service gets them.
+/// Returns the path and query that the proxy forwards.
 fn stripped(url: &Url) -> &str {
     let rest = url.as_str().strip_prefix(PUBLIC.trim_end_matches('/'));
     rest.unwrap_or_else(|| panic!("{url} does not lead through the proxy"))
@@ -25,7 +25,7 @@ fn public(path: &str) -> Url {
 }
 
 #[tokio::test]
-async fn the_page_loads_all_it_needs() {
+async fn the_page_loads_all_its_files() {
     let client = Client::of(Database::sqlite()).await.with_token(None);
     for at in ["", "docs"] {
         let at = public(at);
@@ -49,7 +49,7 @@ async fn the_page_loads_all_it_needs() {
 }
 
 #[tokio::test]
-async fn the_document_names_urls_below_the_path() {
+async fn urls_in_the_document_are_below_the_prefix() {
     let client = Client::of(Database::sqlite()).await.with_token(None);
     let at = public("openapi.json");
     let document = get(&client, &at).await.json();
@@ -62,28 +62,28 @@ async fn the_document_names_urls_below_the_path() {
     }
 }
 
-/// What is created, and the path of its `Location`.
+/// Returns bodies to create, each with the path of its collection.
 fn created() -> [(&'static str, Value); 2] {
-    let film =
+    let movie =
         json!({"title": "x", "genre": "drama", "release_year": 2000, "expiry_date": "2030-01-01"});
     let query = json!({"name": "all-dramas", "filter": "genre = 'drama'"});
-    [("api/v1/movies", film), ("api/v1/queries/movies", query)]
+    [("api/v1/movies", movie), ("api/v1/queries/movies", query)]
 }
 
 #[tokio::test]
-async fn locations_and_links_lead_back() {
+async fn locations_and_links_lead_through_the_proxy() {
     served_on_both(async |client| {
         for (path, body) in created() {
             let at = public(path);
-            let answer = client.post(stripped(&at), &body).await;
-            assert_eq!(answer.status, 201, "{answer:?}");
-            let location = at.join(answer.header("location")).unwrap();
-            assert_eq!(get(&client, &location).await.json(), answer.json());
+            let response = client.post(stripped(&at), &body).await;
+            assert_eq!(response.status, 201, "{response:?}");
+            let location = at.join(response.header("location")).unwrap();
+            assert_eq!(get(&client, &location).await.json(), response.json());
         }
         for year in 2001..2004 {
-            let [(path, mut film), _] = created();
-            film["release_year"] = json!(year);
-            assert_eq!(client.post(stripped(&public(path)), &film).await.status, 201);
+            let [(path, mut movie), _] = created();
+            movie["release_year"] = json!(year);
+            assert_eq!(client.post(stripped(&public(path)), &movie).await.status, 201);
         }
         for path in ["api/v1/movies", "api/v1/queries/movies/all-dramas/results"] {
             let mut at = public(&format!("{path}?limit=3"));

@@ -149,7 +149,9 @@ pub async fn expired(
     to: NaiveDate,
 ) -> Result<Export> {
     if from > to {
-        let detail = format!("expected from on or before to; found from={from}, which is later than to={to}");
+        let detail = format!(
+            "expected from on or before to; found from={from}, which is later than to={to}"
+        );
         return Err(Error::new(Kind::InvalidParameter, detail));
     }
     let days = [("from", from), ("to", to)];
@@ -167,8 +169,7 @@ pub async fn create(store: &Store, caller: &Identity, draft: &Draft) -> Result<R
     super::edit::create(store, caller, draft).await.map_err(|error| match error.kind {
         // The previous service returned 400 for a duplicate.
         Kind::Duplicate => {
-            let violation =
-                Violation::new("title", "is not unique: a movie of that year has it already");
+            let violation = Violation::new("title", "already exists for this release_year");
             let detail = violation.to_string();
             Error { detail, cause: error.cause, ..Error::record(vec![violation]) }
         }
@@ -199,7 +200,9 @@ pub async fn delete(
         let found = store.fetch(schema, statement).await?;
         let movie = match found.as_slice() {
             [] => {
-                let of = release_year.map(|year| format!(" and the release_year {year}")).unwrap_or_default();
+                let of = release_year
+                    .map(|year| format!(" and the release_year {year}"))
+                    .unwrap_or_default();
                 let detail = format!("no movie has the title {title:?}{of}");
                 return Err(Error::new(Kind::InvalidParameter, detail));
             }
@@ -212,7 +215,12 @@ pub async fn delete(
         }
     }
     let detail = "other requests keep changing the movie; retry".to_owned();
-    Err(Error { detail, ..Error::unavailable("a deletion failed: other requests changed the movie before each attempt") })
+    Err(Error {
+        detail,
+        ..Error::unavailable(
+            "a deletion failed: other requests changed the movie before each attempt",
+        )
+    })
 }
 
 fn equal(field: &str, value: Literal) -> Expr {

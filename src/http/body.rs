@@ -1,4 +1,4 @@
-//! Bodies: JSON read strictly and written straight to bytes.
+//! Request and response bodies. JSON is parsed strictly, and serialized directly to bytes.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use poem_openapi::types::Type as Documented;
 use poem_openapi::{ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOptions};
 use serde::Serialize;
 
-use super::caller::about;
+use super::caller::path_schema;
 use super::conditional::etag;
 use super::exchange::{Exchange, Reserved};
 use super::limits::UNCOUNTED_BYTES;
@@ -24,35 +24,35 @@ use crate::error::{Error, Kind, Result};
 use crate::record::{Draft, Members, Patch};
 use crate::store::Record;
 
-/// The largest body of a record that is read, in bytes.
+/// The maximum body of a request with a record, in bytes.
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;
 
-/// The largest body of anything else, in bytes. Reading JSON takes many times its size.
+/// The maximum body of other requests, in bytes. It is small, because parsing JSON takes many times its size.
 pub(super) const MAX_OTHER_BODY_BYTES: usize = 64 * 1024;
 
-/// How much memory is reserved at a time for a body that arrives, in bytes.
+/// The step in which memory is reserved for an arriving body, in bytes.
 const RESERVED_STEP: usize = 64 * 1024;
 
-/// How long a body may take to arrive.
+/// The maximum time for a body to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The media types of a JSON merge patch (RFC 7396). Clients that send the first mean it too: there is
-/// no other kind of patch here.
+/// The media types of a JSON merge patch (RFC 7396). `application/json` is accepted as well, because there is no
+/// other kind of patch here.
 pub(super) const PATCH: &[&str] = &["application/json", "application/merge-patch+json"];
 
-/// What can be read from a body.
+/// A type that can be parsed from a request body.
 pub(super) trait Input: Documented + Sized {
-    /// The media types it travels as. The first is the documented one: generators of clients expect
-    /// a body to have a single type.
+    /// The accepted media types. Only the first is documented, because client generators expect a single media type
+    /// per body.
     const MEDIA_TYPES: &'static [&'static str] = &["application/json"];
 
-    /// The largest that is read, in bytes.
+    /// The maximum size of the body, in bytes.
     const MAX_BYTES: usize = MAX_OTHER_BODY_BYTES;
 
-    /// Reads it, for the record type that the request is about where that matters.
+    /// Parses the body. `request` has the record type of the path.
     fn read(bytes: &[u8], request: &Request) -> Result<Self>;
 
-    /// What is said of another media type.
+    /// Returns the error for another media type.
     fn unsupported() -> Error {
         let detail = format!("send Content-Type: {}", Self::MEDIA_TYPES.join(" or "));
         Error::new(Kind::UnsupportedMediaType, detail)
@@ -63,7 +63,7 @@ impl Input for Draft {
     const MAX_BYTES: usize = MAX_BODY_BYTES;
 
     fn read(bytes: &[u8], request: &Request) -> Result<Self> {
-        Draft::read(about(request)?, json::<Members>(bytes)?).map_err(Error::record)
+        Draft::read(path_schema(request)?, json::<Members>(bytes)?).map_err(Error::record)
     }
 }
 
@@ -72,21 +72,24 @@ impl Input for Patch {
     const MAX_BYTES: usize = MAX_BODY_BYTES;
 
     fn read(bytes: &[u8], request: &Request) -> Result<Self> {
-        Patch::read(about(request)?, json::<Members>(bytes)?).map_err(Error::record)
+        Patch::read(path_schema(request)?, json::<Members>(bytes)?).map_err(Error::record)
     }
 }
 
-/// JSON as the type wants it, no member more.
+/// Parses a JSON object. Unknown and repeated members are errors if `T` says so.
+///
+/// # Errors
+/// [`Kind::InvalidBody`].
 pub(super) fn json<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    let refused = |detail: String| Error::new(Kind::InvalidBody, detail);
-    // serde reads a structure from an array as well, member after member.
+    let invalid = |detail: String| Error::new(Kind::InvalidBody, detail);
+    // serde would also accept an array with the members in order.
     if bytes.trim_ascii_start().first() != Some(&b'{') {
-        return Err(refused("expected a JSON object".to_owned()));
+        return Err(invalid("expected a JSON object".to_owned()));
     }
-    serde_json::from_slice(bytes).map_err(|error| refused(error.to_string()))
+    serde_json::from_slice(bytes).map_err(|error| invalid(error.to_string()))
 }
 
-/// The body of a request.
+/// Extracts the body of a request.
 pub(super) struct Body<T>(pub(super) T);
 
 impl<'a, T: Input + Send + 'static> ApiExtractor<'a> for Body<T> {
@@ -120,13 +123,13 @@ impl<'a, T: Input + Send + 'static> ApiExtractor<'a> for Body<T> {
     }
 }
 
-/// Whether `Content-Type` names that media type, whatever its parameters.
+/// Returns whether `Content-Type` is that media type. Parameters are ignored.
 pub(super) fn is_media_type(content_type: &str, media_type: &str) -> bool {
     let essence = content_type.split(';').next().unwrap_or_default().trim();
     essence.eq_ignore_ascii_case(media_type)
 }
 
-/// The bytes of a body, and the memory that is reserved for them.
+/// The bytes of a body, with the memory reservation for them.
 pub(super) struct BodyBytes {
     bytes: Vec<u8>,
     _reserved: Vec<Reserved>,
@@ -140,14 +143,21 @@ impl std::ops::Deref for BodyBytes {
     }
 }
 
-/// All of a body, up to so many bytes and within [`BODY_TIMEOUT`].
+/// Reads a whole body of at most `most` bytes within [`BODY_TIMEOUT`].
+///
+/// # Errors
+/// [`Kind::UnsupportedMediaType`] for a content coding; [`Kind::BodyTooLarge`]; [`Kind::InvalidBody`] if the body ends
+/// early; [`Kind::RequestTimeout`]; [`Kind::Unavailable`] if no memory is left.
 pub(super) async fn read_body(
     request: &Request,
     body: &mut RequestBody,
     most: usize,
 ) -> poem::Result<BodyBytes> {
-    refuse_coding(request)?;
-    let too_large = || Error::new(Kind::BodyTooLarge, format!("at most {most} bytes are read"));
+    reject_content_coding(request)?;
+    let too_large = || {
+        let detail = format!("the body is too large; expected at most {most} bytes");
+        Error::new(Kind::BodyTooLarge, detail)
+    };
     let announced = request.headers().get(CONTENT_LENGTH);
     let announced = announced.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > most as u64) {
@@ -156,11 +166,11 @@ pub(super) async fn read_body(
     let exchange = Exchange::of(request)?;
     let mut chunks = body.take()?.into_bytes_stream();
     let read = async {
-        // Memory is taken in steps, as the body arrives: one that is announced costs nothing.
+        // Memory is reserved in steps as the body arrives, because `Content-Length` alone must not reserve any.
         let (mut bytes, mut reserved) = (Vec::new(), Vec::new());
         let mut room = UNCOUNTED_BYTES;
         while let Some(chunk) = chunks.next().await {
-            let cut = |_| Error::new(Kind::InvalidBody, "the body ends too early");
+            let cut = |_| Error::new(Kind::InvalidBody, "the body ended before it was complete");
             let chunk = chunk.map_err(cut)?;
             if bytes.len() + chunk.len() > most {
                 return Err(too_large());
@@ -176,14 +186,17 @@ pub(super) async fn read_body(
     };
     let _awaiting = exchange.awaiting();
     let read = tokio::time::timeout(BODY_TIMEOUT, read).await.map_err(|_| {
-        let detail = format!("the body has not arrived within {} seconds", BODY_TIMEOUT.as_secs());
+        let detail = format!("the body did not arrive within {} seconds", BODY_TIMEOUT.as_secs());
         Error::new(Kind::RequestTimeout, detail)
     })?;
     Ok(read?)
 }
 
-/// Bodies in a content coding are not inflated: a small one could become huge.
-pub(super) fn refuse_coding(request: &Request) -> Result<()> {
+/// Rejects bodies with a content coding. They are not decompressed, because a small body could become huge.
+///
+/// # Errors
+/// [`Kind::UnsupportedMediaType`].
+pub(super) fn reject_content_coding(request: &Request) -> Result<()> {
     let mut codings = request.headers().get_all(CONTENT_ENCODING).iter();
     if codings.all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
         return Ok(());
@@ -192,7 +205,7 @@ pub(super) fn refuse_coding(request: &Request) -> Result<()> {
     Err(Error::new(Kind::UnsupportedMediaType, detail))
 }
 
-/// A value as JSON, from serde to bytes without a detour. Its documentation is the type's.
+/// A JSON body, serialized by serde. It is documented with the schema of the type.
 pub(super) struct Json<T>(pub(super) T);
 
 impl<T: Documented> Payload for Json<T> {
@@ -209,32 +222,32 @@ impl<T: Documented> Payload for Json<T> {
 
 impl<T: Serialize + Send> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
-        written(serde_json::to_vec(&self.0).map_err(Error::internal))
+        json_response(serde_json::to_vec(&self.0).map_err(Error::internal))
     }
 }
 
-/// JSON as a response.
-fn written(json: Result<Vec<u8>>) -> Response {
+/// Returns a response with this JSON.
+fn json_response(json: Result<Vec<u8>>) -> Response {
     match json {
-        // Without the room that it grew into: a response may wait long for a slow client.
+        // Drops the spare capacity, because a response may wait long for a slow client.
         Ok(body) => {
             let body = ::bytes::Bytes::from(body.into_boxed_slice());
             Response::builder().content_type("application/json").body(body)
         }
-        Err(error) => super::envelope::refused(error),
+        Err(error) => super::envelope::error_response(error),
     }
 }
 
-/// A page of records that was asked for with a body, so that no URL leads to the next one.
+/// A page of records for a request with a body. The next page has no URL, so there is no `Link`.
 pub(super) struct Found(pub(super) Page);
 
 impl IntoResponse for Found {
     fn into_response(self) -> Response {
-        written(self.0.into_json())
+        json_response(self.0.into_json())
     }
 }
 
-/// A page of records, and the URL of the next one.
+/// A page of records, with the URL of the next page.
 pub(super) struct Paged {
     pub(super) page: Page,
     pub(super) next: Option<String>,
@@ -242,7 +255,7 @@ pub(super) struct Paged {
 
 impl IntoResponse for Paged {
     fn into_response(self) -> Response {
-        let mut response = written(self.page.into_json());
+        let mut response = json_response(self.page.into_json());
         if let Some(next) = self.next {
             insert(&mut response, LINK, &format!("<{next}>; rel=\"next\""));
         }
@@ -250,15 +263,16 @@ impl IntoResponse for Paged {
     }
 }
 
-/// Something that is written again and again, and has the number of times as its ETag.
+/// A resource with a version, which is its ETag.
 pub(super) trait Versioned: Documented + Serialize + Send {
-    /// What it is called in the specification.
+    /// The name of the resource in the OpenAPI document.
     const NAME: &'static str;
 
-    /// What the specification says of its ETag, and whether there always is one.
-    const TAG: Field = ("ETag", "The version, to be sent in If-Match.", true);
+    /// The documentation of the `ETag` header.
+    const TAG: Field =
+        ("ETag", "The version. Send it as `If-Match` to change this version only.", true);
 
-    /// How often it has been written; none when it cannot be.
+    /// Returns the number of times the resource was json_response, or `None` if it is read-only.
     fn version(&self) -> Option<i64>;
 }
 
@@ -270,25 +284,25 @@ impl Versioned for Record {
     }
 }
 
-/// Something that was created, with its URL relative to that of the request: a proxy may serve that below a path
-/// of its own.
+/// A created resource, with its URL relative to the request URL. It is relative, because a proxy may add a path
+/// prefix.
 pub(super) struct Created<T> {
     pub(super) created: T,
     pub(super) location: String,
 }
 
-/// Something as it is now.
+/// The current version of a resource.
 pub(super) struct Current<T>(pub(super) T);
 
-/// Something as it is now, or 304 when the client has it already.
+/// The current version of a resource, or 304 if the client has it.
 pub(super) enum IfChanged<T> {
-    /// Here it is.
+    /// The client does not have this version.
     Changed(T),
     /// The client has this version.
     NotModified(i64),
 }
 
-/// 204.
+/// The response 204, without a body.
 pub(super) struct NoContent;
 
 impl<T: Versioned> IntoResponse for Created<T> {
@@ -330,27 +344,28 @@ impl IntoResponse for NoContent {
     }
 }
 
+/// Sets a response header.
 pub(super) fn insert(response: &mut Response, name: HeaderName, value: &str) {
-    // Tags, addresses and cursors are printable ASCII.
+    // Cannot fail: tags, URLs and cursors are printable ASCII.
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().insert(name, value);
     }
 }
 
-/// A documented header: its name, what it says, and whether it is always there.
+/// A documented header: its name, its description, and whether it is always present.
 pub(super) type Field = (&'static str, &'static str, bool);
 
-/// One documented response. What it brings is said with the operation.
+/// Documents a response. The route table has its description.
 pub(super) fn documented(
     status: u16,
     schema: Option<MetaSchemaRef>,
     headers: &[(&str, &str, bool)],
 ) -> MetaResponse {
     let content = schema.map(|schema| MetaMediaType { content_type: "application/json", schema });
-    let headers = headers.iter().map(|(name, description, is_always_there)| MetaHeader {
+    let headers = headers.iter().map(|(name, description, is_required)| MetaHeader {
         name: (*name).to_owned(),
         description: Some((*description).to_owned()),
-        required: *is_always_there,
+        required: *is_required,
         deprecated: false,
         schema: MetaSchemaRef::Inline(Box::new(MetaSchema::new("string"))),
     });
@@ -363,7 +378,7 @@ pub(super) fn documented(
     }
 }
 
-/// Documents types as responses: the bound of a generic one, the type, the schema it has, and the responses.
+/// Documents types as responses: the bound of a generic type, the type, its schema, and its responses.
 macro_rules! responses {
     ($([$($generic:ident: $bound:path)?] $response:ty, [$($registered:ty)?] => [$($documented:expr),+];)+) => {$(
         impl$(<$generic: $bound>)? ApiResponse for $response {
@@ -383,7 +398,7 @@ responses! {
     [] Found, [Page] => [documented(200, Some(Page::schema_ref()), &[])];
     [] Paged, [Page] => [
         documented(200, Some(Page::schema_ref()), &[
-            ("Link", "The URL of the next page, relative to that of the request, with rel=\"next\"; absent on the last.", false),
+            ("Link", "The URL of the next page, relative to the request URL, with `rel=\"next\"`. Absent on the last page.", false),
         ])
     ];
     [T: Versioned] Created<T>, [T] => [created::<T>()];
@@ -395,9 +410,9 @@ responses! {
     [] NoContent, [] => [documented(204, None, &[])];
 }
 
-/// What has just been created always has a version.
+/// Documents the response to a creation. A created resource always has a version.
 fn created<T: Versioned>() -> MetaResponse {
-    let url = format!("The URL of the {}, relative to that of the request.", T::NAME);
+    let url = format!("The URL of the {}, relative to the request URL.", T::NAME);
     let headers = [Record::TAG, ("Location", url.as_str(), true)];
     documented(201, Some(T::schema_ref()), &headers)
 }

@@ -1,9 +1,8 @@
-//! Who is calling: the bearer token of a request, whether its limit is used up, and whether its scope
-//! will do.
+//! Callers: authentication by bearer token, rate limits, and required scopes.
 //!
-//! Every operation but the public ones takes one of these as its first argument, so that a caller who
-//! may not do something is told so before the media type and the body are looked at. The
-//! specification takes the scopes of an operation from the same type.
+//! Every operation that is not public has one of these types as its first argument. Unauthenticated and unauthorized
+//! requests are therefore rejected before the media type and the body are checked. The OpenAPI document derives the
+//! scopes of an operation from the same type.
 
 use poem::{Request, RequestBody};
 use poem_openapi::auth::Bearer;
@@ -18,74 +17,75 @@ use crate::error::{Error, Result};
 use crate::identity::{Access, Identity};
 use crate::query::Schema;
 
-// The sentence stands in the specification: it describes the scheme.
-/// A token of `POST /api/token`, sent as `Authorization: Bearer …`. It needs the scope that stands beside it, of
-/// `oauth2`.
+// The doc comment is the description of the scheme in the OpenAPI document.
+/// A token from `POST /api/token`, sent as `Authorization: Bearer …`. The requirement `oauth2` of an operation lists
+/// the required scope.
 #[derive(SecurityScheme)]
 #[oai(rename = "bearer", ty = "bearer", bearer_format = "JWT", checker = "identify")]
-struct Anybody(Identity);
+struct Authenticated(Identity);
 
 async fn identify(request: &Request, bearer: Bearer) -> poem::Result<Identity> {
     Ok(app(request)?.identify(&bearer.token).await?.identity)
 }
 
 fn app(request: &Request) -> Result<&App> {
-    request.data::<App>().ok_or_else(|| Error::internal("the service has no state"))
+    request.data::<App>().ok_or_else(|| Error::internal("a request without `App` in its data"))
 }
 
-/// The name under which `specification` finds what an operation needs.
+/// The names of requirements, which `specification` replaces by scopes.
 pub(super) mod needs {
     /// Any token.
     pub(in crate::http) const TOKEN: &str = "token";
-    /// The scope for reading the records that the path is about.
+    /// The scope for reading records of the collection in the path.
     pub(in crate::http) const READ: &str = "read";
-    /// The scope for changing the records that the path is about.
+    /// The scope for changing records of the collection in the path.
     pub(in crate::http) const WRITE: &str = "write";
-    /// The scope for reading records of some type.
+    /// A scope for reading records of any collection.
     pub(in crate::http) const READ_SOME: &str = "read some";
     /// The scope `admin`.
     pub(in crate::http) const ADMIN: &str = "admin";
 }
 
-/// A caller with any token.
+/// A caller with a valid token, with or without scopes.
 pub(super) struct Caller(pub(super) Identity);
 
-/// A caller who may read the records of the collection that the path is about.
+/// A caller with the scope for reading records of the collection in the path.
 pub(super) struct Reader {
     pub(super) identity: Identity,
     pub(super) schema: &'static Schema,
 }
 
-/// A caller who may change the records of the collection that the path is about.
+/// A caller with the scope for changing records of the collection in the path.
 pub(super) struct Writer {
     pub(super) identity: Identity,
     pub(super) schema: &'static Schema,
 }
 
-/// A caller who may read the records of some collection; which it must be, the request says.
+/// A caller with a scope for reading records of at least one collection. The operation checks the collection that
+/// the request names.
 pub(super) struct SomeReader(pub(super) Identity);
 
-/// A caller who administers the service.
+/// A caller with the scope `admin`.
 pub(super) struct Administrator(pub(super) Identity);
 
-/// The record type that the path of a request is about.
+/// Returns the record type of the path of a request.
 ///
 /// # Errors
-/// A path that is about none: a defect of the routes.
-pub(super) fn about(request: &Request) -> Result<&'static Schema> {
+/// [`crate::error::Kind::Internal`] if the path has no record type, which is a defect of the routes.
+pub(super) fn path_schema(request: &Request) -> Result<&'static Schema> {
     let schema = request.data::<&'static Schema>().copied();
-    schema.ok_or_else(|| Error::internal("the path is about no record type"))
+    schema.ok_or_else(|| Error::internal("the path has no record type"))
 }
 
 macro_rules! callers {
     ($($caller:ident needs $needs:ident, as $class:ident: $of:expr;)+) => {$(
         impl<'a> ApiExtractor<'a> for $caller {
-            const TYPES: &'static [ApiExtractorType] = Anybody::TYPES;
+            const TYPES: &'static [ApiExtractorType] = Authenticated::TYPES;
             type ParamType = ();
             type ParamRawType = ();
 
             fn register(registry: &mut Registry) {
-                Anybody::register(registry);
+                Authenticated::register(registry);
             }
 
             fn security_schemes() -> Vec<&'static str> {
@@ -97,7 +97,7 @@ macro_rules! callers {
                 body: &mut RequestBody,
                 options: ExtractParamOptions<()>,
             ) -> poem::Result<Self> {
-                let Anybody(identity) = Anybody::from_request(request, body, options).await?;
+                let Authenticated(identity) = Authenticated::from_request(request, body, options).await?;
                 throttle::admit(request, &identity, Class::$class).await?;
                 Exchange::of(request)?.client.shows_token();
                 let of: fn(Identity, &Request) -> Result<Self> = $of;
@@ -110,12 +110,12 @@ macro_rules! callers {
 callers! {
     Caller needs TOKEN, as Other: |identity, _| Ok(Self(identity));
     Reader needs READ, as Read: |identity, request| {
-        let schema = about(request)?;
+        let schema = path_schema(request)?;
         identity.require(Access::Read, schema)?;
         Ok(Self { identity, schema })
     };
     Writer needs WRITE, as Write: |identity, request| {
-        let schema = about(request)?;
+        let schema = path_schema(request)?;
         identity.require(Access::Write, schema)?;
         Ok(Self { identity, schema })
     };

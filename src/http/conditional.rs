@@ -6,28 +6,34 @@ use poem::http::{HeaderMap, HeaderValue};
 use crate::error::{Error, Kind, Result};
 use crate::store::Expected;
 
-/// The entity tag of a version.
+/// Returns the entity tag of a version.
 pub(super) fn etag(version: i64) -> String {
     format!("\"{version}\"")
 }
 
-/// What `If-Match` expects; a change without it is refused.
+/// Parses a required `If-Match`.
+///
+/// # Errors
+/// [`Kind::PreconditionRequired`] if it is absent; [`Kind::InvalidParameter`] if it is malformed.
 pub(super) fn required(if_match: Option<&str>) -> Result<Expected> {
     if_match.map(parse).unwrap_or_else(|| {
-        let detail = "send If-Match with the ETag of the version you have read";
+        let detail = "missing If-Match; send the ETag of the version you have read";
         Err(Error::new(Kind::PreconditionRequired, detail))
     })
 }
 
-/// What `If-Match` expects, where it may be absent.
+/// Parses an optional `If-Match`.
+///
+/// # Errors
+/// [`Kind::InvalidParameter`] if it is malformed.
 pub(super) fn optional(if_match: Option<&str>) -> Result<Expected> {
     if_match.map_or(Ok(Expected::Any), parse)
 }
 
-/// Whether `If-None-Match` names this version. The comparison is weak: `W/` makes no difference.
+/// Returns whether `If-None-Match` contains this version. The comparison is weak: `W/` is ignored.
 ///
 /// # Errors
-/// A field that is no list of entity tags.
+/// [`Kind::InvalidParameter`] if the field is not a list of entity tags.
 pub(super) fn is_known(if_none_match: &str, version: i64) -> Result<bool> {
     if if_none_match.trim() == "*" {
         return Ok(true);
@@ -36,24 +42,25 @@ pub(super) fn is_known(if_none_match: &str, version: i64) -> Result<bool> {
     Ok(tags("If-None-Match", if_none_match)?.iter().any(|tag| *tag == own))
 }
 
-/// `W/"3"` is accepted as `"3"`. RFC 9110, section 8.8.3.2, demands a strong comparison here, since a weak tag
-/// does not promise the same bytes; but a version is compared and never bytes, and a version is exact. A proxy
-/// that compresses, as nginx does, makes every tag weak, and its clients could change nothing otherwise.
+/// Parses `If-Match`. `W/"3"` is accepted as `"3"`. RFC 9110, section 8.8.3.2, requires a strong comparison here,
+/// because a weak tag does not guarantee identical bytes. This service compares versions, which are exact even in a
+/// weak tag. Proxies that compress, such as nginx, make all tags weak; otherwise their clients could change nothing.
 fn parse(if_match: &str) -> Result<Expected> {
     if if_match.trim() == "*" {
         return Ok(Expected::Any);
     }
     let tags = tags("If-Match", if_match)?.into_iter();
-    // Only what we would write ourselves: `"+3"` and `"03"` are other tags.
+    // Only tags as the service writes them: `"+3"` and `"03"` are different tags.
     let versions =
         tags.filter_map(|tag| tag.parse::<i64>().ok().filter(|version| version.to_string() == tag));
     Ok(Expected::Versions(versions.collect()))
 }
 
-/// The entity tags of a list without their `W/` and quotes. Empty elements do not count.
+/// Returns the entity tags of a list without `W/` and quotes. Empty elements are ignored.
 fn tags<'a>(field: &str, list: &'a str) -> Result<Vec<&'a str>> {
     let malformed = || {
-        let detail = format!("{field} takes entity tags in double quotes, such as \"3\"");
+        let detail =
+            format!("malformed {field}; expected entity tags in double quotes, such as \"3\"");
         Error::new(Kind::InvalidParameter, detail)
     };
     let is_separator = |c: char| matches!(c, ',' | ' ' | '\t');
@@ -61,8 +68,8 @@ fn tags<'a>(field: &str, list: &'a str) -> Result<Vec<&'a str>> {
     let mut rest = list.trim_matches(is_separator);
     while !rest.is_empty() {
         let (strength, opened) = rest.split_once('"').ok_or_else(malformed)?;
-        let (tag, behind) = opened.split_once('"').ok_or_else(malformed)?;
-        let next = behind.trim_start_matches([' ', '\t']);
+        let (tag, following) = opened.split_once('"').ok_or_else(malformed)?;
+        let next = following.trim_start_matches([' ', '\t']);
         if !["", "W/"].contains(&strength) || !(next.is_empty() || next.starts_with(',')) {
             return Err(malformed());
         }
@@ -72,12 +79,12 @@ fn tags<'a>(field: &str, list: &'a str) -> Result<Vec<&'a str>> {
     if tags.is_empty() { Err(malformed()) } else { Ok(tags) }
 }
 
-/// Makes one readable line of each conditional field. Several lines of a list are one list (RFC
-/// 9110, section 5.3), of which the framework would read the first alone; and what it cannot read
-/// it would take for absent, and so for no condition.
+/// Joins the lines of each conditional header field into one. Several lines form one list (RFC 9110, section 5.3), but
+/// the framework reads only the first line. It also treats an unreadable field as absent, which would drop the
+/// condition.
 ///
 /// # Errors
-/// A field that is not visible ASCII.
+/// [`Kind::InvalidParameter`] if a field is not visible ASCII.
 pub(super) fn normalise(headers: &mut HeaderMap) -> Result<()> {
     for name in [IF_MATCH, IF_NONE_MATCH] {
         let lines: Vec<&[u8]> = headers.get_all(&name).iter().map(HeaderValue::as_bytes).collect();
@@ -86,7 +93,8 @@ pub(super) fn normalise(headers: &mut HeaderMap) -> Result<()> {
         }
         let line = HeaderValue::from_bytes(&lines.join(&b", "[..])).ok();
         let Some(line) = line.filter(|line| line.to_str().is_ok()) else {
-            let detail = format!("{name} is not readable: entity tags are of visible ASCII");
+            let detail =
+                format!("malformed {name}; expected entity tags of visible ASCII characters");
             return Err(Error::new(Kind::InvalidParameter, detail));
         };
         headers.insert(name, line);

@@ -1,9 +1,9 @@
-//! The connections that are open, and which of them is closed when there are too many.
+//! The open connections, and which of them are closed when there are too many.
 //!
-//! A client that has to be waited for costs a place and perhaps memory. As long as there is room it has
-//! its time limits; when there is none, the client that has kept the service waiting for the longest
-//! time loses its connection first: of those that did so for a second, one that has not shown a valid token. So
-//! silent or slow clients, however many, do not keep others out.
+//! A client for which the service waits occupies a connection and perhaps memory. Usually only time limits apply to
+//! it. When no connection or memory is left, the client that has kept the service waiting longest is disconnected.
+//! Among clients that did so for more than a second, those without a valid token come first. Silent or slow clients
+//! therefore cannot block others, however many they are.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -23,48 +23,49 @@ use tokio_io_timeout::TimeoutStream;
 
 use super::limits::UNCOUNTED_BYTES;
 
-/// How long a client may take nothing of a response that is there for it. An export has no other
-/// limit of time.
+/// The maximum time that a client does not read a response that is ready. It is the only time limit of an export.
 const WRITE_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How much of a response the system keeps for a client that does not read, in bytes. By itself it
-/// would keep megabytes for each.
+/// The size of the send buffer of a socket, in bytes. By default the system would buffer megabytes for each client that
+/// does not read.
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
 
-/// Request heads of more than 8 KiB that arrive at the same time. Each may take 64 KiB; one beyond them
-/// loses its connection.
-const MAX_LARGE_HEADS: usize = 128;
+/// The maximum number of requests with headers of more than 8 KiB that arrive at the same time. Each may take 64 KiB of
+/// memory. A connection over the limit is closed.
+const MAX_LARGE_HEADERS: usize = 128;
 
-/// An IP address with more than this part of all connections is a crowd.
+/// The divisor of the share of an IP address: with more than a quarter of all connections it is a crowd, whose
+/// connections are closed first.
 const CROWD: usize = 4;
 
-/// Connections beyond the limit, in which only probes are answered.
+/// The maximum number of connections over the limit. They serve probes only.
 const MAX_EXTRA: usize = 64;
 
-/// How long a client must have kept the service waiting before its connection is closed for the
-/// memory that it holds, or before those of clients that have waited for less, in milliseconds.
+/// The time after which a waiting client counts as stalled, in milliseconds. Stalled clients are disconnected before
+/// others, and lose the memory that they hold.
 const STALLED_MILLISECONDS: u64 = 1000;
 
-/// What the milliseconds of waiting count from: a moment before the first connection.
+/// The origin of the times in milliseconds: shortly before the first connection, so that no time is 0.
 static START: LazyLock<Instant> = LazyLock::new(|| Instant::now() - Duration::from_millis(1));
 
+/// Returns the milliseconds since [`START`], at least 1.
 fn now() -> u64 {
     u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX).max(1)
 }
 
-/// What decides whether a connection is closed to make room for another.
+/// The state of a client, which decides whether its connection is closed to make room for another.
 #[derive(Debug)]
 pub(super) struct Client {
     address: IpAddr,
-    /// Since when it is waited for, in milliseconds; 0 while the service works for it.
+    /// The time since which the service waits for the client, in milliseconds. 0 while the service works for it.
     waiting_since: AtomicU64,
-    /// Whether it has shown a valid token.
+    /// Whether the client has sent a valid token.
     has_token: AtomicBool,
-    /// Whether its next request is awaited, rather than the body of one or the end of a response.
-    is_in_head: AtomicBool,
-    /// Memory that is reserved for its request or response, in KiB.
+    /// Whether the service waits for request headers, not for a body or for the client to read a response.
+    awaits_headers: AtomicBool,
+    /// The memory that is reserved for its request or response, in KiB.
     held: AtomicUsize,
-    /// Whether it is beyond the limit, and may ask for probes alone.
+    /// Whether the connection is over the limit and serves probes only.
     pub(super) is_extra: bool,
 }
 
@@ -74,52 +75,54 @@ impl Client {
             address: address.to_canonical(),
             waiting_since: AtomicU64::new(now()),
             has_token: AtomicBool::new(false),
-            is_in_head: AtomicBool::new(true),
+            awaits_headers: AtomicBool::new(true),
             held: AtomicUsize::new(0),
             is_extra,
         }
     }
 
-    /// The service works for it.
+    /// Notes that the service works for the client.
     pub(super) fn starts_work(&self) {
-        self.is_in_head.store(false, Ordering::Relaxed);
+        self.awaits_headers.store(false, Ordering::Relaxed);
         self.waiting_since.store(0, Ordering::Relaxed);
     }
 
-    /// The service waits for it from now on.
+    /// Notes that the service waits for the client.
     pub(super) fn starts_waiting(&self) {
         self.waiting_since.store(now(), Ordering::Relaxed);
     }
 
-    /// It has its response, and its next request is awaited.
+    /// Notes that the client has its response, and that the service waits for its next request.
     pub(super) fn starts_over(&self) {
-        self.is_in_head.store(true, Ordering::Relaxed);
+        self.awaits_headers.store(true, Ordering::Relaxed);
         self.starts_waiting();
     }
 
-    /// It has shown a valid token, and its request was admitted.
+    /// Notes that the client has sent a valid token, and that its request was admitted.
     pub(super) fn shows_token(&self) {
         self.has_token.store(true, Ordering::Relaxed);
     }
 
+    /// Adds to the memory that the client holds, in KiB.
     pub(super) fn holds(&self, more: usize) {
         self.held.fetch_add(more, Ordering::Relaxed);
     }
 
+    /// Subtracts from the memory that the client holds, in KiB.
     pub(super) fn releases(&self, less: usize) {
         self.held.fetch_sub(less, Ordering::Relaxed);
     }
 
-    /// It has sent something, or taken something of its response.
+    /// Notes that the client has sent or read something.
     fn has_progressed(&self) {
         if self.waiting_since.load(Ordering::Relaxed) != 0 {
             self.starts_waiting();
         }
     }
 
-    /// Where it stands among those that are closed first; `None` while the service works for it. One that
-    /// was awaited for less than a moment comes after all others: a client that is new, or far away, must
-    /// not lose its place to those that hold theirs.
+    /// Returns the rank of the client: the lowest rank is disconnected first. Returns `None` while the service works
+    /// for it. Clients that are not stalled come last, so that new or distant clients do not lose their connections to
+    /// clients that only hold theirs.
     fn rank(&self) -> Option<(bool, bool, u64)> {
         let since = self.waiting_since.load(Ordering::Relaxed);
         let is_stalled = self.is_stalled();
@@ -127,7 +130,7 @@ impl Client {
         (since != 0).then_some((!is_stalled, is_spared, since))
     }
 
-    /// Whether it has kept the service waiting for more than a moment.
+    /// Returns whether the client has kept the service waiting for [`STALLED_MILLISECONDS`].
     fn is_stalled(&self) -> bool {
         let since = self.waiting_since.load(Ordering::Relaxed);
         since != 0 && since <= now().saturating_sub(STALLED_MILLISECONDS)
@@ -139,8 +142,8 @@ impl Client {
 pub(super) struct Connections {
     most: usize,
     open: Mutex<Open>,
-    /// Places for request heads of more than [`UNCOUNTED_BYTES`] that are arriving.
-    pub(super) large_heads: Arc<Semaphore>,
+    /// Permits for arriving request headers of more than [`UNCOUNTED_BYTES`].
+    pub(super) large_headers: Arc<Semaphore>,
 }
 
 #[derive(Debug, Default)]
@@ -152,12 +155,12 @@ struct Open {
     extra: usize,
 }
 
-/// How a new connection is treated.
+/// The decision about a new connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Admission {
-    /// It is served.
+    /// It is served without restrictions.
     Served,
-    /// It is beyond the limit: only probes are.
+    /// It is over the limit: only probes are served.
     Extra,
     /// It is closed.
     Closed,
@@ -165,8 +168,8 @@ pub(super) enum Admission {
 
 impl Connections {
     pub(super) fn new(most: usize) -> Self {
-        let large_heads = Arc::new(Semaphore::new(MAX_LARGE_HEADS));
-        Self { most, open: Mutex::default(), large_heads }
+        let large_headers = Arc::new(Semaphore::new(MAX_LARGE_HEADERS));
+        Self { most, open: Mutex::default(), large_headers }
     }
 
     /// Makes room for another connection, if need be by closing one that is waited for.
@@ -197,8 +200,8 @@ impl Connections {
         self.open().remove(id);
     }
 
-    /// Closes connections of clients that hold memory and have not moved for a while, until so many
-    /// KiB are free or there are no more such clients.
+    /// Closes connections of stalled clients that hold memory, until `wanted` KiB are free or there are no more such
+    /// clients.
     pub(super) fn free(&self, wanted: usize) {
         let mut open = self.open();
         let mut freed = 0;
@@ -260,26 +263,30 @@ impl Open {
     }
 }
 
-/// The bytes of a connection. It ends when its client stops reading: otherwise it would hold its
-/// place for ever.
+/// The byte stream of a connection. It fails when the client stops reading; otherwise the connection would stay open
+/// indefinitely.
 pub(super) struct Stream {
     stream: Pin<Box<TimeoutStream<TcpStream>>>,
     client: Arc<Client>,
     has_ended: bool,
-    /// Bytes of the head that is arriving.
-    head: usize,
-    /// Its place among the large heads that arrive.
-    place: Option<OwnedSemaphorePermit>,
-    large_heads: Arc<Semaphore>,
+    /// The bytes of the arriving request headers.
+    header_bytes: usize,
+    /// The permit for large request headers.
+    permit: Option<OwnedSemaphorePermit>,
+    large_headers: Arc<Semaphore>,
 }
 
 impl Stream {
-    pub(super) fn new(stream: TcpStream, client: Arc<Client>, large_heads: Arc<Semaphore>) -> Self {
-        // Responses are written in one go: waiting for more would only delay them.
+    pub(super) fn new(
+        stream: TcpStream,
+        client: Arc<Client>,
+        large_headers: Arc<Semaphore>,
+    ) -> Self {
+        // Responses are written at once. Nagle's algorithm would only delay them.
         let socket = socket2::SockRef::from(&stream);
         let set = socket.set_tcp_nodelay(true);
         if let Err(error) = set.and_then(|()| socket.set_send_buffer_size(SEND_BUFFER_BYTES)) {
-            tracing::debug!(%error, "the options of a connection are not set");
+            tracing::debug!(%error, "socket options not set");
         }
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(WRITE_IDLE_TIMEOUT));
@@ -287,13 +294,13 @@ impl Stream {
             stream: Box::pin(stream),
             client,
             has_ended: false,
-            head: 0,
-            place: None,
-            large_heads,
+            header_bytes: 0,
+            permit: None,
+            large_headers,
         }
     }
 
-    /// The connection has ended in order.
+    /// Notes that the connection has ended regularly.
     pub(super) fn ends(&mut self) {
         self.has_ended = true;
     }
@@ -306,14 +313,14 @@ impl Stream {
     }
 }
 
-/// Whatever ends a connection before its response is whole ends it with a reset. In HTTP/1.0, where a
-/// response ends with its connection, only that tells its reader that this was not the end.
+/// Resets a connection that ends before its response is complete. In HTTP/1.0 a response ends with its connection, so
+/// that only a reset shows that it is incomplete.
 impl Drop for Stream {
     fn drop(&mut self) {
         if !self.has_ended
             && let Err(error) = self.stream.get_ref().set_zero_linger()
         {
-            tracing::debug!(%error, "a connection is closed, and not reset");
+            tracing::debug!(%error, "connection closed instead of reset");
         }
     }
 }
@@ -330,15 +337,16 @@ impl AsyncRead for Stream {
         if received > 0 {
             self.client.has_progressed();
         }
-        if !self.client.is_in_head.load(Ordering::Relaxed) {
-            (self.head, self.place) = (0, None);
+        if !self.client.awaits_headers.load(Ordering::Relaxed) {
+            (self.header_bytes, self.permit) = (0, None);
             return read;
         }
-        self.head += received;
-        if self.head > UNCOUNTED_BYTES && self.place.is_none() {
-            // hyper keeps what it has read of a head in a buffer that nothing else bounds.
-            let place = self.large_heads.clone().try_acquire_owned();
-            self.place = Some(place.map_err(|_| io::Error::other("too many large heads arrive"))?);
+        self.header_bytes += received;
+        if self.header_bytes > UNCOUNTED_BYTES && self.permit.is_none() {
+            // hyper buffers the headers it has read, and nothing else limits these buffers together.
+            let permit = self.large_headers.clone().try_acquire_owned();
+            let permit = permit.map_err(|_| io::Error::other("too many large request headers"))?;
+            self.permit = Some(permit);
         }
         read
     }
@@ -382,17 +390,16 @@ mod tests {
 
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
-    /// Until a client that is awaited since the first millisecond is stalled.
-    async fn later() {
+    /// Waits until a client is stalled for which the service waits since the first millisecond.
+    async fn wait_until_stalled() {
         now();
         tokio::time::sleep(Duration::from_millis(2 * STALLED_MILLISECONDS)).await;
     }
 
-    /// Stalled clients that hold so many KiB each, how many KiB are wanted, and how many clients lose their
-    /// connections.
+    /// Cases: the KiB that each stalled client holds, the wanted KiB, and the number of closed connections.
     #[tokio::test]
-    async fn as_many_are_closed_as_free_what_is_wanted() {
-        later().await;
+    async fn only_as_many_connections_are_closed_as_free_the_wanted_memory() {
+        wait_until_stalled().await;
         for (held, wanted, closed) in
             [(&[100, 100, 100], 250, 3), (&[100, 100, 100], 150, 2), (&[100, 0, 100], 500, 2)]
         {
@@ -410,8 +417,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_longest_awaited_without_a_token_is_closed_first() {
-        later().await;
+    async fn the_longest_waiting_client_without_a_token_is_closed_first() {
+        wait_until_stalled().await;
         let young = now();
         let connections = Connections::new(3);
         let mut tasks = tokio::task::JoinSet::new();
@@ -440,15 +447,19 @@ mod tests {
         assert_eq!((connections.enter(), open()), (Admission::Served, vec![false, false, false]));
         add(0, true);
         assert!(connections.open().all.values().any(|(client, _)| Arc::ptr_eq(client, &new)));
-        assert_eq!(connections.enter(), Admission::Served, "the new one is awaited, too");
+        assert_eq!(
+            connections.enter(),
+            Admission::Served,
+            "the service waits for the new one, too"
+        );
         add(0, true);
-        assert_eq!(connections.enter(), Admission::Extra, "all are at work");
+        assert_eq!(connections.enter(), Admission::Extra, "the service works for all of them");
     }
 
-    /// A flood from one address takes places from itself, however young its connections are.
+    /// A flood from one IP address loses its own connections, even if they are new.
     #[tokio::test]
     async fn a_crowd_is_closed_before_others() {
-        later().await;
+        wait_until_stalled().await;
         let connections = Connections::new(8);
         let mut tasks = tokio::task::JoinSet::new();
         for number in 0..8 {

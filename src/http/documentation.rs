@@ -1,4 +1,4 @@
-//! The specification and Swagger UI, served from the binary.
+//! The OpenAPI document and Swagger UI, served from the binary.
 
 use std::io::Write as _;
 use std::sync::LazyLock;
@@ -16,12 +16,12 @@ use poem::web::headers::{self, HeaderMapExt};
 use poem::{IntoEndpoint, Request, Response, RouteMethod, handler};
 use sha2::{Digest, Sha256};
 
-use super::envelope::{Shared, accepts_gzip, refused};
+use super::envelope::{Shared, accepts_gzip, error_response};
 use super::resource::read_only;
 use crate::error::{Error, Kind};
 
-/// The page may load what this service serves, and nothing else. Swagger UI draws its icons from
-/// `data:` addresses.
+/// The content security policy: the page may load resources of this service only. Swagger UI needs `data:` URLs for
+/// its icons.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -29,8 +29,8 @@ const POLICY: HeaderValue = HeaderValue::from_static(
 
 const PAGE: &str = include_str!("../../openapi/swagger-ui/index.html");
 
-/// The page, relative to `/docs/`. A literal that begins with two dots would be an included file, for the test of
-/// the image.
+/// The page, relative to `/docs/`. It is not one literal, because the test of the image takes a literal that starts
+/// with two dots for an included file.
 const PAGE_FROM_FOLDER: &str = concat!("..", "/docs");
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -67,8 +67,8 @@ const FILES: &[(&str, &str, &[u8])] = &[
     ("NOTICE.txt", TEXT, include_bytes!("../../openapi/swagger-ui/NOTICE")),
 ];
 
-/// The page, and its files under names that change with their content: a browser that has one keeps
-/// it, and never takes that of another version for it.
+/// The page and its files. The file names contain a hash of the content, so that browsers can cache the files forever
+/// and still load the files of a new version.
 static SWAGGER_UI: LazyLock<(Fixed, Vec<(String, Fixed)>)> = LazyLock::new(|| {
     let mut page = PAGE.to_owned();
     let mut files = Vec::new();
@@ -82,7 +82,7 @@ static SWAGGER_UI: LazyLock<(Fixed, Vec<(String, Fixed)>)> = LazyLock::new(|| {
     (Fixed::new("text/html; charset=utf-8", "no-cache", page), files)
 });
 
-/// What stays as it is while the service runs: compressed once, and known by its hash.
+/// Content that is constant while the process runs: compressed once, with a hash as its ETag.
 struct Fixed {
     media_type: &'static str,
     caching: &'static str,
@@ -95,7 +95,7 @@ impl Fixed {
     fn new(media_type: &'static str, caching: &'static str, content: impl Into<Bytes>) -> Self {
         let content = content.into();
         let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-        // Memory takes whatever is written.
+        // Writing to memory cannot fail.
         let compressed = encoder.write_all(&content).and_then(|()| encoder.finish());
         let compressed = compressed.unwrap_or_default().into();
         let digest = Sha256::digest(&content);
@@ -103,23 +103,23 @@ impl Fixed {
         Self { media_type, caching, content, compressed, hash }
     }
 
-    fn answer(&self, request: &Request) -> Response {
-        // Weak, as compressed and plain are not the same bytes.
+    fn respond(&self, request: &Request) -> Response {
+        // Weak, because the compressed and the plain response have different bytes.
         let tag = format!("W/\"{}\"", self.hash);
-        let answer = Response::builder().header(CACHE_CONTROL, self.caching).header(ETAG, &tag);
-        let asked = request.headers().typed_get::<headers::IfNoneMatch>();
-        if asked.zip(tag.parse().ok()).is_some_and(|(asked, tag)| !asked.precondition_passes(&tag))
+        let response = Response::builder().header(CACHE_CONTROL, self.caching).header(ETAG, &tag);
+        let known = request.headers().typed_get::<headers::IfNoneMatch>();
+        if known.zip(tag.parse().ok()).is_some_and(|(known, tag)| !known.precondition_passes(&tag))
         {
-            return answer.status(StatusCode::NOT_MODIFIED).finish();
+            return response.status(StatusCode::NOT_MODIFIED).finish();
         }
-        let answer = answer.content_type(self.media_type);
-        let mut answer = if accepts_gzip(request.headers()) {
-            answer.header(CONTENT_ENCODING, "gzip").body(self.compressed.clone())
+        let response = response.content_type(self.media_type);
+        let mut response = if accepts_gzip(request.headers()) {
+            response.header(CONTENT_ENCODING, "gzip").body(self.compressed.clone())
         } else {
-            answer.body(self.content.clone())
+            response.body(self.content.clone())
         };
-        answer.extensions_mut().insert(Shared);
-        answer
+        response.extensions_mut().insert(Shared);
+        response
     }
 }
 
@@ -130,21 +130,21 @@ pub(super) fn specification(
     let text = specification.to_string();
     let file =
         LazyLock::new(move || Fixed::new("application/json", "public, max-age=60", text.clone()));
-    read_only(make_sync(move |request| file.answer(&request)))
+    read_only(make_sync(move |request| file.respond(&request)))
 }
 
 /// `GET /docs`
 pub(super) fn page() -> impl IntoEndpoint<Endpoint = RouteMethod> {
     read_only(make_sync(|request| {
-        let mut answer = SWAGGER_UI.0.answer(&request);
-        let headers = answer.headers_mut();
+        let mut response = SWAGGER_UI.0.respond(&request);
+        let headers = response.headers_mut();
         headers.insert(CONTENT_SECURITY_POLICY, POLICY);
         headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-        answer
+        response
     }))
 }
 
-/// `GET /docs/`, where the relative URLs of the page would resolve to other paths.
+/// `GET /docs/`. It redirects, because the relative URLs of the page would resolve to other paths here.
 pub(super) fn redirect() -> impl IntoEndpoint<Endpoint = RouteMethod> {
     read_only(make_sync(|_| {
         let moved = Response::builder().status(StatusCode::PERMANENT_REDIRECT);
@@ -160,7 +160,7 @@ pub(super) fn file() -> impl IntoEndpoint<Endpoint = RouteMethod> {
 #[handler]
 fn serve_file(Path(name): Path<String>, request: &Request) -> Response {
     match SWAGGER_UI.1.iter().find(|(known, _)| *known == name) {
-        Some((_, file)) => file.answer(request),
-        None => refused(Error::new(Kind::UnknownRoute, "the documentation has no such file")),
+        Some((_, file)) => file.respond(request),
+        None => error_response(Error::new(Kind::UnknownRoute, "unknown file of the documentation")),
     }
 }

@@ -1,4 +1,5 @@
-//! What every request passes on its way in and every response on its way out.
+//! The outermost layer, which every request and every response passes: request id, log, limits, compression, and
+//! problem documents for errors.
 
 use std::io::Write as _;
 use std::panic::AssertUnwindSafe;
@@ -23,7 +24,7 @@ use tokio::io::BufReader;
 use uuid::Uuid;
 
 use super::exchange::{Exchange, Reserved};
-use super::limits::{MAX_HEAD_BYTES, UNCOUNTED_BYTES};
+use super::limits::{MAX_HEADER_BYTES, UNCOUNTED_BYTES};
 use super::probe::PROBES;
 use super::problem;
 use super::throttle::Noted;
@@ -32,13 +33,13 @@ use crate::error::{Error, Kind};
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const NOSNIFF: HeaderName = HeaderName::from_static("x-content-type-options");
 
-/// The longest request id that is taken over from a client.
+/// The maximum length of a request id that is accepted from a client.
 const MAX_REQUEST_ID: usize = 128;
 
-/// Below this many bytes compression gains nothing.
+/// The minimum size of a compressed response, in bytes. Compressing smaller responses gains nothing.
 const MIN_COMPRESSED_BYTES: u64 = 1024;
 
-/// The methods that the standards know (RFC 9110, section 9; RFC 5789).
+/// The standard methods (RFC 9110, section 9; RFC 5789).
 pub(super) const METHODS: [Method; 9] = [
     Method::GET,
     Method::HEAD,
@@ -51,14 +52,14 @@ pub(super) const METHODS: [Method; 9] = [
     Method::CONNECT,
 ];
 
-/// Handles a request; whatever happens, there is a response, and it has the request's id.
+/// Handles a request. It always returns a response with the request id, also after errors and panics.
 pub(super) async fn wrap<E: Endpoint>(endpoint: E, mut request: Request) -> Result<Response> {
     let started = Instant::now();
     let id = request_id(request.headers());
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let accepts_gzip = accepts_gzip(request.headers());
     let has_body = has_body(request.headers());
-    // No route knows TRACE, and so no route knows a method that the standards do not.
+    // Handled as TRACE, which no route supports, so that unknown methods return 405.
     if !METHODS.contains(&method) {
         request.set_method(Method::TRACE);
     }
@@ -74,12 +75,12 @@ pub(super) async fn wrap<E: Endpoint>(endpoint: E, mut request: Request) -> Resu
     };
     let mut response = match response {
         Ok(response) => response,
-        Err(error) => refused(error),
+        Err(error) => error_response(error),
     };
     if let Some(error) = take_error(&mut response) {
         log_cause(&error, &id);
-        let head = std::mem::take(&mut response).into_parts().0;
-        response = problem::response(&error, &path, &id, head);
+        let parts = std::mem::take(&mut response).into_parts().0;
+        response = problem::response(&error, &path, &id, parts);
     }
     if accepts_gzip && is_compressible(&mut response) {
         response = compressed(response).await?;
@@ -90,14 +91,14 @@ pub(super) async fn wrap<E: Endpoint>(endpoint: E, mut request: Request) -> Resu
     }
     let is_last = exchange.is_stopping() || exchange.client.is_extra;
     if is_last || (has_body && may_be_unread(response.status())) {
-        // The connection ends with what is left of the body: the client is told, and need not wonder.
+        // hyper closes the connection if the body was not read to its end. The header announces it to the client.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     noted.write(response.headers_mut());
     response.headers_mut().insert(NOSNIFF, HeaderValue::from_static("nosniff"));
     response.headers_mut().append(VARY, HeaderValue::from_static("accept-encoding"));
     if !response.headers().contains_key(CACHE_CONTROL) {
-        // Answers depend on the token, and records change: whoever keeps one asks again.
+        // Responses depend on the token, and records change: caches must revalidate.
         let private = HeaderValue::from_static("private, no-cache");
         response.headers_mut().insert(CACHE_CONTROL, private);
     }
@@ -110,33 +111,40 @@ pub(super) async fn wrap<E: Endpoint>(endpoint: E, mut request: Request) -> Resu
     Ok(response)
 }
 
-/// Reserves memory for a large head. Rejects a request whose head is too large, and beyond the limit of connections all but probes: with
-/// all places taken by requests, it must still be seen that the service lives.
+/// Reserves memory for large request headers. On connections over the limit only probes are admitted, so that the
+/// service passes its liveness probe when all connections are busy.
+///
+/// # Errors
+/// [`Kind::HeadersTooLarge`]; [`Kind::Unavailable`] if no memory is left, or for other requests on a connection over
+/// the limit.
 async fn admit(exchange: &Exchange, request: &Request) -> Result<Option<Reserved>, Error> {
     let fields = request.headers().iter();
     let fields: usize = fields.map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     let line = request.original_uri().path_and_query().map_or(0, |target| target.as_str().len());
     let size = line + fields;
-    if size > MAX_HEAD_BYTES {
+    if size > MAX_HEADER_BYTES {
         let detail = format!(
-            "the URL and the header fields have {size} bytes; expected at most {MAX_HEAD_BYTES}"
+            "the URL and the header fields have {size} bytes; expected at most {MAX_HEADER_BYTES}"
         );
         return Err(Error::new(Kind::HeadersTooLarge, detail));
     }
     if !exchange.client.is_extra || PROBES.contains(&request.uri().path()) {
-        // Until the response is there, since parts of the head are kept until then.
+        // Reserved until the response is complete, because parts of the headers are kept until then.
         return if size > UNCOUNTED_BYTES {
             exchange.reserve(size).await.map(Some)
         } else {
             Ok(None)
         };
     }
-    let detail = "the limit of connections is reached; retry later".to_owned();
-    Err(Error { detail, ..Error::unavailable("too many connections") })
+    let detail = "too many open connections; retry later".to_owned();
+    Err(Error { detail, ..Error::unavailable("the limit of connections is reached") })
 }
 
-/// Reserves memory for a response, until its last byte is on its way. Those of the documentation are
-/// in memory once for all, and exports are limited by their number.
+/// Reserves memory for a response until its last byte is sent. Files of the documentation need no reservation, because
+/// all responses share them. Exports need none, because their number is limited.
+///
+/// # Errors
+/// [`Kind::Unavailable`] if no memory is left.
 async fn reserve(exchange: &Exchange, response: &mut Response) -> Result<(), Error> {
     if response.extensions().get::<Shared>().is_some() {
         return Ok(());
@@ -153,47 +161,50 @@ async fn reserve(exchange: &Exchange, response: &mut Response) -> Result<(), Err
     Ok(())
 }
 
-/// Marks a response whose body is in memory once, however many clients it goes to.
+/// Marks a response whose body is shared by all clients.
 #[derive(Clone, Copy)]
 pub(super) struct Shared;
 
-/// An error on its way out to [`wrap`], as an otherwise empty response.
-pub(super) fn refused(error: Error) -> Response {
+/// Returns an empty response that carries an error to [`wrap`], which renders it.
+pub(super) fn error_response(error: Error) -> Response {
     let mut response = Response::default();
     response.extensions_mut().insert(Arc::new(error));
     response
 }
 
+/// Takes the error out of a response. An error response of the framework becomes an error of ours.
 fn take_error(response: &mut Response) -> Option<Arc<Error>> {
     if let Some(error) = response.extensions_mut().remove::<Arc<Error>>() {
         return Some(error);
     }
-    // What the framework refuses by itself says so with a status and plain text.
+    // The framework's own error responses have a status and plain text.
     let status = response.status();
     let is_error = status.is_client_error() || status.is_server_error();
     (is_error && response.content_type() != Some(problem::MEDIA_TYPE))
         .then(|| Arc::new(from_status(status)))
 }
 
+/// Returns the error for an error status of the framework.
 pub(super) fn from_status(status: StatusCode) -> Error {
     match status {
         StatusCode::NOT_FOUND => {
-            Error::new(Kind::UnknownRoute, "see /docs for the routes there are")
+            Error::new(Kind::UnknownRoute, "unknown path; see /docs for the routes")
         }
         StatusCode::METHOD_NOT_ALLOWED => {
-            Error::new(Kind::MethodNotAllowed, "see `Allow` for the methods there are")
+            Error::new(Kind::MethodNotAllowed, "unsupported method; see the `Allow` header")
         }
-        StatusCode::PAYLOAD_TOO_LARGE => Error::new(Kind::BodyTooLarge, "send less"),
+        StatusCode::PAYLOAD_TOO_LARGE => Error::new(Kind::BodyTooLarge, "the body is too large"),
         StatusCode::UNSUPPORTED_MEDIA_TYPE => {
-            Error::new(Kind::UnsupportedMediaType, "send application/json")
+            Error::new(Kind::UnsupportedMediaType, "unsupported media type; send application/json")
         }
         status if status.is_client_error() => {
             Error::new(Kind::InvalidParameter, "the request is malformed")
         }
-        status => Error::internal(format!("the framework answered {status}")),
+        status => Error::internal(format!("the framework returned {status}")),
     }
 }
 
+/// Calls the endpoint, and converts a panic into an internal error.
 async fn call<E: Endpoint>(endpoint: &E, request: Request) -> Result<Response, Error> {
     match AssertUnwindSafe(endpoint.get_response(request)).catch_unwind().await {
         Ok(response) => Ok(response),
@@ -202,7 +213,7 @@ async fn call<E: Endpoint>(endpoint: &E, request: Request) -> Result<Response, E
                 .downcast_ref::<&str>()
                 .map(|text| (*text).to_owned())
                 .or_else(|| panic.downcast_ref::<String>().cloned())
-                .unwrap_or_else(|| "no text".to_owned());
+                .unwrap_or_else(|| "unknown panic".to_owned());
             Err(Error::internal(format!("panic: {text}")))
         }
     }
@@ -212,14 +223,16 @@ fn log_cause(error: &Error, id: &str) {
     let Some(cause) = &error.cause else { return };
     let code = error.kind.code();
     match error.kind {
-        Kind::Internal => tracing::error!(request_id = id, code, cause = %cause, "failed"),
-        Kind::Unavailable => tracing::warn!(request_id = id, code, cause = %cause, "unavailable"),
-        _ => tracing::debug!(request_id = id, code, cause = %cause, "refused"),
+        Kind::Internal => tracing::error!(request_id = id, code, cause = %cause, "request failed"),
+        Kind::Unavailable => {
+            tracing::warn!(request_id = id, code, cause = %cause, "request failed: service unavailable")
+        }
+        _ => tracing::debug!(request_id = id, code, cause = %cause, "request rejected"),
     }
 }
 
-/// The response in gzip: at once where all of it is there, since what compresses needs more memory than
-/// most responses, and a client may be slow to take them; otherwise piece by piece.
+/// Compresses a response with gzip. A complete body is compressed at once: a streaming encoder needs more memory than
+/// most responses, and would keep it while a slow client reads. Other bodies are compressed as a stream.
 async fn compressed(mut response: Response) -> Result<Response, Error> {
     let body: BoxBody<Bytes, std::io::Error> = response.take_body().into();
     let is_whole = body.size_hint().exact().is_some_and(|size| size > 0);
@@ -232,13 +245,13 @@ async fn compressed(mut response: Response) -> Result<Response, Error> {
         let reader = BufReader::new(Body::from(body).into_async_read());
         Body::from_async_read(GzipEncoder::new(reader))
     };
-    let mut head = response.into_parts().0;
-    head.headers.remove(CONTENT_LENGTH);
-    head.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-    Ok(Response::from_parts(head, body))
+    let mut parts = response.into_parts().0;
+    parts.headers.remove(CONTENT_LENGTH);
+    parts.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    Ok(Response::from_parts(parts, body))
 }
 
-/// The client's own id, when it is short and printable; else a new one.
+/// Returns the request id of the client if it is short and printable, otherwise a new one.
 fn request_id(headers: &HeaderMap) -> String {
     headers
         .get(X_REQUEST_ID)
@@ -253,12 +266,12 @@ fn has_body(headers: &HeaderMap) -> bool {
         || headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0")
 }
 
-/// Whether a request is answered that way before its body is read.
+/// Returns whether a response with this status may be sent before the body is read.
 fn may_be_unread(status: StatusCode) -> bool {
     [401, 403, 413, 415, 429].contains(&status.as_u16())
 }
 
-/// Whether `Accept-Encoding` asks for gzip (RFC 9110, section 12.5.3).
+/// Returns whether `Accept-Encoding` accepts gzip (RFC 9110, section 12.5.3).
 pub(super) fn accepts_gzip(headers: &HeaderMap) -> bool {
     let weight = |coding: &str| {
         let values =
@@ -272,7 +285,8 @@ pub(super) fn accepts_gzip(headers: &HeaderMap) -> bool {
     weight("gzip").or_else(|| weight("*")).is_some_and(|quality| quality > 0.0)
 }
 
-/// Records with an ETag stay as they are: a strong tag stands for the same bytes every time.
+/// Returns whether to compress a response. Responses with an ETag are not compressed, because a strong tag identifies
+/// exact bytes.
 fn is_compressible(response: &mut Response) -> bool {
     let body: BoxBody<Bytes, std::io::Error> = response.take_body().into();
     let length = body.size_hint().exact();
@@ -281,10 +295,10 @@ fn is_compressible(response: &mut Response) -> bool {
     let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let is_text = media_type
         .is_some_and(|media_type| media_type.contains("json") || media_type.starts_with("text/"));
-    // The answer to HEAD has no body, and the length of that of GET.
-    let said = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    // A response to HEAD has no body, and the `Content-Length` of GET.
+    let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     is_text
         && !headers.contains_key(ETAG)
         && !headers.contains_key(CONTENT_ENCODING)
-        && said.or(length).is_none_or(|length| length >= MIN_COMPRESSED_BYTES)
+        && announced.or(length).is_none_or(|length| length >= MIN_COMPRESSED_BYTES)
 }

@@ -1,5 +1,4 @@
-//! One request and its response, as far as time and memory are concerned: how long it may still take,
-//! and what is reserved for it.
+//! A request and its response: its deadline, and the memory that is reserved for it.
 
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,23 +15,23 @@ use super::connection::{Client, Connections};
 use super::probe::LastProbe;
 use crate::error::{Error, Result};
 
-/// How long a request waits for memory.
+/// The maximum time that a request waits for memory.
 const MEMORY_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How many may wait for it at a time: a response that waits is in memory already.
+/// The maximum number of requests that wait for memory. It is small, because a waiting response is in memory.
 const MAX_WAITING: usize = 8;
 
-/// What all requests of the process share.
+/// The state that all requests of the process share.
 pub(super) struct Service {
     pub(super) limits: Limits,
     pub(super) connections: Connections,
-    /// What may be in memory of requests and responses, in KiB.
+    /// Memory for requests and responses, in KiB.
     memory: Arc<Semaphore>,
-    /// Who may wait for memory.
+    /// Permits to wait for memory.
     waiting: Semaphore,
     /// The last probe of the database.
     pub(super) probe: LastProbe,
-    /// The service was told to stop.
+    /// Whether the service is shutting down.
     pub(super) is_stopping: AtomicBool,
 }
 
@@ -57,79 +56,78 @@ fn kibibytes(bytes: usize) -> usize {
 pub(super) struct Exchange {
     pub(super) service: Arc<Service>,
     pub(super) client: Arc<Client>,
-    /// When the request has taken too long; `None` while it is its client that takes time.
-    until: Mutex<Option<Instant>>,
+    /// The deadline of the request. `None` while the service waits for the client.
+    deadline: Mutex<Option<Instant>>,
 }
 
 impl Exchange {
     pub(super) fn new(service: Arc<Service>, client: Arc<Client>) -> Self {
-        let until = Mutex::new(Some(Instant::now() + service.limits.request));
-        Self { service, client, until }
+        let deadline = Mutex::new(Some(Instant::now() + service.limits.request));
+        Self { service, client, deadline }
     }
 
-    /// The exchange of a request.
+    /// Returns the exchange of a request.
     ///
     /// # Errors
     /// [`crate::error::Kind::Internal`] if the request did not come through [`super::serve()`].
     pub(super) fn of(request: &Request) -> Result<Arc<Self>> {
         let exchange = request.data::<Arc<Self>>().cloned();
-        exchange.ok_or_else(|| Error::internal("a request without its exchange"))
+        exchange.ok_or_else(|| Error::internal("a request without `Exchange` in its data"))
     }
 
-    /// Whether the service was told to stop: then every response asks to close its connection.
+    /// Returns whether the service is shutting down. Responses then close their connections.
     pub(super) fn is_stopping(&self) -> bool {
         self.service.is_stopping.load(Ordering::Relaxed)
     }
 
-    /// Waits for work on the request for as long as it may take.
+    /// Runs the work of the request until its deadline.
     ///
     /// # Errors
-    /// [`crate::error::Kind::Unavailable`] when it takes longer.
+    /// [`crate::error::Kind::Unavailable`] if the deadline passes.
     pub(super) async fn within<T>(&self, mut work: Pin<&mut impl Future<Output = T>>) -> Result<T> {
         let mut alarm = pin!(tokio::time::sleep(self.service.limits.request));
         let outcome = std::future::poll_fn(|context| {
             if let std::task::Poll::Ready(done) = work.as_mut().poll(context) {
                 return std::task::Poll::Ready(Some(done));
             }
-            let Some(until) = self.until() else { return std::task::Poll::Pending };
-            if alarm.deadline() != until {
-                alarm.as_mut().reset(until);
+            let Some(deadline) = self.deadline() else { return std::task::Poll::Pending };
+            if alarm.deadline() != deadline {
+                alarm.as_mut().reset(deadline);
             }
             alarm.as_mut().poll(context).map(|()| None)
         });
         outcome.await.ok_or_else(|| {
             let seconds = self.service.limits.request.as_secs();
             let detail = format!("the request took longer than {seconds} s; retry later");
-            Error { detail, ..Error::unavailable("a request took too long") }
+            Error { detail, ..Error::unavailable("the deadline of the request has passed") }
         })
     }
 
-    fn until(&self) -> Option<Instant> {
-        *self.until.lock().unwrap_or_else(PoisonError::into_inner)
+    fn deadline(&self) -> Option<Instant> {
+        *self.deadline.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn set_until(&self, until: Option<Instant>) {
-        *self.until.lock().unwrap_or_else(PoisonError::into_inner) = until;
+    fn set_deadline(&self, deadline: Option<Instant>) {
+        *self.deadline.lock().unwrap_or_else(PoisonError::into_inner) = deadline;
     }
 
-    /// The client is waited for until this is dropped. Its time has limits of its own, and after it the
-    /// request has all of its time again.
+    /// Marks that the service waits for the client, until the returned guard is dropped. Callers apply their own time
+    /// limit. Afterwards the deadline of the request starts anew.
     pub(super) fn awaiting(&self) -> Awaiting<'_> {
-        self.set_until(None);
+        self.set_deadline(None);
         self.client.starts_waiting();
         Awaiting(self)
     }
 
-    /// The request has no limit of time from now on, as a file that comes in has limits of its own.
+    /// Removes the deadline of the request. Imports use it, because they have their own time limit.
     pub(super) fn lift_time_limit(&self) {
-        self.set_until(None);
+        self.set_deadline(None);
     }
 
-    /// Reserves memory for a body. When there is none left, clients that take nothing of theirs lose
-    /// it.
+    /// Reserves memory for a body. If none is left, it disconnects clients that hold memory and do not read or send.
     ///
     /// # Errors
-    /// [`crate::error::Kind::Unavailable`] when there is none.
+    /// [`crate::error::Kind::Unavailable`] if no memory becomes available.
     pub(super) async fn reserve(&self, bytes: usize) -> Result<Reserved> {
         let size = kibibytes(bytes);
         let wanted = u32::try_from(size).unwrap_or(u32::MAX);
@@ -142,8 +140,11 @@ impl Exchange {
             }
         };
         let permit = permit.ok_or_else(|| {
-            let detail = "the service has no memory left for this request; retry later".to_owned();
-            Error { detail, ..Error::unavailable("no memory is left") }
+            let detail = "no memory left for this request; retry later".to_owned();
+            Error {
+                detail,
+                ..Error::unavailable("the memory for requests and responses is exhausted")
+            }
         })?;
         self.client.holds(size);
         Ok(Reserved { client: self.client.clone(), size, _permit: permit })
@@ -158,17 +159,17 @@ impl Exchange {
     }
 }
 
-/// Marks that the client is being waited for, until it is dropped.
+/// A guard that marks that the service waits for the client.
 pub(super) struct Awaiting<'a>(&'a Exchange);
 
 impl Drop for Awaiting<'_> {
     fn drop(&mut self) {
         self.0.client.starts_work();
-        self.0.set_until(Some(Instant::now() + self.0.service.limits.request));
+        self.0.set_deadline(Some(Instant::now() + self.0.service.limits.request));
     }
 }
 
-/// Memory that is reserved until this is dropped.
+/// A memory reservation. Dropping it releases the memory.
 pub(super) struct Reserved {
     client: Arc<Client>,
     size: usize,
@@ -176,7 +177,7 @@ pub(super) struct Reserved {
 }
 
 impl Reserved {
-    /// The bytes, which keep the reservation until the last of them is on its way.
+    /// Returns the bytes, which keep the reservation until the last of them is sent.
     pub(super) fn bytes(self, bytes: Bytes) -> Bytes {
         Bytes::from_owner(Kept { bytes, _reserved: self })
     }

@@ -99,8 +99,10 @@ impl Operations {
         /// The year of the first release. Required if several movies have the title.
         release_year: Query<Option<String>>,
     ) -> Result<Json<LegacyMovie>> {
-        let mut parameters = Parameters::new(body, [("title", title), ("release_year", release_year)]);
-        let (title, year) = (parameters.required("title", Parameters::text), parameters.year("release_year"));
+        let mut parameters =
+            Parameters::new(body, [("title", title), ("release_year", release_year)]);
+        let (title, year) =
+            (parameters.required("title", Parameters::text), parameters.year("release_year"));
         parameters.end()?;
         let movie = legacy::delete(
             &app.store_for(&caller.identity),
@@ -177,7 +179,10 @@ impl Operations {
         to: Query<Option<String>>,
     ) -> Result<Movies> {
         let mut parameters = Parameters::new(body, [("from", from), ("to", to)]);
-        let (from, to) = (parameters.required("from", Parameters::date), parameters.required("to", Parameters::date));
+        let (from, to) = (
+            parameters.required("from", Parameters::date),
+            parameters.required("to", Parameters::date),
+        );
         parameters.end()?;
         legacy::expired(&app.store_for(&caller.identity), &caller.identity, caller.schema, from, to)
             .await

@@ -1,26 +1,26 @@
-//! Limits of what clients may occupy.
+//! Limits for connections, memory and time.
 
 use std::time::Duration;
 
-/// The largest head of a request, in bytes: a filter of 8 KiB, each character encoded as three, a token
-/// of 8 KiB and the rest. hyper stops reading at about that size.
-pub(super) const MAX_HEAD_BYTES: usize = 40 * 1024;
+/// The maximum size of the request line and headers, in bytes: a filter of 8 KiB, percent-encoded to three times its
+/// size, a token of 8 KiB, and 8 KiB for the rest. hyper stops reading at about this size.
+pub(super) const MAX_HEADER_BYTES: usize = 40 * 1024;
 
-/// Smaller requests and responses are not counted, in bytes: their number is limited by that of
-/// connections.
+/// The size up to which requests and responses need no memory reservation, in bytes. The limit of connections also
+/// limits their number.
 pub(super) const UNCOUNTED_BYTES: usize = 8 * 1024;
 
-/// Limits of what clients may occupy, and of how long a request may take.
+/// Limits for connections, memory and the time of requests.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Connections at a time. Beyond that one that is waited for is closed, and where there is none a
-    /// new one may only ask `/livez` and `/readyz`.
+    /// The maximum number of connections. A new connection over the limit closes a connection whose client the service
+    /// waits for. If there is none, the new connection may only request `/livez` and `/readyz`.
     pub connections: usize,
-    /// Bytes of requests and responses in memory, but for small ones.
+    /// Memory for requests and responses of more than 8 KiB, in bytes.
     pub buffered_bytes: usize,
-    /// How long the service may work on a request.
+    /// The maximum time that the service works on a request.
     pub request: Duration,
-    /// How long requests are still served after the service was told to stop, while `/readyz` is 503.
+    /// The time between the stop signal and the end of listening. `/readyz` returns 503 meanwhile.
     pub shutdown_delay: Duration,
 }
 

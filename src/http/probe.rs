@@ -1,25 +1,28 @@
-//! Asking the database on behalf of probes.
+//! The database check of the readiness probe.
 
 use std::time::{Duration, Instant};
 
 use crate::app::App;
 use crate::error::{Error, Result};
 
-/// How long the database may take to answer a probe.
+/// The maximum time for the database to respond to a probe.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// For how long the database counts as well after a probe.
+/// How long the result of a successful probe is reused.
 const PROBE_INTERVAL: Duration = Duration::from_millis(200);
 
 /// The paths of probes.
 pub(super) const PROBES: [&str; 2] = ["/livez", "/readyz"];
 
-/// When the database was last asked for a probe, and whether it responded.
+/// The time of the last query for a probe, and whether the database responded.
 pub(super) type LastProbe = tokio::sync::Mutex<Option<(Instant, bool)>>;
 
-/// Asks the database, unless another probe did so since this one came, or found it well a moment ago:
-/// many probes must neither keep the connections busy that are reserved for them, nor be worked for while
-/// others wait.
+/// Checks that the database responds. The result of another probe is reused if it failed after this one started, or
+/// succeeded within [`PROBE_INTERVAL`]: many probes must not occupy the reserved connections, or take time from other
+/// requests.
+///
+/// # Errors
+/// [`crate::error::Kind::Unavailable`] if the database does not respond within [`PROBE_TIMEOUT`]; its other errors.
 pub(super) async fn database(app: &App, last: &LastProbe) -> Result<()> {
     let called_at = Instant::now();
     let mut last = last.lock().await;
@@ -28,7 +31,7 @@ pub(super) async fn database(app: &App, last: &LastProbe) -> Result<()> {
             return Ok(());
         }
         if !has_responded && asked_at >= called_at {
-            return Err(Error::unavailable("as for the probe before"));
+            return Err(Error::unavailable("a concurrent probe has failed"));
         }
     }
     let asked_at = Instant::now();

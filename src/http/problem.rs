@@ -92,7 +92,10 @@ impl ApiResponse for Error {
         };
         let responses = vec![
             problem("4XX", "The request is rejected; `code` has the reason."),
-            problem("5XX", "The service failed (`internal`, 500) or is temporarily unavailable (`unavailable`, 503)."),
+            problem(
+                "5XX",
+                "The service failed (`internal`, 500) or is temporarily unavailable (`unavailable`, 503).",
+            ),
         ];
         MetaResponses { responses }
     }

@@ -346,7 +346,13 @@ impl Documented for Page {
         };
         let array = |items| MetaSchema { items: Some(Box::new(items)), ..MetaSchema::new("array") };
         let properties = vec![
-            ("items", described(array(Record::schema_ref()), "The records of the page, in the requested order.")),
+            (
+                "items",
+                described(
+                    array(Record::schema_ref()),
+                    "The records of the page, in the requested order.",
+                ),
+            ),
             (
                 "next_cursor",
                 described(

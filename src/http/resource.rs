@@ -1,5 +1,5 @@
-//! Routing as strict as the specification: the methods of each path and the query parameters of
-//! each operation are those that are documented, and nothing else is passed over in silence.
+//! Strict routing: each path accepts the documented methods only, and each operation the documented query parameters
+//! only. Anything else is an error and not ignored.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use poem_openapi::registry::{MetaApi, MetaParamIn, MetaSchemaRef, Registry};
 use poem_openapi::{OpenApi, OpenApiService};
 
 use super::conditional;
-use super::envelope::{METHODS, from_status, refused};
+use super::envelope::{METHODS, error_response, from_status};
 use super::route::is_legacy;
 use super::{OnRecords, OnService, on_records, on_service};
 use crate::app::legacy::movies as legacy_movies;
@@ -27,21 +27,21 @@ use crate::record::Catalogue;
 
 type Methods = HashMap<Method, BoxEndpoint<'static>>;
 
-/// What stands for the name of a collection in the paths of operations on records.
+/// The placeholder for the name of a collection in paths.
 const RECORDS: &str = "{records}";
 
-/// The prefix of query parameters that carry the values of a filter's `$parameters`.
+/// The prefix of the query parameters with the values for the `$parameters` of a filter.
 pub(super) const ARGUMENT_PREFIX: &str = "p.";
 
-/// What the paths of operations end with whose filter was saved before.
+/// The suffix of the paths that run a saved query.
 const SAVED_FILTER: &str = "/results";
 
-/// The routes of documented operations on the records of a catalogue.
+/// Returns the routes of all documented operations for a catalogue.
 pub(super) fn routes(catalogue: Catalogue) -> impl Endpoint {
     OpenApiService::new(Strict(catalogue), "", "").into_endpoint()
 }
 
-/// A path that is not part of the specification and is only read.
+/// Returns a GET route that is not in the OpenAPI document. It accepts no query parameters.
 pub(super) fn read_only(
     endpoint: impl Endpoint + 'static,
 ) -> impl IntoEndpoint<Endpoint = RouteMethod> {
@@ -54,7 +54,7 @@ pub(super) fn read_only(
         .fold(RouteMethod::new(), |route, (method, endpoint)| route.method(method, endpoint))
 }
 
-/// Operations that check what the framework does not: those on records once for each record type.
+/// All operations with strict checks. Operations on records are added once per record type.
 struct Strict(Catalogue);
 
 impl OpenApi for Strict {
@@ -75,7 +75,7 @@ impl OpenApi for Strict {
     }
 }
 
-/// Adds the routes of operations, which are about that record type where they are about records.
+/// Adds the routes of operations. `about` is the record type of operations on records and of legacy routes.
 fn add_strict<A: OpenApi>(
     operations: A,
     about: Option<&'static Schema>,
@@ -87,7 +87,7 @@ fn add_strict<A: OpenApi>(
     for path in A::meta().into_iter().flat_map(|api| api.paths) {
         let pattern = route_pattern(&placed(&path.path, about));
         for operation in path.operations {
-            // Without movies there are no legacy routes.
+            // The legacy routes require the built-in movies.
             if about.is_none() && is_legacy(operation.tags.iter().copied()) {
                 continue;
             }
@@ -106,7 +106,7 @@ fn add_strict<A: OpenApi>(
     for (path, methods) in routes {
         let path = placed(&path, about);
         let strict = methods.into_iter().filter_map(|(method, endpoint)| {
-            // What is not documented is not served.
+            // Undocumented routes are not served.
             let query = documented.remove(&(path.clone(), method.clone()))?;
             let has_filter = query.iter().any(|known| known.name == "filter");
             let takes_arguments = has_filter || path.ends_with(SAVED_FILTER);
@@ -119,7 +119,7 @@ fn add_strict<A: OpenApi>(
     }
 }
 
-/// The path of a template for a record type.
+/// Returns the path of a template for a record type.
 pub(super) fn placed(template: &str, about: Option<&Schema>) -> String {
     match about {
         Some(schema) => template.replace(RECORDS, schema.collection),
@@ -127,7 +127,7 @@ pub(super) fn placed(template: &str, about: Option<&Schema>) -> String {
     }
 }
 
-/// `/movies/{id}` as the router writes it: `/movies/:param0`.
+/// Converts a path to the syntax of the router: `/movies/{id}` becomes `/movies/:param0`.
 fn route_pattern(path: &str) -> String {
     let mut count = 0..;
     let segments = path.split('/').map(|segment| {
@@ -140,26 +140,26 @@ fn route_pattern(path: &str) -> String {
     segments.collect::<Vec<_>>().join("/")
 }
 
-/// An operation and its query parameters.
+/// An operation that checks its query parameters.
 struct StrictOperation {
     endpoint: BoxEndpoint<'static>,
-    /// The record type it is about.
+    /// The record type of the operation, if it has one.
     about: Option<&'static Schema>,
     query: Vec<Parameter>,
-    /// Whether values for the `$parameters` of a filter may come with it.
+    /// Whether the operation accepts values for the `$parameters` of a filter.
     takes_arguments: bool,
 }
 
 /// A documented query parameter.
 struct Parameter {
     name: String,
-    /// Whether a request must have it.
+    /// Whether it is required.
     is_required: bool,
-    /// What its values must be, in words.
+    /// The expected values, for error messages.
     expectation: String,
 }
 
-/// What a schema asks of a value, in words.
+/// Describes the values of a schema, for error messages.
 fn expectation(schema: &MetaSchemaRef, registry: &Registry) -> String {
     let schema = match schema {
         MetaSchemaRef::Inline(schema) => Some(schema.as_ref()),
@@ -184,24 +184,30 @@ impl Endpoint for StrictOperation {
             .check_query(request.uri().query().unwrap_or_default())
             .and_then(|()| conditional::normalise(request.headers_mut()));
         if let Err(error) = checked {
-            return Ok(refused(error));
+            return Ok(error_response(error));
         }
         if let Some(about) = self.about {
             request.set_data(about);
         }
-        let answer = self.endpoint.call(request).await;
-        Ok(answer.unwrap_or_else(|error| refused(self.translate(error))))
+        let response = self.endpoint.call(request).await;
+        Ok(response.unwrap_or_else(|error| error_response(self.translate(error))))
     }
 }
 
 impl StrictOperation {
+    /// Checks the names of the query parameters.
+    ///
+    /// # Errors
+    /// [`Kind::InvalidParameter`] if one is unknown, repeated, missing, or not percent-encoded UTF-8.
     fn check_query(&self, query: &str) -> Result<(), Error> {
-        let refuse = |detail: String| Err(Error::new(Kind::InvalidParameter, detail));
+        let reject = |detail: String| Err(Error::new(Kind::InvalidParameter, detail));
         let mut seen: Vec<String> = Vec::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let Some(name) = decode(name).filter(|_| decode(value).is_some()) else {
-                return refuse(format!("{pair:?} is not percent-encoded UTF-8"));
+                return reject(format!(
+                    "expected percent-encoded UTF-8 in the query, found {pair:?}"
+                ));
             };
             let is_argument = self.takes_arguments
                 && name.strip_prefix(ARGUMENT_PREFIX).is_some_and(|name| !name.is_empty());
@@ -211,23 +217,23 @@ impl StrictOperation {
                 if self.takes_arguments
                     && decode(query).is_some_and(|q| q.contains(&format!("${name}")))
                 {
-                    help = format!("a value for `${name}` is given as `{ARGUMENT_PREFIX}{name}`");
+                    help = format!("send the value for `${name}` as `{ARGUMENT_PREFIX}{name}`");
                 }
-                return refuse(format!("there is no query parameter {name:?}; {help}"));
+                return reject(format!("unknown query parameter {name:?}; {help}"));
             }
             if seen.contains(&name) {
-                return refuse(format!("the query parameter {name:?} is repeated"));
+                return reject(format!("repeated query parameter {name:?}; send it once"));
             }
             seen.push(name);
         }
         let is_missing = |known: &&Parameter| known.is_required && !seen.contains(&known.name);
         match self.query.iter().find(is_missing) {
-            Some(missing) => refuse(format!("the query parameter {:?} is missing", missing.name)),
+            Some(missing) => reject(format!("missing query parameter {:?}", missing.name)),
             None => Ok(()),
         }
     }
 
-    /// The framework's errors as ours.
+    /// Converts an error of the framework to ours.
     fn translate(&self, error: poem::Error) -> Error {
         let error = match error.downcast::<Error>() {
             Ok(ours) => return ours,
@@ -242,17 +248,18 @@ impl StrictOperation {
             return Error::new(Kind::InvalidParameter, detail);
         }
         if error.is::<ParsePathError>() {
-            return Error::new(Kind::NotFound, "the address has no valid id");
+            return Error::new(Kind::NotFound, "expected a UUID as the id in the path");
         }
         if error.is::<AuthorizationError>() {
-            let detail = "send `Authorization: Bearer …` with a token of POST /api/token";
+            let detail =
+                "missing token; send `Authorization: Bearer …` with a token from POST /api/token";
             return Error::new(Kind::Unauthenticated, detail);
         }
         from_status(error.status())
     }
 }
 
-/// A component of a query string; `None` when it is not UTF-8 or has a malformed escape.
+/// Decodes a component of a query string. Returns `None` if it has a malformed escape or is not UTF-8.
 pub(super) fn decode(component: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(component.len());
     let mut rest = component.bytes();
@@ -269,8 +276,7 @@ pub(super) fn decode(component: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// The methods with those that every path has: HEAD as GET without its body, OPTIONS, and a refusal
-/// of the others that names the ones there are.
+/// Completes the methods of a path: HEAD like GET without its body, OPTIONS, and 405 with `Allow` for all others.
 fn complete(mut methods: Methods) -> Methods {
     if let Some(get) = methods.remove(&Method::GET) {
         let get = Arc::new(get);
@@ -281,11 +287,11 @@ fn complete(mut methods: Methods) -> Methods {
     names.push(Method::OPTIONS.as_str());
     names.sort_unstable();
     let allow = names.join(", ");
-    let answer = |error: fn() -> Option<Error>| {
+    let with_allow = |error: fn() -> Option<Error>| {
         let allow = allow.clone();
         poem::endpoint::make_sync(move |_| {
             let mut response = match error() {
-                Some(error) => refused(error),
+                Some(error) => error_response(error),
                 None => Response::builder().status(poem::http::StatusCode::NO_CONTENT).finish(),
             };
             if let Ok(allow) = HeaderValue::from_str(&allow) {
@@ -296,17 +302,20 @@ fn complete(mut methods: Methods) -> Methods {
         .map_to_response()
         .boxed()
     };
-    methods.insert(Method::OPTIONS, answer(|| None));
+    methods.insert(Method::OPTIONS, with_allow(|| None));
     for method in METHODS {
         methods.entry(method).or_insert_with(|| {
-            answer(|| Some(Error::new(Kind::MethodNotAllowed, "see `Allow` for those there are")))
+            with_allow(|| {
+                let detail = "unsupported method; see the `Allow` header";
+                Some(Error::new(Kind::MethodNotAllowed, detail))
+            })
         });
     }
     methods
 }
 
-/// Answers HEAD: the headers of GET, and the length of its body where that is known without
-/// writing it.
+/// Responds to HEAD with the headers of GET. `Content-Length` is present if the length is known without generating the
+/// body.
 async fn head(get: Arc<BoxEndpoint<'static>>, mut request: Request) -> poem::Result<Response> {
     request.set_method(Method::GET);
     let mut response = get.call(request).await?;

@@ -1,24 +1,24 @@
-//! What the specification says of each operation that the framework cannot take from the code: it takes ids and
-//! descriptions as literals alone.
+//! The part of the OpenAPI document that the framework cannot generate for our operations: it accepts ids and
+//! descriptions as literals only, without placeholders.
 
 use crate::error::Kind;
 
-/// A route and what is said of it. In its texts `{record}`, `{Record}`, `{records}` and `{Records}` stand for the
-/// names of a record type; a route with `{records}` in its path is served for each collection.
+/// A route and its documentation. The placeholders `{record}`, `{Record}`, `{records}` and `{Records}` in its texts
+/// become the names of a record type. A route with `{records}` in its path is served for each collection.
 pub(super) struct Route {
     pub(super) method: &'static str,
     pub(super) path: &'static str,
-    /// The `operationId`: the name that generated clients give it.
+    /// The `operationId`, from which generated clients derive the method name.
     pub(super) id: &'static str,
-    /// What a success returns.
+    /// The description of the successful response.
     pub(super) done: &'static str,
-    /// The errors it may respond with, beside those of every operation of its shape.
+    /// Its additional errors. The document derives the others from parameters, body and security.
     pub(super) errors: &'static [Kind],
 }
 
 macro_rules! routes {
     ($($method:ident $path:literal as $id:literal: $done:literal $(, or $($error:ident)|+)?;)+) => {
-        /// Every route.
+        /// All documented routes.
         const ROUTES: &[$crate::http::route::Route] = &[$($crate::http::route::Route {
             method: stringify!($method),
             path: $path,
@@ -31,16 +31,16 @@ macro_rules! routes {
 
 pub(super) use routes;
 
-/// The operations that take any text for a query, an unfinished or too long one too, and say what is wrong
-/// with it.
+/// The operations that accept any text as a query, even an unfinished or too long one, and report its errors in a 200
+/// response.
 pub(super) const LENIENT: &[&str] = &["checkQuery", "completeQuery"];
 
-/// A link of OpenAPI: what an operation may be followed by, and where that takes its parameters from. There
-/// is none to the next page of a search: it needs all that the search had, and a link cannot say "if".
+/// A link of OpenAPI: an operation that can follow, and the sources of its parameters. The next page of a search has no
+/// link, because it requires all parameters of the search, and links cannot express that some are optional.
 pub(super) struct Link {
     pub(super) from: &'static str,
     pub(super) to: &'static str,
-    /// Names of parameters, and runtime expressions.
+    /// The parameters: name and runtime expression.
     pub(super) parameters: &'static [(&'static str, &'static str)],
 }
 
@@ -53,7 +53,7 @@ const AFTER: (&str, &str) = ("after", "$response.body#/next_after");
 
 macro_rules! links {
     ($($from:literal => $($to:literal [$($parameter:expr),+]),+;)+) => {
-        /// The links, by operation ids.
+        /// All links, by operation id.
         pub(super) const LINKS: &[Link] =
             &[$($(Link { from: $from, to: $to, parameters: &[$($parameter),+] }),+),+];
     };
@@ -76,13 +76,13 @@ links! {
     "listUsers" => "listUsers" [AFTER];
 }
 
-/// The tag of the routes of the previous service, which are there where its movies are.
+/// The tag of the legacy routes, which exist if the catalogue has the built-in movies.
 const LEGACY_TAG: &str = "legacy";
 
-/// The schemas that these routes alone use.
+/// The schemas that only the legacy routes use.
 pub(super) const LEGACY_SCHEMAS: [&str; 2] = ["LegacyMovie", "MovieList"];
 
-/// Whether an operation with these tags is one of them.
+/// Returns whether an operation with these tags is a legacy route.
 pub(super) fn is_legacy<'t>(tags: impl IntoIterator<Item = &'t str>) -> bool {
     tags.into_iter().any(|tag| tag == LEGACY_TAG)
 }

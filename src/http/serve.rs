@@ -1,7 +1,7 @@
-//! Listening and stopping.
+//! The server loop: accepting connections, serving them, and shutting down.
 //!
-//! The loop is our own: that of the framework knows no limits for slow clients or their number, spins
-//! when no connection can be accepted, and ends a response that broke off as if it were whole.
+//! The loop of the framework is not used, for three reasons. It has no limits for slow clients or their number. It spins
+//! when no connection can be accepted. It ends an aborted response as if it were complete.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -24,30 +24,30 @@ use tokio::task::JoinSet;
 
 use super::connection::{Admission, Client, Stream};
 use super::exchange::{Exchange, Service};
-use super::limits::MAX_HEAD_BYTES;
+use super::limits::MAX_HEADER_BYTES;
 use super::{Limits, endpoint};
 use crate::app::App;
 use crate::app::usage::FLUSH_INTERVAL;
 
-/// How long open requests may take after the service was told to stop.
+/// The maximum time for open requests to finish during a shutdown.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long the database may take to end what it is doing, after that.
+/// The maximum time for the database to finish after that.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long the head of a request may take to arrive, and how long a connection may stand idle.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// The maximum time for request headers to arrive, and for a connection to be idle.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The same beyond the limit of connections, where only probes are answered.
-const EXTRA_HEAD_TIMEOUT: Duration = Duration::from_secs(2);
+/// The same for connections over the limit, which serve probes only.
+const EXTRA_HEADER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long to wait when no connection can be accepted, as when there are no file descriptors left.
+/// The pause after an accept error, for example when no file descriptors are left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves requests over HTTP/1 until `stop` is ready, with the usual limits; see [`serve_within`].
+/// Serves requests over HTTP/1 until `stop` completes, with the default limits; see [`serve_within`].
 ///
 /// # Errors
-/// A listener that has no address.
+/// The error of the system if the local socket address of the listener is not available.
 pub async fn serve(
     listener: TcpListener,
     app: App,
@@ -56,12 +56,14 @@ pub async fn serve(
     serve_within(listener, app, Limits::default(), stop).await
 }
 
-/// Serves requests over HTTP/1 until `stop` is ready. Then `/readyz` is 503 and requests are still
-/// served for a while, until the balancer has noticed; then no connection is accepted any more, open
-/// requests end, and the database is closed.
+/// Serves requests over HTTP/1 until `stop` completes, and then shuts down:
+///
+/// 1. For [`Limits::shutdown_delay`], `/readyz` returns 503 and requests are still served, so that load balancers notice.
+/// 2. No more connections are accepted, and open requests finish.
+/// 3. The database is closed.
 ///
 /// # Errors
-/// A listener that has no address.
+/// The error of the system if the local socket address of the listener is not available.
 pub async fn serve_within(
     listener: TcpListener,
     app: App,
@@ -74,12 +76,12 @@ pub async fn serve_within(
     let local = listener.local_addr()?;
     let (stopping, stopped) = watch::channel(());
     let mut connections = JoinSet::new();
-    let told_to_stop = async {
+    let delayed_stop = async {
         stop.await;
         service.is_stopping.store(true, Ordering::Relaxed);
         tokio::time::sleep(limits.shutdown_delay).await;
     };
-    let mut stop = pin!(told_to_stop);
+    let mut stop = pin!(delayed_stop);
     tracing::info!(address = %local, "listening");
     loop {
         let accepted = tokio::select! {
@@ -104,19 +106,19 @@ pub async fn serve_within(
                 service.connections.add(client, connections.spawn(served));
             }
             Err(error) => {
-                tracing::warn!(%error, "no connection can be accepted");
+                tracing::warn!(%error, "cannot accept connections; check the limit of open files");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
     drop(listener);
-    // It fails if no connection is open.
+    // Fails if no connection is open, which is fine.
     let _ = stopping.send(());
     let drained = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(DRAIN_TIMEOUT, drained).await.is_err() {
         tracing::warn!(
             open = connections.len(),
-            "closing requests that exceed the limit of shutting down"
+            "shutting down without waiting for open requests (timeout)"
         );
         connections.shutdown().await;
     }
@@ -133,20 +135,20 @@ pub async fn serve_within(
     Ok(())
 }
 
-/// Adds what was counted to the database, for as long as the service runs.
+/// Writes usage counts to the database periodically.
 async fn flush(app: App) {
     loop {
         tokio::time::sleep(FLUSH_INTERVAL).await;
         if let Err(error) = app.flush_usage().await {
             tracing::warn!(
                 cause = error.cause,
-                "usage is not written; it is kept for the next time"
+                "usage counts not written; the next flush retries them"
             );
         }
     }
 }
 
-/// A connection that was accepted.
+/// An accepted connection.
 struct Opened {
     local: SocketAddr,
     peer: SocketAddr,
@@ -155,7 +157,7 @@ struct Opened {
 }
 
 impl Opened {
-    /// Serves it until it ends or the service stops.
+    /// Serves the connection until it ends or the service shuts down.
     async fn serve(
         self,
         endpoint: Arc<impl Endpoint + 'static>,
@@ -164,16 +166,16 @@ impl Opened {
     ) {
         let peer = self.peer;
         let is_extra = self.client.is_extra;
-        let large_heads = self.service.connections.large_heads.clone();
-        let stream = TokioIo::new(Stream::new(stream, self.client.clone(), large_heads));
+        let large_headers = self.service.connections.large_headers.clone();
+        let stream = TokioIo::new(Stream::new(stream, self.client.clone(), large_headers));
         let opened = Arc::new(self);
-        // Boxed, so that a connection without a request does not hold the room for one.
+        // Boxed, so that an idle connection does not hold memory for the state of a request.
         let service =
             service_fn(move |request| Box::pin(opened.clone().handle(endpoint.clone(), request)));
         let mut connection = Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(if is_extra { EXTRA_HEAD_TIMEOUT } else { HEAD_TIMEOUT })
-            .max_buf_size(MAX_HEAD_BYTES)
+            .header_read_timeout(if is_extra { EXTRA_HEADER_TIMEOUT } else { HEADER_TIMEOUT })
+            .max_buf_size(MAX_HEADER_BYTES)
             .keep_alive(!is_extra)
             .serve_connection(stream, service);
         let ended = tokio::select! {
@@ -185,8 +187,8 @@ impl Opened {
         };
         match ended {
             Ok(()) => connection.into_parts().io.into_inner().ends(),
-            // It went away, was too slow, or a response broke off.
-            Err(error) => tracing::debug!(%peer, %error, "a connection broke off"),
+            // The client disconnected or was too slow, or a response was aborted.
+            Err(error) => tracing::debug!(%peer, %error, "connection aborted"),
         }
     }
 

@@ -122,13 +122,11 @@ fn remove_legacy(document: &mut Value) {
 fn introduce(document: &mut Value, schemas: &[&'static Schema]) {
     document["info"]["license"] =
         json!({ "name": "MIT", "url": "https://spdx.org/licenses/MIT.html" });
-    let contact =
-        "The operator of this service (quote the `X-Request-Id` of the response)";
+    let contact = "The operator of this service (quote the `X-Request-Id` of the response)";
     document["info"]["contact"] = json!({ "name": contact });
     // Relative to the URL of the document, so that it is correct behind a proxy that adds a path prefix. It has no
     // trailing slash, because clients append paths that start with one.
-    let description =
-        "The service that serves this document.";
+    let description = "The service that serves this document.";
     document["servers"] = json!([{ "url": ".", "description": description }]);
     if let Some(tags) = document["tags"].as_array_mut() {
         tags.retain(|tag| tag["name"] != "{records}");

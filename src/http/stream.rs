@@ -1,4 +1,4 @@
-//! Responses that are written while the records are read.
+//! Streamed responses: records are written while they are read from the database.
 
 use bytes::Bytes;
 use futures_util::stream;
@@ -7,16 +7,15 @@ use poem::Body;
 use crate::app::transfer::Export;
 use crate::error::Result;
 
-/// Where the writing of a body is.
+/// The part of a body that is written next.
 enum Stage {
     Head,
     Records,
     Done,
 }
 
-/// A body of which one part at a time is in memory. When the database fails on the way the body
-/// breaks off without its end (of the chunked coding, or of the connection), so that its reader
-/// cannot take it for the whole.
+/// Returns a body that holds one part at a time in memory. If the database fails during the transfer, the body is
+/// aborted: the last chunk or the regular end of the connection is missing, so that clients detect it.
 pub(super) fn streamed(export: Export) -> Body {
     Body::from_bytes_stream(stream::try_unfold(
         (export, Stage::Head),
@@ -24,7 +23,11 @@ pub(super) fn streamed(export: Export) -> Body {
             let step = next(&mut export, stage).await;
             let step = step.inspect_err(|error| {
                 let cause = error.cause.as_ref().map(ToString::to_string).unwrap_or_default();
-                tracing::error!(code = error.kind.code(), cause, "a response broke off");
+                tracing::error!(
+                    code = error.kind.code(),
+                    cause,
+                    "response aborted; the client has an incomplete file or list"
+                );
             });
             match step {
                 Ok(Some((bytes, stage))) => Ok(Some((bytes, (export, stage)))),

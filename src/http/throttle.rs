@@ -1,5 +1,4 @@
-//! Limits as clients see them: who is counted, and what an answer says of it
-//! (draft-ietf-httpapi-ratelimit-headers-10).
+//! Rate limits of callers, and the response headers that describe them (draft-ietf-httpapi-ratelimit-headers-10).
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, OnceLock};
@@ -17,13 +16,13 @@ use crate::identity::Identity;
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const STATE: HeaderName = HeaderName::from_static("ratelimit");
 
-/// What became of a request under its limit, for its answer: the request takes it inside.
+/// The rate-limit decision about a request, for the headers of its response. The request carries it to [`admit`].
 #[derive(Default)]
 pub(super) struct Noted(OnceLock<Decision>);
 
 impl Noted {
-    /// Writes the fields of the limit. What is left and the time until all of it is left again are of
-    /// this moment: without a request they only get better.
+    /// Sets the rate-limit headers. Remaining requests and reset time are those at the time of the decision.
+    /// Without further requests they only improve.
     pub(super) fn write(&self, headers: &mut HeaderMap) {
         let Some(decision) = self.0.get() else { return };
         let (name, limit) = (decision.policy.name(), decision.limit);
@@ -32,7 +31,7 @@ impl Noted {
         let reset = decision.reset.as_millis().div_ceil(1000);
         let state = format!("\"{name}\";r={};t={reset}", decision.remaining);
         for (field, value) in [(POLICY, policy), (STATE, state)] {
-            // Names and numbers are printable ASCII.
+            // Cannot fail: names and numbers are printable ASCII.
             if let Ok(value) = HeaderValue::from_str(&value) {
                 headers.insert(field, value);
             }
@@ -40,23 +39,28 @@ impl Noted {
     }
 }
 
-/// Counts the request of somebody who has shown a token.
+/// Counts the request of a caller with a valid token.
+///
+/// # Errors
+/// [`crate::error::Kind::TooManyRequests`] if the caller is over the rate limit.
 pub(super) async fn admit(request: &Request, identity: &Identity, class: Class) -> Result<()> {
-    let app = request.data::<App>().ok_or_else(|| Error::internal("the service has no state"))?;
+    let app = request
+        .data::<App>()
+        .ok_or_else(|| Error::internal("a request without `App` in its data"))?;
     let Some(decision) = app.admit(identity, class).await else { return Ok(()) };
     if let Some(noted) = request.data::<Arc<Noted>>() {
-        // A request is counted once.
+        // Already set only if a request is counted twice, which does not happen.
         let _ = noted.0.set(decision);
     }
     if decision.is_admitted { Ok(()) } else { Err(refused(&decision)) }
 }
 
-/// Where the request comes from.
-pub(super) fn address(request: &Request, admission: &Admission) -> IpAddr {
+/// Returns the IP address of the client of a request, which trusted proxies may have forwarded.
+pub(super) fn client_ip(request: &Request, admission: &Admission) -> IpAddr {
     let RemoteAddr(peer) = request.remote_addr();
     let peer = match peer {
         Addr::SocketAddr(address) => address.ip(),
-        // There are no others: the service listens on sockets of the internet.
+        // Unreachable: the service listens on TCP sockets only.
         _ => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
     };
     let fields = |name: &str| {

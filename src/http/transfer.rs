@@ -212,7 +212,8 @@ fn limited(
         let Some(bytes) = next.transpose()? else { return Ok(None) };
         let read = read + bytes.len() as u64;
         if read > MAX_IMPORT_BYTES {
-            let detail = format!("the file is too large; expected at most {MAX_IMPORT_BYTES} bytes");
+            let detail =
+                format!("the file is too large; expected at most {MAX_IMPORT_BYTES} bytes");
             return Err(std::io::Error::other(Error::new(Kind::BodyTooLarge, detail)));
         }
         Ok(Some((bytes, (stream, read))))
@@ -261,7 +262,9 @@ impl IntoResponse for Download {
 mod tests {
     use super::*;
 
-    async fn error_kind(stream: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static) -> Kind {
+    async fn error_kind(
+        stream: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static,
+    ) -> Kind {
         let mut stream = Box::pin(limited(stream));
         loop {
             match stream.next().await {

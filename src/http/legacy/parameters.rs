@@ -108,7 +108,9 @@ impl Parameters {
             }
             Json::String(text) => match value::text_value(&text) {
                 Ok(_) => Some(text),
-                Err(misread) => self.reject(name, format!("is not a valid text: {}", misread.message)),
+                Err(misread) => {
+                    self.reject(name, format!("is not a valid text: {}", misread.message))
+                }
             },
             _ => self.reject(name, "must be a text"),
         }
@@ -170,11 +172,7 @@ impl Parameters {
         });
         let violations: Vec<Violation> =
             self.missing.into_iter().chain(self.violations).chain(unknown).collect();
-        if violations.is_empty() {
-            Ok(())
-        } else {
-            Err(failed(Kind::InvalidParameter, violations))
-        }
+        if violations.is_empty() { Ok(()) } else { Err(failed(Kind::InvalidParameter, violations)) }
     }
 }
 

@@ -120,7 +120,7 @@ pub(super) fn of_success(schema: &str, about: &Schema) -> Option<Value> {
     })
 }
 
-/// A shortened token: its header and the start of its claims, enough to recognize the format.
+/// A token in examples: a header, one claim and a dummy signature.
 const TOKEN: &str = "eyJ0eXAiOiJKV1QiLCJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJjaW5lcXVlcnkifQ.c2lnbmF0dXJl";
 
 /// Adds examples to the properties of the schemas of a record type.

@@ -28,7 +28,12 @@ const HEADERS: &[(&str, &str, &str, &str)] = &[
         "The remaining requests of the rate limit (`r`), and the seconds until it is fully reset (`t`).",
         "\"editor\";r=598;t=1",
     ),
-    ("RetryAfter", "Retry-After", "The number of seconds to wait before a retry. Present with 429 and 503.", "1"),
+    (
+        "RetryAfter",
+        "Retry-After",
+        "The number of seconds to wait before a retry. Present with 429 and 503.",
+        "1",
+    ),
     (
         "Authenticate",
         "WWW-Authenticate",
@@ -114,7 +119,10 @@ fn errors(operation: &Value, route: &Route) -> Vec<Kind> {
 
 fn description_of(errors: &[Kind]) -> String {
     let codes = errors.iter().map(|kind| format!("`{}` ({})", kind.code(), kind.status()));
-    format!("The request is rejected. Possible values of `code`: {}.", codes.collect::<Vec<_>>().join(", "))
+    format!(
+        "The request is rejected. Possible values of `code`: {}.",
+        codes.collect::<Vec<_>>().join(", ")
+    )
 }
 
 /// Returns an example of a problem: the error that new users of the operation are most likely to see.
