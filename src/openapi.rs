@@ -126,9 +126,9 @@ objects! {
         end: i32, "The byte offset after the end in the text.";
         suggestion: Option<Suggestion>, "A replacement that fixes the problem. Absent if there is no obvious fix.";
     }
-    Suggestion, "A replacement in the text that fixes a problem. The service has verified that it does. Problems with quotes,
-parentheses and operators of other languages may also need the suggestions of the other diagnostics, for example the
-one for the second parenthesis of a pair." {
+    Suggestion, "A replacement in the text that fixes a problem. The service has verified that it does. Problems with
+quotes, parentheses and operators of other languages may also need the suggestions of the other diagnostics, for
+example the one for the second quote of a pair." {
         start: i32, "The byte offset of the start of the replaced range, counted from 0.";
         end: i32, "The byte offset after the replaced range. Equal to `start` if the text is only inserted.";
         text: String, "The replacement.";

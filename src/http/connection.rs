@@ -3,7 +3,7 @@
 //! A client for which the service waits occupies a connection and perhaps memory. Usually only time limits apply to
 //! it. When no connection or memory is left, the client that has kept the service waiting longest is disconnected.
 //! Among clients that did so for more than a second, those without a valid token come first. Silent or slow clients
-//! therefore cannot block others, however many they are.
+//! therefore cannot block others, regardless of their number.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -149,7 +149,7 @@ pub(super) struct Connections {
 #[derive(Debug, Default)]
 struct Open {
     all: HashMap<Id, (Arc<Client>, AbortHandle)>,
-    /// How many there are from each IP address.
+    /// The number of connections per IP address.
     by_address: HashMap<IpAddr, usize>,
     /// How many of them are beyond the limit.
     extra: usize,
@@ -172,7 +172,7 @@ impl Connections {
         Self { most, open: Mutex::default(), large_headers }
     }
 
-    /// Makes room for another connection, if need be by closing one that is waited for.
+    /// Makes room for another connection. At the limit, closes a connection whose client the service waits for.
     pub(super) fn enter(&self) -> Admission {
         let mut open = self.open();
         let (extra, regular) = (open.extra, open.all.len() - open.extra);
@@ -187,7 +187,7 @@ impl Connections {
         }
     }
 
-    /// Notes a connection that was opened.
+    /// Adds a new connection.
     pub(super) fn add(&self, client: Arc<Client>, task: AbortHandle) {
         let mut open = self.open();
         *open.by_address.entry(client.address).or_default() += 1;
@@ -195,7 +195,7 @@ impl Connections {
         open.all.insert(task.id(), (client, task));
     }
 
-    /// Forgets a connection that has ended.
+    /// Removes a connection that has ended.
     pub(super) fn remove(&self, id: Id) {
         self.open().remove(id);
     }
@@ -232,9 +232,9 @@ impl Open {
         Some((client, task))
     }
 
-    /// Closes the first connection in the order of [`Client::rank`], of those that may be closed, and
-    /// returns its client. Those of an IP address that has more than a quarter of all come before the
-    /// others: behind a proxy that is no difference, and a flood from one host hits itself.
+    /// Closes the connection with the lowest [`Client::rank`] among those that `may_close` selects, and returns its
+    /// client. Connections of an IP address with more than a quarter of all come first, so that a flood from one host
+    /// closes its own connections. Behind a proxy this has no effect, because all connections have its IP address.
     fn close_one(
         &mut self,
         most: usize,

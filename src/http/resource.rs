@@ -87,7 +87,7 @@ fn add_strict<A: OpenApi>(
     for path in A::meta().into_iter().flat_map(|api| api.paths) {
         let pattern = route_pattern(&placed(&path.path, about));
         for operation in path.operations {
-            // The legacy routes require the built-in movies.
+            // The legacy routes require a collection `movies` with their fields.
             if about.is_none() && is_legacy(operation.tags.iter().copied()) {
                 continue;
             }
@@ -251,8 +251,7 @@ impl StrictOperation {
             return Error::new(Kind::NotFound, "expected a UUID as the id in the path");
         }
         if error.is::<AuthorizationError>() {
-            let detail =
-                "missing token; send `Authorization: Bearer …` with a token from POST /api/token";
+            let detail = "missing bearer token; send `Authorization: Bearer …` with a token from POST /api/token";
             return Error::new(Kind::Unauthenticated, detail);
         }
         from_status(error.status())

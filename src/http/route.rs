@@ -76,7 +76,7 @@ links! {
     "listUsers" => "listUsers" [AFTER];
 }
 
-/// The tag of the legacy routes, which exist if the catalogue has the built-in movies.
+/// The tag of the legacy routes, which exist if the catalogue has a collection `movies` with their fields.
 const LEGACY_TAG: &str = "legacy";
 
 /// The schemas that only the legacy routes use.

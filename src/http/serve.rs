@@ -1,7 +1,7 @@
 //! The server loop: accepting connections, serving them, and shutting down.
 //!
-//! The loop of the framework is not used, for three reasons. It has no limits for slow clients or their number. It spins
-//! when no connection can be accepted. It ends an aborted response as if it were complete.
+//! The loop of the framework is not used, for three reasons. It has no limits for slow clients or their number. It
+//! spins when no connection can be accepted. It ends an aborted response as if it were complete.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -58,7 +58,8 @@ pub async fn serve(
 
 /// Serves requests over HTTP/1 until `stop` completes, and then shuts down:
 ///
-/// 1. For [`Limits::shutdown_delay`], `/readyz` returns 503 and requests are still served, so that load balancers notice.
+/// 1. For [`Limits::shutdown_delay`], `/readyz` returns 503 and requests are still served, so that load balancers
+///    notice.
 /// 2. No more connections are accepted, and open requests finish.
 /// 3. The database is closed.
 ///

@@ -97,7 +97,7 @@ pub fn specification(catalogue: Catalogue) -> Value {
     document
 }
 
-/// Removes the legacy routes, which require the built-in movies.
+/// Removes the legacy routes, for a catalogue without a collection `movies` that has their fields.
 fn remove_legacy(document: &mut Value) {
     for (_, operations) in members(&mut document["paths"]) {
         if let Some(operations) = operations.as_object_mut() {

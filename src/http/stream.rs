@@ -9,7 +9,7 @@ use crate::error::Result;
 
 /// The part of a body that is written next.
 enum Stage {
-    Head,
+    Start,
     Records,
     Done,
 }
@@ -18,7 +18,7 @@ enum Stage {
 /// aborted: the last chunk or the regular end of the connection is missing, so that clients detect it.
 pub(super) fn streamed(export: Export) -> Body {
     Body::from_bytes_stream(stream::try_unfold(
-        (export, Stage::Head),
+        (export, Stage::Start),
         async |(mut export, stage)| {
             let step = next(&mut export, stage).await;
             let step = step.inspect_err(|error| {
@@ -40,7 +40,7 @@ pub(super) fn streamed(export: Export) -> Body {
 
 async fn next(export: &mut Export, stage: Stage) -> Result<Option<(Bytes, Stage)>> {
     Ok(match stage {
-        Stage::Head => Some((export.head()?.into(), Stage::Records)),
+        Stage::Start => Some((export.head()?.into(), Stage::Records)),
         Stage::Records => Some(match export.next().await? {
             Some(part) => (part.bytes.into(), Stage::Records),
             None => (Bytes::from_static(export.tail()), Stage::Done),
