@@ -272,7 +272,7 @@ pub(super) trait Versioned: Documented + Serialize + Send {
     const TAG: Field =
         ("ETag", "The version. Send it as `If-Match` to change this version only.", true);
 
-    /// Returns the number of times the resource was json_response, or `None` if it is read-only.
+    /// Returns the number of times the resource was written, or `None` if it is read-only.
     fn version(&self) -> Option<i64>;
 }
 

@@ -124,7 +124,7 @@ impl Exchange {
         self.set_deadline(None);
     }
 
-    /// Reserves memory for a body. If none is left, it disconnects clients that hold memory and do not read or send.
+    /// Reserves memory for a body. If none is left, disconnects clients that hold memory and do not read or send.
     ///
     /// # Errors
     /// [`crate::error::Kind::Unavailable`] if no memory becomes available.
