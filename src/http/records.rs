@@ -100,8 +100,8 @@ impl Operations {
 
     /// Create a {record}
     ///
-    /// Returns the created {record}, its URL in `Location` (relative to the request URL) and its version in
-    /// `ETag`. Send the `ETag` as `If-Match` to change the {record}. The natural key is unique: a duplicate
+    /// Creates a {record} and returns it, with its URL in `Location` (relative to the request URL) and its
+    /// version in `ETag`. Send the `ETag` as `If-Match` to change the {record}. The natural key is unique: a duplicate
     /// returns 409 `duplicate`. Returns 400 `invalid_record` if fields are missing, unknown or invalid.
     #[oai(path = "/", method = "post")]
     async fn create(
