@@ -1,8 +1,8 @@
-//! The time of the service.
+//! The clock of the service.
 
 use chrono::{DateTime, SubsecRound, Utc};
 
-/// The present moment, cut to the microseconds that both databases store.
+/// Returns the current time, truncated to microseconds, which is what both databases store.
 pub fn timestamp_now() -> DateTime<Utc> {
     Utc::now().trunc_subsecs(6)
 }

@@ -1,4 +1,5 @@
-//! Settings: flag before environment before default. Secrets may also stand in a file.
+//! Settings. A flag takes precedence over an environment variable, and both over the default. Secrets can
+//! also be read from a file.
 
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStringExt;
@@ -8,20 +9,20 @@ use std::time::Duration;
 use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
 
-/// Where the log goes and how much of it.
+/// Settings of the log.
 #[derive(Debug, Clone, Args)]
 pub struct LogSettings {
-    /// What is logged: error, warn, info, debug or trace, also by module (`warn,cinequery=debug`)
-    /// [default: info; of `demo`: warn]
+    /// The log level: error, warn, info, debug or trace, also by module (`warn,cinequery=debug`)
+    /// [default: info; `demo`: warn]
     #[arg(long, env = "CINEQUERY_LOG", global = true)]
     pub log: Option<String>,
 }
 
-/// Where the database is.
+/// Settings of the database.
 #[derive(Debug, Clone, Args)]
 pub struct DatabaseSettings {
-    /// The database: sqlite:FILE or postgres://USER:PASSWORD@HOST/NAME, with HOST,HOST for several
-    /// (`?sslmode=verify-full` for TLS)
+    /// The database: sqlite:FILE or postgres://USER:PASSWORD@HOST/NAME. Separate several hosts by commas; add
+    /// `?sslmode=verify-full` for TLS
     #[arg(
         long,
         env = "CINEQUERY_DATABASE_URL",
@@ -30,72 +31,71 @@ pub struct DatabaseSettings {
     )]
     pub database: String,
 
-    /// What is in it.
+    /// The record types in it.
     #[command(flatten)]
     pub records: RecordsSettings,
 }
 
-/// Which record types there are.
+/// Settings of the record types.
 #[derive(Debug, Clone, Args)]
 pub struct RecordsSettings {
-    /// The folder with the declarations of the record types, *.toml [default: the built-in one, movies]
+    /// The folder with the declarations of the record types, *.toml [default: the built-in record type, movies]
     #[arg(long, value_name = "FOLDER", env = "CINEQUERY_RECORDS")]
     pub records: Option<PathBuf>,
 }
 
-/// How tokens are signed.
+/// Settings of tokens.
 #[derive(Clone, Args)]
 pub struct TokenSettings {
-    /// The secret that signs tokens, at least 32 bytes. Of several, one a line, the first signs and all
-    /// are accepted. SQLite: made and kept beside the database
-    /// when absent. PostgreSQL: required, the same for all instances. Not used with `--auth oidc`
-    /// [env: CINEQUERY_JWT_SECRET]
+    /// The secret that signs tokens, at least 32 bytes. If there are several, one per line, the first signs
+    /// and all are accepted. SQLite: if absent, created and kept beside the database file. PostgreSQL:
+    /// required, the same for all instances. Not used with `--auth oidc` [env: CINEQUERY_JWT_SECRET]
     #[arg(long, conflicts_with = "jwt_secret_file")]
     jwt_secret: Option<String>,
 
-    /// A file that holds the secret, or several, one a line [env: CINEQUERY_JWT_SECRET_FILE]
+    /// A file that contains the secret, or several, one per line [env: CINEQUERY_JWT_SECRET_FILE]
     #[arg(long, value_name = "FILE")]
     jwt_secret_file: Option<PathBuf>,
 
-    /// For how long a token is accepted, such as 90s, 30m or 12h
+    /// The lifetime of a token, such as 90s, 30m or 12h
     #[arg(long, env = "CINEQUERY_TOKEN_TTL", default_value = "30m", value_parser = ttl)]
     pub token_ttl: Duration,
 }
 
-/// Where the service listens and whom it lets in.
+/// Settings of `serve`.
 #[derive(Debug, Clone, Args)]
 pub struct ServeSettings {
-    /// The address to listen on. TLS is terminated in front of the service
+    /// The IP address and port to listen on. Terminate TLS in front of the service
     #[arg(long, env = "CINEQUERY_LISTEN", default_value = DEFAULT_LISTEN)]
     pub listen: SocketAddr,
 
-    /// How people sign in
+    /// How users sign in
     #[arg(long, env = "CINEQUERY_AUTH", default_value = "password")]
     pub auth: Auth,
 
-    /// Whose tokens are accepted with `--auth oidc`.
+    /// The issuer of tokens with `--auth oidc`.
     #[command(flatten)]
     pub oidc: OidcSettings,
 
-    /// A file that holds the password of the first administrator, `admin`, who is made where there is
-    /// none. Without it `serve` makes one up and prints it once, on a terminal alone
+    /// A file with the password of the first administrator, `admin`, who is created if there is no
+    /// administrator. Without it, `serve` generates a password and prints it once, only on a terminal
     #[arg(long, value_name = "FILE", env = "CINEQUERY_ADMIN_PASSWORD_FILE")]
     pub admin_password_file: Option<PathBuf>,
 
-    /// Let `--auth open` listen on an address that others can reach
+    /// Allow `--auth open` on an IP address that other machines can reach
     #[arg(long, env = "CINEQUERY_ALLOW_OPEN", value_parser = FalseyValueParser::new())]
     pub allow_open: bool,
 
-    /// How often somebody may come
+    /// Rate limits
     #[command(flatten)]
     pub throttle: ThrottleSettings,
 
-    /// What clients may occupy, and for how long.
+    /// Limits on connections, memory and time.
     #[command(flatten)]
     pub limits: LimitSettings,
 
-    /// How long to serve requests after SIGTERM or SIGINT while `/readyz` is 503, so that a load
-    /// balancer notices [default: 0s on a terminal, else 5s]
+    /// How long to keep serving requests after SIGTERM or SIGINT. Meanwhile `/readyz` returns 503, so that load
+    /// balancers stop sending requests [default: 0s on a terminal, else 5s]
     #[arg(
         long,
         value_name = "DURATION",
@@ -105,16 +105,15 @@ pub struct ServeSettings {
     )]
     pub shutdown_delay: Option<Duration>,
 
-    /// Do not migrate the database first
+    /// Start without applying migrations
     #[arg(long, env = "CINEQUERY_NO_MIGRATE", value_parser = FalseyValueParser::new())]
     pub no_migrate: bool,
 }
 
-/// What clients may occupy, and for how long.
+/// Limits on connections, memory and time.
 #[derive(Debug, Clone, Args)]
 pub struct LimitSettings {
-    /// How long the database may work on a statement. A request ends within this, --queue-timeout and one
-    /// second
+    /// Maximum time of one database statement. A request takes at most this, --queue-timeout and one second
     #[arg(
         long,
         value_name = "DURATION",
@@ -124,7 +123,7 @@ pub struct LimitSettings {
     )]
     pub statement_timeout: Duration,
 
-    /// How long a request waits for a connection to the database before it is rejected with 503
+    /// How long a request waits for a database connection before it is rejected with 503
     #[arg(
         long,
         value_name = "DURATION",
@@ -134,8 +133,8 @@ pub struct LimitSettings {
     )]
     pub queue_timeout: Duration,
 
-    /// Connections to PostgreSQL, of which two are for imports and exports and two for probes and
-    /// revocations. Keep this number times the number of instances below 80 % of its max_connections
+    /// Number of connections to PostgreSQL. Two of them are for imports and exports, and two for probes and
+    /// revocations. Keep this number times the number of instances below 80 % of max_connections
     #[arg(
         long,
         value_name = "NUMBER",
@@ -175,8 +174,8 @@ pub struct LimitSettings {
     )]
     pub subject_transfers: u16,
 
-    /// Maximum number of client connections. Beyond it, the client that has kept the service waiting longest
-    /// is disconnected
+    /// Maximum number of client connections. Over this limit, the service disconnects the client that has kept
+    /// it waiting longest
     #[arg(
         long,
         value_name = "NUMBER",
@@ -186,7 +185,7 @@ pub struct LimitSettings {
     )]
     pub max_connections: u16,
 
-    /// Memory for the bodies of requests and responses, in MiB; bodies of up to 8 KiB are not counted
+    /// Memory for the bodies of requests and responses, in MiB. Bodies of up to 8 KiB are not counted
     #[arg(
         long,
         value_name = "MIB",
@@ -197,11 +196,11 @@ pub struct LimitSettings {
     pub max_buffered: u16,
 }
 
-/// How often somebody may come.
+/// Rate limits.
 #[derive(Debug, Clone, Args)]
 pub struct ThrottleSettings {
-    /// How many requests somebody may send: NUMBER/s, NUMBER/min or NUMBER/h, or `off`; then others for
-    /// roles, such as 600/min,viewer=60/min,admin=off
+    /// Rate limit of requests per user: NUMBER/s, NUMBER/min, NUMBER/h or `off`. Limits of roles can follow, as
+    /// in 600/min,viewer=60/min,admin=off
     #[arg(
         long,
         value_name = "LIMITS",
@@ -210,62 +209,62 @@ pub struct ThrottleSettings {
     )]
     pub rate_limit: String,
 
-    /// The Redis by which all instances share the limits: redis://USER:PASSWORD@HOST:PORT or, over TLS,
-    /// rediss://. Without it each instance has its own
+    /// The Redis through which all instances share the rate limits: redis://USER:PASSWORD@HOST:PORT, or
+    /// rediss:// for TLS. Without it, each instance has limits of its own
     #[arg(long, value_name = "URL", env = "CINEQUERY_REDIS_URL", hide_env_values = true)]
     pub redis: Option<String>,
 
-    /// A file with the authority of Redis' certificate in PEM, where that is a private one
+    /// A file (PEM) with the certificate of the private authority that signed the certificate of Redis
     #[arg(long, value_name = "FILE", env = "CINEQUERY_REDIS_CA_FILE", requires = "redis")]
     pub redis_ca_file: Option<PathBuf>,
 
-    /// The proxies whose X-Forwarded-For or Forwarded is believed: addresses and networks, such as 10.0.0.0/8,
-    /// separated by commas
+    /// The proxies whose X-Forwarded-For or Forwarded is trusted: IP addresses and networks, such as
+    /// 10.0.0.0/8, separated by commas
     #[arg(long, value_name = "NETWORKS", env = "CINEQUERY_TRUSTED_PROXIES")]
     pub trusted_proxies: Option<String>,
 }
 
-/// Whose tokens are accepted with `--auth oidc`.
+/// The issuer of tokens with `--auth oidc`.
 #[derive(Debug, Clone, Args)]
 pub struct OidcSettings {
-    /// With `--auth oidc`: who issues the tokens, a URL exactly as their `iss` has it
+    /// With `--auth oidc`: the URL of the issuer, exactly as in the `iss` claim of its tokens
     #[arg(long, value_name = "URL", env = "CINEQUERY_OIDC_ISSUER")]
     pub oidc_issuer: Option<String>,
 
-    /// With `--auth oidc`: what the `aud` of tokens for this service has in it
+    /// With `--auth oidc`: the name of this service in the `aud` claim of tokens
     #[arg(long, value_name = "NAME", env = "CINEQUERY_OIDC_AUDIENCE")]
     pub oidc_audience: Option<String>,
 
-    /// The address of the issuer's keys, a JWK Set [default: the one that the issuer names in
+    /// The URL of the issuer's keys, a JWK Set [default: the `jwks_uri` in
     /// ISSUER/.well-known/openid-configuration]
     #[arg(long, value_name = "URL", env = "CINEQUERY_OIDC_JWKS")]
     pub oidc_jwks: Option<String>,
 
-    /// A file of certificates (PEM) of authorities that vouch for the issuer beside the public ones
+    /// A file (PEM) with certificates of authorities to trust for the issuer, in addition to the public ones
     #[arg(long, value_name = "FILE", env = "CINEQUERY_OIDC_CA_FILE")]
     pub oidc_ca_file: Option<PathBuf>,
 }
 
-/// The address that is listened on when none is given.
+/// The default of `--listen`.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 
 /// The ways to sign in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Auth {
-    /// A name is enough: tokens serve to monitor and throttle, not to protect
+    /// Any name, without a password: tokens identify clients for rate limits and usage, and protect nothing
     Open,
-    /// Users of the database, with passwords
+    /// Users with passwords, stored in the database
     Password,
-    /// Not here: tokens are those of an OpenID Connect or OAuth 2.0 issuer
+    /// Tokens of an OpenID Connect or OAuth 2.0 issuer
     Oidc,
 }
 
 impl TokenSettings {
-    /// The secret that was given: in a flag, in the file that a flag names, in the environment, or in
-    /// the file that the environment names, in this order. A file's last newline is no part of it.
+    /// Returns the configured secret. It is looked up in this order: a flag, the file that a flag names, the
+    /// environment, the file that the environment names. White space at the end of a file is ignored.
     ///
     /// # Errors
-    /// A file that cannot be read; two secrets in the environment.
+    /// Fails if the file cannot be read, or if the environment has both a secret and a file.
     pub fn given_secret(&self) -> Result<Option<Vec<u8>>, String> {
         let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
         let (value, file) = match (&self.jwt_secret, &self.jwt_secret_file) {
@@ -288,7 +287,7 @@ impl TokenSettings {
     }
 }
 
-/// PostgreSQL takes 0 for no limit.
+/// Rejects 0, which PostgreSQL would take as no limit.
 fn statement_timeout(text: &str) -> Result<Duration, String> {
     duration(text, Duration::from_millis(100), Duration::from_secs(600), "100ms to 10m")
 }
@@ -307,7 +306,7 @@ fn duration(text: &str, least: Duration, most: Duration, range: &str) -> Result<
     duration.filter(|duration| (least..=most).contains(duration)).ok_or_else(expected)
 }
 
-/// Connections of which some are left for requests.
+/// Parses a number of connections that leaves at least one for requests.
 fn database_connections(text: &str) -> Result<u32, String> {
     text.parse().ok().filter(|number| (5..=1000).contains(number)).ok_or_else(|| {
         "expected a number from 5 to 1000: two connections are for imports and exports, and two for \
@@ -316,19 +315,19 @@ fn database_connections(text: &str) -> Result<u32, String> {
     })
 }
 
-/// A size in MiB.
+/// Parses a size in MiB.
 fn mebibytes(text: &str) -> Result<u16, String> {
     let expected = || "expected a number of MiB from 4 to 65535, such as 16".to_owned();
     text.parse().ok().filter(|number| *number >= 4).ok_or_else(expected)
 }
 
-/// A lifetime of at least a second and at most a year.
+/// Parses a token lifetime from one second to one year.
 fn ttl(text: &str) -> Result<Duration, String> {
     const YEAR: Duration = Duration::from_secs(366 * 24 * 60 * 60);
     let ttl = humantime::parse_duration(text).map_err(|error| error.to_string())?;
     if (Duration::from_secs(1)..=YEAR).contains(&ttl) {
         Ok(ttl)
     } else {
-        Err("a token lives for one second to one year".to_owned())
+        Err("expected a duration from 1s to 1y, such as 30m or 12h".to_owned())
     }
 }

@@ -1,5 +1,5 @@
-//! What can go wrong, free of transport: a stable code and public text for the caller, the cause
-//! for the log.
+//! Errors, independent of HTTP: a stable code and a public text for the client, and a cause for the
+//! log.
 
 use std::num::NonZeroU32;
 
@@ -8,10 +8,10 @@ use serde::Serialize;
 
 use crate::query::Diagnostic;
 
-/// When to retry, in seconds: at least so many, and up to twice that, chosen at random, so that clients
-/// that were rejected together do not come back together.
+/// Returns a number of seconds for `Retry-After`: a random number from `least` to twice that, so that
+/// clients that were rejected together do not retry together.
 pub fn retry_after(least: u32) -> NonZeroU32 {
-    // Without randomness all wait for the same time, which is no reason to fail.
+    // Without random numbers all clients wait equally long. That is no reason to fail.
     let spread = getrandom::u32().unwrap_or(0) % (least + 1);
     NonZeroU32::new(least + spread).unwrap_or(NonZeroU32::MIN)
 }
@@ -25,7 +25,7 @@ macro_rules! kinds {
         }
 
         impl Kind {
-            /// Every kind, with what it means.
+            /// Every kind with its meaning.
             pub const ALL: &[(Kind, &str)] = &[$((Kind::$variant, concat!($($meaning),+)),)+];
 
             /// The stable code that clients match on.
@@ -33,12 +33,12 @@ macro_rules! kinds {
                 match self { $(Kind::$variant => $code,)+ }
             }
 
-            /// The HTTP status that carries it.
+            /// The HTTP status of the response.
             pub fn status(self) -> u16 {
                 match self { $(Kind::$variant => $status,)+ }
             }
 
-            /// A short text that is the same for every error of the kind.
+            /// A short text, the same for every error of this kind.
             pub fn title(self) -> &'static str {
                 match self { $(Kind::$variant => $title,)+ }
             }
@@ -49,71 +49,71 @@ macro_rules! kinds {
 kinds! {
     /// The filter, the order or a bind parameter is wrong; `diagnostics` says where.
     InvalidQuery = "invalid_query", 400, "The query is not valid";
-    /// The cursor is not one of ours, or belongs to another search.
-    InvalidCursor = "invalid_cursor", 400, "The cursor does not belong to this search";
+    /// The cursor is malformed, or belongs to another search.
+    InvalidCursor = "invalid_cursor", 400, "The cursor is not valid for this search";
     /// A parameter of the URL or a header is unknown, repeated or malformed.
     InvalidParameter = "invalid_parameter", 400, "A parameter is not valid";
-    /// The body is not the JSON that is expected.
+    /// The body is not the expected JSON.
     InvalidBody = "invalid_body", 400, "The body is not valid";
     /// The record breaks a rule; `errors` says which.
     InvalidRecord = "invalid_record", 400, "The record is not valid";
-    /// An import that is whole or nothing met rows it cannot write; `errors` says which.
+    /// An all-or-nothing import contains rows that cannot be written; `errors` lists them.
     RowsRejected = "rows_rejected", 400, "Nothing was imported";
     /// The name or the password of an OAuth 2.0 request is wrong.
     InvalidGrant = "invalid_grant", 400, "The name or the password is wrong";
-    /// The scopes that are asked for are none of those that are granted.
+    /// None of the requested scopes can be granted.
     InvalidScope = "invalid_scope", 400, "The scope is not granted";
-    /// An OAuth 2.0 request lacks a parameter, repeats one, or is malformed.
+    /// A parameter of an OAuth 2.0 request is missing, repeated or malformed.
     InvalidRequest = "invalid_request", 400, "The request is not valid";
-    /// The grant type of an OAuth 2.0 request is not known.
+    /// The grant type of an OAuth 2.0 request is unknown.
     UnsupportedGrantType = "unsupported_grant_type", 400, "The grant type is not supported";
-    /// Tokens are issued elsewhere; `detail` says by whom.
-    SignInElsewhere = "sign_in_elsewhere", 400, "Tokens are issued elsewhere";
+    /// Another service issues the tokens; `detail` names it.
+    SignInElsewhere = "sign_in_elsewhere", 400, "Another service issues the tokens";
     /// The name or the secret of an OAuth 2.0 client is wrong.
-    InvalidClient = "invalid_client", 401, "The client is not known";
-    /// There is no token, or it is not accepted.
+    InvalidClient = "invalid_client", 401, "Unknown client or wrong secret";
+    /// The token is missing, invalid, expired or revoked.
     Unauthenticated = "unauthenticated", 401, "Not signed in";
-    /// The token does not carry the scope.
+    /// The token lacks the required scope.
     InsufficientScope = "insufficient_scope", 403, "The token does not allow this";
-    /// A query that the service brings is to be changed.
+    /// The request would change a built-in query.
     BuiltIn = "built_in", 403, "A built-in query is read-only";
-    /// There is no such record.
-    NotFound = "not_found", 404, "There is no such record";
-    /// There is no such route.
-    UnknownRoute = "unknown_route", 404, "There is nothing at this address";
-    /// The route does not know the method; `Allow` lists those it knows.
-    MethodNotAllowed = "method_not_allowed", 405, "The method is not allowed here";
+    /// No record, saved query or user has this id or name.
+    NotFound = "not_found", 404, "Not found";
+    /// No route has this path.
+    UnknownRoute = "unknown_route", 404, "Unknown path";
+    /// The route does not support the method; `Allow` lists those that it supports.
+    MethodNotAllowed = "method_not_allowed", 405, "The method is not allowed for this path";
     /// The client sent nothing for too long.
     RequestTimeout = "request_timeout", 408, "The request took too long to arrive";
-    /// A saved query does not fit the records any more; `diagnostics` says why.
-    QueryOutdated = "query_outdated", 409, "The saved query does not fit the records";
-    /// Nobody would administer the service any more.
-    LastAdministrator = "last_administrator", 409, "Somebody must administer the service";
-    /// Several records are meant where one must be; `records` lists them.
+    /// A saved query is no longer valid for its record type; `diagnostics` says why.
+    QueryOutdated = "query_outdated", 409, "The saved query is no longer valid";
+    /// The change would leave the service without an administrator.
+    LastAdministrator = "last_administrator", 409, "The last administrator must stay";
+    /// Several records match where only one may; `records` lists them.
     Ambiguous = "ambiguous", 409, "Several records match";
     /// A record with the same natural key exists.
-    Duplicate = "duplicate", 409, "The record exists already";
+    Duplicate = "duplicate", 409, "The record already exists";
     /// The record has changed since the version in `If-Match`.
     PreconditionFailed = "precondition_failed", 412, "The record has changed";
-    /// The body is larger than is read.
+    /// The body exceeds the size limit.
     BodyTooLarge = "body_too_large", 413, "The body is too large";
-    /// The body is of a media type or coding that is not read here.
+    /// The media type or content coding of the body is not supported here.
     UnsupportedMediaType = "unsupported_media_type", 415, "The media type is not supported";
     /// A change needs `If-Match`.
     PreconditionRequired = "precondition_required", 428, "The request must be conditional";
-    /// The limit of requests is used up; `Retry-After` says when to come again.
-    TooManyRequests = "too_many_requests", 429, "There were too many requests";
-    /// The request line and the header fields are larger than is read.
+    /// The rate limit is exhausted; `Retry-After` says when to retry.
+    TooManyRequests = "too_many_requests", 429, "Too many requests";
+    /// The request line and the header fields exceed the size limit.
     HeadersTooLarge = "headers_too_large", 431, "The request headers are too large";
-    /// A defect of the service. The log has the cause.
-    Internal = "internal", 500, "The service failed";
-    /// The database or the issuer of tokens cannot be reached, or is overloaded. The request may be
-    /// repeated.
-    Unavailable = "unavailable", 503, "The service is not available now";
+    /// An error of the service, or of its set-up. The log has the cause.
+    Internal = "internal", 500, "Internal error";
+    /// The service, the database or the issuer of tokens is overloaded or cannot be reached. The request
+    /// can be retried.
+    Unavailable = "unavailable", 503, "The service is temporarily unavailable";
 }
 
 impl Kind {
-    /// Whether the code is one of OAuth 2.0 (RFC 6749, section 5.2).
+    /// Returns whether OAuth 2.0 defines the code (RFC 6749, section 5.2).
     pub fn is_oauth(self) -> bool {
         matches!(
             self,
@@ -130,33 +130,33 @@ impl Kind {
 #[derive(Debug, Clone, PartialEq, Eq, Object, Serialize)]
 #[oai(skip_serializing_if_is_none)]
 pub struct Violation {
-    /// In a file of records, the line that the record begins on, counted from 1.
+    /// In a file of records, the line on which the record starts, counted from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<i64>,
-    /// The member of the record, as a JSON Pointer (RFC 6901); empty when all of it is meant.
+    /// The member of the record, as a JSON Pointer (RFC 6901); empty for the record as a whole.
     pub pointer: String,
-    /// What is wrong with it and what it must be.
+    /// What is wrong with the value and what is expected.
     pub detail: String,
 }
 
 impl Violation {
-    /// A rule that the member breaks.
+    /// Creates a violation by a member of the record.
     pub fn new(member: &str, detail: impl Into<String>) -> Self {
         let escaped = member.replace('~', "~0").replace('/', "~1");
         Self { line: None, pointer: format!("/{escaped}"), detail: detail.into() }
     }
 
-    /// A rule that the value at a JSON Pointer (RFC 6901) breaks.
+    /// Creates a violation by the value at a JSON Pointer (RFC 6901).
     pub fn at(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         Self { line: None, pointer: pointer.into(), detail: detail.into() }
     }
 
-    /// A rule that the record as a whole breaks.
+    /// Creates a violation by the record as a whole.
     pub fn of_all(detail: impl Into<String>) -> Self {
         Self { line: None, pointer: String::new(), detail: detail.into() }
     }
 
-    /// The same of the record on that line of a file.
+    /// Adds the line of the file on which the record starts.
     #[must_use]
     pub fn on_line(self, line: u64) -> Self {
         Self { line: i64::try_from(line).ok(), ..self }
@@ -175,30 +175,30 @@ impl std::fmt::Display for Violation {
     }
 }
 
-/// An error with two audiences.
+/// An error with a public part for the client and a cause for the log.
 #[derive(Debug)]
 pub struct Error {
-    /// What kind of error it is.
+    /// The kind of error.
     pub kind: Kind,
     /// Public: what happened and what to do about it.
     pub detail: String,
-    /// Public: problems of a query.
+    /// Public: the problems of a query.
     pub diagnostics: Vec<Diagnostic>,
-    /// Public: problems of a record.
+    /// Public: the rules that a record breaks.
     pub violations: Vec<Violation>,
-    /// Public: the records that match where one was meant, as JSON.
+    /// Public: the records that match where only one may, as JSON.
     pub records: Vec<serde_json::Value>,
-    /// Public: after how many seconds the same request may succeed, where it may.
+    /// Public: the number of seconds after which the client may retry; `None` if a retry cannot help.
     pub retry_after: Option<NonZeroU32>,
-    /// For the log alone.
+    /// The cause, for the log only.
     pub cause: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
-/// What most of the service returns.
+/// The result type of most functions of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// An error with its public text.
+    /// Creates an error with its public text.
     pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
         Self {
             kind,
@@ -211,7 +211,7 @@ impl Error {
         }
     }
 
-    /// A query that is refused.
+    /// Creates the error for an invalid query.
     pub fn query(diagnostics: Vec<Diagnostic>) -> Self {
         let detail = match diagnostics.as_slice() {
             [only] => only.message.clone(),
@@ -220,7 +220,7 @@ impl Error {
         Self { diagnostics, ..Self::new(Kind::InvalidQuery, detail) }
     }
 
-    /// A record that is refused.
+    /// Creates the error for an invalid record.
     pub fn record(violations: Vec<Violation>) -> Self {
         let detail = match violations.as_slice() {
             [only] => format!("{}: {}", only.pointer, only.detail),

@@ -1,10 +1,10 @@
 //! Records served over HTTP and searched with a small, safe filter language.
 //!
-//! The modules stand here in the order of their dependencies: each imports only from those above
-//! it. ARCHITECTURE.md is the map, and a test keeps the order.
+//! The modules are listed in the order of their dependencies: each imports only from those above it.
+//! ARCHITECTURE.md describes them, and a test checks the order.
 
-// What pest generates without its `std` feature names it. That feature would have every rule ask how
-// much stack is left; the scan has bounded the depth before pest starts.
+// The code that pest generates without its `std` feature refers to `alloc`. With `std`, every rule would check
+// the remaining stack, which is not needed: the scan limits the depth before pest starts.
 extern crate alloc;
 
 pub mod config;

@@ -1,4 +1,4 @@
-//! The log: lines for people on a terminal, JSON elsewhere.
+//! The log: text on a terminal, JSON elsewhere.
 
 use std::io::IsTerminal;
 
@@ -7,18 +7,18 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Lines that wait to be written. Beyond that they are dropped.
+/// The maximum number of lines that wait to be written. Further lines are dropped.
 const MAX_WAITING_LINES: usize = 16 * 1024;
 
-/// Starts logging to standard error, for as long as what is returned lives. A thread of its own writes: a
-/// reader that stalls, such as a full pipe, costs lines of the log and no request.
+/// Starts logging to standard error until the returned guard is dropped. A separate thread writes: if the
+/// reader of standard error stalls, log lines are lost but no request waits.
 ///
 /// # Errors
-/// A filter that cannot be read.
+/// Fails if the filter cannot be parsed.
 pub fn start(filter: &str) -> Result<WorkerGuard, String> {
     let mut targets: Targets = filter.parse().map_err(|error| format!("--log: {error}"))?;
     if !filter.contains("sqlx") {
-        // PostgreSQL has notices on every start, such as that a table exists already.
+        // PostgreSQL sends notices at every start, such as that a table already exists.
         targets = targets.with_target("sqlx", LevelFilter::WARN);
     }
     let builder = NonBlockingBuilder::default().lossy(true);
