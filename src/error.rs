@@ -229,7 +229,8 @@ impl Error {
         Self { violations, ..Self::new(Kind::InvalidRecord, detail) }
     }
 
-    /// A failure that may pass.
+    /// Creates the error for a database that does not respond. Set another `detail` for any other
+    /// failure that a retry may solve.
     pub fn unavailable(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self {
             cause: Some(cause.into()),
@@ -238,16 +239,20 @@ impl Error {
         }
     }
 
-    /// A defect, or a failure that trying again will not mend.
+    /// Creates an internal error: a bug, or a failure that a retry cannot solve.
     pub fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        let detail = "this is not your fault; the log has the cause under the request's id";
+        let detail = "internal error; quote the request ID when you report it";
         Self { cause: Some(cause.into()), ..Self::new(Kind::Internal, detail) }
     }
 }
 
 impl std::fmt::Display for Error {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", self.kind.title(), self.detail)
+        match self.kind {
+            // The title is about a service, and the command line has none.
+            Kind::Unavailable => f.write_str(&self.detail),
+            kind => write!(f, "{}: {}", kind.title(), self.detail),
+        }
     }
 }
 

@@ -1,9 +1,9 @@
-//! The database: connections, statements, failures. It returns records and counts, and knows no
-//! pages or cursors.
+//! The database: connections, statements, migrations and errors. It returns records and counts. Pages and
+//! cursors are the business of `app`.
 //!
-//! Reads are single statements and need no transaction: each sees one snapshot. Writes of one
-//! record are single statements too, so that a request that is cut off leaves nothing open; what needs
-//! a transaction is a task of its own. Whatever loses to another transaction is attempted again.
+//! Reads are single statements and need no transaction: each sees one snapshot. Writes of one record are
+//! single statements too, so a cancelled request leaves nothing open. Work that needs a transaction runs as a
+//! task of its own. Writes that conflict with another transaction are retried.
 
 mod connection;
 mod explain;
@@ -56,50 +56,50 @@ pub use self::write::Expected;
 use crate::error::{Error, Result};
 use crate::query::{Dialect, Schema, Statement};
 
-/// How long the database may work on a statement of an import or an export.
+/// The maximum time of one statement of an import or an export.
 const TRANSFER_STATEMENT: Duration = Duration::from_secs(30);
 
-/// How long an import or an export that was admitted waits for a connection: its turn comes.
+/// How long an admitted import or export waits for a connection. It is long, because its turn will come.
 const TRANSFER_QUEUE: Duration = Duration::from_secs(60);
 
-/// How long the database may work on what keeps the service going: probes, revocations,
-/// usage, signing in.
+/// The maximum time of one statement for upkeep: probes, revocations, usage and sign-in.
 const RESERVED_STATEMENT: Duration = Duration::from_secs(2);
 
-/// How long that waits for a connection.
+/// How long upkeep waits for a connection.
 const RESERVED_QUEUE: Duration = Duration::from_secs(1);
 
-/// How many requests wait for a connection at a time, and how many for the share of their subject; a
-/// further one is rejected at once.
+/// The maximum number of requests that wait for a connection, and of those that wait for the share of their
+/// subject. Further requests are rejected at once.
 const MAX_WAITING: usize = 512;
 
-/// Connections of the reserved lane on PostgreSQL, and of that for transfers, out of all.
+/// How many of the connections to PostgreSQL are for upkeep, and how many for imports and exports.
 const POSTGRES_RESERVED: u32 = 2;
 const POSTGRES_TRANSFERS: u32 = 2;
 
-/// Connections that read SQLite: for requests, for exports, and reserved. One more writes, since SQLite
-/// has one writer at a time.
+/// The number of connections that read SQLite: for requests, for exports and for upkeep. One more connection
+/// writes, because SQLite has one writer at a time.
 const SQLITE_READERS: [usize; 3] = [4, 1, 1];
 
 /// Limits of the work on a database.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// How long the database may work on a statement of a request.
+    /// The maximum time of one statement of a request.
     pub statement: Duration,
     /// How long a request waits for a connection.
     pub queue: Duration,
-    /// Connections to PostgreSQL; instances × this should stay below 80 % of its `max_connections`.
+    /// Number of connections to PostgreSQL. This number times the number of instances should stay below 80 % of
+    /// `max_connections`.
     pub connections: u32,
-    /// Statements of one subject that run at the same time.
+    /// Maximum number of concurrent statements of one subject.
     pub share: usize,
-    /// Imports and exports at a time, each.
+    /// Maximum number of concurrent imports, and of concurrent exports.
     pub transfers: usize,
-    /// The same of one subject.
+    /// Maximum number of concurrent imports of one subject, and of concurrent exports.
     pub transfer_share: usize,
 }
 
 impl Bounds {
-    /// The fewest connections there may be: one for requests.
+    /// The minimum number of connections, which leaves one for requests.
     pub const MIN_CONNECTIONS: u32 = POSTGRES_RESERVED + POSTGRES_TRANSFERS + 1;
 }
 
@@ -119,13 +119,13 @@ impl Default for Bounds {
 /// What to do when the database file does not exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Missing {
-    /// Make it.
+    /// Create it.
     Create,
-    /// Reject it, and write nothing to one that is there.
+    /// Fail. An existing file is opened to read it only.
     ReadOnly,
 }
 
-/// A database, as one subject and for one kind of work. Cloning is cheap.
+/// A handle to the database, for one subject and one kind of work. Cloning is cheap.
 #[derive(Debug, Clone)]
 pub struct Store {
     shared: Arc<Shared>,
@@ -138,9 +138,9 @@ struct Shared {
     engine: Engine,
     bounds: Bounds,
     shares: Shares,
-    /// The turn to write, of the imports of this process.
+    /// Held by the import of this process that is writing.
     import_turn: Arc<Semaphore>,
-    /// Places for imports, each of which has a thread that reads.
+    /// Limits concurrent imports. Each has a thread that reads its file.
     imports: Places,
     exports: Places,
 }
@@ -151,15 +151,15 @@ enum Engine {
     Postgres(Lanes<Servers>),
 }
 
-/// What a statement is for. Each lane has connections of its own, so that neither exports nor
-/// requests in great number keep the others waiting.
+/// What a statement is for. Each lane has its own connections, so that neither exports nor many requests
+/// delay other work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Lane {
     /// Requests.
     Requests,
-    /// Imports and exports: statements may take longer, and wait for their turn.
+    /// Imports and exports, whose statements may take and wait longer.
     Transfers,
-    /// Probes, revocations, usage and signing in.
+    /// Upkeep: probes, revocations, usage and sign-in.
     Reserved,
 }
 
@@ -219,15 +219,16 @@ macro_rules! on {
 }
 
 impl Store {
-    /// Opens the database with the usual limits. PostgreSQL is first reached when it is first needed.
+    /// Opens the database with the default limits. It connects to PostgreSQL only when a connection is needed.
     ///
     /// # Errors
-    /// A malformed URL; a SQLite file that is missing (when it must not be) or unreadable.
+    /// Fails if the URL is malformed, or if the SQLite file cannot be read, or is missing and `missing` is
+    /// [`Missing::ReadOnly`].
     pub async fn open(location: Location, missing: Missing) -> Result<Self> {
         Self::open_within(location, missing, Bounds::default()).await
     }
 
-    /// The same with other limits.
+    /// Opens the database with other limits.
     ///
     /// # Errors
     /// As [`Store::open`].
@@ -247,34 +248,34 @@ impl Store {
         Ok(Self { shared: Arc::new(shared), lane: Lane::Requests, share: None })
     }
 
-    /// The same database for the requests of a subject, which together have a share of it.
+    /// Returns a handle for the requests of a subject, which share a limit.
     #[must_use]
     pub fn of_subject(&self, subject: &str) -> Self {
         Self { share: Some(self.shared.shares.of(subject)), ..self.clone() }
     }
 
-    /// The same database for what keeps the service going, which waits for no requests.
+    /// Returns a handle for upkeep, which does not wait for requests.
     #[must_use]
     pub fn reserved(&self) -> Self {
         Self { lane: Lane::Reserved, share: None, ..self.clone() }
     }
 
-    /// The same database for imports and exports.
+    /// Returns a handle for imports and exports.
     #[must_use]
     pub fn transfers(&self) -> Self {
         Self { lane: Lane::Transfers, share: None, ..self.clone() }
     }
 
-    /// A place for an export of that subject, which it keeps until it ends.
+    /// Takes a place for an export of a subject. The caller holds it until the export ends.
     ///
     /// # Errors
-    /// [`crate::error::Kind::TooManyRequests`] when the subject has as many as one may have,
-    /// [`crate::error::Kind::Unavailable`] when all places are taken.
+    /// Returns [`crate::error::Kind::TooManyRequests`] if the subject has reached its limit, and
+    /// [`crate::error::Kind::Unavailable`] if all places are taken.
     pub fn export_place(&self, subject: &str) -> Result<Place> {
         self.shared.exports.enter(subject)
     }
 
-    /// A place for an import of that subject, which it keeps until it ends.
+    /// Takes a place for an import of a subject. The caller holds it until the import ends.
     ///
     /// # Errors
     /// As [`Store::export_place`].
@@ -282,7 +283,7 @@ impl Store {
         self.shared.imports.enter(subject)
     }
 
-    /// The engine's dialect.
+    /// Returns the SQL dialect of the database.
     pub fn dialect(&self) -> Dialect {
         match self.shared.engine {
             Engine::Sqlite { .. } => Dialect::Sqlite,
@@ -290,8 +291,7 @@ impl Store {
         }
     }
 
-    /// The rows a statement selects, in its order. It is run again, once, when its connection turns out
-    /// to be broken.
+    /// Returns the rows that a statement selects, in its order. Retries once if the connection is broken.
     async fn read<T: Row>(&self, Statement { sql, values }: Statement) -> Result<Vec<T>> {
         let mut is_first = true;
         loop {
@@ -308,7 +308,7 @@ impl Store {
         }
     }
 
-    /// The records a statement selects, in its order. As with [`Store::read`], it may be run a second time.
+    /// Passes the records that a statement selects to `sink`, in its order. Retries as [`Store::read`] does.
     async fn read_records(
         &self,
         Statement { sql, values }: Statement,
@@ -330,7 +330,7 @@ impl Store {
         }
     }
 
-    /// Runs a statement that writes, in a transaction of its own, and returns the record it wrote, if any.
+    /// Runs a statement that writes, in its own transaction, and returns the written record, if any.
     async fn write_record(
         &self,
         schema: &'static Schema,
@@ -350,7 +350,7 @@ impl Store {
         }
     }
 
-    /// Runs a statement that writes, in a transaction of its own, and returns its rows.
+    /// Runs a statement that writes, in its own transaction, and returns its rows.
     async fn write<T: Row>(&self, Statement { sql, values }: Statement) -> Result<Vec<T>> {
         let mut attempts = Attempts::default();
         loop {
@@ -362,7 +362,7 @@ impl Store {
         }
     }
 
-    /// The records of that type that a statement selects, in its order.
+    /// Returns the records that a statement selects, in its order.
     ///
     /// # Errors
     /// Any database error.
@@ -376,7 +376,7 @@ impl Store {
         Ok(records.list)
     }
 
-    /// Adds the records that a statement selects, in its order, to none that are there.
+    /// Writes the records that a statement selects, in its order, into an empty `documents`.
     ///
     /// # Errors
     /// Any database error.
@@ -388,7 +388,7 @@ impl Store {
         self.read_records(statement, documents).await
     }
 
-    /// The single number a statement selects.
+    /// Returns the single number that a statement selects.
     ///
     /// # Errors
     /// Any database error.
@@ -398,7 +398,7 @@ impl Store {
         row.map(|(count,)| count).ok_or_else(|| Error::internal("a count without a row"))
     }
 
-    /// The texts a statement selects, in its order.
+    /// Returns the texts that a statement selects, in its order.
     ///
     /// # Errors
     /// Any database error.
@@ -407,10 +407,9 @@ impl Store {
         Ok(rows.into_iter().map(|(text,)| text).collect())
     }
 
-    /// Runs statements in one transaction, and returns the row of the last. When that has none, nothing is
-    /// done.
+    /// Runs statements in one transaction and returns the row of the last. Rolls back if the last has no row.
     ///
-    /// It is a task of its own: when the caller goes away, the transaction still ends in order.
+    /// This runs as a separate task, so the transaction ends normally even if the caller is cancelled.
     async fn transact<T>(&self, before: Vec<Statement>, last: Statement) -> Result<Option<T>>
     where
         T: Row + 'static,
@@ -428,10 +427,10 @@ impl Store {
         task.await.map_err(Error::internal)?
     }
 
-    /// The engine and its version, in words.
+    /// Returns the engine and its version, such as "PostgreSQL 17.5".
     ///
     /// # Errors
-    /// A database that cannot be reached.
+    /// Any database error.
     pub async fn version(&self) -> Result<String> {
         let (name, sql) = match self.dialect() {
             Dialect::Sqlite => ("SQLite", "SELECT sqlite_version()"),
@@ -441,10 +440,10 @@ impl Store {
         Ok(format!("{name} {version}"))
     }
 
-    /// Whether the database responds and has been migrated.
+    /// Checks that the database responds and is migrated.
     ///
     /// # Errors
-    /// [`crate::error::Kind::Unavailable`], whatever keeps it from that.
+    /// Returns [`crate::error::Kind::Unavailable`] if it is not.
     pub async fn ping(&self) -> Result<()> {
         let sql = "SELECT value FROM cinequery_meta WHERE name = 'folding'";
         let folding = self.texts(plain(sql)).await.map_err(|error| match error.kind {
@@ -453,10 +452,10 @@ impl Store {
             }
             _ => error,
         })?;
-        if folding.is_empty() { Err(not_migrated("it has no folding")) } else { Ok(()) }
+        if folding.is_empty() { Err(not_migrated("cinequery_meta has no row for the folding")) } else { Ok(()) }
     }
 
-    /// Closes all connections that are not in use, and the others when their statements have ended.
+    /// Closes all connections. Connections in use are closed when their statements have ended.
     pub async fn close(&self) {
         match &self.shared.engine {
             Engine::Sqlite { read, write, .. } => {
@@ -474,7 +473,7 @@ impl Store {
     }
 }
 
-/// A statement without values.
+/// Creates a statement without parameters.
 fn plain(sql: &str) -> Statement {
     Statement { sql: sql.to_owned(), values: sea_query::Values(Vec::new()) }
 }
@@ -534,20 +533,20 @@ async fn open_sqlite(path: PathBuf, missing: Missing, bounds: Bounds) -> Result<
     };
     if missing == Missing::ReadOnly {
         if !path.exists() {
-            let advice = "make it with `cinequery migrate` or `cinequery import`, or name \
+            let advice = "create it with `cinequery migrate` or `cinequery import`, or choose \
                           another with --database";
-            let message = format!("there is no database {}; {advice}", path.display());
+            let message = format!("database file {} not found; {advice}", path.display());
             return Err(Error::internal(message));
         }
         let file = SqliteFile::reader_anywhere(&path).await?;
         let write = pool(&file, 1, bounds.statement, bounds.queue)?;
         return Ok(Engine::Sqlite { read: lanes(&file)?, write, path });
     }
-    // Of several processes that open a new file together, the switch to WAL would fail for some:
-    // SQLite does not wait for its lock there.
+    // If several processes open a new file together, the switch to WAL would fail for some of them: SQLite does
+    // not wait for its lock there.
     let _guard = sqlite::lock_beside(path.clone()).await?;
     let write = pool(&SqliteFile::writer(&path), 1, bounds.statement, bounds.queue)?;
-    // The file is made now, and whatever keeps it from that is reported now.
+    // Create the file now, so that errors are reported now.
     drop(write.lease(None).await?);
     Ok(Engine::Sqlite { read: lanes(&SqliteFile::reader(&path))?, write, path })
 }
@@ -569,13 +568,13 @@ fn open_postgres(url: &str, bounds: Bounds) -> Result<Engine> {
     }))
 }
 
-/// A database without our tables.
+/// Creates the error for a database without the tables of this service.
 fn not_migrated(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     let detail = "the database is not migrated: run `cinequery migrate`".to_owned();
     Error { detail, ..Error::unavailable(cause) }
 }
 
-/// The path of a file that belongs to the database file.
+/// Returns the path of a file that belongs to the database file.
 pub(crate) fn beside(database: &Path, extension: &str) -> PathBuf {
     let mut name = database.as_os_str().to_owned();
     name.push(".");

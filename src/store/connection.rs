@@ -1,4 +1,4 @@
-//! A connection of a pool: how it is opened, what interrupts its statement, and when it is too old.
+//! A pooled connection: opening it, interrupting its statement, and replacing it when it is too old.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -8,14 +8,14 @@ use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
 use sqlx::Database;
 use sqlx::database::HasStatementCache;
 
-/// How long a new connection may take until it can be used, for each host that is tried.
+/// How long opening a connection to one host may take.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// After this time a connection is replaced, so that servers that are added, or names that now
-/// resolve to another host, come into use.
+/// The maximum age of a connection. Older ones are replaced, so that new servers and changed DNS entries come
+/// into use.
 const MAX_AGE: Duration = Duration::from_secs(30 * 60);
 
-/// How connections of a pool are opened.
+/// Opens the connections of a pool.
 pub(super) trait Open: Send + Sync + 'static {
     /// The engine.
     type Database: Database + HasStatementCache;
@@ -23,24 +23,24 @@ pub(super) trait Open: Send + Sync + 'static {
     /// Opens a connection with its limits set.
     fn open(&self) -> impl Future<Output = sqlx::Result<Opened<Self::Database>>> + Send;
 
-    /// Asks the server to end the statement of a session of its own.
+    /// Asks the server to cancel the statement of a session.
     fn interrupt(&self, session: i32) -> impl Future<Output = sqlx::Result<()>> + Send;
 }
 
-/// A connection, and what interrupts its statement.
+/// An open connection, and what is needed to interrupt its statement.
 pub(super) struct Opened<DB: Database> {
     pub(super) connection: DB::Connection,
-    /// PostgreSQL limits a statement itself; SQLite runs in this process and looks here.
+    /// For SQLite, which runs in this process and checks this deadline. PostgreSQL has its own limit.
     pub(super) deadline: Deadline,
-    /// By which PostgreSQL can be asked to end a statement.
+    /// The process id of the PostgreSQL session, with which its statement can be cancelled.
     pub(super) session: Option<i32>,
 }
 
-/// When the statement of a connection is interrupted.
+/// The time at which the statement of a connection is interrupted.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Deadline(Arc<AtomicU64>);
 
-/// What the milliseconds of deadlines count from.
+/// The start of the clock of deadlines, which are in milliseconds.
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 impl Deadline {
@@ -53,7 +53,7 @@ impl Deadline {
         self.0.store(0, Ordering::Relaxed);
     }
 
-    /// Whether it has passed.
+    /// Returns whether the deadline has passed.
     pub(super) fn has_passed(&self) -> bool {
         match self.0.load(Ordering::Relaxed) {
             0 => false,
@@ -65,17 +65,17 @@ impl Deadline {
 /// A connection in a pool.
 pub(super) struct Held<DB: Database> {
     pub(super) opened: Opened<DB>,
-    /// How many times connections had been found stale when it was opened.
+    /// The generation of the pool in which it was opened. Connections of older generations are replaced.
     generation: u64,
     /// When its last statement ended.
     pub(super) used_at: Instant,
 }
 
-/// Opens connections for deadpool, and says which are too old to be used again.
+/// Opens connections for deadpool, and decides which are too old to be reused.
 pub(super) struct Keeper<O> {
     open: O,
     generation: AtomicU64,
-    /// The last attempt to reach the database has failed.
+    /// Whether the last attempt to connect failed.
     is_failing: AtomicBool,
 }
 
@@ -84,17 +84,17 @@ impl<O> Keeper<O> {
         Self { open, generation: AtomicU64::new(0), is_failing: AtomicBool::new(false) }
     }
 
-    /// Whether the last attempt to reach the database has failed.
+    /// Returns whether the last attempt to connect failed.
     pub(super) fn is_failing(&self) -> bool {
         self.is_failing.load(Ordering::Relaxed)
     }
 
-    /// All connections that are open by now are replaced when they are next used.
+    /// Marks all connections that are open now to be replaced when they are next used.
     pub(super) fn replace_all(&self) {
         self.generation.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How connections are opened.
+    /// Returns what opens the connections.
     pub(super) fn opener(&self) -> &O {
         &self.open
     }
@@ -106,7 +106,7 @@ impl<O: Open> Manager for Keeper<O> {
 
     async fn create(&self) -> sqlx::Result<Self::Type> {
         let generation = self.generation.load(Ordering::Relaxed);
-        // Boxed, since it is rare and large: every statement would hold the room for it.
+        // Boxed, because it is rare and large: otherwise every statement would reserve memory for it.
         let opened = Box::pin(self.open.open()).await;
         self.is_failing.store(opened.is_err(), Ordering::Relaxed);
         Ok(Held { opened: opened?, generation, used_at: Instant::now() })

@@ -1,4 +1,4 @@
-//! How the engine would answer a statement. It is asked for its plan, and the statement is not run.
+//! Query plans (`EXPLAIN`). The statement itself is not run.
 
 use std::collections::BTreeMap;
 
@@ -10,20 +10,20 @@ use super::{Engine, Parts, Store, database_error};
 use crate::error::{Error, Result};
 use crate::query::Statement;
 
-/// How the engine would answer a statement.
+/// The plan of a statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explained {
-    /// The engine's own description, a step a line.
+    /// The engine's own description, one step per line.
     pub lines: Vec<String>,
-    /// The indexes it would use, each once.
+    /// The indexes that it would use, without repetition.
     pub indexes: Vec<String>,
 }
 
 impl Store {
-    /// Asks for the plan of a statement. Its values are bound, since plans depend on them.
+    /// Returns the plan of a statement. Its values are bound, because plans depend on them.
     ///
     /// # Errors
-    /// The database's.
+    /// Any database error.
     pub async fn explain(&self, statement: &Statement) -> Result<Explained> {
         let (lines, indexes) = match &self.shared.engine {
             Engine::Sqlite { .. } => {
@@ -49,13 +49,13 @@ impl Store {
     }
 }
 
-/// A step of a plan: its number, that of the step it is part of, one without meaning, its text.
+/// A step of a plan: its number, the number of its parent, an unused number, and its text.
 type SqliteStep = (i64, i64, i64, String);
 
 fn sqlite_plan(steps: Vec<SqliteStep>) -> (Vec<String>, Vec<String>) {
     let indexes = steps.iter().filter_map(|(.., step)| sqlite_index(step)).map(str::to_owned);
     let indexes = indexes.collect();
-    // A step names the one it is part of, which stands before it.
+    // A step names its parent, which comes before it.
     let mut depths: BTreeMap<i64, usize> = BTreeMap::new();
     let lines = steps.into_iter().map(|(id, parent, _, step)| {
         let depth = depths.get(&parent).map_or(0, |depth| depth + 1);
@@ -65,8 +65,8 @@ fn sqlite_plan(steps: Vec<SqliteStep>) -> (Vec<String>, Vec<String>) {
     (lines.collect(), indexes)
 }
 
-/// The index in a step such as `SEARCH movies USING COVERING INDEX name (genre=?)`. That of a
-/// table's own order has no name, and one that is made for the statement alone is none of ours.
+/// Returns the index in a step such as `SEARCH movies USING COVERING INDEX name (genre=?)`. The primary key has no
+/// index name. Automatic indexes, which exist only for the statement, are left out.
 fn sqlite_index(step: &str) -> Option<&str> {
     const PRIMARY_KEY: &str = "PRIMARY KEY";
     let (_, access) = step.split_once(" USING ")?;
@@ -78,7 +78,7 @@ fn sqlite_index(step: &str) -> Option<&str> {
     Some(name).filter(|_| ["", "COVERING "].contains(&kind))
 }
 
-/// The plan as text, and as JSON.
+/// Returns the plan as text and as JSON.
 async fn explain_in_postgres(
     connection: &mut PgConnection,
     Statement { sql, values }: &Statement,
@@ -88,7 +88,7 @@ async fn explain_in_postgres(
     let lines = lines.persistent(false).fetch_all(&mut *connection).await?;
     let tree = AssertSqlSafe(format!("EXPLAIN (FORMAT JSON) {sql}"));
     let tree = sqlx::query_with(tree, values()).persistent(false).fetch_one(connection).await?;
-    // JSON travels as text, which is all that is needed of it.
+    // PostgreSQL sends JSON as text.
     Ok((lines, tree.try_get_unchecked(0)?))
 }
 
@@ -101,7 +101,7 @@ fn postgres_indexes(tree: &str) -> Result<Vec<String>> {
     Ok(indexes)
 }
 
-/// What `EXPLAIN (FORMAT JSON)` says of a statement.
+/// The output of `EXPLAIN (FORMAT JSON)`.
 #[derive(Deserialize)]
 struct PostgresTree {
     #[serde(rename = "Plan")]

@@ -1,4 +1,4 @@
-//! Groups of records: what they have in common and how many they are.
+//! Groups of records, with their common value and their number.
 
 use sqlx::{Decode, Postgres, Sqlite, Type as SqlType};
 
@@ -8,10 +8,10 @@ use crate::query::facet::Group;
 use crate::query::{Statement, Type, Value};
 
 impl Store {
-    /// The groups a statement selects, in its order. Their keys are of the type.
+    /// Returns the groups that a statement selects, in its order. `key` is the type of their keys.
     ///
     /// # Errors
-    /// The database's.
+    /// Any database error.
     pub async fn groups(&self, statement: Statement, key: Type) -> Result<Vec<Group>> {
         match key {
             Type::Text => self.groups_by(statement, Value::Text).await,

@@ -1,4 +1,4 @@
-//! Writing many records: in one transaction, or in one for every thousand.
+//! Imports: writes of many records, in one transaction or in one per thousand records.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use uuid::Uuid;
 
 use super::connection::Open;
-use super::failure::{Attempts, database_error};
+use super::failure::{Attempts, database_error, is_lock_timeout};
 use super::lease::{Lease, Limit, Parts};
 use super::pool::Pool;
 use super::postgres::IMPORT_LOCK_TIMEOUT;
@@ -23,45 +23,48 @@ use crate::error::{Error, Result, retry_after};
 use crate::query::{Dialect, Schema, Statement, Value};
 use crate::record::Draft;
 
-/// Records between two commits, where an import commits before its end.
+/// The number of records between two commits, for imports that commit before their end.
 const BATCH: usize = 1000;
 
-/// Records of one statement. More gain nothing, and both engines limit its parameters: SQLite to
-/// 32,766, PostgreSQL to 65,535.
+/// The maximum number of records of one statement. More are not faster, and both engines limit the number of
+/// parameters: SQLite to 32,766, PostgreSQL to 65,535.
 const ROWS: usize = 100;
 
-/// Lines that are listed; more are counted.
+/// The maximum number of listed lines. Further lines are only counted.
 pub const MAX_LISTED: usize = 100;
 
-/// How long an import that has written something waits until others of its process have written a batch,
-/// or all of theirs.
+/// How long an import waits for its next turn once it has written something. Other imports of this process write
+/// a batch or their whole file meanwhile.
 const TURN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long an import waits for its first turn. Nothing is written yet, so that its client can retry.
+/// How long an import waits for its first turn. It is short: nothing is written yet, so the client can retry.
 const FIRST_TURN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What every import locks in PostgreSQL: "imports!" as a number.
+/// The advisory lock of imports in PostgreSQL: "imports!" as a number.
 const ADVISORY_LOCK: i64 = 0x696d_706f_7274_7321;
 
-/// What to do with a record that is there already: with `fail` nothing at all is imported, `skip` leaves it as
-/// it is, `update` writes over it.
+/// The detail for an import that waited for another one, of this instance or of another.
+const WAITED_FOR_IMPORT: &str = "timed out waiting for another import; retry later";
+
+/// What to do if a record with the same natural key exists: `fail` imports nothing, `skip` keeps the existing
+/// record, `update` overwrites it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Enum)]
 #[oai(rename = "OnConflict", rename_all = "lowercase")]
 pub enum Conflict {
-    /// Write nothing at all, this record or any other.
+    /// Import nothing, not even other records.
     #[default]
     Fail,
-    /// Leave the record that is there.
+    /// Keep the existing record.
     Skip,
-    /// Write over the record that is there.
+    /// Overwrite the existing record.
     Update,
 }
 
 impl Conflict {
-    /// All of them.
+    /// All policies.
     pub const ALL: [Self; 3] = [Self::Fail, Self::Skip, Self::Update];
 
-    /// Its name.
+    /// Returns the name of the policy.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Fail => "fail",
@@ -71,29 +74,29 @@ impl Conflict {
     }
 }
 
-/// What an import is told.
+/// A message to an import.
 #[derive(Debug)]
 pub enum Message {
-    /// A record, and the line it came from.
+    /// A record, and its line in the file.
     Record(u64, Draft),
-    /// That was all: commit. When the channel closes without it, the open transaction rolls back.
+    /// The end of the file: commit. If the channel closes without it, the open transaction is rolled back.
     End,
-    /// That was all, and under [`Conflict::Fail`] none of it may stay: its conflicts are of interest.
+    /// The end of a file with invalid rows: report conflicts and, under [`Conflict::Fail`], roll back.
     RollBack,
 }
 
-/// What became of an import's records, as far as it is committed.
+/// The committed outcome of an import.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Tally {
-    /// Created.
+    /// The number of created records.
     pub inserted: u64,
-    /// Written over.
+    /// The number of overwritten records.
     pub updated: u64,
-    /// Left as they were.
+    /// The number of existing records that were kept.
     pub skipped: u64,
-    /// How many natural keys were taken, when that is a failure.
+    /// The number of records whose natural key exists, under [`Conflict::Fail`].
     pub conflicting: u64,
-    /// The lines of the first [`MAX_LISTED`] of these.
+    /// The lines of the first [`MAX_LISTED`] conflicting records.
     pub conflicts: Vec<u64>,
 }
 
@@ -107,18 +110,18 @@ impl Tally {
         self.conflicts.truncate(MAX_LISTED);
     }
 
-    /// The same without what has not stayed.
+    /// Returns the outcome after a rollback, with the conflicts only.
     fn rolled_back(self) -> Self {
         Self { inserted: 0, updated: 0, skipped: 0, ..self }
     }
 }
 
 impl Store {
-    /// Writes records as they arrive. It runs as a task of its own: when the caller goes away, the
-    /// transaction still ends in order. Of several imports of a process one writes at a time.
+    /// Writes records as they arrive. This runs as a separate task, so the transaction ends normally even if the
+    /// caller is cancelled. Imports of one process write one at a time.
     ///
     /// # Errors
-    /// Any database error; what has not been committed by then is rolled back.
+    /// Any database error. Uncommitted records are then rolled back.
     pub async fn import(
         &self,
         schema: &'static Schema,
@@ -138,8 +141,8 @@ impl Store {
         task.await.map_err(Error::internal)?
     }
 
-    /// How long a statement of an import may take. PostgreSQL may be out of reach, which must show as soon
-    /// as in any request; SQLite is not, and writes all of a large file to its log when it commits.
+    /// Returns the maximum time of one statement of an import. PostgreSQL may be unreachable, which must be noticed
+    /// as early as in other requests. SQLite gets more time, because its commit writes a large file to the log.
     fn import_statement(&self) -> Duration {
         match self.dialect() {
             Dialect::Sqlite => TRANSFER_STATEMENT,
@@ -147,14 +150,14 @@ impl Store {
         }
     }
 
-    /// Waits until no other import of this process writes. It is waited for before a connection is
-    /// taken: otherwise imports that wait would hold all of them.
+    /// Waits until no other import of this process writes. Call this before taking a connection: otherwise waiting
+    /// imports would hold all connections.
     async fn import_turn(&self, limit: Duration) -> Result<OwnedSemaphorePermit> {
         let turn = self.shared.import_turn.clone().acquire_owned();
         match tokio::time::timeout(limit, turn).await {
             Ok(turn) => turn.map_err(Error::internal),
             Err(_) => Err(Error {
-                detail: "another import is writing; retry later".to_owned(),
+                detail: WAITED_FOR_IMPORT.to_owned(),
                 retry_after: Some(retry_after(10)),
                 ..Error::unavailable("timed out waiting for another import")
             }),
@@ -162,7 +165,7 @@ impl Store {
     }
 }
 
-/// Writes the records, in one transaction after the other or in a single one.
+/// Writes the records in one or several transactions, depending on the policy.
 async fn run<O>(
     store: Store,
     pool: Pool<O>,
@@ -185,8 +188,8 @@ where
         }
         let _turn = store.import_turn(turn_limit).await?;
         turn_limit = TURN_TIMEOUT;
-        // Of a file that is whole or nothing, the records that come cannot be written again: they
-        // are gone when the attempt fails. A batch of the others is kept until it is committed.
+        // An all-or-nothing import cannot be retried once it has taken more than its first batch, because
+        // those records are gone. Other imports keep a batch until it is committed.
         let mut attempts = Attempts::default();
         let (written, next) = loop {
             let limit = store.import_statement();
@@ -209,19 +212,18 @@ where
     }
 }
 
-/// What is written in one transaction: a batch, and where all of the file belongs together what comes
-/// after it.
+/// The input of one transaction: a batch and, for an all-or-nothing import, all following batches.
 struct File<'a> {
     schema: &'static Schema,
     records: &'a mut mpsc::Receiver<Message>,
     first: &'a [(u64, Draft)],
     /// What follows the last batch that was taken.
     next: Next,
-    /// Whether more than the first was taken.
+    /// Whether batches after the first were taken.
     has_taken: bool,
 }
 
-/// Why a transaction of an import has failed.
+/// Why a transaction of an import failed.
 enum Failure {
     Database(sqlx::Error),
     Own(Error),
@@ -233,7 +235,7 @@ impl From<sqlx::Error> for Failure {
     }
 }
 
-/// Writes in one transaction, and commits it if all of it may stay.
+/// Writes in one transaction, and commits or rolls it back as the policy requires.
 async fn transaction<O>(
     lease: &mut Lease<O>,
     file: &mut File<'_>,
@@ -247,7 +249,7 @@ where
     (Uuid, i64): for<'r> FromRow<'r, <O::Database as Database>::Row>,
 {
     let Parts { connection, limit } = lease.parts()?;
-    // A transaction that fails is not rolled back here: its connection is closed, which does that.
+    // A failed transaction is not rolled back here: closing its connection does that.
     match write_all(connection, limit, file, policy, dialect).await {
         Ok(tally) => Ok(lease.settle(Ok(tally))?),
         Err(Failure::Database(error)) => {
@@ -272,7 +274,7 @@ where
     SqlxValues: sqlx::IntoArguments<DB>,
     (Uuid, i64): for<'r> FromRow<'r, DB::Row>,
 {
-    let mut transaction = begin::<DB>(connection, &limit, dialect).await?;
+    let mut transaction = start::<DB>(connection, &limit, dialect).await?;
     let mut tally =
         write(&mut transaction, file.schema, &limit, file.first, policy, dialect).await?;
     while policy == Conflict::Fail && file.next == Next::More {
@@ -289,10 +291,10 @@ where
     Ok(tally)
 }
 
-/// Begins a transaction that waits for other imports instead of meeting them row by row, where
-/// two could wait for each other. SQLite takes its one write lock at once; PostgreSQL takes a
-/// lock that only imports take, which it releases when the connection of its owner ends.
-async fn begin<'c, DB>(
+/// Starts a transaction that waits for other imports first. Without this, two imports that write the same rows
+/// in different orders could deadlock. SQLite takes its write lock at once. PostgreSQL takes an advisory lock of
+/// imports, which the server releases if the connection ends.
+async fn start<'c, DB>(
     connection: &'c mut DB::Connection,
     limit: &Limit,
     dialect: Dialect,
@@ -302,16 +304,24 @@ where
     for<'e> &'e mut DB::Connection: Executor<'e, Database = DB>,
 {
     if dialect == Dialect::Sqlite {
-        let begin = AssertSqlSafe("BEGIN IMMEDIATE".to_owned());
-        return Ok(limit.within(connection.begin_with(begin)).await?);
+        let immediate = AssertSqlSafe("BEGIN IMMEDIATE".to_owned());
+        return Ok(limit.within(connection.begin_with(immediate)).await?);
     }
     let mut transaction = limit.within(connection.begin()).await?;
     let wait = format!(
         "SET LOCAL lock_timeout = {}; SELECT pg_advisory_xact_lock({ADVISORY_LOCK})",
         IMPORT_LOCK_TIMEOUT.as_millis()
     );
-    limit.within(sqlx::raw_sql(AssertSqlSafe(wait)).execute(&mut *transaction)).await?;
-    Ok(transaction)
+    let locked = limit.within(sqlx::raw_sql(AssertSqlSafe(wait)).execute(&mut *transaction)).await;
+    match locked {
+        Err(error) if is_lock_timeout(&error) => Err(Failure::Own(Error {
+            detail: WAITED_FOR_IMPORT.to_owned(),
+            retry_after: Some(retry_after(10)),
+            ..Error::unavailable("timed out waiting for an import of another instance")
+        })),
+        Err(error) => Err(error.into()),
+        Ok(_) => Ok(transaction),
+    }
 }
 
 /// What follows a batch.
@@ -323,8 +333,8 @@ enum Next {
     BrokenOff,
 }
 
-/// The next records. They are gathered before a transaction begins, so that a slow sender holds no
-/// lock while it is waited for.
+/// Collects the next records. This happens before a transaction starts, so that no lock is held while waiting
+/// for a slow client.
 async fn batch(records: &mut mpsc::Receiver<Message>) -> (Vec<(u64, Draft)>, Next) {
     let mut batch = Vec::new();
     while batch.len() < BATCH {
@@ -380,8 +390,8 @@ where
     Ok(tally)
 }
 
-/// Cuts a batch into the rows of one statement each. No two of them have the same natural key:
-/// PostgreSQL refuses to write over a row twice in one statement.
+/// Splits a batch into the rows of single statements. The rows of one statement have distinct natural keys,
+/// because PostgreSQL rejects a statement that overwrites a row twice.
 fn statements<'b>(schema: &Schema, batch: &'b [(u64, Draft)]) -> Vec<&'b [(u64, Draft)]> {
     let mut statements = Vec::new();
     let mut keys: HashSet<Vec<Option<&Value>>> = HashSet::with_capacity(ROWS);
@@ -389,12 +399,12 @@ fn statements<'b>(schema: &Schema, batch: &'b [(u64, Draft)]) -> Vec<&'b [(u64, 
     let mut length = 0;
     for (_, draft) in batch {
         let key = natural_key(schema, draft);
-        // Without a natural key no record is another.
+        // Without a natural key, records never conflict.
         let is_repeated = !key.is_empty() && keys.contains(&key);
         if length == ROWS || is_repeated {
-            let (rows, behind) = rest.split_at(length);
+            let (rows, others) = rest.split_at(length);
             statements.push(rows);
-            rest = behind;
+            rest = others;
             length = 0;
             keys.clear();
         }
@@ -413,8 +423,8 @@ fn natural_key<'d>(schema: &Schema, draft: &'d Draft) -> Vec<Option<&'d Value>> 
     fields.map(|(_, value)| value.as_ref()).collect()
 }
 
-/// Creates the records, or does what the policy says; returns id and version of those it wrote. A
-/// record that was there keeps its id.
+/// Builds the statement that creates the records, or treats conflicts as the policy requires. It returns id and
+/// version of the written records. An existing record keeps its id.
 fn upsert(
     schema: &'static Schema,
     rows: &[(Uuid, u64, &Draft)],

@@ -1,5 +1,4 @@
-//! A connection in use: its statements have deadlines, and how they end decides whether it is used
-//! again.
+//! A connection in use. Its statements have deadlines, and their outcome decides whether it is reused.
 
 use std::time::{Duration, Instant};
 
@@ -15,32 +14,32 @@ use super::failure::Fault;
 use super::record::Sink;
 use super::row::Columns;
 
-/// How much longer than the database this side waits for a statement: the database's own limit comes
-/// first, so that a statement that is merely slow leaves a usable connection.
+/// How much longer than the database the client waits for a statement. The database's own limit comes first,
+/// so a statement that is only slow leaves a usable connection.
 pub const CLIENT_GRACE: Duration = Duration::from_secs(1);
 
-/// The longest statement that a connection keeps prepared, in bytes. Long ones are rarely sent again,
-/// and SQLite keeps many times their length.
+/// The maximum length of a statement that a connection keeps prepared, in bytes. Long statements are rarely
+/// repeated, and SQLite needs many times their length in memory.
 const MAX_KEPT_BYTES: usize = 2048;
 
-/// How many statements a connection keeps prepared.
+/// The maximum number of statements that a connection keeps prepared.
 pub(super) const KEPT_STATEMENTS: usize = 32;
 
 /// How long closing a connection may take before it is dropped.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long a statement may go on by itself when its caller has gone away: most are done by then, and the
-/// others are interrupted.
+/// How long a statement may continue after its caller was cancelled. Most statements end within this time;
+/// the others are interrupted.
 const ABANDONED_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// How the last statement of a lease has ended.
+/// How the last statement of a lease ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// It has not, as when its caller went away.
+    /// It has not ended, for example because its caller was cancelled.
     Unknown,
-    /// The connection can be used again, even if the statement has failed.
+    /// The connection can be reused, even if the statement failed.
     Reusable,
-    /// It failed in a way that leaves the connection in doubt.
+    /// The statement failed, and the connection may be in any state.
     InDoubt,
     /// The database did not respond in time.
     Silent,
@@ -50,25 +49,25 @@ enum End {
 pub(super) struct Lease<O: Open> {
     held: Option<Object<Keeper<O>>>,
     end: End,
-    /// How long the database may work on a statement.
+    /// The maximum time of one statement on the database.
     statement: Duration,
     share: Option<OwnedSemaphorePermit>,
 }
 
-/// What a statement runs on, and its limit.
+/// A connection, and the time limit of its statements.
 pub(super) struct Parts<'a, DB: Database> {
     pub(super) connection: &'a mut DB::Connection,
     pub(super) limit: Limit,
 }
 
-/// The limit of each statement on a connection.
+/// The time limit of each statement on a connection.
 pub(super) struct Limit {
     deadline: Deadline,
     statement: Duration,
 }
 
 impl Limit {
-    /// Waits for work on the database for as long as one statement may take, and a little longer.
+    /// Runs database work with a timeout: the limit of one statement plus [`CLIENT_GRACE`].
     pub(super) async fn within<T>(
         &self,
         work: impl Future<Output = sqlx::Result<T>>,
@@ -85,25 +84,25 @@ impl Limit {
 }
 
 impl<O: Open> Lease<O> {
-    /// The lease of a connection whose statements have that limit on the database.
+    /// Leases a connection; each statement may take `statement` on the database.
     pub(super) fn of(held: Object<Keeper<O>>, statement: Duration) -> Self {
         Self { held: Some(held), end: End::Reusable, statement, share: None }
     }
 
-    /// Gives its statements another limit.
+    /// Changes the time limit of statements.
     pub(super) fn limit_to(&mut self, statement: Duration) {
         self.statement = statement;
     }
 
-    /// Keeps the share of its subject taken for as long as it lasts.
+    /// Holds a permit of its subject until the lease ends.
     pub(super) fn keep(&mut self, share: Option<OwnedSemaphorePermit>) {
         self.share = share;
     }
 
-    /// The connection. What runs on it must be settled.
+    /// Returns the connection. The caller must pass the outcome of its work to [`Lease::settle`].
     ///
     /// # Errors
-    /// None that could be provoked: a lease has its connection until it is dropped.
+    /// Cannot fail in practice: a lease has its connection until it is dropped.
     pub(super) fn parts(&mut self) -> sqlx::Result<Parts<'_, O::Database>> {
         let statement = self.statement;
         self.end = End::Unknown;
@@ -113,7 +112,7 @@ impl<O: Open> Lease<O> {
         Ok(Parts { connection: &mut held.opened.connection, limit })
     }
 
-    /// Notes how the work has ended, which decides whether the connection is used again.
+    /// Records the outcome of the work, which decides whether the connection is reused.
     pub(super) fn settle<T>(&mut self, outcome: sqlx::Result<T>) -> sqlx::Result<T> {
         let fault = outcome.as_ref().err().map(Fault::of);
         self.end = match fault {
@@ -124,13 +123,13 @@ impl<O: Open> Lease<O> {
         if matches!(fault, Some(Fault::Stale | Fault::Lost | Fault::Silent))
             && let Some(pool) = self.held.as_ref().and_then(Object::pool)
         {
-            // What has ended this connection has probably ended the others: they are opened anew.
+            // The cause has probably broken the other connections too, so they are replaced.
             pool.manager().replace_all();
         }
         outcome
     }
 
-    /// Notes that a transaction may still be open, whatever the work came to.
+    /// Records that a transaction may still be open, so that the connection is not reused.
     pub(super) fn doubt(&mut self) {
         if self.end == End::Reusable {
             self.end = End::InDoubt;
@@ -139,8 +138,8 @@ impl<O: Open> Lease<O> {
 
     /// Runs one statement and returns its rows.
     ///
-    /// It is read to the end, and not only to the first row: SQLite checkpoints its log when a
-    /// statement is done, and the log would grow without bound.
+    /// It reads all rows, even if one is enough: SQLite checkpoints its log only when a statement is done.
+    /// Otherwise the log would grow without bound.
     pub(super) async fn rows<T>(&mut self, sql: String, values: Values) -> sqlx::Result<Vec<T>>
     where
         T: for<'r> FromRow<'r, <O::Database as Database>::Row> + Send + Unpin,
@@ -154,7 +153,7 @@ impl<O: Open> Lease<O> {
         self.settle(rows)
     }
 
-    /// Runs one statement and reads the rows of its records, each as it arrives.
+    /// Runs one statement and passes each row to `sink` as it arrives.
     pub(super) async fn records(
         &mut self,
         sql: String,
@@ -202,9 +201,9 @@ impl<O: Open> Drop for Lease<O> {
     }
 }
 
-/// Ends what a connection is doing, and closes it. Its place in the pool, and in the share of its
-/// subject, stays taken until its statement has ended: callers who go away must not leave more statements
-/// behind than the pool has connections.
+/// Ends the statement of a connection and closes it. Its place in the pool and in the share of its subject
+/// stays taken until the statement has ended. So cancelled requests never leave more running statements than
+/// the pool has connections.
 async fn retire<O: Open>(mut held: Object<Keeper<O>>, limit: Duration) {
     // SQLite stops at its next step.
     held.opened.deadline.set(Duration::ZERO);
@@ -218,7 +217,10 @@ async fn retire<O: Open>(mut held: Object<Keeper<O>>, limit: Duration) {
             (Ok(ended), ..) => ended,
             (Err(_), Some(session), Some(pool)) => {
                 if let Err(error) = pool.manager().opener().interrupt(session).await {
-                    tracing::debug!(%error, "an abandoned statement is not interrupted");
+                    tracing::debug!(
+                        cause = super::failure::describe(&error),
+                        "cannot interrupt the statement of a cancelled request"
+                    );
                 }
                 ended.await
             }
@@ -234,6 +236,6 @@ async fn retire<O: Open>(mut held: Object<Keeper<O>>, limit: Duration) {
 
 pub(super) async fn close(connection: impl sqlx::Connection) {
     if tokio::time::timeout(CLOSE_TIMEOUT, connection.close()).await.is_err() {
-        tracing::debug!("a connection is dropped: closing it takes too long");
+        tracing::debug!("dropping a connection because closing it takes too long");
     }
 }

@@ -1,14 +1,14 @@
-//! Where a database is.
+//! The location of a database.
 
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// The address of a database.
+/// The location of a database.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Location {
-    /// A file.
+    /// A SQLite file.
     Sqlite(PathBuf),
-    /// A server, as a URL. It may hold a password and is never shown.
+    /// A PostgreSQL server, as a URL. The URL may contain a password and is never displayed.
     Postgres(String),
 }
 
@@ -29,17 +29,17 @@ impl FromStr for Location {
             return Ok(Location::Postgres(url.to_owned()));
         }
         let Some(path) = url.strip_prefix("sqlite:") else {
-            // The text may hold a password: it is not repeated.
-            return Err("the database is given as sqlite:FILE or postgres://USER@HOST/NAME".into());
+            // The text may contain a password, so the message does not repeat it.
+            return Err("expected sqlite:FILE or postgres://USER@HOST/NAME".into());
         };
         let path = path.strip_prefix("//").unwrap_or(path);
         if path.contains(":memory:") || path.contains("mode=memory") {
-            return Err("SQLite in memory is refused: every connection would see a database of \
-                        its own. Give a file, such as sqlite:cinequery.db"
+            return Err("SQLite in memory is not supported: every connection would have its own \
+                        database. Use a file, such as sqlite:cinequery.db"
                 .into());
         }
         if path.is_empty() || path.contains('?') {
-            return Err("sqlite: is followed by the path of a file and nothing else".into());
+            return Err("expected the path of a file after sqlite:, without parameters".into());
         }
         Ok(Location::Sqlite(PathBuf::from(path)))
     }

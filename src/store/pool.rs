@@ -1,9 +1,9 @@
-//! Connections that are kept between statements, and closed after anything that went wrong.
+//! Connection pools. Connections are kept between statements and closed after most errors.
 //!
-//! The driver has no limit on a statement and no socket options, so a connection that goes silent
-//! would be waited for without end. Here every statement runs under a deadline on this side, and a
-//! connection goes back to its pool only if its last statement ended in order: one that timed out,
-//! lost its connection, left a transaction open or whose caller went away is closed.
+//! The driver has no statement timeout and no socket options, so it would wait forever for a connection that
+//! goes silent. Here every statement has a deadline on the client side. A connection returns to its pool
+//! only if its last statement ended normally. It is closed if the statement timed out, lost the
+//! connection, left a transaction open, or was cancelled by its caller.
 
 use std::time::{Duration, Instant};
 
@@ -15,24 +15,24 @@ use sqlx::Connection as _;
 
 use super::MAX_WAITING;
 use super::connection::{Keeper, Open};
-use super::failure::{Fault, database_error, overloaded};
+use super::failure::{Fault, database_error, no_free_connection, queue_is_full};
 use super::lease::{Lease, close};
 use super::share::Share;
 use crate::error::{Error, Result};
 
-/// How often a pool that is being closed looks whether its last statement has ended.
+/// How often a closing pool checks whether its last statement has ended.
 const CLOSE_INTERVAL: Duration = Duration::from_millis(10);
 
-/// How often unused connections are checked, and for how long one may be unused without a check.
+/// How often unused connections are checked, and how long a connection may be unused without a check.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long a connection that is checked may take to respond.
+/// How long a connection may take to respond to a check.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Connections of one kind.
+/// Connections for one kind of work.
 pub(super) struct Pool<O: Open> {
     pool: deadpool::managed::Pool<Keeper<O>>,
-    /// How long the database may work on a statement.
+    /// The maximum time of one statement.
     statement: Duration,
     /// How long a request waits for a connection.
     queue: Duration,
@@ -51,40 +51,42 @@ impl<O: Open> std::fmt::Debug for Pool<O> {
 }
 
 impl<O: Open> Pool<O> {
-    /// A pool without connections: each is opened when it is first needed.
+    /// Creates an empty pool. Each connection is opened when it is first needed.
     ///
     /// # Errors
-    /// None that could be provoked: a runtime is named.
+    /// Fails only if the pool has timeouts but no runtime, and the runtime is set here.
     pub(super) fn new(open: O, size: usize, statement: Duration, queue: Duration) -> Result<Self> {
         let mut config = PoolConfig::new(size);
-        // In turn, so that none stands unused until a firewall forgets it.
+        // Connections are used in turn, so that none stays unused until a firewall drops it.
         config.queue_mode = QueueMode::Fifo;
         let pool = deadpool::managed::Pool::builder(Keeper::new(open)).config(config);
         let pool = pool.runtime(Runtime::Tokio1).build().map_err(Error::internal)?;
         Ok(Self { pool, statement, queue })
     }
 
-    /// How its connections are opened.
+    /// Returns what opens the connections.
     pub(super) fn opener(&self) -> &O {
         self.pool.manager().opener()
     }
 
-    /// A connection, within the share of its subject.
+    /// Returns a connection, within the share of its subject.
     ///
     /// # Errors
-    /// [`crate::error::Kind::Unavailable`] when the queue is too long or no connection can be opened.
+    /// Returns [`crate::error::Kind::Unavailable`] if the queue is full, if no connection becomes free in
+    /// time, or if none can be opened.
     pub(super) async fn lease(&self, share: Option<&Share>) -> Result<Lease<O>> {
         let asked_at = Instant::now();
         let share = match share {
             Some(share) => Some(share.enter(self.queue).await?),
             None => None,
         };
-        let mut lease = self.wait(self.queue.saturating_sub(asked_at.elapsed())).await?;
+        let mut lease = self.wait(self.queue, asked_at).await?;
         lease.keep(share);
         Ok(lease)
     }
 
-    /// A connection for work with limits of its own: how long to wait for it, and for a statement.
+    /// Returns a connection for work with limits of its own: `queue` is how long to wait for a connection,
+    /// `statement` the maximum time of one statement.
     ///
     /// # Errors
     /// As [`Pool::lease`].
@@ -93,25 +95,30 @@ impl<O: Open> Pool<O> {
         queue: Duration,
         statement: Duration,
     ) -> BoxFuture<'_, Result<Lease<O>>> {
-        // Boxed: the compiler does not see that a task which holds this future can be sent.
+        // Boxed, because the compiler cannot prove that a task that holds this future is `Send`.
         async move {
-            let mut lease = self.wait(queue).await?;
+            let mut lease = self.wait(queue, Instant::now()).await?;
             lease.limit_to(statement);
             Ok(lease)
         }
         .boxed()
     }
 
-    async fn wait(&self, wait: Duration) -> Result<Lease<O>> {
-        if self.pool.status().waiting >= MAX_WAITING {
-            return Err(overloaded());
+    /// Waits for a connection until `limit` after `asked_at`.
+    async fn wait(&self, limit: Duration, asked_at: Instant) -> Result<Lease<O>> {
+        let status = self.pool.status();
+        if status.waiting >= MAX_WAITING {
+            return Err(queue_is_full(MAX_WAITING));
         }
-        let timeouts = Timeouts { wait: Some(wait), create: None, recycle: None };
+        let remaining = limit.saturating_sub(asked_at.elapsed());
+        let timeouts = Timeouts { wait: Some(remaining), create: None, recycle: None };
         let held = self.pool.timeout_get(&timeouts).await.map_err(|error| match error {
             PoolError::Timeout(TimeoutType::Wait) => {
-                // With an unreachable database all places are taken by attempts to reach it.
-                let is_failing = self.pool.manager().is_failing();
-                if is_failing { database_error(Fault::silent()) } else { overloaded() }
+                // If the database does not respond, attempts to connect take all places of the pool.
+                match self.pool.manager().is_failing() {
+                    true => database_error(Fault::silent()),
+                    false => no_free_connection(status.max_size, limit),
+                }
             }
             PoolError::Backend(error) => database_error(error),
             other => Error::unavailable(other.to_string()),
@@ -119,7 +126,7 @@ impl<O: Open> Pool<O> {
         Ok(Lease::of(held, self.statement))
     }
 
-    /// Closes every connection, those in use when their statements have ended.
+    /// Closes all connections. Connections in use are closed when their statements have ended.
     pub(super) async fn close(&self) {
         let unused = self.pool.retain(|_, _| false).removed;
         self.pool.close();
@@ -131,8 +138,8 @@ impl<O: Open> Pool<O> {
         }
     }
 
-    /// Checks connections that are not used, for as long as there is the pool: one whose server has
-    /// gone away is found here rather than by a request.
+    /// Starts a task that checks unused connections until the pool is closed. So a dead connection is found
+    /// here rather than by a request.
     pub(super) fn check_unused(&self) {
         let pool = self.pool.weak();
         tokio::spawn(async move {
@@ -147,7 +154,9 @@ impl<O: Open> Pool<O> {
                     }
                     let check = held.opened.connection.ping();
                     if !matches!(tokio::time::timeout(CHECK_TIMEOUT, check).await, Ok(Ok(()))) {
-                        tracing::warn!("an unused connection to the database is dead; closing all");
+                        tracing::warn!(
+                            "an unused connection to the database did not respond; reconnecting"
+                        );
                         pool.manager().replace_all();
                         drop(Object::take(held));
                     }

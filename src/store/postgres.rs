@@ -1,4 +1,4 @@
-//! Opening connections to PostgreSQL: the first of several hosts that will do, with its limits set.
+//! Opens connections to PostgreSQL: to the first suitable host, with the limits of the session set.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -7,22 +7,22 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, Postgres};
 
 use super::connection::{CONNECT_TIMEOUT, Deadline, Open, Opened};
-use super::failure::Fault;
+use super::failure::{Fault, unconnected};
 use super::lease::KEPT_STATEMENTS;
 
-/// How long a statement waits for a row that somebody else is writing. A few that waited longer would
-/// hold every connection.
+/// How long a statement waits for a row that another transaction is writing. If this were longer, a few
+/// waiting statements would hold every connection.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long an import waits for that of another instance.
+/// How long an import waits for the import of another instance.
 pub(super) const IMPORT_LOCK_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long the server keeps a transaction that sends nothing. The locks of an instance that has
-/// vanished are released after that.
+/// How long the server keeps an idle transaction. After that, the locks of an instance that has vanished are
+/// released.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What the server does to notice that this side has vanished: the first probe after, then every, and
-/// how many, in seconds; and for how long it sends what is not acknowledged, in milliseconds.
+/// TCP settings of the server, with which it notices that a client has vanished: seconds until the first
+/// probe, seconds between probes, number of probes, and milliseconds until unacknowledged data fails.
 const KEEPALIVE: [(&str, &str); 4] = [
     ("tcp_keepalives_idle", "10"),
     ("tcp_keepalives_interval", "5"),
@@ -30,20 +30,20 @@ const KEEPALIVE: [(&str, &str); 4] = [
     ("tcp_user_timeout", "20000"),
 ];
 
-/// What a connection is used for, as far as its limits on the server depend on that.
+/// What a connection is used for, which decides its limits on the server.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Work {
-    /// Statements of this length at most.
+    /// Statements that take at most this time.
     Statements(Duration),
-    /// Migrations, which take as long as they take.
+    /// Migrations, without a time limit.
     Migrations,
 }
 
-/// Which servers will do (libpq's `target_session_attrs`).
+/// Which servers are suitable (libpq's `target_session_attrs`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Target {
     Any,
-    /// One that accepts writes.
+    /// A server that accepts writes.
     ReadWrite,
 }
 
@@ -53,20 +53,20 @@ pub(super) struct Servers {
     hosts: Vec<PgConnectOptions>,
     target: Target,
     work: Work,
-    /// The host that was used last: it is tried first.
+    /// The index of the host that was used last. It is tried first.
     last: AtomicUsize,
 }
 
 impl Servers {
-    /// Those of a URL: `postgres://USER@HOST:PORT,HOST:PORT/NAME?target_session_attrs=read-write`.
+    /// Parses a URL: `postgres://USER@HOST:PORT,HOST:PORT/NAME?target_session_attrs=read-write`.
     ///
     /// # Errors
-    /// A URL that cannot be read. It is not repeated, since it may hold a password.
+    /// Fails if the URL is malformed. The message does not repeat the URL, which may contain a password.
     pub(super) fn of(url: &str, work: Work) -> Result<Self, String> {
         let (urls, target) = split(url)?;
         let options = |url: &String| {
             let options = url.parse::<PgConnectOptions>().map_err(|error| error.to_string())?;
-            // A pooler such as PgBouncer rejects most settings of the start of a connection.
+            // A pooler such as PgBouncer rejects most settings in the startup message of a connection.
             let options = options.application_name("cinequery").extra_float_digits(None);
             Ok(options.statement_cache_capacity(KEPT_STATEMENTS))
         };
@@ -74,19 +74,15 @@ impl Servers {
         Ok(Self { hosts, target, work, last: AtomicUsize::new(0) })
     }
 
-    /// The same for other work.
+    /// Returns the same servers for other work.
     pub(super) fn working_on(&self, work: Work) -> Self {
         let last = AtomicUsize::new(self.last.load(Ordering::Relaxed));
         Self { hosts: self.hosts.clone(), target: self.target, work, last }
     }
 
-    /// The hosts and ports, for messages.
+    /// Returns the hosts and ports, for messages.
     pub(super) fn names(&self) -> String {
-        let names = self.hosts.iter().map(|host| match host.get_socket() {
-            Some(socket) => socket.display().to_string(),
-            None => format!("{}:{}", host.get_host(), host.get_port()),
-        });
-        names.collect::<Vec<_>>().join(", ")
+        self.hosts.iter().map(name_of).collect::<Vec<_>>().join(", ")
     }
 
     async fn open_one(&self, host: &PgConnectOptions) -> sqlx::Result<Opened<Postgres>> {
@@ -95,11 +91,14 @@ impl Servers {
             let session = Some(self.set_up(&mut connection).await?);
             Ok(Opened { connection, deadline: Deadline::default(), session })
         };
-        tokio::time::timeout(CONNECT_TIMEOUT, opened).await.unwrap_or_else(|_| Err(Fault::silent()))
+        let opened = tokio::time::timeout(CONNECT_TIMEOUT, opened).await;
+        opened
+            .unwrap_or_else(|_| Err(Fault::silent()))
+            .map_err(|error| unconnected(error, &name_of(host)))
     }
 
-    /// Sets the limits of the session in one round trip, and checks that they hold: what a pooler is
-    /// told at the start of a connection it may pass over in silence.
+    /// Sets the limits of the session in one round trip, and checks that they are in effect. Limits in the
+    /// startup message would not be enough: a pooler may silently ignore them.
     async fn set_up(&self, connection: &mut PgConnection) -> sqlx::Result<i32> {
         let milliseconds = |duration: Duration| duration.as_millis().to_string();
         let limits = match self.work {
@@ -114,7 +113,7 @@ impl Servers {
             .chain(keepalive)
             .map(|(name, value)| format!("set_config('{name}', '{value}', false)"))
             .collect();
-        // `pg_settings` has the values in their own unit, whatever words `SHOW` has for them.
+        // `pg_settings` returns plain numbers, while `SHOW` formats them with units.
         let set = format!("SELECT {}", settings.join(", "));
         let look = "SELECT (SELECT setting FROM pg_settings WHERE name = 'statement_timeout'), \
                     current_setting('server_encoding'), \
@@ -130,19 +129,19 @@ impl Servers {
         let text = |column: usize| sqlx::Row::try_get_unchecked::<String, _>(last, column);
         let (limit, encoding, read_only) = (text(0)?, text(1)?, text(2)?);
         if limit != expected {
-            let message = "the limits of a session cannot be set; does a pooler keep `SET` from the \
-                           server?";
+            let message = "cannot set the limits of a database session; check whether a connection \
+                           pooler blocks `SET`";
             return Err(sqlx::Error::Configuration(message.into()));
         }
         if encoding != "UTF8" {
             let message = format!(
-                "the database has the encoding {encoding} and must have UTF8: create it with \
+                "expected a database with the encoding UTF8, found {encoding}; create one with \
                  `CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0`"
             );
             return Err(sqlx::Error::Configuration(message.into()));
         }
         if self.target == Target::ReadWrite && read_only == "on" {
-            // The next host is tried; see `failure` for what is said when it was the last.
+            // The next host is tried. If this is the last one, `failure` has the message.
             let read_only = std::io::ErrorKind::ReadOnlyFilesystem;
             return Err(sqlx::Error::Io(read_only.into()));
         }
@@ -184,10 +183,18 @@ impl Open for Servers {
     }
 }
 
-/// The URL of each host, and which of them will do. With several hosts it is, unless said otherwise,
-/// the one that accepts writes.
+/// Returns the host and port of a server, or its socket, for messages.
+fn name_of(host: &PgConnectOptions) -> String {
+    match host.get_socket() {
+        Some(socket) => socket.display().to_string(),
+        None => format!("{}:{}", host.get_host(), host.get_port()),
+    }
+}
+
+/// Splits a URL into one URL per host, and returns which hosts are suitable. With several hosts, the default
+/// is the host that accepts writes.
 fn split(url: &str) -> Result<(Vec<String>, Target), String> {
-    let malformed = || "the URL of the database cannot be read".to_owned();
+    let malformed = || "expected a URL such as postgres://USER@HOST:PORT/NAME".to_owned();
     let (scheme, rest) = url.split_once("://").ok_or_else(malformed)?;
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (authority, rest) = rest.split_at(end);
@@ -205,8 +212,7 @@ fn split(url: &str) -> Result<(Vec<String>, Target), String> {
             Some(("target_session_attrs", "read-write" | "primary")) => target = Target::ReadWrite,
             Some(("target_session_attrs", other)) => {
                 return Err(format!(
-                    "expected target_session_attrs=read-write, primary or any, found {other:?}: the \
-                     service reads and writes"
+                    "expected target_session_attrs=read-write, primary or any, found {other:?}"
                 ));
             }
             _ => kept.push(pair),

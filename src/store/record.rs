@@ -1,4 +1,4 @@
-//! Records as they come out of the database: as values where something looks at them, as JSON where they only pass.
+//! Records read from the database: as values where the service uses them, as JSON where it only passes them on.
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -8,15 +8,15 @@ use super::row::{Cell, Columns};
 use crate::query::plan::SortKey;
 use crate::query::{Field, Schema, Value, evaluate};
 
-/// What the rows of a statement are read into. A statement that is run again begins anew.
+/// Receives the rows of a statement. It is cleared before a statement is retried.
 pub(super) trait Sink: Send {
-    /// Forgets what was read.
+    /// Discards all rows.
     fn clear(&mut self);
 
-    /// Reads one more row.
+    /// Reads one row.
     ///
     /// # Errors
-    /// A row that is not of the schema.
+    /// Fails if the row does not match the schema.
     fn push(&mut self, row: &impl Columns) -> sqlx::Result<()>;
 }
 
@@ -50,32 +50,32 @@ impl Record {
         }
     }
 
-    /// Its record type.
+    /// Returns the record type.
     pub fn schema(&self) -> &'static Schema {
         self.schema
     }
 
-    /// Its id, a UUIDv7.
+    /// Returns the id, a UUIDv7.
     pub fn id(&self) -> Uuid {
         self.id
     }
 
-    /// How often it has been written; the ETag.
+    /// Returns the version, which counts writes and is the ETag.
     pub fn version(&self) -> i64 {
         self.version
     }
 
-    /// The value of a field; `None` for null, and for a field that its schema does not have.
+    /// Returns the value of a field; `None` for null and for unknown fields.
     pub fn value(&self, field: &str) -> Option<&Value> {
         self.fields().find(|(known, _)| known.name == field)?.1
     }
 
-    /// Its fields in the order of the schema, with their values.
+    /// Returns the fields in the order of the schema, with their values.
     pub fn fields(&self) -> impl Iterator<Item = (&'static Field, Option<&Value>)> {
         self.schema.fields.iter().zip(self.values.iter().map(Option::as_ref))
     }
 
-    /// The values by which an order places it, `None` for null.
+    /// Returns the values of the sort keys of an order; `None` for null.
     pub fn sort_keys(&self, order: &[SortKey]) -> Vec<Option<Value>> {
         order.iter().map(|key| self.value(key.field.name).cloned()).collect()
     }
@@ -87,7 +87,7 @@ impl evaluate::Fields for Record {
     }
 }
 
-/// As an object with a member for each field.
+/// Serializes the record as an object with a member for each field.
 impl Serialize for Record {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut object = serializer.serialize_map(Some(self.values.len()))?;
@@ -121,14 +121,14 @@ impl Sink for Records {
     }
 }
 
-/// Records as JSON objects, one after the other: each row is written as it arrives, without values in between.
+/// Records as JSON objects in one buffer. Each row is written as it arrives, without intermediate values.
 #[derive(Debug)]
 pub struct Documents<'q> {
     schema: &'static Schema,
     order: &'q [SortKey],
     limit: usize,
     separator: u8,
-    /// The fields that are written, with their positions.
+    /// The fields to write, with their positions in the row.
     fields: Vec<(usize, &'static Field)>,
     json: Vec<u8>,
     count: usize,
@@ -136,51 +136,51 @@ pub struct Documents<'q> {
 }
 
 impl<'q> Documents<'q> {
-    /// None yet. Of the rows, at most `limit` are written, with the separator between two of them.
+    /// Creates an empty buffer. It takes at most `limit` rows and writes `separator` between them.
     pub fn new(schema: &'static Schema, order: &'q [SortKey], limit: u32, separator: u8) -> Self {
         let limit = limit as usize;
         let fields = schema.fields.iter().enumerate().collect();
         Self { schema, order, limit, separator, fields, json: Vec::new(), count: 0, last: None }
     }
 
-    /// The same with these fields alone.
+    /// Restricts the objects to these fields.
     #[must_use]
     pub fn with_fields(mut self, names: &[&str]) -> Self {
         self.fields.retain(|(_, field)| names.contains(&field.name));
         self
     }
 
-    /// How many are written.
+    /// Returns the number of objects.
     pub fn len(&self) -> usize {
         self.count.min(self.limit)
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no objects.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// Whether there were rows past the limit.
+    /// Returns whether there were more rows than the limit.
     pub fn has_more(&self) -> bool {
         self.count > self.limit
     }
 
-    /// The values by which the order places the last of as many as the limit allows; `None` when there are fewer.
+    /// Returns the values of the sort keys of the last record; `None` if there are fewer than `limit` records.
     pub fn last(&self) -> Option<&[Option<Value>]> {
         self.last.as_deref()
     }
 
-    /// The objects.
+    /// Returns the objects as JSON.
     pub fn into_json(self) -> Vec<u8> {
         self.json
     }
 
     fn write(&mut self, row: &impl Columns) -> sqlx::Result<()> {
-        let mut begin = b'{';
+        let mut before = b'{';
         for &(position, field) in &self.fields {
-            self.json.push(begin);
-            begin = b',';
-            // Names of fields are letters, digits and underscores.
+            self.json.push(before);
+            before = b',';
+            // Field names need no escaping: they consist of letters, digits and underscores.
             self.json.push(b'"');
             self.json.extend_from_slice(field.name.as_bytes());
             self.json.extend_from_slice(b"\":");

@@ -7,7 +7,7 @@ use super::Store;
 use crate::error::{Error, Result};
 use crate::query::{Statement, Value};
 
-/// For how long the revocation of a subject is kept: as long as a token may live, and a day.
+/// How long the revocation of a subject is kept: the maximum lifetime of a token plus one day.
 const KEPT: chrono::Duration = chrono::Duration::days(367);
 
 /// What is revoked.
@@ -20,29 +20,29 @@ pub enum Revoked {
         /// When it would have expired.
         expires_at: DateTime<Utc>,
     },
-    /// Every token that somebody has been issued so far.
+    /// Every token that has been issued to a subject so far.
     Subject(String),
 }
 
 /// A revocation as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revocation {
-    /// How many there had been, with this one.
+    /// Its number: the count of revocations up to and including this one.
     pub revision: i64,
     /// What is revoked.
     pub what: Revoked,
-    /// When, in UTC.
+    /// When it was revoked, in UTC.
     pub revoked_at: DateTime<Utc>,
 }
 
-/// The one row that says how many revocations there have been.
+/// The name of the row of `cinequery_meta` that counts revocations, and of their table.
 const NAME: &str = "revocations";
 
 impl Store {
-    /// How many revocations there have been.
+    /// Returns the number of revocations so far.
     ///
     /// # Errors
-    /// The database's.
+    /// Any database error.
     pub async fn revocation_revision(&self) -> Result<i64> {
         let mut select = Sql::select();
         select
@@ -52,10 +52,10 @@ impl Store {
         self.count(self.dialect().build(&select).into()).await
     }
 
-    /// The revocations after that one, of tokens that have not expired, in their order.
+    /// Returns the revocations after that number, of tokens that have not expired, in ascending order.
     ///
     /// # Errors
-    /// The database's.
+    /// Any database error.
     pub async fn revocations(&self, after: i64, now: DateTime<Utc>) -> Result<Vec<Revocation>> {
         type Row = (i64, Option<String>, Option<String>, DateTime<Utc>, DateTime<Utc>);
         let now = self.dialect().value(&Value::Timestamp(now));
@@ -77,10 +77,10 @@ impl Store {
         Ok(rows.into_iter().map(revocation).collect())
     }
 
-    /// Revokes tokens, and forgets the revocations of those that have expired.
+    /// Revokes tokens, and deletes the revocations of expired tokens.
     ///
     /// # Errors
-    /// The database's.
+    /// Any database error.
     pub async fn revoke(&self, what: &Revoked, now: DateTime<Utc>) -> Result<()> {
         let statements = self.revocation(what, now)?;
         let expired = self.dialect().value(&Value::Timestamp(now));
@@ -92,8 +92,8 @@ impl Store {
         numbered.map(|_| ()).ok_or_else(|| Error::internal("revocations have no number"))
     }
 
-    /// The statements of a revocation, for one transaction. The first counts, and whoever comes
-    /// second waits there: so they are committed in the order of their numbers.
+    /// Returns the statements of a revocation, for one transaction. The first one increments the count and locks
+    /// its row. So concurrent revocations wait there and commit in the order of their numbers.
     pub(super) fn revocation(&self, what: &Revoked, now: DateTime<Utc>) -> Result<[Statement; 2]> {
         let time = |time| Expr::val(self.dialect().value(&Value::Timestamp(time)));
         let (token_id, subject, expires_at) = match what {
@@ -116,7 +116,7 @@ impl Store {
             .columns(["revision", "token_id", "subject", "revoked_at", "expires_at"])
             .select_from(row)
             .map_err(Error::internal)?
-            // Of one token and of one subject the last revocation is enough.
+            // Only the last revocation of each token and subject is needed.
             .on_conflict(
                 OnConflict::column(match what {
                     Revoked::Token { .. } => "token_id",

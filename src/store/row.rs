@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::query::{Type, Value};
 
-/// A value of a row, which it borrows as far as the driver allows.
+/// A value of a row. Text is borrowed from the row.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Cell<'r> {
     Text(&'r str),
@@ -61,10 +61,10 @@ impl serde::Serialize for Cell<'_> {
 
 /// A row of either engine.
 pub(super) trait Columns {
-    /// The value at that position, of that type; `None` for null.
+    /// Returns the value at that position; `None` for null.
     ///
     /// # Errors
-    /// A column that is missing or of another type.
+    /// Fails if the column is missing or has another type.
     fn cell(&self, position: usize, ty: Type) -> sqlx::Result<Option<Cell<'_>>>;
 }
 
@@ -91,7 +91,8 @@ macro_rules! columns {
 columns!(SqliteRow, |row, position| row.try_get(position));
 columns!(PgRow, postgres_integer);
 
-/// An integer of 32 or 64 bits: a declaration may have had other bounds when its column was created.
+/// Reads an integer of 32 or 64 bits. The width of a column depends on the range that was declared when it was
+/// created.
 fn postgres_integer(row: &PgRow, position: usize) -> sqlx::Result<Option<i64>> {
     let value = row.try_get_raw(position)?;
     if value.is_null() {
@@ -103,6 +104,6 @@ fn postgres_integer(row: &PgRow, position: usize) -> sqlx::Result<Option<i64>> {
     match (<[u8; 4]>::try_from(bytes), <[u8; 8]>::try_from(bytes)) {
         (Ok(narrow), _) => Ok(Some(i32::from_be_bytes(narrow).into())),
         (_, Ok(wide)) => Ok(Some(i64::from_be_bytes(wide))),
-        _ => Err(failed(format!("{} bytes are no integer", bytes.len()).into())),
+        _ => Err(failed(format!("expected an integer of 4 or 8 bytes, found {} bytes", bytes.len()).into())),
     }
 }

@@ -1,5 +1,5 @@
-//! How much of the database one subject may use at a time, so that nobody's heavy requests keep
-//! others waiting.
+//! Limits on how much of the database one subject may use at a time, so that the heavy requests of one user do
+//! not delay others.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::MAX_WAITING;
 use crate::error::{Error, Kind, Result, retry_after};
 
-/// From so many entries on, those of subjects without a running request are removed.
+/// The number of entries from which on those of subjects without a running request are removed.
 const SWEEP_FROM: usize = 1024;
 
 /// The statements of one subject that may run at the same time.
@@ -18,7 +18,7 @@ const SWEEP_FROM: usize = 1024;
 pub(super) struct Share {
     running: Arc<Semaphore>,
     most: usize,
-    /// Who may wait, of all subjects.
+    /// Limits how many requests of all subjects wait.
     waiting: Arc<Semaphore>,
 }
 
@@ -26,17 +26,18 @@ impl Share {
     /// Waits until the subject may run another statement.
     ///
     /// # Errors
-    /// [`Kind::Unavailable`] when its own statements take too long.
+    /// Returns [`Kind::Unavailable`] if its other statements take longer than `limit`, or if too many requests
+    /// wait.
     pub(super) async fn enter(&self, limit: Duration) -> Result<OwnedSemaphorePermit> {
         if let Ok(permit) = self.running.clone().try_acquire_owned() {
             return Ok(permit);
         }
         let exhausted = || {
             let detail = format!(
-                "you have {} statements running, which is the limit; send fewer requests at a time",
+                "{} database statements of this user are running (limit); send fewer requests at a time",
                 self.most
             );
-            Error { detail, ..Error::unavailable("the share of a subject is exhausted") }
+            Error { detail, ..Error::unavailable("the limit of statements per subject is reached") }
         };
         let _waiting = self.waiting.try_acquire().map_err(|_| exhausted())?;
         match tokio::time::timeout(limit, self.running.clone().acquire_owned()).await {
@@ -46,7 +47,7 @@ impl Share {
     }
 }
 
-/// The shares of the subjects that have requests.
+/// The shares of all subjects with running requests.
 #[derive(Debug)]
 pub(super) struct Shares {
     most: usize,
@@ -55,12 +56,12 @@ pub(super) struct Shares {
 }
 
 impl Shares {
-    /// No subject has more than so many statements running.
+    /// Creates shares of at most `most` running statements per subject.
     pub(super) fn new(most: usize) -> Self {
         Self { most, waiting: Arc::new(Semaphore::new(MAX_WAITING)), of: Mutex::default() }
     }
 
-    /// The share of a subject.
+    /// Returns the share of a subject.
     pub(super) fn of(&self, subject: &str) -> Share {
         let mut all = self.of.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(running) = all.get(subject).and_then(Weak::upgrade) {
@@ -79,7 +80,7 @@ impl Shares {
     }
 }
 
-/// Places for work that takes long, such as exports: so many in all, and so many of each subject.
+/// Limits long-running work, such as exports: its number in total, and per subject.
 #[derive(Debug)]
 pub(super) struct Places {
     what: &'static str,
@@ -88,7 +89,7 @@ pub(super) struct Places {
     shares: Shares,
 }
 
-/// A place, which is free again when this is dropped.
+/// A place for long-running work. Dropping it frees the place.
 #[derive(Debug)]
 pub struct Place {
     _of_all: OwnedSemaphorePermit,
@@ -96,30 +97,30 @@ pub struct Place {
 }
 
 impl Places {
-    /// `what` names the work, in the plural.
+    /// Creates `most` places, of which one subject may have `of_subject`. `what` names the work, in the plural.
     pub(super) fn new(what: &'static str, most: usize, of_subject: usize) -> Self {
         let all = Arc::new(Semaphore::new(most));
         Self { what, all, most, shares: Shares::new(of_subject) }
     }
 
-    /// A place. It does not wait for one, because places may be taken for minutes.
+    /// Takes a place without waiting, because places may be taken for minutes.
     ///
     /// # Errors
-    /// [`Kind::TooManyRequests`] when the subject has as many as one may have;
-    /// [`Kind::Unavailable`] when all are taken.
+    /// Returns [`Kind::TooManyRequests`] if the subject has reached its limit, and [`Kind::Unavailable`] if all
+    /// places are taken.
     pub(super) fn enter(&self, subject: &str) -> Result<Place> {
         let share = self.shares.of(subject);
         let retry_after = Some(retry_after(2));
         let of_subject = share.running.try_acquire_owned().map_err(|_| {
             let detail = format!(
-                "you have {} {} running, which is the limit; retry when one has ended",
+                "{} {} of this user are running (limit); retry when one has ended",
                 share.most, self.what
             );
             Error { retry_after, ..Error::new(Kind::TooManyRequests, detail) }
         })?;
         let of_all = self.all.clone().try_acquire_owned().map_err(|_| {
-            let detail = format!("{} {} are running; retry later", self.most, self.what);
-            Error { detail, retry_after, ..Error::unavailable("the limit of transfers is reached") }
+            let detail = format!("{} {} are running (limit); retry later", self.most, self.what);
+            Error { detail, retry_after, ..Error::unavailable("the limit of imports or exports is reached") }
         })?;
         Ok(Place { _of_all: of_all, _of_subject: of_subject })
     }

@@ -1,4 +1,4 @@
-//! Opening connections to SQLite.
+//! Opens connections to SQLite.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,11 +12,11 @@ use super::lease::KEPT_STATEMENTS;
 use super::{beside, database_error};
 use crate::error::{Error, Result};
 
-/// How long SQLite waits for another process's write. After that the write is attempted again.
+/// How long SQLite waits for a write of another process. After that, the write is retried.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// After how many instructions of its virtual machine SQLite looks at the deadline of a statement:
-/// less than a millisecond.
+/// After how many instructions of its virtual machine SQLite checks the deadline of a statement. This takes less
+/// than a millisecond.
 const INSTRUCTIONS: i32 = 10_000;
 
 /// How a database file is opened.
@@ -24,26 +24,26 @@ const INSTRUCTIONS: i32 = 10_000;
 pub(super) struct SqliteFile(SqliteConnectOptions);
 
 impl SqliteFile {
-    /// To read it.
+    /// Opens the file to read it.
     pub(super) fn reader(path: &Path) -> Self {
         Self(options(path).read_only(true))
     }
 
-    /// To write it, and to make it if it does not exist.
+    /// Opens the file to write it, and creates it if it does not exist.
     pub(super) fn writer(path: &Path) -> Self {
         let options = options(path)
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
-            // A commit that was acknowledged survives a loss of power.
+            // An acknowledged commit survives a power loss.
             .synchronous(SqliteSynchronous::Full);
         Self(options)
     }
 
-    /// To read it where nothing may be written: SQLite keeps files beside a database even for
-    /// readers, and must be told that nobody writes it.
+    /// Opens the file to read it, even in a folder without write permission. SQLite keeps files beside a
+    /// database even for readers. Without them it needs the setting `immutable`.
     ///
     /// # Errors
-    /// A file that cannot be read, or that has changes beside it which only a writer could apply.
+    /// Fails if the file cannot be read, or if its log has changes that only a writer could apply.
     pub(super) async fn reader_anywhere(path: &Path) -> Result<Self> {
         let reader = Self::reader(path);
         let Err(error) = reader.probe().await else { return Ok(reader) };
@@ -53,8 +53,8 @@ impl SqliteFile {
         let log = PathBuf::from(format!("{}-wal", path.display()));
         if log.metadata().is_ok_and(|log| log.len() > 0) {
             let message = format!(
-                "{} cannot be read without write permission in its folder: {} holds changes that \
-                 are not applied to it yet",
+                "cannot read {} without write permission in its folder: {} has changes that are not \
+                 yet applied",
                 path.display(),
                 log.display()
             );
@@ -95,8 +95,8 @@ impl Open for SqliteFile {
     }
 }
 
-/// A lock on a file beside the database, held until it is dropped, and by the system released when
-/// the process ends however it may.
+/// Locks a file beside the database until the returned file is dropped. The system releases the lock if the
+/// process is killed.
 pub(super) async fn lock_beside(database: PathBuf) -> Result<std::fs::File> {
     let lock = move || {
         let path = beside(&database, "lock");

@@ -1,4 +1,4 @@
-//! How many requests somebody has sent, by day and by what they were for.
+//! Counts of requests, by day, class and subject.
 
 use chrono::{DateTime, NaiveDate, Utc};
 use sea_query::{Expr, ExprTrait, OnConflict, Order, Query as Sql};
@@ -13,13 +13,13 @@ use crate::query::Value;
 pub struct Usage {
     /// The day, in UTC.
     pub day: NaiveDate,
-    /// What they were for.
+    /// The class of requests.
     pub class: String,
-    /// Whose they are.
+    /// The subject that sent them.
     pub subject: String,
-    /// How many were admitted.
+    /// The number of admitted requests.
     pub requests: i64,
-    /// How many were refused as one too many.
+    /// The number of requests that were rejected by the rate limit.
     pub throttled: i64,
 }
 
@@ -29,13 +29,13 @@ const KEY: [&str; 3] = ["day", "class", "subject"];
 const COLUMNS: [&str; 5] = ["day", "class", "subject", "requests", "throttled"];
 
 impl Store {
-    /// Adds a batch to the counts, once, however often it is tried.
+    /// Adds a batch to the counts. A repeated batch is ignored, so the caller can retry.
     ///
     /// # Errors
-    /// The database's; then it is to be tried again.
+    /// Any database error. The caller should then retry.
     pub async fn add_usage(&self, batch: Uuid, usage: &[Usage], now: DateTime<Utc>) -> Result<()> {
         let mut sorted: Vec<&Usage> = usage.iter().collect();
-        // Two instances that lock the same rows in different order would wait for each other.
+        // Two instances that lock the same rows in different orders would deadlock.
         sorted.sort_unstable();
         let mut insert = Sql::insert();
         insert.into_table(TABLE).columns(COLUMNS);
@@ -58,18 +58,18 @@ impl Store {
             .map_err(Error::internal)?;
         added.on_conflict(OnConflict::column("id").do_nothing().to_owned());
         added.returning(Sql::returning().column("id"));
-        // When the batch is there already, this is without a row, and the counts stay as they are.
+        // If the batch exists already, this returns no row, and the transaction is rolled back.
         let insert = self.dialect().build(&insert).into();
         let _: Option<(Uuid,)> =
             self.transact(vec![insert], self.dialect().build(&added).into()).await?;
         Ok(())
     }
 
-    /// The counts of somebody, or of all, from a day to another, by day, class and subject, behind a
-    /// place in that order.
+    /// Returns the counts of one subject or of all, from one day to another. They are ordered by day, class and
+    /// subject, and start after a place in this order.
     ///
     /// # Errors
-    /// The database's.
+    /// Any database error.
     pub async fn usage(
         &self,
         subject: Option<&str>,
@@ -104,10 +104,10 @@ impl Store {
         Ok(rows.into_iter().map(usage).collect())
     }
 
-    /// Forgets the counts of days before that one, and the batches that were added before that moment.
+    /// Deletes the counts of days before `day`, and the ids of batches that were added before `moment`.
     ///
     /// # Errors
-    /// The database's.
+    /// Any database error.
     pub async fn forget_usage(&self, day: NaiveDate, moment: DateTime<Utc>) -> Result<()> {
         let moment = self.dialect().value(&Value::Timestamp(moment));
         let mut counts = Sql::delete();

@@ -1,5 +1,5 @@
-//! The users, with the hashes of their passwords. Not a record type: nothing of this is searched,
-//! exported or shown.
+//! Users and the hashes of their passwords. This is not a record type, so that users can be neither searched nor
+//! exported.
 
 use chrono::{DateTime, Utc};
 use sea_query::{Expr, ExprTrait, Order, Query as Sql, QueryStatementWriter};
@@ -18,7 +18,7 @@ pub struct User {
     pub password_hash: String,
     /// The name of the role.
     pub role: String,
-    /// How often it has been written.
+    /// The version, which counts writes.
     pub version: i64,
     /// When it was created, in UTC.
     pub created_at: DateTime<Utc>,
@@ -26,19 +26,19 @@ pub struct User {
     pub updated_at: DateTime<Utc>,
 }
 
-/// Without the hash, which has no place in a log.
+/// Omits the hash, which must not reach the log.
 impl std::fmt::Debug for User {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "User {{ name: {:?}, role: {:?} }}", self.name, self.role)
     }
 }
 
-/// What is changed of a user.
+/// A change to a user.
 #[derive(Clone, Default)]
 pub struct UserChange {
-    /// Another hash.
+    /// The new hash, if the password changes.
     pub password_hash: Option<String>,
-    /// Another role.
+    /// The new role, if it changes.
     pub role: Option<&'static str>,
 }
 
@@ -54,20 +54,20 @@ impl From<Row> for User {
 }
 
 impl Store {
-    /// The user of that name.
+    /// Returns the user of that name.
     ///
     /// # Errors
-    /// The database's.
+    /// Any database error.
     pub async fn user(&self, name: &str) -> Result<Option<User>> {
         let mut select = Sql::select();
         select.columns(COLUMNS).from("users").and_where(Expr::col("name").eq(name));
         Ok(self.read_users(&select).await?.pop())
     }
 
-    /// The users whose names come after that one, by name.
+    /// Returns users in order of their names, starting after `after`.
     ///
     /// # Errors
-    /// The database's.
+    /// Any database error.
     pub async fn users(&self, after: Option<&str>, limit: u32) -> Result<Vec<User>> {
         let mut select = Sql::select();
         select
@@ -79,10 +79,10 @@ impl Store {
         self.read_users(&select).await
     }
 
-    /// Whether anybody has the role.
+    /// Returns whether any user has the role.
     ///
     /// # Errors
-    /// The database's.
+    /// Any database error.
     pub async fn has_user_with(&self, role: &str) -> Result<bool> {
         let mut select = Sql::select();
         select.expr(Expr::cust("count(*)")).from("users").and_where(Expr::col("role").eq(role));
@@ -92,7 +92,7 @@ impl Store {
     /// Adds a user.
     ///
     /// # Errors
-    /// [`crate::error::Kind::Duplicate`] when there is one of that name; the database's.
+    /// Returns [`crate::error::Kind::Duplicate`] if the name exists; any database error.
     pub async fn add_user(
         &self,
         name: &str,
@@ -116,11 +116,11 @@ impl Store {
         written.ok_or_else(|| Error::internal("the insert returned no row"))
     }
 
-    /// Changes a user, and revokes the tokens they have; `None` when there is none of that name and
-    /// version, and when nobody would have the role that must be kept.
+    /// Changes a user and revokes the user's tokens. Returns `None` if no user has this name and version, or if
+    /// no user would be left with the role `kept`.
     ///
     /// # Errors
-    /// The database's.
+    /// Any database error.
     pub async fn change_user(
         &self,
         name: &str,
@@ -138,7 +138,7 @@ impl Store {
             update.value("role", role);
         }
         update
-            .and_where_option(change.role.filter(|role| *role != kept).map(|_| goes_on(kept)))
+            .and_where_option(change.role.filter(|role| *role != kept).map(|_| keeps_role(kept)))
             .value("version", Expr::col("version").add(Expr::cust("1")))
             .value("updated_at", self.dialect().value(&Value::Timestamp(now)))
             .and_where(Expr::col("name").eq(name))
@@ -147,11 +147,11 @@ impl Store {
         self.write_and_revoke(&update, name, now).await
     }
 
-    /// Removes a user, and revokes the tokens they have; `None` when there is none of that name and
-    /// version, and when nobody would have the role that must be kept.
+    /// Removes a user and revokes the user's tokens. Returns `None` if no user has this name and version, or if
+    /// no user would be left with the role `kept`.
     ///
     /// # Errors
-    /// The database's.
+    /// Any database error.
     pub async fn remove_user(
         &self,
         name: &str,
@@ -164,7 +164,7 @@ impl Store {
             .from_table("users")
             .and_where(Expr::col("name").eq(name))
             .and_where_option(version_is(expected))
-            .and_where(goes_on(kept))
+            .and_where(keeps_role(kept))
             .returning(Sql::returning().columns(COLUMNS));
         self.write_and_revoke(&delete, name, now).await
     }
@@ -175,7 +175,8 @@ impl Store {
         name: &str,
         now: DateTime<Utc>,
     ) -> Result<Option<User>> {
-        // The revocation comes first: whoever comes second waits there, and sees what the first has done.
+        // The revocation comes first and locks its row. So concurrent changes wait for each other, and the second
+        // one sees the result of the first.
         let revocation = self.revocation(&Revoked::Subject(name.to_owned()), now)?;
         let write = self.dialect().build(write).into();
         let row: Option<Row> = self.transact(revocation.into(), write).await?;
@@ -193,8 +194,8 @@ impl Store {
     }
 }
 
-/// That the user does not have this role, or that somebody else does too.
-fn goes_on(role: &str) -> Expr {
+/// The condition that another user keeps this role: the user lacks it, or at least two users have it.
+fn keeps_role(role: &str) -> Expr {
     let mut others = Sql::select();
     others.expr(Expr::cust("count(*)")).from("users").and_where(Expr::col("role").eq(role));
     let others = Expr::from(others).gt(Expr::val(1_i64));

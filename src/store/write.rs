@@ -1,4 +1,4 @@
-//! Writing one record: a single statement each, which returns what it wrote.
+//! Writes of one record. Each is a single statement that returns the written record.
 
 use chrono::{DateTime, Utc};
 use sea_query::{Alias, Expr, ExprTrait, Query as Sql, Value as SqlValue};
@@ -14,7 +14,7 @@ use crate::record::{Draft, Row};
 /// Which version of a record a write expects to find (RFC 9110, section 13.1.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expected {
-    /// Whichever there is.
+    /// Any version.
     Any,
     /// One of these.
     Versions(Vec<i64>),
@@ -24,7 +24,7 @@ impl Store {
     /// Creates a record.
     ///
     /// # Errors
-    /// [`crate::error::Kind::Duplicate`] when the natural key is taken; the database's.
+    /// Returns [`crate::error::Kind::Duplicate`] if the natural key exists; any database error.
     pub async fn insert(&self, id: Uuid, draft: &Draft, now: DateTime<Utc>) -> Result<Record> {
         let schema = draft.schema();
         let mut insert = insert_statement(schema, [(id, draft.row())], now, self.dialect())?;
@@ -33,7 +33,7 @@ impl Store {
         written.ok_or_else(|| Error::internal("the insert returned no row"))
     }
 
-    /// Sets fields of a record; `None` when there is no record of that id and version.
+    /// Sets fields of a record. Returns `None` if no record has this id and version.
     ///
     /// # Errors
     /// As [`Store::insert`].
@@ -60,7 +60,7 @@ impl Store {
         self.write_record(schema, dialect.build(&update).into()).await
     }
 
-    /// Deletes a record; `None` when there is no record of that id and version.
+    /// Deletes a record. Returns `None` if no record has this id and version.
     ///
     /// # Errors
     /// Any database error.
@@ -87,7 +87,7 @@ pub(super) fn version_is(expected: &Expected) -> Option<Expr> {
     }
 }
 
-/// The statement that creates records, without what it returns. All rows have the same fields.
+/// Builds the statement that creates records, without a RETURNING clause. All rows must have the same fields.
 pub(super) fn insert_statement<'a>(
     schema: &'static Schema,
     rows: impl IntoIterator<Item = (Uuid, &'a Row)>,
@@ -112,7 +112,7 @@ pub(super) fn insert_statement<'a>(
     Ok(insert)
 }
 
-/// The columns that hold these values: one for each field, and one more for each searchable text.
+/// Returns the columns for these values: one for each field, and a folded one for each searchable text.
 pub(super) fn columns(row: &Row, dialect: Dialect) -> impl Iterator<Item = (Alias, SqlValue)> + '_ {
     row.iter().flat_map(move |(field, value)| {
         let plain = match value {
