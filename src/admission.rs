@@ -1,13 +1,13 @@
-//! How often somebody may come: limits by the generic cell rate algorithm (GCRA, ITU-T I.371), of one
-//! process or of all that share a Redis.
+//! Rate limits, with the generic cell rate algorithm (GCRA, ITU-T I.371), for one process or for all that share a
+//! Redis.
 //!
-//! A key, such as a subject, has a theoretical arrival time: when it would have used up nothing. Each
-//! request moves that by one interval, and is refused when that would put it further ahead than the
-//! limit's window. `local` keeps these times in the process; `shared` keeps them in Redis, and
-//! writes what it hears from there into the local ones too. So, when Redis is lost, an instance goes on
-//! from where a key stood when it last heard of it, and lets a request count for as many as there are
-//! instances: together they admit at most one burst more than they would have, that of a key they have
-//! not all heard of.
+//! A key, such as a subject, has a theoretical arrival time: the time at which its whole limit is available
+//! again. Each request moves it ahead by one interval. A request is rejected if that would put it further ahead
+//! than the window of the limit.
+//!
+//! `local` keeps these times in the process. `shared` keeps them in Redis and copies each decision into the local
+//! state. If Redis is lost, an instance continues from its copy and counts each request once per instance. All
+//! instances together then admit at most one burst too many: for a key that some of them have not seen.
 
 mod address;
 mod attempt;
@@ -42,10 +42,10 @@ macro_rules! policies {
         }
 
         impl Policy {
-            /// All of them.
+            /// All policies.
             pub const ALL: &[Policy] = &[$(Policy::$policy,)+];
 
-            /// Its name, as in `RateLimit-Policy`.
+            /// Returns the name of the policy, as in `RateLimit-Policy`.
             pub fn name(self) -> &'static str {
                 match self { $(Policy::$policy => $name,)+ }
             }
@@ -60,16 +60,17 @@ policies! {
     Editor = "editor";
     /// Requests with a token of an administrator, by subject.
     Admin = "admin";
-    /// Signing in, by address.
+    /// Sign-in attempts, by IP address.
     SignIn = "sign-in";
-    /// Signing in and failing, by address.
+    /// Failed sign-ins, by IP address.
     FailedByAddress = "failed-sign-in-address";
-    /// Signing in and failing, by the name that was given.
+    /// Failed sign-ins, by user name.
     FailedByName = "failed-sign-in-name";
 }
 
 impl Policy {
-    /// What is counted together: the requests of somebody, whatever their token lets them do.
+    /// Returns the name under which requests are counted. All requests of a subject are counted together, whatever
+    /// the role of its token.
     fn bucket(self) -> &'static str {
         match self {
             Self::Viewer | Self::Editor | Self::Admin => "requests",
@@ -77,7 +78,7 @@ impl Policy {
         }
     }
 
-    /// Whether it limits attempts, which are settled.
+    /// Returns whether the policy limits attempts, which are charged first and settled later.
     fn is_of_attempts(self) -> bool {
         matches!(self, Self::FailedByAddress | Self::FailedByName)
     }
@@ -93,57 +94,57 @@ impl From<Role> for Policy {
     }
 }
 
-/// What became of a request under a limit.
+/// The decision on a request under a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decision {
-    /// Which limit it was.
+    /// The policy that was applied.
     pub policy: Policy,
     /// The limit.
     pub limit: Limit,
-    /// Whether the request may go on.
+    /// Whether the request is admitted.
     pub is_admitted: bool,
-    /// As how many it was counted in this process; none when Redis has counted it, as one.
+    /// As how many requests it was counted in this process; `None` if Redis counted it, as one.
     pub counted: Option<NonZeroU32>,
-    /// How many more could come now.
+    /// The number of further requests that would be admitted now.
     pub remaining: u32,
-    /// When an attempt is rejected: how many attempts hold a charge that may still be refunded.
+    /// For a rejected attempt: the number of attempts whose charge may still be refunded.
     pub undecided: u32,
-    /// How long it takes until another one could come; zero when one could now.
+    /// The time until the next request would be admitted; zero if it would be admitted now.
     pub wait: Duration,
-    /// How long it takes until as many could come as the limit allows.
+    /// The time until the whole limit is available again.
     pub reset: Duration,
 }
 
-/// Where the limits are kept.
+/// Where requests are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
-    /// In this process alone, as it was set up.
+    /// In this process only, as configured.
     Process,
     /// In Redis, for all instances.
     Instances,
-    /// In this process alone, since Redis does not answer.
+    /// In this process only, because Redis is unreachable.
     Fallback,
 }
 
-/// Admits requests or refuses them.
+/// Admits or rejects requests.
 pub struct Admission {
     limits: Limits,
     proxies: Proxies,
     local: Arc<Local>,
     shared: Option<Arc<Shared>>,
     undecided: Undecided,
-    /// Places for attempts that wait for others to be decided.
+    /// Limits the number of attempts that wait for others to be settled.
     waiting: Semaphore,
 }
 
 impl Admission {
-    /// Limits of this process alone.
+    /// Creates limits of this process only.
     pub fn local(limits: Limits, proxies: Proxies) -> Self {
         let local = Arc::new(Local::new(&limits));
         Self::new(limits, proxies, local, None)
     }
 
-    /// Limits of all instances that share a Redis. While that does not answer, they are those of this
+    /// Creates limits of all instances that share a Redis. While it is unreachable, the limits are those of this
     /// process.
     pub async fn shared(limits: Limits, proxies: Proxies, redis: Redis) -> Self {
         let local = Arc::new(Local::new(&limits));
@@ -161,7 +162,7 @@ impl Admission {
         Self { limits, proxies, local, shared, undecided, waiting }
     }
 
-    /// Counts a request, and says whether it may go on; nothing where there is no limit.
+    /// Counts a request and decides on it. Returns `None` if the policy has no limit.
     pub async fn admit(&self, policy: Policy, key: &str) -> Option<Decision> {
         let limit = self.limits.of(policy)?;
         if let Some(shared) = &self.shared
@@ -176,7 +177,7 @@ impl Admission {
         }
     }
 
-    /// Settles what [`Admission::attempt`] has charged to the key, where it was charged.
+    /// Settles an attempt that [`Admission::attempt`] charged, where it was charged: in Redis or in this process.
     pub async fn settle(&self, decision: &Decision, key: &str, outcome: Outcome) {
         let Decision { policy, limit, counted, .. } = *decision;
         if !decision.is_admitted {
@@ -192,12 +193,12 @@ impl Admission {
         }
     }
 
-    /// Among how many instances the limits of this process are shared out.
+    /// Returns the number of instances that share the limits.
     fn instances(&self) -> u32 {
         self.shared.as_ref().map_or(1, |shared| shared.instances())
     }
 
-    /// Where the limits are kept at the moment.
+    /// Returns where requests are counted at the moment.
     pub fn scope(&self) -> Scope {
         match &self.shared {
             None => Scope::Process,
@@ -206,7 +207,8 @@ impl Admission {
         }
     }
 
-    /// The IP address of the client, for the limits by address: that of the peer, or what trusted proxies say.
+    /// Returns the IP address of the client, for limits by IP address: of the peer or, if the peer is a trusted
+    /// proxy, from its headers.
     pub fn client(&self, peer: IpAddr, forwarded: &Forwarded<'_>) -> IpAddr {
         self.proxies.client(peer, &forwarded.nodes())
     }

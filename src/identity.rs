@@ -1,8 +1,7 @@
-//! Who is calling, and what they may do.
+//! Authentication and authorization.
 //!
-//! A [`Provider`] decides who somebody is; [`Tokens`] carry the answer from request to request, until
-//! they expire or one of the [`Revocations`] ends them. To replace authentication, write another
-//! provider.
+//! A [`Provider`] authenticates users. [`Tokens`] carry the identity from request to request until they expire or
+//! are revoked ([`Revocations`]). To replace authentication, implement another provider.
 
 mod name;
 mod oidc;
@@ -28,58 +27,58 @@ pub use self::token::{Bearer, Issued, IssuedAt, MAX_TOKEN_BYTES, Tokens};
 use crate::error::{Error, Kind, Result};
 use crate::query::Schema;
 
-/// What a caller shows to sign in.
+/// The credentials of a sign-in.
 #[derive(Clone)]
 pub struct Credentials {
-    /// The name.
+    /// The user name.
     pub username: String,
-    /// The password, where the provider asks for one.
+    /// The password, if the provider requires one.
     pub password: Option<String>,
 }
 
-/// Decides who somebody is.
+/// Authenticates users and verifies tokens.
 pub trait Provider: Send + Sync {
-    /// The identity behind the credentials, to be carried by a token of our own.
+    /// Returns the identity of the credentials, for which the service then issues a token.
     ///
     /// # Errors
-    /// [`Kind::Unauthenticated`] when they are not accepted.
+    /// Returns [`Kind::Unauthenticated`] if the credentials are wrong.
     fn sign_in(&self, credentials: Credentials) -> BoxFuture<'_, Result<Identity>>;
 
-    /// What a token says that somebody sends. A provider whose tokens come from elsewhere verifies
-    /// them here; all others leave this to our own.
+    /// Verifies a token and returns its claims. The default implementation verifies tokens of this service.
+    /// Override it if another service issues the tokens.
     ///
     /// # Errors
-    /// [`Kind::Unauthenticated`] when it is not accepted.
+    /// Returns [`Kind::Unauthenticated`] if the token is invalid or has expired.
     fn verify<'a>(&'a self, token: &'a str, own: &'a Tokens) -> BoxFuture<'a, Result<Bearer>> {
         Box::pin(std::future::ready(own.verify(token)))
     }
 }
 
-/// Somebody, and what they may do.
+/// An authenticated subject and its scopes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// Who.
+    /// The name of the subject.
     pub subject: String,
-    /// Which scopes they hold, such as `movies:read`.
+    /// The scopes of the subject, such as `movies:read`.
     pub scopes: Vec<String>,
 }
 
-/// What a request does with records.
+/// The access of a request to records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// It reads them.
+    /// Reads records.
     Read,
-    /// It changes them.
+    /// Changes records.
     Write,
 }
 
 impl Access {
-    /// The scope it needs on a type of record.
+    /// Returns the scope that this access to a record type requires.
     pub fn scope(self, schema: &Schema) -> String {
         format!("{}{}", schema.collection, self.suffix())
     }
 
-    /// What such scopes end with.
+    /// Returns the suffix of such scopes.
     fn suffix(self) -> &'static str {
         match self {
             Access::Read => ":read",
@@ -88,17 +87,17 @@ impl Access {
     }
 }
 
-/// The scopes for reading and writing records of all these types.
+/// Returns the scopes for reading and writing records of these types.
 pub fn record_scopes(schemas: &[&'static Schema]) -> Vec<String> {
     let both = |schema| [Access::Read, Access::Write].map(|access| access.scope(schema));
     schemas.iter().flat_map(|schema| both(schema)).collect()
 }
 
 impl Identity {
-    /// Refuses a caller who does not hold the scope.
+    /// Requires the scope for this access to a record type.
     ///
     /// # Errors
-    /// [`Kind::InsufficientScope`].
+    /// Returns [`Kind::InsufficientScope`] if the scope is missing.
     pub fn require(&self, access: Access, schema: &Schema) -> Result<()> {
         let scope = access.scope(schema);
         if self.scopes.contains(&scope) {
@@ -107,22 +106,22 @@ impl Identity {
         Err(missing_scope(&scope))
     }
 
-    /// Refuses a caller who holds the scope for none of these types of record.
+    /// Requires the scope for this access to at least one of these record types.
     ///
     /// # Errors
-    /// [`Kind::InsufficientScope`].
+    /// Returns [`Kind::InsufficientScope`] if all of them are missing.
     pub fn require_one(&self, access: Access, schemas: &[&'static Schema]) -> Result<()> {
-        let mut refusals = schemas.iter().map(|schema| self.require(access, schema));
-        match refusals.next() {
-            Some(Err(refusal)) if refusals.all(|other| other.is_err()) => Err(refusal),
+        let mut checks = schemas.iter().map(|schema| self.require(access, schema));
+        match checks.next() {
+            Some(Err(error)) if checks.all(|other| other.is_err()) => Err(error),
             _ => Ok(()),
         }
     }
 
-    /// Refuses a caller who does not administer the service.
+    /// Requires the scope of administrators.
     ///
     /// # Errors
-    /// [`Kind::InsufficientScope`].
+    /// Returns [`Kind::InsufficientScope`] if it is missing.
     pub fn require_admin(&self) -> Result<()> {
         let is_admin = self.scopes.iter().any(|scope| scope == ADMIN_SCOPE);
         if is_admin { Ok(()) } else { Err(missing_scope(ADMIN_SCOPE)) }
@@ -130,6 +129,6 @@ impl Identity {
 }
 
 fn missing_scope(scope: &str) -> Error {
-    let detail = format!("this needs a token with the scope {scope}");
+    let detail = format!("this request requires a token with the scope {scope}");
     Error::new(Kind::InsufficientScope, detail)
 }

@@ -1,4 +1,4 @@
-//! Where a request comes from.
+//! The IP address of the client of a request.
 
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::sync::Once;
 
 use ipnet::{IpNet, Ipv4Net};
 
-/// The proxies whose `X-Forwarded-For` and `Forwarded` are believed.
+/// The proxies whose `X-Forwarded-For` and `Forwarded` are trusted.
 #[derive(Debug, Clone, Default)]
 pub struct Proxies(Vec<IpNet>);
 
@@ -19,15 +19,15 @@ impl FromStr for Proxies {
             let text = text.trim();
             let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
             network.map(canonical).map_err(|_| {
-                format!("{text:?} is neither an address nor a network such as 10.0.0.0/8")
+                format!("expected an IP address or a network such as 10.0.0.0/8, found {text:?}")
             })
         };
         text.split(',').map(network).collect::<Result<_, _>>().map(Self)
     }
 }
 
-/// A network of IPv4-mapped addresses, such as `::ffff:10.0.0.0/104`, as the IPv4 network it means: the
-/// addresses it is compared with are canonical too.
+/// Converts a network of IPv4-mapped IP addresses, such as `::ffff:10.0.0.0/104`, to the IPv4 network. The IP
+/// addresses that it is compared with are canonical too.
 fn canonical(network: IpNet) -> IpNet {
     let mapped = match network {
         IpNet::V6(network) => {
@@ -40,9 +40,8 @@ fn canonical(network: IpNet) -> IpNet {
 }
 
 impl Proxies {
-    /// The IP address of the client. Each proxy appends the node it was called from, so nodes are read from
-    /// the last to the first, as long as the one before is a trusted proxy: what is further left may be
-    /// invented.
+    /// Returns the IP address of the client. Each proxy appends the node that called it, so nodes are read from
+    /// last to first while they are trusted proxies. Nodes further left may be forged.
     pub(super) fn client(&self, peer: IpAddr, nodes: &[String]) -> IpAddr {
         let mut client = peer.to_canonical();
         if !nodes.is_empty() && !self.trusts(client) {
@@ -62,21 +61,22 @@ impl Proxies {
     }
 }
 
-/// Tells the operator of a proxy that is perhaps not configured. Once: clients send such headers too, and
-/// must not fill the log with them.
+/// Logs that a proxy may be missing from the configuration. Logs it once, because clients can send such headers
+/// too and must not be able to fill the log.
 fn hint(peer: IpAddr) {
     static HINTED: Once = Once::new();
     HINTED.call_once(|| {
         tracing::warn!(
             %peer,
-            "ignoring X-Forwarded-For or Forwarded of a peer that is not a trusted proxy, so its clients share \
-             the sign-in limits of one address; if it is your proxy, add it to --trusted-proxies"
+            "ignoring X-Forwarded-For or Forwarded of a peer that is not a trusted proxy; its clients share the \
+             sign-in limits of one IP address; if it is your proxy, add it to --trusted-proxies"
         );
     });
 }
 
-/// The IP address of a node: alone, or with a port, as `192.0.2.1:80` and `[2001:db8::1]:80` (RFC 7239,
-/// section 6; Azure and IIS write these in `X-Forwarded-For` too). `unknown` and obfuscated names have none.
+/// Parses the IP address of a node, with or without a port: `192.0.2.1:80`, `[2001:db8::1]:80` (RFC 7239,
+/// section 6; Azure and IIS write ports in `X-Forwarded-For` too). Returns `None` for `unknown` and obfuscated
+/// names.
 fn ip(node: &str) -> Option<IpAddr> {
     let node = node.trim();
     if let Some(bracketed) = node.strip_prefix('[') {
@@ -88,11 +88,11 @@ fn ip(node: &str) -> Option<IpAddr> {
     node.parse().ok().or_else(with_port)
 }
 
-/// What counts as one place: an IPv4 address, and a network of 64 bits in IPv6, since that much is given
-/// to anybody.
-fn network_of(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(address) => IpAddr::V6((u128::from(address) & !u128::from(u64::MAX)).into()),
+/// Returns what is counted as one client: an IPv4 address, or a /64 network in IPv6, because a single customer
+/// usually gets that many.
+fn network_of(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(_) => ip,
+        IpAddr::V6(ip) => IpAddr::V6((u128::from(ip) & !u128::from(u64::MAX)).into()),
     }
 }

@@ -1,12 +1,12 @@
 -- Counts one request of a key, on the server's clock. All times are in microseconds.
---   KEYS[1]  where the key's theoretical arrival time is kept
---   KEYS[2]  for attempts: the number of those that are charged and not yet settled
+--   KEYS[1]  the theoretical arrival time of the key
+--   KEYS[2]  for attempts: the number of attempts that are charged and not yet settled
 --   ARGV[1]  the interval of the limit
---   ARGV[2]  how many requests may come at once
---   ARGV[3]  how far ahead the caller knows the arrival time to be at least
---   ARGV[4]  after how many seconds without a new attempt that number is forgotten
--- Returns whether the request is admitted (1 or 0), how far ahead the arrival time is then,
--- and how many attempts are undecided.
+--   ARGV[2]  the maximum number of requests at once
+--   ARGV[3]  how far ahead of now the arrival time is at least, as far as the caller knows
+--   ARGV[4]  the number of seconds without a new attempt after which KEYS[2] expires
+-- Returns whether the request is admitted (1 or 0), how far ahead of now the arrival time is afterwards,
+-- and the number of undecided attempts.
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local interval = tonumber(ARGV[1])
@@ -16,7 +16,7 @@ if arrival + interval - now <= ARGV[2] * interval then
     arrival = arrival + interval
     admitted = 1
 end
--- An arrival time that is past says no more than none at all.
+-- An arrival time in the past is equivalent to none.
 local ahead = arrival - now
 if ahead > 0 then
     redis.call('SET', KEYS[1], string.format('%.0f', arrival), 'PX', math.ceil(ahead / 1000))

@@ -1,8 +1,8 @@
-//! Attempts: what may fail, and counts towards its limit only then.
+//! Attempts, which count towards their limit only if they fail.
 //!
-//! An attempt is charged before it is decided: otherwise parallel guesses would all pass before the first
-//! failure is recorded. A success refunds the charge. So a limit may be exhausted merely because of
-//! attempts that are still undecided; further attempts then wait for these instead of being rejected.
+//! An attempt is charged before its outcome is known: otherwise parallel guesses would all pass before the first
+//! failure is recorded. A success refunds the charge. So undecided attempts alone can exhaust a limit. Further
+//! attempts then wait for them instead of being rejected.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,32 +10,32 @@ use std::time::{Duration, Instant};
 
 use super::{Admission, Decision, Policy};
 
-/// How many attempts may wait at a time; further ones are rejected.
+/// The maximum number of waiting attempts. Further attempts are rejected.
 pub(super) const MAX_WAITING: usize = 64;
 
-/// How long an attempt waits for others to be decided.
+/// How long an attempt waits for others to be settled.
 const MAX_WAIT: Duration = Duration::from_secs(5);
 
-/// How often a waiting attempt asks again.
+/// How often a waiting attempt retries.
 const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
-/// After this time an attempt that was never settled, as when its client disconnected, no longer makes
-/// others wait. Its charge remains.
+/// After this time, attempts no longer wait for one that was never settled, for example because its client
+/// disconnected. Its charge remains.
 pub(super) const FORGOTTEN_AFTER: Duration = Duration::from_secs(10);
 
 /// How an attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It failed: the charge remains.
+    /// The attempt failed: the charge remains.
     Failure,
-    /// It did not fail: the charge is refunded.
+    /// The attempt succeeded: the charge is refunded.
     Success,
 }
 
 impl Admission {
-    /// Charges an attempt, which [`Admission::settle`] then settles. While the limit is exhausted because of
-    /// undecided attempts, waits for them: at most 5 seconds, and at most 64 attempts at a time. Returns
-    /// nothing where there is no limit.
+    /// Charges an attempt; the caller must call [`Admission::settle`] with its outcome. Waits while undecided
+    /// attempts exhaust the limit, for at most 5 seconds and with at most 64 waiting attempts. Returns `None` if
+    /// the policy has no limit.
     pub async fn attempt(&self, policy: Policy, key: &str) -> Option<Decision> {
         let deadline = Instant::now() + MAX_WAIT;
         let mut place = None;
@@ -55,7 +55,7 @@ impl Admission {
     }
 }
 
-/// How many attempts of each key are charged and not yet settled.
+/// The number of attempts of each key that are charged and not yet settled.
 #[derive(Default)]
 pub(super) struct Undecided(Mutex<HashMap<(Policy, String), Count>>);
 
@@ -65,7 +65,7 @@ struct Count {
 }
 
 impl Undecided {
-    /// Charges and counts in one step, so that no other attempt sees the one without the other.
+    /// Charges and counts an attempt in one step, so that no other attempt sees only one of the two.
     pub(super) fn count(
         &self,
         policy: Policy,
@@ -99,7 +99,7 @@ impl Undecided {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<(Policy, String), Count>> {
-        // Each change leaves the map whole, wherever it might panic.
+        // A poisoned lock can be used: the map is consistent after each change.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

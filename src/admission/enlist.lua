@@ -1,7 +1,7 @@
--- Says that an instance lives, on the server's clock, and counts those that do.
---   KEYS[1]  where the instances are kept, each with the time it was last heard of, in seconds
---   ARGV[1]  the instance
---   ARGV[2]  after how many seconds one that is not heard of is no longer counted
+-- Registers an instance with the time of the server, and returns the number of live instances.
+--   KEYS[1]  the instances, each with the time of its last heartbeat, in seconds
+--   ARGV[1]  the id of the instance
+--   ARGV[2]  the number of seconds after which an instance without a heartbeat is removed
 local now = tonumber(redis.call('TIME')[1])
 redis.call('ZADD', KEYS[1], now, ARGV[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2])

@@ -1,20 +1,20 @@
-//! What proxies say of a request in `X-Forwarded-For` and `Forwarded` (RFC 7239).
+//! The headers `X-Forwarded-For` and `Forwarded` (RFC 7239), in which proxies report the client of a request.
 
-/// The values of these header fields, one for each line. What is not text is an empty value: it is an unknown
-/// node, and not absent.
+/// The values of these header fields, one per field line. A value that is not text becomes an empty value: an
+/// unknown node, which is not the same as no node.
 #[derive(Debug, Clone, Default)]
 pub struct Forwarded<'a> {
-    /// Those of `X-Forwarded-For`.
+    /// The values of `X-Forwarded-For`.
     pub x_forwarded_for: Vec<&'a str>,
-    /// Those of `Forwarded`.
+    /// The values of `Forwarded`.
     pub forwarded: Vec<&'a str>,
 }
 
 impl Forwarded<'_> {
-    /// The nodes that proxies were called from, that of the last proxy last.
+    /// Returns the nodes that called the proxies, in order of the proxies.
     ///
-    /// `X-Forwarded-For` wins over `Forwarded`: nearly every proxy appends to the former, and one that does
-    /// not know the latter passes on whatever its client wrote there.
+    /// `X-Forwarded-For` takes precedence over `Forwarded`. Nearly every proxy appends to the former. A proxy that
+    /// does not know the latter passes on a header of its client, which may be forged.
     pub(super) fn nodes(&self) -> Vec<String> {
         if self.x_forwarded_for.is_empty() {
             self.forwarded.iter().flat_map(|value| elements(value)).collect()
@@ -25,7 +25,7 @@ impl Forwarded<'_> {
     }
 }
 
-/// The node of each element: the value of `for`, without its quotes. An element without one is an unknown
+/// Returns the node of each element: the value of `for`, without quotes. An element without `for` is an unknown
 /// node.
 fn elements(value: &str) -> Vec<String> {
     let node = |element: &str| {
@@ -34,12 +34,12 @@ fn elements(value: &str) -> Vec<String> {
         let found = pairs.find(|(name, _)| name.trim().eq_ignore_ascii_case("for"));
         found.map(|(_, node)| unquoted(node.trim())).unwrap_or_default()
     };
-    // A quote that a client left open would swallow what its proxy appended: nothing of it is believed.
+    // An open quote of a client would include the text that its proxy appended, so the whole value is ignored.
     split(value, ',')
         .map_or_else(|| vec![String::new()], |elements| elements.into_iter().map(node).collect())
 }
 
-/// Splits at a separator that is not inside quotes; `None` if a quote is left open.
+/// Splits text at separators outside quotes. Returns `None` if a quote is left open.
 fn split(text: &str, separator: char) -> Option<Vec<&str>> {
     let (mut is_quoted, mut is_escaped) = (false, false);
     let parts = text.split(|c: char| {
@@ -54,7 +54,7 @@ fn split(text: &str, separator: char) -> Option<Vec<&str>> {
     (!is_quoted).then_some(parts)
 }
 
-/// The text of a token or of a quoted string (RFC 9110, section 5.6.4).
+/// Returns the text of a token or of a quoted string (RFC 9110, section 5.6.4).
 fn unquoted(value: &str) -> String {
     let quoted = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
     let Some(quoted) = quoted else { return value.to_owned() };

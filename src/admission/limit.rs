@@ -1,4 +1,4 @@
-//! Limits, and how they are written.
+//! Rate limits and their syntax.
 
 use std::num::{NonZeroU32, NonZeroU64};
 use std::str::FromStr;
@@ -7,23 +7,23 @@ use std::time::Duration;
 use super::Policy;
 use crate::identity::Role;
 
-/// So many requests in a window of time, and no more than that at once.
+/// A number of requests in a time window. This number is also the largest burst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limit {
-    /// How many.
+    /// The number of requests.
     pub requests: NonZeroU32,
-    /// In what time: a whole number of seconds.
+    /// The window: a whole number of seconds.
     pub window: Duration,
 }
 
-/// The shortest interval between two requests that may be asked for. Redis counts microseconds, so
-/// that an interval is exact to a hundredth at least.
+/// The shortest interval between two requests that can be configured. Redis counts microseconds, so every interval
+/// is exact to 1 %.
 const MIN_INTERVAL: Duration = Duration::from_micros(100);
 
-/// How often an address may sign in.
+/// The limit of sign-in attempts from one IP address.
 const SIGN_IN: Limit = per_minute(60);
 
-/// How often signing in may fail for an address, and for a name.
+/// The limit of failed sign-ins from one IP address, and for one user name.
 const FAILED: Limit = per_minute(10);
 
 const fn per_minute(requests: u32) -> Limit {
@@ -35,8 +35,7 @@ const fn per_minute(requests: u32) -> Limit {
 }
 
 impl Limit {
-    /// How long it takes until another request may come, once no more may: a whole number of
-    /// microseconds, and rather longer than shorter.
+    /// Returns the time in which one more request becomes available, rounded up to whole microseconds.
     pub fn interval(self) -> Duration {
         let window = u64::try_from(self.window.as_micros()).unwrap_or(u64::MAX);
         Duration::from_micros(window.div_ceil(u64::from(self.requests.get())))
@@ -46,13 +45,13 @@ impl Limit {
 impl FromStr for Limit {
     type Err = String;
 
-    /// Reads `NUMBER/s`, `NUMBER/min` or `NUMBER/h`.
+    /// Parses `NUMBER/s`, `NUMBER/min` or `NUMBER/h`.
     fn from_str(text: &str) -> Result<Self, String> {
         let malformed =
-            || format!("{text:?} is no limit: write one such as 10/s, 600/min or 1000/h");
+            || format!("expected a limit such as 10/s, 600/min or 1000/h, found {text:?}");
         let (number, unit) = text.split_once('/').ok_or_else(malformed)?;
         let requests: NonZeroU64 = number.trim().parse().map_err(|_| malformed())?;
-        // More than can be counted is too many in every window.
+        // A number that overflows is over the maximum of every window, which is checked below.
         let requests = NonZeroU32::try_from(requests).unwrap_or(NonZeroU32::MAX);
         let seconds = match unit.trim() {
             "s" => 1,
@@ -63,7 +62,7 @@ impl FromStr for Limit {
         let window = Duration::from_secs(seconds);
         if window / requests.get() < MIN_INTERVAL {
             let most = window.as_micros() / MIN_INTERVAL.as_micros();
-            return Err(format!("{text:?} is too many: at most {most}/{}; or `off`", unit.trim()));
+            return Err(format!("expected at most {most}/{} or `off`, found {text:?}", unit.trim()));
         }
         Ok(Self { requests, window })
     }
@@ -80,11 +79,11 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// No limits, not even of signing in and failing.
+    /// No limits, not even of failed sign-ins.
     pub const NONE: Self =
         Self { viewer: None, editor: None, admin: None, sign_in: None, failed: None };
 
-    /// The limit of a policy.
+    /// Returns the limit of a policy; `None` if it has none.
     pub fn of(&self, policy: Policy) -> Option<Limit> {
         match policy {
             Policy::Viewer => self.viewer,
@@ -99,8 +98,8 @@ impl Limits {
 impl FromStr for Limits {
     type Err = String;
 
-    /// Reads a limit or `off`, then perhaps others for roles: `600/min,admin=off`. Where all that are
-    /// named are off, so is that of signing in; that of failing is not.
+    /// Parses a limit or `off`, and optional limits of roles: `600/min,admin=off`. If all of them are off, sign-in
+    /// has no limit either. Failed sign-ins are always limited.
     fn from_str(text: &str) -> Result<Self, String> {
         let limit = |text: &str| match text.trim() {
             "off" => Ok(None),
@@ -108,8 +107,8 @@ impl FromStr for Limits {
         };
         let mut parts = text.split(',');
         if text.split(',').next().is_some_and(|first| first.contains('=')) {
-            let advice = "the limit for everybody comes first, as in 600/min,viewer=60/min";
-            return Err(format!("{text:?} begins with a role: {advice}"));
+            let advice = "put the limit for all roles first, as in 600/min,viewer=60/min";
+            return Err(format!("{text:?} starts with a role; {advice}"));
         }
         let all = limit(parts.next().unwrap_or_default())?;
         let mut limits =
@@ -117,14 +116,14 @@ impl FromStr for Limits {
         let mut seen = Vec::new();
         for part in parts {
             let (name, text) = part.split_once('=').ok_or_else(|| {
-                format!("{part:?} is no limit of a role: write one such as viewer=60/min")
+                format!("expected a limit of a role such as viewer=60/min, found {part:?}")
             })?;
             let name = name.trim();
             let role = Role::of(name).ok_or_else(|| {
-                format!("{name:?} is no role: there are viewer, editor and admin")
+                format!("unknown role {name:?}; expected viewer, editor or admin")
             })?;
             if seen.contains(&role) {
-                return Err(format!("the limit of {name} is given twice"));
+                return Err(format!("the limit of {name} appears twice; remove one"));
             }
             seen.push(role);
             let of_role = match role {

@@ -1,4 +1,4 @@
-//! Limits of one process, kept by `governor`.
+//! Rate limits of one process, with the crate `governor`.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -13,7 +13,7 @@ use governor::{Quota, RateLimiter};
 
 use super::{Decision, Limit, Limits, Policy};
 
-/// How many keys are held before those are looked for that have used up nothing.
+/// The number of keys from which on keys with their whole limit available are removed.
 const SWEPT_FROM: usize = 1024;
 
 /// The limits of each policy that has one.
@@ -25,25 +25,25 @@ struct Limiter {
     governor: RateLimiter<String, Cells, MonotonicClock, StateInformationMiddleware>,
 }
 
-/// The arrival time of each key, in a store of our own: what Redis says is written here too, and what
-/// was counted can be refunded.
+/// The arrival time of each key. This store is our own, so that decisions of Redis can be written to it and
+/// charges can be refunded.
 #[derive(Clone)]
 struct Cells {
-    /// When time began: all arrival times are counted from there.
+    /// The origin of all arrival times.
     epoch: Instant,
     map: Arc<Mutex<Map>>,
 }
 
 struct Map {
     cells: HashMap<String, Cell>,
-    /// How many there must be before the next sweep.
+    /// The number of keys that triggers the next sweep.
     swept_from: usize,
 }
 
 #[derive(Clone, Copy)]
 struct Cell {
     arrival: Nanos,
-    /// The connection to Redis that this was heard from last; 0 when from none.
+    /// The number of the connection to Redis that reported this; 0 if this process counted.
     link: u64,
 }
 
@@ -58,7 +58,7 @@ impl Cells {
     }
 
     fn lock(&self) -> MutexGuard<'_, Map> {
-        // What is done under the lock leaves the map whole wherever it might panic.
+        // A poisoned lock can be used: the map is consistent after each change.
         self.map.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -66,7 +66,7 @@ impl Cells {
 impl Map {
     fn insert(&mut self, key: &str, cell: Cell, now: Nanos) {
         if self.cells.len() >= self.swept_from {
-            // An arrival time that is past says no more than none at all.
+            // An arrival time in the past is equivalent to none.
             self.cells.retain(|_, cell| cell.arrival > now);
             self.swept_from = SWEPT_FROM.max(self.cells.len().saturating_mul(2));
         }
@@ -85,7 +85,7 @@ impl StateStore for Cells {
         let mut map = self.lock();
         let known = map.cells.get(key).map(|cell| cell.arrival);
         let (outcome, arrival) = decide(known)?;
-        // That it was counted here, Redis is told when it answers again.
+        // Link 0 marks the count as local: Redis learns of it with the next request after it is back.
         map.insert(key, Cell { arrival, link: 0 }, now);
         Ok(outcome)
     }
@@ -109,15 +109,15 @@ impl Local {
         Self(Policy::ALL.iter().filter_map(limiter).collect())
     }
 
-    /// Counts a request as often as there are instances that may each count one like it.
+    /// Counts a request once per instance, because each instance may admit as many requests.
     pub(super) fn admit(&self, policy: Policy, key: &str, instances: u32) -> Option<Decision> {
         let Limiter { limit, governor, .. } = self.0.get(&policy)?;
         let cells = NonZeroU32::new(instances).unwrap_or(NonZeroU32::MIN).min(limit.requests);
-        // It is no more than the limit, which is the only thing that the first error complains of.
+        // The first error means more cells than the limit, which `min` rules out.
         let (is_admitted, remaining, wait) =
             match governor.check_key_n(&key.to_owned(), cells).ok()? {
                 Ok(state) => (true, state.remaining_burst_capacity(), Duration::ZERO),
-                Err(refusal) => (false, 0, refusal.wait_time_from(MonotonicClock.now())),
+                Err(rejected) => (false, 0, rejected.wait_time_from(MonotonicClock.now())),
             };
         let used = limit.requests.get().saturating_sub(remaining);
         let reset = limit.interval().saturating_mul(used);
@@ -127,7 +127,7 @@ impl Local {
         Some(Decision { policy, limit, is_admitted, counted, remaining, undecided, wait, reset })
     }
 
-    /// Refunds a request that was counted as so many.
+    /// Refunds a request that was counted as `counted` requests.
     pub(super) fn refund(&self, policy: Policy, key: &str, counted: NonZeroU32) {
         let Some(Limiter { limit, cells, .. }) = self.0.get(&policy) else { return };
         if let Some(cell) = cells.lock().cells.get_mut(key) {
@@ -137,7 +137,7 @@ impl Local {
         }
     }
 
-    /// Writes down what a connection to Redis has said: how far ahead the arrival time is.
+    /// Stores what Redis reported over a connection: how far ahead the arrival time is.
     pub(super) fn write(&self, policy: Policy, key: &str, ahead: Duration, link: u64) {
         let Some(Limiter { cells, .. }) = self.0.get(&policy) else { return };
         let now = cells.now();
@@ -145,8 +145,8 @@ impl Local {
         cells.lock().insert(key, Cell { arrival, link }, now);
     }
 
-    /// How far ahead the arrival time is, unless this connection to Redis has said so: the server at its
-    /// other end may have lost its memory, or we have counted without it.
+    /// Returns how far ahead the arrival time is, or zero if this connection to Redis reported it. Otherwise Redis
+    /// may not know it: it may have lost its data, or this process counted alone.
     pub(super) fn ahead(&self, policy: Policy, key: &str, link: u64) -> Duration {
         let Some(Limiter { cells, .. }) = self.0.get(&policy) else { return Duration::ZERO };
         let now = cells.now();

@@ -1,7 +1,7 @@
-//! Limits of all instances, kept in Redis.
+//! Rate limits of all instances, in Redis.
 //!
-//! A task of its own holds the connection: it connects again when that is lost, and tells Redis each
-//! second that this instance lives. A request never waits for a connection.
+//! A separate task keeps the connection: it reconnects when the connection is lost, and registers this instance
+//! in Redis every second. A request never waits for a connection.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
@@ -19,38 +19,38 @@ use super::attempt::{FORGOTTEN_AFTER, Outcome};
 use super::local::Local;
 use super::{Decision, Limit, Policy};
 
-/// How long a request waits for Redis before the limits of the process decide.
-const PATIENCE: Duration = Duration::from_millis(40);
+/// How long a request waits for Redis before the limits of this process apply.
+const RESPONSE_TIMEOUT: Duration = Duration::from_millis(40);
 
-/// How long the connection may take to come about, and its check.
+/// How long connecting may take, and the check of the connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How often an instance says that it lives, and how often a lost connection is tried again.
-const PULSE: Duration = Duration::from_secs(1);
+/// How often an instance registers itself, and how often it retries to connect.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// After how many seconds an instance that is not heard of is no longer counted.
+/// The number of seconds after which an instance without a heartbeat is no longer counted.
 const INSTANCE_FORGOTTEN_AFTER: u32 = 5;
 
-/// What the names of our keys begin with.
+/// The prefix of all keys in Redis.
 const PREFIX: &str = "cinequery:";
 
-/// Where Redis is.
+/// The location of a Redis server.
 #[derive(Clone)]
 pub struct Redis(Client);
 
 impl Redis {
-    /// `redis://` or, over TLS, `rediss://`; `authority` is a certificate in PEM that the server's may be
-    /// signed with, instead of the public ones.
+    /// Parses a URL: `redis://` or, for TLS, `rediss://`. `authority` is the certificate (PEM) of a private authority
+    /// that signed the server's certificate. It replaces the public authorities.
     ///
     /// # Errors
-    /// A malformed address or certificate.
+    /// Fails if the URL or the certificate is malformed.
     pub fn new(url: &str, authority: Option<Vec<u8>>) -> Result<Self, String> {
         let client = match authority {
             None => Client::open(url),
             Some(root_cert) => {
                 let marker = b"-----BEGIN CERTIFICATE-----";
                 if !root_cert.windows(marker.len()).any(|window| window == marker) {
-                    return Err("the file of its authority holds no certificate".to_owned());
+                    return Err("expected a certificate (PEM) in the file of the authority, found none".to_owned());
                 }
                 let certificates = TlsCertificates { client_tls: None, root_cert: Some(root_cert) };
                 Client::build_with_tls(url, certificates)
@@ -64,9 +64,9 @@ impl Redis {
 pub(super) struct Shared {
     redis: Redis,
     local: Arc<Local>,
-    /// What tells this instance from others.
+    /// The random id of this instance.
     instance: String,
-    /// How many instances there are, as far as is known.
+    /// The last known number of instances.
     instances: AtomicU32,
     link: RwLock<Link>,
     admit: Script,
@@ -74,7 +74,7 @@ pub(super) struct Shared {
     enlist: Script,
 }
 
-/// A connection and its number, counted from 1; none while it is lost.
+/// A connection and its number, counted from 1. The connection is `None` while it is lost.
 #[derive(Clone, Default)]
 struct Link {
     number: u64,
@@ -82,7 +82,7 @@ struct Link {
 }
 
 impl Shared {
-    /// Connects, if that goes quickly, and keeps the connection.
+    /// Connects to Redis and starts the task that keeps the connection. If connecting fails, the task retries.
     pub(super) async fn start(redis: Redis, local: Arc<Local>) -> Arc<Self> {
         let shared = Arc::new(Self {
             redis,
@@ -97,15 +97,15 @@ impl Shared {
         if let Err(error) = shared.connect().await {
             tracing::warn!(
                 %error,
-                "Redis does not answer: limits are those of this process, and not shared out, as it is \
-                 not known among how many"
+                "Redis is unreachable; applying the full rate limit in this instance, because the number of \
+                 instances is unknown"
             );
         }
         tokio::spawn(keep(Arc::downgrade(&shared)));
         shared
     }
 
-    /// Asks Redis; nothing when it does not answer in time.
+    /// Asks Redis to decide. Returns `None` if it does not respond in time.
     pub(super) async fn admit(&self, policy: Policy, limit: Limit, key: &str) -> Option<Decision> {
         let Link { number, connection: Some(mut connection) } = self.link() else { return None };
         let interval = limit.interval();
@@ -117,15 +117,15 @@ impl Shared {
             .arg(limit.requests.get())
             .arg(microseconds(self.local.ahead(policy, key, number)))
             .arg(FORGOTTEN_AFTER.as_secs());
-        let answer =
-            timeout(PATIENCE, call.invoke_async::<(bool, i64, u32)>(&mut connection)).await;
-        let (is_admitted, ahead, undecided) = self.answer(number, answer)?;
+        let call = call.invoke_async::<(bool, i64, u32)>(&mut connection);
+        let response = timeout(RESPONSE_TIMEOUT, call).await;
+        let (is_admitted, ahead, undecided) = self.checked(number, response)?;
         let ahead = Duration::from_micros(u64::try_from(ahead).unwrap_or_default());
         self.local.write(policy, key, ahead, number);
         Some(Decision { undecided, ..decision(policy, limit, is_admitted, ahead) })
     }
 
-    /// Settles an attempt that Redis has charged.
+    /// Settles an attempt that Redis charged.
     pub(super) async fn settle(&self, policy: Policy, limit: Limit, key: &str, outcome: Outcome) {
         let Link { number, connection: Some(mut connection) } = self.link() else { return };
         let refund = match outcome {
@@ -137,11 +137,12 @@ impl Shared {
             call.key(key);
         }
         call.arg(microseconds(refund));
-        let answer = timeout(PATIENCE, call.invoke_async::<()>(&mut connection)).await;
-        self.answer(number, answer);
+        let call = call.invoke_async::<()>(&mut connection);
+        let response = timeout(RESPONSE_TIMEOUT, call).await;
+        self.checked(number, response);
     }
 
-    /// How many instances there are, as far as is known; at least this one.
+    /// Returns the last known number of instances, at least 1.
     pub(super) fn instances(&self) -> u32 {
         self.instances.load(Ordering::Relaxed)
     }
@@ -154,37 +155,37 @@ impl Shared {
         self.link.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The answer; when there is none, that connection is lost.
-    fn answer<T, E>(&self, number: u64, answer: Result<Result<T, RedisError>, E>) -> Option<T> {
-        let error = match answer {
-            Ok(Ok(answer)) => return Some(answer),
+    /// Returns the value of a response. If there is none, drops the connection of that number.
+    fn checked<T, E>(&self, number: u64, response: Result<Result<T, RedisError>, E>) -> Option<T> {
+        let error = match response {
+            Ok(Ok(value)) => return Some(value),
             Ok(Err(error)) => error.to_string(),
-            Err(_) => "it took too long".to_owned(),
+            Err(_) => "timeout".to_owned(),
         };
         let mut link = self.link.write().unwrap_or_else(PoisonError::into_inner);
-        // Of all requests that meet the loss, the first says so.
+        // Only the first request that notices the loss logs it.
         if link.number == number && link.connection.take().is_some() {
             tracing::warn!(
                 error,
-                "Redis does not answer: limits are those of this process, shared out among as many \
-                 instances as there were"
+                "Redis is unreachable; each instance applies its share of the rate limits until Redis is \
+                 back"
             );
         }
         None
     }
 
-    /// Connects to a server that answers as quickly as requests need it to: another one would be lost
-    /// again with the first of them.
+    /// Connects to Redis and checks that it responds as quickly as requests need it. Otherwise the first request
+    /// would drop the connection again.
     async fn connect(&self) -> Result<(), RedisError> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
             .set_response_timeout(Some(CONNECT_TIMEOUT));
         let client = &self.redis.0;
         let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
-        // The first time, the server reads the script.
+        // The first call also loads the script, so only the second one is timed.
         self.enlist(&mut connection).await?;
-        let too_slow = |_| RedisError::from((ErrorKind::Io, "it answers too slowly"));
-        timeout(PATIENCE, self.enlist(&mut connection)).await.map_err(too_slow)??;
+        let too_slow = |_| RedisError::from((ErrorKind::Io, "it responds too slowly"));
+        timeout(RESPONSE_TIMEOUT, self.enlist(&mut connection)).await.map_err(too_slow)??;
         let mut link = self.link.write().unwrap_or_else(PoisonError::into_inner);
         *link = Link { number: link.number.saturating_add(1), connection: Some(connection) };
         Ok(())
@@ -198,27 +199,27 @@ impl Shared {
         Ok(())
     }
 
-    /// One beat: says that the instance lives, or tries to connect.
+    /// Registers the instance, or tries to connect.
     async fn beat(&self) {
         match self.link() {
             Link { number, connection: Some(mut connection) } => {
-                let answer = timeout(CONNECT_TIMEOUT, self.enlist(&mut connection)).await;
-                self.answer(number, answer);
+                let response = timeout(CONNECT_TIMEOUT, self.enlist(&mut connection)).await;
+                self.checked(number, response);
             }
             Link { connection: None, .. } => match self.connect().await {
-                Ok(()) => tracing::info!("Redis answers: limits are those of all instances"),
-                Err(error) => tracing::debug!(%error, "Redis does not answer"),
+                Ok(()) => tracing::info!("connected to Redis; all instances share the rate limits"),
+                Err(error) => tracing::debug!(%error, "cannot connect to Redis"),
             },
         }
     }
 }
 
-/// Keeps the connection for as long as somebody holds the limits.
+/// Keeps the connection until the limits are dropped.
 async fn keep(shared: Weak<Shared>) {
     while let Some(shared) = shared.upgrade() {
         shared.beat().await;
         drop(shared);
-        tokio::time::sleep(PULSE).await;
+        tokio::time::sleep(HEARTBEAT_INTERVAL).await;
     }
 }
 
@@ -232,8 +233,8 @@ fn decision(policy: Policy, limit: Limit, is_admitted: bool, ahead: Duration) ->
     Decision { policy, limit, is_admitted, counted, remaining, undecided, wait, reset }
 }
 
-/// The keys in Redis, which hold no user name or IP address in the clear: that of the arrival time, and for
-/// attempts that of the number of undecided ones.
+/// Returns the keys in Redis: one for the arrival time and, for attempts, one for the number of undecided
+/// attempts. They contain a hash, so that user names and IP addresses are not readable in Redis.
 fn keys(policy: Policy, key: &str) -> Vec<String> {
     let hash = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(key));
     let arrival = format!("{PREFIX}{}:{hash}", policy.bucket());

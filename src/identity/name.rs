@@ -1,20 +1,20 @@
-//! The rules for user names, whichever provider they come from.
+//! Validation of user names, for all providers.
 
 use crate::query::text::nfc;
 
-/// The longest name, in characters.
+/// The maximum length of a name, in characters.
 const MAX_NAME: usize = 100;
 
-/// The rule that a user name breaks, as the rest of a sentence; `None` for a valid name.
+/// Returns the rule that a user name breaks, as a predicate such as "must have …"; `None` for a valid name.
 pub fn name_problem(name: &str) -> Option<String> {
     let has_length = |name: &str| (1..=MAX_NAME).contains(&name.chars().count());
-    // Names are stored in NFC, which may be longer. The first check keeps long texts from being composed.
+    // Names are stored in NFC, which may be longer. The first check avoids normalizing long texts.
     let is_name = has_length(name) && has_length(&nfc(name));
-    // A URL cannot end in `.` or `..`: they are steps of a path (RFC 3986, section 5.2.4).
+    // A URL cannot end in `.` or `..`, which clients resolve as path segments (RFC 3986, section 5.2.4).
     let is_dots = name.chars().all(|c| c == '.');
     (!is_name || is_dots || name.chars().any(char::is_control)).then(|| {
         format!(
-            "must have 1 to {MAX_NAME} characters, none of them a control character, and not dots alone"
+            "must have 1 to {MAX_NAME} characters, no control characters, and not only dots"
         )
     })
 }

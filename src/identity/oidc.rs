@@ -1,8 +1,7 @@
-//! Tokens that are issued elsewhere: by an OpenID Connect or OAuth 2.0 issuer, as JSON Web Tokens
-//! (RFC 9068).
+//! Tokens of an OpenID Connect or OAuth 2.0 issuer: JSON Web Tokens (RFC 9068).
 //!
-//! The issuer's keys are kept, and asked for again when a token names one that is not among them and
-//! when they have become old. One task asks at a time, and ends what it has begun whoever goes away.
+//! The keys of the issuer are cached. They are fetched again when they are old, and when a token names an unknown
+//! key. One task fetches at a time, and it completes even if the request that started it is cancelled.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -20,7 +19,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::Mutex;
 
-use super::token::{check_claims, refused, strict_header, validation};
+use super::token::{check_claims, rejected, strict_header, validation};
 use super::{
     ADMIN_SCOPE, Bearer, Credentials, Identity, IssuedAt, Provider, Role, Tokens, record_scopes,
 };
@@ -28,34 +27,33 @@ use crate::error::{self, Error, Kind};
 use crate::query::Schema;
 use crate::query::text::nfc;
 
-/// How old keys may be before they are asked for again: one that was withdrawn ends that much later.
+/// The age at which keys are fetched again. A withdrawn key is accepted for this time.
 const FRESH: Duration = Duration::from_secs(5 * 60);
 
-/// How long the issuer is left alone once it was asked: tokens with keys that somebody has made up
-/// must not become as many requests to it.
+/// The pause between two fetches. Without it, tokens with invented key ids would each cause a request to the issuer.
 const REST: Duration = Duration::from_secs(10);
 
-/// How long keys are used while the issuer does not answer: that outlasts an outage, and nobody who
-/// cuts the line keeps a key that was withdrawn for ever.
+/// How long keys are used while the issuer is unreachable. This is longer than usual outages. It is limited, so
+/// that blocking the connection does not keep a withdrawn key alive indefinitely.
 const USABLE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How long the issuer may take until its keys are there: callers are waiting.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// The timeout of a fetch, during which requests wait.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The longest answer that is read. A key has half a KiB, and with its certificates a few.
-const MAX_ANSWER_BYTES: usize = 256 * 1024;
+/// The maximum size of a response of the issuer. A key has about 0.5 KiB, with certificates a few KiB.
+const MAX_RESPONSE_BYTES: usize = 256 * 1024;
 
-/// The longest `jti`, in bytes: revocations keep it.
+/// The maximum length of a `jti`, in bytes, because revocations store it.
 const MAX_ID_BYTES: usize = 255;
 
-/// How long keys are believed.
+/// Lifetimes of cached keys.
 #[derive(Debug, Clone, Copy)]
 pub struct Ages {
-    /// How old they may be before they are asked for again.
+    /// The age at which they are fetched again.
     pub fresh: Duration,
-    /// How long the issuer is left alone once it was asked.
+    /// The pause between two fetches.
     pub rest: Duration,
-    /// How old they may be while the issuer does not answer.
+    /// Their maximum age while the issuer is unreachable.
     pub usable: Duration,
 }
 
@@ -65,20 +63,20 @@ impl Default for Ages {
     }
 }
 
-/// Whose tokens are accepted.
+/// The trusted issuer of tokens.
 #[derive(Debug, Clone)]
 pub struct Trust {
-    /// The issuer, exactly as its tokens name it: a URL.
+    /// The URL of the issuer, exactly as in the `iss` claim of its tokens.
     pub issuer: String,
-    /// What tokens say that are meant for this service.
+    /// The name of this service in the `aud` claim of tokens.
     pub audience: String,
-    /// The address of its keys, where it is not to be asked for that.
+    /// The URL of its keys; `None` to discover it.
     pub jwks: Option<String>,
-    /// Certificates of authorities that vouch for it beside the public ones, as PEM.
+    /// Certificates (PEM) of authorities to trust in addition to the public ones.
     pub authorities: Option<Vec<u8>>,
 }
 
-/// The provider whose tokens are issued elsewhere.
+/// The provider of `--auth oidc`, for tokens of another issuer.
 pub struct Oidc(Arc<Issuer>);
 
 struct Issuer {
@@ -89,25 +87,25 @@ struct Issuer {
     ages: Ages,
     schemas: Vec<&'static Schema>,
     known: RwLock<Arc<Known>>,
-    /// Whoever holds it asks the issuer.
+    /// Held by the task that fetches keys.
     turn: Mutex<()>,
 }
 
-/// Where the keys are.
+/// The URL of the keys, or of the document that names it.
 enum Source {
     Keys(Url),
     Discovery(Url),
 }
 
-/// The keys, and how the issuer was when it was asked last.
+/// The cached keys, and the outcome of the last fetch.
 #[derive(Clone, Default)]
 struct Known {
     keys: Vec<Arc<Key>>,
-    /// When the issuer began to be asked for these keys.
+    /// When the fetch of these keys started.
     since: Option<Instant>,
-    /// When it had been asked last.
+    /// When the last fetch ended.
     asked_at: Option<Instant>,
-    /// Why it did not answer then.
+    /// Why the last fetch failed.
     failure: Option<String>,
 }
 
@@ -120,12 +118,12 @@ impl Known {
         self.since.is_some_and(|since| since.elapsed() < age)
     }
 
-    fn may_ask(&self, rest: Duration) -> bool {
+    fn may_fetch(&self, rest: Duration) -> bool {
         self.asked_at.is_none_or(|asked_at| asked_at.elapsed() >= rest)
     }
 }
 
-/// A key, and what is asked of the tokens it has signed.
+/// A key, and the validation of tokens that it signed.
 struct Key {
     id: String,
     algorithm: Algorithm,
@@ -135,7 +133,7 @@ struct Key {
 
 #[derive(Deserialize)]
 struct Claims {
-    /// It is checked with the rest; here it must be one text.
+    /// `Validation` checks its value. This field rejects a list.
     #[serde(rename = "iss")]
     _iss: String,
     sub: String,
@@ -144,7 +142,7 @@ struct Claims {
     jti: Option<String>,
     /// Scopes, separated by spaces (RFC 8693, section 4.2).
     scope: Option<String>,
-    /// The same where issuers had a name of their own for it.
+    /// The scopes under the name that some issuers use.
     scp: Option<Scopes>,
     /// Roles (RFC 9068, section 2.2.3.1).
     #[serde(default)]
@@ -159,26 +157,26 @@ enum Scopes {
 }
 
 impl Oidc {
-    /// Accepts the tokens of an issuer, with scopes and roles on these record types. Nothing is asked
-    /// of the issuer yet.
+    /// Creates a provider for tokens of an issuer, with scopes and roles on these record types. Sends no request yet.
     ///
     /// # Errors
-    /// An address that nobody should take keys from; certificates that cannot be read.
+    /// Fails if a URL is malformed or not secure, or if the certificates cannot be parsed.
     pub fn new(trust: Trust, ages: Ages, schemas: &[&'static Schema]) -> Result<Self, String> {
         let Trust { issuer: name, audience, jwks, authorities } = trust;
         let of_issuer = |problem: String| format!("--oidc-issuer {problem}");
-        let issuer = address(&name).map_err(of_issuer)?;
+        let issuer = secure_url(&name).map_err(of_issuer)?;
         if issuer.query().is_some() || issuer.fragment().is_some() {
-            return Err(of_issuer("must have no query and no fragment".to_owned()));
+            return Err(of_issuer("must not contain a query or a fragment".to_owned()));
         }
         let source = match jwks {
             Some(jwks) => {
-                Source::Keys(address(&jwks).map_err(|problem| format!("--oidc-jwks {problem}"))?)
+                let url = secure_url(&jwks).map_err(|problem| format!("--oidc-jwks {problem}"));
+                Source::Keys(url?)
             }
             None => {
                 let folder = name.strip_suffix('/').unwrap_or(&name);
                 let discovery = format!("{folder}/.well-known/openid-configuration");
-                Source::Discovery(address(&discovery).map_err(of_issuer)?)
+                Source::Discovery(secure_url(&discovery).map_err(of_issuer)?)
             }
         };
         let client = client(&source, authorities.as_deref())?;
@@ -194,17 +192,17 @@ impl Oidc {
         })))
     }
 
-    /// Asks the issuer for its keys, so that no caller need wait for them. If it does not answer, the
-    /// log says so, and it is asked again when somebody calls.
+    /// Fetches the keys of the issuer, so that no request has to wait for them. If this fails, the failure is logged,
+    /// and the next request fetches again.
     pub async fn prepare(&self) {
-        Arc::clone(&self.0).ask().await;
+        Arc::clone(&self.0).refresh().await;
     }
 }
 
 impl Provider for Oidc {
     fn sign_in(&self, _credentials: Credentials) -> BoxFuture<'_, error::Result<Identity>> {
         let detail =
-            format!("tokens for this service are issued by {}: sign in there", self.0.name);
+            format!("{} issues the tokens for this service; sign in there", self.0.name);
         Box::pin(std::future::ready(Err(Error::new(Kind::SignInElsewhere, detail))))
     }
 
@@ -220,23 +218,23 @@ impl Provider for Oidc {
 impl Issuer {
     async fn verify(self: &Arc<Self>, token: &str) -> error::Result<Bearer> {
         let header = strict_header(token)?;
-        // Other kinds of tokens that the same keys sign say what they are (RFC 8725, section 3.11).
+        // Other kinds of tokens that the same keys sign have another `typ` (RFC 8725, section 3.11).
         let kind = header.typ.as_deref().unwrap_or("JWT").to_ascii_lowercase();
         if !["jwt", "at+jwt", "application/at+jwt"].contains(&kind.as_str()) {
-            return Err(refused("it is no access token"));
+            return Err(rejected("expected an access token (typ JWT or at+jwt)"));
         }
-        let id = header.kid.ok_or_else(|| refused("it does not name its key"))?;
+        let id = header.kid.ok_or_else(|| rejected("the token has no kid"))?;
         let key = self.key(&id, header.alg).await?;
         let claims =
-            decode::<Claims>(token, &key.decoding, &key.validation).map_err(refused)?.claims;
+            decode::<Claims>(token, &key.decoding, &key.validation).map_err(rejected)?.claims;
         check_claims(&claims.sub, claims.iat, claims.exp)?;
         if claims.jti.as_deref().is_some_and(|id| !is_id(id)) {
-            return Err(refused("its jti is too long, or no text"));
+            return Err(rejected("the jti of the token is empty, too long or has control characters"));
         }
         Ok(Bearer {
             identity: Identity {
                 scopes: self.scopes(&claims),
-                // As those are who revocations name.
+                // Normalized, because revocations contain normalized names.
                 subject: nfc(&claims.sub).into_owned(),
             },
             token_id: claims.jti,
@@ -245,7 +243,7 @@ impl Issuer {
         })
     }
 
-    /// The scopes that a token grants, of those there are here.
+    /// Returns the scopes of this service that a token grants.
     fn scopes(&self, claims: &Claims) -> Vec<String> {
         let mut granted: HashSet<String> = HashSet::new();
         let mut grant = |text: &str| granted.extend(text.split_whitespace().map(str::to_owned));
@@ -263,7 +261,7 @@ impl Issuer {
         known
     }
 
-    /// The key that a token names, for the algorithm that it names: that must be the key's.
+    /// Returns the key that a token names. The algorithm of the token must be that of the key.
     async fn key(self: &Arc<Self>, id: &str, algorithm: Algorithm) -> error::Result<Arc<Key>> {
         let known = self.known();
         let found = known.find(id, algorithm);
@@ -272,23 +270,24 @@ impl Issuer {
         {
             return Ok(Arc::clone(key));
         }
-        if known.may_ask(self.ages.rest) {
-            // Nobody who can go on waits for an issuer that did not answer the last time.
-            let can_go_on = found.is_some()
+        if known.may_fetch(self.ages.rest) {
+            // If the last fetch failed, requests with a known key do not wait for the next one.
+            let is_usable = found.is_some()
                 && known.failure.is_some()
                 && known.is_younger_than(self.ages.usable);
-            if !can_go_on {
-                tokio::spawn(Arc::clone(self).ask()).await.map_err(Error::internal)?;
+            if !is_usable {
+                tokio::spawn(Arc::clone(self).refresh()).await.map_err(Error::internal)?;
             } else if self.turn.try_lock().is_ok() {
-                tokio::spawn(Arc::clone(self).ask());
+                tokio::spawn(Arc::clone(self).refresh());
             }
         }
         let known = self.known();
         if known.is_younger_than(self.ages.usable) {
-            return known.find(id, algorithm).ok_or_else(|| refused("the issuer has no such key"));
+            let found = known.find(id, algorithm);
+            return found.ok_or_else(|| rejected("the issuer has no key with this kid"));
         }
-        let detail = format!("{} does not answer, whose keys tokens need; try again", self.name);
-        let cause = known.failure.clone().unwrap_or_else(|| "its keys are too old".to_owned());
+        let detail = format!("cannot fetch the keys of the token issuer {}; retry later", self.name);
+        let cause = known.failure.clone().unwrap_or_else(|| "the cached keys are too old".to_owned());
         Err(Error { detail, ..Error::unavailable(cause) })
     }
 
@@ -296,32 +295,36 @@ impl Issuer {
         Arc::clone(&self.known.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Asks the issuer for its keys, unless somebody else has just done so.
-    async fn ask(self: Arc<Self>) {
+    /// Fetches the keys of the issuer, unless another task has just done so.
+    async fn refresh(self: Arc<Self>) {
         let _turn = self.turn.lock().await;
         let known = self.known();
-        if !known.may_ask(self.ages.rest) {
+        if !known.may_fetch(self.ages.rest) {
             return;
         }
-        let began_at = Instant::now();
-        let answer = tokio::time::timeout(PATIENCE, self.fetch()).await;
-        let answer = answer.unwrap_or_else(|_| Err("it takes too long".to_owned()));
+        let started_at = Instant::now();
+        let fetched = tokio::time::timeout(FETCH_TIMEOUT, self.fetch()).await;
+        let fetched = fetched.unwrap_or_else(|_| Err("timeout".to_owned()));
         let asked_at = Some(Instant::now());
         let issuer = &self.name;
-        let known = match answer {
+        let known = match fetched {
             Ok(keys) => {
                 if known.failure.is_some() {
-                    tracing::info!(issuer, "the issuer of tokens answers again");
+                    tracing::info!(issuer, "the token issuer is reachable again");
                 }
                 if keys.is_empty() {
-                    tracing::warn!(issuer, "the issuer of tokens has no key that can be used");
+                    tracing::warn!(
+                        issuer,
+                        "the token issuer has no usable key, so all tokens are rejected; log at debug level to \
+                         see why keys are ignored"
+                    );
                 }
-                Known { keys, since: Some(began_at), asked_at, failure: None }
+                Known { keys, since: Some(started_at), asked_at, failure: None }
             }
             Err(cause) => {
                 match known.failure {
-                    None => tracing::warn!(issuer, cause, "the issuer of tokens does not answer"),
-                    Some(_) => tracing::debug!(issuer, cause, "the issuer does not answer yet"),
+                    None => tracing::warn!(issuer, cause, "cannot fetch the keys of the token issuer"),
+                    Some(_) => tracing::debug!(issuer, cause, "still cannot fetch the keys"),
                 }
                 Known { asked_at, failure: Some(cause), ..Known::clone(&known) }
             }
@@ -329,7 +332,7 @@ impl Issuer {
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
     }
 
-    /// The issuer's keys that can be used.
+    /// Fetches the keys of the issuer and returns the usable ones.
     async fn fetch(&self) -> Result<Vec<Arc<Key>>, String> {
         #[derive(Deserialize)]
         struct Discovery {
@@ -345,16 +348,16 @@ impl Issuer {
             Source::Discovery(url) => {
                 let Discovery { issuer, jwks_uri } = self.get(url).await?;
                 if issuer != self.name {
-                    return Err(format!("{url} describes another issuer, {issuer:?}"));
+                    return Err(format!("expected the issuer {:?} in {url}, found {issuer:?}", self.name));
                 }
-                let keys = address(&jwks_uri);
+                let keys = secure_url(&jwks_uri);
                 self.get(&keys.map_err(|problem| format!("{url}: jwks_uri {problem}"))?).await?
             }
         };
         let usable = keys.iter().filter_map(|jwk| match self.usable(jwk) {
             Ok(key) => Some(Arc::new(key)),
             Err(problem) => {
-                tracing::debug!(issuer = self.name, kid = ?jwk.get("kid"), problem, "a key is not used");
+                tracing::debug!(issuer = self.name, kid = ?jwk.get("kid"), problem, "ignoring a key");
                 None
             }
         });
@@ -365,19 +368,19 @@ impl Issuer {
         let failed = |error: reqwest::Error| format!("{url}: {}", causes(&error.without_url()));
         let mut response = self.client.get(url.clone()).send().await.map_err(failed)?;
         if response.status() != StatusCode::OK {
-            return Err(format!("{url} answered {}", response.status()));
+            return Err(format!("{url} returned status {}", response.status()));
         }
-        let mut answer = Vec::new();
+        let mut body = Vec::new();
         while let Some(piece) = response.chunk().await.map_err(failed)? {
-            if answer.len().saturating_add(piece.len()) > MAX_ANSWER_BYTES {
-                return Err(format!("{url} answered more than {MAX_ANSWER_BYTES} bytes"));
+            if body.len().saturating_add(piece.len()) > MAX_RESPONSE_BYTES {
+                return Err(format!("{url} returned more than {MAX_RESPONSE_BYTES} bytes"));
             }
-            answer.extend_from_slice(&piece);
+            body.extend_from_slice(&piece);
         }
-        serde_json::from_slice(&answer).map_err(|error| format!("{url}: {error}"))
+        serde_json::from_slice(&body).map_err(|error| format!("{url}: {error}"))
     }
 
-    /// The key that a member of a JWK Set (RFC 7517) holds, or why it is not used.
+    /// Returns the key of a JWK Set member (RFC 7517), or why it is not usable.
     fn usable(&self, jwk: &Value) -> Result<Key, String> {
         #[derive(Deserialize)]
         struct Jwk {
@@ -402,38 +405,38 @@ impl Issuer {
         let may_verify = purpose.is_none_or(|purpose| purpose == "sig")
             && key_ops.is_none_or(|all| all.iter().any(|one| one == "verify"));
         if !may_verify {
-            return Err("it is for something else".to_owned());
+            return Err("the key is not for verifying signatures".to_owned());
         }
         let (algorithm, name, decoding) = match &material {
             Material::Rsa { n, e } => (Algorithm::RS256, "RS256", rsa(n, e)?),
             Material::Ec { crv, x, y } => (Algorithm::ES256, "ES256", ec(crv, x, y)?),
         };
         if alg.is_some_and(|alg| alg != name) {
-            return Err(format!("it is for another algorithm than {name}"));
+            return Err(format!("the algorithm of the key is not {name}"));
         }
         let validation = validation(vec![algorithm], &self.name, &self.audience);
         Ok(Key { id, algorithm, decoding, validation })
     }
 }
 
-/// An RSA key of 2048 bits or more, and of no more than are verified with: 4096.
+/// Decodes an RSA key of 2048 to 4096 bits, which is the range that the library verifies.
 fn rsa(n: &str, e: &str) -> Result<DecodingKey, String> {
     let (n, e) = (decoded(n)?, decoded(e)?);
     let mut significant = n.iter().skip_while(|byte| **byte == 0).peekable();
     let first = significant.peek().map_or(0, |first| **first);
     let size = (significant.count(), first);
     if !((256, 0x80)..=(512, 0xff)).contains(&size) {
-        return Err("it has not 2048 to 4096 bits".to_owned());
+        return Err("expected an RSA key of 2048 to 4096 bits".to_owned());
     }
     Ok(DecodingKey::from_rsa_raw_components(&n, &e))
 }
 
 fn ec(crv: &str, x: &str, y: &str) -> Result<DecodingKey, String> {
     if crv != "P-256" {
-        return Err("its curve is another than P-256".to_owned());
+        return Err(format!("expected the curve P-256, found {crv:?}"));
     }
     if decoded(x)?.len() != 32 || decoded(y)?.len() != 32 {
-        return Err("it is no point of P-256".to_owned());
+        return Err("expected coordinates of 32 bytes".to_owned());
     }
     DecodingKey::from_ec_components(x, y).map_err(|error| error.to_string())
 }
@@ -446,7 +449,7 @@ fn is_id(text: &str) -> bool {
     (1..=MAX_ID_BYTES).contains(&text.len()) && !text.chars().any(char::is_control)
 }
 
-/// What asks an issuer. It goes where it is told, and nowhere from there.
+/// Creates the HTTP client. It does not follow redirects.
 fn client(source: &Source, authorities: Option<&[u8]>) -> Result<Client, String> {
     let unusable = |error: reqwest::Error| format!("--oidc-ca-file: {}", causes(&error));
     let name = concat!("cinequery/", env!("CARGO_PKG_VERSION"));
@@ -454,13 +457,13 @@ fn client(source: &Source, authorities: Option<&[u8]>) -> Result<Client, String>
     if let Source::Keys(url) | Source::Discovery(url) = source
         && url.scheme() == "http"
     {
-        // What is not encrypted stays on this machine, whatever proxy the environment names.
+        // Unencrypted requests must stay on this machine, so ignore proxies of the environment.
         client = client.no_proxy();
     }
     if let Some(pem) = authorities {
         let certificates = Certificate::from_pem_bundle(pem).map_err(unusable)?;
         if certificates.is_empty() {
-            return Err("--oidc-ca-file holds no certificate".to_owned());
+            return Err("--oidc-ca-file: expected a certificate (PEM), found none".to_owned());
         }
         client =
             certificates.into_iter().fold(client, |client, one| client.add_root_certificate(one));
@@ -468,26 +471,26 @@ fn client(source: &Source, authorities: Option<&[u8]>) -> Result<Client, String>
     client.build().map_err(unusable)
 }
 
-/// An address that keys may come from: encrypted on their way, or from this machine. What is wrong with
-/// it does not repeat it, since there may be a password in it.
-fn address(text: &str) -> Result<Url, String> {
+/// Parses a URL from which keys may be fetched: HTTPS, or HTTP to this machine. Error messages do not repeat the
+/// URL, which may contain a password.
+fn secure_url(text: &str) -> Result<Url, String> {
     if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
-        return Err("must have no spaces in it".to_owned());
+        return Err("must not contain spaces or control characters".to_owned());
     }
-    let url = Url::parse(text).map_err(|error| format!("is no URL: {error}"))?;
+    let url = Url::parse(text).map_err(|error| format!("must be a URL: {error}"))?;
     let host = url.host_str().unwrap_or_default();
     let ip = host.trim_matches(['[', ']']).parse::<IpAddr>();
     let is_loopback = host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback());
     if url.scheme() != "https" && !(url.scheme() == "http" && is_loopback) {
-        return Err("must begin with https://; http:// is for loopback addresses alone".to_owned());
+        return Err("must start with https:// (or http:// and a loopback address)".to_owned());
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("must hold no name and no password".to_owned());
+        return Err("must not contain a user name or a password".to_owned());
     }
     Ok(url)
 }
 
-/// An error with its causes: those of a request say nothing by themselves.
+/// Returns the text of an error with its causes: request errors alone do not name their cause.
 fn causes(error: &dyn std::error::Error) -> String {
     let all = std::iter::successors(Some(error), |error| error.source());
     all.map(ToString::to_string).collect::<Vec<_>>().join(": ")

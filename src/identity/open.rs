@@ -1,5 +1,5 @@
-//! The provider that believes everybody: a name is enough. Tokens then serve to monitor and
-//! throttle, not to protect.
+//! The provider of `--auth open`, which accepts any name without a password. Its tokens identify clients for rate
+//! limits and usage, and protect nothing.
 
 use futures_util::future::BoxFuture;
 
@@ -9,14 +9,14 @@ use crate::error::{Error, Result, Violation};
 use crate::query::Schema;
 use crate::query::text::nfc;
 
-/// Grants reading and writing of every record type, and never administration.
+/// Grants read and write access to every record type, and never administration.
 #[derive(Debug)]
 pub struct Open {
     scopes: Vec<String>,
 }
 
 impl Open {
-    /// Opens these record types to everybody.
+    /// Grants every user access to these record types.
     pub fn new(schemas: &[&'static Schema]) -> Self {
         Self { scopes: record_scopes(schemas) }
     }

@@ -1,4 +1,4 @@
-//! Signing in with a password that is kept as an Argon2id hash.
+//! Sign-in with passwords, which are stored as Argon2id hashes.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,63 +15,62 @@ use crate::query::Schema;
 use crate::query::text::nfc;
 use crate::store::Store;
 
-/// The shortest password, in characters (NIST SP 800-63B, section 3.1.1.2, without a second factor).
+/// The minimum length of a password, in characters (NIST SP 800-63B, section 3.1.1.2, without a second factor).
 pub const MIN_PASSWORD: usize = 15;
 
-/// The longest password that is looked at, in bytes.
+/// The maximum length of a password, in bytes.
 pub const MAX_PASSWORD_BYTES: usize = 1024;
 
-/// How many passwords are hashed at once. Each takes 19 MiB and all of a core (Argon2id, m = 19 MiB,
-/// t = 2, p = 1: OWASP's first choice).
-const HASHED_AT_ONCE: usize = 2;
+/// The maximum number of concurrent hashes. Each takes 19 MiB and a whole core (Argon2id, m = 19 MiB, t = 2, p = 1:
+/// OWASP's first choice).
+const MAX_CONCURRENT_HASHES: usize = 2;
 
-/// How long a password waits for its turn.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a password waits to be hashed.
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 
 const SALT_BYTES: usize = 16;
 
-/// Verified for unknown users, so that timing does not reveal who exists: with the parameters of all other
-/// hashes, and of no password.
+/// Dummy hash that is verified for unknown users, so that timing does not reveal which users exist. It has the usual
+/// parameters and matches no password.
 const DECOY: &str = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$\
                      AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
-/// Hashes passwords outside of the threads that serve requests, a few at once. Clones share their
-/// turns.
+/// Hashes passwords on separate threads, a few at a time. Clones share this limit.
 #[derive(Clone)]
 pub struct Hasher {
     turns: Arc<Semaphore>,
-    /// Memory of hashes, one for each turn that was ever taken at once. It is used again: the allocator
-    /// would put small values into the hole that each leaves, and take more for the next.
+    /// Memory for hashes, at most one block for each concurrent hash. It is reused: freed blocks would fragment the
+    /// heap, and the process would grow with each hash.
     memory: Arc<Mutex<Vec<Memory>>>,
 }
 
-/// What Argon2 works in: 19 MiB with the usual parameters.
+/// The working memory of Argon2: 19 MiB with the usual parameters.
 type Memory = Vec<Block>;
 
 impl Default for Hasher {
     fn default() -> Self {
-        Self { turns: Arc::new(Semaphore::new(HASHED_AT_ONCE)), memory: Arc::default() }
+        Self { turns: Arc::new(Semaphore::new(MAX_CONCURRENT_HASHES)), memory: Arc::default() }
     }
 }
 
 impl Hasher {
-    /// A hasher with turns of its own.
+    /// Creates a hasher with its own limit.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The hash of a password, as a PHC string with a salt of its own.
+    /// Returns the hash of a password, as a PHC string with a random salt.
     ///
     /// # Errors
-    /// [`Kind::Unavailable`] when too many are waiting.
+    /// Returns [`Kind::Unavailable`] if too many passwords are waiting.
     pub async fn hash(&self, password: String) -> Result<String> {
         self.take_turn(move |memory| hash(&password, memory)).await?
     }
 
-    /// Whether this is the password of the hash. Without a hash the answer is no, and takes as long.
+    /// Returns whether the password matches the hash. Without a hash, takes as long and returns `false`.
     ///
     /// # Errors
-    /// [`Kind::Unavailable`] when too many are waiting.
+    /// Returns [`Kind::Unavailable`] if too many passwords are waiting.
     pub async fn verify(&self, password: String, hash: Option<String>) -> Result<bool> {
         let is_known = hash.is_some();
         let hash = hash.unwrap_or_else(|| DECOY.to_owned());
@@ -83,8 +82,11 @@ impl Hasher {
         &self,
         work: impl FnOnce(&mut Memory) -> T + Send + 'static,
     ) -> Result<T> {
-        let turn = tokio::time::timeout(PATIENCE, Arc::clone(&self.turns).acquire_owned()).await;
-        let turn = turn.map_err(|_| Error::unavailable("too many passwords are waiting"))?;
+        let turn = Arc::clone(&self.turns).acquire_owned();
+        let turn = tokio::time::timeout(QUEUE_TIMEOUT, turn).await.map_err(|_| Error {
+            detail: "too many passwords are waiting to be checked; retry later".to_owned(),
+            ..Error::unavailable("the queue for hashing passwords is full")
+        })?;
         let turn = turn.map_err(Error::internal)?;
         let shared = Arc::clone(&self.memory);
         let done = tokio::task::spawn_blocking(move || {
@@ -113,17 +115,17 @@ fn hash(password: &str, memory: &mut Memory) -> Result<String> {
             hash: Some(digest(password, &salt, algorithm, version, &params, memory)?),
         })
     };
-    hashed().map(|hash| hash.to_string()).ok_or_else(|| Error::internal("Argon2 has failed"))
+    hashed().map(|hash| hash.to_string()).ok_or_else(|| Error::internal("hashing a password with Argon2 failed"))
 }
 
-/// Whether the hash is that of the password; `None` when it cannot be read.
+/// Returns whether the password matches the hash; `None` if the hash is malformed.
 fn is_password_of(password: &str, hash: &str, memory: &mut Memory) -> Option<bool> {
     let hash = PasswordHash::new(hash).ok()?;
     let algorithm = Algorithm::try_from(hash.algorithm.as_str()).ok()?;
     let version = hash.version.map_or(Ok(Version::default()), Version::try_from).ok()?;
     let params = Params::try_from(&hash).ok()?;
     let found = digest(password, &hash.salt?, algorithm, version, &params, memory)?;
-    // `Output` is compared in constant time.
+    // `Output` compares in constant time.
     Some(found == hash.hash?)
 }
 
@@ -146,12 +148,12 @@ fn digest(
     Output::new(digest).ok()
 }
 
-/// A password that nobody could guess: 20 letters and digits, without those that look alike.
+/// Returns a random password: 20 letters and digits, without characters that look alike (100 bits).
 ///
 /// # Errors
-/// A system without random numbers.
+/// Fails if the system has no random numbers.
 pub fn random_password() -> Result<String> {
-    // 32 of them, so that five bits of a random byte choose one without a bias.
+    // With 32 characters, five bits of a random byte choose one without bias.
     const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
     let mut bytes = [0_u8; 20];
     getrandom::fill(&mut bytes).map_err(|error| Error::internal(error.to_string()))?;
@@ -159,17 +161,17 @@ pub fn random_password() -> Result<String> {
     Ok(letters.map(|letter| char::from(*letter)).collect())
 }
 
-/// What keeps a text from being a password, if anything does.
+/// Returns the rule that a password breaks, as a predicate such as "must have …"; `None` for a valid password.
 pub fn password_problem(password: &str) -> Option<String> {
     if password.len() > MAX_PASSWORD_BYTES {
         return Some(format!("must have at most {MAX_PASSWORD_BYTES} bytes"));
     }
     let length = password.chars().count();
     (length < MIN_PASSWORD)
-        .then(|| format!("must have at least {MIN_PASSWORD} characters, and has {length}"))
+        .then(|| format!("must have at least {MIN_PASSWORD} characters, found {length}"))
 }
 
-/// The provider that asks for a password.
+/// The provider of `--auth password`.
 pub struct Passwords {
     store: Store,
     hasher: Hasher,
@@ -177,27 +179,27 @@ pub struct Passwords {
 }
 
 impl Passwords {
-    /// Lets in the users of the store, with their roles' scopes on these record types.
+    /// Creates a provider for the users of a store, with the scopes of their roles on these record types.
     pub fn new(store: Store, hasher: Hasher, schemas: &[&'static Schema]) -> Self {
         Self { store, hasher, schemas: schemas.to_vec() }
     }
 
-    /// An unknown name and a wrong password are answered in the same words and take as long.
+    /// Checks credentials. Unknown names and wrong passwords get the same response after the same time.
     async fn check(&self, credentials: Credentials) -> Result<Identity> {
         let Credentials { username, password } = credentials;
-        let refused = || Error::new(Kind::Unauthenticated, "the name or the password is wrong");
+        let wrong = || Error::new(Kind::Unauthenticated, "the name or the password is wrong");
         let password = password.filter(|password| password.len() <= MAX_PASSWORD_BYTES);
-        // What is no name is nobody's; PostgreSQL's text cannot even be asked for U+0000.
+        // An invalid name cannot exist. Some must not reach PostgreSQL, which rejects U+0000 in text.
         let user = match name_problem(&username) {
             Some(_) => None,
-            // Heavy requests of others must not keep anybody from signing in.
+            // Heavy requests of other users must not block sign-in.
             None => self.store.reserved().user(&nfc(&username)).await?,
         };
         let hash = user.as_ref().map(|user| user.password_hash.clone());
         let is_right = self.hasher.verify(password.unwrap_or_default(), hash).await?;
-        let user = user.filter(|_| is_right).ok_or_else(refused)?;
+        let user = user.filter(|_| is_right).ok_or_else(wrong)?;
         let role = Role::of(&user.role)
-            .ok_or_else(|| Error::internal(format!("{:?} is no role", user.role)))?;
+            .ok_or_else(|| Error::internal(format!("unknown role {:?} of a user", user.role)))?;
         Ok(Identity { subject: user.name, scopes: role.scopes(&self.schemas) })
     }
 }
@@ -212,7 +214,7 @@ impl Provider for Passwords {
 mod tests {
     use super::*;
 
-    /// Otherwise an unknown name could be told by its time.
+    /// Otherwise timing would reveal unknown names.
     #[test]
     fn the_decoy_costs_what_a_hash_costs() -> Result<()> {
         let mut memory = Memory::new();
@@ -231,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_is_known_by_its_hash() -> Result<()> {
+    fn a_password_matches_its_hash() -> Result<()> {
         let mut memory = Memory::new();
         let hash = hash("correct horse battery staple", &mut memory)?;
         for (password, is_right) in

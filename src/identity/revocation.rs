@@ -1,4 +1,4 @@
-//! Tokens that are not accepted any more although they have not expired.
+//! Revoked tokens: tokens that are rejected before they expire.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,30 +8,29 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use tokio::sync::{Notify, watch};
 
-use super::token::{CLOCK_SKEW, refused};
+use super::token::{CLOCK_SKEW, rejected};
 use super::{Bearer, IssuedAt};
 use crate::clock::timestamp_now;
 use crate::error::{Error, Result};
 use crate::store::{Revoked, Store};
 
-/// How old what is known of revocations may be: then a revocation is effective everywhere that much
-/// later.
+/// The maximum age of the known revocations. A revocation takes effect on every instance within this time.
 const MAX_AGE: Duration = Duration::from_millis(500);
 
-/// How old it may be while the database cannot say: then requests are 503.
+/// Their maximum age while the database cannot be read. After that, requests get 503.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// How long after a reading the next one begins, as long as there are requests.
+/// The pause between two reads, while there are requests.
 const INTERVAL: Duration = Duration::from_millis(300);
 
-/// How long a request waits for a reading when what is known is older than it should be, and when it
-/// cannot be used at all.
+/// How long a request waits for a read: if the known revocations are older than [`MAX_AGE`], and if they cannot be
+/// used at all.
 const SHORT_WAIT: Duration = Duration::from_millis(250);
 const LONG_WAIT: Duration = Duration::from_secs(2);
 
-/// Knows the revocations of the database, no older than half a second. One task reads them, for as long
-/// as there are requests: a service without requests asks nothing of its database. No request reads by
-/// itself, so that a database that does not respond keeps one task waiting and not all requests.
+/// Caches the revocations of the database for at most half a second. One task reads them while there are requests;
+/// a service without requests sends no statements. Requests never read by themselves, so a database that does
+/// not respond blocks one task and not all requests.
 pub struct Revocations {
     shared: Arc<Shared>,
     has_started: AtomicBool,
@@ -40,25 +39,25 @@ pub struct Revocations {
 struct Shared {
     store: Store,
     last: watch::Sender<Reading>,
-    /// A request waits for a reading.
+    /// Notifies the task that a request waits for a read.
     is_wanted: Notify,
-    /// There has been a request since the last reading.
+    /// Whether there was a request since the last read.
     is_used: AtomicBool,
 }
 
-/// The last attempt to read.
+/// The outcome of the last read.
 #[derive(Clone, Default)]
 struct Reading {
     known: Known,
-    /// When the attempt ended.
+    /// When the read ended.
     ended_at: Option<Instant>,
     has_failed: bool,
 }
 
-/// What is known, and since when.
+/// The known revocations, and when they were read.
 #[derive(Clone, Default)]
 struct Known {
-    /// When the database began to be asked.
+    /// When the read started.
     asked_at: Option<Instant>,
     revision: i64,
     all: Arc<All>,
@@ -66,9 +65,9 @@ struct Known {
 
 #[derive(Clone, Default)]
 struct All {
-    /// The ids of tokens, with when these would have expired.
+    /// The ids of revoked tokens, with their expiry times.
     tokens: HashMap<String, DateTime<Utc>>,
-    /// The last revocation of each subject: its number, and when it was, in seconds since 1970.
+    /// The last revocation of each subject: its number, and its time in seconds since 1970.
     subjects: HashMap<String, (i64, i64)>,
 }
 
@@ -78,8 +77,8 @@ impl Known {
     }
 }
 
-/// Whether the token was issued after more revocations than there have been: then the database has gone
-/// back, or is another.
+/// Returns whether the token was issued after more revocations than are known. If this remains so after a read, the
+/// database was restored from a backup, or is another one.
 fn is_ahead(bearer: &Bearer, known: &Known) -> bool {
     matches!(bearer.issued, IssuedAt::Revision(issued) if issued > known.revision)
 }
@@ -92,9 +91,9 @@ impl All {
                 .issued
             {
                 IssuedAt::Revision(issued) => issued < *revision,
-                // The whole skew that `iat` is accepted with: a smaller one would let tokens of an issuer
-                // whose clock is ahead survive their revocation. The price is that a token issued within
-                // this time after the revocation is rejected as well.
+                // The skew must be as large as the one for `iat`. Otherwise tokens of an issuer whose clock is
+                // ahead would survive their revocation. The price: a token issued within this time after the
+                // revocation is rejected too.
                 IssuedAt::Time(issued) => issued <= at.saturating_add(CLOCK_SKEW.cast_signed()),
             });
         by_token || by_subject
@@ -102,7 +101,7 @@ impl All {
 }
 
 impl Revocations {
-    /// Those of the database.
+    /// Creates the cache for a database.
     pub fn new(store: &Store) -> Self {
         let shared = Shared {
             store: store.reserved(),
@@ -113,11 +112,11 @@ impl Revocations {
         Self { shared: Arc::new(shared), has_started: AtomicBool::new(false) }
     }
 
-    /// Rejects a token that was revoked, and one that the database cannot have been asked for.
+    /// Rejects revoked tokens, and tokens that were issued after more revocations than the database has.
     ///
     /// # Errors
-    /// [`crate::error::Kind::Unauthenticated`]; [`crate::error::Kind::Unavailable`] when the database
-    /// has not said for a while which are revoked.
+    /// Returns [`crate::error::Kind::Unauthenticated`] for these tokens, and
+    /// [`crate::error::Kind::Unavailable`] if the revocations could not be read for some seconds.
     pub async fn check(&self, bearer: &Bearer) -> Result<()> {
         self.shared.is_used.store(true, Ordering::Relaxed);
         let mut known = self.shared.last.borrow().known.clone();
@@ -125,48 +124,51 @@ impl Revocations {
             known = self.wait(bearer).await?;
         }
         if is_ahead(bearer, &known) {
-            return Err(refused("the database knows fewer revocations than it"));
+            return Err(rejected("the token was issued after more revocations than the database has"));
         }
-        if known.all.has(bearer) { Err(refused("it was revoked")) } else { Ok(()) }
+        if known.all.has(bearer) { Err(rejected("the token was revoked")) } else { Ok(()) }
     }
 
-    /// Waits for a reading that ends from now on. If it fails or takes too long, what was known before
-    /// will do for a few seconds.
+    /// Waits for a read that ends from now on. If it fails or takes too long, returns the previous revocations, as
+    /// long as they are recent enough.
     async fn wait(&self, bearer: &Bearer) -> Result<Known> {
         let called_at = Instant::now();
         let mut readings = self.shared.last.subscribe();
         let before = readings.borrow().known.clone();
-        let will_do = before.is_younger_than(GRACE) && !is_ahead(bearer, &before);
+        let is_usable = before.is_younger_than(GRACE) && !is_ahead(bearer, &before);
         self.start();
         self.shared.is_wanted.notify_one();
         let is_new = |reading: &Reading| {
             let is_ahead = !reading.has_failed && is_ahead(bearer, &reading.known);
-            // One that had begun before the token was issued says nothing of it.
+            // A read that started before the token was issued cannot include its revocations.
             let since = if is_ahead { reading.known.asked_at } else { reading.ended_at };
             since.is_some_and(|since| since >= called_at)
         };
-        let limit = if will_do { SHORT_WAIT } else { LONG_WAIT };
+        let limit = if is_usable { SHORT_WAIT } else { LONG_WAIT };
         match tokio::time::timeout(limit, readings.wait_for(is_new)).await {
             Ok(Ok(reading)) if !reading.has_failed => Ok(reading.known.clone()),
-            _ if will_do => Ok(before),
-            _ => Err(Error::unavailable("the revocations cannot be read")),
+            _ if is_usable => Ok(before),
+            _ => Err(Error {
+                detail: "cannot read the revoked tokens from the database; retry later".to_owned(),
+                ..Error::unavailable("the last attempt to read revocations failed or timed out")
+            }),
         }
     }
 
-    /// Starts the task that reads, once.
+    /// Starts the reading task once.
     fn start(&self) {
         if !self.has_started.swap(true, Ordering::Relaxed) {
-            tokio::spawn(read_on(Arc::downgrade(&self.shared)));
+            tokio::spawn(keep_reading(Arc::downgrade(&self.shared)));
         }
     }
 }
 
-/// Reads for as long as there is somebody to read for.
-async fn read_on(shared: Weak<Shared>) {
+/// Reads revocations while there are requests, until the service ends.
+async fn keep_reading(shared: Weak<Shared>) {
     loop {
         let Some(shared) = shared.upgrade() else { return };
         if !shared.is_used.swap(false, Ordering::Relaxed) {
-            // Looks up now and then whether the service is still there.
+            // The timeout lets the task notice that the service has ended.
             let _ = tokio::time::timeout(GRACE, shared.is_wanted.notified()).await;
             if !shared.is_used.swap(false, Ordering::Relaxed) {
                 continue;
@@ -179,7 +181,7 @@ async fn read_on(shared: Weak<Shared>) {
             match known {
                 Ok(known) => last.known = known,
                 Err(error) if !had_failed => {
-                    tracing::warn!(cause = error.cause, "the revocations cannot be read");
+                    tracing::warn!(cause = error.cause, "cannot read the revoked tokens from the database; requests with tokens fail after 5 s");
                 }
                 Err(_) => {}
             }
@@ -196,9 +198,9 @@ impl Shared {
         if known.asked_at.is_some() && revision == known.revision {
             return Ok(Known { asked_at, ..known });
         }
-        // A database that has gone back is read from the beginning.
-        let goes_on = revision > known.revision;
-        let (after, mut all) = match goes_on {
+        // If the count went back, the database was restored from a backup. Read everything again.
+        let is_newer = revision > known.revision;
+        let (after, mut all) = match is_newer {
             true => (known.revision, All::clone(&known.all)),
             false => (0, All::default()),
         };

@@ -1,4 +1,4 @@
-//! What people may do: roles, each a set of scopes.
+//! Roles, which are sets of scopes.
 
 use poem_openapi::Enum;
 use serde::{Deserialize, Serialize};
@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 use super::Access;
 use crate::query::Schema;
 
-/// The scope of whoever administers users.
+/// The scope of administrators.
 pub const ADMIN_SCOPE: &str = "admin";
 
-/// What somebody may do: a `viewer` reads records, an `editor` changes them too, an `admin` also administers
-/// the service.
+/// The role of a user: a `viewer` reads records, an `editor` also changes them, an `admin` also administers the
+/// service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Serialize, Deserialize)]
 #[oai(rename_all = "lowercase")]
 #[serde(rename_all = "lowercase")]
@@ -19,15 +19,15 @@ pub enum Role {
     Viewer,
     /// Reads and changes records.
     Editor,
-    /// Does everything, and administers users.
+    /// Reads and changes records, and administers the service and its users.
     Admin,
 }
 
 impl Role {
-    /// All of them, from the least to the greatest.
+    /// All roles, from the fewest to the most scopes.
     pub const ALL: [Self; 3] = [Self::Viewer, Self::Editor, Self::Admin];
 
-    /// Its name.
+    /// Returns the name of the role.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Viewer => "viewer",
@@ -36,12 +36,12 @@ impl Role {
         }
     }
 
-    /// The role of that name.
+    /// Returns the role of that name.
     pub fn of(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|role| role.as_str() == name)
     }
 
-    /// The least role that has such scopes: whoever may change anything is an editor.
+    /// Returns the role for a set of scopes: one scope to write makes an editor.
     pub fn holding(scopes: &[String]) -> Self {
         let is_admin = scopes.iter().any(|scope| scope == ADMIN_SCOPE);
         let writes = scopes.iter().any(|scope| scope.ends_with(Access::Write.suffix()));
@@ -52,7 +52,7 @@ impl Role {
         }
     }
 
-    /// Its scopes on records of these types, and beyond them.
+    /// Returns the scopes of the role, on records of these types and for administration.
     pub fn scopes(self, schemas: &[&'static Schema]) -> Vec<String> {
         let access: &[Access] = match self {
             Self::Viewer => &[Access::Read],

@@ -1,4 +1,4 @@
-//! The secrets that tokens are signed with.
+//! The secrets that sign tokens.
 
 use std::io::{ErrorKind, Write};
 use std::path::Path;
@@ -7,10 +7,10 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 
-/// The shortest secret that is accepted: as many bytes as HS256 makes (RFC 7518, section 3.2).
+/// The minimum length of a secret, in bytes: the size of a hash of HS256 (RFC 7518, section 3.2).
 pub const MIN_SECRET_BYTES: usize = 32;
 
-/// A secret. It is never shown.
+/// A secret. `Debug` does not print it.
 #[derive(Clone)]
 pub(super) struct Secret(Vec<u8>);
 
@@ -21,26 +21,26 @@ impl std::fmt::Debug for Secret {
 }
 
 impl Secret {
-    /// Takes a secret that somebody chose.
+    /// Creates a secret from configured bytes.
     ///
     /// # Errors
-    /// One that is too short.
+    /// Fails if the secret is too short.
     fn new(bytes: impl Into<Vec<u8>>) -> Result<Self, String> {
         let bytes = bytes.into();
         if bytes.len() < MIN_SECRET_BYTES {
             let found = bytes.len();
-            return Err(format!("the secret has {found} bytes and needs {MIN_SECRET_BYTES}"));
+            return Err(format!("expected a secret of at least {MIN_SECRET_BYTES} bytes, found {found} bytes"));
         }
         Ok(Self(bytes))
     }
 
-    /// A secret from the system's random numbers.
+    /// Creates a secret from random numbers of the system.
     ///
     /// # Errors
-    /// A system that has none.
+    /// Fails if the system has no random numbers.
     fn generate() -> Result<Self, String> {
         let mut bytes = [0; MIN_SECRET_BYTES];
-        getrandom::fill(&mut bytes).map_err(|error| format!("no random numbers: {error}"))?;
+        getrandom::fill(&mut bytes).map_err(|error| format!("the system has no random numbers: {error}"))?;
         Ok(Self(BASE64_URL_SAFE_NO_PAD.encode(bytes).into_bytes()))
     }
 
@@ -48,14 +48,14 @@ impl Secret {
         &self.0
     }
 
-    /// What names the secret in the header of a token (RFC 7515, section 4.1.4), and does not give it
-    /// away: the beginning of its SHA-256.
+    /// Returns the id of the secret for the header of a token (`kid`, RFC 7515, section 4.1.4). It is a prefix of the
+    /// SHA-256 hash, which does not reveal the secret.
     pub(super) fn id(&self) -> String {
         BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(&self.0).get(..12).unwrap_or_default())
     }
 }
 
-/// The secrets whose tokens are accepted. The first signs; the others are on their way in or out.
+/// The secrets whose tokens are accepted. The first one signs; the others are being rotated in or out.
 #[derive(Debug, Clone)]
 pub struct Secrets {
     pub(super) signing: Secret,
@@ -63,10 +63,10 @@ pub struct Secrets {
 }
 
 impl Secrets {
-    /// Takes the secrets of a text, one a line; empty lines are passed over.
+    /// Parses secrets, one per line. Empty lines are ignored.
     ///
     /// # Errors
-    /// No secret, or one that is too short.
+    /// Fails if there is no secret, or if one is too short.
     pub fn parse(text: &[u8]) -> Result<Self, String> {
         let lines = text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
         let secrets = lines.filter(|line| !line.is_empty()).map(Secret::new);
@@ -75,19 +75,19 @@ impl Secrets {
         Ok(Self { signing, others: secrets.collect() })
     }
 
-    /// One secret from the system's random numbers.
+    /// Creates one secret from random numbers of the system.
     ///
     /// # Errors
-    /// A system that has none.
+    /// Fails if the system has no random numbers.
     pub fn generate() -> Result<Self, String> {
         Ok(Self { signing: Secret::generate()?, others: Vec::new() })
     }
 
-    /// The secrets in the file; when there is none it is made, readable by its owner alone. Of
-    /// several processes that start together, one makes it and all read the same.
+    /// Reads the secrets of a file. If the file does not exist, creates it with one secret, readable only by its
+    /// owner. If several processes start together, one creates the file and all read the same secret.
     ///
     /// # Errors
-    /// A file that cannot be read or written, or holds too little.
+    /// Fails if the file cannot be read or written, or if a secret is missing or too short.
     pub fn read_or_create(path: &Path) -> Result<Self, String> {
         let failed = |error: std::io::Error| format!("{}: {error}", path.display());
         let parse =
@@ -98,10 +98,10 @@ impl Secrets {
             Err(error) => return Err(failed(error)),
         }
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        // Temporary files are made with mode 0600.
+        // Temporary files are created with mode 0600.
         let mut file =
             tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new("."))).map_err(failed)?;
-        // A line of its own: the next secret is appended.
+        // The line feed lets an operator append the next secret.
         let line = [Secret::generate()?.bytes(), b"\n"].concat();
         file.write_all(&line).map_err(failed)?;
         file.as_file().sync_all().map_err(failed)?;

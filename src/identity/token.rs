@@ -1,5 +1,5 @@
-//! Bearer tokens: JSON Web Tokens (RFC 7519), strict in what they must claim (RFC 8725). Our own are
-//! signed with HS256.
+//! Bearer tokens: JSON Web Tokens (RFC 7519) with strict validation (RFC 8725). Tokens of this service are signed
+//! with HS256.
 
 use std::time::Duration;
 
@@ -15,22 +15,22 @@ use super::secret::Secret;
 use super::{Identity, Secrets};
 use crate::error::{Error, Kind, Result};
 
-/// Who issues tokens and for whom they are: this service, both times.
+/// The issuer and the audience of tokens of this service.
 const ISSUER: &str = "cinequery";
 
-/// How far the clock of the issuer may be ahead of ours, in seconds: `iat` and `nbf` may lie that far in
-/// the future. Servers that synchronise their clocks badly are a minute apart, and users must not be
-/// rejected for that right after they signed in.
+/// How far the clock of the issuer may be ahead of the clock here, in seconds: `iat` and `nbf` may be that far in
+/// the future. Badly synchronized clocks differ by up to a minute, and users must not be rejected right after
+/// signing in.
 pub(super) const CLOCK_SKEW: u64 = 60;
 
-/// How long a token is accepted after its `exp`, in seconds. Short, since every second of it prolongs the
-/// life of a stolen token.
+/// How long a token is accepted after its `exp`, in seconds. It is short, because it also extends the life of a
+/// stolen token.
 const EXPIRY_LEEWAY: i64 = 5;
 
-/// The longest that a token may live, in seconds: as long as `--token-ttl` may say, a leap year.
+/// The maximum lifetime of a token, in seconds: a leap year, as for `--token-ttl`.
 const MAX_LIFE_SECONDS: i64 = 366 * 24 * 60 * 60;
 
-/// The longest token that is looked at, in bytes.
+/// The maximum length of a token, in bytes.
 pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
 #[derive(Serialize, Deserialize)]
@@ -43,44 +43,44 @@ struct Claims {
     jti: Uuid,
     /// Scopes, separated by spaces (RFC 8693, section 4.2).
     scope: String,
-    /// How many revocations there had been.
+    /// The number of revocations when the token was issued.
     rev: i64,
 }
 
-/// A token that has been issued.
+/// An issued token.
 #[derive(Debug, Clone)]
 pub struct Issued {
     /// The token.
     pub access_token: String,
-    /// For how long it is accepted.
+    /// The lifetime of the token.
     pub expires_in: Duration,
-    /// The scopes it carries, separated by spaces.
+    /// The scopes of the token, separated by spaces.
     pub scope: String,
 }
 
-/// What a token says that has been verified.
+/// The claims of a verified token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bearer {
-    /// Whose it is, and what it allows.
+    /// The subject and its scopes.
     pub identity: Identity,
-    /// What tells it from all others.
+    /// The unique id of the token (`jti`), if it has one.
     pub token_id: Option<String>,
-    /// When it was issued.
+    /// When the token was issued.
     pub issued: IssuedAt,
-    /// When it expires, in seconds since 1970.
+    /// When the token expires, in seconds since 1970.
     pub expires_at: i64,
 }
 
-/// When a token was issued, as revocations need to know it.
+/// When a token was issued, in the form that revocations need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IssuedAt {
-    /// By us: after so many revocations. No clock is trusted with this.
+    /// For tokens of this service: the number of revocations at that time. This does not depend on clocks.
     Revision(i64),
-    /// By others: in seconds since 1970.
+    /// For tokens of other issuers: seconds since 1970.
     Time(i64),
 }
 
-/// Issues and verifies tokens of our own.
+/// Issues and verifies tokens of this service.
 pub struct Tokens {
     signing: Key,
     others: Vec<Key>,
@@ -105,7 +105,7 @@ impl Key {
 }
 
 impl Tokens {
-    /// Signs with the first of the secrets; each token is accepted for `ttl`.
+    /// Creates an issuer that signs with the first secret. Each token is accepted for `ttl`.
     pub fn new(secrets: &Secrets, ttl: Duration) -> Self {
         Self {
             signing: Key::of(&secrets.signing),
@@ -115,17 +115,16 @@ impl Tokens {
         }
     }
 
-    /// Issues a token. `revision` says how many revocations there had been before anything was asked
-    /// about the identity.
+    /// Issues a token. `revision` is the number of revocations, read before the identity was looked up.
     ///
     /// # Errors
-    /// A lifetime that leaves the range of time.
+    /// Fails if the expiry time overflows.
     pub fn issue(&self, identity: &Identity, revision: i64) -> Result<Issued> {
         let now = Utc::now();
         let ttl = chrono::Duration::from_std(self.ttl).map_err(Error::internal)?;
         let expiry = now
             .checked_add_signed(ttl)
-            .ok_or_else(|| Error::internal("the lifetime is too long"))?;
+            .ok_or_else(|| Error::internal("the expiry time of the token overflows"))?;
         let scope = identity.scopes.join(" ");
         let claims = Claims {
             iss: ISSUER.to_owned(),
@@ -143,16 +142,16 @@ impl Tokens {
         Ok(Issued { access_token, expires_in: self.ttl, scope })
     }
 
-    /// What a token says.
+    /// Verifies a token and returns its claims.
     ///
     /// # Errors
-    /// [`Kind::Unauthenticated`] for every token that we have not issued or that has expired.
+    /// Returns [`Kind::Unauthenticated`] if this service did not issue the token, or if it has expired.
     pub fn verify(&self, token: &str) -> Result<Bearer> {
         let header = strict_header(token)?;
         let mut keys = std::iter::once(&self.signing).chain(&self.others);
         let key = keys.find(|key| Some(&key.id) == header.kid.as_ref());
-        let key = key.ok_or_else(|| refused("no secret has its kid"))?;
-        let claims = decode::<Claims>(token, &key.decoding, &self.validation).map_err(refused)?;
+        let key = key.ok_or_else(|| rejected("no secret matches the kid of the token"))?;
+        let claims = decode::<Claims>(token, &key.decoding, &self.validation).map_err(rejected)?;
         let Claims { sub, iat, exp, jti, scope, rev, .. } = claims.claims;
         check_claims(&sub, iat, exp)?;
         Ok(Bearer {
@@ -167,7 +166,7 @@ impl Tokens {
     }
 }
 
-/// What is asked of every token, whoever has issued it.
+/// Returns the validation of the claims of tokens of any issuer.
 pub(super) fn validation(algorithms: Vec<Algorithm>, issuer: &str, audience: &str) -> Validation {
     let mut validation = Validation { algorithms, ..Validation::default() };
     validation.set_required_spec_claims(&["iss", "aud", "sub", "exp"]);
@@ -179,44 +178,44 @@ pub(super) fn validation(algorithms: Vec<Algorithm>, issuer: &str, audience: &st
     validation
 }
 
-/// The header of a token that is short enough, and neither needs extensions (RFC 7515, section 4.1.11:
-/// we know none) nor brings a key of its own.
+/// Decodes the header of a token. Rejects tokens that are too long, have critical extensions (RFC 7515, section
+/// 4.1.11; none is supported) or contain a key.
 pub(super) fn strict_header(token: &str) -> Result<Header> {
     if token.len() > MAX_TOKEN_BYTES {
-        return Err(refused("it is too long"));
+        return Err(rejected("the token is too long"));
     }
-    let header = decode_header(token).map_err(refused)?;
+    let header = decode_header(token).map_err(rejected)?;
     if header.crit.is_some() {
-        return Err(refused("it has critical extensions"));
+        return Err(rejected("the token has critical extensions (crit)"));
     }
     if header.jwk.is_some() || header.jku.is_some() || header.x5u.is_some() || header.x5c.is_some()
     {
-        return Err(refused("it brings a key of its own"));
+        return Err(rejected("the token contains a key or the URL of one"));
     }
     Ok(header)
 }
 
-/// Rejects a token without a valid subject, one that has expired, one that was issued later than now, and
-/// one that lives longer than its revocation would be kept.
+/// Rejects tokens that lack a valid subject, have expired, were issued in the future, or live longer than their
+/// revocation would be kept.
 pub(super) fn check_claims(subject: &str, issued_at: i64, expires_at: i64) -> Result<()> {
     if let Some(problem) = name_problem(subject) {
-        return Err(refused(format!("its sub {problem}")));
+        return Err(rejected(format!("the sub of the token {problem}")));
     }
     let now = Utc::now().timestamp();
     if expires_at.saturating_sub(now) > MAX_LIFE_SECONDS {
-        return Err(refused("it lives too long"));
+        return Err(rejected("the lifetime of the token is too long"));
     }
     if expires_at < now.saturating_sub(EXPIRY_LEEWAY) {
-        return Err(refused("it has expired"));
+        return Err(rejected("the token has expired"));
     }
     let latest = now.saturating_add(CLOCK_SKEW.cast_signed());
-    if issued_at > latest { Err(refused("it is from the future")) } else { Ok(()) }
+    if issued_at > latest { Err(rejected("the token was issued in the future")) } else { Ok(()) }
 }
 
-/// The refusal of a token, whose cause is for the log alone.
-pub(super) fn refused(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+/// Creates the error for a rejected token. The cause is for the log only.
+pub(super) fn rejected(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     Error {
         cause: Some(cause.into()),
-        ..Error::new(Kind::Unauthenticated, "the token is not accepted, or has expired")
+        ..Error::new(Kind::Unauthenticated, "the token is invalid or has expired")
     }
 }
