@@ -324,10 +324,7 @@ fn mebibytes(text: &str) -> Result<u16, String> {
 /// Parses a token lifetime from one second to one year.
 fn ttl(text: &str) -> Result<Duration, String> {
     const YEAR: Duration = Duration::from_secs(366 * 24 * 60 * 60);
-    let ttl = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    if (Duration::from_secs(1)..=YEAR).contains(&ttl) {
-        Ok(ttl)
-    } else {
-        Err("expected a duration from 1s to 1y, such as 30m or 12h".to_owned())
-    }
+    let ttl = humantime::parse_duration(text).ok();
+    let ttl = ttl.filter(|ttl| (Duration::from_secs(1)..=YEAR).contains(ttl));
+    ttl.ok_or_else(|| "expected a duration from 1s to 1y, such as 30m or 12h".to_owned())
 }

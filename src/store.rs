@@ -452,7 +452,11 @@ impl Store {
             }
             _ => error,
         })?;
-        if folding.is_empty() { Err(not_migrated("cinequery_meta has no row for the folding")) } else { Ok(()) }
+        if folding.is_empty() {
+            Err(not_migrated("cinequery_meta has no row for the folding"))
+        } else {
+            Ok(())
+        }
     }
 
     /// Closes all connections. Connections in use are closed when their statements have ended.

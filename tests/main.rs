@@ -20,6 +20,7 @@ mod declarations;
 mod deploy;
 mod examples;
 mod facets;
+mod failures;
 mod faults;
 mod films;
 mod http;

@@ -62,7 +62,10 @@ impl FromStr for Limit {
         let window = Duration::from_secs(seconds);
         if window / requests.get() < MIN_INTERVAL {
             let most = window.as_micros() / MIN_INTERVAL.as_micros();
-            return Err(format!("expected at most {most}/{} or `off`, found {text:?}", unit.trim()));
+            return Err(format!(
+                "expected at most {most}/{} or `off`, found {text:?}",
+                unit.trim()
+            ));
         }
         Ok(Self { requests, window })
     }

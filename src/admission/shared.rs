@@ -50,7 +50,10 @@ impl Redis {
             Some(root_cert) => {
                 let marker = b"-----BEGIN CERTIFICATE-----";
                 if !root_cert.windows(marker.len()).any(|window| window == marker) {
-                    return Err("expected a certificate (PEM) in the file of the authority, found none".to_owned());
+                    return Err(
+                        "expected a certificate (PEM) in the file of the authority, found none"
+                            .to_owned(),
+                    );
                 }
                 let certificates = TlsCertificates { client_tls: None, root_cert: Some(root_cert) };
                 Client::build_with_tls(url, certificates)

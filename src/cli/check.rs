@@ -86,7 +86,8 @@ impl Check {
             lines.push(("database", message));
             return Verdict::Refused;
         }
-        let (version, state, administrator) = match reach(location, catalogue, &self.serve).await {
+        let reached = reach(location, catalogue, &self.serve).await;
+        let (version, state, missing_privilege, administrator) = match reached {
             Ok(found) => found,
             Err(error) => {
                 lines.push(("database", explain(error)));
@@ -96,6 +97,9 @@ impl Check {
         lines.push(("database", format!("ok: {version}")));
         let (verdict, message) = match state {
             State::Current => (Verdict::Ready, "ok".to_owned()),
+            State::Behind { missing, .. } if let Some(privilege) = &missing_privilege => {
+                (Verdict::Behind, format!("{missing} to be applied, but {privilege}"))
+            }
             State::Behind { missing, by: By::Serve } => (
                 Verdict::Behind,
                 format!("{missing} to be applied: run `cinequery migrate`, or let `serve` do it"),
@@ -157,10 +161,14 @@ async fn reach(
     location: Location,
     catalogue: Catalogue,
     settings: &ServeSettings,
-) -> Result<(String, State, Result<(), String>), Error> {
+) -> Result<(String, State, Option<String>, Result<(), String>), Error> {
     let store = Store::open(location, Missing::ReadOnly).await?;
     let version = store.version().await?;
     let state = store.state(catalogue.schemas()).await?;
+    let missing_privilege = match state {
+        State::Behind { .. } => store.missing_privilege().await?,
+        _ => None,
+    };
     let administrator = match (settings.auth, state) {
         (Auth::Password, State::Current) => {
             let file = settings.admin_password_file.as_deref();
@@ -169,5 +177,5 @@ async fn reach(
         _ => Ok(()),
     };
     store.close().await;
-    Ok((version, state, administrator))
+    Ok((version, state, missing_privilege, administrator))
 }

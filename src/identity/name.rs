@@ -13,8 +13,6 @@ pub fn name_problem(name: &str) -> Option<String> {
     // A URL cannot end in `.` or `..`, which clients resolve as path segments (RFC 3986, section 5.2.4).
     let is_dots = name.chars().all(|c| c == '.');
     (!is_name || is_dots || name.chars().any(char::is_control)).then(|| {
-        format!(
-            "must have 1 to {MAX_NAME} characters, no control characters, and not only dots"
-        )
+        format!("must have 1 to {MAX_NAME} characters, no control characters, and not only dots")
     })
 }

@@ -201,8 +201,7 @@ impl Oidc {
 
 impl Provider for Oidc {
     fn sign_in(&self, _credentials: Credentials) -> BoxFuture<'_, error::Result<Identity>> {
-        let detail =
-            format!("{} issues the tokens for this service; sign in there", self.0.name);
+        let detail = format!("{} issues the tokens for this service; sign in there", self.0.name);
         Box::pin(std::future::ready(Err(Error::new(Kind::SignInElsewhere, detail))))
     }
 
@@ -229,7 +228,9 @@ impl Issuer {
             decode::<Claims>(token, &key.decoding, &key.validation).map_err(rejected)?.claims;
         check_claims(&claims.sub, claims.iat, claims.exp)?;
         if claims.jti.as_deref().is_some_and(|id| !is_id(id)) {
-            return Err(rejected("the jti of the token is empty, too long or has control characters"));
+            return Err(rejected(
+                "the jti of the token is empty, too long or has control characters",
+            ));
         }
         Ok(Bearer {
             identity: Identity {
@@ -286,8 +287,10 @@ impl Issuer {
             let found = known.find(id, algorithm);
             return found.ok_or_else(|| rejected("the issuer has no key with this kid"));
         }
-        let detail = format!("cannot fetch the keys of the token issuer {}; retry later", self.name);
-        let cause = known.failure.clone().unwrap_or_else(|| "the cached keys are too old".to_owned());
+        let detail =
+            format!("cannot fetch the keys of the token issuer {}; retry later", self.name);
+        let cause =
+            known.failure.clone().unwrap_or_else(|| "the cached keys are too old".to_owned());
         Err(Error { detail, ..Error::unavailable(cause) })
     }
 
@@ -323,7 +326,9 @@ impl Issuer {
             }
             Err(cause) => {
                 match known.failure {
-                    None => tracing::warn!(issuer, cause, "cannot fetch the keys of the token issuer"),
+                    None => {
+                        tracing::warn!(issuer, cause, "cannot fetch the keys of the token issuer")
+                    }
                     Some(_) => tracing::debug!(issuer, cause, "still cannot fetch the keys"),
                 }
                 Known { asked_at, failure: Some(cause), ..Known::clone(&known) }
@@ -348,7 +353,10 @@ impl Issuer {
             Source::Discovery(url) => {
                 let Discovery { issuer, jwks_uri } = self.get(url).await?;
                 if issuer != self.name {
-                    return Err(format!("expected the issuer {:?} in {url}, found {issuer:?}", self.name));
+                    return Err(format!(
+                        "expected the issuer {:?} in {url}, found {issuer:?}",
+                        self.name
+                    ));
                 }
                 let keys = secure_url(&jwks_uri);
                 self.get(&keys.map_err(|problem| format!("{url}: jwks_uri {problem}"))?).await?

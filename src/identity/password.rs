@@ -115,7 +115,9 @@ fn hash(password: &str, memory: &mut Memory) -> Result<String> {
             hash: Some(digest(password, &salt, algorithm, version, &params, memory)?),
         })
     };
-    hashed().map(|hash| hash.to_string()).ok_or_else(|| Error::internal("hashing a password with Argon2 failed"))
+    hashed()
+        .map(|hash| hash.to_string())
+        .ok_or_else(|| Error::internal("hashing a password with Argon2 failed"))
 }
 
 /// Returns whether the password matches the hash; `None` if the hash is malformed.
@@ -229,6 +231,19 @@ mod tests {
         };
         assert_eq!(lengths(&real), lengths(&decoy));
         assert_eq!(is_password_of("", DECOY, &mut memory), Some(false));
+        Ok(())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_queue_is_not_a_failure_of_the_database() -> Result<()> {
+        let hasher = Hasher::new();
+        let running = MAX_CONCURRENT_HASHES.try_into().map_err(Error::internal)?;
+        let turns = hasher.turns.acquire_many(running).await.map_err(Error::internal)?;
+        let error = hasher.hash("correct horse".to_owned()).await.err();
+        let error = error.ok_or_else(|| Error::internal("the queue is not full"))?;
+        assert_eq!(error.kind, Kind::Unavailable);
+        assert_eq!(error.detail, "too many passwords are waiting to be checked; retry later");
+        drop(turns);
         Ok(())
     }
 

@@ -124,7 +124,9 @@ impl Revocations {
             known = self.wait(bearer).await?;
         }
         if is_ahead(bearer, &known) {
-            return Err(rejected("the token was issued after more revocations than the database has"));
+            return Err(rejected(
+                "the token was issued after more revocations than the database has",
+            ));
         }
         if known.all.has(bearer) { Err(rejected("the token was revoked")) } else { Ok(()) }
     }
@@ -181,7 +183,11 @@ async fn keep_reading(shared: Weak<Shared>) {
             match known {
                 Ok(known) => last.known = known,
                 Err(error) if !had_failed => {
-                    tracing::warn!(cause = error.cause, "cannot read the revoked tokens from the database; requests with tokens fail after 5 s");
+                    tracing::warn!(
+                        cause = error.cause,
+                        "cannot read the revoked tokens from the database; requests with tokens fail \
+                         after 5 s"
+                    );
                 }
                 Err(_) => {}
             }

@@ -29,7 +29,9 @@ impl Secret {
         let bytes = bytes.into();
         if bytes.len() < MIN_SECRET_BYTES {
             let found = bytes.len();
-            return Err(format!("expected a secret of at least {MIN_SECRET_BYTES} bytes, found {found} bytes"));
+            return Err(format!(
+                "expected a secret of at least {MIN_SECRET_BYTES} bytes, found {found} bytes"
+            ));
         }
         Ok(Self(bytes))
     }
@@ -40,7 +42,8 @@ impl Secret {
     /// Fails if the system has no random numbers.
     fn generate() -> Result<Self, String> {
         let mut bytes = [0; MIN_SECRET_BYTES];
-        getrandom::fill(&mut bytes).map_err(|error| format!("the system has no random numbers: {error}"))?;
+        getrandom::fill(&mut bytes)
+            .map_err(|error| format!("the system has no random numbers: {error}"))?;
         Ok(Self(BASE64_URL_SAFE_NO_PAD.encode(bytes).into_bytes()))
     }
 

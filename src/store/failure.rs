@@ -99,6 +99,11 @@ pub(super) fn is_starting(error: &sqlx::Error) -> bool {
     Fault::of(error) == Fault::Silent || code.is_some_and(|code| code == "57P03")
 }
 
+/// Returns whether the database role lacks a privilege (SQLSTATE 42501).
+pub(super) fn is_permission_denied(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "42501")
+}
+
 /// Returns whether PostgreSQL gave up waiting for a lock (SQLSTATE 55P03, `lock_timeout`).
 pub(super) fn is_lock_timeout(error: &sqlx::Error) -> bool {
     error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "55P03")
@@ -176,6 +181,7 @@ pub(super) fn describe(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Database(database) => describe_database_error(database.as_ref()),
         sqlx::Error::Io(error) => reason(error),
+        sqlx::Error::Configuration(error) => error.to_string(),
         error => error.to_string(),
     }
 }
@@ -290,10 +296,9 @@ fn transient(error: &sqlx::Error) -> Option<(&'static str, u32)> {
         }
         "25006" => READ_ONLY,
         // A statement was prepared on one server and run on another.
-        "26000" | "42P05" => Some((
-            "the connection pooler uses transaction pooling; set pool_mode = session",
-            10,
-        )),
+        "26000" | "42P05" => {
+            Some(("the connection pooler uses transaction pooling; set pool_mode = session", 10))
+        }
         code if code.starts_with("53") => {
             Some(("the database is out of memory or another resource; retry later", 2))
         }
@@ -311,3 +316,37 @@ const READ_ONLY: Option<(&str, u32)> =
 const SILENT: Option<(&str, u32)> = Some(("the database does not respond; retry later", 2));
 
 const LOST: Option<(&str, u32)> = Some(("the connection to the database was lost; retry later", 2));
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{Connection as _, SqliteConnection};
+
+    use super::*;
+
+    /// SQLite reports a full disk with the same code as a limit of its pages.
+    #[tokio::test]
+    async fn a_full_disk_of_sqlite_is_named() -> sqlx::Result<()> {
+        let mut connection = SqliteConnection::connect("sqlite::memory:").await?;
+        let fill = "PRAGMA max_page_count = 2; CREATE TABLE a (b); \
+                    INSERT INTO a VALUES (randomblob(100000))";
+        let full = sqlx::raw_sql(fill).execute(&mut connection).await;
+        let error = full.map_err(database_error).err();
+        let error = error.ok_or(sqlx::Error::RowNotFound)?;
+        assert_eq!(error.kind, Kind::Unavailable);
+        assert!(error.detail.starts_with("no space left for the database"), "{error}");
+        let cause = error.cause.map(|cause| cause.to_string()).unwrap_or_default();
+        assert!(cause.contains("full"), "{cause}");
+        Ok(())
+    }
+
+    #[test]
+    fn the_reason_of_an_io_error_has_no_number() {
+        let refused = io::Error::from_raw_os_error(111);
+        assert_eq!(reason(&refused), "connection refused");
+        let error = unconnected(sqlx::Error::Io(refused), "db.example:5432");
+        assert_eq!(describe(&error), "cannot connect to db.example:5432: connection refused");
+        assert_eq!(Fault::of(&error), Fault::Lost);
+        let silent = unconnected(Fault::silent(), "db.example:5432");
+        assert_eq!(Fault::of(&silent), Fault::Silent);
+    }
+}

@@ -1,5 +1,5 @@
-//! Bringing a database to the tables of this version and of the declarations, once, however many instances
-//! start together.
+//! Migrations: to the tables of this version and of the declarations. If several instances start together, one
+//! migrates while the others wait.
 
 mod apply;
 mod change;
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use sea_query::{Alias, Expr, ExprTrait, Query as Sql};
-use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::{
     AssertSqlSafe, ColumnIndex, Connection, Decode, FromRow, PgConnection, Postgres, Row,
     Type as SqlType,
@@ -25,7 +25,7 @@ use self::step::Action;
 pub use self::step::{By, Step};
 use self::table::{Table, folded_name};
 use super::connection::{Open as _, Opened};
-use super::failure::{database_error, is_starting};
+use super::failure::{database_error, describe, is_permission_denied, is_starting};
 use super::lease::Parts;
 use super::postgres::{Servers, Work};
 use super::sqlite::lock_beside;
@@ -35,21 +35,21 @@ use crate::query::text::{FOLDING, fold};
 use crate::query::{Dialect, Schema, Statement, Value};
 use crate::record::{Catalogue, saved_queries};
 
-/// What every migrating instance locks in PostgreSQL: "cinequry" as a number. Instances of the first version
-/// lock "cinequer", and wait for it in a way that an index cannot be built beside.
+/// The advisory lock of migrations in PostgreSQL: "cinequry" as a number. Instances of the first version lock
+/// "cinequer", and wait for it in a way that blocks concurrent index builds.
 const ADVISORY_LOCK: i64 = 0x6369_6e65_7175_7279;
 
-/// How often an instance looks whether it is its turn to migrate.
+/// How often an instance retries to get the lock of migrations.
 const TURN_PAUSE: Duration = Duration::from_millis(250);
 
-/// How long a start waits for a database that does not respond, and how long it pauses then.
+/// How long a start waits for a database that does not respond, and the pause between two attempts.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 const START_PAUSE: Duration = Duration::from_millis(500);
 
-/// After how long a start that waits says so, and how often then.
+/// How often a waiting start logs what it waits for.
 const NOTE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// A migration of the service's own tables, with its text for both engines.
+/// A migration of the service's own tables, with its SQL for both engines.
 #[derive(Debug)]
 struct Script {
     number: i64,
@@ -80,7 +80,7 @@ fn migrator(dialect: Dialect) -> Migrator {
         Migration::new(script.number, script.name.into(), MigrationType::Simple, sql, false)
     });
     let mut migrator = Migrator::with_migrations(migrations.collect());
-    // The lock taken below is held over everything, the folding included.
+    // The lock that is taken below covers all steps, including the folding of text.
     migrator.set_locking(false);
     migrator
 }
@@ -92,19 +92,19 @@ pub enum State {
     Current,
     /// Some migrations and steps are pending.
     Behind {
-        /// How many.
+        /// The number of pending migrations and steps.
         missing: usize,
-        /// Who applies them: [`By::Migrate`] if one of them needs it.
+        /// What applies them: [`By::Migrate`] if at least one of them needs it.
         by: By,
     },
-    /// A migration is applied that this version does not have, or has otherwise, or that failed half-way; or
-    /// a table is in the way that cinequery did not create.
+    /// The database has a migration that this version lacks, that differs from this version's, or that failed
+    /// half-way; or it has a table of a needed name that cinequery did not create.
     Foreign,
 }
 
 /// The migrations that a database has, compared with those of this version.
 enum Applied {
-    /// The numbers of those that are pending.
+    /// The numbers of the pending migrations.
     Pending(Vec<i64>),
     Foreign,
 }
@@ -113,23 +113,23 @@ impl Store {
     /// Applies pending migrations and the steps to the declarations that `serve` may apply ([`By::Serve`]), then
     /// folds text anew if it was folded by other rules.
     ///
-    /// One instance does it while the others wait: on PostgreSQL for an advisory lock of a transaction
-    /// (which also holds behind a transaction-pooling proxy), on SQLite for the lock of a file
-    /// beside the database.
+    /// One instance migrates while the others wait for a lock. On PostgreSQL this is an advisory lock of a
+    /// transaction, which also works through a transaction-pooling proxy. On SQLite it is the lock of a file beside
+    /// the database.
     ///
     /// # Errors
-    /// A database that cannot be reached, one that a newer version has migrated, one whose applied
-    /// migrations differ from ours; steps that only [`Store::migrate_all`] applies; a change of type, or
-    /// records that break a new rule.
+    /// Fails if the database cannot be reached, if it has other migrations than this version, if a step needs
+    /// [`Store::migrate_all`], if a field changes its type, or if records break a new rule.
     pub async fn migrate(&self, schemas: &[&'static Schema]) -> Result<()> {
         self.migrate_to(schemas, Extent::Serve).await
     }
 
-    /// The same with all steps, and with drops: of fields (`movies.tagline`) and collections (`movies`) that are
-    /// not declared.
+    /// Applies all pending migrations and steps. `drops` names undeclared fields (`movies.tagline`) and collections
+    /// (`movies`) to drop.
     ///
     /// # Errors
-    /// As [`Store::migrate`], but for steps that only this applies; a drop of what is declared, or is not there.
+    /// As [`Store::migrate`], except for steps that only this function applies. Also fails if a name in `drops` is
+    /// declared or unknown.
     pub async fn migrate_all(&self, schemas: &[&'static Schema], drops: &[String]) -> Result<()> {
         self.migrate_to(schemas, Extent::All(drops)).await
     }
@@ -138,8 +138,8 @@ impl Store {
         let migrator = migrator(self.dialect());
         match &self.shared.engine {
             Engine::Postgres(lanes) => {
-                // Outside the pools: one connection holds the lock while another works, and neither
-                // has the time limits of requests.
+                // These connections are not from the pools, because they must not have the time limits of
+                // requests. One holds the lock while the other works.
                 let servers = lanes.requests.opener().working_on(Work::Migrations);
                 let names = servers.names();
                 let opened = async { Ok((patient(&servers).await?, servers.open().await?)) };
@@ -153,7 +153,9 @@ impl Store {
                 )
                 .await
                 .map_err(database_error)?;
-                migrator.run(&mut worker).await.map_err(migrate_error)?;
+                if let Err(error) = migrator.run(&mut worker).await {
+                    return Err(self.explained(error).await);
+                }
                 let mut worker = Worker::Postgres(worker);
                 let tables = self.apply_declarations(schemas, extent, &mut worker).await?;
                 self.refold(tables).await?;
@@ -166,7 +168,7 @@ impl Store {
                 let _guard = lock_beside(path.clone()).await?;
                 let mut lease = write.lease(None).await?;
                 let Parts { connection, .. } = lease.parts().map_err(database_error)?;
-                // When it fails the lease is not settled, and its connection is closed.
+                // If it fails, the lease is not settled, so its connection is closed.
                 migrator.run(&mut *connection).await.map_err(migrate_error)?;
                 lease.settle(Ok(())).map_err(database_error)?;
                 drop(lease);
@@ -177,11 +179,11 @@ impl Store {
         }
     }
 
-    /// What [`Store::migrate_all`] would do, and what keeps it from that. Nothing is written.
+    /// Returns the steps that [`Store::migrate_all`] would apply, and the problems that prevent them. Writes nothing.
     ///
     /// # Errors
-    /// A database that cannot be reached, or has migrations that this version does not know; a drop of what is
-    /// declared, or is not there.
+    /// Fails if the database cannot be reached, if it has other migrations than this version, or if a name in
+    /// `drops` is declared or unknown.
     pub async fn plan(&self, schemas: &[&'static Schema], drops: &[String]) -> Result<Vec<Step>> {
         let Applied::Pending(pending) = self.applied_migrations().await? else {
             return Err(Error::internal(
@@ -207,31 +209,31 @@ impl Store {
         Ok(plan)
     }
 
-    /// The fields in the database that are not declared any more, such as `movies.tagline`. They are kept.
+    /// Returns the fields in the database that are no longer declared, such as `movies.tagline`. They are kept.
     ///
     /// # Errors
-    /// A database that cannot be reached.
+    /// Any database error.
     pub async fn undeclared(&self, schemas: &[&'static Schema]) -> Result<Vec<String>> {
         Ok(undeclared(&self.applied(false, schemas).await?, schemas))
     }
 
-    /// How the database's tables compare with the migrations of this version and the declarations. Nothing is written.
+    /// Compares the tables of the database with the migrations of this version and the declarations. Writes nothing.
     ///
     /// # Errors
-    /// A database that cannot be reached.
+    /// Any database error.
     pub async fn state(&self, schemas: &[&'static Schema]) -> Result<State> {
         let Applied::Pending(pending) = self.applied_migrations().await? else {
             return Ok(State::Foreign);
         };
         let tables = self.applied(pending.contains(&1), schemas).await?;
         let is_noted = |name: &str| tables.iter().any(|table| table.collection == name);
-        // Tables of our names that we have not made would be in the way.
+        // A table of a needed name that cinequery did not create prevents the migration.
         let movies = Catalogue::built_in().schemas().iter().copied();
         let own = movies.chain([saved_queries()]).filter(|_| pending.contains(&1));
         for schema in
             schemas.iter().copied().filter(|schema| !is_noted(schema.collection)).chain(own)
         {
-            // Migration 1 makes a table of movies, which gives way to that of another declaration.
+            // Migration 1 creates a table of movies, which another declaration of movies replaces.
             let is_first = !pending.contains(&1) && schema.collection == FIRST_COLLECTION;
             if !is_first && self.has_table(schema.collection).await? {
                 return Ok(State::Foreign);
@@ -247,6 +249,51 @@ impl Store {
             0 => State::Current,
             missing => State::Behind { missing, by },
         })
+    }
+
+    /// Returns what the database role lacks to apply migrations, and how to grant it; `None` if it lacks nothing.
+    /// Since PostgreSQL 15, only the owner of a database may create tables in the schema `public`.
+    ///
+    /// # Errors
+    /// Any database error.
+    pub async fn missing_privilege(&self) -> Result<Option<String>> {
+        if self.dialect() == Dialect::Sqlite {
+            return Ok(None);
+        }
+        let sql = "SELECT quote_ident(current_user), quote_ident(current_schema()), \
+                   coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)";
+        let rows: Vec<(String, Option<String>, bool)> = self.read(plain(sql)).await?;
+        let Some((role, schema, may_create)) = rows.into_iter().next() else { return Ok(None) };
+        if may_create {
+            return Ok(None);
+        }
+        let own = format!(
+            "create a schema of its own, which the default search_path finds: `CREATE SCHEMA \
+             AUTHORIZATION {role}`"
+        );
+        Ok(Some(match schema {
+            Some(schema) => format!(
+                "the database role {role} may not create tables in the schema {schema}; run `GRANT CREATE \
+                 ON SCHEMA {schema} TO {role}` as the owner of the schema, or {own}"
+            ),
+            None => {
+                format!("no schema in the search_path of the database role {role} exists; {own}")
+            }
+        }))
+    }
+
+    /// Explains why migrations failed, and which privilege the database role lacks, if any.
+    async fn explained(&self, error: MigrateError) -> Error {
+        let is_denied = match &error {
+            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
+                is_permission_denied(error)
+            }
+            _ => false,
+        };
+        match self.missing_privilege().await {
+            Ok(Some(missing)) if is_denied => Error::internal(missing),
+            _ => migrate_error(error),
+        }
     }
 
     async fn applied_migrations(&self) -> Result<Applied> {
@@ -281,7 +328,7 @@ impl Store {
         Ok(self.count(Statement { sql: select.to_owned(), values }).await? > 0)
     }
 
-    /// Computes every folded column anew, unless they were computed by the current rules.
+    /// Recomputes every folded column, unless the current rules computed them.
     async fn refold(&self, tables: Vec<Table>) -> Result<()> {
         let select = plain("SELECT value FROM cinequery_meta WHERE name = 'folding'");
         let recorded = self.texts(select).await?.pop();
@@ -290,7 +337,11 @@ impl Store {
         }
         if recorded.is_some() {
             for table in tables.into_iter().chain([Table::of(saved_queries())]) {
-                tracing::info!(table = table.collection, folding = FOLDING, "folding text anew");
+                tracing::info!(
+                    table = table.collection,
+                    folding = FOLDING,
+                    "folding text again, because the rules have changed"
+                );
                 let texts: Vec<&str> =
                     table.folded_texts().map(|column| column.name.as_str()).collect();
                 self.transfers().refold_table(&table.collection, &texts, None).await?;
@@ -302,8 +353,8 @@ impl Store {
         self.write::<(i64,)>(Statement { sql: upsert.to_owned(), values }).await.map(|_| ())
     }
 
-    /// Folds these texts of a table, in records that were written since then or in all. A record that another
-    /// instance writes meanwhile is left to that instance.
+    /// Folds texts of a table, in all records or in those written since a time. If another instance writes a record
+    /// meanwhile, that instance folds it.
     async fn refold_table(
         &self,
         table: &str,
@@ -344,7 +395,7 @@ impl Store {
                 }
             }
             if !updates.is_empty() {
-                // In one transaction: SQLite waits for the disk at the end of each.
+                // One transaction for all updates, because SQLite waits for the disk at the end of each.
                 let last = plain("SELECT CAST(1 AS bigint)");
                 let _: Option<(i64,)> = self.transact(updates, last).await?;
             }
@@ -360,7 +411,7 @@ impl Script {
         }
     }
 
-    /// The migration as a step of a plan.
+    /// Returns the migration as a step of a plan.
     fn step(&self, dialect: Dialect) -> Step {
         Step {
             sentence: format!("apply the migration {:04}_{}", self.number, self.name),
@@ -376,7 +427,7 @@ impl Script {
     }
 }
 
-/// A record's id and version, and its texts, however many, each with its folded form.
+/// The id and version of a record, and its texts, each with its folded form.
 struct Texts {
     id: Uuid,
     version: i64,
@@ -397,8 +448,8 @@ where
     }
 }
 
-/// Waits until no other instance migrates. It asks again and again: a statement that waited for the lock would
-/// hold a snapshot, and `CREATE INDEX CONCURRENTLY` of the instance that has the lock waits for all of those.
+/// Waits until no other instance migrates, by polling. A statement that waited for the lock would hold a snapshot,
+/// and `CREATE INDEX CONCURRENTLY` of the instance that has the lock waits for all snapshots.
 async fn wait_for_turn(guard: &mut PgConnection) -> sqlx::Result<()> {
     let attempt = format!("SELECT pg_try_advisory_xact_lock({ADVISORY_LOCK})");
     loop {
@@ -413,8 +464,8 @@ async fn wait_for_turn(guard: &mut PgConnection) -> sqlx::Result<()> {
     }
 }
 
-/// Opens a connection to a database that may still be starting, or is behind a network that is not there
-/// yet. One that is refused is not waited for: its URL may be wrong.
+/// Opens a connection to a database, and waits while the database is starting or does not respond. It does not
+/// retry a rejected connection, because the URL may be wrong.
 async fn patient(servers: &Servers) -> sqlx::Result<Opened<Postgres>> {
     let started = Instant::now();
     loop {
@@ -427,7 +478,7 @@ async fn patient(servers: &Servers) -> sqlx::Result<Opened<Postgres>> {
     }
 }
 
-/// Waits, and says so in the log when it takes long: otherwise a start that hangs would say nothing.
+/// Runs work and logs what it waits for, so that a hanging start can be diagnosed.
 async fn noted<T>(what: &str, work: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
     let mut work = std::pin::pin!(work);
     let started = Instant::now();
@@ -439,9 +490,19 @@ async fn noted<T>(what: &str, work: impl Future<Output = sqlx::Result<T>>) -> sq
     }
 }
 
-fn migrate_error(error: sqlx::migrate::MigrateError) -> Error {
+fn migrate_error(error: MigrateError) -> Error {
     match error {
-        sqlx::migrate::MigrateError::Execute(error) => database_error(error),
+        MigrateError::Execute(error) => database_error(error),
+        MigrateError::ExecuteMigration(error, number) => {
+            let cause = format!("cannot apply migration {number:04}: {}", describe(&error));
+            Error { cause: Some(cause.into()), ..database_error(error) }
+        }
+        MigrateError::VersionMissing(number) | MigrateError::VersionMismatch(number) => {
+            Error::internal(format!(
+                "the tables are not those of this version (migration {number:04}): run the version that \
+                 applied them, or a later one"
+            ))
+        }
         other => Error::internal(other),
     }
 }

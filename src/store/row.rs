@@ -104,6 +104,8 @@ fn postgres_integer(row: &PgRow, position: usize) -> sqlx::Result<Option<i64>> {
     match (<[u8; 4]>::try_from(bytes), <[u8; 8]>::try_from(bytes)) {
         (Ok(narrow), _) => Ok(Some(i32::from_be_bytes(narrow).into())),
         (_, Ok(wide)) => Ok(Some(i64::from_be_bytes(wide))),
-        _ => Err(failed(format!("expected an integer of 4 or 8 bytes, found {} bytes", bytes.len()).into())),
+        _ => Err(failed(
+            format!("expected an integer of 4 or 8 bytes, found {} bytes", bytes.len()).into(),
+        )),
     }
 }

@@ -120,7 +120,11 @@ impl Places {
         })?;
         let of_all = self.all.clone().try_acquire_owned().map_err(|_| {
             let detail = format!("{} {} are running (limit); retry later", self.most, self.what);
-            Error { detail, retry_after, ..Error::unavailable("the limit of imports or exports is reached") }
+            Error {
+                detail,
+                retry_after,
+                ..Error::unavailable("the limit of imports or exports is reached")
+            }
         })?;
         Ok(Place { _of_all: of_all, _of_subject: of_subject })
     }

@@ -12,7 +12,7 @@ use super::table::{Column, Folded, Folding, Index, Table, literal, quoted};
 use crate::clock::timestamp_now;
 use crate::error::{Error, Kind, Result};
 use crate::query::{Dialect, Schema, Value};
-use crate::store::failure::{database_error, is_conflict};
+use crate::store::failure::{database_error, describe, is_conflict};
 use crate::store::lease::Parts;
 use crate::store::pool::Pool;
 use crate::store::sqlite::SqliteFile;
@@ -152,7 +152,7 @@ async fn give_way(error: sqlx::Error) -> sqlx::Result<()> {
     if !is_locked {
         return Err(error);
     }
-    tracing::warn!(%error, "waiting for other transactions");
+    tracing::warn!(cause = describe(&error), "waiting for other transactions");
     tokio::time::sleep(LOCK_PAUSE).await;
     Ok(())
 }
