@@ -181,6 +181,7 @@ pub(super) fn describe(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Database(database) => describe_database_error(database.as_ref()),
         sqlx::Error::Io(error) => reason(error),
+        // The driver would add "error with configuration".
         sqlx::Error::Configuration(error) => error.to_string(),
         error => error.to_string(),
     }

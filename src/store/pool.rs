@@ -121,6 +121,10 @@ impl<O: Open> Pool<O> {
                 }
             }
             PoolError::Backend(error) => database_error(error),
+            PoolError::Closed => Error {
+                detail: "the service is shutting down; retry later".to_owned(),
+                ..Error::unavailable("the connection pool is closed")
+            },
             other => Error::unavailable(other.to_string()),
         })?;
         Ok(Lease::of(held, self.statement))
