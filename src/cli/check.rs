@@ -97,9 +97,10 @@ impl Check {
         lines.push(("database", format!("ok: {version}")));
         let (verdict, message) = match state {
             State::Current => (Verdict::Ready, "ok".to_owned()),
-            State::Behind { missing, .. } if let Some(privilege) = &missing_privilege => {
-                (Verdict::Behind, format!("{missing} to be applied, but {privilege}"))
-            }
+            State::Behind { missing, .. } if missing_privilege.is_some() => (
+                Verdict::Behind,
+                format!("{missing} to be applied, but {}", missing_privilege.unwrap_or_default()),
+            ),
             State::Behind { missing, by: By::Serve } => (
                 Verdict::Behind,
                 format!("{missing} to be applied: run `cinequery migrate`, or let `serve` do it"),

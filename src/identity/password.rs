@@ -237,7 +237,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_full_queue_is_not_a_failure_of_the_database() -> Result<()> {
         let hasher = Hasher::new();
-        let running = MAX_CONCURRENT_HASHES.try_into().map_err(Error::internal)?;
+        let running = u32::try_from(MAX_CONCURRENT_HASHES).map_err(Error::internal)?;
         let turns = hasher.turns.acquire_many(running).await.map_err(Error::internal)?;
         let error = hasher.hash("correct horse".to_owned()).await.err();
         let error = error.ok_or_else(|| Error::internal("the queue is not full"))?;

@@ -187,7 +187,7 @@ pub(super) fn describe(error: &sqlx::Error) -> String {
     }
 }
 
-fn describe_database_error(error: &dyn DatabaseError) -> String {
+fn describe_database_error(error: &(dyn DatabaseError + 'static)) -> String {
     let Some(error) = error.try_downcast_ref::<PgDatabaseError>() else {
         return error.to_string();
     };
