@@ -9,11 +9,11 @@
 //! state. If Redis is lost, an instance continues from its copy and counts each request once per instance. All
 //! instances together then admit at most one burst too many: for a key that some of them have not seen.
 
-mod address;
 mod attempt;
 mod forwarded;
 mod limit;
 mod local;
+mod proxies;
 mod shared;
 
 use std::net::IpAddr;
@@ -23,12 +23,12 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-pub use self::address::Proxies;
 pub use self::attempt::Outcome;
 use self::attempt::{MAX_WAITING, Undecided};
 pub use self::forwarded::Forwarded;
 pub use self::limit::{Limit, Limits};
 use self::local::Local;
+pub use self::proxies::Proxies;
 pub use self::shared::Redis;
 use self::shared::Shared;
 use crate::identity::Role;

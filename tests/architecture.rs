@@ -45,7 +45,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("annotate_snippets", &["cli"]),
     ("governor", &["admission/local.rs"]),
     ("redis", &["admission/shared.rs"]),
-    ("ipnet", &["admission/address.rs"]),
+    ("ipnet", &["admission/proxies.rs"]),
     ("jsonwebtoken", &["identity/token.rs", "identity/oidc.rs"]),
     ("reqwest", &["identity/oidc.rs"]),
     ("clap", &["cli", "config.rs"]),

@@ -69,7 +69,10 @@ async fn a_lock_timeout_names_the_lock() {
         assert_eq!(error.kind, Kind::Unavailable);
         let (expected, of_cause) = match database.url().starts_with("sqlite") {
             true => ("timed out waiting for another process to write the database", "locked"),
-            false => ("timed out waiting for a lock: another transaction", "relation \"screenings"),
+            false => (
+                "timed out waiting for a lock: another transaction",
+                "relation \"cinequery_screenings",
+            ),
         };
         assert!(error.detail.starts_with(expected), "{error}");
         let cause = cause(&error);

@@ -47,13 +47,13 @@ fn limits_are_parsed() {
     for (wrong, part) in [
         ("", "600/min"),
         ("600", "600/min"),
-        ("0/min", "no limit"),
-        ("-1/s", "no limit"),
-        ("1/day", "no limit"),
+        ("0/min", "expected a limit"),
+        ("-1/s", "expected a limit"),
+        ("1/day", "expected a limit"),
         ("5000000000/min", "at most 600000/min"),
-        ("viewer=60/min", "comes first"),
+        ("viewer=60/min", "for all roles first"),
         ("20000/s", "at most 10000/s"),
-        ("600/min,owner=1/s", "there are viewer, editor and admin"),
+        ("600/min,owner=1/s", "expected viewer, editor or admin"),
         ("600/min,1/s", "viewer=60/min"),
         ("1/s,admin=1/s,admin=2/s", "twice"),
     ] {
