@@ -1,9 +1,9 @@
-//! The direction of imports, and who may name which library.
+//! Checks the order in which modules import each other, and which files may use which library.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// The modules, each importing only from those before it. The first three import nothing of ours.
+/// The modules, each importing only from those before it. The first three import no other module.
 const ORDER: &[&str] = &[
     "config",
     "telemetry",
@@ -20,7 +20,7 @@ const ORDER: &[&str] = &[
     "cli",
 ];
 
-/// A library, and the files that may name it (by the beginning of their path below `src`).
+/// A library, and the files that may use it, by the prefixes of their paths below `src`.
 const CONFINED: &[(&str, &[&str])] = &[
     ("pest", &["query/parse"]),
     ("pest_derive", &["query/parse"]),
@@ -28,7 +28,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("sea_query_sqlx", &["store"]),
     ("sea_query", &["store", "query/compile.rs", "query/dialect.rs"]),
     ("poem", &["http"]),
-    // Not in `query`: the language can be used without the service.
+    // Not in `query`, so that the language can be used without the service.
     (
         "poem_openapi",
         &["openapi.rs", "error.rs", "store/import.rs", "identity/role.rs", "app", "http"],
@@ -82,7 +82,7 @@ fn without_comments(source: &str) -> String {
     code.collect::<Vec<_>>().join("\n")
 }
 
-/// The names that follow `prefix` in the code, comments left out.
+/// The names that follow `prefix` in the code, without comments.
 fn named<'a>(source: &'a str, prefix: &'a str) -> impl Iterator<Item = &'a str> {
     source
         .lines()
@@ -108,19 +108,22 @@ fn modules_import_only_from_those_before_them() {
             // Macros are exported at the root.
             let Some(other) = rank(imported) else { continue };
             assert!(other < own, "src/{file} imports {imported}, which comes after {module}");
-            assert!(own > 2, "src/{file} imports {imported}, and {module} imports nothing of ours");
+            assert!(
+                own > 2,
+                "src/{file} imports {imported}, and {module} must not import other modules"
+            );
         }
     }
 }
 
 #[test]
-fn libraries_are_named_where_they_belong() {
+fn libraries_are_used_only_in_their_files() {
     for (file, source) in sources() {
         for (library, places) in CONFINED {
             let path = format!("{library}::");
             let is_named = named(&source, &path).next().is_some();
             let may = places.iter().any(|place| file.starts_with(place));
-            assert!(!is_named || may, "src/{file} names {library}");
+            assert!(!is_named || may, "src/{file} uses {library}");
         }
     }
 }
@@ -130,8 +133,8 @@ fn module(file: &str) -> Vec<&str> {
     file.trim_end_matches(".rs").split('/').collect()
 }
 
-/// Reads a path such as `super::{a, b::c}` from the beginning of `text` into `paths`, each behind `prefix`.
-/// Returns what follows it.
+/// Parses an import such as `super::{a, b::c}` at the start of `text` and appends its paths to `paths`, each
+/// prefixed with `prefix`. Returns the rest of `text`.
 fn expand<'a>(text: &'a str, prefix: &[&'a str], paths: &mut Vec<Vec<&'a str>>) -> &'a str {
     let text = text.trim_start();
     if let Some(mut rest) = text.strip_prefix('{') {
@@ -150,13 +153,13 @@ fn expand<'a>(text: &'a str, prefix: &[&'a str], paths: &mut Vec<Vec<&'a str>>) 
         Some(rest) => expand(rest, &path, paths),
         None => {
             paths.push(path);
-            // A `*` in the place of a name.
+            // A `*` instead of a name.
             if end == 0 { rest.get(1..).unwrap_or_default() } else { rest }
         }
     }
 }
 
-/// The paths that a file names, below `crate`. A module inside of the file counts as the file.
+/// The paths that a file uses, relative to `crate`. A module within the file counts as the file.
 fn paths<'a>(own: &[&'a str], code: &'a str) -> Vec<Vec<&'a str>> {
     let is_start =
         |at: usize| !code[..at].ends_with(|c: char| c.is_alphanumeric() || "_:".contains(c));
@@ -176,10 +179,10 @@ fn paths<'a>(own: &[&'a str], code: &'a str) -> Vec<Vec<&'a str>> {
 }
 
 #[test]
-fn files_of_a_module_do_not_import_each_other_in_circles() {
+fn files_of_a_module_have_no_import_cycles() {
     let sources = sources();
     let modules: BTreeSet<Vec<&str>> = sources.iter().map(|(file, _)| module(file)).collect();
-    // Which module imports which of its siblings. What is below a sibling counts as the sibling.
+    // Which module imports which of its siblings. Submodules of a sibling count as the sibling.
     let mut imports: BTreeMap<Vec<&str>, BTreeSet<Vec<&str>>> = BTreeMap::new();
     let codes: Vec<String> = sources.iter().map(|(_, source)| without_comments(source)).collect();
     for ((file, _), code) in sources.iter().zip(&codes) {
@@ -197,7 +200,7 @@ fn files_of_a_module_do_not_import_each_other_in_circles() {
         let (mut reached, mut open) = (BTreeSet::new(), vec![start]);
         while let Some(module) = open.pop() {
             for imported in imports.get(module).into_iter().flatten() {
-                assert!(imported != start, "{start:?} imports itself by way of {module:?}");
+                assert!(imported != start, "{start:?} imports itself through {module:?}");
                 if reached.insert(imported) {
                     open.push(imported);
                 }
@@ -207,8 +210,8 @@ fn files_of_a_module_do_not_import_each_other_in_circles() {
 }
 
 #[test]
-fn every_file_says_what_it_is_for() {
+fn every_file_starts_with_a_doc_comment() {
     for (file, source) in sources() {
-        assert!(source.starts_with("//! "), "src/{file} does not begin with a line of `//!`");
+        assert!(source.starts_with("//! "), "src/{file} does not start with a line of `//!`");
     }
 }

@@ -1,4 +1,4 @@
-//! The record types of a service: what is served of a folder of declarations, and what is not without one.
+//! Which routes a service has for a folder of declarations, and which it lacks without the built-in movies.
 
 use cinequery::http::specification;
 use cinequery::record::BUILT_IN;
@@ -12,22 +12,22 @@ use crate::support::{Answer, Client, Database, on_both, token};
 const MISTAKEN: &[(&str, &str)] = &[
     ("books.toml", "name = \"Book\"\ncollection = \"books\"\n[fields.title]\ntype = \"txt\"\n"),
     (
-        "films.toml",
-        "name = \"Film\"\ncollection = \"users\"\nunique = [[\"titel\"]]\n[fields.title]\ntype = \"text\"\n",
+        "shows.toml",
+        "name = \"Show\"\ncollection = \"users\"\nunique = [[\"titel\"]]\n[fields.title]\ntype = \"text\"\n",
     ),
 ];
 
-/// How the mistakes are shown.
+/// Parts of the output for these mistakes.
 const SHOWN: &[&str] = &[
     "found 3 mistakes in the declarations\n",
     "error: unknown type \"txt\"\n",
     "books.toml:4:8\n",
     "4 | type = \"txt\"\n  |        ^^^^^\n",
     "error: \"users\" cannot be a name of a collection",
-    "films.toml:2:14\n",
+    "shows.toml:2:14\n",
     "2 | collection = \"users\"\n  |              ^^^^^^^\n",
     "error: unknown field \"titel\"\n",
-    "films.toml:3:12\n",
+    "shows.toml:3:12\n",
     "3 | unique = [[\"titel\"]]\n  |            ^^^^^^^\n",
     "did you mean `title`?",
 ];
@@ -39,7 +39,7 @@ fn assert_shown(text: &str) {
     }
 }
 
-/// How many tables there are of anybody but the database itself; 0 if there is no file.
+/// The number of tables, without the database's own; 0 if there is no file.
 async fn tables(database: &Database) -> String {
     let sql = match database.url().strip_prefix("sqlite:") {
         Some(path) if !std::path::Path::new(path).exists() => return "0".to_owned(),
@@ -50,7 +50,7 @@ async fn tables(database: &Database) -> String {
 }
 
 #[tokio::test]
-async fn mistakes_are_reported_before_the_database_is_touched() {
+async fn mistakes_are_reported_before_the_database_is_opened() {
     on_both(async |database| {
         let (here, records) = (folder(), folder_of(MISTAKEN));
         let records = records.path().to_str().unwrap();
@@ -108,7 +108,7 @@ const LEGACY: &[(&str, &str)] = &[
     ("GET", "/api/expiredMovies"),
 ];
 
-/// The routes of the movies.
+/// The routes of movies.
 const MOVIES: &[(&str, &str)] = &[
     ("GET", "/api/v1/movies"),
     ("POST", "/api/v1/movies"),
@@ -123,9 +123,9 @@ const MOVIES: &[(&str, &str)] = &[
 
 async fn assert_not_served(client: &Client, routes: &[(&str, &str)]) {
     for (method, path) in routes {
-        let answer = client.send(client.request(method, path)).await;
+        let response = client.send(client.request(method, path)).await;
         println!("{method} {path}");
-        answer.problem(404, "unknown_route");
+        response.problem(404, "unknown_route");
     }
 }
 
@@ -138,7 +138,7 @@ fn keys(values: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn without_movies_there_is_nothing_of_them() {
+async fn without_movies_their_routes_and_scopes_do_not_exist() {
     on_both(async |database| {
         // The database had movies before.
         let store = database.store().await;
@@ -181,7 +181,7 @@ async fn without_movies_there_is_nothing_of_them() {
     .await;
 }
 
-/// The movies without the declaration's searches, whose filters would need all fields.
+/// The declaration of movies without its searches, whose filters need all fields.
 fn movies() -> String {
     let (fields, _) = BUILT_IN.split_once("[searches").unwrap();
     fields.to_owned()
@@ -189,22 +189,22 @@ fn movies() -> String {
 
 const STUDIO: &str = "[fields.studio]\ntype = \"text\"\n";
 
-/// Movies that the previous service could not have known: what is changed, and into what.
+/// Declarations of movies that the legacy routes do not support: what is changed, and the declaration.
 fn others() -> Vec<(&'static str, String)> {
     let lines = |from: &str, to: &str| {
         assert!(movies().contains(from), "{from}");
         movies().replace(from, to)
     };
     vec![
-        ("a field more that is required", movies() + STUDIO),
+        ("an additional required field", movies() + STUDIO),
         (
-            "a field less",
+            "a missing field",
             movies()
                 .replace("[fields.genre]", "[fields.kind]")
                 .replace("[\"genre\", \"expiry_date\"], ", ""),
         ),
         (
-            "a field that may be null",
+            "an optional field",
             lines(
                 "[fields.genre]\ntype = \"text\"\n",
                 "[fields.genre]\ntype = \"text\"\nrequired = false\n",
@@ -232,7 +232,7 @@ async fn other_movies_have_no_legacy_routes() {
         let document = specification(declared(&[&source]));
         assert!(!names(&document["tags"]).contains(&"legacy"));
         if change == "a field of another type" {
-            // A database has the first movies from its first migration, and no type is changed.
+            // The first migration creates the table of the built-in movies, and types cannot be changed.
             continue;
         }
         let records = folder_of(&[("movies.toml", &source)]);
@@ -248,7 +248,7 @@ async fn other_movies_have_no_legacy_routes() {
 }
 
 #[tokio::test]
-async fn movies_with_an_optional_field_more_keep_the_legacy_routes() {
+async fn movies_with_an_additional_optional_field_keep_the_legacy_routes() {
     on_both(async |database| {
         let source = movies() + STUDIO + "required = false\n";
         let records = folder_of(&[("movies.toml", &source)]);
@@ -273,9 +273,9 @@ async fn movies_with_an_optional_field_more_keep_the_legacy_routes() {
     .await;
 }
 
-/// Scopes are those of the collections, whatever a token says.
+/// A token for one collection gives no access to another one.
 #[tokio::test]
-async fn a_scope_of_another_collection_opens_nothing() {
+async fn a_scope_of_another_collection_is_not_sufficient() {
     let database = Database::sqlite();
     let records = folder_of(&[("movies.toml", BUILT_IN), ("screenings.toml", SCREENINGS)]);
     let service = Service::with_records(records.path(), &database);

@@ -1,5 +1,5 @@
-//! The programs in docs/clients, each on the SDK that a generator makes of the document alone, against
-//! the running service.
+//! Runs the programs in docs/clients against the service. Each uses an SDK generated from the OpenAPI document
+//! only.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,15 +11,15 @@ use crate::contract::tools::{
 };
 use crate::support::Database;
 
-/// What a program says. The numbers and films follow from the catalogue it is let loose on.
+/// The output of a program. The numbers and movies follow from the sample catalogue.
 fn expected() -> String {
-    let films = std::fs::read_to_string(root().join("sample/movies.ndjson")).unwrap();
+    let movies = std::fs::read_to_string(root().join("sample/movies.ndjson")).unwrap();
     let created = r#"{"title": "The Third Man", "genre": "film noir", "release_year": 1949}"#;
-    let films: Vec<Value> =
-        films.lines().chain([created]).map(|film| serde_json::from_str(film).unwrap()).collect();
-    let noir = films.iter().filter(|film| film["genre"] == "film noir");
+    let movies: Vec<Value> =
+        movies.lines().chain([created]).map(|movie| serde_json::from_str(movie).unwrap()).collect();
+    let noir = movies.iter().filter(|movie| movie["genre"] == "film noir");
     let mut noir: Vec<(i64, &str)> = noir
-        .map(|film| (film["release_year"].as_i64().unwrap(), film["title"].as_str().unwrap()))
+        .map(|movie| (movie["release_year"].as_i64().unwrap(), movie["title"].as_str().unwrap()))
         .filter(|(year, _)| (1940..=1949).contains(year))
         .collect();
     noir.sort_unstable();
@@ -33,33 +33,35 @@ fn expected() -> String {
          refused: unknown_field at column 1: Movie has no field `gnre`; did you mean `genre`?\n\
          deleted\n",
         noir.join(", "),
-        films.len(),
-        films.len().div_ceil(10),
+        movies.len(),
+        movies.len().div_ceil(10),
     )
 }
 
-/// Runs the program twice, which succeeds only if it has deleted what it has created; then with a wrong
-/// password, which it must say.
+/// Runs the program twice, which succeeds only if it deletes the movie it creates. Then runs it with a wrong
+/// password, which it must report.
 fn check(language: &str, program: impl Fn() -> Command) {
     let service = Demonstration::on(Database::sqlite());
     for _ in 0..2 {
         let mut program = program();
-        service.tell(&mut program);
+        service.configure(&mut program);
         assert_eq!(succeed(&mut program), expected());
     }
     let mut program = program();
-    service.tell(&mut program);
-    let refused = program.env("CINEQUERY_PASSWORD", "wrong").output().unwrap();
-    let said = String::from_utf8(refused.stderr).unwrap();
+    service.configure(&mut program);
+    let rejected = program.env("CINEQUERY_PASSWORD", "wrong").output().unwrap();
+    let output = String::from_utf8(rejected.stderr).unwrap();
     assert!(
-        !refused.status.success() && said.contains("the name or the password is wrong"),
-        "{said}"
+        !rejected.status.success() && output.contains("the name or the password is wrong"),
+        "{output}"
     );
     let lines = expected().lines().count();
-    println!("{language}: the SDK is made and compiled, and the program says its {lines} lines");
+    println!(
+        "{language}: the SDK is generated and compiled, and the program prints its {lines} lines"
+    );
 }
 
-/// Every file below a folder whose name ends so.
+/// Every file below a folder with this extension.
 fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -118,17 +120,18 @@ fn java() {
     let sdk = emptied("sdk/java");
     let carried = files(&root().join("target/tools/python/lib"), "jar");
     let [generator] = carried.as_slice() else { panic!("{carried:?}") };
-    let said = succeed(
+    let output = succeed(
         with_node(Command::new("java"))
             .arg("-jar")
             .arg(generator)
             .args(["generate", "-i", DOCUMENT, "-c", "docs/clients/java/config.yaml", "-o"])
             .arg(&sdk),
     );
-    // The first of every example that is an object. The second of the relative server URL, from which it makes a
-    // default that no client uses: the program says where the service is.
+    // It prints the first for every example that is an object. It prints the second for the relative server URL,
+    // from which it generates a default that no client uses: the program sets the URL of the service.
     let harmless = ["Ignoring complex example on request body", "'scheme' not defined in the spec"];
-    let warnings = said.lines().filter(|line| line.contains(" WARN ") || line.contains(" ERROR "));
+    let warnings =
+        output.lines().filter(|line| line.contains(" WARN ") || line.contains(" ERROR "));
     let warnings: Vec<&str> =
         warnings.filter(|line| !harmless.iter().any(|part| line.contains(part))).collect();
     assert!(warnings.is_empty(), "{warnings:#?}");

@@ -1,5 +1,5 @@
-//! The image and the manifests agree with the crate. That they work is shown by `make image`, and
-//! that Kubernetes understands them by `make manifests`.
+//! Checks that the image and the manifests agree with the crate. `make image` tests the image, and
+//! `make manifests` validates the manifests.
 
 use std::collections::BTreeSet;
 use std::fs::Permissions;
@@ -19,7 +19,7 @@ const DOCKERFILE: &str = include_str!("../Dockerfile");
 const IMAGE: &str = include_str!("../deploy/image.sh");
 const MANIFESTS: &str = include_str!("../deploy/kubernetes.yaml");
 
-/// The values after `name` at the beginning of a line of the manifests.
+/// The values that follow `name` at the start of a line of the manifests.
 fn values(name: &str) -> impl Iterator<Item = &str> {
     MANIFESTS.lines().filter_map(move |line| line.trim_start().strip_prefix(name))
 }
@@ -51,9 +51,9 @@ fn settings_of_the_image_and_the_manifests_exist() {
 }
 
 #[test]
-fn the_image_is_what_the_package_says() {
+fn the_image_agrees_with_the_package() {
     let image = format!("/rust:{}-slim-", env!("CARGO_PKG_RUST_VERSION"));
-    assert!(DOCKERFILE.contains(&image), "Dockerfile compiles with another Rust");
+    assert!(DOCKERFILE.contains(&image), "Dockerfile uses another version of Rust");
     let description = format!(".description=\"{}\"", env!("CARGO_PKG_DESCRIPTION"));
     assert!(DOCKERFILE.contains(&description), "Dockerfile has another description");
     let version = concat!("cinequery:", env!("CARGO_PKG_VERSION"));
@@ -61,7 +61,7 @@ fn the_image_is_what_the_package_says() {
 }
 
 #[test]
-fn the_image_is_built_from_everything_the_sources_include() {
+fn the_image_has_all_files_that_the_sources_include() {
     let listed: Vec<&str> = include_str!("../.dockerignore")
         .lines()
         .filter_map(|line| line.strip_prefix('!'))
@@ -79,7 +79,7 @@ fn the_image_is_built_from_everything_the_sources_include() {
 }
 
 #[test]
-fn the_secret_has_what_the_manifests_take_from_it() {
+fn the_secret_has_all_keys_of_the_manifests() {
     let command = include_str!("../README.md");
     let keys: Vec<&str> = values("key: ").collect();
     assert_eq!(keys.len(), 3);
@@ -90,7 +90,7 @@ fn the_secret_has_what_the_manifests_take_from_it() {
 }
 
 #[test]
-fn the_service_may_end_what_it_is_doing() {
+fn the_grace_period_is_longer_than_shutdown() {
     let before = number(include_str!("../src/cli/serve.rs"), "SHUTDOWN_DELAY: Duration");
     let source = include_str!("../src/http/serve.rs");
     let drain =
@@ -119,8 +119,8 @@ fn the_manifests_declare_the_built_in_record_type() {
 /// The user of the image.
 const USER: u32 = 65532;
 
-/// Puts files into a folder as Kubernetes mounts a ConfigMap: in a hidden folder of that name, to which the link
-/// `..data` leads. Nothing of it can be written.
+/// Puts files into a folder as Kubernetes mounts a ConfigMap: in a read-only hidden folder called `name`, to which
+/// the link `..data` points.
 fn mount(folder: &Path, name: &str, files: &[(&str, &str)]) {
     let hidden = folder.join(name);
     std::fs::create_dir(&hidden).unwrap();
@@ -143,7 +143,8 @@ async fn declarations_are_read_from_a_mounted_config_map() {
     let (records, home) = (folder(), folder());
     let (records, home) = (records.path(), home.path());
     mount(records, "..2026_01_01", &[("movies.toml", BUILT_IN)]);
-    // Root may write everywhere, so the service runs as another user then, with a binary that this one can reach.
+    // Root can write everywhere. In that case the service runs as another user, with a copy of the binary that this
+    // user can read.
     let binary = home.join("cinequery");
     std::fs::copy(env!("CARGO_BIN_EXE_cinequery"), &binary).unwrap();
     let is_root = chown(home, Some(USER), Some(USER)).is_ok();

@@ -1,4 +1,4 @@
-//! The examples that are declarations with a script: each script is run on both engines.
+//! Runs the scripts of the examples that consist of a declaration and a script, on both databases.
 
 use std::process::{Command, Output};
 
@@ -21,7 +21,7 @@ fn run(example: &str, database: &Database) -> String {
         .env("CINEQUERY_JWT_SECRET", SECRET);
     let Output { status, stdout, stderr } = script.output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
-    // Lines of CSV end as RFC 4180 has it.
+    // Lines of CSV end with CRLF (RFC 4180).
     let (output, errors) = (text(stdout).replace("\r\n", "\n"), text(stderr));
     assert!(status.success() && errors.is_empty(), "{output}\n{errors}");
     output
@@ -33,7 +33,7 @@ fn assert_in_order(text: &str, parts: &[&str]) {
     let mut rest = text;
     for part in parts {
         let Some((_, after)) = rest.split_once(part) else {
-            panic!("{part} is not where it should be in {text}")
+            panic!("{part} is missing or out of order in {text}")
         };
         rest = after;
     }

@@ -1,4 +1,4 @@
-//! Counts over HTTP: what is answered, what is refused, and in which words.
+//! Facets over HTTP: counts, and the messages for invalid requests.
 
 use serde_json::{Value, json};
 
@@ -30,8 +30,8 @@ async fn values_are_counted() {
     served_on_both(async |client| {
         catalogue(&client).await;
         let check = async |query: &[(&str, &str)], expected: Value| {
-            let answer = facets(&client, query).await;
-            assert_eq!((answer.status, answer.json()), (200, expected), "{query:?}");
+            let response = facets(&client, query).await;
+            assert_eq!((response.status, response.json()), (200, expected), "{query:?}");
         };
         let item = |value: &str, count: i64| {
             let filter = format!("genre = '{value}'");
@@ -88,12 +88,12 @@ async fn values_are_counted() {
         .await;
 
         let filter = "genre = 'none' or genre = 'drama' and expiry_date < today + 9y";
-        let answer = facets(&client, &[("by", "id"), ("filter", filter)]).await.json();
-        assert_eq!(answer["warnings"][0]["code"], "mixed_and_or");
-        assert!(answer["as_of"].is_string());
-        // Each is once there: ids are in order.
-        let items = answer["items"].as_array().unwrap();
-        assert_eq!((items.len(), answer["total"].as_i64()), (3, Some(3)));
+        let response = facets(&client, &[("by", "id"), ("filter", filter)]).await.json();
+        assert_eq!(response["warnings"][0]["code"], "mixed_and_or");
+        assert!(response["as_of"].is_string());
+        // Each id is counted once.
+        let items = response["items"].as_array().unwrap();
+        assert_eq!((items.len(), response["total"].as_i64()), (3, Some(3)));
         for item in items {
             let found = client.search(&[("filter", item["filter"].as_str().unwrap())]).await;
             assert_eq!(found.column("id"), [item["value"].clone()]);
@@ -115,8 +115,8 @@ async fn a_field_without_a_value_is_counted_last() {
             assert_eq!(client.post("/api/v1/screenings", &screening).await.status, 201);
         }
         let check = async |query: &str, expected: Value| {
-            let answer = client.get(&format!("/api/v1/screenings/facets?{query}")).await;
-            assert_eq!(answer.json()["items"], expected, "{query}");
+            let response = client.get(&format!("/api/v1/screenings/facets?{query}")).await;
+            assert_eq!(response.json()["items"], expected, "{query}");
         };
         check(
             "by=hall",
@@ -158,9 +158,9 @@ async fn a_field_without_a_value_is_counted_last() {
     .await;
 }
 
-/// Query string, code, and a part of what is said.
-const REFUSED: &[(&str, &str, &str)] = &[
-    ("", "invalid_parameter", "missing query parameter \"by\""),
+/// Query string, code, and a part of the message.
+const REJECTED: &[(&str, &str, &str)] = &[
+    ("", "invalid_parameter", "the query parameter \"by\" is missing"),
     ("by=", "invalid_parameter", "by: Movie has no field \"\"; there are: id, title"),
     ("by=gnre", "invalid_parameter", "by: Movie has no field \"gnre\"; did you mean `genre`?"),
     ("by=genre&by=title", "invalid_parameter", "repeated query parameter \"by\""),
@@ -197,12 +197,12 @@ const REFUSED: &[(&str, &str, &str)] = &[
 ];
 
 #[tokio::test]
-async fn what_cannot_be_counted_is_refused_with_a_reason() {
+async fn invalid_facets_are_rejected_with_a_reason() {
     served_on_both(async |client| {
-        for (query, code, said) in REFUSED {
+        for (query, code, part) in REJECTED {
             println!("{query}");
             let problem = client.get(&format!("{FACETS}?{query}")).await.problem(400, code);
-            assert!(problem["detail"].as_str().unwrap().contains(said), "{query}: {problem}");
+            assert!(problem["detail"].as_str().unwrap().contains(part), "{query}: {problem}");
             assert_eq!(problem["diagnostics"].is_array(), *code == "invalid_query", "{problem}");
         }
     })

@@ -1,4 +1,4 @@
-//! Looking into the language over HTTP: schema, check, explain, complete, on both engines.
+//! Inspecting queries over HTTP: schema, check, explain and complete, on both databases.
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::{Value, json};
@@ -19,27 +19,27 @@ async fn ask(client: &Client, path: &str, query: &[(&str, &str)]) -> Answer {
 }
 
 #[track_caller]
-fn answer(answer: &Answer) -> Value {
-    assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
-    answer.json()
+fn succeed(response: &Answer) -> Value {
+    assert_eq!(response.status, 200, "{}", String::from_utf8_lossy(&response.body));
+    response.json()
 }
 
 #[tokio::test]
-async fn each_asks_for_the_scope_of_the_records_it_is_about() {
+async fn each_operation_needs_the_scope_of_its_collection() {
     served_on_both(async |client| {
         let reader = client.with_scopes(&["screenings:read"]);
         for path in OPERATIONS {
             let filter = ("filter", "film = 'x'");
             let of_screenings = [filter, ("collection", "screenings")];
-            answer(&ask(&reader, path, &of_screenings).await);
-            for (who, status, code) in [
+            succeed(&ask(&reader, path, &of_screenings).await);
+            for (client, status, code) in [
                 (client.with_token(None), 401, "unauthenticated"),
                 (client.with_scopes(&["screenings:write"]), 403, "insufficient_scope"),
                 (client.with_scopes(&["movies:read"]), 403, "insufficient_scope"),
             ] {
-                ask(&who, path, &of_screenings).await.problem(status, code);
+                ask(&client, path, &of_screenings).await.problem(status, code);
             }
-            // Without a name movies are meant.
+            // The default is movies.
             ask(&reader, path, &[filter]).await.problem(403, "insufficient_scope");
 
             let unknown = ask(&client, path, &[filter, ("collection", "screening")]).await;
@@ -57,7 +57,7 @@ async fn each_asks_for_the_scope_of_the_records_it_is_about() {
 async fn the_schema_is_what_the_code_uses() {
     let client = Client::of(Database::sqlite()).await;
     client.with_token(None).get("/api/v1/schema").await.problem(401, "unauthenticated");
-    let schema = answer(&client.with_scopes(&[]).get("/api/v1/schema").await);
+    let schema = succeed(&client.with_scopes(&[]).get("/api/v1/schema").await);
     let names = |list: &Value, member: &str| -> Vec<Value> {
         list.as_array().unwrap().iter().map(|item| item[member].clone()).collect()
     };
@@ -108,7 +108,7 @@ async fn the_schema_is_what_the_code_uses() {
     );
 }
 
-/// The tree with what stands at each place instead of the place.
+/// The tree with each position replaced by the text at that position.
 fn quoted(tree: &Value, text: &str) -> Value {
     match tree {
         Value::Array(nodes) => nodes.iter().map(|node| quoted(node, text)).collect(),
@@ -129,13 +129,13 @@ fn quoted(tree: &Value, text: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_valid_query_is_told_with_its_parameters_and_its_tree() {
+async fn a_valid_query_is_returned_with_its_parameters_and_its_tree() {
     let client = Client::of(Database::sqlite()).await;
     let filter = " not (hall IN ('É', $h) or subtitled) and year(sale_ends) = $y \
                   and sale_ends <= today + 30d and seats is not null ";
     let order_by = "seats DESC, film";
     let query = [("filter", filter), ("order_by", order_by), ("collection", "screenings")];
-    let mut checked = answer(&ask(&client, CHECK, &query).await);
+    let mut checked = succeed(&ask(&client, CHECK, &query).await);
     let tree = checked["ast"].take();
     let expected = json!({
         "collection": "screenings",
@@ -199,7 +199,7 @@ async fn a_valid_query_is_told_with_its_parameters_and_its_tree() {
     assert_eq!(quoted(&tree["order_by"], order_by), keys);
 }
 
-/// Filter, order, the codes of what is wrong, and the members that are there all the same.
+/// Filter, order, the codes of the diagnostics, and the members that are present anyway.
 type Wrong =
     (Option<&'static str>, Option<&'static str>, &'static [&'static str], &'static [&'static str]);
 
@@ -215,13 +215,13 @@ const WRONG: &[Wrong] = &[
 ];
 
 #[tokio::test]
-async fn a_query_that_is_wrong_is_answered_with_what_is_wrong() {
+async fn an_invalid_query_returns_its_diagnostics() {
     let client = Client::of(Database::sqlite()).await;
     for (filter, order_by, codes, readable) in WRONG {
         let texts = [("filter", filter), ("order_by", order_by)];
         let query: Vec<(&str, &str)> =
             texts.iter().filter_map(|(name, text)| Some((*name, (**text)?))).collect();
-        let checked = answer(&ask(&client, CHECK, &query).await);
+        let checked = succeed(&ask(&client, CHECK, &query).await);
         let found: Vec<&str> = checked["diagnostics"]
             .as_array()
             .unwrap()
@@ -237,36 +237,36 @@ async fn a_query_that_is_wrong_is_answered_with_what_is_wrong() {
             let members: Vec<&String> = checked[member].as_object().unwrap().keys().collect();
             assert_eq!(members, *readable, "{query:?}");
         }
-        // A search refuses it for the same.
+        // A search rejects it for the same reasons.
         if !codes.is_empty() {
-            let refused = client.search(&query).await.problem(400, "invalid_query");
-            assert_eq!(refused["diagnostics"], checked["diagnostics"]);
+            let rejected = client.search(&query).await.problem(400, "invalid_query");
+            assert_eq!(rejected["diagnostics"], checked["diagnostics"]);
         }
     }
-    // A warning and the parameters of a filter outlive a wrong order; values are not looked at.
+    // A wrong order hides neither the warning nor the parameters of the filter; values are ignored.
     let query = [
         ("filter", "genre = $g or genre = 'x' and title = 'y'"),
         ("order_by", "ttle"),
         ("p.unknown", "x"),
     ];
-    let checked = answer(&ask(&client, CHECK, &query).await);
+    let checked = succeed(&ask(&client, CHECK, &query).await);
     assert_eq!(checked["warnings"][0]["code"], "mixed_and_or");
     assert_eq!(checked["parameters"], json!([{"name": "g", "type": "text"}]));
 }
 
-/// Enough movies for an index to be worth its while, and what PostgreSQL has to know of them.
+/// Enough movies for an index to be used, and the statistics that PostgreSQL needs for that.
 const MANY_MOVIES: [&str; 2] = [
     "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 5000)
-     INSERT INTO movies SELECT randomblob(16), 'film ' || n, 'film ' || n, 'genre ' || (n % 50),
+     INSERT INTO movies SELECT randomblob(16), 'movie ' || n, 'movie ' || n, 'genre ' || (n % 50),
          'genre ' || (n % 50), 1900 + n % 120, date('2020-01-01', (n % 2000) || ' days'), 1,
          '2024-01-01T00:00:00.000000Z', '2024-01-01T00:00:00.000000Z' FROM n",
-    "INSERT INTO movies SELECT gen_random_uuid(), 'film ' || n, 'film ' || n, 'genre ' || (n % 50),
+    "INSERT INTO movies SELECT gen_random_uuid(), 'movie ' || n, 'movie ' || n, 'genre ' || (n % 50),
          'genre ' || (n % 50), 1900 + n % 120, date '2020-01-01' + n % 2000, 1, now(), now()
          FROM generate_series(1, 5000) n;
      ANALYZE movies",
 ];
 
-/// A filter, and the indexes that serve it in SQLite and in PostgreSQL.
+/// A filter, and the indexes that SQLite and PostgreSQL use for it.
 const SERVED: &[(&str, &[&str], &[&str])] = &[
     (
         "genre = 'genre 7' and expiry_date between 2024-01-01 and 2024-06-30",
@@ -274,41 +274,41 @@ const SERVED: &[(&str, &[&str], &[&str])] = &[
         &["movies_genre_expiry_date"],
     ),
     (
-        "title starts with 'FILM 12'",
+        "title starts with 'MOVIE 12'",
         &["PRIMARY KEY", "movies_title_folded"],
         &["movies_title_folded"],
     ),
     (
-        "title = 'film 7' and release_year = 1907",
+        "title = 'movie 7' and release_year = 1907",
         &["PRIMARY KEY", "movies_title_release_year"],
         &["movies_title_release_year"],
     ),
     (
-        "title = 'film 7' or release_year = 1907",
+        "title = 'movie 7' or release_year = 1907",
         &["PRIMARY KEY", "movies_title_release_year", "movies_release_year"],
         &["movies_title_release_year", "movies_release_year"],
     ),
-    ("title contains 'film' or genre ends with '7'", &["PRIMARY KEY"], &["movies_pkey"]),
+    ("title contains 'movie' or genre ends with '7'", &["PRIMARY KEY"], &["movies_pkey"]),
 ];
 
 #[tokio::test]
-async fn an_explanation_names_the_indexes_that_serve_the_search() {
+async fn an_explanation_lists_the_indexes_of_the_search() {
     served_on_both(async |client| {
         let is_sqlite = client.database().url().starts_with("sqlite");
         client.database().run_sql(MANY_MOVIES[usize::from(!is_sqlite)]).await;
         for (filter, in_sqlite, in_postgres) in SERVED {
-            let explained = answer(&ask(&client, EXPLAIN, &[("filter", filter)]).await);
+            let explained = succeed(&ask(&client, EXPLAIN, &[("filter", filter)]).await);
             let expected = if is_sqlite { in_sqlite } else { in_postgres };
             assert_eq!(explained["indexes"], json!(expected), "{filter}\n{explained:#}");
         }
-        let all = answer(&ask(&client, EXPLAIN, &[]).await);
+        let all = succeed(&ask(&client, EXPLAIN, &[]).await);
         let expected: &[&str] = if is_sqlite { &[] } else { &["movies_pkey"] };
         assert_eq!((&all["indexes"], &all["values"]), (&json!(expected), &json!([])), "{all:#}");
     })
     .await;
 }
 
-/// The ids that a statement finds, values bound as they are said to be.
+/// Runs the explained statement with its values, and returns the ids that it finds.
 macro_rules! run {
     ($connection:ident, $url:expr, $explained:expr) => {{
         let sql = $explained["sql"].as_str().unwrap().to_owned();
@@ -333,11 +333,11 @@ macro_rules! run {
 }
 
 #[tokio::test]
-async fn the_statement_explained_is_that_of_the_search() {
+async fn the_explained_statement_is_that_of_the_search() {
     served_on_both(async |client| {
         let mut ids = Vec::new();
         for number in 0..5 {
-            let movie = json!({"title": format!("film {number}"), "genre": "drama",
+            let movie = json!({"title": format!("movie {number}"), "genre": "drama",
                 "release_year": 2000 + number, "expiry_date": "2024-03-31"});
             ids.push(client.create(&movie).await["id"].as_str().unwrap().to_owned());
         }
@@ -352,7 +352,7 @@ async fn the_statement_explained_is_that_of_the_search() {
             ("limit", "2"),
             ("p.g", "drama"),
         ];
-        let explained = answer(&ask(&client, EXPLAIN, &query).await);
+        let explained = succeed(&ask(&client, EXPLAIN, &query).await);
         let limits = [
             ("text_bytes", filter.len(), 8192),
             ("depth", 3, 32),
@@ -367,7 +367,7 @@ async fn the_statement_explained_is_that_of_the_search() {
         assert!(explained["engine"].as_str().unwrap().starts_with(engine), "{explained:#}");
         let found = client.search(&query).await;
         assert_eq!(found.column("id"), [ids[4].as_str(), &ids[3]]);
-        // One more than a page tells whether there is another.
+        // It reads one record more than a page, to find out whether another page follows.
         let url = client.database().url();
         let ran = if is_sqlite {
             run!(SqliteConnection, &url, explained)
@@ -385,15 +385,15 @@ async fn the_statement_explained_is_that_of_the_search() {
             ([("filter", "genre = 'x'"), ("p.g", "x")], "invalid_query"),
             ([("filter", "genre = 'x'"), ("limit", "1001")], "invalid_parameter"),
         ] {
-            let refused = ask(&client, EXPLAIN, &query).await.problem(400, code);
+            let rejected = ask(&client, EXPLAIN, &query).await.problem(400, code);
             let searched = client.search(&query).await.problem(400, code);
-            assert_eq!(refused["diagnostics"], searched["diagnostics"]);
+            assert_eq!(rejected["diagnostics"], searched["diagnostics"]);
         }
     })
     .await;
 }
 
-/// Genres with how many movies are of each.
+/// Genres, and the number of movies of each.
 const GENRES: &[(&str, i64)] = &[
     ("drama", 3),
     ("Drame", 2),
@@ -403,7 +403,7 @@ const GENRES: &[(&str, i64)] = &[
     ("dr%", 1),
 ];
 
-/// A filter with its caret `|`, the place that is replaced, and the beginning of the candidates.
+/// A filter with its caret `|`, the position that is replaced, and the first candidates.
 const COMPLETED: &[(&str, (i64, i64), &[&str])] = &[
     ("genre = |", (8, 8), &["'comedy'", "'drama'", "'Drame'", "'été'", "'dr%'"]),
     ("genre = 'DR|", (8, 11), &["'drama'", "'Drame'", "'dr%'"]),
@@ -419,13 +419,13 @@ const COMPLETED: &[(&str, (i64, i64), &[&str])] = &[
 ];
 
 #[tokio::test]
-async fn a_filter_is_completed_with_what_is_there() {
+async fn a_filter_is_completed_with_existing_values() {
     served_on_both(async |client| {
         let mut year = 1900;
         for (genre, movies) in GENRES {
             for _ in 0..*movies {
                 year += 1;
-                let movie = json!({"title": "film", "genre": genre, "release_year": year,
+                let movie = json!({"title": "movie", "genre": genre, "release_year": year,
                     "expiry_date": "2024-03-31"});
                 client.create(&movie).await;
             }
@@ -435,7 +435,7 @@ async fn a_filter_is_completed_with_what_is_there() {
             let filter = format!("{before}{after}");
             let caret = before.chars().count().to_string();
             let query = [("filter", filter.as_str()), ("caret", &caret)];
-            let completed = answer(&ask(&client, COMPLETE, &query).await);
+            let completed = succeed(&ask(&client, COMPLETE, &query).await);
             let texts: Vec<&str> = completed["candidates"]
                 .as_array()
                 .unwrap()
@@ -446,7 +446,7 @@ async fn a_filter_is_completed_with_what_is_there() {
             assert_eq!(place, (*start, *end), "{marked}: {completed}");
             let is_same = texts.len() >= expected.len() && texts[..expected.len()] == **expected;
             assert!(is_same && expected.is_empty() == texts.is_empty(), "{marked}: {completed}");
-            // A value that is offered is found.
+            // A suggested value is found.
             if filter.starts_with("genre =")
                 && texts.iter().any(|text| text.starts_with(['\'', '"']))
             {
@@ -454,13 +454,13 @@ async fn a_filter_is_completed_with_what_is_there() {
                 assert!(!found.column("id").is_empty(), "{marked}");
             }
         }
-        let genre = answer(&ask(&client, COMPLETE, &[("filter", "genre = 'com")]).await);
+        let genre = succeed(&ask(&client, COMPLETE, &[("filter", "genre = 'com")]).await);
         let candidate = json!({"text": "'comedy'", "kind": "value", "detail": "text"});
         assert_eq!(genre["candidates"], json!([candidate]));
-        let keyword = answer(&ask(&client, COMPLETE, &[("filter", "genre = 'x' an")]).await);
+        let keyword = succeed(&ask(&client, COMPLETE, &[("filter", "genre = 'x' an")]).await);
         assert_eq!(keyword["candidates"], json!([{"text": "and", "kind": "keyword"}]));
-        // Nothing at all is the beginning of a filter.
-        let first = answer(&ask(&client, COMPLETE, &[]).await);
+        // An empty text is an unfinished filter.
+        let first = succeed(&ask(&client, COMPLETE, &[]).await);
         let candidate = json!({"text": "id", "kind": "field", "detail": "id"});
         assert_eq!((&first["start"], &first["candidates"][0]), (&json!(0), &candidate));
         for caret in ["-1", "4", "x"] {
@@ -476,10 +476,10 @@ async fn the_twenty_most_frequent_values_are_offered() {
     let client = Client::of(Database::sqlite()).await;
     client.database().run_sql(MANY_MOVIES[0]).await;
     let query = [("filter", "genre = 'GENRE 1")];
-    let completed = answer(&ask(&client, COMPLETE, &query).await);
-    // Of fifty genres as frequent as each other, in the order of their text.
+    let completed = succeed(&ask(&client, COMPLETE, &query).await);
+    // Fifty genres are equally frequent, so they are ordered by their text.
     let texts = completed["candidates"].as_array().unwrap();
     assert_eq!((texts.len(), &texts[0]["text"]), (11, &json!("'genre 1'")));
-    let all = answer(&ask(&client, COMPLETE, &[("filter", "genre = '")]).await);
+    let all = succeed(&ask(&client, COMPLETE, &[("filter", "genre = '")]).await);
     assert_eq!(all["candidates"].as_array().unwrap().len(), 20);
 }

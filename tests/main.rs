@@ -1,4 +1,4 @@
-//! The tests: one binary, so that one PostgreSQL cluster serves them all.
+//! All tests are in one binary, so that they share one PostgreSQL cluster.
 
 #![allow(
     clippy::unwrap_used,
@@ -22,12 +22,12 @@ mod examples;
 mod facets;
 mod failures;
 mod faults;
-mod films;
 mod http;
 mod inspect;
 mod language;
 mod legacy;
 mod migrations;
+mod movies;
 mod oidc;
 mod paper;
 mod proxy;

@@ -1,5 +1,5 @@
-//! The papers for those who call the service: every command in them is run, in order, and prints what
-//! they say.
+//! Runs every command of the documentation in its order, and compares the output with the one shown. Also compares tables
+//! of the documentation with the code.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -19,16 +19,16 @@ const LEGACY: &str = include_str!("../docs/legacy.md");
 const README: &str = include_str!("../README.md");
 const RECORDS: &str = include_str!("../docs/records.md");
 
-/// What stands between the outputs of two fences.
-const BETWEEN: &str = "-- the next --";
+/// Separates the outputs of two fences.
+const SEPARATOR: &str = "-- the next --";
 
-/// The fences of a page: the language of each, and what is in it.
+/// The fences of a page: the language and the text of each.
 fn fences(page: &str) -> Vec<(&str, &str)> {
     page.split("```").skip(1).step_by(2).map(|fence| fence.split_once('\n').unwrap()).collect()
 }
 
-/// Runs a script with the binary on `PATH`. Returns whether it succeeded, and what it printed; the errors go to
-/// those of the tests.
+/// Runs a script with the binary on `PATH`. Returns whether it succeeded, and its standard output. Standard error is that
+/// of the tests.
 fn in_shell(folder: &Path, script: &str) -> (bool, String) {
     let binary = Path::new(env!("CARGO_BIN_EXE_cinequery")).parent().unwrap().to_owned();
     let others = std::env::var_os("PATH").unwrap();
@@ -40,38 +40,38 @@ fn in_shell(folder: &Path, script: &str) -> (bool, String) {
 }
 
 /// Runs the commands of a page in their order, in one shell, against a service with the sample
-/// catalogue. Returns what each fence of commands has printed.
+/// catalogue. Returns the output of each fence of commands.
 fn printed(page: &str, settings: &[&str]) -> Vec<String> {
     let curl = Command::new("curl").arg("--version").output();
     assert!(
         curl.is_ok(),
-        "the commands of README.md and docs/ need curl: install it, and test again"
+        "the commands of README.md and docs/ need curl: install it and repeat the test"
     );
     let folder = folder();
-    let films = Path::new(env!("CARGO_MANIFEST_DIR")).join("sample/movies.ndjson");
-    let (code, _, log) = run(folder.path(), &["import", films.to_str().unwrap()]);
+    let movies = Path::new(env!("CARGO_MANIFEST_DIR")).join("sample/movies.ndjson");
+    let (code, _, log) = run(folder.path(), &["import", movies.to_str().unwrap()]);
     assert_eq!(code, 0, "{log}");
     std::fs::write(folder.path().join("password.txt"), "correct horse battery staple").unwrap();
     let serve = ["serve", "--listen", "127.0.0.1:0", "--jwt-secret", SECRET];
     let service = Service::start(cinequery(folder.path(), &[&serve, settings].concat()));
 
     let commands = fences(page).into_iter().filter(|(language, _)| *language == "sh");
-    let commands = commands.map(|(_, text)| format!("{text}\nprintf '\\n{BETWEEN}\\n'\n"));
+    let commands = commands.map(|(_, text)| format!("{text}\nprintf '\\n{SEPARATOR}\\n'\n"));
     let script = commands.collect::<String>().replace("http://127.0.0.1:8080", &service.address);
     let (succeeded, printed) = in_shell(folder.path(), &script);
     assert!(succeeded, "{printed}");
-    let mut printed: Vec<String> = printed.split(BETWEEN).map(str::to_owned).collect();
+    let mut printed: Vec<String> = printed.split(SEPARATOR).map(str::to_owned).collect();
     printed.pop();
     printed
 }
 
-/// The lines that a fence shows: what is indented goes on the line before.
+/// The lines that a fence shows. An indented line continues the line before it.
 fn shown(text: &str) -> Vec<String> {
     let whole = text.replace("\n  ", "");
     whole.lines().map(str::to_owned).collect()
 }
 
-/// Whether a line is what is shown of it: `…` stands for any text.
+/// Whether a line matches the one shown, in which `…` matches any text.
 fn is_like(line: &str, shown: &str) -> bool {
     let parts: Vec<&str> = shown.split('…').collect();
     let [first, between @ .., last] = &parts[..] else { return line == shown };
@@ -83,7 +83,7 @@ fn is_like(line: &str, shown: &str) -> bool {
 }
 
 #[test]
-fn what_is_shown_is_compared() {
+fn lines_match_what_is_shown() {
     for (shown, line, expected) in [
         ("etag: \"1\"", "etag: \"1\"", true),
         ("etag: \"1\"", "etag: \"12\"", false),
@@ -98,32 +98,35 @@ fn what_is_shown_is_compared() {
 }
 
 #[test]
-fn the_interface_is_as_its_paper_says() {
+fn the_commands_of_the_api_page_print_what_it_shows() {
     let fences = fences(API);
     let mut printed = printed(API, &["--admin-password-file", "password.txt"]).into_iter();
     for pair in fences.chunks(2) {
         let [("sh", command), (_, text)] = pair else {
-            panic!("commands and what they print alternate: {pair:?}")
+            panic!("expected commands and their output in turn, found {pair:?}")
         };
         let printed = printed.next().unwrap();
         let (mut lines, shown) = (printed.lines(), shown(text));
         assert!(!shown.is_empty(), "{command}\nshows nothing");
         for shown in shown {
-            // In their order: each is looked for behind the one before.
+            // Lines are compared in order: the search continues after the previous match.
             let is_there = lines.any(|line| is_like(line, &shown));
-            assert!(is_there, "{command}\nprints no line such as\n{shown}\nthere, but{printed}");
+            assert!(
+                is_there,
+                "{command}\nprints no line such as\n{shown}\nafter the previous one, but{printed}"
+            );
         }
     }
     assert_eq!(printed.next(), None);
     for section in API.split("\n## ") {
-        assert!(section.contains("```sh\n"), "a section has no command: {section}");
+        assert!(section.contains("```sh\n"), "a section without a command: {section}");
     }
 }
 
 /// A problem document.
 const PROBLEM: &str = "\"type\":\"about:blank\"";
 
-/// What the fences of README print, in their order, in part.
+/// Parts of the output of each fence of README, in order.
 const TOUR: &[&[&str]] = &[
     &[],
     &["{\"items\":[{", "\"genre\":\"drama\",", "\"expiry_date\":\"2024-0"],
@@ -137,14 +140,14 @@ const TOUR: &[&[&str]] = &[
     &["{\"created\":0,\"updated\":0,\"skipped\":608,\"refused\":0,"],
 ];
 
-/// The same of docs/legacy.md.
+/// Parts of the output of the fence of docs/legacy.md.
 const LEGACY_ROUTES: &[&[&str]] = &[&[
     "{\"title\":\"My Classic\",\"genre\":\"drama\",\"release_year\":2000,\"expiry_date\":\"2024-01-05\"}",
     "{\"movies\":[{\"title\":",
 ]];
 
 #[test]
-fn tours_go_as_they_say() {
+fn the_commands_of_tours_print_what_is_expected() {
     for (name, page, expected) in
         [("README.md", README, TOUR), ("docs/legacy.md", LEGACY, LEGACY_ROUTES)]
     {
@@ -154,15 +157,15 @@ fn tours_go_as_they_say() {
             for part in *parts {
                 assert!(printed.contains(part), "{name} prints no {part}, but{printed}");
             }
-            let is_refused = printed.contains(PROBLEM);
-            assert_eq!(is_refused, parts.contains(&PROBLEM), "{name}:{printed}");
+            let is_problem = printed.contains(PROBLEM);
+            assert_eq!(is_problem, parts.contains(&PROBLEM), "{name}:{printed}");
         }
     }
 }
 
-/// The table of codes has those of the service with their statuses, in the same order, and no other.
+/// The table of codes has exactly those of the service, with their statuses, in the same order.
 #[test]
-fn the_paper_knows_every_code() {
+fn the_api_page_lists_every_code() {
     let rows = API.lines().filter_map(|line| {
         let mut cells = line.strip_prefix("| `")?.split('|').map(str::trim);
         Some((cells.next()?.trim_end_matches('`'), cells.next()?.parse::<u16>().ok()?))
@@ -172,26 +175,26 @@ fn the_paper_knows_every_code() {
 }
 
 #[test]
-fn the_paper_knows_the_limits() {
+fn the_api_page_lists_the_limits() {
     let import = usize::try_from(MAX_IMPORT_BYTES).unwrap();
     for bytes in [MAX_BODY_BYTES, import, MAX_ROW_BYTES, MAX_TEXT_BYTES] {
         let is_there = API.lines().any(|line| {
             line.starts_with("| ") && line.split([' ', ',']).any(|w| w == bytes.to_string())
         });
-        assert!(is_there, "{bytes} bytes is no limit of docs/api.md");
+        assert!(is_there, "docs/api.md has no limit of {bytes} bytes");
     }
     let page = format!("1 to {MAX_LIMIT}, {DEFAULT_LIMIT} by default");
     assert!(API.contains(&page), "docs/api.md has no {page:?}");
 }
 
-/// The commands of a console with what each prints, as a page shows them.
+/// The commands of a terminal session in a page, each with its output.
 fn session(text: &str) -> impl Iterator<Item = (&str, &str)> {
     text.split("$ ").skip(1).map(|part| part.split_once('\n').unwrap())
 }
 
-/// README's recipe for a record type, from a CSV file to another field: each command prints what it shows.
+/// The commands of README that add a record type, from a CSV file to a new field, print what it shows.
 #[test]
-fn a_record_type_is_added_as_readme_says() {
+fn the_commands_of_readme_add_a_record_type() {
     let (_, recipe) = README.split_once("\n## Your own record types\n").unwrap();
     let (recipe, _) = recipe.split_once("\n## ").unwrap();
     let folder = folder();
@@ -211,7 +214,7 @@ fn a_record_type_is_added_as_readme_says() {
         }
         for (command, shown) in session(text) {
             if let Some(settings) = command.strip_prefix("cinequery serve ") {
-                // The second one takes the address of the first, which the variables hold.
+                // A second service listens at the URL of the first, which is in the variables.
                 let listen = service.take().map(|service| service.address.clone());
                 let listen = listen.as_deref().unwrap_or("http://127.0.0.1:0");
                 let listen = listen.trim_start_matches("http://");
@@ -220,8 +223,8 @@ fn a_record_type_is_added_as_readme_says() {
                 service = Some(Service::start(cinequery(folder.path(), &serve)));
                 continue;
             }
-            let address = service.as_ref().map_or("", |service| &service.address);
-            let command = command.replace("http://127.0.0.1:8080", address);
+            let url = service.as_ref().map_or("", |service| &service.address);
+            let command = command.replace("http://127.0.0.1:8080", url);
             let script =
                 format!("exec 2>&1\nset -a\n. ./variables\n{command}\nexport -p > variables\n");
             let (succeeded, printed) = in_shell(folder.path(), &script);
@@ -236,9 +239,9 @@ fn a_record_type_is_added_as_readme_says() {
     assert!(service.is_some(), "the recipe starts no service");
 }
 
-/// The example in docs/records.md is a declaration, and its tables have every key and type.
+/// The example in docs/records.md is a valid declaration, and the tables have every key and type.
 #[test]
-fn the_paper_knows_declarations() {
+fn the_records_page_lists_every_key_and_type() {
     let (_, example) = *fences(RECORDS).iter().find(|(language, _)| *language == "toml").unwrap();
     Catalogue::parse([("books.toml", example)]).unwrap();
     let schema = declaration::json_schema();

@@ -1,4 +1,4 @@
-//! The typed routes of records, on both engines.
+//! The routes of records, on both databases.
 
 use serde_json::{Value, json};
 
@@ -37,7 +37,7 @@ async fn a_record_is_created_read_changed_and_deleted() {
         let patched = patched.json();
         assert_eq!((&patched["genre"], &patched["title"]), (&json!("comedy"), &json!("Amelie")));
         assert_eq!(client.get(&path).await.json(), patched);
-        // The folded column has followed.
+        // The folded column is updated too.
         let found = client.search(&[("filter", "genre contains 'COMEDY'")]).await;
         assert_eq!(found.column("title"), ["Amelie"]);
 
@@ -52,7 +52,7 @@ async fn a_record_is_created_read_changed_and_deleted() {
 }
 
 #[tokio::test]
-async fn conditions_are_kept() {
+async fn conditional_requests_compare_versions() {
     served_on_both(async |client| {
         let created = client.post("/api/v1/movies", &movie("One")).await;
         let path = created.location();
@@ -73,11 +73,11 @@ async fn conditions_are_kept() {
             }
         }
         assert_eq!(client.get(&path).await.header("etag"), "\"1\"");
-        // As a proxy that compresses has made it weak, and among others.
+        // A proxy that compresses makes a tag weak. It is accepted, also in a list.
         assert_eq!(change("PUT", Some("\"7\", W/\"1\"")).await.status, 200);
         assert_eq!(change("PATCH", Some("\"7\", \"2\"")).await.status, 200);
         assert_eq!(change("PATCH", Some("*")).await.header("etag"), "\"4\"");
-        // Several lines are one list.
+        // Several header fields are one list.
         let two =
             client.request("DELETE", &path).header("if-match", "\"1\"").header("if-match", "2");
         client.send(two).await.problem(400, "invalid_parameter");
@@ -98,16 +98,16 @@ async fn conditions_are_kept() {
 }
 
 #[tokio::test]
-async fn of_many_writers_with_one_version_one_wins() {
+async fn one_of_many_writers_with_the_same_version_succeeds() {
     served_on_both(async |client| {
         let created = client.post("/api/v1/movies", &movie("Race")).await;
         let path = created.location();
-        let tries = (0..16).map(|number| {
+        let attempts = (0..16).map(|number| {
             let body = json!({"genre": format!("genre {number}")});
             let (client, path) = (&client, &path);
             async move { client.change("PATCH", path, PATCH, Some("\"1\""), &body).await.status }
         });
-        let mut statuses = futures_util::future::join_all(tries).await;
+        let mut statuses = futures_util::future::join_all(attempts).await;
         statuses.sort_unstable();
         assert_eq!((statuses[0], &statuses[1..]), (200, &[412; 15][..]));
         assert_eq!(client.get(&path).await.header("etag"), "\"2\"");
@@ -122,21 +122,21 @@ async fn title_and_year_are_unique() {
         client.create(&movie("Same")).await;
         let problem = client.post("/api/v1/movies", &movie("Same")).await.problem(409, "duplicate");
         assert!(problem["detail"].as_str().unwrap().contains("title, release_year"), "{problem}");
-        // Composed otherwise, it is the same title.
+        // A title that differs only in its Unicode composition is the same title.
         client.create(&movie("\u{e9}")).await;
         client.post("/api/v1/movies", &movie("e\u{301}")).await.problem(409, "duplicate");
         let mut remake = movie("Same");
         remake["release_year"] = json!(2020);
         let remake = client.create(&remake).await;
         let year = json!({"release_year": 2001});
-        let answer = client.change("PATCH", &path(&remake), PATCH, Some("*"), &year).await;
-        answer.problem(409, "duplicate");
+        let response = client.change("PATCH", &path(&remake), PATCH, Some("*"), &year).await;
+        response.problem(409, "duplicate");
     })
     .await;
 }
 
-/// A body, and the members it is refused for.
-fn refused_records() -> Vec<(Value, &'static [&'static str])> {
+/// An invalid body, and its invalid members.
+fn invalid_records() -> Vec<(Value, &'static [&'static str])> {
     let with = |member: &str, value: Value| {
         let mut movie = movie("x");
         movie[member] = value;
@@ -170,9 +170,9 @@ fn refused_records() -> Vec<(Value, &'static [&'static str])> {
 }
 
 #[tokio::test]
-async fn a_record_that_breaks_a_rule_is_refused_with_every_rule() {
+async fn an_invalid_record_is_rejected_with_all_broken_rules() {
     served_on_both(async |client| {
-        for (body, expected) in refused_records() {
+        for (body, expected) in invalid_records() {
             let problem = client.post("/api/v1/movies", &body).await.problem(400, "invalid_record");
             let found: Vec<&str> = problem["errors"]
                 .as_array()
@@ -203,7 +203,7 @@ async fn a_record_that_breaks_a_rule_is_refused_with_every_rule() {
 async fn a_search_counts_pages_and_links() {
     served_on_both(async |client| {
         for number in 0..5 {
-            client.create(&movie(&format!("Film {number}"))).await;
+            client.create(&movie(&format!("Movie {number}"))).await;
         }
         let filter = ("filter", "genre = $g");
         let page = client
@@ -215,24 +215,24 @@ async fn a_search_counts_pages_and_links() {
                 ("order_by", "title desc"),
             ])
             .await;
-        assert_eq!(page.column("title"), ["Film 4", "Film 3"]);
+        assert_eq!(page.column("title"), ["Movie 4", "Movie 3"]);
         assert_eq!(page.json()["total"], 5);
         let page = client.get(&page.next().unwrap()).await;
-        assert_eq!(page.column("title"), ["Film 2", "Film 1"]);
+        assert_eq!(page.column("title"), ["Movie 2", "Movie 1"]);
         let page = client.get(&page.next().unwrap()).await;
-        assert_eq!((page.column("title"), page.header("link")), (vec![json!("Film 0")], ""));
+        assert_eq!((page.column("title"), page.header("link")), (vec![json!("Movie 0")], ""));
         assert_eq!((&page.json()["next_cursor"], &page.json()["total"]), (&Value::Null, &json!(5)));
 
-        // The same as a body, and a page of one may be walked by the other.
+        // The same search with a body. A cursor works with GET and with POST.
         let body = json!({"filter": "genre = $g", "parameters": {"g": "drama"}, "limit": 2,
                           "order_by": "title desc", "count": "exact"});
         let posted = client.post("/api/v1/movies/search", &body).await;
-        assert_eq!(posted.column("title"), ["Film 4", "Film 3"]);
+        assert_eq!(posted.column("title"), ["Movie 4", "Movie 3"]);
         let cursor = posted.json()["next_cursor"].as_str().unwrap().to_owned();
         let page = client
             .search(&[filter, ("p.g", "drama"), ("order_by", "title  DESC"), ("cursor", &cursor)])
             .await;
-        assert_eq!(page.column("title"), ["Film 2", "Film 1", "Film 0"]);
+        assert_eq!(page.column("title"), ["Movie 2", "Movie 1", "Movie 0"]);
 
         let plain = client.get("/api/v1/movies").await;
         assert_eq!((plain.column("title").len(), plain.header("link")), (5, ""));
@@ -243,14 +243,14 @@ async fn a_search_counts_pages_and_links() {
 }
 
 #[tokio::test]
-async fn the_card_s_example_finds_films_and_warnings_come_along() {
+async fn an_example_filter_finds_movies_and_warnings_are_returned() {
     served_on_both(async |client| {
         client.create(&movie("In time")).await;
         let mut late = movie("Late");
         late["expiry_date"] = json!("2024-07-01");
         client.create(&late).await;
-        let card = r#"genre = "drama" and expiry_date between 2024-01-01 and 2024-06-30"#;
-        let page = client.search(&[("filter", card)]).await;
+        let example = r#"genre = "drama" and expiry_date between 2024-01-01 and 2024-06-30"#;
+        let page = client.search(&[("filter", example)]).await;
         assert_eq!(
             (page.column("title"), &page.json()["warnings"]),
             (vec![json!("In time")], &json!([]))
@@ -266,7 +266,7 @@ async fn the_card_s_example_finds_films_and_warnings_come_along() {
 }
 
 #[tokio::test]
-async fn a_second_record_type_has_all_of_it() {
+async fn a_second_record_type_has_the_same_operations() {
     served_on_both(async |client| {
         let screening = json!({"film": "Alien", "starts_at": "2024-05-01T20:00:00Z", "seats": 80});
         let created = client.post("/api/v1/screenings", &screening).await;
@@ -287,7 +287,7 @@ async fn a_second_record_type_has_all_of_it() {
     .await;
 }
 
-/// Ids sort by time of creation, also within a millisecond.
+/// Ids sort by time of creation, even within a millisecond.
 #[tokio::test]
 async fn ids_increase() {
     served_on_both(async |client: Client| {

@@ -1,4 +1,4 @@
-//! Rolling updates: instances of the previous and of the next declaration, side by side and under load.
+//! Rolling updates: instances of the old and of the new declaration run side by side under load.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -32,7 +32,7 @@ type = "date"
 required = false
 "#;
 
-/// Two fields, an index, and more room for texts and numbers.
+/// Adds two fields and an index, and widens the limits of a text and a number.
 const NEW: &str = r#"
 name = "Ticket"
 collection = "tickets"
@@ -67,7 +67,7 @@ fn declared(source: &str) -> TempDir {
 
 const TICKETS: &str = "/api/v1/tickets";
 
-/// An instance that serves for a while after it was asked to stop, as behind a load balancer.
+/// Starts an instance that continues to serve for a second after SIGTERM, as it does with a load balancer.
 fn start(records: &TempDir, database: &Database) -> Service {
     let mut command: Command = serve_records(records.path(), database);
     command.env("CINEQUERY_SHUTDOWN_DELAY", "1s");
@@ -79,7 +79,7 @@ fn client_of(service: &Service) -> Client {
     Client::at(service.address.clone()).with_token(Some(token))
 }
 
-/// Clients that go on until they are stopped, each with tickets of its own.
+/// Clients that send requests until they are stopped, each for its own tickets.
 struct Load {
     shared: Arc<Shared>,
     clients: Vec<JoinHandle<Vec<Value>>>,
@@ -87,7 +87,7 @@ struct Load {
 
 #[derive(Default)]
 struct Shared {
-    /// Where requests are sent, in turn. There are none while it is empty.
+    /// The instances that get requests, in turn. While it is empty, clients wait.
     instances: RwLock<Vec<Client>>,
     sent: AtomicUsize,
     failures: Mutex<Vec<String>>,
@@ -107,7 +107,7 @@ impl Load {
         *self.shared.instances.write().unwrap() = instances;
     }
 
-    /// Waits until so many more requests were sent.
+    /// Waits until this many more requests were sent.
     async fn go_on(&self, requests: usize) {
         let until = self.shared.sent.load(Ordering::Relaxed) + requests;
         while self.shared.sent.load(Ordering::Relaxed) < until {
@@ -116,7 +116,7 @@ impl Load {
         }
     }
 
-    /// Ends it, and returns how many requests were sent and the tickets as they were last seen.
+    /// Stops the clients. Returns the number of requests, and the tickets as they were last returned.
     async fn stop(self) -> (usize, Vec<Value>) {
         self.shared.is_stopped.store(true, Ordering::Relaxed);
         let mut tickets = Vec::new();
@@ -148,7 +148,7 @@ impl Shared {
             let patch = json!({"due": "2030-01-31"});
             let patch = |c: &Client| c.request("PATCH", &path).json(&patch);
             let mut ticket = self.ask(200, |c| patch(c).header("if-match", "\"1\"")).await;
-            // What the next declaration adds, where the previous one responds.
+            // An instance of the old declaration does not return the new fields.
             ticket["state"] = json!("open");
             ticket["note"] = Value::Null;
             tickets.push(ticket);
@@ -205,7 +205,7 @@ impl Shared {
     }
 }
 
-/// Asserts that an instance of the next declaration has these tickets and no other.
+/// Asserts that an instance of the new declaration has these tickets and no others.
 async fn assert_kept(service: &Service, tickets: &[Value]) {
     let client = client_of(service);
     let file = client.get(&format!("{TICKETS}/export")).await;
@@ -236,14 +236,14 @@ async fn no_request_fails_while_instances_are_replaced_one_by_one() {
     let load = Load::start(CLIENTS);
     load.send_to(&[&old]);
     load.go_on(300).await;
-    // It applies the steps when it starts, while the other one is at work.
+    // It applies the steps at start, while the old instance gets requests.
     let new = {
         let database = database.clone();
         tokio::task::spawn_blocking(move || start(&after, &database)).await.unwrap()
     };
     load.send_to(&[&old, &new]);
     load.go_on(300).await;
-    // The load balancer hears of it a little later than the instance.
+    // The load balancer reacts a little later than the instance.
     let stopping = tokio::spawn(stop(old));
     sleep(Duration::from_millis(300)).await;
     load.send_to(&[&new]);
@@ -262,7 +262,7 @@ async fn nothing_is_lost_when_a_service_is_restarted_with_another_declaration() 
         let load = Load::start(CLIENTS);
         load.send_to(&[&old]);
         load.go_on(200).await;
-        // New requests wait for the next instance; those that were sent are responded to.
+        // New requests wait for the new instance; the old one completes those it has received.
         load.send_to(&[]);
         stop(old).await;
         let new = start(&after, &database);
@@ -275,21 +275,21 @@ async fn nothing_is_lost_when_a_service_is_restarted_with_another_declaration() 
     .await;
 }
 
-/// An instance of the previous declaration writes what it knows, and leaves the rest as it is.
+/// An instance of the old declaration writes its own fields and does not change the others.
 #[tokio::test]
-async fn an_old_instance_leaves_the_fields_of_the_new_one_alone() {
+async fn an_old_instance_does_not_change_the_new_fields() {
     on_both(async |database| {
         let (before, after) = (declared(OLD), declared(NEW));
         let old = start(&before, &database);
         let new = start(&after, &database);
         let (old, new) = (client_of(&old), client_of(&new));
-        let created = |answer: Answer| {
-            assert_eq!(answer.status, 201, "{answer:?}");
-            (answer.location(), answer.json())
+        let created = |response: Answer| {
+            assert_eq!(response.status, 201, "{response:?}");
+            (response.location(), response.json())
         };
         let read = async |path: &str| new.get(path).await.json();
 
-        // What the old one creates or imports has the default and null.
+        // In records that the old instance creates or imports, new fields have their default or null.
         let (path, ticket) =
             created(old.post(TICKETS, &json!({"title": "A", "priority": 1})).await);
         assert_eq!(ticket.get("state"), None);
@@ -304,11 +304,11 @@ async fn an_old_instance_leaves_the_fields_of_the_new_one_alone() {
         let b = new.get(&format!("{TICKETS}?filter=title%20%3D%20'B'")).await.json();
         assert_eq!(b["items"][0]["state"], "open", "{b}");
 
-        // What it replaces, changes or imports again keeps the values that it does not know.
+        // When it replaces, patches or reimports a record, the new fields keep their values.
         let draft =
             json!({"title": "C", "priority": 9, "state": "closed", "note": "by the new one"});
         let (path, _) = created(new.post(TICKETS, &draft).await);
-        // It shows a value that it would not accept.
+        // It returns a value that it would not accept.
         assert_eq!(old.get(&path).await.json()["priority"], 9);
         let json_type = "application/json";
         let body = json!({"title": "C", "priority": 3, "due": "2030-01-31"});
@@ -325,7 +325,7 @@ async fn an_old_instance_leaves_the_fields_of_the_new_one_alone() {
         assert_eq!(ticket["state"], "closed", "{ticket}");
         assert_eq!(ticket["note"], "by the new one", "{ticket}");
 
-        // It neither takes nor finds what it does not know, and says so.
+        // It rejects new fields in records and in filters.
         let unknown = json!({"title": "D", "priority": 1, "state": "closed"});
         old.post(TICKETS, &unknown).await.problem(400, "invalid_record");
         let filter = format!("{TICKETS}?filter=state%20%3D%20'open'");

@@ -1,4 +1,4 @@
-//! Saved queries, on both engines.
+//! Saved queries, on both databases.
 
 use serde_json::{Value, json};
 
@@ -41,7 +41,7 @@ async fn a_query_is_saved_read_listed_changed_and_deleted() {
         let path = created.location();
         assert_eq!(path, format!("{QUERIES}/by-genre"));
         let query = created.json();
-        // In the order of their use, with the types that follow from it.
+        // In the order of their use, with the types inferred from it.
         let parameters = json!([
             {"name": "genre", "type": "text"},
             {"name": "since", "type": "integer", "default": 1900, "description": "The first year"},
@@ -79,7 +79,7 @@ async fn a_query_is_saved_read_listed_changed_and_deleted() {
         let next = client.get(&format!("{QUERIES}?limit=1&cursor={cursor}")).await;
         assert_eq!(next.column("name"), ["of-a-genre"]);
         assert_eq!(next.json()["next_cursor"], Value::Null);
-        // Each collection has its own.
+        // Each collection has its own saved queries.
         assert_eq!(client.get("/api/v1/queries/screenings").await.json()["items"], json!([]));
 
         let delete = |tag: &str| client.request("DELETE", &path).header("if-match", tag);
@@ -103,14 +103,14 @@ async fn a_query_is_run_a_page_at_a_time() {
         assert_eq!(run("p.genre=drama").await.column("title"), ["Delta", "Gamma", "Alpha"]);
         assert_eq!(run("p.genre=drama&p.since=2011").await.column("title"), ["Delta"]);
         let body = json!({"parameters": {"genre": "drama", "since": 2010}, "count": "exact"});
-        let answer = post(body).await;
-        assert_eq!(answer.column("title"), ["Delta", "Gamma"]);
-        assert_eq!(answer.json()["total"], 2);
+        let response = post(body).await;
+        assert_eq!(response.column("title"), ["Delta", "Gamma"]);
+        assert_eq!(response.json()["total"], 2);
 
         let first = run("p.genre=drama&limit=2").await;
         assert_eq!(first.column("title"), ["Delta", "Gamma"]);
         assert_eq!(client.get(&first.next().unwrap()).await.column("title"), ["Alpha"]);
-        // The default belongs to the search, so giving it makes no other search of it.
+        // Sending the default explicitly is the same search, so the cursor stays valid.
         let cursor = first.json()["next_cursor"].as_str().unwrap().to_owned();
         let body = json!({"parameters": {"genre": "drama", "since": 1900}, "cursor": cursor});
         assert_eq!(post(body).await.column("title"), ["Alpha"]);
@@ -137,7 +137,7 @@ async fn a_query_is_run_a_page_at_a_time() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_saved_is_refused() {
+async fn invalid_saved_queries_are_rejected() {
     served_on_both(async |client| {
         let with = |member: &str, value: Value| {
             let mut draft = by_genre();
@@ -166,9 +166,9 @@ async fn what_cannot_be_saved_is_refused() {
                 "/parameters/1/name",
             ),
         ] {
-            let answer = client.post(QUERIES, &draft).await;
-            assert!(answer.body.len() < 4096, "{} bytes", answer.body.len());
-            let problem = answer.problem(400, "invalid_record");
+            let response = client.post(QUERIES, &draft).await;
+            assert!(response.body.len() < 4096, "{} bytes", response.body.len());
+            let problem = response.problem(400, "invalid_record");
             assert_eq!(problem["errors"][0]["pointer"], pointer, "{problem}");
         }
         let both = json!({"name": "X", "filter": "gnre = 'drama'", "order_by": "titel"});
@@ -182,9 +182,9 @@ async fn what_cannot_be_saved_is_refused() {
     .await;
 }
 
-/// Characters that take more bytes in NFC, at the limits of what is sent.
+/// Uses characters that take more bytes in NFC, at the limits of a request.
 #[tokio::test]
-async fn what_is_saved_can_be_run_and_saved_again() {
+async fn a_saved_query_can_be_run_and_saved_again() {
     served_on_both(async |client| {
         let text = "\u{958}".repeat(2700);
         let draft = json!({
@@ -195,7 +195,7 @@ async fn what_is_saved_can_be_run_and_saved_again() {
         let created = client.post(QUERIES, &draft).await;
         assert_eq!((created.status, &created.json()["valid"]), (201, &json!(true)));
         for member in ["filter", "description"] {
-            assert_eq!(created.json()[member], draft[member], "as it was sent");
+            assert_eq!(created.json()[member], draft[member], "{member} is stored as it was sent");
         }
         let path = format!("{QUERIES}/long");
         assert_eq!(client.get(&format!("{path}/results")).await.status, 200);
@@ -206,7 +206,7 @@ async fn what_is_saved_can_be_run_and_saved_again() {
 }
 
 #[tokio::test]
-async fn built_in_queries_are_run_and_not_changed() {
+async fn built_in_queries_can_be_run_but_not_changed() {
     served_on_both(async |client| {
         fill(&client).await;
         let path = format!("{QUERIES}/expired-between");
@@ -227,7 +227,7 @@ async fn built_in_queries_are_run_and_not_changed() {
         client.send(client.request("DELETE", &path)).await.problem(403, "built_in");
         let taken = json!({"name": "expired-between", "filter": "genre = 'drama'"});
         client.post(QUERIES, &taken).await.problem(409, "duplicate");
-        // Copied to be changed: what is read can be written under another name.
+        // A copy under another name can be changed.
         let copy = json!({
             "name": "expired-dramas", "description": query["description"],
             "filter": format!("{} and genre = 'drama'", query["filter"].as_str().unwrap()),
@@ -241,7 +241,7 @@ async fn built_in_queries_are_run_and_not_changed() {
 }
 
 #[tokio::test]
-async fn a_query_that_does_not_fit_any_more_says_so() {
+async fn an_outdated_query_is_reported() {
     served_on_both(async |client| {
         client.post(QUERIES, &by_genre()).await;
         let rename = "UPDATE saved_queries SET filter = 'gnre = $genre', version = 2";
@@ -257,10 +257,10 @@ async fn a_query_that_does_not_fit_any_more_says_so() {
         let problem =
             client.get(&format!("{path}/results?p.genre=x")).await.problem(409, "query_outdated");
         assert_eq!(problem["diagnostics"], query["diagnostics"]);
-        // Editing mends it.
-        let mended =
+        // Replacing the query repairs it.
+        let repaired =
             client.change("PUT", &path, "application/json", Some("\"2\""), &by_genre()).await;
-        assert_eq!(mended.json()["valid"], true);
+        assert_eq!(repaired.json()["valid"], true);
     })
     .await;
 }

@@ -1,4 +1,4 @@
-//! What the database is asked and what it answers, on both engines.
+//! Searches, writes, imports and migrations, on both databases.
 
 use std::cmp::Ordering;
 
@@ -28,7 +28,7 @@ fn reader() -> Identity {
     identity(&["screenings:read"])
 }
 
-/// Everything, in that order.
+/// All records, in this order.
 fn ordered(order_by: Option<&str>) -> Selection {
     Selection { order_by: order_by.map(str::to_owned), ..Selection::default() }
 }
@@ -38,7 +38,7 @@ fn draft(json: serde_json::Value) -> Draft {
     Draft::read(screenings(), members).unwrap()
 }
 
-/// Screenings named by their film, each there for what its filter must or must not find.
+/// Screenings that the filters of `MEANING` must or must not find, identified by `film`.
 fn house() -> Vec<serde_json::Value> {
     let all = [
         json!({"film": "plain", "hall": "Blue", "seats": 100, "subtitled": true,
@@ -50,7 +50,7 @@ fn house() -> Vec<serde_json::Value> {
         json!({"film": "100% wild_card*", "hall": "a\\b", "seats": 7}),
         json!({"film": "STRASSE Ünïted", "hall": "straße"}),
         json!({"film": "it's \"quoted\"", "hall": "O'Hall"}),
-        json!({"film": "\u{1F3AC} film", "hall": "\u{FFFD}"}),
+        json!({"film": "\u{1F3AC} movie", "hall": "\u{FFFD}"}),
         json!({"film": "e\u{301}clair", "hall": "\u{E000}"}),
     ];
     all.into_iter()
@@ -72,14 +72,14 @@ async fn fill(store: &Store, rows: Vec<serde_json::Value>) {
     }
 }
 
-/// A filter, and the films it finds by the first word of their title, in order of creation.
+/// A filter, and the first word of `film` of each match, in order of creation.
 const MEANING: &[(&str, &[&str])] = &[
     // Text: exact and by code point, or by folded part.
     ("film = 'plain'", &["plain"]),
     ("film = 'Plain'", &[]),
     ("film = 'e\u{301}clair'", &["éclair"]),
     ("film = '\u{e9}clair'", &["éclair"]),
-    ("film in ('plain', 'nulls', 'nobody')", &["plain", "nulls"]),
+    ("film in ('plain', 'nulls', 'unknown')", &["plain", "nulls"]),
     ("film contains 'PLAI'", &["plain"]),
     ("film contains '%'", &["100%"]),
     ("film contains '_'", &["100%"]),
@@ -102,7 +102,7 @@ const MEANING: &[(&str, &[&str])] = &[
     ("hall >= '\u{E000}'", &["\u{1F3AC}", "éclair"]),
     ("film > hall", &["plain", "it's", "\u{1F3AC}"]),
     ("hall between 'B' and 'C'", &["plain"]),
-    // Null is neither.
+    // Null neither equals a value nor differs from it.
     ("hall is null", &["nulls"]),
     ("seats is not null", &["plain", "zero", "last", "100%"]),
     ("seats != 7", &["plain", "zero", "last"]),
@@ -149,7 +149,7 @@ const MEANING: &[(&str, &[&str])] = &[
 ];
 
 #[tokio::test]
-async fn filters_mean_the_same_on_both_engines() {
+async fn filters_mean_the_same_on_both_databases() {
     on_both(async |database| {
         let store = database.store().await;
         fill(&store, house()).await;
@@ -198,7 +198,7 @@ fn random_rows(count: usize) -> Vec<serde_json::Value> {
         .map(|number| {
             let (hall, seats, subtitled, day) = row.new_tree(&mut runner).unwrap().current();
             json!({
-                "film": format!("film {}", number % 7), "hall": hall, "seats": seats,
+                "film": format!("movie {}", number % 7), "hall": hall, "seats": seats,
                 "subtitled": subtitled, "sale_ends": day.map(|day| format!("2024-01-0{day}")),
                 "starts_at": format!("2024-01-01T00:{:02}:{:02}Z", number / 60, number % 60),
             })
@@ -222,7 +222,7 @@ fn value(screening: &Screening, field: &str) -> Option<Value> {
     }
 }
 
-/// The order that a search promises, by values: nulls last in both directions.
+/// The order of a search by `order_by`, by values: nulls last in both directions.
 fn compare(left: &Screening, right: &Screening, order_by: &str) -> Ordering {
     for key in order_by.split(", ").filter(|key| !key.is_empty()).chain(["id"]) {
         let (field, descending) = match key.strip_suffix(" desc") {
@@ -258,7 +258,7 @@ const ORDERS: &[&str] = &[
 ];
 
 #[tokio::test]
-async fn pages_walk_every_order_once_and_whole() {
+async fn paging_returns_each_record_once_in_every_order() {
     on_both(async |database| {
         let store = database.store().await;
         fill(&store, random_rows(60)).await;
@@ -267,7 +267,7 @@ async fn pages_walk_every_order_once_and_whole() {
         for order_by in ORDERS {
             expected.sort_by(|left, right| compare(left, right, order_by));
             for limit in [1, 7, 59, 60] {
-                let mut walked = Vec::new();
+                let mut paged = Vec::new();
                 let mut cursor = None;
                 loop {
                     let request = SearchRequest {
@@ -277,13 +277,13 @@ async fn pages_walk_every_order_once_and_whole() {
                         ..Default::default()
                     };
                     let page = search::<Screening>(&store, &reader(), request).await.unwrap();
-                    walked.extend(page.items);
+                    paged.extend(page.items);
                     cursor = page.next_cursor;
                     if cursor.is_none() {
                         break;
                     }
                 }
-                assert_eq!(walked, expected, "{order_by:?} by {limit}");
+                assert_eq!(paged, expected, "{order_by:?} by {limit}");
             }
         }
     })
@@ -302,29 +302,29 @@ async fn pages_are_stable_while_records_come_and_go() {
             ..Default::default()
         };
         let first = search::<Screening>(&store, &reader(), request(None)).await.unwrap();
-        // One that was seen goes away, one comes in before, one comes in behind.
+        // One record of the first page is deleted. One is created before the position of the cursor, one after it.
         store.delete(screenings(), first.items[3].id, &Expected::Any).await.unwrap();
         fill(
             &store,
             vec![
                 json!({"film": "before", "starts_at": "2023-12-31T00:00:00Z"}),
-                json!({"film": "behind", "starts_at": "2024-01-01T00:00:10.5Z"}),
+                json!({"film": "after", "starts_at": "2024-01-01T00:00:10.5Z"}),
             ],
         )
         .await;
         let second =
             search::<Screening>(&store, &reader(), request(first.next_cursor)).await.unwrap();
-        let films: Vec<String> = second.items.iter().map(|s| s.starts_at.to_rfc3339()).collect();
+        let found: Vec<String> = second.items.iter().map(|s| s.starts_at.to_rfc3339()).collect();
         let mut expected: Vec<String> =
             (10..19).map(|second| format!("2024-01-01T00:00:{second}+00:00")).collect();
         expected.insert(1, "2024-01-01T00:00:10.500+00:00".to_owned());
-        assert_eq!(films, expected);
+        assert_eq!(found, expected);
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_cursor_keeps_the_day_of_the_first_page() {
+async fn a_cursor_keeps_the_time_of_the_first_page() {
     let database = Database::sqlite();
     let store = database.store().await;
     fill(&store, random_rows(5)).await;
@@ -341,7 +341,7 @@ async fn a_cursor_keeps_the_day_of_the_first_page() {
 }
 
 #[tokio::test]
-async fn a_cursor_of_another_search_is_refused() {
+async fn a_cursor_of_another_search_is_rejected() {
     let database = Database::sqlite();
     let store = database.store().await;
     fill(&store, random_rows(9)).await;
@@ -360,7 +360,7 @@ async fn a_cursor_of_another_search_is_refused() {
     };
     let filter = "seats != $n or seats is null";
     let cursor = run(filter, None, 1, None).await.unwrap().next_cursor.unwrap();
-    // Written otherwise, it is the same search.
+    // The same search with other spelling.
     run("(seats  !=  $n) OR seats IS null", None, 1, Some(cursor.clone())).await.unwrap();
     let others = [
         run("seats != $n", None, 1, Some(cursor.clone())).await,
@@ -398,7 +398,7 @@ fn tampered(cursor: &str, member: &str, value: serde_json::Value) -> String {
 }
 
 #[tokio::test]
-async fn eight_instances_migrate_at_once() {
+async fn eight_instances_migrate_concurrently() {
     on_both(async |database| {
         let migrate = || async {
             let store = database.open().await;
@@ -420,12 +420,12 @@ async fn a_database_that_is_not_migrated_is_not_ready() {
 }
 
 #[tokio::test]
-async fn text_is_folded_anew_when_the_folding_has_changed() {
+async fn text_is_folded_again_when_the_folding_has_changed() {
     on_both(async |database| {
         let store = database.store().await;
         fill(&store, random_rows(50)).await;
         fill(&store, house()).await;
-        // As an older version of the service would have left it.
+        // The state that an older version of the service would have left.
         for sql in [
             "UPDATE screenings SET film_folded = 'old', hall_folded = 'old'",
             "UPDATE cinequery_meta SET value = 'old' WHERE name = 'folding'",
@@ -468,15 +468,15 @@ async fn count(store: &Store) -> i64 {
 }
 
 #[tokio::test]
-async fn imports_are_whole_or_nothing_unless_told_otherwise() {
+async fn only_skip_and_update_write_part_of_a_file() {
     on_both(async |database| {
         let store = database.store().await;
-        // Cut off before its end, nothing stays.
+        // If the file is cut off before its end, nothing is written.
         import(&store, Conflict::Fail, 20, false).await;
         assert_eq!(count(&store).await, 0);
 
         assert_eq!(import(&store, Conflict::Fail, 20, true).await.inserted, 20);
-        // The first twenty are there already: each is named, and the others do not come either.
+        // The first twenty exist already. All twenty are reported, and the others are not written either.
         let tally = import(&store, Conflict::Fail, 30, true).await;
         assert_eq!(tally.conflicts, (1..=20).collect::<Vec<u64>>());
         assert_eq!(count(&store).await, 20);
@@ -487,16 +487,16 @@ async fn imports_are_whole_or_nothing_unless_told_otherwise() {
         assert_eq!((tally.inserted, tally.updated), (10, 30));
         assert_eq!(count(&store).await, 40);
 
-        // A thousand are committed before the cut, the rest is not.
+        // A thousand records are committed before the file is cut off; the rest is not.
         import(&store, Conflict::Skip, 1500, false).await;
         assert_eq!(count(&store).await, 1000);
     })
     .await;
 }
 
-/// Two imports of the same records in opposite order must not wait for each other.
+/// Two imports of the same records in opposite order must not deadlock.
 #[tokio::test]
-async fn imports_that_meet_both_end() {
+async fn concurrent_imports_of_the_same_records_complete() {
     on_both(async |database| {
         let store = database.store().await;
         let load = async |mut rows: Vec<serde_json::Value>, reverse: bool| {
@@ -520,10 +520,10 @@ async fn imports_that_meet_both_end() {
     .await;
 }
 
-/// Somebody else's open transaction holds the key: the request is told to come back, and does not
-/// keep its connection for as long as that lasts.
+/// Another client's open transaction holds the key. The request returns `unavailable` instead of keeping its connection
+/// until that transaction ends.
 #[tokio::test]
-async fn a_lock_that_lasts_is_not_waited_for() {
+async fn a_write_does_not_wait_indefinitely_for_a_lock() {
     use sqlx::Connection;
     let database = Database::postgres().await;
     let store = database.store().await;
@@ -533,13 +533,13 @@ async fn a_lock_that_lasts_is_not_waited_for() {
                 updated_at) VALUES (gen_random_uuid(), 'held', 'held', '2024-01-01T00:00:00Z', 1, \
                 now(), now())";
     sqlx::raw_sql(hold).execute(&mut holder).await.unwrap();
-    let refused = store.insert(Uuid::now_v7(), &draft(row()), timestamp_now()).await;
-    assert_eq!(refused.unwrap_err().kind, Kind::Unavailable);
+    let rejected = store.insert(Uuid::now_v7(), &draft(row()), timestamp_now()).await;
+    assert_eq!(rejected.unwrap_err().kind, Kind::Unavailable);
     sqlx::raw_sql("ROLLBACK").execute(&mut holder).await.unwrap();
     store.insert(Uuid::now_v7(), &draft(row()), timestamp_now()).await.unwrap();
 }
 
-/// SQLite writes its log back into the database as it goes, after writes of one record too.
+/// SQLite checkpoints its log continuously, also if each write is of one record.
 #[tokio::test]
 async fn the_log_of_sqlite_stays_small() {
     let database = Database::sqlite();
@@ -563,7 +563,7 @@ fn sample(field: &Field) -> serde_json::Value {
     }
 }
 
-/// Writes, reads and searches a record with every field and one with every null.
+/// Writes, reads and searches a record with a value in every field, and one with null in every optional field.
 async fn exercise(store: &Store, schema: &'static Schema) {
     let caller = identity(&[&format!("{}:read", schema.collection)]);
     for nulls in [false, true] {
@@ -589,9 +589,9 @@ async fn exercise(store: &Store, schema: &'static Schema) {
     }
 }
 
-/// With the service's own migrations and nothing else.
+/// Uses only the migrations of the service itself.
 #[tokio::test]
-async fn every_type_of_the_service_has_its_tables() {
+async fn every_built_in_record_type_has_its_table() {
     on_both(async |database| {
         let store = database.open().await;
         let schemas = Catalogue::built_in().schemas();
@@ -604,7 +604,7 @@ async fn every_type_of_the_service_has_its_tables() {
 }
 
 #[tokio::test]
-async fn what_is_written_comes_back_unchanged() {
+async fn written_records_are_read_unchanged() {
     on_both(async |database| {
         let store = database.store().await;
         for row in house().into_iter().chain(random_rows(20)) {
@@ -621,7 +621,7 @@ async fn what_is_written_comes_back_unchanged() {
     .await;
 }
 
-/// A record type with a field that only an operator writes.
+/// A record type with a field that only operators can write.
 const RATED: &str = r#"
 name = "Rated"
 collection = "rated"
@@ -633,7 +633,7 @@ rating = { type = "integer", range = [0, 10], required = false, read_only = true
 "#;
 
 #[tokio::test]
-async fn clients_leave_read_only_fields_as_they_are() {
+async fn clients_do_not_change_read_only_fields() {
     on_both(async |database| {
         let schema = declared(&[RATED]).schemas()[0];
         let store = database.open().await;
@@ -664,8 +664,8 @@ async fn clients_leave_read_only_fields_as_they_are() {
         let by_operator = row(Author::Operator, rated(8));
         assert_eq!(import(Conflict::Update, by_operator).await.1, Some(Value::Integer(8)));
         let members: Members = serde_json::from_value(rated(9)).unwrap();
-        let refused = Draft::read(schema, members).unwrap_err();
-        assert_eq!(refused[0].to_string(), "rating is read-only");
+        let rejected = Draft::read(schema, members).unwrap_err();
+        assert_eq!(rejected[0].to_string(), "rating is read-only");
     })
     .await;
 }

@@ -1,4 +1,4 @@
-//! Files of records over HTTP, in and out.
+//! Imports and exports over HTTP.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::support::{Answer, Client, Database, movies, served_on_both, token, to
 const NDJSON: &str = "application/x-ndjson";
 const CSV: &str = "text/csv";
 const OCTETS: &str = "application/octet-stream";
-const HEAD: &str = "title,genre,release_year,expiry_date\n";
+const HEADER: &str = "title,genre,release_year,expiry_date\n";
 
 async fn import(client: &Client, policy: &str, media_type: &str, file: &[u8]) -> Answer {
     let path = format!("/api/v1/movies/import{policy}");
@@ -30,18 +30,18 @@ fn row(title: &str) -> String {
 }
 
 fn rows(titles: std::ops::Range<usize>) -> String {
-    titles.map(|number| row(&format!("film {number}"))).collect()
+    titles.map(|number| row(&format!("movie {number}"))).collect()
 }
 
-/// What is wrong with a file: line, pointer, a part of what is said.
+/// An error of a file: line, pointer, a part of the message.
 type Wrong = (u64, &'static str, &'static str);
 
-/// A file with some good rows, and what is wrong with the others.
+/// Media type, file, the number of valid rows, and the errors of the others.
 fn files() -> Vec<(&'static str, Vec<u8>, i64, Vec<Wrong>)> {
     let long = "x".repeat(MAX_ROW_BYTES);
     let good = row("good");
     let cells = "good,g,2000,2024-01-05";
-    let not_utf8 = [HEAD.as_bytes(), b"a\xff,g,2000,2024-01-05\n", cells.as_bytes()].concat();
+    let not_utf8 = [HEADER.as_bytes(), b"a\xff,g,2000,2024-01-05\n", cells.as_bytes()].concat();
     vec![
         (NDJSON, vec![], 0, vec![]),
         (NDJSON, b"\n\r\n  \n".to_vec(), 0, vec![]),
@@ -73,10 +73,10 @@ fn files() -> Vec<(&'static str, Vec<u8>, i64, Vec<Wrong>)> {
                 (1, "/expiry_date", "missing"),
             ],
         ),
-        (CSV, HEAD.into(), 0, vec![]),
-        (CSV, format!("{HEAD}{cells}").into(), 1, vec![]),
-        (CSV, format!("\u{feff}{HEAD}{cells}\r\n").into(), 1, vec![]),
-        (CSV, format!("\n\r\n{HEAD}\n{cells}\n\n").into(), 1, vec![]),
+        (CSV, HEADER.into(), 0, vec![]),
+        (CSV, format!("{HEADER}{cells}").into(), 1, vec![]),
+        (CSV, format!("\u{feff}{HEADER}{cells}\r\n").into(), 1, vec![]),
+        (CSV, format!("\n\r\n{HEADER}\n{cells}\n\n").into(), 1, vec![]),
         (
             CSV,
             b"release_year,title,expiry_date,genre\r\n2000,good,2024-01-05,g\r\n".to_vec(),
@@ -85,48 +85,48 @@ fn files() -> Vec<(&'static str, Vec<u8>, i64, Vec<Wrong>)> {
         ),
         (
             CSV,
-            format!("{HEAD}\"a \"\"b\"\",\nc\",g,2000,2024-01-05\n{cells}").into(),
+            format!("{HEADER}\"a \"\"b\"\",\nc\",g,2000,2024-01-05\n{cells}").into(),
             1,
             vec![(2, "/title", "control character")],
         ),
-        // Two lines belong to the row before: the next begins on line 4.
+        // The first row has two lines, so the next row starts on line 4.
         (
             CSV,
-            format!("{HEAD}\"a\nb\",g,2000,2024-01-05\nx\n{cells}").into(),
+            format!("{HEADER}\"a\nb\",g,2000,2024-01-05\nx\n{cells}").into(),
             1,
             vec![(2, "/title", "control character"), (4, "", "1 cells under 4 names")],
         ),
         (CSV, not_utf8, 1, vec![(2, "", "UTF-8")]),
         (
             CSV,
-            format!("{HEAD}{long}x,g,2000,2024-01-05\n{cells}").into(),
+            format!("{HEADER}{long}x,g,2000,2024-01-05\n{cells}").into(),
             1,
             vec![(2, "", "longer")],
         ),
-        (CSV, format!("{HEAD}{cells}\n\"{long}\n{long}").into(), 1, vec![(3, "", "longer")]),
+        (CSV, format!("{HEADER}{cells}\n\"{long}\n{long}").into(), 1, vec![(3, "", "longer")]),
         (
             CSV,
-            format!("{HEAD}{cells}\n{}\n", ",".repeat(5000)).into(),
+            format!("{HEADER}{cells}\n{}\n", ",".repeat(5000)).into(),
             1,
             vec![(3, "", "more than 1000 cells")],
         ),
         (
             CSV,
-            format!("{HEAD}{cells}\n\"Cut of").into(),
+            format!("{HEADER}{cells}\n\"Cut of").into(),
             1,
             vec![(3, "", "quote without its partner")],
         ),
         (
             CSV,
-            format!("{HEAD}\"Cut of\",g,2000,\"2024-01-05").into(),
+            format!("{HEADER}\"Cut of\",g,2000,\"2024-01-05").into(),
             0,
             vec![(2, "", "quote without its partner")],
         ),
-        // What a spreadsheet makes of empty columns.
-        (CSV, format!("{},,\n{cells},,\n", HEAD.trim()).into(), 1, vec![]),
+        // Empty columns, as spreadsheets write them.
+        (CSV, format!("{},,\n{cells},,\n", HEADER.trim()).into(), 1, vec![]),
         (
             CSV,
-            format!("{HEAD}a,g,,soon\n{cells}").into(),
+            format!("{HEADER}a,g,,soon\n{cells}").into(),
             1,
             vec![(2, "/release_year", "an integer"), (2, "/expiry_date", "not a date")],
         ),
@@ -177,8 +177,8 @@ async fn count(client: &Client) -> i64 {
     client.search(&[("count", "exact"), ("limit", "1")]).await.json()["total"].as_i64().unwrap()
 }
 
-/// Policy, media type, file, status, code, a part of the detail.
-const REFUSED: &[(&str, &str, &str, u16, &str, &str)] = &[
+/// Query string, media type, file, status, code, a part of `detail`.
+const REJECTED: &[(&str, &str, &str, u16, &str, &str)] = &[
     (
         "",
         "application/json",
@@ -198,8 +198,8 @@ const REFUSED: &[(&str, &str, &str, u16, &str, &str)] = &[
 ];
 
 #[tokio::test]
-async fn a_file_s_form_is_said_by_its_media_type_or_the_parameter() {
-    let (lines, table) = (row("film"), format!("{HEAD}film,g,2000,2024-01-05\n"));
+async fn the_format_of_a_file_follows_from_its_media_type_or_the_parameter() {
+    let (lines, table) = (row("movie"), format!("{HEADER}movie,g,2000,2024-01-05\n"));
     served_on_both(async |client| {
         for (policy, media_type, file) in [
             ("?on_conflict=update", OCTETS, &lines),
@@ -209,7 +209,7 @@ async fn a_file_s_form_is_said_by_its_media_type_or_the_parameter() {
         ] {
             println!("{policy} {media_type}");
             let report = import(&client, policy, media_type, file.as_bytes()).await.json();
-            let count = |what: &str| report[what].as_i64().unwrap();
+            let count = |name: &str| report[name].as_i64().unwrap();
             assert_eq!((count("created") + count("updated"), count("refused")), (1, 0), "{report}");
         }
     })
@@ -217,22 +217,22 @@ async fn a_file_s_form_is_said_by_its_media_type_or_the_parameter() {
 }
 
 #[tokio::test]
-async fn what_is_no_file_is_refused() {
+async fn invalid_files_and_parameters_are_rejected() {
     served_on_both(async |client| {
-        for (policy, media_type, file, status, code, part) in REFUSED {
+        for (policy, media_type, file, status, code, part) in REJECTED {
             println!("{policy} {media_type} {file:?}");
-            let answer = import(&client, policy, media_type, file.as_bytes()).await;
-            let problem = answer.problem(*status, code);
+            let response = import(&client, policy, media_type, file.as_bytes()).await;
+            let problem = response.problem(*status, code);
             assert!(problem["detail"].as_str().unwrap().contains(part), "{problem}");
         }
         for query in ["format=xml", "filter=gnre+%3D+1", "order_by=x", "limit=5", "p.x=1"] {
-            let answer = client.get(&format!("/api/v1/movies/export?{query}")).await;
-            assert_eq!(answer.status, 400, "{query}");
-            assert_eq!(answer.header("content-type"), "application/problem+json");
+            let response = client.get(&format!("/api/v1/movies/export?{query}")).await;
+            assert_eq!(response.status, 400, "{query}");
+            assert_eq!(response.header("content-type"), "application/problem+json");
         }
-        // Who may not is told so before the file is looked at.
-        let nobody = client.with_token(None);
-        import(&nobody, "", "text/plain", b"").await.problem(401, "unauthenticated");
+        // The scope is checked before the file.
+        let anonymous = client.with_token(None);
+        import(&anonymous, "", "text/plain", b"").await.problem(401, "unauthenticated");
         let reader = client.with_scopes(&["movies:read"]);
         import(&reader, "", "text/plain", b"").await.problem(403, "insufficient_scope");
         let writer = client.with_scopes(&["movies:write"]);
@@ -243,7 +243,7 @@ async fn what_is_no_file_is_refused() {
 }
 
 #[tokio::test]
-async fn a_record_that_is_there_is_refused_left_or_written_over() {
+async fn existing_records_are_rejected_skipped_or_updated() {
     served_on_both(async |client| {
         let first = rows(0..2500);
         let report = import(&client, "", NDJSON, first.as_bytes()).await.json();
@@ -271,9 +271,9 @@ async fn a_record_that_is_there_is_refused_left_or_written_over() {
     .await;
 }
 
-/// Rows that break a rule and rows that are there already are told together, wherever they stand.
+/// Rows that break a rule and rows whose record exists are reported together, in any order.
 #[tokio::test]
-async fn refused_rows_and_conflicts_are_told_together() {
+async fn invalid_rows_and_conflicts_are_reported_together() {
     served_on_both(async |client| {
         assert_eq!(import(&client, "", NDJSON, row("there").as_bytes()).await.status, 200);
         let file = format!("{}{{}}\n{}", row("there"), rows(0..1500));
@@ -289,9 +289,9 @@ async fn refused_rows_and_conflicts_are_told_together() {
     .await;
 }
 
-/// A key that stands twice in one file counts as there the second time.
+/// If a file has the same key twice, the second row is a conflict with the first.
 #[tokio::test]
-async fn a_key_may_stand_twice_in_a_file() {
+async fn a_key_may_be_repeated_in_a_file() {
     served_on_both(async |client| {
         let file = format!("{}{}{}", row("a"), row("b"), row("a").replace("\"g\"", "\"second\""));
         let problem = import(&client, "", NDJSON, file.as_bytes()).await;
@@ -306,11 +306,11 @@ async fn a_key_may_stand_twice_in_a_file() {
     .await;
 }
 
-/// Screenings as a file leave and come back, whatever their text begins with and whatever is null.
+/// Exported screenings are imported unchanged, with any start of a text and any nulls.
 #[tokio::test]
-async fn files_leave_and_come_back() {
+async fn exported_files_can_be_imported() {
     served_on_both(async |client| {
-        let films = [
+        let texts = [
             "=1+1",
             "'=1+1",
             "''=x",
@@ -329,17 +329,17 @@ async fn files_leave_and_come_back() {
             "-5",
             "=1,2",
         ];
-        for (number, film) in films.into_iter().enumerate() {
+        for (number, text) in texts.into_iter().enumerate() {
             let screening = json!({
-                "film": film,
-                "hall": if number % 2 == 0 { json!(film) } else { Value::Null },
+                "film": text,
+                "hall": if number % 2 == 0 { json!(text) } else { Value::Null },
                 "seats": if number % 3 == 0 { json!(number) } else { Value::Null },
                 "subtitled": ([json!(true), json!(false), Value::Null][number % 3]),
                 "starts_at": format!("2024-01-{:02}T20:00:00.123456Z", number + 1),
                 "sale_ends": if number % 5 == 0 { json!("2024-02-29") } else { Value::Null },
             });
-            let answer = client.post("/api/v1/screenings", &screening).await;
-            assert_eq!(answer.status, 201, "{answer:?}");
+            let response = client.post("/api/v1/screenings", &screening).await;
+            assert_eq!(response.status, 201, "{response:?}");
         }
         let own = |client: Client| async move {
             let page = client.get("/api/v1/screenings?limit=1000").await.json();
@@ -359,7 +359,7 @@ async fn files_leave_and_come_back() {
             assert_eq!(file.header("content-disposition"), name);
             let text = String::from_utf8(file.body.clone()).unwrap();
             if format == "csv" {
-                // No cell of text begins as a formula does.
+                // No text starts like a formula.
                 let cell = |line: &str| line.split(',').nth(1).unwrap().replace('"', "");
                 let is_formula = |line: &str| cell(line).starts_with(['=', '+', '-', '@']);
                 assert!(!text.lines().any(is_formula), "{text}");
@@ -368,7 +368,7 @@ async fn files_leave_and_come_back() {
             let request = other.request("POST", "/api/v1/screenings/import");
             let request = request.header(CONTENT_TYPE, media_type).body(text);
             let report = other.send(request).await.json();
-            assert_eq!(report["created"], films.len(), "{report}");
+            assert_eq!(report["created"], texts.len(), "{report}");
             let ignored = json!(["created_at", "id", "updated_at", "version"]);
             assert_eq!(report["ignored"], ignored);
             assert_eq!(own(other.clone()).await, sent, "{format}");
@@ -385,25 +385,26 @@ async fn files_leave_and_come_back() {
     .await;
 }
 
-/// Begins to send a chunked file, and does not end it.
-async fn begin(client: &Client, subject: &str, policy: &str, file: &str) -> tokio::net::TcpStream {
-    let address = client.address().strip_prefix("http://").unwrap();
-    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    let head = format!(
+/// Starts to send a chunked file, without its end.
+async fn start(client: &Client, subject: &str, policy: &str, file: &str) -> tokio::net::TcpStream {
+    let server = client.address().strip_prefix("http://").unwrap();
+    let mut stream = tokio::net::TcpStream::connect(server).await.unwrap();
+    let headers = format!(
         "POST /api/v1/movies/import{policy} HTTP/1.1\r\nhost: x\r\ncontent-type: {NDJSON}\r\n\
          authorization: Bearer {}\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n",
         token_of(subject, &["movies:write"])
     );
     let chunk = format!("{:x}\r\n{file}\r\n", file.len());
-    stream.write_all(format!("{head}{chunk}").as_bytes()).await.unwrap();
+    stream.write_all(format!("{headers}{chunk}").as_bytes()).await.unwrap();
     stream
 }
 
-async fn answer(mut stream: tokio::net::TcpStream) -> String {
+/// Sends the end of a chunked file and returns the response.
+async fn finish(mut stream: tokio::net::TcpStream) -> String {
     stream.write_all(b"0\r\n\r\n").await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    answer
+    let mut response = String::new();
+    stream.read_to_string(&mut response).await.unwrap();
+    response
 }
 
 /// Waits until the condition holds.
@@ -414,17 +415,17 @@ async fn until(mut condition: impl AsyncFnMut() -> bool) {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    panic!("it has not come to pass");
+    panic!("the condition does not hold after 10 seconds");
 }
 
-/// Of a file whose sender goes away on the way, `fail` writes nothing, and `skip` what was committed.
+/// If the client disconnects during an import, `fail` writes nothing, and `skip` only complete batches.
 #[tokio::test]
-async fn a_sender_that_goes_away_leaves_nothing_half_written() {
+async fn a_disconnected_import_writes_no_partial_batch() {
     served_on_both(async |client| {
-        drop(begin(&client, "tester", "", &rows(0..2500)).await);
-        drop(begin(&client, "tester", "?on_conflict=skip", &rows(5000..7500)).await);
+        drop(start(&client, "tester", "", &rows(0..2500)).await);
+        drop(start(&client, "tester", "?on_conflict=skip", &rows(5000..7500)).await);
         until(async || count(&client).await == 2000).await;
-        // Nobody holds the right to write any more.
+        // The write lock is released.
         let report = import(&client, "", NDJSON, rows(9000..9001).as_bytes()).await;
         assert_eq!(report.status, 200, "{report:?}");
         assert_eq!(count(&client).await, 2001);
@@ -432,35 +433,34 @@ async fn a_sender_that_goes_away_leaves_nothing_half_written() {
     .await;
 }
 
-/// While a long import holds SQLite's one right to write, readers read; other writers are asked to
-/// come back.
+/// While a long import holds SQLite's write lock, reads succeed and other writes return 503 with `Retry-After`.
 #[tokio::test]
-async fn a_long_import_starves_no_reader() {
+async fn reads_succeed_during_a_long_import() {
     let client = Client::of(Database::sqlite()).await;
     let store = client.database().open().await;
     let (sender, receiver) = mpsc::channel(8);
     let long = tokio::spawn(async move { store.import(movies(), Conflict::Fail, receiver).await });
     for number in 0..1500 {
-        let members: Members = serde_json::from_str(&row(&format!("film {number}"))).unwrap();
+        let members: Members = serde_json::from_str(&row(&format!("movie {number}"))).unwrap();
         let draft = Draft::read(movies(), members).unwrap();
         sender.send(Message::Record(number, draft)).await.unwrap();
     }
     let movie =
         json!({"title": "x", "genre": "g", "release_year": 2000, "expiry_date": "2024-01-01"});
-    // Until the first thousand rows are being written, others write.
+    // Other writes succeed until the first thousand rows are being written.
     until(async || {
-        let answer = client.post("/api/v1/movies", &movie).await;
-        if answer.status == 201 {
-            let path = answer.location();
+        let response = client.post("/api/v1/movies", &movie).await;
+        if response.status == 201 {
+            let path = response.location();
             client.send(client.request("DELETE", &path)).await;
             return false;
         }
-        answer.problem(503, "unavailable");
-        assert!(answer.header("retry-after").parse::<u32>().unwrap() >= 1);
+        response.problem(503, "unavailable");
+        assert!(response.header("retry-after").parse::<u32>().unwrap() >= 1);
         true
     })
     .await;
-    assert_eq!(count(&client).await, 0, "readers see what was there before");
+    assert_eq!(count(&client).await, 0, "readers see the state before the import");
     let other = import(&client, "", NDJSON, row("other").as_bytes()).await;
     other.problem(503, "unavailable");
     sender.send(Message::End).await.unwrap();
@@ -468,79 +468,80 @@ async fn a_long_import_starves_no_reader() {
     assert_eq!(count(&client).await, 1500);
 }
 
-/// Whoever sends a file slowly keeps nobody from writing, whatever becomes of the file.
+/// A client that sends a file slowly does not block other writes.
 #[tokio::test]
-async fn a_slow_sender_holds_no_lock() {
+async fn a_slow_import_holds_no_lock() {
     served_on_both(async |client| {
         for (round, policy) in
             ["", "?on_conflict=skip", "?on_conflict=update"].into_iter().enumerate()
         {
             let titles = round * 10_000..round * 10_000 + 1500;
-            let slow = begin(&client, "tester", policy, &rows(titles.clone())).await;
+            let slow = start(&client, "tester", policy, &rows(titles.clone())).await;
             let quick = rows(titles.end..titles.end + 1);
             for policy in ["", "?on_conflict=skip"] {
                 let report = import(&client, policy, NDJSON, quick.as_bytes()).await;
                 assert!([200, 400].contains(&report.status), "{report:?}");
             }
-            let report = answer(slow).await;
+            let report = finish(slow).await;
             assert!(report.contains("\"created\":1500"), "{report}");
         }
     })
     .await;
 }
 
-/// A subject with two imports gets 429 for the third, while another subject still gets a place.
+/// A subject with two imports gets 429 for the third, while another subject can still import.
 #[tokio::test]
-async fn nobody_takes_all_places_for_imports() {
+async fn a_subject_cannot_occupy_all_imports() {
     let client = Client::of(Database::sqlite()).await;
-    let dripping = client.with_token(Some(token_of("dripping", &["movies:write"])));
+    let slow_client = client.with_token(Some(token_of("slow_client", &["movies:write"])));
     let mut slow = Vec::new();
     until(async || {
-        slow.push(begin(&client, "dripping", "?on_conflict=skip", &row("slow")).await);
-        let answer = import(&dripping, "?on_conflict=skip", NDJSON, row("one").as_bytes()).await;
-        answer.status == 429 && answer.problem(429, "too_many_requests")["detail"] != ""
+        slow.push(start(&client, "slow_client", "?on_conflict=skip", &row("slow")).await);
+        let response =
+            import(&slow_client, "?on_conflict=skip", NDJSON, row("one").as_bytes()).await;
+        response.status == 429 && response.problem(429, "too_many_requests")["detail"] != ""
     })
     .await;
     assert_eq!(import(&client, "", NDJSON, row("other").as_bytes()).await.status, 200);
 }
 
-/// A crowd of senders is told to come back, and leaves places for the next.
+/// Imports over the limit return 503. After the others have ended, imports succeed again.
 #[tokio::test]
-async fn senders_beyond_the_places_are_told_to_come_back() {
+async fn imports_over_the_limit_return_503() {
     let client = Client::of(Database::sqlite()).await;
-    let mut crowd = Vec::new();
+    let mut senders = Vec::new();
     until(async || {
-        let subject = format!("sender {}", crowd.len());
-        crowd.push(begin(&client, &subject, "?on_conflict=skip", &row("slow")).await);
-        let answer = import(&client, "?on_conflict=skip", NDJSON, row("one").as_bytes()).await;
-        assert!([200, 503].contains(&answer.status), "{answer:?}");
-        answer.status == 503 && answer.problem(503, "unavailable")["detail"] != ""
+        let subject = format!("sender {}", senders.len());
+        senders.push(start(&client, &subject, "?on_conflict=skip", &row("slow")).await);
+        let response = import(&client, "?on_conflict=skip", NDJSON, row("one").as_bytes()).await;
+        assert!([200, 503].contains(&response.status), "{response:?}");
+        response.status == 503 && response.problem(503, "unavailable")["detail"] != ""
     })
     .await;
-    assert!(crowd.len() >= 8, "{} senders are a crowd", crowd.len());
-    drop(crowd);
+    assert!(senders.len() >= 8, "{} concurrent imports", senders.len());
+    drop(senders);
     until(async || import(&client, "?on_conflict=skip", NDJSON, b"").await.status == 200).await;
 }
 
-/// Asks for a path in a small window, so that the service cannot run far ahead of its reader.
+/// Requests a path with a small receive buffer, so that the service cannot send much before the client reads.
 async fn ask(client: &Client, version: &str, path: &str) -> tokio::net::TcpStream {
-    let address = client.address().strip_prefix("http://").unwrap().parse().unwrap();
+    let server = client.address().strip_prefix("http://").unwrap().parse().unwrap();
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
-    let mut stream = socket.connect(address).await.unwrap();
+    let mut stream = socket.connect(server).await.unwrap();
     let token = token(&["movies:read"]);
-    let head = format!(
+    let headers = format!(
         "GET {path} HTTP/{version}\r\nhost: x\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\r\n"
     );
-    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(headers.as_bytes()).await.unwrap();
     stream
 }
 
-/// An answer whose table vanishes on the way ends without its end.
+/// If the table is renamed while a response is sent, the response ends without its last chunk.
 #[tokio::test]
-async fn a_reader_sees_that_an_answer_broke_off() {
+async fn a_client_can_detect_an_incomplete_response() {
     served_on_both(async |client| {
-        // More than the buffers of a connection hold.
+        // More than fits into the buffers of a connection.
         let filler = "x".repeat(290);
         let file: String = (0..30_000).map(|number| row(&format!("{number} {filler}"))).collect();
         assert_eq!(import(&client, "", NDJSON, file.as_bytes()).await.status, 200);
@@ -551,20 +552,20 @@ async fn a_reader_sees_that_an_answer_broke_off() {
                 [("1.1", true), ("1.0", true), ("1.1", false), ("1.0", false)]
             {
                 let mut stream = ask(&client, version, path).await;
-                let mut answer = vec![0; 100];
-                stream.read_exact(&mut answer).await.unwrap();
-                assert!(answer.windows(4).any(|bytes| bytes == b" 200"));
+                let mut response = vec![0; 100];
+                stream.read_exact(&mut response).await.unwrap();
+                assert!(response.windows(4).any(|bytes| bytes == b" 200"));
                 if vanishes {
                     let vanish = "ALTER TABLE movies RENAME TO elsewhere";
                     client.database().run_sql(vanish).await;
                 }
-                let end = stream.read_to_end(&mut answer).await;
+                let end = stream.read_to_end(&mut response).await;
                 if vanishes {
                     let back = "ALTER TABLE elsewhere RENAME TO movies";
                     client.database().run_sql(back).await;
                 }
-                // In HTTP/1.0 the end of the connection is that of the answer, unless it is reset.
-                let has_end = version == "1.0" || answer.ends_with(b"\r\n0\r\n\r\n");
+                // In HTTP/1.0 the connection is closed at the end of a response, and reset if it is incomplete.
+                let has_end = version == "1.0" || response.ends_with(b"\r\n0\r\n\r\n");
                 is_whole.push(end.is_ok() && has_end);
             }
             assert_eq!(is_whole, [false, false, true, true], "{path}");

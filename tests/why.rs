@@ -1,4 +1,4 @@
-//! Why a record is found or not, and why nothing is found, on both engines.
+//! `match` for one record, and `why=true` for searches without a result, on both databases.
 
 use serde_json::{Value, json};
 
@@ -18,18 +18,18 @@ async fn fill(client: &Client) -> Vec<Value> {
             "film": film, "hall": hall, "seats": seats, "subtitled": subtitled,
             "starts_at": "2024-01-01T20:00:00Z",
         });
-        let answer = client.post(SCREENINGS, &screening).await;
-        assert_eq!(answer.status, 201, "{answer:?}");
-        created.push(answer.json());
+        let response = client.post(SCREENINGS, &screening).await;
+        assert_eq!(response.status, 201, "{response:?}");
+        created.push(response.json());
     }
     created
 }
 
 #[tokio::test]
-async fn each_test_of_a_filter_is_asked_of_one_record() {
+async fn each_condition_of_a_filter_is_evaluated_for_one_record() {
     served_on_both(async |client| {
         let screenings = fill(&client).await;
-        let asked = async |number: usize, query: &[(&str, &str)]| {
+        let evaluate = async |number: usize, query: &[(&str, &str)]| {
             let path = format!("{SCREENINGS}/{}/match", screenings[number]["id"].as_str().unwrap());
             client.send(client.request("GET", &path).query(query)).await
         };
@@ -41,11 +41,12 @@ async fn each_test_of_a_filter_is_asked_of_one_record() {
             (2, "false", ["false", "unknown", "false", "unknown"]),
             (3, "false", ["unknown", "false", "true", "unknown"]),
         ] {
-            let found = asked(number, &query).await.json();
+            let found = evaluate(number, &query).await.json();
             assert_eq!(found["verdict"], verdict, "{number}: {found}");
             let tests = found["tests"].as_array().unwrap();
-            let told: Vec<_> = tests.iter().map(|test| test["verdict"].as_str().unwrap()).collect();
-            assert_eq!(told, verdicts, "{number}: {found}");
+            let found_verdicts: Vec<_> =
+                tests.iter().map(|test| test["verdict"].as_str().unwrap()).collect();
+            assert_eq!(found_verdicts, verdicts, "{number}: {found}");
             let texts: Vec<_> = tests.iter().map(|test| test["test"].as_str().unwrap()).collect();
             assert_eq!(texts, ["hall = $h", "seats > 10", "subtitled", "year(sale_ends) = 2024"]);
             for (test, field) in tests.iter().zip(["hall", "seats", "subtitled", "sale_ends"]) {
@@ -54,7 +55,7 @@ async fn each_test_of_a_filter_is_asked_of_one_record() {
                     (&json!(field), &screenings[number][field])
                 );
             }
-            // The same answer as a search for that record.
+            // A search for that record has the same result.
             let id = screenings[number]["id"].as_str().unwrap();
             let narrowed = format!("({filter}) and id = '{id}'");
             let page =
@@ -62,25 +63,25 @@ async fn each_test_of_a_filter_is_asked_of_one_record() {
             let is_found = !client.send(page).await.column("id").is_empty();
             assert_eq!(is_found, verdict == "true");
         }
-        asked(0, &[("filter", "hal = 'x'")]).await.problem(400, "invalid_query");
-        asked(0, &[("filter", "hall = $h")]).await.problem(400, "invalid_query");
-        asked(0, &[]).await.problem(400, "invalid_parameter");
-        let nobody =
+        evaluate(0, &[("filter", "hal = 'x'")]).await.problem(400, "invalid_query");
+        evaluate(0, &[("filter", "hall = $h")]).await.problem(400, "invalid_query");
+        evaluate(0, &[]).await.problem(400, "invalid_parameter");
+        let unknown =
             format!("{SCREENINGS}/01890a5d-ac96-774b-bcce-b302099a8057/match?filter=seats=1");
-        client.get(&nobody).await.problem(404, "not_found");
+        client.get(&unknown).await.problem(404, "not_found");
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_search_that_finds_nothing_says_why() {
+async fn an_empty_result_is_explained() {
     served_on_both(async |client| {
         fill(&client).await;
         let why = async |filter: &str, parameters: &[(&str, &str)]| {
             let request = client.request("GET", SCREENINGS).query(&[("filter", filter), ("why", "true")]);
-            let answer = client.send(request.query(parameters)).await;
-            assert_eq!(answer.status, 200, "{answer:?}");
-            answer.json()["why"].clone()
+            let response = client.send(request.query(parameters)).await;
+            assert_eq!(response.status, 200, "{response:?}");
+            response.json()["why"].clone()
         };
         let reason = |condition: &str, without: i64| json!({"condition": condition, "without": without});
         let respelt = |condition: &str, without: i64, instead: &str| {
@@ -105,7 +106,7 @@ async fn a_search_that_finds_nothing_says_why() {
                 ]),
             ),
             ("not film starts with ''", json!([reason("not film starts with ''", 4)])),
-            // It finds something, and there is nothing to explain.
+            // It finds a record, so there is nothing to explain.
             ("seats = 0", Value::Null),
         ] {
             assert_eq!(why(filter, &[]).await, expected, "{filter}");
@@ -115,7 +116,7 @@ async fn a_search_that_finds_nothing_says_why() {
 
         let expected = json!([respelt("film = $f", 4, "film = 'Alpha'")]);
         assert_eq!(why("film = $f", &[("p.f", "ALPHA")]).await, expected);
-        // Both spellings of that hall exist, and this one is what was meant.
+        // Both spellings of that hall exist, so no other one is suggested.
         let expected = json!([reason("hall = 'blue'", 1), reason("seats = 100", 1)]);
         assert_eq!(why("hall = 'blue' and seats = 100", &[]).await, expected);
 
@@ -124,10 +125,10 @@ async fn a_search_that_finds_nothing_says_why() {
         assert_eq!(why(&many, &[]).await.as_array().unwrap().len(), 10);
 
         let body = json!({"filter": "film = 'ALPHA'", "why": true});
-        let answer = client.post(&format!("{SCREENINGS}/search"), &body).await;
-        assert_eq!(answer.json()["why"][0]["instead"], "film = 'Alpha'");
-        let unasked = client.send(client.request("GET", SCREENINGS).query(&[("filter", "seats = -1")]));
-        assert_eq!(unasked.await.json()["why"], Value::Null);
+        let response = client.post(&format!("{SCREENINGS}/search"), &body).await;
+        assert_eq!(response.json()["why"][0]["instead"], "film = 'Alpha'");
+        let unexplained = client.send(client.request("GET", SCREENINGS).query(&[("filter", "seats = -1")]));
+        assert_eq!(unexplained.await.json()["why"], Value::Null);
     })
     .await;
 }

@@ -1,8 +1,8 @@
-//! What was released goes on working: no change of the document breaks a client.
+//! Compares the OpenAPI document with that of the last release: no change may break a client.
 //!
-//! A value that a request may have today must be accepted tomorrow, and one that an answer may have
-//! tomorrow must be expected today. openapi-diff is asked too: it knows more of bodies, and nothing of
-//! parameters, security and the names in generated clients.
+//! A request that was valid must stay valid, and the document of the release must permit every response of the new one.
+//! openapi-diff compares the documents as well. It knows more about bodies, but ignores parameters, security and the names
+//! in generated clients.
 
 use std::collections::BTreeSet;
 
@@ -16,14 +16,17 @@ use super::tools::{emptied, node, succeed};
 const RELEASED: &str = include_str!("../../openapi/released.json");
 
 #[test]
-fn what_was_released_goes_on_working() {
+fn clients_of_the_release_continue_to_work() {
     let released: Value = serde_json::from_str(RELEASED).unwrap();
     let breaks = breaks(&released, &specification(Catalogue::built_in()));
-    assert!(breaks.is_empty(), "clients of the release break; see docs/api.md:\n{breaks:#?}");
+    assert!(
+        breaks.is_empty(),
+        "changes that break clients of the release (docs/api.md, \"Guarantees\"):\n{breaks:#?}"
+    );
 }
 
 #[test]
-fn openapi_diff_finds_nothing_broken() {
+fn openapi_diff_finds_no_breaking_change() {
     let folder = emptied("openapi-diff");
     let mut command = node("openapi-diff");
     let released: Value = serde_json::from_str(RELEASED).unwrap();
@@ -35,11 +38,11 @@ fn openapi_diff_finds_nothing_broken() {
         std::fs::write(&file, document.to_string()).unwrap();
         command.arg(file);
     }
-    let said = succeed(&mut command);
-    assert!(said.contains("No changes") || said.contains("Non breaking"), "{said}");
+    let output = succeed(&mut command);
+    assert!(output.contains("No changes") || output.contains("Non breaking"), "{output}");
 }
 
-/// openapi-diff takes no schema that contains itself.
+/// Removes references of schemas to themselves, which openapi-diff does not support.
 fn cut_cycles(document: &mut Value) {
     fn cut(value: &mut Value, name: &str) {
         match value {
@@ -59,13 +62,13 @@ fn name_of(reference: &Value) -> &str {
     reference.as_str().and_then(|text| text.rsplit('/').next()).unwrap_or_default()
 }
 
-/// What in `new` breaks clients that were made for `old`.
+/// The changes in `new` that break clients generated from `old`.
 fn breaks(old: &Value, new: &Value) -> Vec<String> {
     let mut comparison = Comparison { old, new, breaks: Vec::new(), compared: BTreeSet::new() };
-    let addresses = |document: &Value| {
+    let urls = |document: &Value| {
         elements(&document["servers"]).iter().map(|s| s["url"].clone()).collect()
     };
-    let (before, now): (Vec<Value>, Vec<Value>) = (addresses(old), addresses(new));
+    let (before, now): (Vec<Value>, Vec<Value>) = (urls(old), urls(new));
     comparison.expect(before == now, "servers", "are others");
     comparison.schemes();
     for (path, operations) in members(&old["paths"]) {
@@ -88,11 +91,11 @@ fn elements(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
-/// Which way a value travels.
+/// Whether a value is sent in a request or in a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Way {
     Request,
-    Answer,
+    Response,
 }
 
 struct Comparison<'a> {
@@ -133,7 +136,7 @@ impl<'a> Comparison<'a> {
         for name in ["operationId", "tags"] {
             self.expect(old[name] == new[name], place, &format!("{name} is another"));
         }
-        // An alternative of the old ones suffices if one of the new asks for nothing more.
+        // An old alternative is sufficient if a new one requires no more than it has.
         let suffices = |one: &Value| {
             elements(&new["security"]).iter().any(|other| {
                 members(other).all(|(scheme, scopes)| {
@@ -204,7 +207,7 @@ impl<'a> Comparison<'a> {
             let (header, now) = (resolved(self.old, header), resolved(self.new, now));
             let is_kept = header["required"] != true || now["required"] == true;
             self.expect(is_kept, &place, "may be absent");
-            self.schema(&place, Way::Answer, &header["schema"], &now["schema"]);
+            self.schema(&place, Way::Response, &header["schema"], &now["schema"]);
         }
         let codes = codes(new["description"].as_str().unwrap_or_default());
         for (code, status) in self::codes(old["description"].as_str().unwrap_or_default()) {
@@ -215,7 +218,7 @@ impl<'a> Comparison<'a> {
         for (media_type, content) in members(&old["content"]) {
             let place = format!("{place} {media_type}");
             match new["content"].get(media_type) {
-                Some(now) => self.schema(&place, Way::Answer, &content["schema"], &now["schema"]),
+                Some(now) => self.schema(&place, Way::Response, &content["schema"], &now["schema"]),
                 None => self.expect(false, &place, "is gone"),
             }
         }
@@ -238,12 +241,12 @@ impl<'a> Comparison<'a> {
         for name in ["type", "format"] {
             self.expect(old[name] == new[name], place, &format!("{name} is another"));
         }
-        let is_kept = way == Way::Answer || old["default"] == new["default"];
+        let is_kept = way == Way::Response || old["default"] == new["default"];
         self.expect(is_kept, place, "the default is another");
-        // Whatever the one allows, the other must.
+        // `outer` must permit every value that `inner` permits.
         let (inner, outer) = match way {
             Way::Request => (old, new),
-            Way::Answer => (new, old),
+            Way::Response => (new, old),
         };
         let is_nullable = |schema: &Value| schema["nullable"] == true;
         self.expect(!is_nullable(inner) || is_nullable(outer), place, "null");
@@ -290,7 +293,7 @@ impl<'a> Comparison<'a> {
 const LIMITS: &[&str] =
     &["enum", "pattern", "maxLength", "minLength", "maximum", "minimum", "maxItems", "minItems"];
 
-/// Those of a schema that are compared each in its way, or are for people; any other must stay as it is.
+/// The keywords of a schema that are compared specially or are only for humans. Any other must stay unchanged.
 const KNOWN: &[&str] = &[
     "$ref",
     "additionalProperties",
@@ -316,7 +319,7 @@ const KNOWN: &[&str] = &[
     "x-extensible-enum",
 ];
 
-/// What a header of an answer refers to, or itself.
+/// The header of a response that a reference names, or the header itself.
 fn resolved<'a>(document: &'a Value, header: &'a Value) -> &'a Value {
     header.get("$ref").map_or(header, |r| &document["components"]["headers"][name_of(r)])
 }
@@ -332,7 +335,7 @@ fn codes(description: &str) -> Vec<(&str, &str)> {
     pairs.collect()
 }
 
-/// Whether a keyword allows no more in the inner schema than in the outer one.
+/// Whether the inner schema permits no more than the outer one by this keyword.
 fn is_within(keyword: &str, inner: &Value, outer: &Value) -> bool {
     match (inner.get(keyword), outer.get(keyword)) {
         (_, None) => true,
@@ -350,7 +353,7 @@ fn is_within(keyword: &str, inner: &Value, outer: &Value) -> bool {
     }
 }
 
-/// A change: where, what to put there (null: nothing any more), and what breaks.
+/// A change: the place, its new value (null removes it), and the expected message, if it breaks clients.
 type Change = (String, Value, Option<&'static str>);
 
 const OAUTH: &str = "/components/securitySchemes/oauth2";
@@ -369,14 +372,14 @@ fn changes() -> Vec<Change> {
     vec![
         at("", "/paths//livez", Value::Null, Some("get /livez: is gone")),
         at("", "/info/description", json!("other words"), None),
-        at("", "/servers", json!([{"url": "/films"}]), Some("servers: are others")),
+        at("", "/servers", json!([{"url": "/movies"}]), Some("servers: are others")),
         at(OAUTH, "/type", json!("apiKey"), Some("oauth2: type is another")),
         at(OAUTH, "/flows/password/tokenUrl", json!("/token"), Some("tokenUrl is another")),
         at(OAUTH, "/flows/password/scopes/admin", Value::Null, Some("admin is gone")),
         at(OAUTH, "/flows/password/scopes/actors:read", json!("Read actors"), None),
         at("", "/paths//api/v1/actors", json!({"get": {}}), None),
         at(LIST, "/operationId", json!("getMovies"), Some("operationId is another")),
-        at(LIST, "/tags", json!(["films"]), Some("tags is another")),
+        at(LIST, "/tags", json!(["actors"]), Some("tags is another")),
         at(LIST, "/summary", json!("other words"), None),
         at(LIST, "/security", json!([{"oauth2": ["admin"]}]), Some("asks for more of a token")),
         at(LIST, "/security", json!([]), None),
@@ -407,7 +410,7 @@ fn changes() -> Vec<Change> {
         at(
             CREATE,
             "/responses/4XX/description",
-            json!("Refused: `duplicate` (400), `new` (418)."),
+            json!("Errors: `duplicate` (400), `new` (418)."),
             Some("duplicate has another status"),
         ),
         at(
@@ -450,7 +453,7 @@ fn changes() -> Vec<Change> {
         ),
         at(SEARCH, "/limit/nullable", Value::Null, Some("limit: null")),
         at(SEARCH, "/count/allOf", json!([{"type": "integer"}]), Some("has a name, or none")),
-        // Who reads a user must expect a role of its list, and who adds one may name any of it.
+        // The roles are in responses, so none may be added; they are in requests too, so none may be removed.
         at(
             "",
             "/components/schemas/Role/enum",
@@ -468,8 +471,8 @@ fn changes() -> Vec<Change> {
     ]
 }
 
-/// Puts a value at a place of the document. In the place, `//` is the path of operations that begins
-/// there, and elements of a list go by their names.
+/// Puts a value at a place of the document. A place is a JSON pointer with two differences: the path of operations starts
+/// with `//`, and elements of a list are selected by their names.
 fn put(document: &mut Value, place: &str, value: &Value) {
     let mut at = document;
     let mut segments = segments(place).into_iter().peekable();
@@ -487,7 +490,7 @@ fn put(document: &mut Value, place: &str, value: &Value) {
             Value::Array(elements) => at = elements.iter_mut().find(|e| named(e)).unwrap(),
             Value::Object(object) if is_last => {
                 if value.is_null() {
-                    assert!(object.remove(&segment).is_some(), "{place} is not there");
+                    assert!(object.remove(&segment).is_some(), "{place} does not exist");
                 } else {
                     object.insert(segment, value.clone());
                 }
@@ -512,7 +515,7 @@ fn segments(place: &str) -> Vec<String> {
 }
 
 #[test]
-fn what_breaks_clients_is_found() {
+fn breaking_changes_are_found() {
     let document = specification(Catalogue::built_in());
     assert_eq!(breaks(&document, &document), Vec::<String>::new());
     for (place, value, expected) in changes() {

@@ -1,4 +1,4 @@
-//! The page at `/docs`, used in a real browser.
+//! Uses the page at `/docs` in a real browser.
 
 use std::process::Command;
 
@@ -7,7 +7,7 @@ use crate::support::Database;
 
 #[test]
 #[ignore = "run by `make contract`"]
-fn what_the_page_offers_works_in_a_browser() {
+fn the_documentation_page_works_in_a_browser() {
     let node = root().join("target/tools/python/bin/node");
     let path = std::env::var_os("PATH").unwrap();
     let chromium = std::env::split_paths(&path).map(|folder| folder.join("chromium"));
@@ -15,7 +15,7 @@ fn what_the_page_offers_works_in_a_browser() {
     let chromium = chromium.expect("`contract/tools.sh chromium` installs Chromium");
     let service = Demonstration::on(Database::sqlite());
     let mut browser = with_node(Command::new(node));
-    service.tell(&mut browser);
+    service.configure(&mut browser);
     browser.env("CHROMIUM", chromium);
     print!("{}", succeed(browser.arg("contract/browser.mjs").arg(emptied("screenshots"))));
 }

@@ -1,4 +1,4 @@
-//! The published document: what stands in the repository is what is served, and it is sound.
+//! The OpenAPI document: the published file is the one served, and it is valid and complete.
 
 mod breaking;
 mod browser;
@@ -25,7 +25,7 @@ fn the_published_document_is_the_generated_one() {
     let published: Value = serde_json::from_str(PUBLISHED).unwrap();
     assert!(
         published == specification(Catalogue::built_in()),
-        "openapi/v1.json differs from what the code says: run `make openapi` and review the change"
+        "openapi/v1.json differs from the generated document: run `make openapi` and review the diff"
     );
 }
 
@@ -35,7 +35,7 @@ async fn the_served_document_is_the_generated_one() {
     assert_eq!(client.get("/openapi.json").await.json(), specification(catalogue()));
 }
 
-/// JSON that refuses a repeated member.
+/// Any JSON value. Deserializing it fails if a member is repeated.
 struct Strict;
 
 impl<'de> Deserialize<'de> for Strict {
@@ -85,7 +85,7 @@ fn no_member_of_the_document_is_repeated() {
     serde_json::from_str::<Strict>(PUBLISHED).unwrap();
 }
 
-/// Every value below with that member name.
+/// Collects every value below `value` whose member has this name.
 fn all<'a>(value: &'a Value, name: &str, found: &mut Vec<&'a Value>) {
     match value {
         Value::Object(object) => {
@@ -102,7 +102,7 @@ fn all<'a>(value: &'a Value, name: &str, found: &mut Vec<&'a Value>) {
 }
 
 #[test]
-fn the_framework_s_defects_are_mended() {
+fn defects_of_the_framework_are_corrected() {
     let document = specification(catalogue());
     let mut formats = Vec::new();
     all(&document, "format", &mut formats);
@@ -128,10 +128,10 @@ fn the_framework_s_defects_are_mended() {
     all(&document, "$ref", &mut references);
     for reference in references {
         let place = reference.as_str().unwrap().strip_prefix('#').unwrap();
-        assert!(document.pointer(place).is_some_and(Value::is_object), "{place} is not there");
+        assert!(document.pointer(place).is_some_and(Value::is_object), "{place} does not exist");
     }
     assert!(!document.to_string().contains("null,") && !document.to_string().contains(":null"));
-    // A reference is wrapped where null is as good, and nowhere else.
+    // `allOf` is used only around a reference that can also be null.
     let text = document.to_string();
     let wrapped = text.matches("\"allOf\":[{\"$ref\":").count();
     let mut lists = Vec::new();
@@ -202,7 +202,7 @@ fn every_operation_is_described_and_has_typed_problems() {
 }
 
 #[test]
-fn what_a_request_needs_has_an_example() {
+fn parameters_and_bodies_have_an_example() {
     let document = specification(catalogue());
     for (method, path, operation) in operations(&document) {
         println!("{method} {path}");
@@ -219,13 +219,13 @@ fn what_a_request_needs_has_an_example() {
     }
 }
 
-/// Every filter that the document shows is asked of the very operation that shows it.
+/// Sends every example of a filter to the operation that has it.
 #[tokio::test]
-async fn every_example_of_a_filter_is_answered() {
+async fn every_example_of_a_filter_succeeds() {
     served_on_both(async |client| {
         let document = specification(catalogue());
         let example = |value: &Value| value["example"].as_str().unwrap().to_owned();
-        let mut asked = 0;
+        let mut sent = 0;
         for (method, path, operation) in operations(&document) {
             let parameters = elements(&operation["parameters"]);
             let filter = parameters.iter().find(|parameter| parameter["name"] == "filter");
@@ -247,25 +247,25 @@ async fn every_example_of_a_filter_is_answered() {
                 let filter = [("filter", shown["value"].as_str().unwrap())];
                 println!("{method} {path} {name}");
                 let request = client.request(&method, &path).query(&filter).query(&needed);
-                let answer = client.send(request).await;
-                let said = String::from_utf8(answer.body).unwrap();
-                assert_eq!(answer.status, 200, "{said}");
-                assert!(!said.contains("\"warnings\":[{"), "{said}");
-                asked += 1;
+                let response = client.send(request).await;
+                let body = String::from_utf8(response.body).unwrap();
+                assert_eq!(response.status, 200, "{body}");
+                assert!(!body.contains("\"warnings\":[{"), "{body}");
+                sent += 1;
             }
         }
-        println!("{asked} examples were asked");
-        assert!(asked > 20);
+        println!("{sent} examples were sent");
+        assert!(sent > 20);
     })
     .await;
 }
 
 #[tokio::test]
-async fn the_documentation_needs_no_network() {
+async fn the_documentation_loads_nothing_from_other_origins() {
     let client = Client::of(Database::sqlite()).await.with_token(None);
     let page = client.get("/docs").await;
     for alias in ["/", "/docs/"] {
-        assert!(client.get(alias).await.body == page.body, "{alias} leads elsewhere");
+        assert!(client.get(alias).await.body == page.body, "{alias} returns another page");
     }
     assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
     assert_eq!(page.header("referrer-policy"), "no-referrer");
@@ -276,23 +276,23 @@ async fn the_documentation_needs_no_network() {
     let files: Vec<&str> = html.split('"').filter(|part| part.starts_with("docs/")).collect();
     assert_eq!(files.len(), 8);
     for file in files {
-        let answer = client.get(&format!("/{file}")).await;
-        assert!(answer.status == 200 && !answer.body.is_empty(), "{file}: {}", answer.status);
-        assert_eq!(answer.header("x-content-type-options"), "nosniff");
+        let response = client.get(&format!("/{file}")).await;
+        assert!(response.status == 200 && !response.body.is_empty(), "{file}: {}", response.status);
+        assert_eq!(response.header("x-content-type-options"), "nosniff");
     }
 }
 
 #[tokio::test]
-async fn the_documentation_is_kept_until_it_changes() {
+async fn the_documentation_is_cached_until_it_changes() {
     let client = Client::of(Database::sqlite()).await.with_token(None);
     let page = client.get("/docs").await;
     assert_eq!(page.header("cache-control"), "no-cache");
     let html = String::from_utf8(page.body.clone()).unwrap();
     for file in html.split('"').filter(|part| part.starts_with("docs/")) {
         let file = &*format!("/{file}");
-        let answer = client.get(file).await;
-        assert_eq!(answer.header("cache-control"), "public, max-age=31536000, immutable");
-        let digest = Sha256::digest(&answer.body);
+        let response = client.get(file).await;
+        assert_eq!(response.header("cache-control"), "public, max-age=31536000, immutable");
+        let digest = Sha256::digest(&response.body);
         let hash: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(file.split('.').rev().nth(1), Some(&*hash), "{file}");
 
@@ -301,7 +301,7 @@ async fn the_documentation_is_kept_until_it_changes() {
         assert_eq!(packed.header("content-encoding"), "gzip", "{file}");
         let mut unpacked = Vec::new();
         flate2::read::GzDecoder::new(&packed.body[..]).read_to_end(&mut unpacked).unwrap();
-        assert!(unpacked == answer.body, "{file}");
+        assert!(unpacked == response.body, "{file}");
     }
     for path in ["/docs", "/openapi.json"] {
         let tag = client.get(path).await.header("etag").to_owned();

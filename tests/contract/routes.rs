@@ -1,4 +1,4 @@
-//! What is served is documented, and what is documented is served.
+//! Checks that the OpenAPI document lists exactly the routes that the service has.
 
 use std::collections::BTreeSet;
 
@@ -7,9 +7,9 @@ use cinequery::http::specification;
 use crate::architecture::sources;
 use crate::support::{Client, Database, catalogue};
 
-/// What is served beside the operations: by the pattern of its path, and why the document has none of it.
+/// Routes that are not operations: the pattern of the path, and why the document does not list it.
 const UNDOCUMENTED: &[(&str, &str)] = &[
-    ("/docs", "a page for people"),
+    ("/docs", "a page for humans"),
     ("/docs/", "a redirect to the page"),
     ("/docs/:file", "the files of the page"),
     ("/openapi.json", "the document itself"),
@@ -22,22 +22,23 @@ async fn each_path_has_the_methods_that_are_documented() {
     for (path, operations) in document["paths"].as_object().unwrap() {
         let mut expected: BTreeSet<String> =
             operations.as_object().unwrap().keys().map(|method| method.to_uppercase()).collect();
-        // Those that every path has (RFC 9110, section 9.3).
+        // Methods that every path supports (RFC 9110, section 9.3).
         expected.insert("OPTIONS".to_owned());
         if expected.contains("GET") {
             expected.insert("HEAD".to_owned());
         }
         let path = path.replace("{id}", "01890a5d-ac96-774b-bcce-b302099a8057");
-        let answer = client.send(client.request("OPTIONS", &path.replace("{name}", "name"))).await;
-        let allowed = answer.header("allow").split(", ").map(str::to_owned).collect();
-        assert_eq!((answer.status, expected), (204, allowed), "{path}");
+        let response =
+            client.send(client.request("OPTIONS", &path.replace("{name}", "name"))).await;
+        let allowed = response.header("allow").split(", ").map(str::to_owned).collect();
+        assert_eq!((response.status, expected), (204, allowed), "{path}");
     }
 }
 
-/// The routes of operations are those that the framework documents, and no others can be added to them.
-/// Beside them there is what `at` names in the router.
+/// The framework documents every operation that it serves. Other routes are added with `at` in the router; this test finds
+/// them in the source.
 #[test]
-fn what_is_served_beside_the_operations_is_listed() {
+fn routes_without_operations_are_listed() {
     let sources = sources();
     let of_http = sources.iter().filter(|(file, _)| file.starts_with("http"));
     let routes = of_http.flat_map(|(_, source)| source.split(".at(\"").skip(1));

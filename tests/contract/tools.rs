@@ -1,4 +1,4 @@
-//! The programs that read the document, as `make tools` installs them, and a service for them.
+//! The programs that `make tools` installs, which read the OpenAPI document, and a service to test them with.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -48,16 +48,17 @@ pub fn emptied(path: &str) -> PathBuf {
     folder
 }
 
-/// Runs it to its end, which must be a success; what it said, standard output first.
+/// Runs a command and asserts that it succeeds. Returns its standard output, followed by its standard error.
 pub fn succeed(command: &mut Command) -> String {
     let Output { status, stdout, stderr } =
-        command.output().unwrap_or_else(|error| panic!("{command:?} cannot be run: {error}"));
-    let said = [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-    assert!(status.success(), "{command:?} has failed:\n{said}");
-    said
+        command.output().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
+    let output =
+        [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    assert!(status.success(), "{command:?} failed:\n{output}");
+    output
 }
 
-/// A service with films and users, in a process of its own.
+/// A service with movies and users, in a process of its own.
 pub struct Demonstration {
     service: Service,
     _database: Database,
@@ -70,8 +71,8 @@ const PASSWORD: &str = "correct horse battery staple";
 impl Demonstration {
     pub fn on(database: Database) -> Self {
         let (folder, url) = (folder(), database.url());
-        let films = root().join("sample/movies.ndjson");
-        let import = ["import", films.to_str().unwrap(), "--database", &url];
+        let movies = root().join("sample/movies.ndjson");
+        let import = ["import", movies.to_str().unwrap(), "--database", &url];
         let (code, _, log) = run(folder.path(), &import);
         assert_eq!(code, 0, "{log}");
         std::fs::write(folder.path().join("password"), PASSWORD).unwrap();
@@ -81,13 +82,13 @@ impl Demonstration {
         Self { service, _database: database, _folder: folder }
     }
 
-    pub fn address(&self) -> &str {
+    pub fn url(&self) -> &str {
         &self.service.address
     }
 
-    /// Tells a program where the service is and who may do everything there.
-    pub fn tell(&self, command: &mut Command) {
-        command.env("CINEQUERY_URL", self.address());
+    /// Passes the URL of the service and the credentials of the administrator to a program, as environment variables.
+    pub fn configure(&self, command: &mut Command) {
+        command.env("CINEQUERY_URL", self.url());
         command.env("CINEQUERY_USERNAME", ADMIN).env("CINEQUERY_PASSWORD", PASSWORD);
     }
 }
