@@ -1,4 +1,4 @@
-//! Record types as files: what is read, what is reported of mistakes, and what is inferred from files of records.
+//! Declarations of record types: parsing, reports of mistakes, and inference from files of records.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::symlink;
@@ -26,12 +26,12 @@ fn the_built_in_declaration_is_free_of_mistakes() {
     assert_eq!(Catalogue::built_in(), Catalogue::built_in());
 }
 
-/// The mistakes of files as text, a line each.
+/// The mistakes of files as text, one per line.
 fn report(files: &[Mistakes]) -> String {
     files.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
-/// Reads files, which are separated by a line `--- NAME`, and returns what is reported of them.
+/// Parses files, which are separated by a line `--- NAME`, and returns the reported mistakes.
 fn check(files: &str) -> String {
     let files = files.split("--- ").skip(1).map(|file| file.split_once('\n').unwrap());
     Catalogue::parse(files).err().map(|wrong| report(&wrong)).unwrap_or_default()
@@ -43,7 +43,7 @@ const TITLE: &str = "[fields.title]\ntype = \"text\"\n";
 #[test]
 fn mistakes_are_reported_at_their_places() {
     let cases: Vec<(String, &str)> = vec![
-        // What is required.
+        // Required keys.
         (
             "\n".to_owned(),
             "1:1: the key `name` is missing; add `name = \"Movie\"`\n\
@@ -175,7 +175,7 @@ fn mistakes_are_reported_at_their_places() {
             format!("{HEAD}unique = [[\"title\"]]\nindexes = [[\"title\"]]\n{TITLE}"),
             "4:12: `indexes`: these fields are unique, and so have an index already; remove the list",
         ),
-        // Searches, at the place inside the string.
+        // Searches, with positions inside the string.
         (
             format!(
                 "{HEAD}{TITLE}[searches.a]\nfilter = \"titel = \\\"a\\\" or title = 5\"\n\
@@ -192,7 +192,7 @@ fn mistakes_are_reported_at_their_places() {
              12:11: the key `filter` is missing; add `filter = \"title contains 'star'\"`\n\
              13:1: unknown key \"fliter\" in a search; did you mean `filter`?",
         ),
-        // Of a string whose lines are joined, the whole.
+        // For a string with joined lines, the position is the whole string.
         (
             format!(
                 "{HEAD}{TITLE}[searches.a]\nfilter = \"\"\"\ntitle = 'a' \\\n  or yaer = 1\"\"\""
@@ -264,7 +264,7 @@ fn record_types_do_not_collide() {
     );
 }
 
-/// The schemas of the document that are not made of a record type name none either.
+/// Record types cannot have the names of schemas that the OpenAPI document has without record types.
 #[test]
 fn no_record_type_has_the_name_of_a_schema_of_the_api() {
     let document: Json = serde_json::from_str(include_str!("../openapi/v1.json")).unwrap();
@@ -317,7 +317,7 @@ fn a_folder_is_loaded_as_kubernetes_mounts_it() {
     assert!(report(&missing).contains("cannot read the folder"), "{missing:?}");
 }
 
-/// What text must hold of whatever is read: it is valid, or has mistakes at places of the text that can be shown.
+/// Parses any text and checks that it is valid, or has mistakes at positions that can be printed.
 fn read(source: &str) -> Result<(), TestCaseError> {
     let Err(wrong) = Catalogue::parse([("x.toml", source)]) else { return Ok(()) };
     let [Mistakes { list, .. }] = wrong.as_slice() else { panic!("one file") };
@@ -332,7 +332,7 @@ fn read(source: &str) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Names that mean something to whatever a name meets.
+/// Names with a special meaning in SQL, shells, templates, terminals or spreadsheets.
 const HOSTILE: &[&str] = &[
     "'; drop table movies; --",
     "\\\"",
@@ -352,7 +352,7 @@ const HOSTILE: &[&str] = &[
     "é",
 ];
 
-/// How a declaration is broken.
+/// A way to damage a declaration.
 #[derive(Debug, Clone)]
 enum Damage {
     Byte(Index, u8),
@@ -441,7 +441,7 @@ proptest! {
     }
 }
 
-/// Files that are long, deep or full of repetition.
+/// Files that are long, deeply nested or repetitive.
 fn hostile_files() -> Vec<String> {
     let deep = |open: &str, close: &str| {
         format!("{HEAD}x = {}{}", open.repeat(1 << 17), close.repeat(1 << 17))
@@ -489,7 +489,7 @@ fn hostile_files_are_reported() {
     assert_eq!(check(&format!("--- x\n{}", fields(100))), "");
 }
 
-/// Measured with a binary that was built to be fast:
+/// Measure with an optimised binary:
 /// `FAULTS_BINARY=target/demo/cinequery cargo test --test suite broken_declarations -- --ignored --nocapture`.
 #[test]
 #[ignore = "measures a binary, which should be an optimised one"]
@@ -517,7 +517,7 @@ fn broken_declarations_are_reported_in_less_than_100_ms() {
             let output = check.output().unwrap();
             (started.elapsed(), output)
         };
-        // The shortest of three: a machine that is busy delays any of them, and a slow file all.
+        // The shortest of three runs: a busy machine delays some runs, a slow file delays all.
         let (time, output) = (0..3).map(|_| check()).min_by_key(|(time, _)| *time).unwrap();
         let start: String = source.chars().take(60).collect();
         measured.push((time, output.status.code().unwrap(), start));
@@ -532,7 +532,7 @@ fn broken_declarations_are_reported_in_less_than_100_ms() {
     assert!(measured.iter().all(|(time, _, _)| *time < Duration::from_millis(100)));
 }
 
-/// A declaration as JSON, as editors see it.
+/// Converts a declaration to JSON, as editors do to validate it.
 fn as_json(source: &str) -> Json {
     fn value(of: &DeValue<'_>) -> Json {
         match of {
@@ -542,7 +542,7 @@ fn as_json(source: &str) -> Json {
             }
             DeValue::Float(number) => json!(number.as_str().parse::<f64>().unwrap()),
             DeValue::Boolean(flag) => json!(flag),
-            // TOML's own dates are strings to a JSON Schema.
+            // A JSON Schema sees TOML dates as strings.
             DeValue::Datetime(moment) => json!(moment.to_string()),
             DeValue::Array(items) => items.iter().map(|item| value(item.get_ref())).collect(),
             DeValue::Table(entries) => table(entries),
@@ -555,10 +555,10 @@ fn as_json(source: &str) -> Json {
     table(DeTable::parse(source).unwrap().get_ref())
 }
 
-/// Whether a value is valid by the keywords that the schema of declarations uses.
+/// Validates a value against a schema, for the keywords that the schema of declarations uses.
 fn validate(schema: &Json, value: &Json) -> Result<(), String> {
     let fail = |keyword: &str| Err(format!("{value} is not valid: {keyword} of {schema}"));
-    // The type first: the other keywords are about values of that.
+    // Check the type first, because the other keywords apply to values of that type.
     let (types, others): (Vec<_>, Vec<_>) =
         schema.as_object().unwrap().iter().partition(|(keyword, _)| *keyword == "type");
     for (keyword, rule) in types.into_iter().chain(others) {
@@ -618,7 +618,7 @@ fn validate(schema: &Json, value: &Json) -> Result<(), String> {
                 true
             }
             "pattern" => {
-                // All patterns here are a set of characters for the first, another for the others, and a length.
+                // All patterns are a set of first characters, a set of further characters, and a length.
                 let parts: Vec<&str> =
                     rule.as_str().unwrap().split(['[', ']', '{', '}', ',']).collect();
                 let ["^", first, "", others, "", "0", most, "$"] = parts[..] else {
@@ -657,7 +657,7 @@ fn the_json_schema_fits_the_format() {
     }
 }
 
-/// What is inferred from a file, without comments and blank lines. It must be a valid declaration.
+/// Infers a declaration from a file, checks that it is valid, and returns it without comments and blank lines.
 fn inferred(file: &[u8], format: Format) -> String {
     let text = infer(file, format, "things").unwrap();
     let catalogue = Catalogue::parse([("x.toml", text.as_str())]);

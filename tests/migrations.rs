@@ -1,4 +1,4 @@
-//! From the tables of one declaration to those of the next, on both engines.
+//! Migrations from the tables of one declaration to those of the next, on both databases.
 
 use std::time::Duration;
 
@@ -33,12 +33,12 @@ async fn state(store: &Store, schemas: &[&'static Schema]) -> State {
     store.state(schemas).await.unwrap()
 }
 
-/// What an error says to the operator.
+/// The message of an error for the operator.
 fn cause(outcome: Result<()>) -> String {
     outcome.unwrap_err().cause.unwrap().to_string()
 }
 
-/// The indexes of a table but that of its primary key, as `unique: columns`, sorted.
+/// The indexes of a table except that of its primary key, as `unique: columns`, sorted.
 async fn indexes(database: &Database, table: &str) -> Vec<String> {
     let sql = if database.url().starts_with("sqlite") {
         format!(
@@ -103,10 +103,10 @@ async fn assert_folded(database: &Database, schema: &Schema) {
     }
 }
 
-/// A change of a declaration, and what it takes.
+/// A change of a declaration, and the expected steps.
 struct Case {
     before: &'static Schema,
-    /// Records that are there before.
+    /// Records that exist before the change.
     rows: &'static [Row],
     after: &'static Schema,
     plan: &'static [&'static str],
@@ -135,7 +135,7 @@ async fn check(case: Case) {
         let by = by[usize::from(!database.url().starts_with("sqlite"))];
         let is_manual = steps.iter().any(|step| step.by == By::Migrate);
         assert_eq!(is_manual, by == By::Migrate, "{steps:#?}");
-        // A plan changes nothing, and an error does not either.
+        // Neither a plan nor an error changes anything.
         assert_eq!(sentences.len(), plan(&store, &[after], &[]).await.len());
         assert_eq!(plan(&store, &[before], &[]).await, []);
         if !steps.is_empty() {
@@ -143,7 +143,7 @@ async fn check(case: Case) {
             assert_eq!(state(&store, &[after]).await, State::Behind { missing, by });
         }
         if by == By::Migrate {
-            // Narrower bounds wait for `migrate`, and nothing else does.
+            // Only narrower bounds are left to `migrate`.
             let is_stricter = |step: &Step| {
                 let starts = ["accept "];
                 starts.iter().any(|start| step.sentence.starts_with(start))
@@ -168,13 +168,13 @@ async fn check(case: Case) {
         assert_eq!(values(&database, before.collection, names).await, stored);
         assert_folded(&database, after).await;
         if by == By::Serve {
-            // An instance of the old declaration goes on.
+            // An instance of the old declaration continues to work.
             insert(&database, before, rows[0]).await.unwrap();
             serve(&store, &[after]).await.unwrap();
             assert_folded(&database, after).await;
         }
         insert(&database, after, new).await.unwrap();
-        // The same as if it had been declared so from the first.
+        // The tables are the same as for a new database.
         let fresh = match database.url().starts_with("sqlite") {
             true => Database::sqlite(),
             false => Database::postgres().await,
@@ -202,7 +202,7 @@ const ROWS: &[Row] = &[
     &[("name", "'ÉCLAIR'"), ("size", "-5")],
 ];
 
-/// What most cases start from: two required fields.
+/// The declaration that most cases start from: two required fields.
 fn things() -> &'static Schema {
     declare("things", vec![text("name"), integer("size")], &[], &[])
 }
@@ -423,7 +423,7 @@ async fn a_field_becomes_required() {
     check(case).await;
 }
 
-/// A declaration that records break, and the beginning of what is said of it.
+/// A declaration whose rules existing records break, and the start of the message.
 #[tokio::test]
 async fn narrower_rules_list_the_records_that_break_them() {
     let name = |bounds| Field { bounds, ..text("name") };
@@ -482,7 +482,7 @@ async fn narrower_rules_list_the_records_that_break_them() {
     .await;
 }
 
-/// Records are counted before the steps, when columns have their old names or are not there yet.
+/// Records are counted before the steps, when columns have their old names or do not exist yet.
 #[tokio::test]
 async fn records_are_checked_as_they_will_be() {
     let title = || Field { renamed_from: Some("name"), ..text("title") };
@@ -595,9 +595,9 @@ async fn what_is_dropped_is_counted() {
         let steps = plan(&store, &[], &["things"]).await;
         assert_eq!(steps[0].sentence, "drop the table things with 4 records");
         migrate(&store, &[], &["things"]).await.unwrap();
-        // It can be declared anew.
+        // It can be declared again.
         serve(&store, &[before]).await.unwrap();
-        // What a newer version has noted is not guessed at.
+        // A model recorded by a newer version is not interpreted.
         database.run_sql("UPDATE cinequery_records SET declaration = '{}'").await;
         let message = cause(serve(&store, &[before]).await);
         assert!(message.contains("by a newer version?"), "{message}");
@@ -605,7 +605,7 @@ async fn what_is_dropped_is_counted() {
     .await;
 }
 
-/// What an instance without search writes after the folded column was filled.
+/// An instance without search writes records after the folded column was filled.
 #[tokio::test]
 async fn text_that_an_older_instance_writes_is_folded_at_the_next_start() {
     let silent = Field { searchable: false, ..text("name") };
@@ -625,7 +625,7 @@ async fn text_that_an_older_instance_writes_is_folded_at_the_next_start() {
         database.run_sql(&update).await;
         serve(&store, &[things()]).await.unwrap();
         assert_folded(&database, things()).await;
-        // After a day nothing is looked for any more.
+        // After a day such records are not looked for any more.
         let yesterday = "UPDATE cinequery_records SET declaration = \
                          replace(declaration, '\"settling\":\"20', '\"settling\":\"19')";
         database.run_sql(yesterday).await;
@@ -646,7 +646,7 @@ async fn an_interrupted_index_is_built_again() {
         insert(&database, things(), ROWS[0]).await.unwrap();
     }
     let after = declare("things", vec![text("name"), integer("size")], &[], &[&["size"]]);
-    // An invalid index of the name, as an interrupted build leaves it.
+    // An invalid index of this name, as an interrupted build leaves it.
     let failing = "CREATE UNIQUE INDEX CONCURRENTLY cinequery_things_size ON things (size)";
     assert!(database.try_sql(failing).await.is_err());
     let invalid = "SELECT count(*)::text FROM pg_index WHERE NOT indisvalid";
@@ -654,11 +654,11 @@ async fn an_interrupted_index_is_built_again() {
     serve(&store, &[after]).await.unwrap();
     assert_eq!(database.rows(invalid).await, [[Some("0".to_owned())]]);
     assert_eq!(indexes(&database, "things").await, ["size"]);
-    // Built, and interrupted before it was noted.
+    // The index was built, but the migration was interrupted before it recorded the step.
     serve(&store, &[things()]).await.unwrap();
     database.run_sql("CREATE INDEX cinequery_things_size ON things (size)").await;
     serve(&store, &[after]).await.unwrap();
-    // One that is not ours.
+    // An index that the service did not create.
     serve(&store, &[things()]).await.unwrap();
     database.run_sql("CREATE INDEX cinequery_things_size ON things (name)").await;
     let message = cause(serve(&store, &[after]).await);
@@ -670,7 +670,7 @@ async fn an_interrupted_index_is_built_again() {
     serve(&store, &[after]).await.unwrap();
 }
 
-/// A process that is killed leaves its statement to the server, which goes on with it.
+/// The server continues with the statement of a process that was killed.
 #[tokio::test]
 async fn a_build_that_goes_on_without_its_process_is_waited_for() {
     let database = Database::postgres().await;
@@ -725,7 +725,7 @@ async fn a_transaction_that_goes_on_without_its_process_is_waited_for() {
     assert_eq!(state(&store, &[after]).await, State::Current);
 }
 
-/// A step that fails, or a process that is killed, leaves the steps before it done and noted.
+/// If a step fails or the process is killed, the steps before it stay applied and recorded.
 #[tokio::test]
 async fn an_interrupted_migration_goes_on_where_it_was() {
     let silent = Field { searchable: false, ..text("name") };
@@ -748,7 +748,7 @@ async fn an_interrupted_migration_goes_on_where_it_was() {
         let left = plan(&store, &[after], &[]).await;
         let left: Vec<&str> = left.iter().map(|step| step.sentence.as_str()).collect();
         assert_eq!(left, ["build an index on size of things"]);
-        // As if it had been killed before it filled the column.
+        // The state after a kill before the column was filled.
         let declarations = database.rows("SELECT declaration FROM cinequery_records").await;
         let declaration = declarations[0][0].clone().unwrap();
         let mut table: serde_json::Value = serde_json::from_str(&declaration).unwrap();
@@ -766,7 +766,7 @@ async fn an_interrupted_migration_goes_on_where_it_was() {
     .await;
 }
 
-/// An instance that waits for its turn must not be waited for.
+/// An index build must not wait for instances that wait for the migration.
 #[tokio::test]
 async fn an_index_is_built_while_other_instances_wait() {
     let database = Database::postgres().await;
@@ -774,7 +774,7 @@ async fn an_index_is_built_while_other_instances_wait() {
     serve(&store, &[things()]).await.unwrap();
     let after =
         declare("things", vec![text("name"), integer("size")], &[], &[&["size"], &["name"]]);
-    // The build waits for this transaction, and the instances that start meanwhile wait for the build.
+    // The build waits for this transaction. Instances that start meanwhile wait for the build.
     let mut writer = Held::open(&database, "BEGIN; LOCK TABLE things IN ROW EXCLUSIVE MODE").await;
     let instances = futures_util::future::join_all((0..3).map(async |_| {
         let store = database.open().await;
@@ -816,7 +816,7 @@ async fn eight_instances_start_with_a_new_declaration() {
     .await;
 }
 
-/// A table that others use is changed when they are done, and they are not kept waiting for long.
+/// A table in use is changed when the other transactions have ended, and they are not blocked for long.
 #[tokio::test]
 async fn a_step_waits_for_the_transactions_of_others() {
     let after = declare(
@@ -845,7 +845,7 @@ async fn a_step_waits_for_the_transactions_of_others() {
     .await;
 }
 
-/// A connection of something else, with an open transaction.
+/// A connection of another program, with an open transaction.
 enum Held {
     Sqlite(sqlx::SqliteConnection),
     Postgres(sqlx::PgConnection),
@@ -875,7 +875,7 @@ impl Held {
     }
 }
 
-/// What an operator has added to a table survives that SQLite rebuilds it.
+/// Objects that an operator has added to a table survive a rebuild by SQLite.
 #[tokio::test]
 async fn a_rebuilt_table_keeps_what_was_added_to_it() {
     let database = Database::sqlite();
@@ -934,7 +934,7 @@ async fn index_names_are_short_and_unique() {
         assert_eq!(indexes(&database, "things").await.len(), 4);
         assert_eq!(indexes(&database, "things_a").await.len(), 1);
         assert_eq!(state(&store, &[one, two, one_more]).await, State::Current);
-        // The same columns in a unique key: its index is built before the other is dropped.
+        // A unique key of the same columns: its index is built before the other one is dropped.
         let fields =
             vec![integer("a_b"), integer("c"), integer("a"), integer("b_c"), integer(LONG)];
         let unique = declare("things", fields, &[&["a_b", "c"], &[LONG, "a"]], &[]);
@@ -945,7 +945,7 @@ async fn index_names_are_short_and_unique() {
     .await;
 }
 
-/// Texts that end a literal, or would, if they were not quoted.
+/// Texts that would end a literal if they were not escaped.
 #[tokio::test]
 async fn defaults_are_quoted() {
     let mut runner = TestRunner::deterministic();
@@ -1004,7 +1004,7 @@ async fn defaults_are_quoted() {
             &[],
         );
         serve(&store, &[after]).await.unwrap();
-        // SQLite writes them again when it rebuilds the table.
+        // SQLite writes the defaults again when it rebuilds the table.
         let optional = declare(
             "things",
             std::iter::once(optional("size", Type::Integer)).chain(fields(true)).collect(),
@@ -1026,7 +1026,7 @@ async fn defaults_are_quoted() {
     .await;
 }
 
-/// A declaration at random, of fields whose types stay.
+/// A random declaration. The type of a field of the same name is always the same.
 fn random_declaration(runner: &mut TestRunner) -> &'static Schema {
     const NAMES: [(&str, Type); 6] = [
         ("name", Type::Text),
@@ -1082,7 +1082,7 @@ async fn any_declaration_follows_any_other() {
             let schema = random_declaration(&mut runner);
             let outcome = migrate(&store, &[schema], &[]).await;
             if outcome.is_err() {
-                // Records break a new rule, and the declaration before is still the one that is applied.
+                // Records break a new rule, so the previous declaration is still the one that is applied.
                 let problems = plan(&store, &[schema], &[]).await;
                 assert!(problems.iter().any(|step| step.problem.is_some()), "{outcome:?}");
                 assert_eq!(plan(&store, current.as_slice(), &[]).await, []);
@@ -1104,7 +1104,7 @@ async fn any_declaration_follows_any_other() {
                 ("day", "'2024-01-31'"),
                 ("end", "'2024-01-31T12:00:00.000000Z'"),
             ];
-            // Records may have the same flag, where that is unique.
+            // Records may have the same flag where the new declaration requires it to be unique.
             if let Err(error) = insert(&database, schema, &row).await {
                 assert!(error.as_database_error().unwrap().is_unique_violation(), "{error}");
             }
@@ -1114,7 +1114,7 @@ async fn any_declaration_follows_any_other() {
     .await;
 }
 
-/// The tables of the version before declarations, with something in each.
+/// The tables of the version before declarations, with rows in each.
 fn previous(database: &Database) -> &'static str {
     match database.url().starts_with("sqlite") {
         true => include_str!("fixtures/0005_sqlite.sql"),
@@ -1175,7 +1175,7 @@ async fn a_database_of_the_previous_version_loses_nothing() {
         let id = if database.url().starts_with("sqlite") { "randomblob(16)" } else { "gen_random_uuid()" };
         database.run_sql(&insert_as_before.replace("ID", id)).await;
         assert!(database.try_sql(&insert_as_before.replace("ID", id)).await.is_err());
-        // The first change of the declaration, from there.
+        // The first change of the declaration after that.
         let mut fields: Vec<Field> = vec![optional("tagline", Type::Text)];
         for known in movies().declared() {
             fields.push(Field { bounds: known.bounds.clone(), ..field(known.name, known.ty) });
@@ -1188,7 +1188,7 @@ async fn a_database_of_the_previous_version_loses_nothing() {
     .await;
 }
 
-/// `migrations/movies.json` describes the table that the migrations in SQL make.
+/// `migrations/movies.json` describes the table that the migrations in SQL create.
 #[tokio::test]
 async fn the_first_movies_are_as_a_declaration_would_make_them() {
     on_both(async |database| {
@@ -1208,7 +1208,7 @@ async fn the_first_movies_are_as_a_declaration_would_make_them() {
             "SELECT conname::text || pg_get_constraintdef(oid) FROM pg_constraint \
              WHERE conrelid = 'TABLE'::regclass AND contype = 'c' ORDER BY 1"
         };
-        // Names in quotes or without, and spaces, are all the same.
+        // Quotes of names and spaces are not compared.
         let plain = |rows: Vec<Vec<Option<String>>>| {
             let texts = rows.into_iter().flatten().flatten();
             let texts: String = texts.map(|text| text.replace("films", "movies") + ";").collect();
@@ -1245,7 +1245,7 @@ async fn the_command_line_prints_the_plan() {
         assert_eq!(migrate(&[]).0, 0);
         let (code, plan, _) = migrate(&["--plan"]);
         assert_eq!((code, plan.as_str()), (0, "nothing to do: the tables are as declared\n"));
-        // A field that was declared once, and one that might be null.
+        // A field that is no longer declared, and one that was optional.
         let mut table: serde_json::Value =
             serde_json::from_str(include_str!("../migrations/movies.json")).unwrap();
         let note = |table: &serde_json::Value| {
@@ -1290,7 +1290,7 @@ async fn the_command_line_prints_the_plan() {
 #[tokio::test]
 async fn movies_of_another_declaration_start_on_a_new_database() {
     on_both(async |database| {
-        // Neither the fields of the built-in movies, nor a type of one.
+        // Other fields than the built-in movies, and another type of one.
         let own = declare(
             "movies",
             vec![field("name", Type::Text), optional("expiry_date", Type::Timestamp)],
@@ -1305,7 +1305,7 @@ async fn movies_of_another_declaration_start_on_a_new_database() {
     })
     .await;
     on_both(async |database| {
-        // Movies without records give way, those with records stay.
+        // An empty table of movies is replaced, one with records is kept.
         let own = declare("movies", vec![field("name", Type::Text)], &[&["name"]], &[]);
         let store = database.open().await;
         serve(&store, &[]).await.unwrap();
@@ -1325,9 +1325,9 @@ async fn a_former_name_that_does_not_fit_is_a_problem() {
         let before = of(vec![optional("old", Type::Text), optional("b", Type::Text)]);
         serve(&store, &[before]).await.unwrap();
         let cases = [
-            // Both are there: which values would be those of the field?
+            // Both columns exist, so it is unclear which one has the values of the field.
             (of(vec![named("b", "old")]), "has both"),
-            // A slip of the pen would leave the values behind.
+            // A misspelt name would lose the values.
             (of(vec![optional("b", Type::Text), named("new", "odl")]), "did you mean `old`?"),
         ];
         for (after, said) in cases {
@@ -1337,7 +1337,7 @@ async fn a_former_name_that_does_not_fit_is_a_problem() {
             }
         }
         assert_eq!(plan(&store, &[before], &[]).await, []);
-        // What was renamed before stays so.
+        // A completed rename is not an error.
         let after = of(vec![optional("b", Type::Text), named("new", "old")]);
         migrate(&store, &[after], &[]).await.unwrap();
         serve(&store, &[after]).await.unwrap();
