@@ -254,7 +254,9 @@ async fn movies_with_an_additional_optional_field_keep_the_legacy_routes() {
         let records = folder_of(&[("movies.toml", &source)]);
         let service = Service::with_records(records.path(), &database);
         let client = Client::at(service.address.clone());
-        let [list, create, delete, ..] = LEGACY else { panic!("there are three") };
+        let [list, create, delete, ..] = LEGACY else {
+            panic!("LEGACY has fewer than three routes")
+        };
         let send = async |(method, path): &(&str, &str)| -> Answer {
             client.send(client.request(method, path)).await
         };

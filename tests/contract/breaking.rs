@@ -69,14 +69,14 @@ fn breaks(old: &Value, new: &Value) -> Vec<String> {
         elements(&document["servers"]).iter().map(|s| s["url"].clone()).collect()
     };
     let (before, now): (Vec<Value>, Vec<Value>) = (urls(old), urls(new));
-    comparison.expect(before == now, "servers", "are others");
+    comparison.expect(before == now, "servers", "changed");
     comparison.schemes();
     for (path, operations) in members(&old["paths"]) {
         for (method, operation) in members(operations) {
             let place = format!("{method} {path}");
             match new["paths"][path].get(method) {
                 Some(now) => comparison.operation(&place, operation, now),
-                None => comparison.breaks.push(format!("{place}: is gone")),
+                None => comparison.breaks.push(format!("{place}: was removed")),
             }
         }
     }
@@ -118,15 +118,15 @@ impl<'a> Comparison<'a> {
         for (name, scheme) in members(schemes(self.old)) {
             let now = &schemes(self.new)[name];
             for part in ["type", "scheme", "in", "name"] {
-                self.expect(scheme[part] == now[part], name, &format!("{part} is another"));
+                self.expect(scheme[part] == now[part], name, &format!("{part} changed"));
             }
             for (flow, before) in members(&scheme["flows"]) {
                 let (place, now) = (format!("{name} {flow}"), &now["flows"][flow]);
                 let is_kept = before["tokenUrl"] == now["tokenUrl"];
-                self.expect(is_kept, &place, "tokenUrl is another");
+                self.expect(is_kept, &place, "tokenUrl changed");
                 for (scope, _) in members(&before["scopes"]) {
                     let is_kept = now["scopes"].get(scope).is_some();
-                    self.expect(is_kept, &place, &format!("{scope} is gone"));
+                    self.expect(is_kept, &place, &format!("{scope} was removed"));
                 }
             }
         }
@@ -134,7 +134,7 @@ impl<'a> Comparison<'a> {
 
     fn operation(&mut self, place: &str, old: &'a Value, new: &'a Value) {
         for name in ["operationId", "tags"] {
-            self.expect(old[name] == new[name], place, &format!("{name} is another"));
+            self.expect(old[name] == new[name], place, &format!("{name} changed"));
         }
         // An old alternative is sufficient if a new one requires no more than it has.
         let suffices = |one: &Value| {
@@ -148,14 +148,14 @@ impl<'a> Comparison<'a> {
         let is_public = elements(&new["security"]).is_empty();
         let was_public = elements(&old["security"]).is_empty();
         let is_kept = is_public || !was_public && elements(&old["security"]).iter().all(suffices);
-        self.expect(is_kept, place, "asks for more of a token");
+        self.expect(is_kept, place, "requires more of a token");
         self.parameters(place, old, new);
         self.body(place, &old["requestBody"], &new["requestBody"]);
         for (status, response) in members(&old["responses"]) {
             let place = format!("{place} {status}");
             match new["responses"].get(status) {
                 Some(now) => self.response(&place, response, now),
-                None => self.expect(false, &place, "is gone"),
+                None => self.expect(false, &place, "was removed"),
             }
         }
         for (status, _) in members(&new["responses"]) {
@@ -171,7 +171,7 @@ impl<'a> Comparison<'a> {
         for parameter in elements(&old["parameters"]) {
             let place = format!("{place} {}", parameter["name"].as_str().unwrap());
             let Some(now) = find(&new["parameters"], parameter) else {
-                self.expect(false, &place, "is gone");
+                self.expect(false, &place, "was removed");
                 continue;
             };
             let is_kept = now["required"] != true || parameter["required"] == true;
@@ -192,7 +192,7 @@ impl<'a> Comparison<'a> {
             let place = format!("{place} {media_type}");
             match new["content"].get(media_type) {
                 Some(now) => self.schema(&place, Way::Request, &content["schema"], &now["schema"]),
-                None => self.expect(false, &place, "is not taken"),
+                None => self.expect(false, &place, "is not accepted"),
             }
         }
     }
@@ -201,7 +201,7 @@ impl<'a> Comparison<'a> {
         for (name, header) in members(&old["headers"]) {
             let place = format!("{place} {name}");
             let Some(now) = new["headers"].get(name) else {
-                self.expect(false, &place, "is gone");
+                self.expect(false, &place, "was removed");
                 continue;
             };
             let (header, now) = (resolved(self.old, header), resolved(self.new, now));
@@ -219,7 +219,7 @@ impl<'a> Comparison<'a> {
             let place = format!("{place} {media_type}");
             match new["content"].get(media_type) {
                 Some(now) => self.schema(&place, Way::Response, &content["schema"], &now["schema"]),
-                None => self.expect(false, &place, "is gone"),
+                None => self.expect(false, &place, "was removed"),
             }
         }
     }
@@ -228,7 +228,7 @@ impl<'a> Comparison<'a> {
         let (old, new) = match (old.get("$ref"), new.get("$ref")) {
             (Some(before), Some(now)) => {
                 let (before, now) = (name_of(before), name_of(now));
-                self.expect(before == now, place, &format!("{before} is called {now}"));
+                self.expect(before == now, place, &format!("{before} was renamed to {now}"));
                 if !self.compared.insert((before.to_owned(), way)) {
                     return;
                 }
@@ -236,13 +236,13 @@ impl<'a> Comparison<'a> {
                 (&schemas(self.old)[before], &schemas(self.new)[now])
             }
             (None, None) => (old, new),
-            _ => return self.expect(false, place, "has a name, or none any more"),
+            _ => return self.expect(false, place, "changed between a named and an inline schema"),
         };
         for name in ["type", "format"] {
-            self.expect(old[name] == new[name], place, &format!("{name} is another"));
+            self.expect(old[name] == new[name], place, &format!("{name} changed"));
         }
         let is_kept = way == Way::Response || old["default"] == new["default"];
-        self.expect(is_kept, place, "the default is another");
+        self.expect(is_kept, place, "the default changed");
         // `outer` must permit every value that `inner` permits.
         let (inner, outer) = match way {
             Way::Request => (old, new),
@@ -251,16 +251,16 @@ impl<'a> Comparison<'a> {
         let is_nullable = |schema: &Value| schema["nullable"] == true;
         self.expect(!is_nullable(inner) || is_nullable(outer), place, "null");
         for name in LIMITS {
-            self.expect(is_within(name, inner, outer), place, &format!("{name} is another"));
+            self.expect(is_within(name, inner, outer), place, &format!("{name} changed"));
         }
         for code in elements(&old["x-extensible-enum"]) {
             let is_kept = elements(&new["x-extensible-enum"]).contains(code);
-            self.expect(is_kept, place, &format!("{code} is gone"));
+            self.expect(is_kept, place, &format!("{code} was removed"));
         }
         let keywords: BTreeSet<&str> =
             members(old).chain(members(new)).map(|(key, _)| key).collect();
         for keyword in keywords.into_iter().filter(|keyword| !KNOWN.contains(keyword)) {
-            self.expect(old[keyword] == new[keyword], place, &format!("{keyword} is another"));
+            self.expect(old[keyword] == new[keyword], place, &format!("{keyword} changed"));
         }
         for member in elements(&outer["required"]) {
             let is_kept = elements(&inner["required"]).contains(member);
@@ -270,11 +270,11 @@ impl<'a> Comparison<'a> {
             let place = format!("{place} {member}");
             match new["properties"].get(member) {
                 Some(now) => self.schema(&place, way, schema, now),
-                None => self.expect(false, &place, "is gone"),
+                None => self.expect(false, &place, "was removed"),
             }
         }
         let closed = |schema: &Value| schema["additionalProperties"] == false;
-        self.expect(!closed(outer) || closed(inner), place, "takes no other members");
+        self.expect(!closed(outer) || closed(inner), place, "rejects additional members");
         for name in ["items", "additionalProperties"] {
             if let (Some(before), Some(now)) = (old.get(name), new.get(name)) {
                 self.schema(place, way, before, now);
@@ -282,7 +282,7 @@ impl<'a> Comparison<'a> {
         }
         let shape =
             |schema: &Value| (schema.get("items").is_some(), elements(&schema["allOf"]).len());
-        self.expect(shape(old) == shape(new), place, "is made otherwise");
+        self.expect(shape(old) == shape(new), place, "has another structure");
         for (before, now) in elements(&old["allOf"]).iter().zip(elements(&new["allOf"])) {
             self.schema(place, way, before, now);
         }
@@ -370,34 +370,34 @@ fn changes() -> Vec<Change> {
     let required = || json!({"name": "stars", "in": "query", "required": true, "schema": {}});
     let optional = || json!({"name": "stars", "in": "query", "schema": {}});
     vec![
-        at("", "/paths//livez", Value::Null, Some("get /livez: is gone")),
+        at("", "/paths//livez", Value::Null, Some("get /livez: was removed")),
         at("", "/info/description", json!("other words"), None),
-        at("", "/servers", json!([{"url": "/movies"}]), Some("servers: are others")),
-        at(OAUTH, "/type", json!("apiKey"), Some("oauth2: type is another")),
-        at(OAUTH, "/flows/password/tokenUrl", json!("/token"), Some("tokenUrl is another")),
-        at(OAUTH, "/flows/password/scopes/admin", Value::Null, Some("admin is gone")),
+        at("", "/servers", json!([{"url": "/movies"}]), Some("servers: changed")),
+        at(OAUTH, "/type", json!("apiKey"), Some("oauth2: type changed")),
+        at(OAUTH, "/flows/password/tokenUrl", json!("/token"), Some("tokenUrl changed")),
+        at(OAUTH, "/flows/password/scopes/admin", Value::Null, Some("admin was removed")),
         at(OAUTH, "/flows/password/scopes/actors:read", json!("Read actors"), None),
         at("", "/paths//api/v1/actors", json!({"get": {}}), None),
-        at(LIST, "/operationId", json!("getMovies"), Some("operationId is another")),
-        at(LIST, "/tags", json!(["actors"]), Some("tags is another")),
+        at(LIST, "/operationId", json!("getMovies"), Some("operationId changed")),
+        at(LIST, "/tags", json!(["actors"]), Some("tags changed")),
         at(LIST, "/summary", json!("other words"), None),
-        at(LIST, "/security", json!([{"oauth2": ["admin"]}]), Some("asks for more of a token")),
+        at(LIST, "/security", json!([{"oauth2": ["admin"]}]), Some("requires more of a token")),
         at(LIST, "/security", json!([]), None),
-        at("/paths//livez/get", "/security", json!([{"bearer": []}]), Some("asks for more")),
-        at(LIST, "/parameters/limit", Value::Null, Some("limit: is gone")),
+        at("/paths//livez/get", "/security", json!([{"bearer": []}]), Some("requires more")),
+        at(LIST, "/parameters/limit", Value::Null, Some("limit: was removed")),
         at(LIST, "/parameters/limit/required", json!(true), Some("limit: is required")),
         at(LIST, "/parameters/limit/schema/maximum", json!(999), Some("limit: maximum")),
         at(LIST, "/parameters/limit/schema/maximum", json!(1001), None),
         at(LIST, "/parameters/limit/schema/minimum", json!(2), Some("limit: minimum")),
-        at(LIST, "/parameters/limit/schema/default", json!(10), Some("default is another")),
+        at(LIST, "/parameters/limit/schema/default", json!(10), Some("default changed")),
         at(LIST, "/parameters/limit/schema/type", json!("string"), Some("limit: type")),
         at(LIST, "/parameters/cursor/schema/pattern", json!("^x"), Some("cursor: pattern")),
         at(LIST, "/parameters/cursor/schema/pattern", Value::Null, None),
         at(LIST, "/parameters/stars", required(), Some("stars: is required")),
         at(LIST, "/parameters/stars", optional(), None),
-        at(LIST, "/responses/200", Value::Null, Some("200: is gone")),
+        at(LIST, "/responses/200", Value::Null, Some("200: was removed")),
         at(LIST, "/responses/206", json!({}), Some("succeeds with 206")),
-        at(LIST, "/responses/200/headers/Link", Value::Null, Some("Link: is gone")),
+        at(LIST, "/responses/200/headers/Link", Value::Null, Some("Link: was removed")),
         at(LIST, "/responses/200/headers/Sunset", json!({}), None),
         at(CREATE, "/responses/201/headers/ETag/required", json!(false), Some("may be absent")),
         at(CREATE, "/responses/201/headers/ETag/schema/type", json!("integer"), Some("type")),
@@ -405,7 +405,7 @@ fn changes() -> Vec<Change> {
             "",
             "/components/headers/RateLimit/schema/type",
             json!("integer"),
-            Some("RateLimit: type is another"),
+            Some("RateLimit: type changed"),
         ),
         at(
             CREATE,
@@ -417,19 +417,19 @@ fn changes() -> Vec<Change> {
             "",
             "/components/schemas/Problem/properties/code/x-extensible-enum",
             json!(["internal"]),
-            Some("\"invalid_query\" is gone"),
+            Some("\"invalid_query\" was removed"),
         ),
         at(DRAFT, "/properties/release_year/multipleOf", json!(2), Some("multipleOf")),
         at(
             LIST,
             "/responses/200/content/application~1json/schema",
             json!({"$ref": "#/components/schemas/UserPage"}),
-            Some("MoviePage is called UserPage"),
+            Some("MoviePage was renamed to UserPage"),
         ),
         at(CREATE, "/requestBody/content/text~1csv", json!({"schema": {}}), None),
-        at(CREATE, "/requestBody/content/application~1json", Value::Null, Some("is not taken")),
+        at(CREATE, "/requestBody/content/application~1json", Value::Null, Some("is not accepted")),
         at(MOVIE, "/stars", json!({"type": "integer"}), None),
-        at(MOVIE, "/genre", Value::Null, Some("genre: is gone")),
+        at(MOVIE, "/genre", Value::Null, Some("genre: was removed")),
         at(MOVIE, "/genre/nullable", json!(true), Some("genre: null")),
         at(MOVIE, "/title/maxLength", json!(301), Some("title: maxLength")),
         at(MOVIE, "/expiry_date/format", json!("date-time"), Some("expiry_date: format")),
@@ -452,7 +452,12 @@ fn changes() -> Vec<Change> {
             Some("name: pattern"),
         ),
         at(SEARCH, "/limit/nullable", Value::Null, Some("limit: null")),
-        at(SEARCH, "/count/allOf", json!([{"type": "integer"}]), Some("has a name, or none")),
+        at(
+            SEARCH,
+            "/count/allOf",
+            json!([{"type": "integer"}]),
+            Some("a named and an inline schema"),
+        ),
         // The roles are in responses, so none may be added; they are in requests too, so none may be removed.
         at(
             "",
