@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod environment;
 mod explain;
 mod export;
 mod file;
@@ -35,13 +36,13 @@ use crate::telemetry;
 
 const EXAMPLES: &str = "\
 Examples:
-  cinequery demo                                   a first look, with films in it
+  cinequery demo                                   try it out with sample movies
   cinequery serve --auth open                      SQLite in ./cinequery.db, on 127.0.0.1:8080
-  cinequery import films.csv && cinequery query 'genre = \"drama\"'
+  cinequery import movies.csv && cinequery query 'genre = \"drama\"'
   cinequery migrate --database postgres://cinequery@db.example/cinequery
-  cinequery COMMAND --help                         more of them";
+  cinequery COMMAND --help                         options and examples of a command";
 
-/// Records served over HTTP and searched with a small, safe filter language
+/// Store records, serve them over HTTP and search them with a filter language
 #[derive(Parser)]
 #[command(version, propagate_version = true, after_help = EXAMPLES)]
 struct Cli {
@@ -53,44 +54,44 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve a sample catalogue from a throwaway database, for a first look
+    /// Serve sample movies from a temporary database
     Demo(demo::Demo),
-    /// Serve the catalogue over HTTP
+    /// Run the HTTP server
     Serve(serve::Serve),
-    /// Ask a running service whether it can serve: exit code 0 if so, 1 otherwise
+    /// Check whether a running service is ready: exit code 0 if it is, 1 otherwise
     Healthcheck(healthcheck::Healthcheck),
-    /// Apply pending migrations: to the tables of this version and of the declarations
+    /// Apply pending migrations, for this version and for changed declarations of record types
     Migrate(migrate::Migrate),
-    /// Tell whether these settings of the service will do, without starting it
+    /// Validate the configuration without starting the server
     Check(check::Check),
-    /// Import records from a file, as JSON objects or CSV
+    /// Import records from a file of JSON lines or CSV
     Import(import::Import),
-    /// Export records to a file, as JSON objects or CSV
+    /// Export records to a file of JSON lines or CSV
     Export(export::Export),
-    /// Search the database from the command line
+    /// Search records, without a server
     Query(query::Query),
-    /// Check, write and infer declarations of record types
+    /// Validate, create and infer declarations of record types
     Records(records::Records),
-    /// Issue a token
+    /// Issue an access token, without a server
     Token(token::Token),
-    /// Administer those who sign in with a password
+    /// Manage the users who sign in with a password
     User(user::User),
     /// Print the OpenAPI document
     Openapi(RecordsSettings),
-    /// Print a script that completes the command line, for a shell to load
+    /// Print a completion script for a shell
     Completions {
-        /// The shell
+        /// Shell that loads the script
         shell: Shell,
     },
 }
 
-/// What a subcommand ends with: an exit code, or a message for standard error and exit code 1.
+/// The outcome of a subcommand: an exit code, or a message for standard error with exit code 1.
 type Outcome = Result<ExitCode, String>;
 
 /// Parses the command line, runs the subcommand and returns its exit code.
 pub fn main() -> ExitCode {
     let Cli { log, command } = Cli::parse();
-    // The terminal of a demo holds the token and the requests to paste.
+    // A demo prints a token and requests to paste. Log lines would scroll them away.
     let default = if matches!(command, Command::Demo(_)) { "warn" } else { "info" };
     let log = log.log.as_deref().unwrap_or(default);
     let outcome = telemetry::start(log).and_then(|_log| {
@@ -139,7 +140,10 @@ async fn open(settings: &DatabaseSettings, missing: Missing) -> Result<Store, St
     Store::open(location(settings)?, missing).await.map_err(explain)
 }
 
-/// Opens a database that is read and not changed: it must be there, at this version's tables.
+/// Opens a database for reading only.
+///
+/// # Errors
+/// A message if the database does not exist, has pending migrations, or has tables of another version.
 async fn open_to_read(settings: &DatabaseSettings, catalogue: Catalogue) -> Result<Store, String> {
     let store = open(settings, Missing::ReadOnly).await?;
     match store.state(catalogue.schemas()).await.map_err(explain)? {
@@ -148,7 +152,7 @@ async fn open_to_read(settings: &DatabaseSettings, catalogue: Catalogue) -> Resu
             Err("migrations are pending: run `cinequery migrate` first".to_owned())
         }
         State::Foreign => {
-            Err("the tables are not those of this version; see `cinequery check`".to_owned())
+            Err("the tables do not belong to this version: run `cinequery check`".to_owned())
         }
     }
 }
@@ -157,7 +161,7 @@ async fn migrate(store: &Store, catalogue: Catalogue) -> Result<(), String> {
     store.migrate(catalogue.schemas()).await.map_err(explain)
 }
 
-/// The record types of the folder, or the built-in one.
+/// Loads the record types of the folder, or the built-in one.
 fn catalogue(settings: &RecordsSettings) -> Result<Catalogue, String> {
     let Some(folder) = &settings.records else { return Ok(Catalogue::built_in()) };
     Catalogue::load(folder).map_err(|files| {
@@ -170,7 +174,7 @@ fn catalogue(settings: &RecordsSettings) -> Result<Catalogue, String> {
     })
 }
 
-/// Writes to standard output. That its reader has gone away, as `head` does, is no failure.
+/// Prints to standard output. A closed pipe, as of `head`, is not an error.
 fn print(text: &str) -> Result<(), String> {
     let mut stdout = std::io::stdout().lock();
     match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
@@ -182,13 +186,13 @@ fn print(text: &str) -> Result<(), String> {
 /// The collection that a subcommand works on.
 #[derive(Args)]
 struct CollectionSettings {
-    /// The collection [default: the first of the catalogue]
+    /// Collection [default: the first one, in the order of the declarations' file names]
     #[arg(long, value_name = "NAME")]
     collection: Option<String>,
 }
 
 impl CollectionSettings {
-    /// Its record type.
+    /// Returns the record type of the collection.
     fn find(&self, catalogue: Catalogue) -> Result<&'static Schema, String> {
         let found = match &self.collection {
             Some(name) => catalogue.find(name),
@@ -202,16 +206,16 @@ impl CollectionSettings {
     }
 }
 
-/// Values for the parameters of a filter.
+/// Values of the parameters of a filter.
 #[derive(Args)]
 struct Given {
-    /// A value for a $NAME of the filter; may be repeated
+    /// Value of the parameter $NAME of the filter; may be repeated
     #[arg(long = "param", value_name = "NAME=VALUE", value_parser = parameter)]
     parameters: Vec<(String, String)>,
 }
 
 fn parameter(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
 }
 
@@ -223,16 +227,16 @@ impl Given {
     }
 }
 
-/// Whoever can reach the database at the command line may do everything with records.
+/// Returns the identity of the command line: it has the database credentials, so it may read and write all records.
 fn operator(catalogue: Catalogue) -> Identity {
     Identity { subject: "operator".to_owned(), scopes: record_scopes(catalogue.schemas()) }
 }
 
 /// Where the secrets of tokens come from.
 enum SecretSource {
-    /// The settings.
+    /// From the settings.
     Given(Secrets),
-    /// A file beside a SQLite database, made when it is first needed.
+    /// From a file next to a SQLite database, which is created on first use.
     Kept(PathBuf),
 }
 
@@ -241,13 +245,15 @@ impl SecretSource {
         match (settings.given_secret()?, location) {
             (Some(secrets), _) => {
                 let secrets = Secrets::parse(&secrets);
-                secrets.map(Self::Given).map_err(|error| format!("the secret of tokens: {error}"))
+                secrets
+                    .map(Self::Given)
+                    .map_err(|error| format!("the secret that signs tokens: {error}"))
             }
             (None, Location::Sqlite(path)) => Ok(Self::Kept(crate::store::beside(path, "secret"))),
             (None, Location::Postgres(_)) => Err(format!(
-                "on PostgreSQL the secret must be given, the same to all instances: set \
-                 CINEQUERY_JWT_SECRET or CINEQUERY_JWT_SECRET_FILE to at least {} bytes, such as \
-                 those of `openssl rand -base64 48`",
+                "PostgreSQL requires a secret that signs tokens, the same for all instances: set \
+                 CINEQUERY_JWT_SECRET or CINEQUERY_JWT_SECRET_FILE to at least {} bytes, for example \
+                 with `openssl rand -base64 48`",
                 crate::identity::MIN_SECRET_BYTES
             )),
         }

@@ -1,9 +1,11 @@
 //! Settings. A flag takes precedence over an environment variable, and both over the default. Secrets can
 //! also be read from a file.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::builder::FalseyValueParser;
@@ -14,7 +16,7 @@ use clap::{Args, ValueEnum};
 pub struct LogSettings {
     /// The log level: error, warn, info, debug or trace, also by module (`warn,cinequery=debug`)
     /// [default: info; `demo`: warn]
-    #[arg(long, env = "CINEQUERY_LOG", global = true)]
+    #[arg(long, value_name = "LEVEL", env = "CINEQUERY_LOG", global = true)]
     pub log: Option<String>,
 }
 
@@ -25,6 +27,7 @@ pub struct DatabaseSettings {
     /// `?sslmode=verify-full` for TLS
     #[arg(
         long,
+        value_name = "URL",
         env = "CINEQUERY_DATABASE_URL",
         default_value = "sqlite:cinequery.db",
         hide_env_values = true
@@ -50,24 +53,30 @@ pub struct TokenSettings {
     /// The secret that signs tokens, at least 32 bytes. If there are several, one per line, the first signs
     /// and all are accepted. SQLite: if absent, created and kept beside the database file. PostgreSQL:
     /// required, the same for all instances. Not used with `--auth oidc` [env: CINEQUERY_JWT_SECRET]
-    #[arg(long, conflicts_with = "jwt_secret_file")]
+    #[arg(long, value_name = "SECRET", conflicts_with = "jwt_secret_file")]
     jwt_secret: Option<String>,
 
     /// A file that contains the secret, or several, one per line [env: CINEQUERY_JWT_SECRET_FILE]
     #[arg(long, value_name = "FILE")]
     jwt_secret_file: Option<PathBuf>,
 
-    /// The lifetime of a token, such as 90s, 30m or 12h
-    #[arg(long, env = "CINEQUERY_TOKEN_TTL", default_value = "30m", value_parser = ttl)]
+    /// The lifetime of a token, such as 15m, 12h or 30d
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "CINEQUERY_TOKEN_TTL",
+        default_value = "30m",
+        value_parser = ttl
+    )]
     pub token_ttl: Duration,
 }
 
 /// Settings of `serve`.
 #[derive(Debug, Clone, Args)]
 pub struct ServeSettings {
-    /// The IP address and port to listen on. Terminate TLS in front of the service
-    #[arg(long, env = "CINEQUERY_LISTEN", default_value = DEFAULT_LISTEN)]
-    pub listen: SocketAddr,
+    /// The host name or IP address to listen on, and the port. Terminate TLS in front of the service
+    #[arg(long, value_name = "HOST:PORT", env = "CINEQUERY_LISTEN", default_value = DEFAULT_LISTEN)]
+    pub listen: Listen,
 
     /// How users sign in
     #[arg(long, env = "CINEQUERY_AUTH", default_value = "password")]
@@ -144,7 +153,7 @@ pub struct LimitSettings {
     )]
     pub database_connections: u32,
 
-    /// Maximum number of concurrent statements of one subject
+    /// Maximum number of concurrent statements per user
     #[arg(
         long,
         value_name = "NUMBER",
@@ -164,7 +173,7 @@ pub struct LimitSettings {
     )]
     pub max_transfers: u16,
 
-    /// Maximum number of concurrent imports of one subject, and of concurrent exports
+    /// Maximum number of concurrent imports per user, and of concurrent exports per user
     #[arg(
         long,
         value_name = "NUMBER",
@@ -199,7 +208,7 @@ pub struct LimitSettings {
 /// Rate limits.
 #[derive(Debug, Clone, Args)]
 pub struct ThrottleSettings {
-    /// Rate limit of requests per user: NUMBER/s, NUMBER/min, NUMBER/h or `off`. Limits of roles can follow, as
+    /// Rate limit of requests per user: COUNT/s, COUNT/min, COUNT/h or `off`. Limits of roles can follow, as
     /// in 600/min,viewer=60/min,admin=off
     #[arg(
         long,
@@ -248,6 +257,53 @@ pub struct OidcSettings {
 /// The default of `--listen`.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 
+/// Environment variables that [`TokenSettings::given_secret`] reads. All other variables belong to a flag.
+pub const SECRET_VARIABLES: [&str; 2] = ["CINEQUERY_JWT_SECRET", "CINEQUERY_JWT_SECRET_FILE"];
+
+/// A host name or an IP address, and a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listen(String);
+
+impl Listen {
+    /// Returns the socket addresses of the host, in the order of the resolver; at least one.
+    ///
+    /// # Errors
+    /// A message if the host name cannot be resolved.
+    pub async fn resolve(&self) -> Result<Vec<SocketAddr>, String> {
+        let failed = |error| format!("--listen: cannot resolve the host of {self}: {error}");
+        let addresses: Vec<_> =
+            tokio::net::lookup_host(self.0.as_str()).await.map_err(failed)?.collect();
+        if addresses.is_empty() {
+            return Err(format!("--listen: the host of {self} has no IP address"));
+        }
+        Ok(addresses)
+    }
+}
+
+impl FromStr for Listen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let is_host = |host: &str| {
+            let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+            !host.is_empty() && host.chars().all(is_part)
+        };
+        let is_named = text
+            .rsplit_once(':')
+            .is_some_and(|(host, port)| is_host(host) && port.parse::<u16>().is_ok());
+        if is_named || text.parse::<SocketAddr>().is_ok() {
+            return Ok(Self(text.to_owned()));
+        }
+        Err("expected HOST:PORT, such as 127.0.0.1:8080, localhost:8080 or [::1]:8080".to_owned())
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// The ways to sign in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Auth {
@@ -267,17 +323,16 @@ impl TokenSettings {
     /// Fails if the file cannot be read, or if the environment has both a secret and a file.
     pub fn given_secret(&self) -> Result<Option<Vec<u8>>, String> {
         let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        let [secret, secret_file] = SECRET_VARIABLES;
         let (value, file) = match (&self.jwt_secret, &self.jwt_secret_file) {
             (None, None) => {
-                let file = variable("CINEQUERY_JWT_SECRET_FILE").map(PathBuf::from);
-                (variable("CINEQUERY_JWT_SECRET").map(OsStringExt::into_vec), file)
+                let file = variable(secret_file).map(PathBuf::from);
+                (variable(secret).map(OsStringExt::into_vec), file)
             }
             (value, file) => (value.clone().map(String::into_bytes), file.clone()),
         };
         match (value, file) {
-            (Some(_), Some(_)) => {
-                Err("set CINEQUERY_JWT_SECRET or CINEQUERY_JWT_SECRET_FILE, not both".to_owned())
-            }
+            (Some(_), Some(_)) => Err(format!("set {secret} or {secret_file}, not both")),
             (value, None) => Ok(value),
             (None, Some(file)) => match std::fs::read(&file) {
                 Ok(bytes) => Ok(Some(bytes.trim_ascii_end().to_vec())),
@@ -324,7 +379,7 @@ fn mebibytes(text: &str) -> Result<u16, String> {
 /// Parses a token lifetime from one second to one year.
 fn ttl(text: &str) -> Result<Duration, String> {
     const YEAR: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+    let expected = || "expected a duration such as 15m, 12h, 30d, from 1s to 1y".to_owned();
     let ttl = humantime::parse_duration(text).ok();
-    let ttl = ttl.filter(|ttl| (Duration::from_secs(1)..=YEAR).contains(ttl));
-    ttl.ok_or_else(|| "expected a duration from 1s to 1y, such as 30m or 12h".to_owned())
+    ttl.filter(|ttl| (Duration::from_secs(1)..=YEAR).contains(ttl)).ok_or_else(expected)
 }

@@ -47,8 +47,9 @@ impl FromStr for Limit {
 
     /// Parses `NUMBER/s`, `NUMBER/min` or `NUMBER/h`.
     fn from_str(text: &str) -> Result<Self, String> {
-        let malformed =
-            || format!("expected a limit such as 10/s, 600/min or 1000/h, found {text:?}");
+        let malformed = || {
+            format!("expected COUNT/UNIT such as 10/s, 600/min or 1000/h, or off; found {text:?}")
+        };
         let (number, unit) = text.split_once('/').ok_or_else(malformed)?;
         let requests: NonZeroU64 = number.trim().parse().map_err(|_| malformed())?;
         // A number that overflows is over the maximum of every window, which is checked below.
@@ -119,7 +120,7 @@ impl FromStr for Limits {
         let mut seen = Vec::new();
         for part in parts {
             let (name, text) = part.split_once('=').ok_or_else(|| {
-                format!("expected a limit of a role such as viewer=60/min, found {part:?}")
+                format!("expected ROLE=LIMIT such as viewer=60/min, found {part:?}")
             })?;
             let name = name.trim();
             let role = Role::of(name).ok_or_else(|| {

@@ -1,4 +1,4 @@
-//! `cinequery check`: whether the service could be started, without starting it.
+//! `cinequery check`: validates the configuration and inspects the database without starting the server.
 
 use std::fs::OpenOptions;
 use std::path::Path;
@@ -7,23 +7,23 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::user::first_password;
-use super::{Outcome, SecretSource, catalogue, explain, location, print, serve};
+use super::{Outcome, SecretSource, catalogue, environment, explain, location, print, serve};
 use crate::config::{Auth, DatabaseSettings, ServeSettings, TokenSettings};
 use crate::error::Error;
 use crate::record::Catalogue;
 use crate::store::{By, Location, Missing, State, Store};
 
 const HELP: &str = "\
-Give it the settings of `serve`. The database is only read, neither Redis nor an issuer of
-tokens is asked, and the address is not listened on.
+Pass the settings of `serve`. The check only reads the database. It does not connect to Redis
+or to the issuer of tokens, and it does not listen on the port.
 
 Exit codes:
-  0  the settings will do, and the tables are there
-  1  a setting is refused
-  2  the command line cannot be read
+  0  the configuration is valid, and no migrations are pending
+  1  the configuration is invalid
+  2  the command line is invalid
   3  the database cannot be reached
-  4  tables are missing: `cinequery migrate` makes them, and so does `serve`
-  5  the tables are those of a newer version, or of something else";
+  4  migrations are pending, or the database does not exist: run `cinequery migrate`
+  5  the tables belong to a newer version or to another program";
 
 #[derive(Args)]
 #[command(after_help = HELP)]
@@ -36,11 +36,11 @@ pub(super) struct Check {
     tokens: TokenSettings,
 }
 
-/// How far the check came, as an exit code.
+/// The result of the check, as an exit code.
 #[derive(Clone, Copy)]
 enum Verdict {
     Ready = 0,
-    Refused = 1,
+    Invalid = 1,
     Unreachable = 3,
     Behind = 4,
     Foreign = 5,
@@ -56,11 +56,11 @@ impl Check {
     }
 
     async fn check(self, lines: &mut Vec<(&'static str, String)>) -> Verdict {
-        let (location, catalogue) = match self.configuration() {
+        let (location, catalogue) = match self.configuration().await {
             Ok(configured) => configured,
             Err(message) => {
                 lines.push(("configuration", message));
-                return Verdict::Refused;
+                return Verdict::Invalid;
             }
         };
         lines.push(("configuration", "ok".to_owned()));
@@ -69,12 +69,13 @@ impl Check {
         {
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
             let (verdict, message) = match folder.filter(|folder| !folder.is_dir()) {
-                Some(folder) => {
-                    (Verdict::Unreachable, format!("there is no folder {}", folder.display()))
-                }
+                Some(folder) => (
+                    Verdict::Unreachable,
+                    format!("the folder {} does not exist", folder.display()),
+                ),
                 None => {
-                    let made = "`serve` and `cinequery migrate` make it";
-                    (Verdict::Behind, format!("there is no {} yet: {made}", path.display()))
+                    let help = "`serve` and `cinequery migrate` create it";
+                    (Verdict::Behind, format!("{} does not exist; {help}", path.display()))
                 }
             };
             lines.push(("database", message));
@@ -84,7 +85,7 @@ impl Check {
             && let Err(message) = check_writable(path)
         {
             lines.push(("database", message));
-            return Verdict::Refused;
+            return Verdict::Invalid;
         }
         let reached = reach(location, catalogue, &self.serve).await;
         let (version, state, missing_privilege, administrator) = match reached {
@@ -103,38 +104,43 @@ impl Check {
             ),
             State::Behind { missing, by: By::Serve } => (
                 Verdict::Behind,
-                format!("{missing} to be applied: run `cinequery migrate`, or let `serve` do it"),
+                format!(
+                    "{missing} pending: run `cinequery migrate`, or `serve`, which applies them at start"
+                ),
             ),
             State::Behind { missing, by: By::Migrate } => (
                 Verdict::Behind,
-                format!("{missing} to be applied: run `cinequery migrate`; `serve` does not start before"),
+                format!(
+                    "{missing} pending: run `cinequery migrate`; `serve` does not start before"
+                ),
             ),
             State::Foreign => (
                 Verdict::Foreign,
-                "some are not those of this version: run the version that applied them, or a later \
-                 one"
-                .to_owned(),
+                "the tables have migrations of another version: run that version or a later one"
+                    .to_owned(),
             ),
         };
         lines.push(("migrations", message));
         match administrator {
             Err(message) => {
                 lines.push(("administrator", message));
-                Verdict::Refused
+                Verdict::Invalid
             }
             Ok(()) => verdict,
         }
     }
 
-    /// Everything that `serve` would refuse before it opens the database.
-    fn configuration(&self) -> Result<(Location, Catalogue), String> {
+    /// Validates everything that `serve` validates before it opens the database.
+    async fn configuration(&self) -> Result<(Location, Catalogue), String> {
+        environment::check()?;
         let catalogue = catalogue(&self.database.records)?;
-        serve::check_auth(&self.serve, catalogue)?;
+        let addresses = self.serve.listen.resolve().await?;
+        serve::check_auth(&self.serve, &addresses, catalogue)?;
         serve::check_temporary_folder()?;
         serve::Throttle::of(&self.serve.throttle)?;
         let location = location(&self.database)?;
         match serve::secrets(&self.serve, &self.tokens, &location)? {
-            // It is made by whoever starts first; one that is there must do.
+            // The first start creates the file. An existing one is validated.
             SecretSource::Kept(path) if !path.exists() => {}
             source => drop(source.read()?),
         }
@@ -142,22 +148,22 @@ impl Check {
     }
 }
 
-/// Whether `serve` could write a database file. It also writes beside it, where SQLite keeps its log.
+/// Checks that `serve` can write a database file, and its folder, in which SQLite keeps its log.
 fn check_writable(path: &Path) -> Result<(), String> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
     let opened = OpenOptions::new().write(true).open(path).map(drop);
     opened.and_then(|()| tempfile::tempfile_in(folder).map(drop)).map_err(|error| {
         format!(
-            "cannot write {}: {error}; `serve` needs write permission for the file and its folder, \
-             `query` and `export` do not",
+            "cannot write {}: {error}; `serve` needs write permission for the file and its folder \
+             (`query` and `export` do not)",
             path.display()
         )
     })
 }
 
-/// What can be read of the database: its version, its tables, and whether somebody will administer the
-/// service.
+/// Reads the version of the database, the state of its tables, and whether there is an administrator or a password for
+/// the first one.
 async fn reach(
     location: Location,
     catalogue: Catalogue,

@@ -1,4 +1,4 @@
-//! `cinequery demo`: a first look, with nothing to set up and nothing left behind.
+//! `cinequery demo`: serves sample movies from a temporary database, without any setup.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -8,38 +8,42 @@ use std::time::Duration;
 use clap::Args;
 use tokio::net::TcpListener;
 
-use super::serve::stop_signal;
+use super::serve::{listen, stop_signal};
 use super::{Outcome, explain, migrate, operator, print};
 use crate::admission::{Admission, Limits, Proxies};
 use crate::app::App;
 use crate::app::transfer::{Format, begin};
-use crate::config::DEFAULT_LISTEN;
+use crate::config::{DEFAULT_LISTEN, Listen};
 use crate::http;
 use crate::identity::{Credentials, Hasher, Open, Secrets, Tokens};
 use crate::record::Catalogue;
 use crate::store::{Conflict, Location, Missing, Store};
 
-/// Well-known films; their `expiry_date` is illustrative. Source and licence: `sample/README.md`.
+/// Well-known movies. Their `expiry_date` is made up. Source and licence: `sample/README.md`.
 const SAMPLE: &[u8] = include_bytes!("../../sample/movies.ndjson");
 
-/// How long the printed token is accepted.
+/// The lifetime of the printed token.
 const TOKEN_TTL: Duration = Duration::from_secs(12 * 60 * 60);
 
 #[derive(Args)]
 pub(super) struct Demo {
-    /// The loopback address to listen on; a free port is taken when the default is busy
-    #[arg(long, env = "CINEQUERY_LISTEN", default_value = DEFAULT_LISTEN)]
-    listen: SocketAddr,
+    /// Host name or IP address to listen on, loopback only, and the port. If the default port is busy, a free port
+    /// is used
+    #[arg(long, value_name = "HOST:PORT", env = "CINEQUERY_LISTEN", default_value = DEFAULT_LISTEN)]
+    listen: Listen,
 }
 
 impl Demo {
     pub(super) async fn run(self) -> Outcome {
-        if !self.listen.ip().is_loopback() {
-            return Err("the demo lets everybody write and listens on loopback only, such as \
-                        127.0.0.1:8080"
-                .to_owned());
+        let addresses = self.listen.resolve().await?;
+        if addresses.iter().any(|address| !address.ip().is_loopback()) {
+            return Err(format!(
+                "the demo lets every client write, so it listens on loopback only, such as \
+                 {DEFAULT_LISTEN}; found {}",
+                self.listen
+            ));
         }
-        // First of all: whoever stops it early must not find the folder left behind.
+        // Before the folder is created: otherwise an early signal would leave it there.
         let stop = stop_signal()?;
         let folder = tempfile::Builder::new().prefix("cinequery-demo-").tempdir();
         let folder = folder.map_err(|error| error.to_string())?;
@@ -59,36 +63,35 @@ impl Demo {
         let app = App::new(catalogue, store, provider, tokens, hasher, unlimited);
         let credentials = Credentials { username: "demo".to_owned(), password: None };
         let token = app.issue(credentials, None).await.map_err(explain)?.access_token;
-        let listener = self.bind().await?;
+        let listener = self.bind(&addresses)?;
         let address = listener.local_addr().map_err(|error| error.to_string())?;
         print(&welcome(address, &token))?;
         http::serve(listener, app, stop).await.map_err(|error| error.to_string())?;
         Ok(ExitCode::SUCCESS)
     }
 
-    async fn bind(&self) -> Result<TcpListener, String> {
-        let failed = |error| format!("cannot listen on {}: {error}", self.listen);
-        match TcpListener::bind(self.listen).await {
-            Err(error)
-                if error.kind() == ErrorKind::AddrInUse
-                    && self.listen.to_string() == DEFAULT_LISTEN =>
-            {
-                eprintln!("{} is busy: another port is taken", self.listen);
-                TcpListener::bind(SocketAddr::new(self.listen.ip(), 0)).await.map_err(failed)
+    fn bind(&self, addresses: &[SocketAddr]) -> Result<TcpListener, String> {
+        let is_busy = |error: &std::io::Error| error.kind() == ErrorKind::AddrInUse;
+        let listener = match listen(addresses) {
+            Err(error) if is_busy(&error) && self.listen.to_string() == DEFAULT_LISTEN => {
+                eprintln!("{} is busy; using a free port", self.listen);
+                let free = addresses.iter().map(|address| SocketAddr::new(address.ip(), 0));
+                listen(&free.collect::<Vec<_>>())
             }
-            other => other.map_err(failed),
-        }
+            other => other,
+        };
+        listener.map_err(|error| format!("cannot listen on {}: {error}", self.listen))
     }
 }
 
 fn welcome(address: SocketAddr, token: &str) -> String {
     format!(
-        r#"cinequery is serving a sample catalogue from a throwaway database.
-The expiry dates are illustrative; everything is gone when you press Ctrl-C.
+        r#"cinequery is serving sample movies from a temporary database.
+The expiry dates are made up. Press Ctrl-C to stop and to delete the database.
 
-Documentation, to try every operation:  http://{address}/docs
+Interactive API documentation:  http://{address}/docs
 
-A token for the next twelve hours, and three requests to paste in another terminal:
+A token for the next twelve hours, and three requests to paste into another terminal:
 
 TOKEN={token}
 
@@ -101,7 +104,7 @@ curl -s -G http://{address}/api/v1/movies -H "Authorization: Bearer $TOKEN" \
 
 curl -s http://{address}/api/v1/movies -H "Authorization: Bearer $TOKEN" \
   -H 'Content-Type: application/json' \
-  -d '{{"title":"My Film","genre":"drama","release_year":2026,"expiry_date":"2028-12-31"}}'
+  -d '{{"title":"My Movie","genre":"drama","release_year":2026,"expiry_date":"2028-12-31"}}'
 "#
     )
 }

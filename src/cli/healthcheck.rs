@@ -1,5 +1,5 @@
-//! `cinequery healthcheck`: asks a running service whether it can serve, for images that hold
-//! nothing else that could ask.
+//! `cinequery healthcheck`: sends a request to the readiness probe of a running service. Minimal images have no other
+//! HTTP client.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
@@ -13,33 +13,36 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::Outcome;
-use crate::config::DEFAULT_LISTEN;
+use crate::config::{DEFAULT_LISTEN, Listen};
 
-/// How long the whole question may take: longer than the service waits for its database.
+/// The timeout of the whole request. It is longer than the service waits for its database.
 const TIMEOUT: Duration = Duration::from_secs(4);
 
 #[derive(Args)]
 pub(super) struct Healthcheck {
-    /// The address the service listens on; 0.0.0.0 and `[::]` are asked over loopback
-    #[arg(long, env = "CINEQUERY_LISTEN", default_value = DEFAULT_LISTEN)]
-    listen: SocketAddr,
+    /// Host name or IP address that the service listens on, and the port. For 0.0.0.0 and `[::]` the request is
+    /// sent over loopback
+    #[arg(long, value_name = "HOST:PORT", env = "CINEQUERY_LISTEN", default_value = DEFAULT_LISTEN)]
+    listen: Listen,
 }
 
 impl Healthcheck {
     pub(super) async fn run(self) -> Outcome {
-        let address = reachable(self.listen);
-        let answer = tokio::time::timeout(TIMEOUT, ask(address)).await;
-        let problem = match answer {
+        let addresses = self.listen.resolve().await?;
+        let addresses: Vec<SocketAddr> = addresses.into_iter().map(reachable).collect();
+        let response = tokio::time::timeout(TIMEOUT, readiness(&addresses)).await;
+        let problem = match response {
             Ok(Ok(StatusCode::OK)) => return Ok(ExitCode::SUCCESS),
-            Ok(Ok(status)) => format!("answered {status}"),
-            Ok(Err(problem)) => format!("cannot be asked: {problem}"),
-            Err(_) => format!("has not answered within {} s", TIMEOUT.as_secs()),
+            Ok(Ok(status)) => format!("returned {status}"),
+            Ok(Err(problem)) => format!("cannot be reached: {problem}"),
+            Err(_) => format!("did not respond within {} s", TIMEOUT.as_secs()),
         };
+        let address = addresses.first().map(ToString::to_string).unwrap_or_default();
         Err(format!("http://{address}/readyz {problem}"))
     }
 }
 
-/// The address at which this machine reaches what listens there.
+/// Returns the socket address to connect to for one that a service on this machine listens on.
 fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -49,14 +52,16 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listen.port())
 }
 
-async fn ask(address: SocketAddr) -> Result<StatusCode, String> {
-    let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
+/// Returns the status of `/readyz`, from the first socket address that accepts a connection.
+async fn readiness(addresses: &[SocketAddr]) -> Result<StatusCode, String> {
+    let stream = TcpStream::connect(addresses).await.map_err(|error| error.to_string())?;
+    let host = stream.peer_addr().map_err(|error| error.to_string())?.to_string();
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
-    // The connection is worked on here and ends when the question is answered.
+    // The task ends with the connection, after the response.
     tokio::spawn(connection);
-    let request = Request::get("/readyz").header(HOST, address.to_string()).body(String::new());
+    let request = Request::get("/readyz").header(HOST, host).body(String::new());
     let request = request.map_err(|error| error.to_string())?;
-    let answer = sender.send_request(request).await.map_err(|error| error.to_string())?;
-    Ok(answer.status())
+    let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
+    Ok(response.status())
 }

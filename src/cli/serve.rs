@@ -1,6 +1,6 @@
-//! `cinequery serve`: the service.
+//! `cinequery serve`: runs the service.
 
-use std::io::IsTerminal;
+use std::io::{ErrorKind, IsTerminal};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::user::{NO_ADMINISTRATOR, ensure_administrator};
-use super::{Outcome, SecretSource, catalogue, explain, location, migrate};
+use super::{Outcome, SecretSource, catalogue, environment, explain, location, migrate};
 use crate::admission::{Admission, Limits, Proxies, Redis};
 use crate::app::App;
 use crate::config::{
@@ -26,13 +26,13 @@ use crate::store::{Bounds, CLIENT_GRACE, Location, Missing, Store};
 
 const EXAMPLES: &str = "\
 Examples:
-  cinequery serve                                  users with passwords; the first is printed
-  cinequery serve --auth open                      a name is enough, for a look around
+  cinequery serve                                  users have passwords; creates and prints the first one
+  cinequery serve --auth open                      no passwords, to try it out
   cinequery serve --database postgres://cinequery@db.example/cinequery \\
       --jwt-secret-file /run/secrets/jwt --listen 127.0.0.1:9000
   cinequery serve --auth oidc --oidc-issuer https://login.example --oidc-audience cinequery
 
-`cinequery check` takes the same settings and tells whether they will do.";
+`cinequery check` takes the same settings and validates them.";
 
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
@@ -47,12 +47,14 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) async fn run(self) -> Outcome {
+        environment::check()?;
         let catalogue = catalogue(&self.database.records)?;
-        check_auth(&self.serve, catalogue)?;
+        let addresses = self.serve.listen.resolve().await?;
+        check_auth(&self.serve, &addresses, catalogue)?;
         check_temporary_folder()?;
         let throttle = Throttle::of(&self.serve.throttle)?;
         let location = location(&self.database)?;
-        refuse_new_database(&self.serve, &location)?;
+        check_administrator(&self.serve, &location)?;
         let secrets = secrets(&self.serve, &self.tokens, &location)?.read()?;
         let store =
             Store::open_within(location.clone(), Missing::Create, bounds(&self.serve.limits));
@@ -62,9 +64,11 @@ impl Serve {
         }
         let hasher = Hasher::new();
         let provider = provider(&self.serve, catalogue, &store, &hasher).await?;
-        let address = self.serve.listen;
-        let listener = listen(address).map_err(|error| {
-            format!("cannot listen on {address}: {error}; --listen names another address")
+        let listener = listen(&addresses).map_err(|error| {
+            format!(
+                "cannot listen on {}: {error}; choose another port or IP address with --listen",
+                self.serve.listen
+            )
         })?;
         let connections = raise_file_limit(self.serve.limits.max_connections);
         tracing::info!(database = ?location, "serving");
@@ -79,37 +83,54 @@ impl Serve {
     }
 }
 
-/// How many connections the system keeps until they are accepted, as far as its `somaxconn` (4096 by default)
-/// allows. A connection beyond them is dropped, and its client tries again only after 1, 3 and 7 seconds.
-const BACKLOG: u32 = 4096;
+/// How many connections the system queues until they are accepted. A load balancer that moves its clients to this
+/// instance opens many at once.
+const BACKLOG: u32 = 1024;
 
-/// Files that are open beside the connections of clients: the database, its connections, the log.
+/// Open files other than the connections of clients: the database, its connections, the log.
 const OTHER_FILES: u64 = 256;
 
-/// How long requests are served after the service was told to stop, unless a person waits for it.
+/// How long requests are served after a signal to stop. On a terminal, where an operator waits, it is zero.
 const SHUTDOWN_DELAY: Duration = Duration::from_secs(5);
 
-fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+/// Listens on the first of the socket addresses that this host has: `localhost` may also resolve to `::1` where IPv6
+/// is disabled.
+///
+/// # Errors
+/// A busy port, even if another address is free: there, clients could reach the other process instead of this one.
+pub(super) fn listen(addresses: &[SocketAddr]) -> std::io::Result<TcpListener> {
+    let mut outcome = Err(ErrorKind::AddrNotAvailable.into());
+    for address in addresses {
+        outcome = listen_on(*address);
+        let is_busy = outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::AddrInUse);
+        if outcome.is_ok() || is_busy {
+            break;
+        }
+    }
+    outcome
+}
+
+fn listen_on(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
 
-/// Rejects a folder for temporary files that cannot be used: imports would fail there one by one.
+/// Checks that temporary files can be created. Otherwise every import would fail.
 pub(super) fn check_temporary_folder() -> Result<(), String> {
     tempfile::tempfile().map(drop).map_err(|error| {
         let folder = std::env::temp_dir();
         format!(
-            "cannot create a temporary file in {}: {error}; set TMPDIR to a writable folder (imports \
-             need it)",
+            "cannot create a temporary file in {}: {error}; set TMPDIR to a writable folder, which \
+             imports need",
             folder.display()
         )
     })
 }
 
-/// Lets the process open as many files as it needs, as far as the system allows, and returns how many
-/// connections that leaves: beyond, none could be accepted, and so none closed for another.
+/// Raises the limit of open files as far as needed and allowed. Returns the number of connections that fit: without a
+/// free file no connection could be accepted, and so none closed in its favour.
 fn raise_file_limit(connections: u16) -> u16 {
     let needed = u64::from(connections) + OTHER_FILES;
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
@@ -126,12 +147,12 @@ fn raise_file_limit(connections: u16) -> u16 {
         open_files,
         needed,
         connections,
-        "fewer files may be open than --max-connections needs; raise the limit (ulimit -n)"
+        "the limit of open files is too low for --max-connections; raise it (ulimit -n)"
     );
     connections
 }
 
-/// The limits of the work on the database.
+/// Returns the limits for the use of the database.
 fn bounds(settings: &LimitSettings) -> Bounds {
     Bounds {
         statement: settings.statement_timeout,
@@ -143,7 +164,7 @@ fn bounds(settings: &LimitSettings) -> Bounds {
     }
 }
 
-/// The limits of what clients may occupy.
+/// Returns the limits for clients.
 fn limits(settings: &ServeSettings) -> http::Limits {
     let ServeSettings { limits, shutdown_delay, .. } = settings;
     let delay = if std::io::stderr().is_terminal() { Duration::ZERO } else { SHUTDOWN_DELAY };
@@ -155,7 +176,7 @@ fn limits(settings: &ServeSettings) -> http::Limits {
     }
 }
 
-/// Settings of the limits that have been read.
+/// Rate limits, proxies and Redis, parsed from the settings.
 pub(super) struct Throttle {
     limits: Limits,
     proxies: Proxies,
@@ -163,7 +184,7 @@ pub(super) struct Throttle {
 }
 
 impl Throttle {
-    /// Reads the settings, and the file that they name.
+    /// Parses the settings and reads the CA file.
     pub(super) fn of(settings: &ThrottleSettings) -> Result<Self, String> {
         let limits = settings.rate_limit.parse();
         let proxies = settings.trusted_proxies.as_deref().unwrap_or_default();
@@ -193,13 +214,21 @@ impl Throttle {
     }
 }
 
-/// Refuses settings of signing in that would let in more people than somebody meant.
-pub(super) fn check_auth(settings: &ServeSettings, catalogue: Catalogue) -> Result<(), String> {
+/// Checks the settings of sign-in, for a service that listens on one of these socket addresses.
+///
+/// # Errors
+/// A message if every host of the network could write without a password; a message about the issuer of tokens.
+pub(super) fn check_auth(
+    settings: &ServeSettings,
+    addresses: &[SocketAddr],
+    catalogue: Catalogue,
+) -> Result<(), String> {
     let is_open = settings.auth == Auth::Open;
-    if is_open && !settings.listen.ip().is_loopback() && !settings.allow_open {
+    let is_reachable = addresses.iter().any(|address| !address.ip().is_loopback());
+    if is_open && is_reachable && !settings.allow_open {
         return Err(format!(
-            "--auth open lets everybody write, and others can reach {}; listen on 127.0.0.1, or add \
-             --allow-open if that is what you want",
+            "--auth open lets every client write without a password, and other hosts can reach {}; \
+             listen on 127.0.0.1, or add --allow-open to allow this",
             settings.listen
         ));
     }
@@ -209,7 +238,7 @@ pub(super) fn check_auth(settings: &ServeSettings, catalogue: Catalogue) -> Resu
     Ok(())
 }
 
-/// The secrets of tokens. Where those are issued elsewhere nobody needs to give any.
+/// Returns where the secrets of tokens come from. With tokens of another issuer none has to be configured.
 pub(super) fn secrets(
     settings: &ServeSettings,
     tokens: &TokenSettings,
@@ -221,7 +250,7 @@ pub(super) fn secrets(
     }
 }
 
-/// The provider whose tokens the settings describe.
+/// Returns the provider that accepts the tokens of the configured issuer.
 fn oidc(settings: &OidcSettings, catalogue: Catalogue) -> Result<Oidc, String> {
     let given = |value: &Option<String>| value.clone().filter(|value| !value.is_empty());
     let needed = |value: &Option<String>, what: &str| {
@@ -229,11 +258,11 @@ fn oidc(settings: &OidcSettings, catalogue: Catalogue) -> Result<Oidc, String> {
     };
     let issuer = needed(
         &settings.oidc_issuer,
-        "--oidc-issuer, the URL of whoever issues the tokens, exactly as their `iss` has it",
+        "--oidc-issuer, the URL of the issuer, exactly as in the claim `iss` of its tokens",
     )?;
     let audience = needed(
         &settings.oidc_audience,
-        "--oidc-audience, the name of this service in the `aud` of its tokens",
+        "--oidc-audience, the name of this service in the claim `aud` of tokens",
     )?;
     let read = |path: &PathBuf| {
         std::fs::read(path).map_err(|error| format!("--oidc-ca-file: {}: {error}", path.display()))
@@ -243,12 +272,12 @@ fn oidc(settings: &OidcSettings, catalogue: Catalogue) -> Result<Oidc, String> {
     Oidc::new(trust, Ages::default(), catalogue.schemas())
 }
 
-/// Refuses, before anything is written, a new database whose administrator nobody could be told of.
-fn refuse_new_database(settings: &ServeSettings, location: &Location) -> Result<(), String> {
+/// Checks, before anything is written, that the first administrator of a new database can get a password.
+fn check_administrator(settings: &ServeSettings, location: &Location) -> Result<(), String> {
     let is_new = matches!(location, Location::Sqlite(path) if !path.exists());
-    let can_be_told = settings.admin_password_file.is_some() || std::io::stdout().is_terminal();
+    let has_password = settings.admin_password_file.is_some() || std::io::stdout().is_terminal();
     match settings.auth {
-        Auth::Password if is_new && !can_be_told => Err(NO_ADMINISTRATOR.to_owned()),
+        Auth::Password if is_new && !has_password => Err(NO_ADMINISTRATOR.to_owned()),
         _ => Ok(()),
     }
 }
@@ -274,24 +303,24 @@ async fn provider(
     }
 }
 
-/// Ready when the process is asked to stop: SIGTERM, as from Kubernetes, or SIGINT, as from Ctrl-C. When
-/// it is asked again it ends at once.
+/// Returns a future that is ready at the first signal to stop: SIGTERM, as from Kubernetes, or SIGINT, as from Ctrl-C.
+/// A second signal exits the process at once.
 pub(super) fn stop_signal() -> Result<impl Future<Output = ()> + Send, String> {
     let listen = |kind| signal(kind).map_err(|error| error.to_string());
     let (mut terminate, mut interrupt) =
         (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
-    let mut asked = async move || {
+    let mut signalled = async move || {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
     };
     Ok(async move {
-        asked().await;
-        tracing::info!("stopping; a second signal ends the process at once");
+        signalled().await;
+        tracing::info!("stopping: received a signal; a second signal exits at once");
         tokio::spawn(async move {
-            asked().await;
-            tracing::warn!("ended by a second signal");
+            signalled().await;
+            tracing::warn!("exiting at once: received a second signal");
             std::process::exit(1);
         });
     })
@@ -310,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_of_the_settings_are_those_of_the_library() {
+    fn settings_have_the_defaults_of_the_library() {
         let Settings { serve } = Settings::parse_from(["serve", "--shutdown-delay", "0s"]);
         let (bounds, usual) = (bounds(&serve.limits), Bounds::default());
         assert_eq!(format!("{bounds:?}"), format!("{usual:?}"));

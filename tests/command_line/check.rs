@@ -6,37 +6,37 @@ use super::{PASSWORD, folder, run};
 use crate::support::{SECRET, on_both};
 
 #[tokio::test]
-async fn a_check_tells_what_serve_would_meet() {
+async fn check_reports_the_problems_that_serve_would_have() {
     on_both(async |database| {
         let folder = folder();
         let url = database.url();
         let check = |arguments: &[&str]| {
             let settings = ["check", "--auth", "open", "--jwt-secret", SECRET];
-            let (code, told, log) = run(folder.path(), &[&settings[..], arguments].concat());
+            let (code, report, log) = run(folder.path(), &[&settings[..], arguments].concat());
             assert_eq!(log, "");
-            (code, told)
+            (code, report)
         };
         let at = ["--database", &url];
-        let (code, told) = check(&at);
-        assert_eq!(code, 4, "{told}");
+        let (code, report) = check(&at);
+        assert_eq!(code, 4, "{report}");
         database.open().await.close().await;
         let (_, _, log) = run(folder.path(), &[&["query"][..], &at].concat());
         assert!(log.contains("run `cinequery migrate`"), "{log}");
         assert_eq!(run(folder.path(), &[&["migrate"][..], &at].concat()).0, 0);
-        let (code, told) = check(&at);
-        assert_eq!(code, 0, "{told}");
-        assert!(told.contains("SQLite 3.") || told.contains("PostgreSQL 1"), "{told}");
-        let (code, told) = check(&[&at[..], &["--listen", "0.0.0.0:80"]].concat());
-        assert!(code == 1 && told.contains("--allow-open"), "{told}");
+        let (code, report) = check(&at);
+        assert_eq!(code, 0, "{report}");
+        assert!(report.contains("SQLite 3.") || report.contains("PostgreSQL 1"), "{report}");
+        let (code, report) = check(&[&at[..], &["--listen", "0.0.0.0:80"]].concat());
+        assert!(code == 1 && report.contains("--allow-open"), "{report}");
         database.run_sql("UPDATE _sqlx_migrations SET version = version + 500").await;
         assert_eq!(check(&at).0, 5);
         assert_eq!(check(&["--database", "sqlite:new.db"]).0, 4);
         assert_eq!(check(&["--database", "sqlite:no/such.db"]).0, 3);
-        let (code, told) = check(&["--database", "postgres://joe:hunter2@127.0.0.1:1/none"]);
-        assert!(code == 3 && !told.contains("hunter2"), "{told}");
+        let (code, report) = check(&["--database", "postgres://joe:hunter2@127.0.0.1:1/none"]);
+        assert!(code == 3 && !report.contains("hunter2"), "{report}");
         std::fs::write(folder.path().join("text.db"), "no database".repeat(100)).unwrap();
         assert_eq!(check(&["--database", "sqlite:text.db"]).0, 3);
-        // A file of somebody else's is left as it is.
+        // A file of another program is not modified.
         let other = folder.path().join("other.db");
         let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&other);
         let mut connection = options.create_if_missing(true).connect().await.unwrap();
@@ -54,7 +54,7 @@ async fn a_check_tells_what_serve_would_meet() {
 }
 
 #[tokio::test]
-async fn check_says_what_serve_would_say_of_the_first_administrator() {
+async fn check_reports_problems_of_the_first_administrator() {
     on_both(async |database| {
         let folder = folder();
         let url = database.url();
@@ -63,7 +63,7 @@ async fn check_says_what_serve_would_say_of_the_first_administrator() {
         std::fs::write(folder.path().join("short"), "short").unwrap();
         let settings = ["check", "--jwt-secret", SECRET, "--database", &url];
         for (file, expected) in [
-            (None, (1, "there is no administrator yet")),
+            (None, (1, "there is no administrator: pass a file")),
             (Some("missing"), (1, "missing: ")),
             (Some("short"), (1, "at least 15 characters")),
             (Some("good"), (0, "ok")),

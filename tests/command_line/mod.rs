@@ -1,4 +1,4 @@
-//! The binary, run as people run it: what all of its commands share, and a file for each command.
+//! The binary, run as operators run it: tests that concern all commands, and a file for each command.
 
 mod check;
 mod demo;
@@ -20,11 +20,11 @@ use tempfile::TempDir;
 
 use crate::support::{Client, Database, SECRET};
 
-/// The binary, with nothing in its environment that could change what it does.
+/// The binary with an empty environment, so that no variable changes its behaviour.
 pub fn cinequery(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cinequery"));
     command.current_dir(folder).args(arguments).env_clear();
-    // No balancer has to notice that a service of the tests stops.
+    // The tests have no load balancer for which a service would delay its shutdown.
     command.env("CINEQUERY_SHUTDOWN_DELAY", "0s");
     command
 }
@@ -35,7 +35,7 @@ pub fn run(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
     (status.code().unwrap(), text(stdout), text(stderr))
 }
 
-/// A service in a process of its own, ended when it is dropped.
+/// A service in a separate process, which is killed when the value is dropped.
 pub struct Service {
     process: Child,
     pub address: String,
@@ -43,18 +43,18 @@ pub struct Service {
 }
 
 impl Service {
-    /// Starts it on a free port and waits for the line that names its address.
+    /// Starts the service and waits for the log line with its socket address.
     pub fn start(mut command: Command) -> Self {
         let mut process = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut log = BufReader::new(process.stderr.take().unwrap());
         let address = loop {
             let mut line = String::new();
-            assert_ne!(log.read_line(&mut line).unwrap(), 0, "the service has ended");
+            assert_ne!(log.read_line(&mut line).unwrap(), 0, "the service has exited");
             if let Some((_, rest)) = line.split_once("\"address\":\"") {
                 break format!("http://{}", rest.split('"').next().unwrap());
             }
         };
-        // The pipe must not fill up.
+        // Read the log, so that the pipe does not fill up.
         let log = std::thread::spawn(move || {
             let mut rest = Vec::new();
             let _ = log.read_to_end(&mut rest);
@@ -63,18 +63,18 @@ impl Service {
         Self { process, address, log: Some(log) }
     }
 
-    /// Starts it on a database with the declarations of a folder.
+    /// Starts the service on a database with the declarations of a folder.
     pub fn with_records(records: &Path, database: &Database) -> Self {
         Self::start(serve_records(records, database))
     }
 
-    /// Ends it and returns what it has logged since it began to listen.
+    /// Kills the service and returns its log since it started to listen.
     pub fn log(mut self) -> String {
         let _ = self.process.kill();
         String::from_utf8(self.log.take().unwrap().join().unwrap()).unwrap()
     }
 
-    /// Asks it to stop and returns its exit code.
+    /// Stops the service and returns its exit code.
     pub fn stop(mut self) -> Option<i32> {
         let id = self.process.id().to_string();
         assert!(Command::new("kill").arg(id).status().unwrap().success());
@@ -89,7 +89,7 @@ impl Drop for Service {
     }
 }
 
-/// `cinequery serve` on a database with the declarations of a folder, for tokens of the tests.
+/// `cinequery serve` on a database with the declarations of a folder. It accepts the tokens of the tests.
 pub fn serve_records(records: &Path, database: &Database) -> Command {
     let mut command = cinequery(records, &["serve", "--auth", "open", "--rate-limit", "off"]);
     command.args(["--listen", "127.0.0.1:0", "--jwt-secret", SECRET]);
@@ -110,7 +110,7 @@ pub fn folder_of(files: &[(&str, &str)]) -> TempDir {
     folder
 }
 
-const FILMS: &str = concat!(
+const MOVIES: &str = concat!(
     "{\"title\":\"One\",\"genre\":\"drama\",\"release_year\":2001,\"expiry_date\":\"2024-01-31\",\"stars\":3}\n",
     "\n",
     "{\"title\":\"Two\",\"genre\":\"comedy\",\"release_year\":2002,\"expiry_date\":\"2024-02-29\"}\r\n",
@@ -128,9 +128,43 @@ fn help_has_examples() {
     }
 }
 
-/// Arguments, and a part of what is said when they are refused.
-const REFUSED: &[(&[&str], &str)] = &[
-    (&["serve"], "there is no administrator yet"),
+/// Variables of the environment of `serve` and `check`, and a part of the error message.
+const REJECTED_VARIABLES: &[(&str, &str, &str)] = &[
+    ("CINEQUERY_TOKEN_TTL", "abc", "expected a duration such as 15m, 12h, 30d"),
+    ("CINEQUERY_RATE_LIMIT", "600", "expected COUNT/UNIT such as 10/s, 600/min or 1000/h, or off"),
+    (
+        "CINEQUERY_RATELIMIT",
+        "600/min",
+        "unknown environment variable CINEQUERY_RATELIMIT; did you mean CINEQUERY_RATE_LIMIT?",
+    ),
+    ("CINEQUERY_COLOUR", "", "unknown environment variable CINEQUERY_COLOUR; remove it"),
+];
+
+#[test]
+fn wrong_variables_are_rejected() {
+    let folder = folder();
+    for command in ["serve", "check"] {
+        for (name, value, expected) in REJECTED_VARIABLES {
+            let mut command = cinequery(folder.path(), &[command, "--auth", "open"]);
+            let Output { status, stdout, stderr } = command.env(name, value).output().unwrap();
+            let output = String::from_utf8([stdout, stderr].concat()).unwrap();
+            assert!(!status.success() && output.contains(expected), "{name}: {output}");
+        }
+        // The variables that Kubernetes sets for a Service of this name.
+        let mut command =
+            cinequery(folder.path(), &[command, "--auth", "open", "--database", "mysql://x"]);
+        command
+            .env("CINEQUERY_SERVICE_HOST", "10.0.0.1")
+            .env("CINEQUERY_PORT", "tcp://10.0.0.1:80");
+        let Output { stdout, stderr, .. } = command.output().unwrap();
+        let output = String::from_utf8([stdout, stderr].concat()).unwrap();
+        assert!(output.contains("--database"), "{output}");
+    }
+}
+
+/// Invalid arguments, and a part of the error message.
+const REJECTED: &[(&[&str], &str)] = &[
+    (&["serve"], "there is no administrator: pass a file"),
     (&["serve", "--auth", "open", "--listen", "0.0.0.0:0"], "--allow-open"),
     (&["serve", "--auth", "open", "--database", "sqlite::memory:"], "every connection would have"),
     (&["serve", "--auth", "open", "--database", "mysql://x"], "sqlite:FILE or postgres://"),
@@ -138,12 +172,12 @@ const REFUSED: &[(&[&str], &str)] = &[
         &["serve", "--auth", "open", "--database", "postgres://x@127.0.0.1/y"],
         "CINEQUERY_JWT_SECRET",
     ),
-    (&["serve", "--auth", "open", "--jwt-secret", "short"], "at least 32 bytes"),
+    (&["serve", "--auth", "open", "--jwt-secret", "short"], "needs 32"),
     (&["serve", "--auth", "open", "--token-ttl", "0s"], "from 1s to 1y"),
-    (&["serve", "--auth", "open", "--token-ttl", "soon"], "from 1s to 1y"),
+    (&["serve", "--auth", "open", "--token-ttl", "soon"], "a duration such as 15m, 12h, 30d"),
     (
-        &["serve", "--auth", "open", "--rate-limit", "fast"],
-        "--rate-limit: expected a limit such as",
+        &["serve", "--auth", "open", "--rate-limit", "600"],
+        "expected COUNT/UNIT such as 10/s, 600/min or 1000/h, or off; found \"600\"",
     ),
     (&["serve", "--auth", "open", "--trusted-proxies", "proxy"], "a network such as 10.0.0.0/8"),
     (&["serve", "--auth", "open", "--redis", "http://x"], "--redis: "),
@@ -163,14 +197,24 @@ const REFUSED: &[(&[&str], &str)] = &[
     (&["query", "genre = 'x'"], "database file cinequery.db not found"),
     (&["migrate", "--database", "sqlite:no/such/folder.db"], "no/such/folder.db"),
     (&["import", "missing.ndjson"], "missing.ndjson"),
+    (
+        &["serve", "--auth", "open", "--listen", "8080"],
+        "expected HOST:PORT, such as 127.0.0.1:8080",
+    ),
+    (&["serve", "--auth", "open", "--listen", "::1:8080"], "expected HOST:PORT"),
+    (&["serve", "--auth", "open", "--listen", "localhost:http"], "expected HOST:PORT"),
+    (
+        &["serve", "--listen", "no-such-host.invalid:80"],
+        "cannot resolve the host of no-such-host.invalid:80",
+    ),
     (&["import", "."], ". is a folder"),
     (&["query", "--sql", "--limit", "0"], "1..=1000"),
     (&["token", "joe", "--scope", "admin"], "movies:read, movies:write"),
 ];
 
 #[test]
-fn refusals_say_what_to_do_and_leave_nothing_behind() {
-    for (arguments, expected) in REFUSED {
+fn errors_say_what_to_do_and_leave_no_file() {
+    for (arguments, expected) in REJECTED {
         let folder = folder();
         let (code, _, log) = run(folder.path(), arguments);
         assert_ne!(code, 0, "{arguments:?}");
@@ -182,12 +226,12 @@ fn refusals_say_what_to_do_and_leave_nothing_behind() {
 }
 
 #[test]
-fn shells_are_told_how_to_complete() {
+fn completion_scripts_have_the_commands_and_options() {
     for shell in ["bash", "zsh", "fish"] {
         let (code, script, _) = run(folder().path(), &["completions", shell]);
         assert_eq!(code, 0);
         for word in ["serve", "import", "on-conflict"] {
-            assert!(script.contains(word), "{shell} knows nothing of {word}");
+            assert!(script.contains(word), "{word} is missing for {shell}");
         }
     }
 }

@@ -4,34 +4,51 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::json;
 
-use super::{FILMS, PASSWORD, Service, cinequery, folder, run, signs_in};
+use super::{MOVIES, PASSWORD, Service, cinequery, folder, run, signs_in};
 use crate::support::{Client, SECRET, on_both};
 
-/// A sender that never ends does not keep the service from ending.
+/// A client that never completes its request does not delay the shutdown.
 #[tokio::test]
-async fn a_service_ends_while_a_file_arrives() {
+async fn a_service_stops_during_an_upload() {
     let folder = folder();
     let arguments = ["serve", "--auth", "open", "--listen", "127.0.0.1:0", "--jwt-secret", SECRET];
     let service = Service::start(cinequery(folder.path(), &arguments));
     let address = service.address.strip_prefix("http://").unwrap().to_owned();
     for policy in ["fail", "skip"] {
         let mut stream = std::net::TcpStream::connect(&address).unwrap();
-        let head = format!(
+        let headers = format!(
             "POST /api/v1/movies/import?on_conflict={policy} HTTP/1.1\r\nhost: x\r\n\
              content-type: application/x-ndjson\r\ncontent-length: 1000000\r\n\
              authorization: Bearer {}\r\n\r\n",
             crate::support::token(&["movies:write"])
         );
-        std::io::Write::write_all(&mut stream, head.as_bytes()).unwrap();
-        std::io::Write::write_all(&mut stream, FILMS.as_bytes()).unwrap();
-        // It stays open until the process ends.
+        std::io::Write::write_all(&mut stream, headers.as_bytes()).unwrap();
+        std::io::Write::write_all(&mut stream, MOVIES.as_bytes()).unwrap();
+        // Keep the connection open until the process exits.
         std::mem::forget(stream);
     }
     assert_eq!(service.stop(), Some(0));
 }
 
 #[tokio::test]
-async fn a_service_keeps_its_secret_beside_sqlite() {
+async fn a_service_listens_on_a_host_name() {
+    let folder = folder();
+    let arguments = ["serve", "--auth", "open", "--listen", "localhost:0"];
+    let service = Service::start(cinequery(folder.path(), &arguments));
+    let is_loopback = ["127.0.0.1", "[::1]"].iter().any(|ip| service.address.contains(ip));
+    assert!(is_loopback, "{}", service.address);
+    let client = Client::at(service.address.clone());
+    assert_eq!(client.get("/livez").await.status, 200);
+    // Another process must not get the requests of clients that use the name, even if `::1` is free.
+    let port = service.address.rsplit(':').next().unwrap();
+    let second = ["serve", "--auth", "open", "--listen", &format!("localhost:{port}")];
+    let (code, _, log) = run(folder.path(), &second);
+    assert!(code == 1 && log.contains("choose another port"), "{log}");
+    assert_eq!(service.stop(), Some(0));
+}
+
+#[tokio::test]
+async fn a_service_stores_its_secret_next_to_sqlite() {
     let folder = folder();
     let serve = || {
         Service::start(cinequery(
@@ -50,7 +67,7 @@ async fn a_service_keeps_its_secret_beside_sqlite() {
     let service = serve();
     let client = Client::at(service.address.clone()).with_token(Some(token));
     assert_eq!(client.get("/api/v1/movies").await.status, 200);
-    // The command line issues tokens of the same service, with less in them if asked.
+    // The command line issues tokens for the same service, optionally with fewer scopes.
     let (code, token, _) = run(folder.path(), &["token", "joe", "--scope", "movies:read"]);
     assert_eq!(code, 0);
     let reader = client.with_token(Some(token.trim().to_owned()));
@@ -100,7 +117,7 @@ async fn a_service_without_migrations_is_not_ready() {
 }
 
 #[tokio::test]
-async fn unreachable_databases_are_told_of_without_their_password() {
+async fn unreachable_databases_are_reported_without_their_password() {
     let folder = folder();
     let url = "postgres://joe:hunter2@127.0.0.1:1/none";
     let (code, _, log) = run(folder.path(), &["migrate", "--database", url]);
@@ -122,15 +139,15 @@ async fn unreachable_databases_are_told_of_without_their_password() {
     let client = Client::at(service.address.clone());
     assert_eq!(client.get("/livez").await.status, 200);
     for path in ["/readyz", "/api/v1/movies"] {
-        let answer = client.get(path).await;
-        let problem = answer.problem(503, "unavailable");
+        let response = client.get(path).await;
+        let problem = response.problem(503, "unavailable");
         assert!(!problem.to_string().contains("hunter2"));
-        assert!(answer.header("retry-after").parse::<u32>().unwrap() >= 1);
+        assert!(response.header("retry-after").parse::<u32>().unwrap() >= 1);
     }
 }
 
 #[tokio::test]
-async fn the_first_administrator_is_made_once_by_instances_that_start_together() {
+async fn instances_that_start_together_create_one_administrator() {
     on_both(async |database| {
         let folder = folder();
         std::fs::write(folder.path().join("admin"), format!("{PASSWORD}\n")).unwrap();
@@ -151,7 +168,7 @@ async fn the_first_administrator_is_made_once_by_instances_that_start_together()
         }
         let (_, list, _) = run(folder.path(), &["user", "list", "--database", &database.url()]);
         assert_eq!(list.trim(), "admin    admin");
-        // It is there already: neither a file nor a terminal is needed any more.
+        // An administrator exists now, so neither a file nor a terminal is needed.
         let settings = ["serve", "--listen", "127.0.0.1:0", "--jwt-secret", SECRET];
         let url = database.url();
         let again = [&settings[..], &["--database", &url]].concat();
@@ -160,9 +177,9 @@ async fn the_first_administrator_is_made_once_by_instances_that_start_together()
     .await;
 }
 
-/// The table of settings in README has every setting, and no other.
+/// The table of settings in README has exactly the settings of `serve`.
 #[test]
-fn readme_knows_the_settings() {
+fn readme_lists_the_settings() {
     let readme = include_str!("../../README.md");
     let words = |text: &'static str, prefix: &'static str| {
         let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
@@ -181,6 +198,6 @@ fn readme_knows_the_settings() {
         table.iter().flat_map(|row| words(row.split('|').nth(1).unwrap(), "--")).collect();
     assert!(flags.len() > 5);
     for flag in flags {
-        assert!(help.contains(flag), "serve knows no {flag}");
+        assert!(help.contains(flag), "serve has no {flag}");
     }
 }
