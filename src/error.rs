@@ -59,6 +59,8 @@ kinds! {
     InvalidRecord = "invalid_record", 400, "The record is not valid";
     /// An all-or-nothing import contains rows that cannot be written; `errors` lists them.
     RowsRejected = "rows_rejected", 400, "Nothing was imported";
+    /// Every row of an import breaks a rule; `errors` lists the first of them.
+    EveryRowRejected = "every_row_rejected", 422, "Every row was rejected";
     /// The name or the password of an OAuth 2.0 request is wrong.
     InvalidGrant = "invalid_grant", 400, "The name or the password is wrong";
     /// None of the requested scopes can be granted.
@@ -169,7 +171,7 @@ impl std::fmt::Display for Violation {
             write!(f, "line {line}: ")?;
         }
         match self.pointer.strip_prefix('/') {
-            Some(member) => write!(f, "{member} {}", self.detail),
+            Some(member) => write!(f, "{member}: {}", self.detail),
             None => f.write_str(&self.detail),
         }
     }

@@ -1,4 +1,4 @@
-//! `cinequery import`: records from a file.
+//! `cinequery import`: imports records from a file.
 
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -18,27 +18,30 @@ use crate::query::Schema;
 use crate::record::Catalogue;
 use crate::store::{Conflict, Missing, Store};
 
-/// The exit code when rows were refused.
-const REFUSED: u8 = 2;
+/// The exit code if rows were rejected.
+const REJECTED: u8 = 2;
 
 const EXAMPLES: &str = "\
 Examples:
-  cinequery import films.ndjson
-  cinequery import films.csv.gz --on-conflict skip
-  cat films.csv | cinequery import - --format csv
+  cinequery import movies.ndjson
+  cinequery import movies.csv.gz --on-conflict skip
+  cat movies.csv | cinequery import - --format csv
 
-Exit codes: 0 when every row is in or was skipped, 2 when rows were refused, 1 when it failed.";
+Exit codes:
+  0  every row was imported or skipped
+  1  the import failed
+  2  rows were rejected";
 
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Import {
-    /// The file, in UTF-8: one JSON object a line, or CSV under a line of field names. `.gz` is
-    /// inflated; `-` is standard input
+    /// File in UTF-8: one JSON object per line, or CSV with a header line. `.gz` is decompressed; `-` is standard
+    /// input
     file: PathBuf,
-    /// What is in it, ndjson or csv [default: by the file's name, else ndjson]
+    /// Format, ndjson or csv [default: by the file name, else ndjson]
     #[arg(long)]
     format: Option<Format>,
-    /// What to do with a record that is there already (for movies: the same title and year)
+    /// What to do if a record with the same natural key exists (for movies: title and year)
     #[arg(long, value_enum, default_value = "fail")]
     on_conflict: Conflict,
     #[command(flatten)]
@@ -54,9 +57,9 @@ impl ValueEnum for Conflict {
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
         let help = match self {
-            Self::Fail => "Import nothing at all if there is one, or any row is refused",
-            Self::Skip => "Leave it as it is",
-            Self::Update => "Write over it",
+            Self::Fail => "Import nothing if a record exists or any row is rejected",
+            Self::Skip => "Keep the existing record",
+            Self::Update => "Overwrite the existing record",
         };
         Some(PossibleValue::new(self.as_str()).help(help))
     }
@@ -75,18 +78,21 @@ impl Import {
         store.close().await;
         match report {
             Ok(report) => Ok(print(&report)),
-            Err(error) if error.kind == Kind::RowsRejected => {
+            Err(error) if matches!(error.kind, Kind::RowsRejected | Kind::EveryRowRejected) => {
                 list(&error.violations);
-                eprintln!("nothing was imported from {}: {}", self.file.display(), error.detail);
-                eprintln!("--on-conflict skip or update imports the others");
-                Ok(ExitCode::from(REFUSED))
+                let detail = printable(&error.detail);
+                eprintln!("nothing was imported from {}: {detail}", self.file.display());
+                if error.kind == Kind::RowsRejected {
+                    eprintln!("to import the other rows, use --on-conflict skip or update");
+                }
+                Ok(ExitCode::from(REJECTED))
             }
             Err(error) => Err(format!("{}: {}", self.file.display(), explain(error))),
         }
     }
 }
 
-/// Writes the records of a file.
+/// Imports the records of a file, with a progress display.
 async fn load(
     store: &Store,
     catalogue: Catalogue,
@@ -112,17 +118,17 @@ fn print(report: &Report) -> ExitCode {
     let Report { created, updated, skipped, refused, errors, ignored } = report;
     if !ignored.is_empty() {
         let names = printable(&ignored.join(", "));
-        eprintln!("warning: columns that are not imported were ignored: {names}");
+        eprintln!("warning: ignored unknown or read-only fields: {names}");
     }
     let more = refused.saturating_sub(list(errors));
     if more > 0 {
         eprintln!("and {more} more");
     }
-    eprintln!("{created} created, {updated} updated, {skipped} skipped, {refused} refused");
-    if *refused > 0 { ExitCode::from(REFUSED) } else { ExitCode::SUCCESS }
+    eprintln!("{created} created, {updated} updated, {skipped} skipped, {refused} rejected");
+    if *refused > 0 { ExitCode::from(REJECTED) } else { ExitCode::SUCCESS }
 }
 
-/// Prints the broken rules, and returns of how many rows they are.
+/// Prints the broken rules and returns the number of rows that they are about.
 fn list(errors: &[Violation]) -> i64 {
     errors.iter().for_each(|violation| eprintln!("{}", printable(&violation.to_string())));
     let lines: BTreeSet<_> = errors.iter().map(|violation| violation.line).collect();

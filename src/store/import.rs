@@ -1,6 +1,7 @@
 //! Imports: writes of many records, in one transaction or in one per thousand records.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -96,8 +97,43 @@ pub struct Tally {
     pub skipped: u64,
     /// The number of records whose natural key exists, under [`Conflict::Fail`].
     pub conflicting: u64,
-    /// The lines of the first [`MAX_LISTED`] conflicting records.
-    pub conflicts: Vec<u64>,
+    /// The first [`MAX_LISTED`] of these.
+    pub conflicts: Vec<Taken>,
+}
+
+/// A row whose natural key is taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taken {
+    /// The line of the row.
+    pub line: u64,
+    /// The values of its natural key, in the order of the record type's fields.
+    pub key: Vec<Value>,
+    /// The line of the earlier row with this key, if it is known that the record came from this file.
+    pub earlier: Option<u64>,
+}
+
+/// The most rows of a file whose keys are remembered: 16 bytes each.
+const MAX_REMEMBERED: usize = 100_000;
+
+/// The lines of the records that a transaction has created, by the hash of their natural key. Keys would take too much
+/// memory, and two with the same hash of 64 bits only lead to a wrong line in a message.
+#[derive(Default)]
+struct Lines {
+    hasher: RandomState,
+    lines: HashMap<u64, u64>,
+}
+
+impl Lines {
+    fn remember(&mut self, line: u64, key: &[Option<&Value>]) {
+        if !key.is_empty() && self.lines.len() < MAX_REMEMBERED {
+            self.lines.insert(self.hasher.hash_one(key), line);
+        }
+    }
+
+    fn taken(&self, line: u64, key: &[Option<&Value>]) -> Taken {
+        let earlier = self.lines.get(&self.hasher.hash_one(key)).copied();
+        Taken { line, key: key.iter().flatten().copied().cloned().collect(), earlier }
+    }
 }
 
 impl Tally {
@@ -274,13 +310,18 @@ where
     SqlxValues: sqlx::IntoArguments<DB>,
     (Uuid, i64): for<'r> FromRow<'r, DB::Row>,
 {
-    let mut transaction = start::<DB>(connection, &limit, dialect).await?;
+    let mut transaction = begin::<DB>(connection, &limit, dialect).await?;
+    let mut lines = Lines::default();
     let mut tally =
-        write(&mut transaction, file.schema, &limit, file.first, policy, dialect).await?;
+        write(&mut transaction, file.schema, &limit, file.first, policy, dialect, &mut lines)
+            .await?;
     while policy == Conflict::Fail && file.next == Next::More {
         let (rows, next) = batch(file.records).await;
         (file.next, file.has_taken) = (next, true);
-        tally.add(write(&mut transaction, file.schema, &limit, &rows, policy, dialect).await?);
+        let written =
+            write(&mut transaction, file.schema, &limit, &rows, policy, dialect, &mut lines)
+                .await?;
+        tally.add(written);
     }
     let is_broken_off = policy == Conflict::Fail && file.next == Next::BrokenOff;
     if tally.conflicting > 0 || is_broken_off || file.next == Next::RollBack {
@@ -356,6 +397,7 @@ async fn write<DB>(
     batch: &[(u64, Draft)],
     policy: Conflict,
     dialect: Dialect,
+    lines: &mut Lines,
 ) -> std::result::Result<Tally, Failure>
 where
     DB: Database,
@@ -382,10 +424,17 @@ where
             Conflict::Fail => Tally {
                 inserted: created,
                 conflicting: others,
-                conflicts: conflicts.map(|(_, line, _)| *line).collect(),
+                conflicts: conflicts
+                    .map(|(_, line, draft)| lines.taken(*line, &natural_key(schema, draft)))
+                    .collect(),
                 ..Tally::default()
             },
         });
+        if policy == Conflict::Fail {
+            for (_, line, draft) in rows.iter().filter(|(id, ..)| written.contains_key(id)) {
+                lines.remember(*line, &natural_key(schema, draft));
+            }
+        }
     }
     Ok(tally)
 }

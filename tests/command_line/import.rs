@@ -1,29 +1,34 @@
 //! `cinequery import`.
 
-use super::{FILMS, folder, run};
+use super::{MOVIES, folder, folder_of, run};
 use crate::support::on_both;
 
 #[tokio::test]
-async fn films_are_imported_and_found() {
+async fn movies_are_imported_and_found() {
     on_both(async |database| {
         let folder = folder();
         let url = database.url();
-        let file = folder.path().join("films.ndjson");
-        std::fs::write(&file, FILMS).unwrap();
+        let file = folder.path().join("movies.ndjson");
+        std::fs::write(&file, MOVIES).unwrap();
         let import = |policy: &str| {
-            let arguments = ["import", "films.ndjson", "--database", &url, "--on-conflict", policy];
+            let arguments =
+                ["import", "movies.ndjson", "--database", &url, "--on-conflict", policy];
             run(folder.path(), &arguments)
         };
         let (code, _, log) = import("fail");
         assert_eq!(code, 0, "{log}");
-        assert!(log.contains("3 created, 0 updated, 0 skipped, 0 refused"), "{log}");
+        assert!(log.contains("3 created, 0 updated, 0 skipped, 0 rejected"), "{log}");
         assert_eq!(log.matches("warning").count(), 1, "{log}");
-        assert!(log.contains("ignored: stars"), "{log}");
+        assert!(log.contains("ignored unknown or read-only fields: stars"), "{log}");
 
         let (code, _, log) = import("fail");
         assert_eq!(code, 2, "{log}");
-        assert!(log.contains("line 1: ") && log.contains("line 4: "), "{log}");
-        assert!(log.contains("nothing was imported"), "{log}");
+        assert!(log.contains("line 1: \"One\" (2001) already exists\n"), "{log}");
+        assert!(log.contains("line 4: \"Zoë\" (2003) already exists\n"), "{log}");
+        assert!(
+            log.contains("to import the other rows, use --on-conflict skip or update"),
+            "{log}"
+        );
         let (code, _, log) = import("skip");
         assert_eq!((code, log.contains("0 created, 0 updated, 3 skipped")), (0, true), "{log}");
         let (code, _, log) = import("update");
@@ -53,17 +58,17 @@ async fn films_are_imported_and_found() {
 }
 
 #[tokio::test]
-async fn refused_rows_are_listed_by_line() {
+async fn rejected_rows_are_listed_by_line() {
     on_both(async |database| {
         let folder = folder();
         let url = database.url();
-        let mut rows = FILMS.as_bytes().to_vec();
+        let mut rows = MOVIES.as_bytes().to_vec();
         rows.extend_from_slice(b"\nnot json\n{\"title\":\"\xff\"}\n{\"title\":\"\"}\n");
         rows.extend_from_slice(format!("{{\"title\":\"{}\"}}\n", "x".repeat(70_000)).as_bytes());
         rows.extend_from_slice(b"{\"title\":\"Last\",\"genre\":\"g\",\"release_year\":2000,\"expiry_date\":\"2024-01-01\"}");
-        std::fs::write(folder.path().join("films.ndjson"), rows).unwrap();
+        std::fs::write(folder.path().join("movies.ndjson"), rows).unwrap();
         for (policy, created) in [("fail", "nothing was imported"), ("skip", "4 created")] {
-            let arguments = ["import", "films.ndjson", "--database", &url, "--on-conflict", policy];
+            let arguments = ["import", "movies.ndjson", "--database", &url, "--on-conflict", policy];
             let (code, _, log) = run(folder.path(), &arguments);
             assert_eq!(code, 2, "{log}");
             for line in ["line 5: ", "line 6: ", "line 7: ", "line 8: "] {
@@ -75,28 +80,87 @@ async fn refused_rows_are_listed_by_line() {
     .await;
 }
 
-/// What is said of a file that breaks off is what has become of its rows.
+/// Files of which no row can be imported, and lines of the report.
+const ONLY_INVALID_ROWS: &[(&str, &[&str])] = &[
+    (
+        "{\"titel\":\"One\",\"genre\":\"drama\",\"release_year\":2001,\"expiry_date\":\"soon\"}",
+        &[
+            "line 1: title: is missing",
+            "line 1: expiry_date: ",
+            "the only row was rejected; ignored unknown or read-only fields: titel",
+        ],
+    ),
+    ("{}\nnot JSON\n{}", &["line 2: not a JSON object", "all 3 rows were rejected"]),
+];
+
 #[tokio::test]
-async fn a_file_that_breaks_off_is_told_with_what_was_written() {
+async fn a_file_without_a_valid_row_is_rejected_without_advice_on_conflicts() {
+    on_both(async |database| {
+        let url = database.url();
+        for (rows, lines) in ONLY_INVALID_ROWS {
+            for policy in ["fail", "skip", "update"] {
+                let folder = folder_of(&[("movies.ndjson", rows)]);
+                let import = ["import", "movies.ndjson", "--database", &url, "--on-conflict"];
+                let (code, _, log) = run(folder.path(), &[&import[..], &[policy]].concat());
+                assert_eq!(code, 2, "{log}");
+                for line in *lines {
+                    assert!(log.contains(line), "{line} is missing: {log}");
+                }
+                assert!(!log.contains("--on-conflict"), "{log}");
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_row_that_repeats_a_key_is_reported_with_the_earlier_line() {
+    on_both(async |database| {
+        let url = database.url();
+        let one = MOVIES.lines().next().unwrap();
+        let rows = format!("{MOVIES}\n{one}\n{}", one.replace("One", "Three \\\"3\\\""));
+        let folder = folder_of(&[("movies.ndjson", &format!("{rows}\n{rows}"))]);
+        let (code, _, log) = run(folder.path(), &["import", "movies.ndjson", "--database", &url]);
+        let expected = [
+            "line 5: \"One\" (2001) already exists (line 1)",
+            "line 7: \"One\" (2001) already exists (line 1)",
+            "line 9: \"Two\" (2002) already exists (line 3)",
+            "line 10: \"Zoë\" (2003) already exists (line 4)",
+            "line 11: \"One\" (2001) already exists (line 1)",
+            "line 12: \"Three \\\"3\\\"\" (2001) already exists (line 6)",
+        ];
+        let reported: Vec<&str> = log.lines().filter(|line| line.starts_with("line ")).collect();
+        assert_eq!((code, reported.as_slice()), (2, &expected[..]), "{log}");
+    })
+    .await;
+}
+
+/// The error for a truncated file reports how many of its records have been written.
+#[tokio::test]
+async fn a_truncated_file_is_reported_with_the_number_of_written_records() {
     on_both(async |database| {
         let folder = folder();
         let url = database.url();
         let rows = (0..2500)
-            .map(|number| FILMS.lines().next().unwrap().replace("One", &number.to_string()));
+            .map(|number| MOVIES.lines().next().unwrap().replace("One", &number.to_string()));
         let rows = rows.collect::<Vec<_>>().join("\n");
-        std::fs::write(folder.path().join("films.ndjson"), rows).unwrap();
+        std::fs::write(folder.path().join("movies.ndjson"), rows).unwrap();
         let other = ["--database", "sqlite:other.db"];
-        assert_eq!(run(folder.path(), &[&["import", "films.ndjson"][..], &other].concat()).0, 0);
-        assert_eq!(run(folder.path(), &[&["export", "films.ndjson.gz"][..], &other].concat()).0, 0);
-        let cut = folder.path().join("films.ndjson.gz");
+        assert_eq!(run(folder.path(), &[&["import", "movies.ndjson"][..], &other].concat()).0, 0);
+        assert_eq!(
+            run(folder.path(), &[&["export", "movies.ndjson.gz"][..], &other].concat()).0,
+            0
+        );
+        let cut = folder.path().join("movies.ndjson.gz");
         let whole = std::fs::read(&cut).unwrap();
         std::fs::write(&cut, &whole[..whole.len() - 10]).unwrap();
         let count =
             || run(folder.path(), &["query", "--count", "--limit", "1", "--database", &url]).2;
         for (policy, written) in [("fail", false), ("skip", true)] {
-            let import = ["import", "films.ndjson.gz", "--database", &url, "--on-conflict", policy];
+            let import =
+                ["import", "movies.ndjson.gz", "--database", &url, "--on-conflict", policy];
             let (code, _, log) = run(folder.path(), &import);
-            assert_eq!((code, log.contains("are written")), (1, written), "{log}");
+            assert_eq!((code, log.contains("have been written")), (1, written), "{log}");
             assert!(log.contains("breaks off"), "{log}");
             assert_eq!(count().contains("0 of 0"), !written, "{}", count());
         }
@@ -105,15 +169,15 @@ async fn a_file_that_breaks_off_is_told_with_what_was_written() {
 }
 
 #[test]
-fn commands_in_a_file_do_not_reach_the_terminal() {
+fn control_characters_of_a_file_do_not_reach_the_terminal() {
     let folder = folder();
     let row = r#"{"title":"a","genre":"g","release_year":2000,"expiry_date":"\u001b[31mx","\u001b]0;y":1}"#;
-    std::fs::write(folder.path().join("films.ndjson"), row).unwrap();
-    let (code, _, log) = run(folder.path(), &["import", "films.ndjson", "--on-conflict", "skip"]);
+    std::fs::write(folder.path().join("movies.ndjson"), row).unwrap();
+    let (code, _, log) = run(folder.path(), &["import", "movies.ndjson", "--on-conflict", "skip"]);
     assert!(code == 2 && !log.contains('\u{1b}'), "{log:?}");
     let (code, _, _) = run(
         folder.path(),
-        &["import", "films.ndjson", "--collection", "nothing", "--database", "sqlite:new.db"],
+        &["import", "movies.ndjson", "--collection", "nothing", "--database", "sqlite:new.db"],
     );
     assert!(code == 1 && !folder.path().join("new.db").exists());
 }

@@ -1,9 +1,8 @@
-//! Comma-separated values (RFC 4180), in and out.
+//! Reading and writing comma-separated values (RFC 4180).
 //!
-//! A spreadsheet takes a cell that begins with `=`, `+`, `-`, `@`, TAB or CR for a formula and runs
-//! it. In text such a beginning is therefore written behind an apostrophe, and behind one more where
-//! apostrophes stand before it already; reading takes one away again. Every text comes back as it
-//! was.
+//! Spreadsheets run a cell that starts with `=`, `+`, `-`, `@`, TAB or CR as a formula. Such texts are therefore
+//! prefixed with an apostrophe, also those that already start with apostrophes followed by one of these
+//! characters. Reading removes one apostrophe, so that every text round-trips.
 
 use std::borrow::Cow;
 use std::io::{BufRead, Result as IoResult};
@@ -16,18 +15,18 @@ use crate::query::limits::MAX_DIAGNOSTICS;
 use crate::query::{Argument, Schema, Type, Value};
 use crate::store::Record;
 
-/// The most columns that are read.
+/// The maximum number of columns.
 const MAX_COLUMNS: usize = 1000;
 
-/// What makes a formula of a cell that begins with it.
+/// Characters that make a cell a formula if it starts with one of them.
 const FORMULA: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
 
-/// The names of the fields, as a line.
+/// Returns the header line: the names of the fields.
 pub(super) fn head(schema: &Schema) -> Result<Vec<u8>> {
     write(|writer| writer.write_record(schema.names()))
 }
 
-/// The records, a line each.
+/// Returns the records, one per line.
 pub(super) fn records(records: &[Record]) -> Result<Vec<u8>> {
     write(|writer| {
         for record in records {
@@ -59,7 +58,7 @@ fn guarded(text: &str) -> String {
     format!("{guard}{text}")
 }
 
-/// A text without the apostrophe that keeps spreadsheets from running it.
+/// Removes the apostrophe that keeps spreadsheets from running the text as a formula.
 pub(super) fn unguarded(text: &str) -> &str {
     let is_guarded = text.trim_start_matches('\'').starts_with(FORMULA);
     text.strip_prefix('\'').filter(|_| is_guarded).unwrap_or(text)
@@ -71,7 +70,7 @@ pub(super) struct Table<I> {
     columns: Vec<Column>,
 }
 
-/// A column, and how its cells are read.
+/// A column of a file.
 struct Column {
     name: String,
     is_text: bool,
@@ -79,14 +78,16 @@ struct Column {
 }
 
 impl<I: BufRead> Table<I> {
-    /// Reads the line of names.
+    /// Opens a file and reads its header line.
     ///
     /// # Errors
     /// A line that names a field twice or leaves out one that every record needs; the input's.
     pub(super) fn open(input: I, schema: &Schema) -> IoResult<Result<Self>> {
         let mut rows = Rows::new(input, b',');
         let Some((line, cells)) = rows.next()? else {
-            return Ok(Err(refused("the file is empty; it begins with the names of the fields")));
+            return Ok(Err(invalid(
+                "the file is empty; expected a header line with the names of the fields",
+            )));
         };
         let columns = cells.and_then(|cells| {
             cells
@@ -96,7 +97,7 @@ impl<I: BufRead> Table<I> {
         });
         let columns: Vec<&str> = match columns {
             Ok(columns) => columns,
-            Err(detail) => return Ok(Err(refused(&format!("line {line}: {detail}")))),
+            Err(detail) => return Ok(Err(invalid(&format!("line {line}: {detail}")))),
         };
         let mut missing = schema.writable().filter(|field| field.is_required());
         if let Some(missing) = missing.find(|field| !columns.contains(&field.name)) {
@@ -105,7 +106,7 @@ impl<I: BufRead> Table<I> {
             let named: Vec<String> = named.map(Iterator::collect).collect();
             let (missing, named) = (missing.name, named.join(", "));
             let detail = format!("line {line} must name a column `{missing}`, and names: {named}");
-            return Ok(Err(refused(&detail)));
+            return Ok(Err(invalid(&detail)));
         }
         let columns: Vec<Column> = columns
             .into_iter()
@@ -119,12 +120,12 @@ impl<I: BufRead> Table<I> {
             })
             .collect();
         let repeated = columns.iter().enumerate().find(|(position, column)| {
-            // Columns without a name are what a spreadsheet makes of empty ones.
+            // Spreadsheets write empty columns, which have no name.
             !column.name.is_empty()
                 && columns.iter().take(*position).any(|other| other.name == column.name)
         });
         if let Some((_, Column { name, .. })) = repeated {
-            return Ok(Err(refused(&format!("line {line} names the column {name:?} twice"))));
+            return Ok(Err(invalid(&format!("line {line} names the column {name:?} twice"))));
         }
         Ok(Ok(Self { rows, columns }))
     }
@@ -134,7 +135,7 @@ impl<I: BufRead> Table<I> {
         let fields = cells.and_then(|cells| {
             if cells.len() != self.columns.len() {
                 let (found, expected) = (cells.len(), self.columns.len());
-                return Err(format!("has {found} cells under {expected} names"));
+                return Err(format!("has {found} cells, but the header line has {expected} names"));
             }
             let named =
                 self.columns.iter().zip(cells).filter(|(column, _)| !column.name.is_empty());
@@ -158,7 +159,7 @@ impl Column {
     }
 }
 
-fn refused(detail: &str) -> Error {
+fn invalid(detail: &str) -> Error {
     Error::new(Kind::InvalidBody, detail)
 }
 
@@ -166,19 +167,19 @@ pub(super) fn not_utf8(error: std::str::Utf8Error) -> String {
     format!("not UTF-8: {error}")
 }
 
-/// The cells of a file, row by row, in buffers of a fixed size: a quote that is never closed makes
-/// one long row of everything behind it, and nothing more.
+/// The cells of a file, row by row, in buffers of a fixed size. After a quote that is never closed, the rest of the
+/// file is one row that is too long, and does not take more memory.
 pub(super) struct Rows<I> {
     input: I,
     reader: csv_core::Reader,
-    /// The line that is read next, counted from 1.
+    /// The number of the next line, counted from 1.
     line: u64,
     cells: Vec<u8>,
-    /// Where each cell ends in `cells`.
+    /// The end of each cell in `cells`.
     ends: Vec<usize>,
 }
 
-/// The cells of a row, or why there are none.
+/// The cells of a row, or the reason why they cannot be read.
 pub(super) type Cells<'a> = std::result::Result<Vec<&'a [u8]>, String>;
 
 impl<I: BufRead> Rows<I> {
@@ -188,11 +189,11 @@ impl<I: BufRead> Rows<I> {
         Self { input, reader, line: 1, cells, ends }
     }
 
-    /// The next row and the line it begins on. Blank lines are passed over.
+    /// Returns the next row and its first line. Blank lines are ignored.
     pub(super) fn next(&mut self) -> IoResult<Option<(u64, Cells<'_>)>> {
         self.skip_blank_lines()?;
         let line = self.line;
-        let (mut filled, mut ended, mut quotes, mut refusal) = (0, 0, 0, None);
+        let (mut filled, mut ended, mut quotes, mut problem) = (0, 0, 0, None);
         loop {
             let input = self.input.fill_buf()?;
             let (result, read, written, ends) = self.reader.read_record(
@@ -208,25 +209,25 @@ impl<I: BufRead> Rows<I> {
             ended += ends;
             match result {
                 ReadRecordResult::InputEmpty => {}
-                // The rest of the row is read over what there was.
+                // Read and discard the rest of the row.
                 ReadRecordResult::OutputFull => {
                     (filled, ended) = (0, 0);
-                    refusal = refusal.or(Some(too_long()));
+                    problem = problem.or(Some(too_long()));
                 }
                 ReadRecordResult::OutputEndsFull => {
                     (filled, ended) = (0, 0);
-                    refusal = refusal.or(Some(format!("has more than {MAX_COLUMNS} cells")));
+                    problem = problem.or(Some(format!("has more than {MAX_COLUMNS} cells")));
                 }
                 ReadRecordResult::End => return Ok(None),
                 ReadRecordResult::Record => break,
             }
         }
-        // Or the file was cut off inside a cell, and what is there of it would pass for the whole.
-        if refusal.is_none() && quotes % 2 == 1 {
-            refusal = Some("has a quote without its partner".to_owned());
+        // The file may have been truncated inside a cell, whose start must not be taken for its value.
+        if problem.is_none() && quotes % 2 == 1 {
+            problem = Some("has an unclosed quote".to_owned());
         }
-        if let Some(refusal) = refusal {
-            return Ok(Some((line, Err(refusal))));
+        if let Some(problem) = problem {
+            return Ok(Some((line, Err(problem))));
         }
         let mut start = 0;
         let cells = self.ends.iter().take(ended).map(|end| {
@@ -257,7 +258,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_guarded_text_is_no_formula_and_comes_back(text in "['=+\\-@\t\ra ]{0,6}|.{0,20}") {
+        fn a_guarded_text_is_not_a_formula_and_round_trips(text in "['=+\\-@\t\ra ]{0,6}|.{0,20}") {
             let guarded = guarded(&text);
             prop_assert!(!guarded.starts_with(FORMULA));
             prop_assert_eq!(unguarded(&guarded), text);

@@ -1,4 +1,4 @@
-//! Records out of the database, a page at a time, and as the bytes of a file.
+//! Exporting records page by page, as the bytes of a file.
 
 use crate::app::selection::Selection;
 use crate::clock::timestamp_now;
@@ -9,53 +9,52 @@ use crate::store::{Documents, Place, Store};
 
 use super::{Format, csv};
 
-/// Records of a page. One statement each: nothing is held in the database between two pages.
+/// The number of records per page. Each page is one statement, so that a slow client holds nothing in the database.
 const PAGE: u32 = 1000;
 
-/// Records in order. Each page is read as it is at that moment: a record that is written meanwhile
-/// is in it or not, and none is in it twice unless the order is by what has been changed.
+/// An export in progress. Each page shows the records at the time when it is read. A record that is written during
+/// the export may be included or not. It is included twice only if a field of the sort order has changed.
 pub struct Export {
     store: Store,
     query: BoundQuery,
     form: Form,
-    /// Whether a record is written.
-    is_begun: bool,
-    /// The page that was read first, to see that the database responds.
+    /// Whether a record has been written.
+    is_started: bool,
+    /// The first page. It is read in advance, so that a database error is returned before the file starts.
     first: Option<Part>,
     is_done: bool,
-    /// A file of a single page needs none.
+    /// The place among the concurrent exports; `None` for an export of a single page.
     place: Option<Place>,
 }
 
 /// The form of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// A file.
+    /// A file of records.
     File(Format),
-    /// A JSON object with one member, an array of records with some of their fields.
+    /// A JSON object with one member: an array of records with some of their fields.
     List {
-        /// The member.
+        /// The name of the member.
         name: &'static str,
-        /// The fields.
+        /// The fields of each record.
         fields: &'static [&'static str],
     },
 }
 
 /// A part of an export.
 pub struct Part {
-    /// Its bytes.
+    /// The bytes.
     pub bytes: Vec<u8>,
-    /// How many records it has.
+    /// The number of records.
     pub count: usize,
 }
 
-/// Begins to read the records of a selection, to be written in that form.
+/// Starts an export of the selected records.
 ///
 /// # Errors
 /// [`crate::error::Kind::InvalidQuery`], [`crate::error::Kind::InsufficientScope`],
-/// [`crate::error::Kind::TooManyRequests`] when the caller has as many exports as one may have,
-/// [`crate::error::Kind::Unavailable`] when there are as many as the service writes at a time; any
-/// database error, for the first page.
+/// [`crate::error::Kind::TooManyRequests`] if the caller has as many exports as allowed,
+/// [`crate::error::Kind::Unavailable`] if the service has; any database error, for the first page.
 pub async fn export(
     store: &Store,
     caller: &Identity,
@@ -69,7 +68,7 @@ pub async fn export(
         store: store.clone(),
         query,
         form,
-        is_begun: false,
+        is_started: false,
         first: None,
         is_done: false,
         place: None,
@@ -83,15 +82,15 @@ pub async fn export(
 }
 
 impl Export {
-    /// Its record type.
+    /// Returns the record type.
     pub fn schema(&self) -> &'static Schema {
         self.query.schema
     }
 
-    /// What stands before the records.
+    /// Returns the bytes before the records.
     ///
     /// # Errors
-    /// None that could be provoked: field names are text.
+    /// None in practice, because field names are text.
     pub fn head(&self) -> Result<Vec<u8>> {
         match self.form {
             Form::File(Format::Ndjson) => Ok(Vec::new()),
@@ -100,7 +99,7 @@ impl Export {
         }
     }
 
-    /// What follows the records.
+    /// Returns the bytes after the records.
     pub fn tail(&self) -> &'static [u8] {
         match self.form {
             Form::File(_) => b"",
@@ -108,7 +107,7 @@ impl Export {
         }
     }
 
-    /// The next records, at least one; `None` when there are no more.
+    /// Returns the next records, at least one, or `None` at the end.
     ///
     /// # Errors
     /// Any database error.
@@ -133,7 +132,7 @@ impl Export {
             }
             form => self.read_json(form, statement).await?,
         };
-        self.is_begun |= part.count > 0;
+        self.is_started |= part.count > 0;
         match last {
             Some(keys) => self.query.continue_after(&keys),
             None => self.is_done = true,
@@ -155,9 +154,9 @@ impl Export {
         let (count, last) = (found.len(), found.last().map(<[_]>::to_vec));
         let mut bytes = found.into_json();
         match form {
-            // A line of its own for each, the last one too.
+            // Every line ends with a newline, also the last one.
             Form::File(_) if count > 0 => bytes.push(separator),
-            Form::List { .. } if count > 0 && self.is_begun => bytes.insert(0, separator),
+            Form::List { .. } if count > 0 && self.is_started => bytes.insert(0, separator),
             _ => {}
         }
         Ok((Part { bytes, count }, last))

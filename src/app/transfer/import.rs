@@ -1,4 +1,4 @@
-//! Records into the database, from a file that is read as it arrives.
+//! Importing records from a file, which is read while it arrives.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Cursor, Read};
@@ -13,36 +13,36 @@ use super::ndjson::Lines;
 use super::row::{MAX_NAME, Row};
 use crate::error::{Error, Kind, Result, Violation};
 use crate::identity::{Access, Identity};
-use crate::query::Schema;
 use crate::query::limits::MAX_DIAGNOSTICS;
+use crate::query::{Schema, Value};
 use crate::record::{Author, Draft, Fields};
-use crate::store::{Conflict, MAX_LISTED, Message, Place, Store, Tally};
+use crate::store::{Conflict, MAX_LISTED, Message, Place, Store, Taken, Tally};
 
-/// Records on their way from the file to the database.
+/// The most records that have been read and not yet been written.
 const QUEUE: usize = 256;
 
-/// What some programs write before UTF-8.
+/// The byte order mark that some programs write before UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
-/// What an import has done.
+/// The result of an import.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Object, Serialize)]
 #[oai(rename = "ImportReport")]
 pub struct Report {
-    /// How many records were created.
+    /// The number of records that were created.
     pub created: i64,
-    /// How many records were written over.
+    /// The number of records that were updated.
     pub updated: i64,
-    /// How many rows were left out because their record is there already.
+    /// The number of rows that were skipped because their record exists.
     pub skipped: i64,
-    /// How many rows break a rule and were left out.
+    /// The number of rows that were rejected because they break a rule.
     pub refused: i64,
-    /// The rules they break, row by row; of many rows the first.
+    /// The rules that rejected rows break, by line; at most those of the first 100 rows.
     pub errors: Vec<Violation>,
-    /// Names in the file that are no fields to be written, and were passed over; the first of them.
+    /// Names in the file that were ignored because they are not writable fields; at most 20.
     pub ignored: Vec<String>,
 }
 
-/// An import that may begin: its caller may write, and it has a place among those that read.
+/// An import that can start: its caller may write, and the limit of concurrent imports allows it.
 pub struct Import {
     store: Store,
     schema: &'static Schema,
@@ -50,11 +50,11 @@ pub struct Import {
     place: Place,
 }
 
-/// Prepares an import, before anything of its file is read.
+/// Prepares an import, before its file is read.
 ///
 /// # Errors
-/// [`Kind::InsufficientScope`]; [`Kind::TooManyRequests`] when the caller has as many as one may
-/// have, [`Kind::Unavailable`] when there are as many as the service reads at a time.
+/// [`Kind::InsufficientScope`]; [`Kind::TooManyRequests`] if the caller has as many imports as allowed,
+/// [`Kind::Unavailable`] if the service has.
 pub fn begin(store: &Store, caller: &Identity, schema: &'static Schema) -> Result<Import> {
     caller.require(Access::Write, schema)?;
     let (author, place) = (Author::Client, store.import_place(&caller.subject)?);
@@ -62,19 +62,19 @@ pub fn begin(store: &Store, caller: &Identity, schema: &'static Schema) -> Resul
 }
 
 impl Import {
-    /// The same by an operator at the command line, who may write read-only fields.
+    /// Allows read-only fields, as for an operator at the command line.
     #[must_use]
     pub fn by_operator(self) -> Self {
         Self { author: Author::Operator, ..self }
     }
 
-    /// Writes the records of a file as it is read. Under [`Conflict::Fail`] nothing is written unless
-    /// everything is; otherwise every thousand records are committed. `progress` is told how many
-    /// rows have been read.
+    /// Writes the records of a file while it is read. With [`Conflict::Fail`] the whole file is written or
+    /// nothing; otherwise every thousand records are committed. `progress` is called with the number of
+    /// rows that have been read.
     ///
     /// # Errors
-    /// [`Kind::RowsRejected`] under [`Conflict::Fail`]; [`Kind::InvalidBody`] and what the input itself
-    /// fails with; the database's.
+    /// [`Kind::EveryRowRejected`] if every row breaks a rule; [`Kind::RowsRejected`] if any row is rejected, with
+    /// [`Conflict::Fail`] only; [`Kind::InvalidBody`]; errors of the input; any database error.
     pub async fn run(
         self,
         input: impl Read + Send + 'static,
@@ -89,22 +89,22 @@ impl Import {
             let mut read = Reading {
                 schema,
                 author,
-                refused: 0,
+                rows: 0,
+                rejected: 0,
                 errors: Vec::new(),
                 ignored: BTreeSet::new(),
             };
             let outcome = read.all(input, format, policy, &sender, progress);
             (read, outcome)
         });
-        // When the database fails it says so at once: the reader ends when it next has something to
-        // send.
+        // A database error returns at once. The reader notices the closed channel when it next sends a record.
         let tally = store.import(schema, policy, receiver).await?;
         let (read, outcome) = reading.await.map_err(Error::internal)?;
         if let Err(mut error) = outcome {
             let written = tally.inserted + tally.updated;
             if written > 0 {
                 let detail = &error.detail;
-                error.detail = format!("{detail}; the {written} records before it are written");
+                error.detail = format!("{detail}; {written} records before it have been written");
             }
             return Err(error);
         }
@@ -112,17 +112,18 @@ impl Import {
     }
 }
 
-/// What is known of a file while it is read.
+/// The state of an import while its file is read.
 struct Reading {
     schema: &'static Schema,
     author: Author,
-    refused: u64,
+    rows: u64,
+    rejected: u64,
     errors: Vec<Violation>,
     ignored: BTreeSet<String>,
 }
 
 impl Reading {
-    /// Reads the rows and sends the records on.
+    /// Reads the rows and sends their records to the database.
     fn all(
         &mut self,
         input: impl Read,
@@ -138,22 +139,23 @@ impl Reading {
             match self.read(fields) {
                 Ok(draft) => {
                     if records.blocking_send(Message::Record(line, draft)).is_err() {
-                        // The database has failed and says why.
+                        // The database has failed, and its error is returned.
                         return Ok(());
                     }
                 }
                 Err(violations) => {
-                    self.refused += 1;
-                    if self.refused <= MAX_LISTED as u64 {
+                    self.rejected += 1;
+                    if self.rejected <= MAX_LISTED as u64 {
                         self.errors.extend(violations.into_iter().map(|v| v.on_line(line)));
                     }
                 }
             }
+            self.rows = count;
             progress(count);
         }
-        let is_refused = policy == Conflict::Fail && self.refused > 0;
-        // When nobody hears it the database has failed and says why.
-        let _ = records.blocking_send(if is_refused { Message::RollBack } else { Message::End });
+        let is_rejected = policy == Conflict::Fail && self.rejected > 0;
+        // If the channel is closed, the database has failed, and its error is returned.
+        let _ = records.blocking_send(if is_rejected { Message::RollBack } else { Message::End });
         Ok(())
     }
 
@@ -163,7 +165,7 @@ impl Reading {
     ) -> std::result::Result<Draft, Vec<Violation>> {
         let fields = fields.map_err(|detail| vec![Violation::of_all(detail)])?;
         let (draft, others) = Draft::read_among_others(self.schema, fields, self.author);
-        // As many as are shown and one more: a file can have a new name in every row.
+        // Limit the names, because a file can have a new one in every row.
         let room = (MAX_DIAGNOSTICS + 1).saturating_sub(self.ignored.len());
         let others = others.into_iter().take(room);
         self.ignored.extend(others.map(|name| name.chars().take(MAX_NAME).collect::<String>()));
@@ -171,16 +173,29 @@ impl Reading {
     }
 
     fn report(mut self, tally: Tally, policy: Conflict) -> Result<Report> {
-        let taken = "has a natural key that is taken, in the database or by a row before it";
         let conflicts = tally.conflicts.iter();
-        self.errors.extend(conflicts.map(|line| Violation::of_all(taken).on_line(*line)));
+        self.errors
+            .extend(conflicts.map(|taken| Violation::of_all(describe(taken)).on_line(taken.line)));
         self.errors.sort_by_key(|violation| violation.line);
-        let refused = self.refused.saturating_add(tally.conflicting);
-        if policy == Conflict::Fail && refused > 0 {
-            let rows = if refused == 1 { "row is" } else { "rows are" };
-            let is_cut = refused > MAX_LISTED as u64;
-            let first = if is_cut { ", of which the first are listed" } else { "" };
-            let detail = format!("{refused} {rows} refused{first}");
+        let rejected = self.rejected.saturating_add(tally.conflicting);
+        let ignored: Vec<String> = self.ignored.into_iter().take(MAX_DIAGNOSTICS).collect();
+        let is_cut = rejected > MAX_LISTED as u64;
+        let listed = if is_cut { "; the first ones are listed" } else { "" };
+        if self.rows > 0 && self.rejected == self.rows {
+            let rows = match self.rows {
+                1 => "the only row was rejected".to_owned(),
+                rows => format!("all {rows} rows were rejected{listed}"),
+            };
+            let names = match ignored.as_slice() {
+                [] => String::new(),
+                names => format!("; ignored unknown or read-only fields: {}", names.join(", ")),
+            };
+            let error = Error::new(Kind::EveryRowRejected, rows + &names);
+            return Err(Error { violations: self.errors, ..error });
+        }
+        if policy == Conflict::Fail && rejected > 0 {
+            let rows = if rejected == 1 { "row was" } else { "rows were" };
+            let detail = format!("{rejected} {rows} rejected{listed}");
             return Err(Error {
                 violations: self.errors,
                 ..Error::new(Kind::RowsRejected, detail)
@@ -191,14 +206,33 @@ impl Reading {
             created: count(tally.inserted),
             updated: count(tally.updated),
             skipped: count(tally.skipped),
-            refused: count(refused),
+            refused: count(rejected),
             errors: self.errors,
-            ignored: self.ignored.into_iter().take(MAX_DIAGNOSTICS).collect(),
+            ignored,
         })
     }
 }
 
-/// The rows of a file in either form.
+/// Describes a conflict, such as `"Wings" (1927) already exists (line 3)`.
+fn describe(taken: &Taken) -> String {
+    const LONGEST: usize = 70;
+    let shown = |value: &Value| match value {
+        Value::Text(text) => {
+            let start: String = text.chars().take(LONGEST).collect();
+            let cut = if start.len() < text.len() { "…" } else { "" };
+            format!("{start:?}{cut}")
+        }
+        other => other.to_string(),
+    };
+    let mut values = taken.key.iter().map(shown);
+    let first = values.next().unwrap_or_default();
+    let others = values.collect::<Vec<_>>().join(", ");
+    let others = if others.is_empty() { others } else { format!(" ({others})") };
+    let line = taken.earlier.map(|line| format!(" (line {line})")).unwrap_or_default();
+    format!("{first}{others} already exists{line}")
+}
+
+/// The rows of a file in either format.
 enum Rows<I> {
     Ndjson(Lines<I>),
     Csv(Box<Table<I>>),
@@ -221,7 +255,7 @@ impl<I: BufRead> Rows<I> {
     }
 }
 
-/// The input without a byte order mark, which belongs to no row.
+/// Returns the input without its byte order mark, if it has one.
 pub(super) fn without_mark(mut input: impl BufRead) -> std::io::Result<impl BufRead> {
     let mut start = Vec::new();
     (&mut input).take(BYTE_ORDER_MARK.len() as u64).read_to_end(&mut start)?;
@@ -231,7 +265,7 @@ pub(super) fn without_mark(mut input: impl BufRead) -> std::io::Result<impl BufR
     Ok(Cursor::new(start).chain(input))
 }
 
-/// Why an input cannot be read. It may fail with an error of ours, such as that of a limit it keeps.
+/// Returns the error of an input that cannot be read. It may wrap an [`Error`], such as that of an exceeded limit.
 pub(crate) fn read_error(error: std::io::Error) -> Error {
     error.downcast::<Error>().unwrap_or_else(|error| Error {
         cause: Some(error.into()),

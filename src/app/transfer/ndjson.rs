@@ -1,11 +1,11 @@
-//! Reading one JSON object a line.
+//! Reading files with one JSON object per line.
 
 use std::io::{BufRead, Read, Result};
 
 use super::row::{MAX_ROW_BYTES, Row, too_long};
 use crate::record::Members;
 
-/// The lines of a file. Blank ones are passed over.
+/// The lines of a file. Blank lines are ignored.
 pub(super) struct Lines<I> {
     input: I,
     number: u64,
@@ -21,14 +21,14 @@ impl<I: BufRead> Lines<I> {
         loop {
             self.number += 1;
             self.line.clear();
-            // One byte more than is allowed tells that there is more.
+            // One more byte than allowed shows that the line is too long.
             let mut limited = (&mut self.input).take(MAX_ROW_BYTES as u64 + 1);
             if limited.read_until(b'\n', &mut self.line)? == 0 {
                 return Ok(None);
             }
-            let is_ended = self.line.last() == Some(&b'\n');
-            if self.line.len() - usize::from(is_ended) > MAX_ROW_BYTES {
-                if !is_ended {
+            let is_complete = self.line.last() == Some(&b'\n');
+            if self.line.len() - usize::from(is_complete) > MAX_ROW_BYTES {
+                if !is_complete {
                     self.input.skip_until(b'\n')?;
                 }
                 return Ok(Some(Row { line: self.number, fields: Err(too_long()) }));
@@ -45,7 +45,7 @@ impl<I: BufRead> Lines<I> {
 fn read(line: &[u8]) -> std::result::Result<Members, String> {
     let text = std::str::from_utf8(line).map_err(|error| format!("not UTF-8: {error}"))?;
     serde_json::from_str(text).map_err(|error| {
-        // serde counts lines within this one.
+        // serde_json appends a line number, which counts within this line.
         let error = error.to_string();
         format!("not a JSON object on one line: {}", error.split(" at line ").next().unwrap_or(""))
     })

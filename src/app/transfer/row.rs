@@ -1,20 +1,20 @@
-//! A row of a file, whatever its form.
+//! A row of a file, of any format.
 
 use crate::record::Fields;
 
-/// The longest row that is read, in bytes.
+/// The maximum length of a row, in bytes.
 pub const MAX_ROW_BYTES: usize = 64 * 1024;
 
-/// As much of a name that is passed over as is told, in characters.
+/// The length to which an ignored name is cut in reports, in characters.
 pub(super) const MAX_NAME: usize = 100;
 
-/// A row of a file: the line it begins on, and its fields, or why it has none.
+/// A row of a file: its first line, and its fields or the reason why they cannot be read.
 pub(super) struct Row<'a> {
     pub(super) line: u64,
     pub(super) fields: Result<Fields<'a>, String>,
 }
 
-/// Why a row is not read.
+/// Returns the message for a row that exceeds [`MAX_ROW_BYTES`].
 pub(super) fn too_long() -> String {
     format!("is longer than {MAX_ROW_BYTES} bytes")
 }
