@@ -1,4 +1,4 @@
-//! How an error is told to somebody at a terminal, who may see its cause.
+//! Errors as text for a terminal. Unlike clients, operators see the cause.
 
 use std::io::IsTerminal;
 
@@ -10,34 +10,39 @@ use crate::query::diagnostic::Span;
 use crate::query::{Argument, Diagnostic};
 use crate::record::declaration::{Mistake, Mistakes};
 
-/// An error.
+/// Describes an error.
 pub(super) fn explain(error: Error) -> String {
     explain_in(error, &Selection::default())
 }
 
-/// An error of a selection: each problem of a text is shown below its place.
+/// Describes an error of a selection. Each problem of a filter or an order is shown with its place in the text.
 pub(super) fn explain_in(error: Error, selection: &Selection) -> String {
     if !error.diagnostics.is_empty() {
         let problems = describe(&error.diagnostics, &Level::ERROR, selection);
         return format!("{}\n{problems}", error.kind.title());
     }
+    // Without the title, which the detail would only repeat.
+    let text = if error.kind == Kind::InvalidRecord && !error.violations.is_empty() {
+        let rules: Vec<String> = error.violations.iter().map(ToString::to_string).collect();
+        rules.join("\n")
+    } else {
+        error.detail
+    };
     match &error.cause {
-        // The public text sends people to the log; here is its reader.
+        // The detail refers clients to the log. At the command line the cause is shown instead.
         Some(cause) if error.kind == Kind::Internal => printable(&cause.to_string()),
-        Some(cause) => {
-            format!("{}\n  {}", printable(&error.to_string()), printable(&cause.to_string()))
-        }
-        None => printable(&error.to_string()),
+        Some(cause) => format!("{}\n  {}", printable(&text), printable(&cause.to_string())),
+        None => printable(&text),
     }
 }
 
-/// A text from outside, without what a terminal would take for a command.
+/// Replaces control characters in a text from outside, which a terminal would execute.
 pub(super) fn printable(text: &str) -> String {
     let is_command = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
     text.chars().map(|c| if is_command(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
-/// Problems or warnings, coloured on a terminal unless `NO_COLOR` forbids it.
+/// Describes problems or warnings of a selection, in colour on a terminal unless `NO_COLOR` is set.
 pub(super) fn describe(
     problems: &[Diagnostic],
     level: &Level<'_>,
@@ -48,10 +53,10 @@ pub(super) fn describe(
     render(&groups)
 }
 
-/// The mistakes of declarations, each below its place in its file.
+/// Describes the mistakes of declarations, each with its place in the file.
 pub(super) fn explain_mistakes(files: &[Mistakes]) -> String {
     let groups = files.iter().flat_map(|Mistakes { file, source, list }| {
-        // The name of a file may hold what a terminal takes for a command.
+        // The name of a file may contain control characters.
         let file = printable(file).replace(['\n', '\t'], " ");
         list.iter().map(move |Mistake { span, message, help }| {
             let title = Level::ERROR.primary_title(message);
@@ -69,8 +74,8 @@ pub(super) fn explain_mistakes(files: &[Mistakes]) -> String {
     render(&groups.collect::<Vec<_>>())
 }
 
-/// The lines of a place, where they start, and the number of the first. The renderer reads all that it is given anew
-/// for each mistake, which takes long for a large file.
+/// Returns the lines around a place, their offset in bytes, and the number of the first. The renderer scans its whole
+/// input for each mistake, which would be slow for a large file.
 fn lines_of(source: &str, place: Span) -> (&str, usize, usize) {
     let before = source.get(..place.start).unwrap_or_default();
     let start = before.rfind('\n').map_or(0, |at| at + 1);
@@ -93,7 +98,7 @@ fn render(groups: &[Group<'_>]) -> String {
     renderer.render(groups)
 }
 
-/// A problem below its place, and below that the text with the suggestion.
+/// Returns a problem with its place, followed by the text with the suggestion.
 fn groups<'a>(
     problem: &'a Diagnostic,
     level: &Level<'a>,
@@ -120,7 +125,7 @@ fn range(start: i32, end: i32) -> Option<std::ops::Range<usize>> {
     Some(start..end.max(start))
 }
 
-/// The text a problem is in, by the name of its parameter.
+/// Returns the text that a problem is in, by the name of its parameter.
 fn text<'a>(selection: &'a Selection, parameter: &str) -> Option<&'a str> {
     match parameter {
         "filter" => selection.filter.as_deref(),

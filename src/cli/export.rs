@@ -1,4 +1,4 @@
-//! `cinequery export`: records to a file.
+//! `cinequery export`: writes records to a file.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -18,20 +18,20 @@ use crate::store::Store;
 
 const EXAMPLES: &str = "\
 Examples:
-  cinequery export films.ndjson.gz
+  cinequery export movies.ndjson.gz
   cinequery export dramas.csv --filter 'genre = \"drama\"'
   cinequery export | head -n 3";
 
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Export {
-    /// The file. It appears when it is whole. `.gz` is compressed; `-` is standard output
+    /// File to write; it appears when it is complete. `.gz` is compressed; `-` is standard output
     #[arg(default_value = STREAM)]
     file: PathBuf,
-    /// What is written, ndjson or csv [default: by the file's name, else ndjson]
+    /// Format, ndjson or csv [default: by the file name, else ndjson]
     #[arg(long)]
     format: Option<Format>,
-    /// Which records, such as: genre = "drama" and release_year >= 1990. All when absent
+    /// Filter, such as: genre = "drama" and release_year >= 1990 [default: all records]
     #[arg(long)]
     filter: Option<String>,
     #[command(flatten)]
@@ -54,8 +54,8 @@ impl Export {
         let save = save(&store, catalogue, schema, &selection, form, output);
         let saved = tokio::select! {
             saved = save => saved,
-            // What is not whole goes, as it would have if nothing had been begun.
-            () = stop => return Err(format!("{}: stopped before it was whole", self.file.display())),
+            // Dropping the output removes the incomplete file.
+            () = stop => return Err(format!("{}: stopped before it was complete", self.file.display())),
         };
         store.close().await;
         match saved {
@@ -86,7 +86,7 @@ impl From<std::io::Error> for Failure {
     }
 }
 
-/// Writes the records of a selection to a file, and returns how many they were.
+/// Writes the records of a selection to a file and returns their number.
 async fn save(
     store: &Store,
     catalogue: Catalogue,

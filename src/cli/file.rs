@@ -1,5 +1,4 @@
-//! Files of records as they are named on the command line: `-` is a standard stream, `.gz` is
-//! compressed, and `.csv` says what is in it.
+//! Files of records on the command line. `-` is standard input or output, `.gz` is compressed, and `.csv` is CSV.
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{ErrorKind, IsTerminal, Read, Result as IoResult, Write};
@@ -14,10 +13,10 @@ use tempfile::NamedTempFile;
 
 use crate::app::transfer::Format;
 
-/// The name of a standard stream.
+/// The name of standard input and output.
 pub(super) const STREAM: &str = "-";
 
-/// How often progress is shown, in rows.
+/// The number of rows between two updates of the progress.
 pub(super) const STEP: u64 = 256;
 
 fn is_stream(path: &Path) -> bool {
@@ -28,7 +27,7 @@ fn is_gzip(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"))
 }
 
-/// What is in the file, going by its name: CSV when it ends in `.csv` or `.csv.gz`.
+/// Returns the format of a file by its name: CSV if it ends in `.csv` or `.csv.gz`, otherwise JSON lines.
 pub(super) fn format(path: &Path) -> Format {
     let name = if is_gzip(path) { path.with_extension("") } else { path.to_owned() };
     let extension = name.extension().unwrap_or_default();
@@ -36,7 +35,7 @@ pub(super) fn format(path: &Path) -> Format {
     Format::ALL.into_iter().find(is).unwrap_or_default()
 }
 
-/// Opens a file to be read.
+/// Opens a file for reading, and decompresses it if its name ends in `.gz`.
 pub(super) fn open(path: &Path) -> Result<Box<dyn Read + Send>, String> {
     let plain: Box<dyn Read + Send> = if is_stream(path) {
         Box::new(std::io::stdin())
@@ -50,13 +49,13 @@ pub(super) fn open(path: &Path) -> Result<Box<dyn Read + Send>, String> {
     Ok(if is_gzip(path) { Box::new(MultiGzDecoder::new(plain)) } else { plain })
 }
 
-/// A file that is written. A regular file appears under its name when it is whole, and not before.
+/// A file to write. A regular file gets its name only when it is complete.
 pub(super) enum Output {
     Plain(Target),
     Gzip(Box<GzEncoder<Target>>),
 }
 
-/// Where the bytes go.
+/// The destination of the bytes.
 pub(super) enum Target {
     Stdout,
     /// A device or a pipe.
@@ -65,7 +64,7 @@ pub(super) enum Target {
 }
 
 impl Output {
-    /// Begins the file.
+    /// Opens the file for writing. A regular file is first written under a temporary name in the same folder.
     pub(super) fn create(path: &Path) -> Result<Self, String> {
         let failed = |error: std::io::Error| format!("{}: {error}", path.display());
         let is_special = std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file());
@@ -74,10 +73,10 @@ impl Output {
         } else if is_special {
             Target::Special(OpenOptions::new().write(true).open(path).map_err(failed)?)
         } else {
-            // A link stays, and what it leads to is written.
+            // Write the target of a symbolic link instead of replacing the link.
             let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-            // As the shell would make it, less what the umask takes away.
+            // The permissions of a file that a shell creates. The umask applies.
             let file = tempfile::Builder::new()
                 .permissions(Permissions::from_mode(0o666))
                 .tempfile_in(folder.unwrap_or(Path::new(".")))
@@ -94,7 +93,7 @@ impl Output {
         })
     }
 
-    /// Writes the next bytes. False when the reader of a stream has gone away, as `head` does.
+    /// Writes the next bytes. Returns false if the other end of a pipe is closed, as by `head`.
     pub(super) fn write(&mut self, bytes: &[u8]) -> IoResult<bool> {
         still_read(match self {
             Output::Plain(target) => target.write_all(bytes),
@@ -102,13 +101,13 @@ impl Output {
         })
     }
 
-    /// Ends the file and gives it its name.
+    /// Completes the file and gives it its name.
     pub(super) fn finish(self) -> IoResult<()> {
         let target = match self {
             Output::Plain(target) => Ok(target),
             Output::Gzip(encoder) => encoder.finish(),
         };
-        let ended = target.and_then(|mut target| {
+        let finished = target.and_then(|mut target| {
             target.flush()?;
             match target {
                 Target::Regular(file, path) => {
@@ -119,7 +118,7 @@ impl Output {
                 Target::Stdout | Target::Special(_) => Ok(()),
             }
         });
-        still_read(ended).map(|_| ())
+        still_read(finished).map(|_| ())
     }
 }
 
@@ -148,7 +147,7 @@ impl Write for Target {
     }
 }
 
-/// Progress with its rate on a terminal; nothing elsewhere.
+/// Returns a progress display with the rate of rows. It is hidden unless standard error is a terminal.
 pub(super) fn progress() -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();

@@ -1,4 +1,4 @@
-//! `cinequery migrate`: the database's tables, brought to this version and the declarations.
+//! `cinequery migrate`: applies pending migrations of this version and of the declarations.
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -12,22 +12,22 @@ use crate::store::{By, Missing, Step};
 
 const HELP: &str = "\
 Examples:
-  cinequery migrate --plan                         what would be done, and what it locks
+  cinequery migrate --plan                         prints the steps and what they lock
   cinequery migrate
-  cinequery migrate --drop movies.tagline          a field that is not declared any more
+  cinequery migrate --drop movies.tagline          drops a field that is no longer declared
 
-`serve` applies at start what instances of the previous declaration can live with. The rest is
-left to this command: renames, drops, new unique keys, required fields and narrower limits.
-Records that break a new rule are listed, and nothing is changed.";
+At start, `serve` applies the steps that instances with the previous declarations tolerate. This
+command also applies the others: renames, drops, new unique keys, required fields and narrower
+limits. If records break a new rule, it lists them and changes nothing.";
 
 #[derive(Args)]
 #[command(after_help = HELP)]
 pub(super) struct Migrate {
-    /// Print the steps with their SQL and what they lock, and change nothing
+    /// Print the steps with their SQL and locks, without applying them
     #[arg(long)]
     plan: bool,
-    /// Drop a field (movies.tagline) or a collection (movies) that is not declared, with its values; may be
-    /// repeated
+    /// Drop a field (movies.tagline) or a collection (movies) that is no longer declared, with all its values; may
+    /// be repeated
     #[arg(long = "drop", value_name = "NAME")]
     drops: Vec<String>,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! `cinequery openapi`: print the OpenAPI document.
+//! `cinequery openapi`: prints the OpenAPI document.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! `cinequery query`: search from the command line.
+//! `cinequery query`: searches records from the command line.
 
 use std::process::ExitCode;
 
@@ -32,20 +32,20 @@ Examples:
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Query {
-    /// The filter, such as: genre = "drama" and release_year >= 1990. All records when absent
+    /// Filter, such as: genre = "drama" and release_year >= 1990 [default: all records]
     filter: Option<String>,
-    /// The order, such as: release_year desc, title
+    /// Sort order, such as: release_year desc, title [default: by creation]
     #[arg(long)]
     order_by: Option<String>,
     #[command(flatten)]
     given: Given,
-    /// How many records at most, 1 to 1000
+    /// Maximum number of records, 1 to 1000
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     limit: u32,
-    /// Count all records that match
+    /// Also count all matching records
     #[arg(long)]
     count: bool,
-    /// Show the statement and its values instead of running it
+    /// Print the SQL statement and its values instead of executing it
     #[arg(long)]
     sql: bool,
     #[command(flatten)]
@@ -66,7 +66,7 @@ impl Query {
         let selection = request.selection.clone();
         let catalogue = catalogue(&self.database.records)?;
         let schema = self.collection.find(catalogue)?;
-        let answer = if self.sql {
+        let shown = if self.sql {
             let dialect = match location(&self.database)? {
                 Location::Sqlite(_) => Dialect::Sqlite,
                 Location::Postgres(_) => Dialect::Postgres,
@@ -74,12 +74,12 @@ impl Query {
             show(schema, &request, self.limit, dialect)
         } else {
             let store = open_to_read(&self.database, catalogue).await?;
-            let answer = find(&store, catalogue, schema, request).await;
+            let found = find(&store, catalogue, schema, request).await;
             store.close().await;
-            answer
+            found
         };
-        let Answer { output, warnings, remark } =
-            answer.map_err(|error| explain_in(error, &selection))?;
+        let Shown { output, warnings, remark } =
+            shown.map_err(|error| explain_in(error, &selection))?;
         if !warnings.is_empty() {
             eprintln!("{}", describe(&warnings, &Level::WARNING, &selection));
         }
@@ -91,8 +91,8 @@ impl Query {
     }
 }
 
-/// What is printed: the answer, and what is said about it.
-struct Answer {
+/// What is printed: the result on standard output, warnings and a remark on standard error.
+struct Shown {
     output: String,
     warnings: Vec<Diagnostic>,
     remark: Option<String>,
@@ -104,31 +104,30 @@ async fn find(
     catalogue: Catalogue,
     schema: &'static Schema,
     request: SearchRequest,
-) -> Result<Answer, Error> {
+) -> Result<Shown, Error> {
     let page = search(store, &operator(catalogue), schema, request).await?;
     let records: Vec<Map<String, Value>> = page.read()?;
     let shown = records.len();
     let About { total, next_cursor, why, warnings, .. } = page.about;
     let mut remark = match (total, next_cursor) {
         (Some(total), _) => format!("{shown} of {total}"),
-        (None, Some(_)) => format!("{shown}, and there are more"),
+        (None, Some(_)) => format!("{shown}, more available"),
         (None, None) => shown.to_string(),
     };
     for Reason { condition, without, instead } in why.unwrap_or_default() {
-        let meant = instead.map(|instead| format!("; did you mean {instead}?"));
-        let meant = meant.unwrap_or_default();
-        remark.push_str(&format!("\n{without} without {condition}{meant}"));
+        let help = instead.map(|instead| format!("; did you mean {instead}?")).unwrap_or_default();
+        remark.push_str(&format!("\n{without} without {condition}{help}"));
     }
-    Ok(Answer { output: table(schema, &records).to_string(), warnings, remark: Some(remark) })
+    Ok(Shown { output: table(schema, &records).to_string(), warnings, remark: Some(remark) })
 }
 
-/// Shows the statement.
+/// Compiles the statement instead of executing it.
 fn show(
     schema: &'static Schema,
     request: &SearchRequest,
     limit: u32,
     dialect: Dialect,
-) -> Result<Answer, Error> {
+) -> Result<Shown, Error> {
     let selection = &request.selection;
     let prepared = selection.prepare(schema)?;
     let query = selection.bind(&prepared, timestamp_now())?;
@@ -138,10 +137,10 @@ fn show(
         format!("\n-- {position}: {value} ({})", ty.as_str())
     });
     let output = format!("{}{}", statement.sql, values.collect::<String>());
-    Ok(Answer { output, warnings: prepared.warnings, remark: None })
+    Ok(Shown { output, warnings: prepared.warnings, remark: None })
 }
 
-/// The fields of the declaration as an aligned table.
+/// Returns the declared fields of the records as an aligned table.
 fn table(schema: &Schema, records: &[Map<String, Value>]) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);

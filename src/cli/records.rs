@@ -1,4 +1,4 @@
-//! `cinequery records`: declarations of record types.
+//! `cinequery records`: validates and creates declarations of record types.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,7 +14,7 @@ use crate::record::declaration::{self, check_collection, collection_name};
 const EXAMPLES: &str = "\
 Examples:
   cinequery records init screenings > records/screenings.toml
-  cinequery records infer films.csv > records/films.toml
+  cinequery records infer movies.csv > records/movies.toml
   cinequery records check records
   cinequery records schema > record-type.schema.json";
 
@@ -31,10 +31,10 @@ enum Command {
     Check(Check),
     /// Print a commented declaration to start from
     Init {
-        /// The collection, such as screenings; of movies the built-in declaration is printed
+        /// Collection, such as screenings; for movies the built-in declaration is printed
         name: String,
     },
-    /// Print a JSON Schema of declarations, for editors
+    /// Print the JSON Schema of declarations, for editors
     Schema,
     /// Print a declaration that fits a file of records
     Infer(Infer),
@@ -42,7 +42,7 @@ enum Command {
 
 #[derive(Args)]
 struct Check {
-    /// The folder; another way to write --records
+    /// Folder, the same as --records
     folder: Option<PathBuf>,
     #[command(flatten)]
     records: RecordsSettings,
@@ -50,13 +50,13 @@ struct Check {
 
 #[derive(Args)]
 struct Infer {
-    /// The file, in UTF-8: one JSON object a line, or CSV with a header line. `.gz` is decompressed; `-` is
-    /// standard input
+    /// File in UTF-8: one JSON object per line, or CSV with a header line. `.gz` is decompressed; `-` is standard
+    /// input
     file: PathBuf,
-    /// What is in it, ndjson or csv [default: by the file's name, else ndjson]
+    /// Format, ndjson or csv [default: by the file name, else ndjson]
     #[arg(long)]
     format: Option<Format>,
-    /// The collection, such as films [default: from the file's name]
+    /// Collection, such as movies [default: from the file name]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
 }
@@ -86,7 +86,7 @@ impl Check {
     }
 }
 
-/// A record type in one line.
+/// Describes a record type in one line.
 fn describe(schema: &'static Schema) -> String {
     let Schema { name, collection, indexes, searches, .. } = schema;
     let count = |count: usize, one: &str, many: &str| {
@@ -112,7 +112,8 @@ impl Infer {
             None => {
                 let stem = self.file.file_name().map(Path::new).and_then(|name| name.to_str());
                 let stem = stem.and_then(|name| name.split('.').next());
-                stem.and_then(collection_name).ok_or("give the collection a name with --name")?
+                stem.and_then(collection_name)
+                    .ok_or("cannot derive the collection from the file name: pass it with --name")?
             }
         };
         let format = self.format.unwrap_or_else(|| file::format(&self.file));

@@ -1,4 +1,4 @@
-//! `cinequery token`: issue a token without asking the service.
+//! `cinequery token`: issues a token without a running service.
 
 use std::process::ExitCode;
 
@@ -19,10 +19,10 @@ Examples:
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Token {
-    /// Whose token it is
+    /// Name of the user, the subject of the token
     name: String,
-    /// What it allows, such as movies:read; may be repeated. Everything on records when absent
-    #[arg(long = "scope")]
+    /// Scope, such as movies:read; may be repeated [default: all scopes of records]
+    #[arg(long = "scope", value_name = "SCOPE")]
     scopes: Vec<String>,
     #[command(flatten)]
     database: DatabaseSettings,
@@ -35,18 +35,21 @@ impl Token {
         let catalogue = catalogue(&self.database.records)?;
         let known = operator(catalogue).scopes;
         if let Some(unknown) = self.scopes.iter().find(|scope| !known.contains(scope)) {
-            return Err(format!("there is no scope {unknown:?}; there are: {}", known.join(", ")));
+            return Err(format!(
+                "unknown scope {unknown:?}; expected one of: {}",
+                known.join(", ")
+            ));
         }
         let scopes = if self.scopes.is_empty() { known } else { self.scopes };
         if let Some(problem) = name_problem(&self.name) {
             return Err(format!("the name {problem}"));
         }
         let location = location(&self.database)?;
-        // A database that is not there yet has revoked nothing.
+        // A database that does not exist has no revocations.
         let revision = match &location {
             Location::Sqlite(path) if !path.exists() => 0,
             _ => {
-                // Migrations of records may be pending: a token needs none of them.
+                // Pending migrations of records are no obstacle: a token does not depend on them.
                 let store = open(&self.database, Missing::ReadOnly).await?;
                 let revision = store.revocation_revision().await.map_err(explain)?;
                 store.close().await;

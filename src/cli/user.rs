@@ -1,4 +1,4 @@
-//! `cinequery user`: administer those who sign in with a password, and the first of them.
+//! `cinequery user`: manages the users who sign in with a password, and creates the first administrator.
 
 use std::io::{BufRead, IsTerminal};
 use std::path::{Path, PathBuf};
@@ -19,19 +19,19 @@ use crate::store::{Expected, Missing, Store};
 
 const EXAMPLES: &str = "\
 Examples:
-  cinequery user add anna --role editor                 prints a password once
+  cinequery user add anna --role editor                 generates a password and prints it once
   cinequery user add reports --role viewer --password-file /run/secrets/reports
   cinequery user change anna --new-password
   cinequery user list
 
-In a pipe the password is the first line of standard input.";
+If standard input is not a terminal, the password is its first line.";
 
 /// The name of the first administrator.
 const FIRST: &str = "admin";
 
-/// What is said where one can neither be made nor be told the password.
-pub(super) const NO_ADMINISTRATOR: &str = "there is no administrator yet: name a file with a password in CINEQUERY_ADMIN_PASSWORD_FILE \
-     or --admin-password-file, run `cinequery user add NAME --role admin`, or choose --auth open";
+/// The message if there is no administrator, and no way to set or print the password of one.
+pub(super) const NO_ADMINISTRATOR: &str = "there is no administrator: pass a file with a password in CINEQUERY_ADMIN_PASSWORD_FILE or \
+     --admin-password-file, run `cinequery user add NAME --role admin`, or use --auth open";
 
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
@@ -44,49 +44,49 @@ pub(super) struct User {
 enum Command {
     /// Add a user
     Add {
-        /// The name
+        /// Name of the user
         name: String,
-        /// What they may do
+        /// Role, which decides what the user may do
         #[arg(long)]
         role: Role,
-        /// A file that holds the password
+        /// File that contains the password
         #[arg(long, value_name = "FILE")]
         password_file: Option<PathBuf>,
         #[command(flatten)]
         database: DatabaseSettings,
     },
-    /// Give a user another password or role. The tokens they have end
+    /// Change the password or role of a user and revoke their tokens
     #[command(group(ArgGroup::new("what").args(["role", "password_file", "new_password"]).multiple(true).required(true)))]
     Change {
-        /// The name
+        /// Name of the user
         name: String,
-        /// Another role
+        /// New role
         #[arg(long)]
         role: Option<Role>,
-        /// A file that holds another password
+        /// File that contains the new password
         #[arg(long, value_name = "FILE", conflicts_with = "new_password")]
         password_file: Option<PathBuf>,
-        /// Take a new password: from standard input, or made up and printed once
+        /// Set a new password: from standard input, or generated and printed once if that is a terminal
         #[arg(long)]
         new_password: bool,
         #[command(flatten)]
         database: DatabaseSettings,
     },
-    /// Remove a user. The tokens they have end
+    /// Remove a user and revoke their tokens
     Remove {
-        /// The name
+        /// Name of the user
         name: String,
         #[command(flatten)]
         database: DatabaseSettings,
     },
-    /// End every token that somebody has, also one who signs in elsewhere
+    /// Revoke all tokens of a user, also of one who signs in at another issuer
     SignOut {
-        /// The name
+        /// Name of the user, or subject of the tokens
         name: String,
         #[command(flatten)]
         database: DatabaseSettings,
     },
-    /// List the users and their roles
+    /// List users and their roles
     List {
         #[command(flatten)]
         database: DatabaseSettings,
@@ -100,9 +100,9 @@ impl ValueEnum for Role {
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
         let help = match self {
-            Self::Viewer => "Reads records",
-            Self::Editor => "Reads and changes records",
-            Self::Admin => "Does everything, and administers users",
+            Self::Viewer => "Read records",
+            Self::Editor => "Read and write records",
+            Self::Admin => "Read and write records, and manage users",
         };
         Some(PossibleValue::new(self.as_str()).help(help))
     }
@@ -180,50 +180,53 @@ impl Command {
     }
 }
 
-/// Whoever can reach the database at the command line may administer users.
+/// Returns the identity of the command line: it has the database credentials, so it may manage users.
 fn administrator() -> Identity {
     Identity { subject: "operator".to_owned(), scopes: vec![ADMIN_SCOPE.to_owned()] }
 }
 
-/// A password, and whether somebody has to be told it.
+/// A password, and whether it was generated, so that it has to be printed.
 pub(super) struct Password {
     text: String,
-    is_made_up: bool,
+    is_generated: bool,
 }
 
 impl Password {
-    /// From the file; else from standard input, when that is no terminal; else made up.
+    /// Reads the password from the file if there is one, otherwise from standard input unless that is a terminal.
+    /// Otherwise generates one.
     fn of(file: Option<&Path>) -> Result<Self, String> {
         let given = |text: &str| Self {
             text: text.trim_end_matches(['\r', '\n']).to_owned(),
-            is_made_up: false,
+            is_generated: false,
         };
         if let Some(file) = file {
             let text = std::fs::read_to_string(file);
             return text.map(|text| given(&text)).map_err(|e| format!("{}: {e}", file.display()));
         }
         if std::io::stdin().is_terminal() {
-            return random_password().map(|text| Self { text, is_made_up: true }).map_err(explain);
+            return random_password()
+                .map(|text| Self { text, is_generated: true })
+                .map_err(explain);
         }
         let mut line = String::new();
         std::io::stdin().lock().read_line(&mut line).map_err(|error| error.to_string())?;
         if line.is_empty() {
-            let what = "standard input is empty: its first line is the password, where it is no \
-                        terminal; or name a file with --password-file";
-            return Err(what.to_owned());
+            let message = "standard input is empty: expected the password on its first line; or pass a \
+                           file with --password-file";
+            return Err(message.to_owned());
         }
         Ok(given(&line))
     }
 
     fn show(&self) -> Result<(), String> {
-        if self.is_made_up { print(&format!("password: {}", self.text)) } else { Ok(()) }
+        if self.is_generated { print(&format!("password: {}", self.text)) } else { Ok(()) }
     }
 }
 
-/// The password that the first administrator would get; nothing where there is one.
+/// Returns the password of the first administrator, or `None` if there is an administrator.
 ///
 /// # Errors
-/// Neither a file nor a terminal; a password that will not do.
+/// A message if there is neither a file nor a terminal, or the password is invalid.
 pub(super) async fn first_password(
     store: &Store,
     file: Option<&Path>,
@@ -234,7 +237,7 @@ pub(super) async fn first_password(
     let password = match file {
         Some(_) => Password::of(file)?,
         None if std::io::stdout().is_terminal() => {
-            Password { text: random_password().map_err(explain)?, is_made_up: true }
+            Password { text: random_password().map_err(explain)?, is_generated: true }
         }
         None => return Err(NO_ADMINISTRATOR.to_owned()),
     };
@@ -244,12 +247,11 @@ pub(super) async fn first_password(
     }
 }
 
-/// Makes the first administrator where there is none: with the password of the file, or with one
-/// that is made up and printed once, to somebody at a terminal. Of several instances that start
-/// together one makes it.
+/// Creates the first administrator if there is none, with the password of the file, or with a generated one that is
+/// printed once on a terminal. If several instances start at the same time, one of them creates it.
 ///
 /// # Errors
-/// Neither a file nor a terminal; a password that will not do.
+/// A message if there is neither a file nor a terminal, or the password is invalid.
 pub(super) async fn ensure_administrator(
     store: &Store,
     hasher: &Hasher,
@@ -258,21 +260,21 @@ pub(super) async fn ensure_administrator(
     let Some(password) = first_password(store, file).await? else { return Ok(()) };
     let hash = hasher.hash(password.text.clone()).await.map_err(explain)?;
     match store.add_user(FIRST, &hash, Role::Admin.as_str(), timestamp_now()).await {
-        Ok(_) if password.is_made_up => print(&format!(
-            "The first administrator is {FIRST:?}, with the password {}\nIt is not shown again.",
+        Ok(_) if password.is_generated => print(&format!(
+            "Created the first administrator {FIRST:?} with the password {}\nIt is not shown again.",
             password.text
         )),
         Ok(_) => {
-            tracing::info!(user = FIRST, "the first administrator is made");
+            tracing::info!(user = FIRST, "created the first administrator");
             Ok(())
         }
-        // Another instance was faster. Somebody of that name who is no administrator stays so.
+        // Another instance created it, or a user without the role has this name. That user keeps its role.
         Err(error) if error.kind == Kind::Duplicate => {
             match store.has_user_with(Role::Admin.as_str()).await.map_err(explain)? {
                 true => Ok(()),
                 false => Err(format!(
-                    "the user {FIRST:?} is no administrator, and nobody else is: run `cinequery \
-                     user change NAME --role admin`"
+                    "there is no administrator, and the user {FIRST:?} has another role: run \
+                     `cinequery user change NAME --role admin`"
                 )),
             }
         }

@@ -3,27 +3,28 @@
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
-use super::{FILMS, cinequery, folder, run};
+use super::{MOVIES, cinequery, folder, run};
 use crate::support::on_both;
 
-/// Files by name: in what form, compressed or not, and from a stream.
+/// The name of a file decides its format and compression.
 #[tokio::test]
-async fn films_leave_and_come_back_by_the_name_of_their_file() {
+async fn exported_movies_can_be_imported() {
     on_both(async |database| {
         let folder = folder();
         let url = database.url();
-        std::fs::write(folder.path().join("films.ndjson"), FILMS).unwrap();
-        let loaded = run(folder.path(), &["import", "films.ndjson", "--database", &url]);
+        std::fs::write(folder.path().join("movies.ndjson"), MOVIES).unwrap();
+        let loaded = run(folder.path(), &["import", "movies.ndjson", "--database", &url]);
         assert_eq!(loaded.0, 0, "{}", loaded.2);
         let (code, whole, log) = run(folder.path(), &["export", "--database", &url]);
         assert_eq!((code, log.as_str()), (0, "3 exported\n"));
-        let films = |text: &str| -> Vec<[serde_json::Value; 2]> {
-            let films = text.lines().map(|line| serde_json::from_str(line).unwrap());
-            films
-                .map(|film: serde_json::Value| [film["title"].clone(), film["expiry_date"].clone()])
-                .collect()
+        let movies = |text: &str| -> Vec<[serde_json::Value; 2]> {
+            let movies = text.lines().map(|line| serde_json::from_str(line).unwrap());
+            let movies = movies.map(|movie: serde_json::Value| {
+                [movie["title"].clone(), movie["expiry_date"].clone()]
+            });
+            movies.collect()
         };
-        assert_eq!(films(&whole).len(), 3);
+        assert_eq!(movies(&whole).len(), 3);
         for name in ["a.ndjson", "a.csv", "a.ndjson.gz", "a.CSV.GZ", "a"] {
             let (code, out, log) = run(folder.path(), &["export", name, "--database", &url]);
             assert_eq!((code, out.as_str()), (0, ""), "{log}");
@@ -34,10 +35,10 @@ async fn films_leave_and_come_back_by_the_name_of_their_file() {
             let (code, _, log) = run(folder.path(), &[&["import", name][..], &other].concat());
             assert!(code == 0 && log.contains("3 created"), "{name}: {log}");
             let (_, again, _) = run(folder.path(), &[&["export"][..], &other].concat());
-            assert_eq!(films(&again), films(&whole), "{name}");
+            assert_eq!(movies(&again), movies(&whole), "{name}");
             std::fs::remove_file(folder.path().join("other.db")).unwrap();
         }
-        // A stream says with --format what is in it.
+        // The format of a stream is set with --format.
         let csv = ["export", "-", "--format", "csv", "--filter", "title = $t", "--param", "t=Two"];
         let (_, csv, log) = run(folder.path(), &[&csv[..], &["--database", &url]].concat());
         assert_eq!((csv.lines().count(), log.as_str()), (2, "1 exported\n"));
@@ -47,7 +48,7 @@ async fn films_leave_and_come_back_by_the_name_of_their_file() {
         std::io::Write::write_all(&mut process.stdin.take().unwrap(), csv.as_bytes()).unwrap();
         let log = String::from_utf8(process.wait_with_output().unwrap().stderr).unwrap();
         assert!(log.contains("1 created"), "{log}");
-        // A file that cannot be finished does not appear, and one that is there stays.
+        // A file that cannot be completed does not appear, and an existing file stays.
         std::fs::write(folder.path().join("kept.csv"), "kept").unwrap();
         for name in ["kept.csv", "new.csv"] {
             let wrong = ["export", name, "--filter", "gnre = 1", "--database", &url];
@@ -66,9 +67,9 @@ async fn films_leave_and_come_back_by_the_name_of_their_file() {
     .await;
 }
 
-/// What stands in the place of a file: kept when the export fails, and kept as it is otherwise.
+/// A symbolic link stays, and its target keeps its permissions.
 #[test]
-fn an_export_writes_what_a_link_leads_to() {
+fn an_export_writes_the_target_of_a_link() {
     let folder = folder();
     let at = |name: &str| folder.path().join(name);
     assert_eq!(run(folder.path(), &["migrate"]).0, 0);

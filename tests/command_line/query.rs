@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use super::{cinequery, folder, run};
 
 #[test]
-fn a_statement_is_shown_and_not_run() {
+fn sql_is_printed_and_not_executed() {
     let folder = folder();
     let filter = "title contains 'star' or release_year = 1977";
     let (code, shown, _) = run(folder.path(), &["query", filter, "--sql"]);
@@ -17,7 +17,7 @@ fn a_statement_is_shown_and_not_run() {
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
-/// Arguments of `query`, and lines of what is said of them.
+/// Arguments of `query`, and lines of the output.
 const SHOWN: &[(&[&str], &[&str])] = &[
     (
         &["title = 'é' and\n gnre = 'x'"],
@@ -30,7 +30,7 @@ const SHOWN: &[(&[&str], &[&str])] = &[
             "2 |  genre = 'x'",
         ],
     ),
-    // At the end there is nothing to cover, and it is marked all the same.
+    // The end of the text is marked, although no character is there.
     (&["genre ="], &["error[unexpected_token]", "1 | genre =", "  |        ^"]),
     (&["release_year = $y", "--param", "y=soon"], &[" --> p.y:1:1", "1 | soon", "  | ^^^^"]),
     (&["--order-by", "yaer"], &[" --> order_by:1:1", "1 | yaer", "  | ^^^^"]),
@@ -41,7 +41,7 @@ const SHOWN: &[(&[&str], &[&str])] = &[
 ];
 
 #[test]
-fn problems_are_shown_below_their_place() {
+fn problems_are_shown_with_their_place() {
     let folder = folder();
     for (arguments, lines) in SHOWN {
         let (_, _, log) = run(folder.path(), &[&["query", "--sql"], *arguments].concat());
@@ -49,11 +49,11 @@ fn problems_are_shown_below_their_place() {
             let is_there = log.lines().any(|shown| shown.trim_end().contains(line));
             assert!(is_there, "{line:?} is missing: {log}");
         }
-        assert!(!log.contains('\u{1b}'), "colours go to terminals alone: {log:?}");
+        assert!(!log.contains('\u{1b}'), "only terminals get colours: {log:?}");
     }
 }
 
-/// `script` of util-linux makes a terminal of its own for the command.
+/// `script` of util-linux runs the command in a pseudo-terminal.
 #[cfg(target_os = "linux")]
 #[test]
 fn problems_are_coloured_on_a_terminal() {
@@ -70,7 +70,7 @@ fn problems_are_coloured_on_a_terminal() {
 }
 
 #[test]
-fn databases_are_named_as_flag_environment_or_default() {
+fn the_database_is_set_by_flag_environment_or_default() {
     let folder = folder();
     let shown = |arguments: &[&str], environment: &[(&str, &str)]| {
         let mut command =

@@ -2,7 +2,7 @@
 
 use super::{cinequery, folder};
 
-/// The secret by which a token that is issued with these settings is signed, among those offered.
+/// Returns which of the secrets signs a token that is issued with these settings.
 fn signed_by<'a>(
     arguments: &[&str],
     environment: &[(&str, &str)],
@@ -21,7 +21,7 @@ fn signed_by<'a>(
 }
 
 #[test]
-fn secrets_are_taken_from_flags_before_the_environment() {
+fn secrets_of_flags_take_precedence_over_the_environment() {
     let [flag, variable, file] = ["f", "v", "o"].map(|letter| letter.repeat(32));
     let secrets = [flag.as_str(), &variable, &file];
     let in_variable = ("CINEQUERY_JWT_SECRET", variable.as_str());
