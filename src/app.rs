@@ -1,5 +1,5 @@
-//! What the service can do, free of transport: one file for each capability. Every function takes
-//! the store, and the caller's identity to check the scope it needs.
+//! The capabilities of the service, independent of HTTP: one file each. Every function takes the store
+//! and the identity of the caller, and checks the scope that it needs.
 
 pub mod cursor;
 pub mod edit;
@@ -26,7 +26,7 @@ use crate::identity::{Bearer, Hasher, Identity, Provider, Revocations, Role, Tok
 use crate::record::Catalogue;
 use crate::store::Store;
 
-/// The service: what every request shares. Cloning is cheap.
+/// The state that all requests share. Cloning is cheap.
 #[derive(Clone)]
 pub struct App(Arc<Shared>);
 
@@ -42,7 +42,7 @@ struct Shared {
 }
 
 impl App {
-    /// A service of record types on a database, with a way to sign in, and limits.
+    /// Creates a service from its record types, its database, a provider of identities and rate limits.
     pub fn new(
         catalogue: Catalogue,
         store: Store,
@@ -58,35 +58,36 @@ impl App {
         Self(Arc::new(shared))
     }
 
-    /// The record types.
+    /// Returns the record types.
     pub fn catalogue(&self) -> Catalogue {
         self.0.catalogue
     }
 
-    /// The database.
+    /// Returns the database.
     pub fn store(&self) -> &Store {
         &self.0.store
     }
 
-    /// The database for the requests of a subject, within its share.
+    /// Returns the database for requests of this caller, limited to the caller's share of connections.
     pub fn store_for(&self, identity: &Identity) -> Store {
         self.0.store.of_subject(&identity.subject)
     }
 
-    /// What hashes the passwords of users.
+    /// Returns the hasher of passwords.
     pub fn hasher(&self) -> &Hasher {
         &self.0.hasher
     }
 
-    /// How often somebody may come.
+    /// Returns the rate limits.
     pub fn admission(&self) -> &Admission {
         &self.0.admission
     }
 
-    /// Adds what was counted to the database. It is a task of its own: whoever asks for it may go away.
+    /// Writes the usage counts to the database. They are written by a separate task, so that a cancelled
+    /// request does not interrupt it.
     ///
     /// # Errors
-    /// The database's; then nothing is lost.
+    /// Any database error. No counts are lost then.
     pub async fn flush_usage(&self) -> Result<()> {
         let app = self.clone();
         let flushed =
@@ -94,8 +95,8 @@ impl App {
         flushed.await.map_err(Error::internal)?
     }
 
-    /// Counts the request of somebody under the limit of their role, and says what became of it; nothing
-    /// where there is no limit.
+    /// Counts a request of the caller against the rate limit of their role. Returns the decision, or `None`
+    /// if there is no limit.
     pub async fn admit(&self, identity: &Identity, class: Class) -> Option<Decision> {
         let policy = Policy::from(Role::holding(&identity.scopes));
         let decision = self.0.admission.admit(policy, &identity.subject).await;
@@ -104,10 +105,10 @@ impl App {
         decision
     }
 
-    /// What a token says that is accepted.
+    /// Verifies a token and returns its contents.
     ///
     /// # Errors
-    /// [`Kind::Unauthenticated`]; the database's, when it cannot say what was revoked.
+    /// [`Kind::Unauthenticated`]; a database error if the revocations cannot be read.
     pub async fn identify(&self, token: &str) -> Result<Bearer> {
         let bearer = self.0.provider.verify(token, &self.0.tokens).await?;
         self.0.revocations.check(&bearer).await?;
@@ -115,17 +116,19 @@ impl App {
     }
 }
 
-/// The refusal of a request that is one too many.
+/// Returns the error for a request that exceeds a rate limit.
 pub fn refused(decision: &Decision) -> Error {
-    // Up to the next second: whoever comes then is admitted.
+    // Rounded up, so that a retry after this time is admitted.
     let seconds = u32::try_from(decision.wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
     let seconds = NonZeroU32::new(seconds).unwrap_or(NonZeroU32::MIN);
     let (requests, window) = (decision.limit.requests, decision.limit.window.as_secs());
     let detail = match decision.policy {
         Policy::FailedByAddress | Policy::FailedByName => {
-            format!("signing in has failed too often; try again in {seconds} s")
+            format!("too many failed sign-ins; retry in {seconds} s")
         }
-        _ => format!("{requests} requests in {window} s are used up; try again in {seconds} s"),
+        _ => format!(
+            "the limit of {requests} requests in {window} s is exhausted; retry in {seconds} s"
+        ),
     };
     Error { retry_after: Some(seconds), ..Error::new(Kind::TooManyRequests, detail) }
 }

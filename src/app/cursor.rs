@@ -1,6 +1,6 @@
-//! Cursors: where a page ended, so that the next begins there whatever has been written meanwhile.
+//! Cursors: the position after a page. The next page continues there, even if records are written in between.
 //!
-//! A cursor is opaque to clients and no secret: it says nothing that a filter could not say.
+//! A cursor is opaque to clients, but not secret: it contains nothing that a filter could not find out.
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -12,22 +12,22 @@ use crate::error::{Error, Kind, Result};
 use crate::query::plan::SortKey;
 use crate::query::{Argument, Arguments, Schema, Value, ast, format, literal};
 
-/// The longest cursor, in characters. It is a part of a URL.
+/// The maximum length of a cursor in characters. It is a query parameter of a URL.
 const MAX_CHARACTERS: usize = 16 * 1024;
 
-/// How many bytes of the fingerprint a cursor keeps.
+/// The length of a fingerprint, in bytes.
 const FINGERPRINT_BYTES: usize = 12;
 
 /// The end of a page.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cursor {
-    /// The moment of the first page: `today` and `now` stay what they were.
+    /// The time of the first page, so that `today` and `now` are the same on all pages.
     pub as_of: DateTime<Utc>,
     /// The values of the sort keys of the last record, `None` for null.
     pub keys: Vec<Option<Value>>,
 }
 
-/// The form in which a cursor travels: base64url of JSON.
+/// The JSON in a cursor, which is encoded as base64url.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Wire {
@@ -37,10 +37,10 @@ struct Wire {
 }
 
 impl Cursor {
-    /// The cursor as text, tied to its search.
+    /// Encodes the cursor, with the fingerprint of its search.
     ///
     /// # Errors
-    /// [`Kind::InvalidParameter`] when the last record has values that are too long.
+    /// [`Kind::InvalidParameter`] if the values of the last record are too long.
     pub fn encode(&self, search: &str) -> Result<String> {
         let keys = self.keys.iter().map(|key| key.as_ref().into());
         let as_of = Value::Timestamp(self.as_of).to_string();
@@ -55,22 +55,22 @@ impl Cursor {
         Ok(cursor)
     }
 
-    /// Reads a cursor that belongs to the search with that fingerprint and order.
+    /// Decodes a cursor of the search with this fingerprint and order.
     ///
     /// # Errors
     /// [`Kind::InvalidCursor`].
     pub fn decode(text: &str, search: &str, order: &[SortKey]) -> Result<Self> {
-        let refused = |detail: &str| Error::new(Kind::InvalidCursor, detail);
-        let malformed = || refused("use `next_cursor` of the page before, unchanged");
+        let invalid = |detail: &str| Error::new(Kind::InvalidCursor, detail);
+        let malformed = || invalid("expected `next_cursor` of the previous page, unchanged");
         if text.len() > MAX_CHARACTERS {
             return Err(malformed());
         }
         let json = BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| malformed())?;
         let wire: Wire = serde_json::from_slice(&json).map_err(|_| malformed())?;
         if wire.search != search {
-            return Err(refused("filter, parameters and order must stay those of the first page"));
+            return Err(invalid("filter, order_by and parameters must be those of the first page"));
         }
-        // The same bounds as for a literal: beyond them `today` would leave the calendar.
+        // The bounds of a literal: beyond them, `today` with an offset would be outside the calendar.
         let as_of = literal::timestamp(&wire.as_of).map_err(|_| malformed())?;
         if wire.keys.len() != order.len() {
             return Err(malformed());
@@ -83,7 +83,7 @@ impl Cursor {
     }
 }
 
-/// What a search is recognised by: its record type, canonical filter and order, and parameters.
+/// Returns the fingerprint of a search: of its record type, canonical filter and order, and parameters.
 pub fn fingerprint(schema: &Schema, query: &ast::Query, arguments: &Arguments) -> String {
     let mut hash = Sha256::new();
     hash.update(format!("{}\n{}", schema.name, format::query(query)));

@@ -1,4 +1,4 @@
-//! Reading and changing one record.
+//! Reading and writing one record.
 
 use uuid::Uuid;
 
@@ -13,7 +13,7 @@ use crate::store::{Expected, Record, Store};
 /// Creates a record.
 ///
 /// # Errors
-/// [`Kind::Duplicate`], [`Kind::InsufficientScope`]; the database's.
+/// [`Kind::Duplicate`], [`Kind::InsufficientScope`]; any database error.
 pub async fn create(store: &Store, caller: &Identity, draft: &Draft) -> Result<Record> {
     let schema = draft.schema();
     caller.require(Access::Write, schema)?;
@@ -24,7 +24,7 @@ pub async fn create(store: &Store, caller: &Identity, draft: &Draft) -> Result<R
 /// Reads a record.
 ///
 /// # Errors
-/// [`Kind::NotFound`], [`Kind::InsufficientScope`]; the database's.
+/// [`Kind::NotFound`], [`Kind::InsufficientScope`]; any database error.
 pub async fn get(
     store: &Store,
     caller: &Identity,
@@ -35,11 +35,11 @@ pub async fn get(
     find(store, schema, id).await
 }
 
-/// Replaces a record's fields.
+/// Replaces the fields of a record.
 ///
 /// # Errors
 /// [`Kind::NotFound`], [`Kind::PreconditionFailed`], [`Kind::Duplicate`],
-/// [`Kind::InsufficientScope`]; the database's.
+/// [`Kind::InsufficientScope`]; any database error.
 pub async fn replace(
     store: &Store,
     caller: &Identity,
@@ -51,10 +51,10 @@ pub async fn replace(
     write(store, draft.schema(), id, &draft.replacement(), expected).await
 }
 
-/// Changes some of a record's fields. A patch without any still makes a new version.
+/// Updates some fields of a record. An empty patch also increments the version.
 ///
 /// # Errors
-/// As [`replace`].
+/// The same as [`replace`].
 pub async fn patch(
     store: &Store,
     caller: &Identity,
@@ -66,10 +66,10 @@ pub async fn patch(
     write(store, patch.schema(), id, patch.row(), expected).await
 }
 
-/// Deletes a record and returns it as it was.
+/// Deletes a record and returns its last version.
 ///
 /// # Errors
-/// [`Kind::NotFound`], [`Kind::PreconditionFailed`], [`Kind::InsufficientScope`]; the database's.
+/// [`Kind::NotFound`], [`Kind::PreconditionFailed`], [`Kind::InsufficientScope`]; any database error.
 pub async fn delete(
     store: &Store,
     caller: &Identity,
@@ -110,28 +110,28 @@ async fn find(store: &Store, schema: &'static Schema, id: Uuid) -> Result<Record
     store.fetch(schema, statement).await?.pop().ok_or_else(|| missing(schema, id))
 }
 
-/// Why a write has found nothing: the record is gone, or of another version.
+/// Returns why a write matched no record: it does not exist, or has another version.
 async fn stale(store: &Store, schema: &'static Schema, id: Uuid) -> Error {
     match find(store, schema, id).await {
         Err(error) => error,
         Ok(record) => {
-            let detail = format!("the record is at version \"{}\" now", record.version());
+            let detail = format!("the record has version \"{}\" now", record.version());
             Error::new(Kind::PreconditionFailed, detail)
         }
     }
 }
 
 fn missing(schema: &Schema, id: Uuid) -> Error {
-    Error::new(Kind::NotFound, format!("there is no {} with the id {id}", schema.name))
+    Error::new(Kind::NotFound, format!("no {} has the id {id}", schema.name))
 }
 
-/// Says which fields a duplicate shares with the record that is there.
+/// Adds the fields of the unique keys to the error for a duplicate.
 fn name_key(schema: &Schema, mut error: Error) -> Error {
     if error.kind == Kind::Duplicate {
         let keys = schema.unique.iter().map(|key| key.join(", "));
         let keys = keys.collect::<Vec<_>>().join(" or ");
         if !keys.is_empty() {
-            error.detail = format!("there is a {} with the same {keys} already", schema.name);
+            error.detail = format!("a {} with the same {keys} already exists", schema.name);
         }
     }
     error

@@ -1,4 +1,4 @@
-//! Facets: counting what a filter finds, by the values of a field or by buckets of them.
+//! Facets: counting the matches of a filter by the values of a field, or by buckets of values.
 
 use chrono::{DateTime, Utc};
 use poem_openapi::Object;
@@ -13,69 +13,69 @@ use crate::identity::{Access, Identity};
 use crate::query::{Diagnostic, Facet, Schema, Shape, compile, format};
 use crate::store::Store;
 
-/// What is counted.
+/// A request to count records.
 #[derive(Debug, Clone, Default)]
 pub struct FacetsRequest {
-    /// Which records. Their order is of no account.
+    /// The records to count. Their order is ignored.
     pub selection: Selection,
-    /// The field by which they are counted.
+    /// The field to group by.
     pub by: String,
-    /// The name of an interval that the field's type has; each value by itself when absent.
+    /// The name of an interval of the field's type, to group by buckets; if absent, each value is a group.
     pub interval: Option<String>,
-    /// How many items at most, as of a search.
+    /// The maximum number of items, as in a search.
     pub limit: Option<i64>,
 }
 
-/// How many records there are for each value of a field, or for each bucket of its values.
+/// The number of records per value of a field, or per bucket of values.
 #[derive(Debug, Clone, PartialEq, Object, Serialize)]
 #[oai(skip_serializing_if_is_none)]
 pub struct Facets {
     /// The field.
     pub by: String,
-    /// The interval that makes the buckets, as it was asked for.
+    /// The interval of the buckets, as in the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interval: Option<String>,
-    /// The values: the most frequent first, equally frequent ones in their order and null behind
-    /// them. Buckets are in their order alone, null last.
+    /// The values, most frequent first; equally frequent ones in ascending order, null last. Buckets are in
+    /// ascending order, null last.
     pub items: Vec<FacetItem>,
-    /// What `limit` has cut off.
+    /// The values or buckets beyond `limit`.
     pub rest: FacetRest,
-    /// How many records match, those without a value among them.
+    /// The number of matching records, including those without a value.
     pub total: i64,
-    /// The moment `today` and `now` stand for, when the filter uses them.
+    /// The time that `today` and `now` refer to, if the filter uses them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub as_of: Option<DateTime<Utc>>,
-    /// Remarks on a filter that is valid but easy to misread.
+    /// Warnings about a filter that is valid but easy to misread.
     pub warnings: Vec<Diagnostic>,
 }
 
 /// A value or a bucket.
 #[derive(Debug, Clone, PartialEq, Object, Serialize)]
 pub struct FacetItem {
-    /// The value as it is in a record, or null; of a bucket its start: an integer, or the first day of
-    /// a part of the calendar.
+    /// The value as in a record, or null. For a bucket, its start: an integer, or the first day of the
+    /// calendar unit.
     pub value: Any<serde_json::Value>,
-    /// How many records have it.
+    /// The number of records with this value.
     pub count: i64,
-    /// The filter that finds these records, when it is joined by `and` with that of the request,
-    /// which stands in parentheses where it has an `or`.
+    /// A filter for these records. Join it by `and` with the filter of the request, which needs
+    /// parentheses if it contains `or`.
     pub filter: String,
 }
 
-/// What is not among the items.
+/// The values or buckets that are not among the items.
 #[derive(Debug, Clone, PartialEq, Eq, Object, Serialize)]
 pub struct FacetRest {
-    /// How many values or buckets, null among them.
+    /// The number of values or buckets, including null.
     pub values: i64,
-    /// How many records.
+    /// The number of records.
     pub count: i64,
 }
 
-/// Counts records.
+/// Counts records by the values of a field.
 ///
 /// # Errors
-/// [`Kind::InvalidParameter`] for a field or an interval that there is not, and a limit out of range;
-/// [`Kind::InvalidQuery`], [`Kind::InsufficientScope`]; the database's.
+/// [`Kind::InvalidParameter`] for an unknown field or interval, or a limit out of range;
+/// [`Kind::InvalidQuery`], [`Kind::InsufficientScope`]; any database error.
 pub async fn facets(
     store: &Store,
     caller: &Identity,
@@ -92,7 +92,7 @@ pub async fn facets(
 
     let statement = compile(&query, Shape::Groups { facet, limit }, store.dialect());
     let groups = store.groups(statement, facet.key_type()).await?;
-    // Each group knows of all; where there is none, nothing matches.
+    // Each group has the totals. Without a group, nothing matches.
     let (values, total) = groups.first().map_or((0, 0), |group| (group.groups, group.total));
     let mut rest = FacetRest { values, count: total };
     let items = groups.into_iter().map(|group| {

@@ -1,5 +1,4 @@
-//! Looking into the language: the fields there are, what is wrong with a query, how the database
-//! answers it, how an unfinished one goes on.
+//! Tools for writing queries: the fields and operators, checks, plans of the database, completion.
 
 mod check;
 mod complete;
@@ -24,7 +23,7 @@ use crate::query::Schema;
 use crate::query::diagnostic::did_you_mean;
 use crate::record::Catalogue;
 
-/// The record type of that collection, the first when none is named, for a caller who may read its records.
+/// Returns the record type of a collection, by default the first one, if the caller may read its records.
 fn readable(
     catalogue: Catalogue,
     caller: &Identity,

@@ -1,4 +1,4 @@
-//! Ending tokens before they expire.
+//! Revoking tokens before they expire.
 
 use chrono::DateTime;
 use poem_openapi::Object;
@@ -11,19 +11,19 @@ use crate::identity::{Bearer, Identity, name_problem};
 use crate::query::text::nfc;
 use crate::store::{Revoked, Store};
 
-/// Whose tokens are to end.
+/// A request to revoke all tokens of a user.
 #[derive(Debug, Clone, Object, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RevocationRequest {
-    /// The name of whose tokens are to end: all that were issued so far. Signing in again goes on.
+    /// The user name. All tokens that were issued so far are revoked. The user can sign in again.
     #[oai(validator(min_length = 1, max_length = 100))]
     pub subject: String,
 }
 
-/// Ends every token that somebody has been issued: one's own, or, for an administrator, anybody's.
+/// Revokes all tokens of a user. Callers may revoke their own tokens, administrators those of any user.
 ///
 /// # Errors
-/// [`Kind::InsufficientScope`], [`Kind::InvalidRecord`] for what is no name; the database's.
+/// [`Kind::InsufficientScope`], [`Kind::InvalidRecord`] for an invalid name; any database error.
 pub async fn all_of(store: &Store, caller: &Identity, request: &RevocationRequest) -> Result<()> {
     if let Some(problem) = name_problem(&request.subject) {
         return Err(Error::record(vec![Violation::new("subject", problem)]));
@@ -32,15 +32,15 @@ pub async fn all_of(store: &Store, caller: &Identity, request: &RevocationReques
     if subject != caller.subject {
         caller.require_admin()?;
     }
-    tracing::info!(subject, by = caller.subject, "all tokens are revoked");
+    tracing::info!(subject, by = caller.subject, "revoked all tokens of a user");
     store.revoke(&Revoked::Subject(subject), timestamp_now()).await
 }
 
-/// Ends one token: whoever holds it may do that. One that is not accepted has ended already (RFC 7009,
-/// section 2.2).
+/// Revokes one token, without a scope, because possession of the token is enough. An invalid token is not an
+/// error (RFC 7009, section 2.2).
 ///
 /// # Errors
-/// The database's.
+/// Any database error.
 pub async fn one(app: &App, token: &str) -> Result<()> {
     let bearer = match app.identify(token).await {
         Ok(bearer) => bearer,
@@ -50,9 +50,9 @@ pub async fn one(app: &App, token: &str) -> Result<()> {
     let Bearer { identity, token_id, expires_at, .. } = bearer;
     let store = app.store_for(&identity);
     let expires_at = DateTime::from_timestamp(expires_at, 0);
-    let expires_at = expires_at.ok_or_else(|| Error::internal("a token has no end"))?;
+    let expires_at = expires_at.ok_or_else(|| Error::internal("a token has no expiry time"))?;
     let what = match token_id {
-        // Clocks differ: it is accepted for a little while after.
+        // Clocks differ, so other instances may accept the token a little longer.
         Some(id) => Revoked::Token { id, expires_at: expires_at + chrono::Duration::minutes(1) },
         None => Revoked::Subject(identity.subject),
     };

@@ -1,7 +1,7 @@
-//! Saved queries: a filter and an order under a name, with parameters that are typed by their use.
+//! Saved queries: a filter and an order with a name, and parameters whose types follow from their use.
 //!
-//! They are checked when they are saved and again when they are read, since the fields of a record
-//! may change between. The service brings some of its own, which are read-only.
+//! Queries are checked when they are saved and again when they are read, because the fields of the record
+//! type may have changed. The service has built-in queries, which are read-only.
 
 use chrono::{DateTime, Utc};
 use poem_openapi::Object;
@@ -22,27 +22,27 @@ use crate::query::{Argument, Arguments, Diagnostic, Plan, Schema, Type, Value, p
 use crate::record::{Draft, Row, saved_queries};
 use crate::store::{Expected, Record, Store};
 
-/// The longest name, in characters.
+/// The maximum length of a name, in characters.
 const MAX_NAME: usize = 60;
 
-/// The most queries of a page: each may be long.
+/// The maximum number of queries per page. It is low, because a query can be long.
 const MAX_LISTED: u32 = 100;
 
-/// The longest description of a query or a parameter, in characters.
+/// The maximum length of a description of a query or a parameter, in characters.
 const MAX_DESCRIPTION: usize = 500;
 
-/// A query of the service's own.
+/// A built-in query.
 struct BuiltIn {
     collection: &'static str,
     name: &'static str,
     description: &'static str,
     filter: &'static str,
     order_by: &'static str,
-    /// Names of parameters, and what they are for.
+    /// The names and descriptions of the parameters.
     parameters: &'static [(&'static str, &'static str)],
 }
 
-/// The query that `/api/expiredMovies` runs.
+/// The built-in query that `/api/expiredMovies` runs.
 pub const EXPIRED_BETWEEN: &str = "expired-between";
 
 const BUILT_IN: &[BuiltIn] = &[
@@ -64,44 +64,43 @@ const BUILT_IN: &[BuiltIn] = &[
     },
 ];
 
-/// What a saved query says of one of its parameters.
+/// A parameter of a saved query.
 #[derive(Debug, Clone, PartialEq, Object, Serialize, Deserialize)]
 #[oai(skip_serializing_if_is_none)]
 #[serde(deny_unknown_fields)]
 pub struct SavedParameter {
-    /// Its name, without the `$`.
+    /// The name, without the `$`.
     pub name: String,
-    /// Its type, which follows from the field it is compared with. It need not be given.
+    /// The type, which follows from the field that the parameter is compared with. Optional in requests.
     #[oai(rename = "type")]
     #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
     pub ty: Option<Type>,
-    /// What it is for.
+    /// A description for readers.
     #[oai(validator(min_length = 1, max_length = 500))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// Its value where a request gives none; without it the parameter is required.
+    /// The value if a request has none. Without a default, the parameter is required.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default: Option<Any<Json>>,
 }
 
-/// A query to be saved.
+/// A query to save.
 #[derive(Debug, Clone, PartialEq, Object, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SavedQueryDraft {
-    /// The name, unique among the queries of the collection: small letters and digits, in words
-    /// joined by `-`.
+    /// The name, unique within the collection: words of lower-case letters and digits, joined by `-`.
     #[oai(validator(max_length = 60, pattern = "^[a-z0-9]+(-[a-z0-9]+)*$"))]
     pub name: String,
-    /// What it is for.
+    /// A description for readers.
     #[oai(validator(min_length = 1, max_length = 500))]
     pub description: Option<String>,
-    /// Which records; all when absent.
+    /// The filter; without one, all records match.
     #[oai(validator(min_length = 1, max_length = 8192))]
     pub filter: Option<String>,
-    /// In which order; of creation when absent.
+    /// The sort order; the default is the order of creation.
     #[oai(validator(min_length = 1, max_length = 8192))]
     pub order_by: Option<String>,
-    /// Defaults and descriptions of the filter's `$parameters`, for those that have any.
+    /// Defaults and descriptions of the `$parameters` of the filter. Parameters without either can be omitted.
     #[serde(default)]
     pub parameters: Option<Vec<SavedParameter>>,
 }
@@ -110,32 +109,32 @@ pub struct SavedQueryDraft {
 #[derive(Debug, Clone, PartialEq, Object, Serialize)]
 #[oai(skip_serializing_if_is_none)]
 pub struct SavedQuery {
-    /// The name, unique among the queries of the collection.
+    /// The name, unique within the collection.
     pub name: String,
-    /// What it is for.
+    /// A description for readers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// Which records; all when absent.
+    /// The filter; without one, all records match.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filter: Option<String>,
-    /// In which order; of creation when absent.
+    /// The sort order; the default is the order of creation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub order_by: Option<String>,
-    /// Its parameters, in the order of their use.
+    /// The parameters, in the order of their first use.
     pub parameters: Vec<SavedParameter>,
-    /// Whether the service brings it: then it is read-only, and copied to be changed.
+    /// Whether the query is built in, and so read-only. To change it, save a copy under another name.
     pub built_in: bool,
-    /// Whether it fits the records as they are now. It cannot be run when it does not.
+    /// Whether the query is valid for the current fields of the collection. An invalid query cannot be run.
     pub valid: bool,
-    /// What keeps it from that.
+    /// The problems of an invalid query.
     pub diagnostics: Vec<Diagnostic>,
-    /// How often it has been written; the ETag. A built-in query has none.
+    /// The number of writes, which is also the ETag. Absent for a built-in query.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<i64>,
-    /// When it was created, in UTC.
+    /// The time of creation, in UTC.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub created_at: Option<DateTime<Utc>>,
-    /// When it was last written, in UTC.
+    /// The time of the last write, in UTC.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub updated_at: Option<DateTime<Utc>>,
 }
@@ -144,16 +143,16 @@ pub struct SavedQuery {
 #[derive(Debug, Clone, PartialEq, Object, Serialize)]
 #[oai(skip_serializing_if_is_none)]
 pub struct SavedQueryPage {
-    /// Those that were saved, by name.
+    /// The saved queries, in the order of their names.
     pub items: Vec<SavedQuery>,
-    /// Those of the service's own, on every page.
+    /// The built-in queries, on every page.
     pub built_in: Vec<SavedQuery>,
-    /// Where the next page begins; absent on the last.
+    /// The cursor of the next page; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
 }
 
-/// A query by its name, before it is known whether it fits the records.
+/// A query with its name, which has not been checked against the record type.
 #[derive(Clone)]
 struct Named {
     name: String,
@@ -181,7 +180,7 @@ impl From<&BuiltIn> for Named {
     }
 }
 
-/// A query as it is stored.
+/// A query as stored in the database.
 #[derive(Clone, Deserialize)]
 struct StoredQuery {
     id: Uuid,
@@ -216,7 +215,8 @@ impl TryFrom<StoredQuery> for Named {
 }
 
 impl Named {
-    /// As clients see it: its parameters are those that its filter uses, with what is said of them.
+    /// Converts the query for clients. Its parameters are those that the filter uses, with their descriptions and
+    /// defaults.
     fn shown(self, schema: &'static Schema, stored: Option<&StoredQuery>) -> SavedQuery {
         let checked = prepare(self.filter.as_deref(), self.order_by.as_deref(), schema);
         let (parameters, diagnostics) = match checked {
@@ -240,40 +240,40 @@ impl Named {
 
     fn typed(&self, plan: &Plan) -> Vec<SavedParameter> {
         let used = plan.parameters.iter().map(|used| {
-            let said = self.parameters.iter().find(|said| said.name == used.name);
+            let saved = self.parameters.iter().find(|saved| saved.name == used.name);
             SavedParameter {
                 name: used.name.clone(),
                 ty: Some(used.term.ty()),
-                description: said.and_then(|said| said.description.clone()),
-                default: said.and_then(|said| said.default.clone()),
+                description: saved.and_then(|saved| saved.description.clone()),
+                default: saved.and_then(|saved| saved.default.clone()),
             }
         });
         used.collect()
     }
 }
 
-/// The queries of the service's own on a collection, as far as they fit its fields.
+/// Returns the built-in queries of a collection that are valid for its fields.
 fn built_in(schema: &'static Schema) -> impl Iterator<Item = &'static BuiltIn> {
     let fits =
         move |query: &&BuiltIn| prepare(Some(query.filter), Some(query.order_by), schema).is_ok();
     BUILT_IN.iter().filter(|query| query.collection == schema.collection).filter(fits)
 }
 
-/// What a query of the service's own asks for, to be run with these values.
+/// Returns the selection of a built-in query, with these values of its parameters.
 ///
 /// # Errors
-/// A name that is not in the table: a defect.
+/// [`Kind::Internal`] for an unknown name.
 pub fn built_in_selection(name: &str, parameters: Arguments) -> Result<Selection> {
     let query = BUILT_IN.iter().find(|query| query.name == name);
-    let query = query.ok_or_else(|| Error::internal(format!("there is no query {name}")))?;
+    let query = query.ok_or_else(|| Error::internal(format!("unknown built-in query {name}")))?;
     Ok(Selection { parameters, ..Selection::filter(query.filter) })
 }
 
-/// Lists the queries on a type of record.
+/// Lists the queries of a collection.
 ///
 /// # Errors
 /// [`Kind::InvalidParameter`] for a limit out of range, [`Kind::InvalidCursor`],
-/// [`Kind::InsufficientScope`]; the database's.
+/// [`Kind::InsufficientScope`]; any database error.
 pub async fn list(
     store: &Store,
     caller: &Identity,
@@ -286,7 +286,7 @@ pub async fn list(
         Selection { order_by: Some("name".to_owned()), ..Selection::within(of_collection(schema)) };
     let limit = search::limit(limit)?;
     if limit > MAX_LISTED {
-        let detail = format!("limit must lie between 1 and {MAX_LISTED}, and is {limit}");
+        let detail = format!("limit: expected a number from 1 to {MAX_LISTED}, found {limit}");
         return Err(Error::new(Kind::InvalidParameter, detail));
     }
     let limit = Some(i64::from(limit));
@@ -307,9 +307,8 @@ fn shown(schema: &'static Schema, stored: StoredQuery) -> Result<SavedQuery> {
 /// Saves a new query.
 ///
 /// # Errors
-/// [`Kind::InvalidQuery`] when filter or order do not fit the records; [`Kind::InvalidRecord`] for
-/// its name, description and parameters; [`Kind::Duplicate`], [`Kind::InsufficientScope`]; the
-/// database's.
+/// [`Kind::InvalidQuery`] for an invalid filter or order; [`Kind::InvalidRecord`] for an invalid name,
+/// description or parameter; [`Kind::Duplicate`], [`Kind::InsufficientScope`]; any database error.
 pub async fn create(
     store: &Store,
     caller: &Identity,
@@ -325,7 +324,7 @@ pub async fn create(
 /// Reads a query.
 ///
 /// # Errors
-/// [`Kind::NotFound`], [`Kind::InsufficientScope`]; the database's.
+/// [`Kind::NotFound`], [`Kind::InsufficientScope`]; any database error.
 pub async fn get(
     store: &Store,
     caller: &Identity,
@@ -339,10 +338,10 @@ pub async fn get(
     shown(schema, find(store, schema, name).await?)
 }
 
-/// Replaces a query. With another name in the draft it is renamed.
+/// Replaces a query. Another name in the draft renames it.
 ///
 /// # Errors
-/// [`Kind::BuiltIn`], [`Kind::NotFound`], [`Kind::PreconditionFailed`]; as [`create`].
+/// [`Kind::BuiltIn`], [`Kind::NotFound`], [`Kind::PreconditionFailed`]; those of [`create`].
 pub async fn replace(
     store: &Store,
     caller: &Identity,
@@ -352,7 +351,7 @@ pub async fn replace(
     expected: &Expected,
 ) -> Result<SavedQuery> {
     caller.require(Access::Write, schema)?;
-    refuse_built_in(schema, name)?;
+    reject_built_in(schema, name)?;
     let row = checked(schema, draft)?;
     let stored = find(store, schema, name).await?;
     let written = store.update(saved_queries(), stored.id, &row, expected, timestamp_now()).await;
@@ -366,7 +365,7 @@ pub async fn replace(
 ///
 /// # Errors
 /// [`Kind::BuiltIn`], [`Kind::NotFound`], [`Kind::PreconditionFailed`],
-/// [`Kind::InsufficientScope`]; the database's.
+/// [`Kind::InsufficientScope`]; any database error.
 pub async fn delete(
     store: &Store,
     caller: &Identity,
@@ -375,7 +374,7 @@ pub async fn delete(
     expected: &Expected,
 ) -> Result<()> {
     caller.require(Access::Write, schema)?;
-    refuse_built_in(schema, name)?;
+    reject_built_in(schema, name)?;
     let stored = find(store, schema, name).await?;
     match store.delete(saved_queries(), stored.id, expected).await? {
         Some(_) => Ok(()),
@@ -383,25 +382,25 @@ pub async fn delete(
     }
 }
 
-/// How a query is run: as [`SearchRequest`], without what the query itself says.
+/// A request to run a saved query: a [`SearchRequest`] without filter and order.
 #[derive(Debug, Clone, Default)]
 pub struct RunRequest {
-    /// Values for its parameters; those that have defaults may be left out.
+    /// The values of its parameters. Parameters with a default can be omitted.
     pub parameters: Arguments,
-    /// As in a search.
+    /// The maximum number of records, as in [`SearchRequest`].
     pub limit: Option<i64>,
-    /// As in a search.
+    /// The `next_cursor` of the previous page.
     pub cursor: Option<String>,
-    /// As in a search.
+    /// Whether to count the records of all pages.
     pub count: search::Count,
-    /// As in a search.
+    /// Whether to explain an empty result.
     pub why: bool,
 }
 
-/// Runs a query: one page of what it finds.
+/// Runs a query and returns one page of its records.
 ///
 /// # Errors
-/// [`Kind::NotFound`]; [`Kind::QueryOutdated`] when it does not fit the records any more; as
+/// [`Kind::NotFound`]; [`Kind::QueryOutdated`] if the query is no longer valid; those of
 /// [`search::search`].
 pub async fn run(
     store: &Store,
@@ -412,7 +411,7 @@ pub async fn run(
 ) -> Result<Page> {
     let query = get(store, caller, schema, name).await?;
     if !query.valid {
-        let detail = format!("the saved query {name} does not fit the records any more; edit it");
+        let detail = format!("the saved query {name:?} is no longer valid: update it");
         let diagnostics = query.diagnostics;
         return Err(Error { diagnostics, ..Error::new(Kind::QueryOutdated, detail) });
     }
@@ -427,10 +426,10 @@ pub async fn run(
     search::page(store, schema, SearchRequest { selection, limit, cursor, count, why }).await
 }
 
-/// The row of a draft that obeys every rule.
+/// Validates a draft and returns it as a row.
 fn checked(schema: &'static Schema, draft: SavedQueryDraft) -> Result<Row> {
     let mut violations = Vec::new();
-    let mut refuse = |member: &str, detail: String| {
+    let mut reject = |member: &str, detail: String| {
         if violations.len() < MAX_DIAGNOSTICS {
             violations.push(Violation::at(format!("/{member}"), detail));
         }
@@ -441,11 +440,11 @@ fn checked(schema: &'static Schema, draft: SavedQueryDraft) -> Result<Row> {
         !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
     };
     if name.len() > MAX_NAME || !name.split('-').all(is_word) {
-        let rule = "must be words of small letters and digits joined by `-`";
-        refuse("name", format!("{rule}, at most {MAX_NAME} characters"));
+        let rule = "must be words of lower-case letters and digits, joined by `-`";
+        reject("name", format!("{rule}, with at most {MAX_NAME} characters"));
     }
     if filter.is_none() && order_by.is_none() {
-        refuse("filter", "is missing, and so is order_by: there is nothing to save".to_owned());
+        reject("filter", "is missing; a query needs a filter or order_by".to_owned());
     }
     let descriptions = [("description".to_owned(), &description)].into_iter().chain(
         parameters.iter().enumerate().take(MAX_PREDICATES).map(|(position, parameter)| {
@@ -455,9 +454,9 @@ fn checked(schema: &'static Schema, draft: SavedQueryDraft) -> Result<Row> {
     for (pointer, description) in descriptions {
         let Some(description) = description else { continue };
         if description.chars().any(char::is_control) {
-            refuse(&pointer, "cannot hold control characters".to_owned());
+            reject(&pointer, "must not contain control characters".to_owned());
         } else if !(1..=MAX_DESCRIPTION).contains(&description.chars().count()) {
-            refuse(&pointer, format!("must have 1 to {MAX_DESCRIPTION} characters"));
+            reject(&pointer, format!("must have 1 to {MAX_DESCRIPTION} characters"));
         }
     }
     let prepared = match prepare(filter.as_deref(), order_by.as_deref(), schema) {
@@ -466,52 +465,52 @@ fn checked(schema: &'static Schema, draft: SavedQueryDraft) -> Result<Row> {
     };
     let count = prepared.plan.parameters.len();
     if parameters.len() > count {
-        let said = parameters.len();
-        refuse("parameters", format!("has {said} items, and the filter has {count} parameters"));
+        let found = parameters.len();
+        reject("parameters", format!("has {found} items, but the filter has {count} parameters"));
         return Err(Error::record(violations));
     }
-    for (position, said) in parameters.iter().enumerate() {
+    for (position, saved) in parameters.iter().enumerate() {
         let pointer = |member: &str| format!("parameters/{position}/{member}");
         let used = &prepared.plan.parameters;
-        let Some(parameter) = used.iter().find(|used| used.name == said.name) else {
-            let help = did_you_mean(&said.name, used.iter().map(|used| used.name.as_str()));
-            let name = &said.name;
-            refuse(&pointer("name"), format!("{name:?} is no parameter of the filter; {help}"));
+        let Some(parameter) = used.iter().find(|used| used.name == saved.name) else {
+            let help = did_you_mean(&saved.name, used.iter().map(|used| used.name.as_str()));
+            let name = &saved.name;
+            reject(&pointer("name"), format!("{name:?} is not a parameter of the filter; {help}"));
             continue;
         };
-        if parameters.iter().take(position).any(|earlier| earlier.name == said.name) {
-            refuse(&pointer("name"), "is there already".to_owned());
+        if parameters.iter().take(position).any(|earlier| earlier.name == saved.name) {
+            reject(&pointer("name"), "is repeated".to_owned());
         }
         let ty = parameter.term.ty();
-        if said.ty.is_some_and(|said| said != ty) {
-            refuse(&pointer("type"), format!("follows from its use, and is {}", ty.as_str()));
+        if saved.ty.is_some_and(|saved| saved != ty) {
+            reject(&pointer("type"), format!("must be {}, as the filter uses it", ty.as_str()));
         }
-        if let Some(Any(default)) = &said.default
+        if let Some(Any(default)) = &saved.default
             && let Err(fault) = parameter.read(&Argument::from(default.clone()))
         {
-            refuse(&pointer("default"), format!("is not {}: {}", ty.with_article(), fault.message));
+            reject(&pointer("default"), format!("is not {}: {}", ty.with_article(), fault.message));
         }
     }
     let parameters = serde_json::to_string(&parameters).map_err(Error::internal)?;
     if parameters.len() > MAX_PARAMETERS_BYTES {
-        refuse("parameters", format!("take more than {MAX_PARAMETERS_BYTES} bytes of JSON"));
+        reject("parameters", format!("must have at most {MAX_PARAMETERS_BYTES} bytes of JSON"));
     }
     if !violations.is_empty() {
         return Err(Error::record(violations));
     }
     if built_in(schema).any(|query| query.name == name) {
-        let detail = format!("{name} is a query of the service's own");
+        let detail = format!("{name:?} is a built-in query: choose another name");
         return Err(Error::new(Kind::Duplicate, detail));
     }
     let collection = Some(schema.collection.to_owned());
     let texts = [collection, Some(name), description, filter, order_by, Some(parameters)];
-    // As they were sent, and not in NFC like the texts of records: places in them are told in bytes,
-    // and nobody compares them.
+    // The texts are not normalised to NFC like those of records: diagnostics count their bytes, and they are never
+    // compared.
     let values = texts.map(|text| text.map(Value::Text));
     Ok(saved_queries().writable().zip(values).collect())
 }
 
-/// The most that is kept of parameters, in bytes of JSON.
+/// The maximum size of the parameters of a query, in bytes of JSON.
 const MAX_PARAMETERS_BYTES: usize = 2 * MAX_TEXT_BYTES;
 
 fn of_collection(schema: &Schema) -> Expr {
@@ -523,7 +522,7 @@ async fn find(store: &Store, schema: &Schema, name: &str) -> Result<StoredQuery>
     let by_name = Expr::compare("name", Comparison::Equal, Literal::Text(name.to_owned()));
     let selection = Selection::within(Expr::all(vec![of_collection(schema), by_name]));
     let request = SearchRequest { selection, limit: Some(1), ..SearchRequest::default() };
-    // A name that no text can hold is the name of none.
+    // A name that is not valid in a filter is the name of no query.
     let found = match search::page(store, saved_queries(), request).await {
         Err(error) if error.kind == Kind::InvalidQuery => None,
         found => found?.read()?.pop(),
@@ -533,25 +532,25 @@ async fn find(store: &Store, schema: &Schema, name: &str) -> Result<StoredQuery>
 
 fn missing(schema: &Schema, name: &str) -> Error {
     let collection = schema.collection;
-    Error::new(Kind::NotFound, format!("{collection} have no saved query {name:?}"))
+    Error::new(Kind::NotFound, format!("unknown saved query {name:?} of {collection}"))
 }
 
-fn refuse_built_in(schema: &'static Schema, name: &str) -> Result<()> {
+fn reject_built_in(schema: &'static Schema, name: &str) -> Result<()> {
     if built_in(schema).any(|query| query.name == name) {
-        let detail = format!("{name} is the service's own: save a copy under another name");
+        let detail = format!("{name:?} is built in and read-only: save a copy under another name");
         return Err(Error::new(Kind::BuiltIn, detail));
     }
     Ok(())
 }
 
-/// Why a write has found nothing: the query is gone, or of another version.
+/// Returns why a write matched no query: it does not exist, or has another version.
 async fn stale(store: &Store, schema: &Schema, name: &str, expected: &Expected) -> Error {
     match find(store, schema, name).await {
         Err(error) => error,
-        // Another has taken its name since; the one that was meant is gone.
+        // The query was deleted or renamed, and another one has its name now.
         Ok(_) if *expected == Expected::Any => missing(schema, name),
         Ok(query) => {
-            let detail = format!("the query is at version \"{}\" now", query.version);
+            let detail = format!("the query has version \"{}\" now", query.version);
             Error::new(Kind::PreconditionFailed, detail)
         }
     }
@@ -559,7 +558,7 @@ async fn stale(store: &Store, schema: &Schema, name: &str, expected: &Expected) 
 
 fn name_taken(mut error: Error) -> Error {
     if error.kind == Kind::Duplicate {
-        error.detail = "there is a saved query of that name already".to_owned();
+        error.detail = "a saved query with this name already exists".to_owned();
     }
     error
 }

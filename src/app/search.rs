@@ -14,13 +14,13 @@ use crate::identity::{Access, Identity};
 use crate::query::{BoundQuery, Diagnostic, Dialect, Schema, Shape, Statement, compile};
 use crate::store::{Documents, Store};
 
-/// The most records of a page, or counts of a facet, when nothing is said.
+/// The default of `limit`: the maximum number of records of a page, or of items of a facet.
 pub const DEFAULT_LIMIT: u32 = 20;
 
-/// The most that can be asked for.
+/// The greatest value of `limit`.
 pub const MAX_LIMIT: u32 = 1000;
 
-/// Whether to count all matching records: `exact` reads them all.
+/// Whether to count all matching records. `exact` counts them, which reads all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Enum, Deserialize)]
 #[oai(rename_all = "lowercase")]
 #[serde(rename_all = "lowercase")]
@@ -28,76 +28,76 @@ pub enum Count {
     /// Do not count.
     #[default]
     None,
-    /// Count them exactly, which reads them all.
+    /// Count exactly, which reads all matching records.
     Exact,
 }
 
-/// What is searched for.
+/// A request for a page of records.
 #[derive(Debug, Clone, Default)]
 pub struct SearchRequest {
-    /// Which records, and in which order.
+    /// The records, and their order.
     pub selection: Selection,
-    /// How many at most, 1 to [`MAX_LIMIT`]; [`DEFAULT_LIMIT`] when absent.
+    /// The maximum number of records, 1 to [`MAX_LIMIT`]; the default is [`DEFAULT_LIMIT`].
     pub limit: Option<i64>,
-    /// Where the page before ended.
+    /// The `next_cursor` of the previous page.
     pub cursor: Option<String>,
-    /// Whether to count all pages' records.
+    /// Whether to count the records of all pages.
     pub count: Count,
-    /// Whether to say why, should nothing be found.
+    /// Whether to explain an empty result.
     pub why: bool,
 }
 
 /// A page of records.
 #[derive(Debug)]
 pub struct Page {
-    /// The records in order, as JSON objects with commas between.
+    /// The records in order, as JSON objects separated by commas.
     pub items: Vec<u8>,
-    /// What is said of them.
+    /// Information about the page.
     pub about: About,
 }
 
-/// What is said of a page of records.
+/// Information about a page of records.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct About {
-    /// Where the next page begins; absent on the last.
+    /// The cursor of the next page; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
-    /// How many records match on all pages together, when asked.
+    /// The number of matching records on all pages, if requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total: Option<i64>,
-    /// The moment that `today` and `now` stand for, when the filter uses them.
+    /// The time that `today` and `now` refer to, if the filter uses them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub as_of: Option<DateTime<Utc>>,
-    /// Why nothing was found, when it was asked and there is a filter.
+    /// Why nothing was found, if requested and if there is a filter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<Vec<Reason>>,
-    /// Remarks on a filter that is valid but easy to misread.
+    /// Warnings about a filter that is valid but easy to misread.
     pub warnings: Vec<Diagnostic>,
 }
 
 impl Page {
-    /// The page as JSON: an object with `items` and the members of [`About`].
+    /// Returns the page as JSON: an object with `items` and the members of [`About`].
     ///
     /// # Errors
-    /// None that could be provoked: all of it is JSON.
+    /// None in practice, because all values can be serialised.
     pub fn into_json(self) -> Result<Vec<u8>> {
         let about = serde_json::to_vec(&self.about).map_err(Error::internal)?;
-        // It has at least one member, `warnings`.
+        // The object has at least one member, `warnings`, so that the comma is valid.
         let members = about.strip_prefix(b"{").unwrap_or_default();
         Ok([b"{\"items\":[", self.items.as_slice(), b"],", members].concat())
     }
 
-    /// The records as a type that has their fields.
+    /// Deserialises the records.
     ///
     /// # Errors
-    /// A record that is not of the type.
+    /// [`Kind::Internal`] if a record does not fit the type.
     pub fn read<T: DeserializeOwned>(&self) -> Result<Vec<T>> {
         let list = [b"[", self.items.as_slice(), b"]"].concat();
         serde_json::from_slice(&list).map_err(Error::internal)
     }
 }
 
-/// Finds one page of records.
+/// Returns one page of records.
 ///
 /// # Errors
 /// [`Kind::InvalidQuery`], [`Kind::InvalidCursor`], [`Kind::InvalidParameter`] for a limit out of
@@ -112,10 +112,10 @@ pub async fn search(
     page(store, schema, request).await
 }
 
-/// The same for a caller who may read the records, as is known already.
+/// Returns one page of records, without checking the scope of the caller.
 ///
 /// # Errors
-/// As [`search`], without the scope.
+/// The same as [`search`], except for the scope.
 pub(super) async fn page(
     store: &Store,
     schema: &'static Schema,
@@ -161,16 +161,16 @@ pub(super) async fn page(
     Ok(Page { items, about })
 }
 
-/// The statement for a page. It asks for one record more, which tells whether there is a next page.
+/// Compiles the statement for a page. It selects one more record, to know whether there is a next page.
 pub(crate) fn page_statement(query: &BoundQuery, limit: u32, dialect: Dialect) -> Statement {
     compile(query, Shape::Page { limit: limit + 1 }, dialect)
 }
 
-/// The most records or counts there may be, of what was asked.
-pub(super) fn limit(asked: Option<i64>) -> Result<u32> {
-    let Some(limit) = asked else { return Ok(DEFAULT_LIMIT) };
+/// Validates a requested limit. Returns the default if there is none.
+pub(super) fn limit(requested: Option<i64>) -> Result<u32> {
+    let Some(limit) = requested else { return Ok(DEFAULT_LIMIT) };
     u32::try_from(limit).ok().filter(|limit| (1..=MAX_LIMIT).contains(limit)).ok_or_else(|| {
-        let detail = format!("limit must lie between 1 and {MAX_LIMIT}, and is {limit}");
+        let detail = format!("limit: expected a number from 1 to {MAX_LIMIT}, found {limit}");
         Error::new(Kind::InvalidParameter, detail)
     })
 }

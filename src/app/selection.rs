@@ -1,4 +1,4 @@
-//! Which records a request is about: a filter, an order and the values of parameters.
+//! The records that a request is about: a filter, an order and the values of parameters.
 
 use chrono::{DateTime, Utc};
 
@@ -6,31 +6,31 @@ use crate::error::{Error, Result};
 use crate::query::ast::Expr;
 use crate::query::{Arguments, BoundQuery, Prepared, Schema, prepare_within};
 
-/// Which records, and in which order.
+/// Selects records and their order.
 #[derive(Debug, Clone, Default)]
 pub struct Selection {
-    /// A condition that was built and not written; it holds beside the filter.
+    /// A condition that the service adds to the filter.
     pub within: Option<Expr>,
-    /// Which records; all when absent.
+    /// The filter; without one, all records match.
     pub filter: Option<String>,
-    /// In which order; of creation when absent.
+    /// The sort order; the default is the order of creation.
     pub order_by: Option<String>,
-    /// Values for the `$parameters` of the filter.
+    /// The values of the `$parameters` of the filter.
     pub parameters: Arguments,
 }
 
 impl Selection {
-    /// The records for which a condition holds, in order of creation.
+    /// Selects the records that match a condition, in order of creation.
     pub fn within(condition: Expr) -> Self {
         Self { within: Some(condition), ..Self::default() }
     }
 
-    /// The records for which a filter holds, in order of creation.
+    /// Selects the records that match a filter, in order of creation.
     pub fn filter(filter: impl Into<String>) -> Self {
         Self { filter: Some(filter.into()), ..Self::default() }
     }
 
-    /// Parses and checks it.
+    /// Parses and checks the filter and the order.
     ///
     /// # Errors
     /// [`crate::error::Kind::InvalidQuery`].
@@ -40,7 +40,7 @@ impl Selection {
             .map_err(Error::query)
     }
 
-    /// What is prepared, with the values of its parameters.
+    /// Binds the values of the parameters to the prepared query.
     ///
     /// # Errors
     /// [`crate::error::Kind::InvalidQuery`].

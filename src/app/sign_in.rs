@@ -1,4 +1,4 @@
-//! Signing in: a token for credentials, under the limits of sign-ins.
+//! Signing in: issues a token for credentials, within the rate limits of sign-ins.
 
 use std::net::IpAddr;
 
@@ -10,7 +10,7 @@ use crate::identity::{Credentials, Issued, name_problem};
 use crate::query::text::nfc;
 
 impl App {
-    /// Signs in from an address, under the limits of that.
+    /// Signs in a client, within the rate limits of its IP address and of the user name.
     ///
     /// # Errors
     /// [`Kind::TooManyRequests`], and those of [`App::issue`].
@@ -35,7 +35,7 @@ impl App {
         let of_name = admission.attempt(Policy::FailedByName, &name).await;
         let (of_name, issued) = match admitted(of_name, &name) {
             Ok(of_name) => (of_name, self.issue(credentials, scopes).await),
-            Err(refusal) => (None, Err(refusal)),
+            Err(error) => (None, Err(error)),
         };
         let outcome = match &issued {
             Err(error) if error.kind == Kind::Unauthenticated => Outcome::Failure,
@@ -49,21 +49,22 @@ impl App {
         issued
     }
 
-    /// Signs in and issues a token: for all that the identity may do, or for those of these scopes that
-    /// are among it.
+    /// Signs in and issues a token. It has all scopes of the user, or those of the requested scopes that the
+    /// user has.
     ///
     /// # Errors
-    /// The provider's; [`Kind::InvalidScope`] when nothing is left; the database's.
+    /// Errors of the provider; [`Kind::InvalidScope`] if the user has none of the requested scopes; any
+    /// database error.
     pub async fn issue(&self, credentials: Credentials, scopes: Option<&str>) -> Result<Issued> {
         let shared = &self.0;
-        // First of all: what is revoked while the provider looks is revoked of this token as well.
+        // Read this before the provider checks the credentials: a revocation in between must apply to the token.
         let revision = shared.store.reserved().revocation_revision().await?;
         let mut identity = shared.provider.sign_in(credentials).await?;
         if let Some(scopes) = scopes.filter(|scopes| !scopes.is_empty()) {
-            let asked: Vec<&str> = scopes.split_ascii_whitespace().collect();
-            identity.scopes.retain(|scope| asked.contains(&scope.as_str()));
+            let requested: Vec<&str> = scopes.split_ascii_whitespace().collect();
+            identity.scopes.retain(|scope| requested.contains(&scope.as_str()));
             if identity.scopes.is_empty() {
-                let detail = "none of the scopes that are asked for is granted";
+                let detail = "none of the requested scopes can be granted";
                 return Err(Error::new(Kind::InvalidScope, detail));
             }
         }
@@ -73,7 +74,7 @@ impl App {
     }
 }
 
-/// The decision on a sign-in, unless it rejects that.
+/// Returns the decision on a sign-in, or an error if it rejects the sign-in.
 fn admitted(decision: Option<Decision>, key: &str) -> Result<Option<Decision>> {
     match decision {
         Some(decision) if !decision.is_admitted => {

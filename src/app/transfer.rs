@@ -1,4 +1,4 @@
-//! Moving many records in and out, as files that are read and written as they go by.
+//! Importing and exporting records as files, which are streamed.
 
 mod csv;
 mod export;
@@ -17,23 +17,23 @@ pub use self::import::{Import, Report, begin};
 pub use self::infer::infer;
 pub use self::row::MAX_ROW_BYTES;
 
-/// The form of a file of records: `ndjson` has a JSON object a line; `csv` is of RFC 4180, under a line of
-/// field names.
+/// The format of a file of records: `ndjson` has one JSON object per line; `csv` (RFC 4180) has a header line
+/// with the names of the fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Enum)]
 #[oai(rename = "FileFormat", rename_all = "lowercase")]
 pub enum Format {
-    /// One JSON object a line.
+    /// One JSON object per line.
     #[default]
     Ndjson,
-    /// Comma-separated values (RFC 4180) under a line of field names.
+    /// Comma-separated values (RFC 4180) with a header line of field names.
     Csv,
 }
 
 impl Format {
-    /// All of them.
+    /// All formats.
     pub const ALL: [Self; 2] = [Self::Ndjson, Self::Csv];
 
-    /// Its name, which is also the extension of its files.
+    /// Returns the name, which is also the file extension.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ndjson => "ndjson",
@@ -41,7 +41,7 @@ impl Format {
         }
     }
 
-    /// Its media type.
+    /// Returns the media type.
     pub fn media_type(self) -> &'static str {
         match self {
             Self::Ndjson => "application/x-ndjson",
@@ -55,6 +55,6 @@ impl FromStr for Format {
 
     fn from_str(name: &str) -> Result<Self, String> {
         let found = Self::ALL.into_iter().find(|format| format.as_str() == name);
-        found.ok_or_else(|| format!("write {}", Self::ALL.map(Self::as_str).join(" or ")))
+        found.ok_or_else(|| format!("expected {}", Self::ALL.map(Self::as_str).join(" or ")))
     }
 }

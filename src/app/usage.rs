@@ -1,4 +1,4 @@
-//! Who has used the service how much: counted in the process, and added to the database now and then.
+//! Usage: requests per user and day. They are counted in the process and regularly added to the database.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -17,25 +17,26 @@ use crate::identity::Identity;
 use crate::query::text::nfc;
 use crate::store;
 
-/// How often what was counted is added to the database: a process that is killed loses no more than it
-/// has counted in that time.
+/// The interval at which counts are added to the database. A killed process loses the counts of at most this
+/// time.
 pub const FLUSH_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Counts of one statement: five values each, of 32,766 that SQLite takes.
+/// The most counts of one statement. Each binds five values, and SQLite allows 32,766 per statement.
 const BATCH: usize = 1000;
 
-/// How long it is known which batches were added: an instance tries one again for that long at most.
+/// How long the ids of added batches are kept, and so the longest time for which an instance retries one.
 const BATCHES_KEPT: chrono::Duration = chrono::Duration::days(7);
 
-/// How many days are shown when nobody says which.
+/// The default number of days in a response.
 const SHOWN_DAYS: u64 = 30;
 
-/// How many days are kept.
+/// The number of days for which counts are kept.
 const KEPT_DAYS: u64 = 400;
 
 macro_rules! classes {
     ($($(#[doc = $meaning:literal])+ $class:ident = $name:literal;)+) => {
-        /// What a request was for: to read or to write records, to administer the service, to sign in, or something that any token may do.
+        /// The class of a request: reading or writing records, administration, sign-in, or other requests that any
+        /// token allows.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Enum, Serialize)]
         #[oai(rename = "RequestClass", rename_all = "snake_case")]
         #[serde(rename_all = "snake_case")]
@@ -56,52 +57,53 @@ macro_rules! classes {
 }
 
 classes! {
-    /// Reading records, and questions about queries.
+    /// Reading records, and checking queries.
     Read = "read";
-    /// Changing records.
+    /// Writing records.
     Write = "write";
-    /// Administering the service.
+    /// Administration of the service.
     Admin = "admin";
     /// Signing in.
     SignIn = "sign_in";
-    /// What needs no more than a token.
+    /// Other requests that any token allows.
     Other = "other";
 }
 
-/// Day, class and subject.
+/// Day, class and subject of a count.
 type Key = (NaiveDate, Class, String);
 
-/// How many were admitted, and how many were one too many.
+/// The number of admitted requests, and of requests over the limit.
 type Counts = (i64, i64);
 
-/// What was counted and is not yet in the database.
+/// Counts that are not yet in the database.
 #[derive(Default)]
 pub(super) struct Ledger {
     open: Mutex<HashMap<Key, Counts>>,
-    /// Whoever holds it writes.
+    /// Locked while counts are written.
     writing: tokio::sync::Mutex<Writing>,
 }
 
 #[derive(Default)]
 struct Writing {
-    /// What may or may not be in the database: it is tried again as it is.
+    /// Batches that may or may not be in the database. They are retried unchanged, with their ids.
     batches: Vec<(Uuid, Vec<store::Usage>)>,
-    /// The day on which old counts were forgotten last.
+    /// The day on which old counts were last deleted.
     forgotten_on: Option<NaiveDate>,
 }
 
 impl Ledger {
-    /// Counts a request that was admitted or was one too many.
+    /// Counts a request, which was either admitted or over the limit.
     pub(super) fn count(&self, subject: &str, class: Class, is_admitted: bool) {
         let key = (Utc::now().date_naive(), class, subject.to_owned());
-        // Nothing panics under the lock.
+        // The lock cannot be poisoned, because nothing panics while it is held.
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let (requests, throttled) = open.entry(key).or_default();
         let count = if is_admitted { requests } else { throttled };
         *count = count.saturating_add(1);
     }
 
-    /// Adds what was counted to the database; what cannot be added stays here. To be run to its end.
+    /// Adds the counts to the database. Counts that cannot be added stay in the process. The future must not be
+    /// cancelled.
     pub(super) async fn flush(&self, store: &store::Store) -> Result<()> {
         let mut writing = self.writing.lock().await;
         if writing.batches.is_empty() {
@@ -136,18 +138,18 @@ fn row(((day, class, subject), (requests, throttled)): (Key, Counts)) -> store::
     store::Usage { day, class: class.name().to_owned(), subject, requests, throttled }
 }
 
-/// Requests of somebody on one day.
+/// Requests of one class by one user on one day.
 #[derive(Debug, Clone, PartialEq, Object, Serialize)]
 pub struct Usage {
-    /// Whose they are.
+    /// The user name.
     pub subject: String,
     /// The day, in UTC.
     pub day: NaiveDate,
-    /// What they were for.
+    /// The class of the requests.
     pub class: Class,
-    /// How many the limits admitted, whether or not they succeeded.
+    /// The number of requests within the rate limit, including those that failed.
     pub requests: i64,
-    /// How many were refused as one too many.
+    /// The number of requests that were rejected by the rate limit.
     pub throttled: i64,
 }
 
@@ -155,38 +157,38 @@ pub struct Usage {
 #[derive(Debug, Clone, PartialEq, Object, Serialize)]
 #[oai(skip_serializing_if_is_none)]
 pub struct UsagePage {
-    /// The counts, by day, class and subject.
+    /// The counts, in the order of day, class and subject.
     pub items: Vec<Usage>,
-    /// Where the next page begins; absent on the last.
+    /// The value of `after` for the next page; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_after: Option<String>,
 }
 
-/// What usage is asked for.
+/// A request for usage.
 #[derive(Debug, Clone, Default)]
 pub struct UsageRequest {
-    /// Whose; one's own when absent, everybody's when `*`.
+    /// The user name, or `*` for all users; the default is the caller.
     pub subject: Option<String>,
-    /// The first day; 29 days before the last when absent.
+    /// The first day; the default is 29 days before the last.
     pub from: Option<NaiveDate>,
-    /// The last day; today when absent.
+    /// The last day; the default is today.
     pub to: Option<NaiveDate>,
-    /// `next_after` of the page before.
+    /// The `next_after` of the previous page.
     pub after: Option<String>,
-    /// How many at most.
+    /// The maximum number of counts.
     pub limit: Option<i64>,
 }
 
-/// One's own usage, or, for an administrator, anybody's. This instance adds first what it has counted;
-/// others do within [`FLUSH_INTERVAL`].
+/// Returns the usage of the caller, or of any user if the caller is an administrator. Counts of this instance
+/// are included, those of other instances within [`FLUSH_INTERVAL`].
 ///
 /// # Errors
-/// [`Kind::InsufficientScope`], [`Kind::InvalidParameter`]; the database's.
+/// [`Kind::InsufficientScope`], [`Kind::InvalidParameter`]; any database error.
 pub async fn read(app: &App, caller: &Identity, request: UsageRequest) -> Result<UsagePage> {
     let subject = match request.subject.as_deref() {
         None => Some(caller.subject.clone()),
         Some("*") => None,
-        // PostgreSQL's text cannot hold U+0000, and nobody has it in a name.
+        // Text of PostgreSQL cannot contain U+0000. No name does, so the replacement matches none.
         Some(name) => Some(nfc(name).replace('\0', "\u{fffd}")),
     };
     if subject.as_ref() != Some(&caller.subject) {
@@ -197,10 +199,13 @@ pub async fn read(app: &App, caller: &Identity, request: UsageRequest) -> Result
     let from = request.from.or_else(|| to.checked_sub_days(Days::new(SHOWN_DAYS - 1)));
     let days = (from.unwrap_or(to), to);
     if [days.0, days.1].iter().any(|day| !is_day(*day)) {
-        return Err(Error::new(Kind::InvalidParameter, "days are those of the years 1 to 9999"));
+        return Err(Error::new(
+            Kind::InvalidParameter,
+            "from and to: expected days from 0001-01-01 to 9999-12-31",
+        ));
     }
     if days.0 > days.1 {
-        let detail = format!("from, {}, is after to, {}", days.0, days.1);
+        let detail = format!("from ({}) is after to ({})", days.0, days.1);
         return Err(Error::new(Kind::InvalidParameter, detail));
     }
     let after = request.after.as_deref().map(place).transpose()?;
@@ -215,12 +220,12 @@ pub async fn read(app: &App, caller: &Identity, request: UsageRequest) -> Result
     Ok(UsagePage { items, next_after })
 }
 
-/// Whether both engines know the day.
+/// Returns whether both database engines support the day.
 fn is_day(day: NaiveDate) -> bool {
     (1..=9999).contains(&day.year())
 }
 
-/// The place that `next_after` names.
+/// Parses the value of `next_after`.
 fn place(text: &str) -> Result<(NaiveDate, &str, &str)> {
     let mut parts = text.splitn(3, ' ');
     let day = parts.next().and_then(|day| day.parse().ok()).filter(|day| is_day(*day));
@@ -228,7 +233,10 @@ fn place(text: &str) -> Result<(NaiveDate, &str, &str)> {
         (Some(day), Some(class), Some(subject)) if !text.contains('\0') => {
             Ok((day, class, subject))
         }
-        _ => Err(Error::new(Kind::InvalidParameter, "after is no `next_after` of a page")),
+        _ => Err(Error::new(
+            Kind::InvalidParameter,
+            "after: expected `next_after` of the previous page",
+        )),
     }
 }
 
@@ -237,7 +245,7 @@ impl TryFrom<store::Usage> for Usage {
 
     fn try_from(stored: store::Usage) -> Result<Self> {
         let store::Usage { day, class, subject, requests, throttled } = stored;
-        let unknown = || Error::internal(format!("{class:?} is no class of requests"));
+        let unknown = || Error::internal(format!("unknown class of requests {class:?}"));
         let class = Class::of(&class).ok_or_else(unknown)?;
         Ok(Self { subject, day, class, requests, throttled })
     }

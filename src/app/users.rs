@@ -1,4 +1,4 @@
-//! Administering those who sign in with a password.
+//! Managing the users who sign in with a password.
 
 use chrono::{DateTime, Utc};
 use poem_openapi::Object;
@@ -11,18 +11,18 @@ use crate::identity::{Hasher, Identity, Role, name_problem, password_problem};
 use crate::query::text::nfc;
 use crate::store::{self, Expected, Store, UserChange};
 
-/// Somebody who signs in with a password, which is never shown.
+/// A user who signs in with a password. The password is never returned.
 #[derive(Debug, Clone, PartialEq, Object, Serialize)]
 pub struct User {
-    /// The name.
+    /// The user name.
     pub name: String,
-    /// What they may do.
+    /// The role, which decides what the user may do.
     pub role: Role,
-    /// How often it has been written. It is the ETag.
+    /// The number of writes, which is also the ETag.
     pub version: i64,
-    /// When it was created, in UTC.
+    /// The time of creation, in UTC.
     pub created_at: DateTime<Utc>,
-    /// When it was last written, in UTC.
+    /// The time of the last write, in UTC.
     pub updated_at: DateTime<Utc>,
 }
 
@@ -30,35 +30,35 @@ impl TryFrom<store::User> for User {
     type Error = Error;
 
     fn try_from(stored: store::User) -> Result<Self> {
-        let unknown = || Error::internal(format!("{:?} is no role", stored.role));
+        let unknown = || Error::internal(format!("unknown role {:?}", stored.role));
         let role = Role::of(&stored.role).ok_or_else(unknown)?;
         let store::User { name, version, created_at, updated_at, .. } = stored;
         Ok(Self { name, role, version, created_at, updated_at })
     }
 }
 
-/// Somebody to be added.
+/// A user to create.
 #[derive(Clone, Object, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UserDraft {
-    /// The name: 1 to 100 characters, none of them a control character, and not dots alone.
+    /// The user name: 1 to 100 characters, without control characters, and not only dots.
     #[oai(validator(min_length = 1, max_length = 100))]
     pub name: String,
     /// The password: at least 15 characters, at most 1024 bytes.
     #[oai(validator(min_length = 15, max_length = 1024))]
     pub password: String,
-    /// What they may do.
+    /// The role, which decides what the user may do.
     pub role: Role,
 }
 
-/// What is changed of a user; what is absent stays.
+/// Changes to a user. Absent members stay unchanged.
 #[derive(Clone, Default, Object, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UserPatch {
-    /// Another password: at least 15 characters, at most 1024 bytes.
+    /// The new password: at least 15 characters, at most 1024 bytes.
     #[oai(validator(min_length = 15, max_length = 1024))]
     pub password: Option<String>,
-    /// Another role.
+    /// The new role.
     pub role: Option<Role>,
 }
 
@@ -66,9 +66,9 @@ pub struct UserPatch {
 #[derive(Debug, Clone, PartialEq, Object, Serialize)]
 #[oai(skip_serializing_if_is_none)]
 pub struct UserPage {
-    /// The users, by name.
+    /// The users, in the order of their names.
     pub items: Vec<User>,
-    /// The name behind which the next page begins; absent on the last.
+    /// The value of `after` for the next page; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_after: Option<String>,
 }
@@ -76,8 +76,8 @@ pub struct UserPage {
 /// Lists users by name.
 ///
 /// # Errors
-/// [`Kind::InvalidParameter`] for a limit out of range, [`Kind::InsufficientScope`]; the
-/// database's.
+/// [`Kind::InvalidParameter`] for an invalid limit or `after`, [`Kind::InsufficientScope`]; any
+/// database error.
 pub async fn list(
     store: &Store,
     caller: &Identity,
@@ -87,7 +87,10 @@ pub async fn list(
     caller.require_admin()?;
     let limit = page_limit(limit)?;
     if after.is_some_and(|after| after.contains('\0')) {
-        return Err(Error::new(Kind::InvalidParameter, "after is no `next_after` of a page"));
+        return Err(Error::new(
+            Kind::InvalidParameter,
+            "after: expected `next_after` of the previous page",
+        ));
     }
     let mut stored = store.users(after, limit + 1).await?;
     let has_next = stored.len() > limit as usize;
@@ -100,7 +103,7 @@ pub async fn list(
 /// Adds a user.
 ///
 /// # Errors
-/// [`Kind::InvalidRecord`], [`Kind::Duplicate`], [`Kind::InsufficientScope`]; the database's.
+/// [`Kind::InvalidRecord`], [`Kind::Duplicate`], [`Kind::InsufficientScope`]; any database error.
 pub async fn add(
     store: &Store,
     hasher: &Hasher,
@@ -110,7 +113,7 @@ pub async fn add(
     caller.require_admin()?;
     let UserDraft { name, password, role } = draft;
     let problems = [("name", name_problem(&name)), ("password", password_problem(&password))];
-    refuse(problems)?;
+    check(problems)?;
     let hash = hasher.hash(password).await?;
     let stored = store.add_user(&nfc(&name), &hash, role.as_str(), timestamp_now()).await;
     let stored = stored.map_err(|error| named(error, &name))?;
@@ -121,17 +124,17 @@ pub async fn add(
 /// Reads a user.
 ///
 /// # Errors
-/// [`Kind::NotFound`], [`Kind::InsufficientScope`]; the database's.
+/// [`Kind::NotFound`], [`Kind::InsufficientScope`]; any database error.
 pub async fn get(store: &Store, caller: &Identity, name: &str) -> Result<User> {
     caller.require_admin()?;
     find(store, name).await
 }
 
-/// Gives a user another password or role.
+/// Changes the password or the role of a user.
 ///
 /// # Errors
 /// [`Kind::InvalidRecord`], [`Kind::NotFound`], [`Kind::PreconditionFailed`],
-/// [`Kind::LastAdministrator`], [`Kind::InsufficientScope`]; the database's.
+/// [`Kind::LastAdministrator`], [`Kind::InsufficientScope`]; any database error.
 pub async fn change(
     store: &Store,
     hasher: &Hasher,
@@ -141,7 +144,7 @@ pub async fn change(
     expected: &Expected,
 ) -> Result<User> {
     caller.require_admin()?;
-    refuse([("password", patch.password.as_deref().and_then(password_problem))])?;
+    check([("password", patch.password.as_deref().and_then(password_problem))])?;
     if patch.password.is_none() && patch.role.is_none() {
         return unchanged(find(store, name).await?, expected);
     }
@@ -164,7 +167,7 @@ pub async fn change(
 ///
 /// # Errors
 /// [`Kind::NotFound`], [`Kind::PreconditionFailed`], [`Kind::LastAdministrator`],
-/// [`Kind::InsufficientScope`]; the database's.
+/// [`Kind::InsufficientScope`]; any database error.
 pub async fn remove(
     store: &Store,
     caller: &Identity,
@@ -183,33 +186,35 @@ pub async fn remove(
 }
 
 async fn find(store: &Store, name: &str) -> Result<User> {
-    // PostgreSQL's text cannot hold U+0000, not even to look for it.
+    // Text of PostgreSQL cannot contain U+0000, not even in a search.
     let found = if name.contains('\0') { None } else { store.user(&nfc(name)).await? };
-    let missing = || Error::new(Kind::NotFound, format!("there is no user {name:?}"));
+    let missing = || Error::new(Kind::NotFound, format!("unknown user {name:?}"));
     found.ok_or_else(missing)?.try_into()
 }
 
-/// The user, if that is the version that is expected.
+/// Returns the user if it has an expected version.
 fn unchanged(user: User, expected: &Expected) -> Result<User> {
     match expected {
         Expected::Versions(versions) if !versions.contains(&user.version) => {
-            let detail = format!("the user is at version \"{}\" now", user.version);
+            let detail = format!("the user has version \"{}\" now", user.version);
             Err(Error::new(Kind::PreconditionFailed, detail))
         }
         _ => Ok(user),
     }
 }
 
-/// Why a write has done nothing: the user is gone, of another version, or the last administrator.
+/// Returns why a write changed nothing: the user does not exist, has another version, or is the last
+/// administrator.
 async fn stale(store: &Store, name: &str, expected: &Expected) -> Error {
     let unchanged = find(store, name).await.and_then(|user| unchanged(user, expected));
     unchanged.err().unwrap_or_else(|| {
-        let detail = format!("{name:?} is the last administrator: add another one first");
+        let detail =
+            format!("{name:?} is the last administrator: create another administrator first");
         Error::new(Kind::LastAdministrator, detail)
     })
 }
 
-fn refuse<const N: usize>(problems: [(&str, Option<String>); N]) -> Result<()> {
+fn check<const N: usize>(problems: [(&str, Option<String>); N]) -> Result<()> {
     let violations: Vec<Violation> = problems
         .into_iter()
         .filter_map(|(member, problem)| Some(Violation::new(member, problem?)))
@@ -219,7 +224,7 @@ fn refuse<const N: usize>(problems: [(&str, Option<String>); N]) -> Result<()> {
 
 fn named(mut error: Error, name: &str) -> Error {
     if error.kind == Kind::Duplicate {
-        error.detail = format!("there is a user {name:?} already");
+        error.detail = format!("the user {name:?} already exists");
     }
     error
 }

@@ -1,4 +1,4 @@
-//! Why a record is found or not, and why nothing is found.
+//! Explaining a filter: why it matches a record or not, and why it matches no record at all.
 
 use poem_openapi::types::Any;
 use poem_openapi::{Enum, Object};
@@ -21,25 +21,25 @@ use crate::query::{
 };
 use crate::store::Store;
 
-/// The most conditions of a search that are looked into.
+/// The maximum number of conditions of a search that are examined.
 const MAX_CONDITIONS: usize = 10;
 
-/// How far the records are counted that there would be without a condition.
+/// The limit up to which the matches without a condition are counted.
 const MAX_COUNT: u32 = 1000;
 
-/// The most texts of a search whose other spellings are looked for.
+/// The maximum number of texts of a search for which other spellings are searched.
 const MAX_SPELLINGS: usize = 20;
 
-/// What a condition comes to; `unknown` when a null keeps it from being decided.
+/// The result of a condition. It is `unknown` if a null value leaves it undecided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Serialize)]
 #[oai(rename_all = "lowercase")]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    /// It holds.
+    /// The condition is true.
     True,
-    /// It does not hold.
+    /// The condition is false.
     False,
-    /// A null keeps it from being decided.
+    /// A null value leaves the condition undecided.
     Unknown,
 }
 
@@ -53,40 +53,40 @@ impl From<Truth> for Verdict {
     }
 }
 
-/// Whether a filter finds a record, test by test.
+/// Whether a filter matches a record, with the result of each test.
 #[derive(Debug, Clone, PartialEq, Object, Serialize)]
 #[oai(rename = "FilterMatch")]
 pub struct Match {
-    /// What the filter as a whole comes to. The record is found when it is true.
+    /// The result of the whole filter. The record matches if it is true.
     pub verdict: Verdict,
-    /// Each test of the filter, from left to right.
+    /// The tests of the filter, from left to right.
     pub tests: Vec<Tested>,
-    /// Remarks on a filter that is valid but easy to misread.
+    /// Warnings about a filter that is valid but easy to misread.
     pub warnings: Vec<Diagnostic>,
 }
 
-/// One test of a filter, asked of one record.
+/// A test of a filter, evaluated for a record.
 #[derive(Debug, Clone, PartialEq, Object, Serialize)]
 pub struct Tested {
     /// The test, in canonical form.
     pub test: String,
-    /// The byte of the filter it starts on, counted from 0. Parentheses around it are part of it.
+    /// The first byte of the test in the filter, counted from 0. Parentheses around it are included.
     pub start: i32,
-    /// One past the last byte of the filter it covers.
+    /// One past the last byte of the test in the filter.
     pub end: i32,
-    /// What it comes to, before any `not` in front of it.
+    /// The result of the test, without a preceding `not`.
     pub verdict: Verdict,
-    /// The field it is about.
+    /// The field that is tested.
     pub field: String,
-    /// The value the record has there.
+    /// The value of the field in the record.
     pub value: Any<serde_json::Value>,
 }
 
-/// Asks a filter of one record.
+/// Tests a filter against one record.
 ///
 /// # Errors
 /// [`crate::error::Kind::NotFound`], [`crate::error::Kind::InvalidQuery`],
-/// [`crate::error::Kind::InsufficientScope`]; the database's.
+/// [`crate::error::Kind::InsufficientScope`]; any database error.
 pub async fn match_record(
     store: &Store,
     caller: &Identity,
@@ -116,41 +116,42 @@ pub async fn match_record(
     Ok(Match { verdict: evaluate(&query, &record).into(), tests, warnings: prepared.warnings })
 }
 
-/// A part of a filter that has been accepted, as a query of its own.
+/// Compiles a part of a valid filter as a separate query.
 fn part(
     filter: Expr,
     schema: &'static Schema,
     parameters: &Arguments,
     now: chrono::DateTime<chrono::Utc>,
 ) -> Result<BoundQuery> {
-    // What is accepted as a whole is accepted in parts.
-    let refused = || Error::internal(format!("{} is refused alone", schema.name));
+    // The parts of a valid filter are valid.
+    let invalid =
+        || Error::internal(format!("a part of a valid filter of {} is invalid", schema.name));
     let ast = ast::Query { filter: Some(filter), ..ast::Query::default() };
-    let plan = check(&ast, schema).map_err(|_| refused())?;
+    let plan = check(&ast, schema).map_err(|_| invalid())?;
     let is_used = |name: &str| plan.parameters.iter().any(|parameter| parameter.name == name);
     let used = parameters.iter().filter(|(name, _)| is_used(name));
     let used = used.map(|(name, value)| (name.clone(), value.clone())).collect();
-    bind(&plan, &used, now).map_err(|_| refused())
+    bind(&plan, &used, now).map_err(|_| invalid())
 }
 
-/// A condition that a search which found nothing has to meet.
+/// A condition of a search that found nothing.
 #[derive(Debug, Clone, PartialEq, Object, Serialize)]
 #[oai(skip_serializing_if_is_none)]
 pub struct Reason {
     /// The condition, in canonical form.
     pub condition: String,
-    /// How many records there would be if this condition alone were left out, counted to 1,000.
+    /// The number of records that match without this condition, counted up to 1,000.
     #[oai(validator(maximum(value = "1000")))]
     pub without: i64,
-    /// The condition with values that do exist, where those it names differ from them in case alone.
+    /// The condition with existing values, if its values differ from them only in case.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instead: Option<String>,
 }
 
-/// Why a search has found nothing: each of its first ten conditions that are joined by `and`.
+/// Explains why a search found nothing, by the first ten of its conditions that are joined by `and`.
 ///
 /// # Errors
-/// The database's.
+/// Any database error.
 pub(super) async fn why_nothing(
     store: &Store,
     prepared: &Prepared<'_>,
@@ -180,7 +181,7 @@ pub(super) async fn why_nothing(
     Ok(reasons)
 }
 
-/// The condition with texts as they are spelt in the database, if that changes any.
+/// Returns the condition with texts spelled as in the database, if that changes it.
 async fn respelt(
     store: &Store,
     schema: &'static Schema,
@@ -209,10 +210,10 @@ async fn respelt(
         let Some(text) = text else { continue };
         let Some(left) = budget.checked_sub(1) else { break };
         *budget = left;
-        let spelling = compile_respelling(schema, field, &nfc(text), store.dialect());
-        let meant = nfc(text);
+        let written = nfc(text);
+        let spelling = compile_respelling(schema, field, &written, store.dialect());
         if let Some(spelling) =
-            store.texts(spelling).await?.pop().filter(|spelling| *spelling != meant)
+            store.texts(spelling).await?.pop().filter(|spelling| *spelling != written)
         {
             operand.node = Operand::Literal(Literal::Text(spelling));
             is_changed = true;

@@ -1,4 +1,4 @@
-//! What is wrong with a query, or what it says.
+//! Checking a query: its problems, its canonical form and its syntax tree.
 
 use poem_openapi::Object;
 use serde::Serialize;
@@ -11,23 +11,23 @@ use crate::query::plan::Parameter;
 use crate::query::{Diagnostic, Plan, Type, format, limits, parse, prepare};
 use crate::record::Catalogue;
 
-/// What is said of a query.
+/// The result of checking a query.
 #[derive(Debug, Clone, PartialEq, Object, Serialize)]
 #[oai(rename = "QueryCheck")]
 pub struct Check {
-    /// The collection it is about.
+    /// The collection.
     pub collection: String,
-    /// Whether a search would take it, given values for its parameters.
+    /// Whether a search would accept the query, with values for its parameters.
     pub valid: bool,
-    /// What is wrong with it: what a search would refuse it for.
+    /// The problems for which a search would reject the query.
     pub diagnostics: Vec<Diagnostic>,
-    /// Remarks on a filter that is valid but easy to misread.
+    /// Warnings about a filter that is valid but easy to misread.
     pub warnings: Vec<Diagnostic>,
-    /// The canonical form of what the grammar accepts.
+    /// The canonical form, of a filter and an order that can be parsed.
     pub canonical: Canonical,
-    /// The parameters of a valid filter, as they first appear.
+    /// The parameters of a valid filter, in the order of their first use.
     pub parameters: Vec<NamedParameter>,
-    /// The tree of what the grammar accepts.
+    /// The syntax tree, of a filter and an order that can be parsed.
     pub ast: SyntaxTree,
 }
 
@@ -46,9 +46,9 @@ pub struct Canonical {
 /// A parameter of a filter.
 #[derive(Debug, Clone, PartialEq, Eq, Object, Serialize)]
 pub struct NamedParameter {
-    /// Its name, without the `$`.
+    /// The name, without the `$`.
     pub name: String,
-    /// The type its values must have: that of the field opposite.
+    /// The type of its values, which is that of the field that it is compared with.
     #[serde(rename = "type")]
     #[oai(rename = "type")]
     pub ty: Type,
@@ -57,7 +57,7 @@ pub struct NamedParameter {
 /// Checks a query on a collection. Parameters need no values.
 ///
 /// # Errors
-/// [`crate::error::Kind::InvalidParameter`] for a collection that does not exist,
+/// [`crate::error::Kind::InvalidParameter`] for an unknown collection,
 /// [`crate::error::Kind::InsufficientScope`].
 pub fn check(
     catalogue: Catalogue,
@@ -67,7 +67,7 @@ pub fn check(
     order_by: Option<&str>,
 ) -> Result<Check> {
     let schema = readable(catalogue, caller, collection)?;
-    // Apart, so that one can be told about while the other is wrong.
+    // Checked separately, so that a problem of one does not hide those of the other.
     let of_filter = prepare(filter, None, schema);
     let of_order = prepare(None, order_by, schema);
     let (warnings, parameters) = match &of_filter {

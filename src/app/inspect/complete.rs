@@ -1,4 +1,4 @@
-//! How an unfinished filter goes on, with the values that are in the database.
+//! Completing an unfinished filter, with values from the database.
 
 use poem_openapi::Object;
 use serde::Serialize;
@@ -12,27 +12,27 @@ use crate::query::diagnostic::count;
 use crate::record::Catalogue;
 use crate::store::Store;
 
-/// The most values of a field that are offered.
+/// The maximum number of values of a field among the candidates.
 const MAX_VALUES: u32 = 20;
 
-/// How a filter may go on at the caret.
+/// How a filter can continue at the caret.
 #[derive(Debug, Clone, PartialEq, Eq, Object, Serialize)]
 pub struct Completion {
-    /// The first character that a candidate replaces, counted from 0: that of the word or string which
-    /// the caret touches.
+    /// The first character that a candidate replaces, counted from 0: the start of the word or string at the
+    /// caret.
     pub start: i32,
-    /// One past the last character that it replaces; `start` when it is only added.
+    /// One past the last character that a candidate replaces; equal to `start` if it is only inserted.
     pub end: i32,
-    /// What may stand there: values of the field first, the most frequent before the others.
+    /// The candidates: values of the field first, most frequent first, then everything else.
     pub candidates: Vec<Candidate>,
 }
 
-/// Completes a filter on a collection at the caret, a position in characters; at its end
-/// when none is given.
+/// Completes a filter on a collection at the caret, a position in characters. The default is the end of the
+/// filter.
 ///
 /// # Errors
-/// [`Kind::InvalidParameter`] for a caret outside of the filter or a collection that does not exist,
-/// [`Kind::InsufficientScope`]; the database's.
+/// [`Kind::InvalidParameter`] for a caret outside of the filter or an unknown collection,
+/// [`Kind::InsufficientScope`]; any database error.
 pub async fn complete(
     store: &Store,
     catalogue: Catalogue,
@@ -49,8 +49,8 @@ pub async fn complete(
     let Continuation { start, end, candidates, values } = continuation(filter, caret, schema);
     let mut all = Vec::new();
     if let Some(values) = values {
-        let (field, beginning) = (values.field, &values.beginning);
-        let statement = compile_frequent(schema, field, beginning, MAX_VALUES, store.dialect());
+        let (field, prefix) = (values.field, &values.beginning);
+        let statement = compile_frequent(schema, field, prefix, MAX_VALUES, store.dialect());
         let found = store.texts(statement).await?;
         all.extend(found.iter().filter_map(|value| values.candidate(value)));
     }
@@ -59,13 +59,13 @@ pub async fn complete(
     Ok(Completion { start: character(start), end: character(end), candidates: all })
 }
 
-/// The byte at which a character begins, or the end of the text.
+/// Returns the offset in bytes of a character, or of the end of the text.
 fn byte_of(text: &str, character: i64) -> Result<usize> {
     let mut bytes = text.char_indices().map(|(byte, _)| byte).chain([text.len()]);
     let place = usize::try_from(character).ok().and_then(|character| bytes.nth(character));
     place.ok_or_else(|| {
         let length = text.chars().count();
-        let detail = format!("caret must lie between 0 and {length}, and is {character}");
+        let detail = format!("caret: expected a number from 0 to {length}, found {character}");
         Error::new(Kind::InvalidParameter, detail)
     })
 }

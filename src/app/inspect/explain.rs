@@ -1,4 +1,4 @@
-//! How the database would answer a search.
+//! How the database would execute a search.
 
 use poem_openapi::Object;
 use poem_openapi::types::Any;
@@ -17,27 +17,27 @@ use crate::query::limits::{self, Usage};
 use crate::record::Catalogue;
 use crate::store::{Explained, Store};
 
-/// How the database would answer a search for a first page.
+/// How the database would execute a search for the first page.
 #[derive(Debug, Clone, PartialEq, Object, Serialize)]
 pub struct Explanation {
     /// The database engine and its version.
     pub engine: String,
-    /// The statement, with a placeholder for each value.
+    /// The SQL statement, with a placeholder for each value.
     pub sql: String,
     /// The values, in the order of their placeholders.
     pub values: Vec<BoundValue>,
-    /// The engine's plan for the statement with these values, in its own words, a step a line.
+    /// The plan of the database engine for the statement with these values, one step per line.
     pub plan: Vec<String>,
-    /// The indexes in that plan, each once. `PRIMARY KEY` is SQLite's index of ids, which has no name.
+    /// The indexes in the plan, each once. `PRIMARY KEY` is the index of ids in SQLite, which has no name.
     pub indexes: Vec<String>,
-    /// How far the filter goes towards the limits.
+    /// How much of the limits the filter uses.
     pub limits: UsedLimits,
 }
 
 /// A value of a statement.
 #[derive(Debug, Clone, PartialEq, Object, Serialize)]
 pub struct BoundValue {
-    /// The type it is given to the engine as. SQLite has no instants: there they are text.
+    /// The type that the value is bound as. SQLite has no type for timestamps and gets text.
     #[serde(rename = "type")]
     #[oai(rename = "type")]
     pub ty: Type,
@@ -45,34 +45,33 @@ pub struct BoundValue {
     pub value: Any<serde_json::Value>,
 }
 
-/// How far a filter goes towards the limits.
+/// How much of the limits a filter uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Object, Serialize)]
 pub struct UsedLimits {
-    /// The bytes of the filter.
+    /// The length of the filter in bytes.
     pub text_bytes: UsedLimit,
-    /// The most parentheses and `not`s that are open at one place.
+    /// The deepest nesting of parentheses and `not`.
     pub depth: UsedLimit,
-    /// The predicates.
+    /// The number of predicates.
     pub predicates: UsedLimit,
-    /// The items of the longest list.
+    /// The number of items of the longest list.
     pub in_items: UsedLimit,
 }
 
-/// How far a filter goes towards a limit.
+/// How much of a limit a filter uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Object, Serialize)]
 pub struct UsedLimit {
-    /// How many there are.
+    /// The number in the filter.
     pub used: i32,
-    /// How many there may be.
+    /// The maximum number.
     pub limit: i32,
 }
 
-/// Explains the search for a first page of a collection. Nothing is searched.
+/// Explains the search for the first page of a collection, without executing it.
 ///
 /// # Errors
 /// [`crate::error::Kind::InvalidQuery`], [`crate::error::Kind::InvalidParameter`] for a limit out of
-/// range or a collection that does not exist, [`crate::error::Kind::InsufficientScope`]; the
-/// database's.
+/// range or an unknown collection, [`crate::error::Kind::InsufficientScope`]; any database error.
 pub async fn explain(
     store: &Store,
     catalogue: Catalogue,

@@ -1,4 +1,4 @@
-//! What the language knows: records with their fields, functions, keywords, limits.
+//! The vocabulary of the filter language: record types with their fields, functions, keywords, limits.
 
 use poem_openapi::Object;
 use poem_openapi::types::Any;
@@ -11,14 +11,14 @@ use crate::query::plan::Part;
 use crate::query::{Field, Schema, Search, Type, limits};
 use crate::record::{Catalogue, UNBOUNDED};
 
-/// What the language knows.
+/// The vocabulary of the filter language.
 #[derive(Debug, Clone, PartialEq, Object, Serialize)]
 pub struct CatalogueSchema {
-    /// The record types. The first is meant where no collection is named.
+    /// The record types. The first one is the default of `collection`.
     pub record_types: Vec<RecordType>,
     /// The functions.
     pub functions: Vec<FunctionSchema>,
-    /// The keywords. A field that is called like one stands in backticks.
+    /// The keywords. A field with the name of a keyword must be quoted in backticks.
     pub keywords: Vec<String>,
     /// The limits.
     pub limits: LanguageLimits,
@@ -27,17 +27,17 @@ pub struct CatalogueSchema {
 /// A record type.
 #[derive(Debug, Clone, PartialEq, Object, Serialize)]
 pub struct RecordType {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// The name of its collection in URLs, scopes and `collection`.
+    /// The name of the collection in URLs, scopes and `collection`.
     pub collection: String,
-    /// What it is.
+    /// The description.
     pub description: String,
-    /// The fields that together identify a record: the first of `unique`. Empty when the id alone does.
+    /// The fields of the natural key, which is the first of `unique`. Empty if there is none.
     pub natural_key: Vec<String>,
     /// The fields whose values together are unique.
     pub unique: Vec<Vec<String>>,
-    /// Its fields, in order.
+    /// The fields, in the order of the declaration.
     pub fields: Vec<FieldSchema>,
     /// Examples of filters.
     pub searches: Vec<SearchSchema>,
@@ -46,9 +46,9 @@ pub struct RecordType {
 /// An example of a filter.
 #[derive(Debug, Clone, PartialEq, Eq, Object, Serialize)]
 pub struct SearchSchema {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// What it finds.
+    /// What the filter finds.
     pub description: String,
     /// The filter.
     pub filter: String,
@@ -58,71 +58,71 @@ pub struct SearchSchema {
 #[derive(Debug, Clone, PartialEq, Object, Serialize)]
 #[oai(skip_serializing_if_is_none)]
 pub struct FieldSchema {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// What it holds.
+    /// The description.
     pub description: String,
     /// The type of its values.
     #[serde(rename = "type")]
     #[oai(rename = "type")]
     pub ty: Type,
-    /// Whether it may be null.
+    /// Whether the value may be null.
     pub nullable: bool,
-    /// Whether clients write it. The other fields are read-only or set by the service.
+    /// Whether clients can write the field. Other fields are read-only or set by the service.
     pub writable: bool,
-    /// Whether a record that is created must have it.
+    /// Whether a new record must have a value.
     pub required: bool,
-    /// The value of a record that is created without it.
+    /// The value of a new record that has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default: Option<Any<serde_json::Value>>,
-    /// An example of a value.
+    /// An example value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub example: Option<Any<serde_json::Value>>,
-    /// The least value of an integer that may be written.
+    /// The minimum value of an integer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub minimum: Option<i64>,
-    /// The greatest value of an integer that may be written.
+    /// The maximum value of an integer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub maximum: Option<i64>,
-    /// The fewest characters of a text.
+    /// The minimum number of characters of a text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_length: Option<i64>,
-    /// The most characters of a text.
+    /// The maximum number of characters of a text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_length: Option<i64>,
-    /// The operators there are for it. A boolean field may stand alone as well.
+    /// The operators of the field. A boolean field can also be used without an operator.
     pub operators: Vec<String>,
 }
 
 /// A function of a field.
 #[derive(Debug, Clone, PartialEq, Eq, Object, Serialize)]
 pub struct FunctionSchema {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// The type of the fields it takes.
+    /// The type of its argument, which is a field.
     pub takes: Type,
-    /// The type of what it gives.
+    /// The type of its result.
     pub gives: Type,
 }
 
 /// The limits of the language.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Object, Serialize)]
 pub struct LanguageLimits {
-    /// The bytes of UTF-8 of a filter or an order.
+    /// The maximum length of a filter or an order, in bytes of UTF-8.
     pub text_bytes: i32,
-    /// The parentheses and `not`s that are open at one place.
+    /// The maximum nesting of parentheses and `not`.
     pub depth: i32,
-    /// The predicates of a filter.
+    /// The maximum number of predicates of a filter.
     pub predicates: i32,
-    /// The items of a list.
+    /// The maximum number of items of a list.
     pub in_items: i32,
-    /// The problems that are reported at once.
+    /// The maximum number of problems that are reported at once.
     pub diagnostics: i32,
-    /// The records of a page.
+    /// The maximum number of records per page.
     pub page: i64,
 }
 
-/// Describes what the language knows of these records.
+/// Returns the vocabulary of the filter language for these record types.
 pub fn describe(catalogue: Catalogue) -> CatalogueSchema {
     let functions = Part::FUNCTIONS.iter().map(|(name, _)| FunctionSchema {
         name: (*name).to_owned(),

@@ -1,6 +1,6 @@
-//! The tree of a query as clients see it: nodes with their kind, their place and what they hold.
+//! The syntax tree of a query for clients. Its nodes have a type, a position and the members of their type.
 //!
-//! The places are bytes of the text, as those of diagnostics are.
+//! Positions count bytes of the text, like those of diagnostics.
 
 use poem_openapi::types::Any;
 use poem_openapi::{Enum, Object};
@@ -12,55 +12,55 @@ use crate::query::ast::{
 use crate::query::diagnostic::{Span, count};
 use crate::query::format::literal_text;
 
-/// A filter and an order as they were read, before names and types are looked at.
+/// A filter and an order as parsed, before names and types are checked.
 #[derive(Debug, Clone, PartialEq, Default, Object, Serialize)]
 #[oai(skip_serializing_if_is_none)]
 pub struct SyntaxTree {
-    /// The filter; absent when there is none, or none that the grammar accepts.
+    /// The filter; absent if there is none or it cannot be parsed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filter: Option<ExpressionNode>,
-    /// The keys of the order; absent when there is none, or none that the grammar accepts.
+    /// The keys of the order; absent if there is none or it cannot be parsed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub order_by: Option<Vec<OrderKeyNode>>,
 }
 
-/// What kind of expression a node is.
+/// The type of an expression.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Serialize)]
 #[oai(rename_all = "lowercase")]
 #[serde(rename_all = "lowercase")]
 pub enum ExpressionType {
-    /// All of the terms.
+    /// All terms are true.
     And,
-    /// Any of the terms.
+    /// At least one term is true.
     Or,
-    /// The opposite of the one term.
+    /// The negation of the only term.
     Not,
-    /// A test of one field.
+    /// A test of a field.
     Predicate,
 }
 
-/// An expression that is true, false or unknown of a record.
+/// An expression that is true, false or unknown for a record.
 #[derive(Debug, Clone, PartialEq, Object, Serialize)]
 #[oai(skip_serializing_if_is_none)]
 pub struct ExpressionNode {
-    /// What kind of expression it is, and so which members it has.
+    /// The type of the expression, which decides which members the node has.
     #[serde(rename = "type")]
     #[oai(rename = "type")]
     pub kind: ExpressionType,
-    /// The byte of the filter it starts on, counted from 0. Parentheses around it are part of it.
+    /// The first byte of the node in the filter, counted from 0. Parentheses around it are included.
     pub start: i32,
-    /// One past the last byte of the filter it covers.
+    /// One past the last byte of the node in the filter.
     pub end: i32,
-    /// With `and` and `or` two or more, none of them of the same type; with `not` one.
+    /// For `and` and `or`, two or more terms, which are of other types; for `not`, one term.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub terms: Option<Vec<ExpressionNode>>,
-    /// With `predicate`: what is tested, of type `field`.
+    /// For `predicate`: the field that is tested, of type `field`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<OperandNode>,
-    /// With `predicate`: how; absent when a boolean field stands alone.
+    /// For `predicate`: the operator; absent for a boolean field without one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operator: Option<OperatorNode>,
-    /// With `predicate`: against what; two with `between`, any number with `in`, none with `is null`.
+    /// For `predicate`: the operands. `between` has two, `in` any number, `is null` none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operands: Option<Vec<OperandNode>>,
 }
@@ -68,63 +68,63 @@ pub struct ExpressionNode {
 /// The operator of a predicate.
 #[derive(Debug, Clone, PartialEq, Eq, Object, Serialize)]
 pub struct OperatorNode {
-    /// Its name, as in the list of operators of a field.
+    /// The name, as in the list of operators of a field.
     pub name: String,
-    /// Whether a `not` belongs to it, as in `not in` and `is not null`.
+    /// Whether the operator is negated, as in `not in` and `is not null`.
     pub negated: bool,
-    /// The byte of the filter it starts on, counted from 0.
+    /// The first byte of the node in the filter, counted from 0.
     pub start: i32,
-    /// One past the last byte of the filter it covers.
+    /// One past the last byte of the node in the filter.
     pub end: i32,
 }
 
-/// What kind of operand a node is.
+/// The type of an operand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Serialize)]
 #[oai(rename_all = "lowercase")]
 #[serde(rename_all = "lowercase")]
 pub enum OperandType {
-    /// A field, or a function of one.
+    /// A field, or a function of a field.
     Field,
-    /// A parameter, whose value comes with a request.
+    /// A parameter, whose value is part of a request.
     Parameter,
-    /// `today` or `now`, perhaps with an offset.
+    /// `today` or `now`, optionally with an offset.
     Clock,
-    /// Text in quotes; or an id, which is told apart by the field opposite.
+    /// A quoted text. For a field of type id, the text is an id.
     Text,
-    /// A whole number.
+    /// An integer.
     Integer,
     /// `true` or `false`.
     Boolean,
-    /// A day.
+    /// A date.
     Date,
-    /// An instant.
+    /// A timestamp.
     Timestamp,
     /// `null`.
     Null,
 }
 
-/// A side of a predicate.
+/// The subject or an operand of a predicate.
 #[derive(Debug, Clone, PartialEq, Object, Serialize)]
 #[oai(skip_serializing_if_is_none)]
 pub struct OperandNode {
-    /// What kind of operand it is, and so which members it has.
+    /// The type of the operand, which decides which members the node has.
     #[serde(rename = "type")]
     #[oai(rename = "type")]
     pub kind: OperandType,
-    /// The byte of the filter it starts on, counted from 0.
+    /// The first byte of the node in the filter, counted from 0.
     pub start: i32,
-    /// One past the last byte of the filter it covers.
+    /// One past the last byte of the node in the filter.
     pub end: i32,
-    /// With `field`, `parameter` and `clock`: its name, without `$` and backticks.
+    /// For `field`, `parameter` and `clock`: the name, without `$` and backticks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// With `field`: the function that is applied to it, if one is.
+    /// For `field`: the function that is applied to it, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub function: Option<String>,
-    /// With `clock`: how far from it, if an offset is given.
+    /// For `clock`: the offset, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub offset: Option<Offset>,
-    /// With literals other than `null`: the value. Dates and timestamps are strings.
+    /// For literals except `null`: the value. Dates and timestamps are strings.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<Any<serde_json::Value>>,
 }
@@ -132,23 +132,23 @@ pub struct OperandNode {
 /// A key of an order.
 #[derive(Debug, Clone, PartialEq, Eq, Object, Serialize)]
 pub struct OrderKeyNode {
-    /// The field's name.
+    /// The name of the field.
     pub field: String,
-    /// Which way; nulls come last either way.
+    /// The direction. Nulls come last in both.
     pub direction: Direction,
-    /// The byte of the order it starts on, counted from 0.
+    /// The first byte of the node in the order, counted from 0.
     pub start: i32,
-    /// One past the last byte of the order it covers.
+    /// One past the last byte of the node in the order.
     pub end: i32,
 }
 
-/// The tree of a filter that was read from this text.
+/// Returns the syntax tree of a filter that was parsed from this text.
 pub(super) fn filter(expr: &Expr, text: &str) -> ExpressionNode {
     let start = text.len() - text.trim_ascii_start().len();
     expression(expr, Span::new(start, text.trim_ascii_end().len()))
 }
 
-/// The tree of an order.
+/// Returns the syntax tree of an order.
 pub(super) fn order_by(keys: &[OrderKey]) -> Vec<OrderKeyNode> {
     let node = |OrderKey { field, direction }: &OrderKey| OrderKeyNode {
         field: field.node.to_string(),
@@ -191,7 +191,7 @@ fn expression(expr: &Expr, span: Span) -> ExpressionNode {
     }
 }
 
-/// The operator and its operands; `None` of a field that stands alone.
+/// Returns the operator and its operands; `None` for a boolean field without an operator.
 fn test(test: &Spanned<Test>) -> Option<(OperatorNode, Vec<OperandNode>)> {
     let (name, negated, operands) = match &test.node {
         Test::Flag => return None,
