@@ -1,7 +1,7 @@
-//! What a record type is, and the list of them.
+//! Record types: their declarations, the list of them, and records that clients send.
 //!
-//! A type is a [`Schema`](crate::query::Schema) from which everything else follows: the filter language, validation, the specification,
-//! the columns.
+//! A record type is a [`Schema`](crate::query::Schema), from which everything else follows: the fields of filters,
+//! validation, the OpenAPI document and the columns of the table.
 
 mod catalogue;
 pub mod declaration;

@@ -72,8 +72,8 @@ fn mistakes_are_reported_at_their_places() {
         ),
         (
             format!("name = \"Saved\"\ncollection = \"sqlite_stat\"\n{TITLE}"),
-            "2:14: \"sqlite_stat\" cannot be a name of a collection: `sqlite_` begins the names of \
-             internal tables",
+            "2:14: \"sqlite_stat\" cannot be a name of a collection: names of internal tables \
+             start with `sqlite_`",
         ),
         (
             format!(
@@ -88,8 +88,8 @@ fn mistakes_are_reported_at_their_places() {
              7:1: \"id\" is a field that the service adds itself; remove it, or choose another name\n\
              8:1: \"xmin\" cannot be a name of a field: PostgreSQL has a column of that name in every \
              table\n\
-             9:1: \"title_folded\" cannot be a name of a field: `_folded` ends the names of columns \
-             that the service adds\n\
+             9:1: \"title_folded\" cannot be a name of a field: names of columns that the \
+             service adds end with `_folded`\n\
              10:1: \"\\u{1b}[2J\" is not a name of a field; start with a small letter, then small \
              letters, digits and `_`, at most 56: `j`",
         ),

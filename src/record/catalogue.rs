@@ -14,8 +14,8 @@ use crate::query::diagnostic::Span;
 /// The declaration of the built-in record type.
 pub const BUILT_IN: &str = include_str!("../../records/movies.toml");
 
-/// The record types of a service, in their order. The first is meant where a request names none. Copying is cheap:
-/// the schemas live as long as the process.
+/// The record types of a service, in order. The first one is the default of requests that name none. Copying is cheap,
+/// because the schemas live as long as the process.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Catalogue(&'static [&'static Schema]);
 

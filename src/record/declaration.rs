@@ -172,7 +172,7 @@ pub(super) struct Declared {
 }
 
 impl Declared {
-    /// What cannot stand beside a record type that was declared before.
+    /// Returns the conflict with a record type that was declared before, if there is one.
     pub(super) fn conflict(&self, earlier: &Self, file: &str) -> Option<Mistake> {
         let (own, other) = (self.schema, earlier.schema);
         if own.collection == other.collection {
@@ -400,7 +400,7 @@ impl Reader<'_> {
             let Some(Entry { node, .. }) = find(table, "filter") else { continue };
             let Content::Text(filter) = &node.content else { continue };
             let checked = prepare(Some(filter), None, schema);
-            // A search has no parameters, so all that it could need is there.
+            // A search has no parameters, so it can be bound without values.
             let checked =
                 checked.and_then(|prepared| prepared.bind(&Arguments::default(), timestamp_now()));
             for problem in checked.err().unwrap_or_default() {
@@ -485,11 +485,11 @@ fn managed() -> [Field; 4] {
         field(
             id,
             Type::Id,
-            "The identity: a UUIDv7, which sorts by the time of creation.",
+            "The identifier: a UUIDv7, which sorts by the time of creation.",
             "0192c9a0-5e2b-7c1a-9f3e-6b1d2c3a4f50",
         ),
-        field(version, Type::Integer, "How often it has been written. It is the ETag.", "1"),
-        field(created_at, Type::Timestamp, "When it was created, in UTC.", instant),
-        field(updated_at, Type::Timestamp, "When it was last written, in UTC.", instant),
+        field(version, Type::Integer, "The number of writes, which is also the ETag.", "1"),
+        field(created_at, Type::Timestamp, "The time of creation, in UTC.", instant),
+        field(updated_at, Type::Timestamp, "The time of the last write, in UTC.", instant),
     ]
 }

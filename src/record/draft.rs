@@ -1,4 +1,4 @@
-//! What clients send: the writable fields of a record, read against its schema.
+//! Records and patches that clients send, validated against the schema.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -11,15 +11,15 @@ use crate::query::diagnostic::did_you_mean;
 use crate::query::limits::MAX_DIAGNOSTICS;
 use crate::query::{Argument, Field, Schema, Type, Value};
 
-/// The most members of an object that are read: more are an attack on memory.
+/// The maximum number of members of an object, which protects memory.
 const MAX_MEMBERS: usize = 1000;
 
-/// The members of a JSON object in their order, each name once.
+/// The members of a JSON object, in order and with unique names.
 #[derive(Debug)]
 pub struct Members<V = Argument>(pub Vec<(String, V)>);
 
 impl<'de, V: Deserialize<'de>> Deserialize<'de> for Members<V> {
-    /// Refuses a repeated name, which plain JSON parsers resolve silently and differently.
+    /// Rejects repeated names, of which JSON parsers silently keep either the first or the last.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Object<V>(PhantomData<V>);
         impl<'de, V: Deserialize<'de>> Visitor<'de> for Object<V> {
@@ -49,7 +49,7 @@ impl<'de, V: Deserialize<'de>> Deserialize<'de> for Members<V> {
     }
 }
 
-/// What a record is read from: the names of its fields and what stands there, each name once.
+/// The input of a record: names of fields with their values. Names are unique.
 pub type Fields<'a> = Vec<(Cow<'a, str>, Argument)>;
 
 impl<V: Into<Argument>> From<Members<V>> for Fields<'_> {
@@ -62,7 +62,7 @@ impl<V: Into<Argument>> From<Members<V>> for Fields<'_> {
 /// Values for fields of one record type, `None` for null.
 pub type Row = Vec<(&'static Field, Option<Value>)>;
 
-/// A whole record without what the service adds: every field of the declaration has a value.
+/// A valid record without the fields that the service adds. Every field of the declaration has a value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Draft {
     schema: &'static Schema,
@@ -78,10 +78,10 @@ pub struct Patch {
 }
 
 impl Draft {
-    /// Reads a record that must have no other members than its fields.
+    /// Reads a record. Members that are not fields are errors.
     ///
     /// # Errors
-    /// Every rule it breaks.
+    /// Every rule that the record breaks.
     pub fn read<V: Into<Argument>>(
         schema: &'static Schema,
         members: Members<V>,
@@ -91,10 +91,10 @@ impl Draft {
         Ok(Self { schema, author: Author::Client, row })
     }
 
-    /// Reads a record among other fields, whose names are returned.
+    /// Reads a record that may have other members, and returns the names of those.
     ///
     /// # Errors
-    /// Every rule it breaks.
+    /// Every rule that the record breaks.
     pub fn read_among_others(
         schema: &'static Schema,
         fields: Fields<'_>,
@@ -128,10 +128,10 @@ impl Draft {
 }
 
 impl Patch {
-    /// Reads a patch that must have no other members than the record's fields.
+    /// Reads a patch. Members that are not fields are errors.
     ///
     /// # Errors
-    /// Every rule it breaks.
+    /// Every rule that the patch breaks.
     pub fn read<V: Into<Argument>>(
         schema: &'static Schema,
         members: Members<V>,
@@ -169,10 +169,10 @@ impl Author {
     }
 }
 
-/// What it means that a field is not among the members.
+/// What happens to a field that is absent from the input.
 #[derive(Clone, Copy, PartialEq)]
 enum Absent {
-    /// It has its default, or null where it may; otherwise it is required.
+    /// The field gets its default, or null if it may; otherwise its absence is an error.
     IsDefault,
     StaysAsItIs,
 }
@@ -210,7 +210,7 @@ fn reject_unknown(
     read: Result<Row, Vec<Violation>>,
     unknown: Vec<String>,
 ) -> Result<Row, Vec<Violation>> {
-    let strangers = unknown.into_iter().take(MAX_DIAGNOSTICS).map(|name| {
+    let others = unknown.into_iter().take(MAX_DIAGNOSTICS).map(|name| {
         let detail = match schema.field(&name) {
             Some(field) if field.managed => {
                 "is set by the service and cannot be written".to_owned()
@@ -218,20 +218,20 @@ fn reject_unknown(
             Some(_) => "is read-only".to_owned(),
             None => {
                 let names = schema.writable().map(|field| field.name);
-                format!("is no field of {}; {}", schema.name, did_you_mean(&name, names))
+                format!("is not a field of {}; {}", schema.name, did_you_mean(&name, names))
             }
         };
         Violation::new(&name, detail)
     });
-    let strangers: Vec<Violation> = strangers.collect();
+    let others: Vec<Violation> = others.collect();
     match read {
-        Ok(row) if strangers.is_empty() => Ok(row),
-        Ok(_) => Err(strangers),
-        Err(violations) => Err(violations.into_iter().chain(strangers).collect()),
+        Ok(row) if others.is_empty() => Ok(row),
+        Ok(_) => Err(others),
+        Err(violations) => Err(violations.into_iter().chain(others).collect()),
     }
 }
 
-/// A value that obeys the field's type and bounds.
+/// Reads a value of the field's type and within its bounds.
 pub(super) fn read_field(field: &Field, argument: &Argument) -> Result<Option<Value>, String> {
     if *argument == Argument::NULL {
         return if field.nullable { Ok(None) } else { Err("cannot be null".to_owned()) };

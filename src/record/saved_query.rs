@@ -8,12 +8,17 @@ use crate::query::{Field, Schema, Type};
 
 static SAVED_QUERIES: LazyLock<&'static Schema> = LazyLock::new(|| {
     let fields = vec![
-        text("collection", "The collection it searches.", 1..=100, false),
+        text("collection", "The collection that the query searches.", 1..=100, false),
         text("name", "The name, unique within the collection.", 1..=60, false),
-        text("description", "What it is for.", 1..=500, true),
-        text("filter", "Which records, as it was written.", 1..=8192, true),
-        text("order_by", "In which order, as it was written.", 1..=8192, true),
-        text("parameters", "What is said of its parameters, as JSON.", 2..=65_536, false),
+        text("description", "A description for readers.", 1..=500, true),
+        text("filter", "The filter, as sent.", 1..=8192, true),
+        text("order_by", "The order, as sent.", 1..=8192, true),
+        text(
+            "parameters",
+            "Defaults and descriptions of the parameters, as JSON.",
+            2..=65_536,
+            false,
+        ),
     ];
     let keys = Keys { unique: vec![vec!["collection", "name"]], ..Keys::default() };
     let description = "A named query on the records of a collection.";

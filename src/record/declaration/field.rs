@@ -102,7 +102,7 @@ impl Reader<'_> {
         let found = TYPES.into_iter().find(|ty| ty.as_str() == name);
         if found.is_none() {
             // What other systems call them.
-            let meant = match name.to_ascii_lowercase().as_str() {
+            let intended = match name.to_ascii_lowercase().as_str() {
                 "string" | "str" | "varchar" | "char" => Some(Type::Text),
                 "int" | "int4" | "int8" | "int32" | "int64" | "bigint" | "number" => {
                     Some(Type::Integer)
@@ -112,8 +112,8 @@ impl Reader<'_> {
                 "uuid" => Some(Type::Id),
                 _ => None,
             };
-            let help = match meant {
-                Some(meant) => format!("did you mean `{}`?", meant.as_str()),
+            let help = match intended {
+                Some(ty) => format!("did you mean `{}`?", ty.as_str()),
                 None => did_you_mean(name, TYPES.into_iter().map(Type::as_str)),
             };
             let message = format!("unknown type {}", quoted(name));

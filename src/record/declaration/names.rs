@@ -33,8 +33,8 @@ const RESERVED_COLLECTIONS: &[&str] = &[
     "users",
 ];
 
-/// How tables of the service, of SQLite and of PostgreSQL begin.
-const RESERVED_BEGINNINGS: &[&str] = &["cinequery_", "pg_", "sqlite_"];
+/// Prefixes of the names of tables of the service, of SQLite and of PostgreSQL.
+const RESERVED_PREFIXES: &[&str] = &["cinequery_", "pg_", "sqlite_"];
 
 /// Columns that PostgreSQL has in every table.
 const SYSTEM_COLUMNS: &[&str] = &["cmax", "cmin", "ctid", "tableoid", "xmax", "xmin"];
@@ -110,7 +110,7 @@ const SCHEMAS: &[&str] = &[
     "Violation",
 ];
 
-/// What a name is given to.
+/// The kind of thing that has a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Named {
     RecordType,
@@ -132,7 +132,7 @@ pub(super) fn operations_of(name: &str) -> [String; 4] {
 /// Operations of the service that are called like one on records, such as `getSchema`.
 const OPERATIONS: &[&str] = &["Liveness", "Schema"];
 
-/// What is wrong with a name.
+/// Returns what is wrong with a name, if anything.
 pub(super) fn check(named: Named, name: &str, span: Span) -> Option<Mistake> {
     let (what, longest) = match named {
         Named::RecordType => ("name of a record type", MAX_NAME),
@@ -164,25 +164,25 @@ pub(super) fn check(named: Named, name: &str, span: Span) -> Option<Mistake> {
         let rule = format!(
             "start with a small letter, then small letters, digits and `_`, at most {longest}"
         );
-        let meant = identifier(name).filter(|meant| check(named, meant, span).is_none());
-        let meant = meant.map(|meant| format!(": `{meant}`")).unwrap_or_default();
+        let similar = identifier(name).filter(|name| check(named, name, span).is_none());
+        let similar = similar.map(|name| format!(": `{name}`")).unwrap_or_default();
         return mistake(format!("{name_in_quotes} is not a {what}"))
-            .map(|mistake| mistake.help(format!("{rule}{meant}")));
+            .map(|mistake| mistake.help(format!("{rule}{similar}")));
     }
     let reason = if name.contains("__") {
         "`__` is reserved".to_owned()
     } else if name.ends_with(FOLDED) {
-        format!("`{FOLDED}` ends the names of columns that the service adds")
+        format!("names of columns that the service adds end with `{FOLDED}`")
     } else if is_reserved(name) {
         "it is a keyword of the filter language".to_owned()
     } else {
         match named {
             Named::Collection => {
-                let beginning = RESERVED_BEGINNINGS.iter().find(|start| name.starts_with(**start));
-                match beginning {
-                    Some(start) => format!("`{start}` begins the names of internal tables"),
+                let prefix = RESERVED_PREFIXES.iter().find(|prefix| name.starts_with(**prefix));
+                match prefix {
+                    Some(prefix) => format!("names of internal tables start with `{prefix}`"),
                     None if name.ends_with("_pkey") => {
-                        "`_pkey` ends the names of PostgreSQL's primary keys".to_owned()
+                        "names of primary keys of PostgreSQL end with `_pkey`".to_owned()
                     }
                     None if RESERVED_COLLECTIONS.contains(&name) => {
                         "the service has a route or a table of that name".to_owned()
