@@ -14,7 +14,7 @@ use clap::{Args, ValueEnum};
 /// Settings of the log.
 #[derive(Debug, Clone, Args)]
 pub struct LogSettings {
-    /// The log level: error, warn, info, debug or trace, also by module (`warn,cinequery=debug`)
+    /// Log level: error, warn, info, debug or trace, also by module (`warn,cinequery=debug`)
     /// [default: info; `demo`: warn]
     #[arg(long, value_name = "LEVEL", env = "CINEQUERY_LOG", global = true)]
     pub log: Option<String>,
@@ -23,7 +23,7 @@ pub struct LogSettings {
 /// Settings of the database.
 #[derive(Debug, Clone, Args)]
 pub struct DatabaseSettings {
-    /// The database: sqlite:FILE or postgres://USER:PASSWORD@HOST/NAME. Separate several hosts by commas; add
+    /// Database: sqlite:FILE or postgres://USER:PASSWORD@HOST/NAME. Separate several hosts by commas; add
     /// `?sslmode=verify-full` for TLS
     #[arg(
         long,
@@ -42,7 +42,7 @@ pub struct DatabaseSettings {
 /// Settings of the record types.
 #[derive(Debug, Clone, Args)]
 pub struct RecordsSettings {
-    /// The folder with the declarations of the record types, *.toml [default: the built-in record type, movies]
+    /// Folder with the declarations of the record types, *.toml [default: the built-in record type, movies]
     #[arg(long, value_name = "FOLDER", env = "CINEQUERY_RECORDS")]
     pub records: Option<PathBuf>,
 }
@@ -50,17 +50,17 @@ pub struct RecordsSettings {
 /// Settings of tokens.
 #[derive(Clone, Args)]
 pub struct TokenSettings {
-    /// The secret that signs tokens, at least 32 bytes. If there are several, one per line, the first signs
+    /// Secret that signs tokens, at least 32 bytes. If there are several, one per line, the first signs
     /// and all are accepted. SQLite: if absent, created and kept beside the database file. PostgreSQL:
     /// required, the same for all instances. Not used with `--auth oidc` [env: CINEQUERY_JWT_SECRET]
     #[arg(long, value_name = "SECRET", conflicts_with = "jwt_secret_file")]
     jwt_secret: Option<String>,
 
-    /// A file that contains the secret, or several, one per line [env: CINEQUERY_JWT_SECRET_FILE]
+    /// File that contains the secret, or several, one per line [env: CINEQUERY_JWT_SECRET_FILE]
     #[arg(long, value_name = "FILE")]
     jwt_secret_file: Option<PathBuf>,
 
-    /// The lifetime of a token, such as 15m, 12h or 30d
+    /// Lifetime of a token, such as 15m, 12h or 30d
     #[arg(
         long,
         value_name = "DURATION",
@@ -74,7 +74,7 @@ pub struct TokenSettings {
 /// Settings of `serve`.
 #[derive(Debug, Clone, Args)]
 pub struct ServeSettings {
-    /// The host name or IP address to listen on, and the port. Terminate TLS in front of the service
+    /// Host name or IP address to listen on, and the port. Terminate TLS in front of the service
     #[arg(long, value_name = "HOST:PORT", env = "CINEQUERY_LISTEN", default_value = DEFAULT_LISTEN)]
     pub listen: Listen,
 
@@ -86,7 +86,7 @@ pub struct ServeSettings {
     #[command(flatten)]
     pub oidc: OidcSettings,
 
-    /// A file with the password of the first administrator, `admin`, who is created if there is no
+    /// File with the password of the first administrator, `admin`, who is created if there is no
     /// administrator. Without it, `serve` generates a password and prints it once, only on a terminal
     #[arg(long, value_name = "FILE", env = "CINEQUERY_ADMIN_PASSWORD_FILE")]
     pub admin_password_file: Option<PathBuf>,
@@ -218,16 +218,16 @@ pub struct ThrottleSettings {
     )]
     pub rate_limit: String,
 
-    /// The Redis through which all instances share the rate limits: redis://USER:PASSWORD@HOST:PORT, or
+    /// Redis through which all instances share the rate limits: redis://USER:PASSWORD@HOST:PORT, or
     /// rediss:// for TLS. Without it, each instance has limits of its own
     #[arg(long, value_name = "URL", env = "CINEQUERY_REDIS_URL", hide_env_values = true)]
     pub redis: Option<String>,
 
-    /// A file (PEM) with the certificate of the private authority that signed the certificate of Redis
+    /// File (PEM) with the certificate of the private authority that signed the certificate of Redis
     #[arg(long, value_name = "FILE", env = "CINEQUERY_REDIS_CA_FILE", requires = "redis")]
     pub redis_ca_file: Option<PathBuf>,
 
-    /// The proxies whose X-Forwarded-For or Forwarded is trusted: IP addresses and networks, such as
+    /// Proxies whose X-Forwarded-For or Forwarded is trusted: IP addresses and networks, such as
     /// 10.0.0.0/8, separated by commas
     #[arg(long, value_name = "NETWORKS", env = "CINEQUERY_TRUSTED_PROXIES")]
     pub trusted_proxies: Option<String>,
@@ -236,20 +236,20 @@ pub struct ThrottleSettings {
 /// The issuer of tokens with `--auth oidc`.
 #[derive(Debug, Clone, Args)]
 pub struct OidcSettings {
-    /// With `--auth oidc`: the URL of the issuer, exactly as in the `iss` claim of its tokens
+    /// With `--auth oidc`: URL of the issuer, exactly as in the `iss` claim of its tokens
     #[arg(long, value_name = "URL", env = "CINEQUERY_OIDC_ISSUER")]
     pub oidc_issuer: Option<String>,
 
-    /// With `--auth oidc`: the name of this service in the `aud` claim of tokens
+    /// With `--auth oidc`: name of this service in the `aud` claim of tokens
     #[arg(long, value_name = "NAME", env = "CINEQUERY_OIDC_AUDIENCE")]
     pub oidc_audience: Option<String>,
 
-    /// The URL of the issuer's keys, a JWK Set [default: the `jwks_uri` in
+    /// URL of the issuer's keys, a JWK Set [default: the `jwks_uri` in
     /// ISSUER/.well-known/openid-configuration]
     #[arg(long, value_name = "URL", env = "CINEQUERY_OIDC_JWKS")]
     pub oidc_jwks: Option<String>,
 
-    /// A file (PEM) with certificates of authorities to trust for the issuer, in addition to the public ones
+    /// File (PEM) with certificates of authorities to trust for the issuer, in addition to the public ones
     #[arg(long, value_name = "FILE", env = "CINEQUERY_OIDC_CA_FILE")]
     pub oidc_ca_file: Option<PathBuf>,
 }

@@ -171,7 +171,7 @@ impl std::fmt::Display for Violation {
             write!(f, "line {line}: ")?;
         }
         match self.pointer.strip_prefix('/') {
-            Some(member) => write!(f, "{member}: {}", self.detail),
+            Some(member) => write!(f, "{member} {}", self.detail),
             None => f.write_str(&self.detail),
         }
     }

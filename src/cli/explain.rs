@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Patch, Renderer, Snippet};
 
 use crate::app::selection::Selection;
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Violation};
 use crate::query::diagnostic::Span;
 use crate::query::{Argument, Diagnostic};
 use crate::record::declaration::{Mistake, Mistakes};
@@ -23,7 +23,7 @@ pub(super) fn explain_in(error: Error, selection: &Selection) -> String {
     }
     // Without the title, which the detail would only repeat.
     let text = if error.kind == Kind::InvalidRecord && !error.violations.is_empty() {
-        let rules: Vec<String> = error.violations.iter().map(ToString::to_string).collect();
+        let rules: Vec<String> = error.violations.iter().map(rule).collect();
         rules.join("\n")
     } else {
         error.detail
@@ -31,8 +31,20 @@ pub(super) fn explain_in(error: Error, selection: &Selection) -> String {
     match &error.cause {
         // The detail refers clients to the log. At the command line the cause is shown instead.
         Some(cause) if error.kind == Kind::Internal => printable(&cause.to_string()),
+        // The error of the unique index would only repeat the detail.
+        Some(_) if error.kind == Kind::Duplicate => printable(&text),
         Some(cause) => format!("{}\n  {}", printable(&text), printable(&cause.to_string())),
         None => printable(&text),
+    }
+}
+
+/// Describes a broken rule, such as `line 2: title: is missing`.
+pub(super) fn rule(violation: &Violation) -> String {
+    let Violation { line, pointer, detail } = violation;
+    let line = line.map(|line| format!("line {line}: ")).unwrap_or_default();
+    match pointer.strip_prefix('/') {
+        Some(member) => format!("{line}{member}: {detail}"),
+        None => format!("{line}{detail}"),
     }
 }
 

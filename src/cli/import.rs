@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 
-use super::explain::printable;
+use super::explain::{printable, rule};
 use super::file::{self, STEP};
 use super::{CollectionSettings, Outcome, catalogue, explain, migrate, open, operator};
 use crate::app::transfer::{self, Format, Report};
@@ -130,7 +130,7 @@ fn print(report: &Report) -> ExitCode {
 
 /// Prints the broken rules and returns the number of rows that they are about.
 fn list(errors: &[Violation]) -> i64 {
-    errors.iter().for_each(|violation| eprintln!("{}", printable(&violation.to_string())));
+    errors.iter().for_each(|violation| eprintln!("{}", printable(&rule(violation))));
     let lines: BTreeSet<_> = errors.iter().map(|violation| violation.line).collect();
     i64::try_from(lines.len()).unwrap_or(i64::MAX)
 }

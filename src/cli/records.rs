@@ -14,7 +14,7 @@ use crate::record::declaration::{self, check_collection, collection_name};
 const EXAMPLES: &str = "\
 Examples:
   cinequery records init screenings > records/screenings.toml
-  cinequery records infer movies.csv > records/movies.toml
+  cinequery records infer books.csv > records/books.toml
   cinequery records check records
   cinequery records schema > record-type.schema.json";
 
@@ -56,7 +56,7 @@ struct Infer {
     /// Format, ndjson or csv [default: by the file name, else ndjson]
     #[arg(long)]
     format: Option<Format>,
-    /// Collection, such as movies [default: from the file name]
+    /// Collection, such as books [default: from the file name]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
 }
