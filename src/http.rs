@@ -69,9 +69,9 @@ routes! {
     get "/api/v1/{records}" as "list{Records}": "A page of {records}.";
     post "/api/v1/{records}" as "create{Record}": "The created {record}.", or InvalidRecord | Duplicate;
     post "/api/v1/{records}/search" as "search{Records}": "A page of {records}.", or InvalidQuery | InvalidCursor;
-    get "/api/v1/{records}/facets" as "get{Record}Facets": "How many {records} there are, by value or bucket.";
-    get "/api/v1/{records}/export" as "export{Records}": "The file.";
-    post "/api/v1/{records}/import" as "import{Records}": "What was done with the rows.", or RowsRejected | EveryRowRejected;
+    get "/api/v1/{records}/facets" as "get{Record}Facets": "The number of {records} per value or bucket.";
+    get "/api/v1/{records}/export" as "export{Records}": "A file with the matching {records}.";
+    post "/api/v1/{records}/import" as "import{Records}": "The import report.", or RowsRejected | EveryRowRejected;
     get "/api/v1/{records}/{id}" as "get{Record}": "The {record}.";
     get "/api/v1/{records}/{id}/match" as "match{Record}": "The result of the filter and of each of its tests.";
     put "/api/v1/{records}/{id}" as "replace{Record}": "The replaced {record}.", or InvalidRecord | Duplicate;

@@ -113,7 +113,7 @@ fn files() -> Vec<(&'static str, Vec<u8>, i64, Vec<Wrong>)> {
             1,
             vec![(3, "", "more than 1000 cells")],
         ),
-        (CSV, format!("{HEAD}{cells}\n\"Cut of").into(), 1, vec![(3, "", "unclosed quote")]),
+        (CSV, format!("{HEADER}{cells}\n\"Cut of").into(), 1, vec![(3, "", "unclosed quote")]),
         (
             CSV,
             format!("{HEADER}\"Cut of\",g,2000,\"2024-01-05").into(),

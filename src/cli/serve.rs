@@ -83,9 +83,9 @@ impl Serve {
     }
 }
 
-/// How many connections the system queues until they are accepted. A load balancer that moves its clients to this
-/// instance opens many at once.
-const BACKLOG: u32 = 1024;
+/// How many connections the system keeps until they are accepted, as far as its `somaxconn` (4096 by default)
+/// allows. A connection beyond them is dropped, and its client tries again only after 1, 3 and 7 seconds.
+const BACKLOG: u32 = 4096;
 
 /// Open files other than the connections of clients: the database, its connections, the log.
 const OTHER_FILES: u64 = 256;

@@ -48,8 +48,8 @@ pub(super) struct Problem {
     /// With `invalid_query` and `query_outdated`: the problems of the filter, the order or the parameters.
     #[serde(skip_serializing_if = "Option::is_none")]
     diagnostics: Option<Vec<Diagnostic>>,
-    /// With `invalid_record`: each rule that the record breaks; with `rows_rejected` and
-    /// `every_row_rejected`: the same for the rows of a file; on the legacy routes: each parameter that is wrong.
+    /// With `invalid_record`: the rules that the record breaks. With `rows_rejected` and `every_row_rejected`: the rules that rows of
+    /// the file break, by line. On legacy routes: the invalid parameters.
     #[serde(skip_serializing_if = "Option::is_none")]
     errors: Option<Vec<Violation>>,
     /// With `ambiguous`: the matching records.

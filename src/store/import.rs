@@ -310,7 +310,7 @@ where
     SqlxValues: sqlx::IntoArguments<DB>,
     (Uuid, i64): for<'r> FromRow<'r, DB::Row>,
 {
-    let mut transaction = begin::<DB>(connection, &limit, dialect).await?;
+    let mut transaction = start::<DB>(connection, &limit, dialect).await?;
     let mut lines = Lines::default();
     let mut tally =
         write(&mut transaction, file.schema, &limit, file.first, policy, dialect, &mut lines)
