@@ -1,4 +1,4 @@
-//! A bound query to one SQL statement. User text travels as bound values only.
+//! Compiles a bound query to one SQL statement. Text of the user appears only in bound values.
 
 use std::fmt::Write;
 
@@ -36,14 +36,14 @@ impl From<(String, Values)> for Statement {
 /// A value of a statement.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Bound {
-    /// The type it is given to the engine as.
+    /// The type for the engine.
     pub ty: Type,
-    /// The value as JSON has it: what JSON has no type for is a string.
+    /// The value as JSON; a string if JSON has no such type.
     pub value: serde_json::Value,
 }
 
 impl Statement {
-    /// The values, in the order of their placeholders.
+    /// Returns the values in the order of their placeholders.
     pub fn bound(&self) -> Vec<Bound> {
         self.values.iter().map(bound).collect()
     }
@@ -61,40 +61,43 @@ fn bound(value: &SqlValue) -> Bound {
             (Type::Timestamp, Value::Timestamp(*instant).to_string().into())
         }
         SqlValue::Uuid(Some(id)) => (Type::Id, id.to_string().into()),
-        other => unreachable!("`Dialect::value` makes no {other:?}, and a condition holds no null"),
+        other => {
+            unreachable!("`Dialect::value` creates no {other:?}, and conditions have no nulls")
+        }
     };
     Bound { ty, value }
 }
 
-/// What a statement asks of the matching records.
+/// What a statement returns about the matching records.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Shape {
     /// The records themselves, in order.
     Page {
-        /// The most there may be.
+        /// The maximum number of records.
         limit: u32,
     },
-    /// How many there are on all pages together.
+    /// The number of records on all pages.
     Count,
-    /// The same, but counted no further than the limit.
+    /// The number of records, up to a limit.
     CountUpTo {
-        /// Where counting ends.
+        /// The limit, where counting stops.
         limit: u32,
     },
-    /// How many there are for each value of a field or each bucket: the columns of a
-    /// [`Group`](super::facet::Group). Values come in the order of their counts, the greatest first,
-    /// and equally frequent ones in their own; buckets in their own. Null is behind every other.
+    /// The number of records for each value of a field or each bucket, with the columns of a
+    /// [`Group`](super::facet::Group). Values are ordered by count, the greatest first, and then by
+    /// value; buckets are ordered by value. Null comes after the values of the
+    /// same count, and after all buckets.
     Groups {
-        /// By what.
+        /// The field and interval.
         facet: Facet,
-        /// The most there may be.
+        /// The maximum number of groups.
         limit: u32,
     },
 }
 
-/// Page sizes (with the one row more that tells whether there is a next page; and that of an export)
-/// that are written into the statement. PostgreSQL plans a bound LIMIT anew each time; writing every number out would
-/// instead fill the statement cache.
+/// Page sizes that are written into the statement: common ones with one more row, which shows whether
+/// there is a next page, and that of an export. PostgreSQL plans a bound LIMIT again each time. Literals
+/// of all sizes would fill the statement cache.
 const LITERAL_LIMITS: [u32; 4] = [21, 101, 1000, 1001];
 
 /// Compiles a query.
@@ -150,8 +153,8 @@ pub fn compile(query: &BoundQuery, shape: Shape, dialect: Dialect) -> Statement 
     statement
 }
 
-/// How a text is spelt in the database: as it is, if any record has it so, else as most records
-/// have it that differ from it in case alone.
+/// Compiles a statement for the spelling of a text in the database: the text itself if a record has
+/// it, else the most frequent text that differs from it only in case.
 pub fn compile_respelling(
     schema: &Schema,
     field: &Field,
@@ -171,19 +174,20 @@ pub fn compile_respelling(
     dialect.build(&spelling).into()
 }
 
-/// The values of a text field that begin with a text, whatever the case, the most frequent first.
+/// Compiles a statement for the values of a text field that start with a text, the most frequent
+/// first. It ignores case.
 pub fn compile_frequent(
     schema: &Schema,
     field: &'static Field,
-    beginning: &str,
+    start: &str,
     limit: u32,
     dialect: Dialect,
 ) -> Statement {
     let compiler = Compiler { dialect };
-    let begins = Condition::Match(field, Matching::StartsWith, Value::Text(fold(beginning)));
+    let starts = Condition::Match(field, Matching::StartsWith, Value::Text(fold(start)));
     let mut values = Sql::select();
     values.column(field.name).from(schema.collection);
-    compiler.filter(&mut values, [&begins]);
+    compiler.filter(&mut values, [&starts]);
     values
         .group_by_col(field.name)
         .order_by_expr(Expr::cust("count(*)"), Order::Desc)
@@ -192,10 +196,10 @@ pub fn compile_frequent(
     compiler.statement(&values)
 }
 
-/// What the name of a folded column ends with.
+/// The suffix of a folded column's name.
 pub const FOLDED: &str = "_folded";
 
-/// The column that holds the folded form of a text field.
+/// Returns the column with the folded form of a text field.
 pub fn folded_column(field: &Field) -> Alias {
     Alias::new(format!("{}{FOLDED}", field.name))
 }
@@ -209,8 +213,8 @@ impl Compiler {
         self.dialect.build(select).into()
     }
 
-    /// The records for which all of the conditions hold. As one link of a chain: sea-query would
-    /// copy the expression on its way to the text if it stood in `and_where`.
+    /// Adds conditions that must all be true. It adds them as one link of a chain, because sea-query
+    /// would copy the expression in `and_where`.
     fn filter<'a>(
         &self,
         select: &mut SelectStatement,
@@ -228,7 +232,7 @@ impl Compiler {
                 Direction::Ascending => Order::Asc,
                 Direction::Descending => Order::Desc,
             };
-            // Said only where there can be nulls: `NULLS LAST` keeps SQLite from using an index.
+            // Only for nullable fields, because SQLite uses no index for `NULLS LAST`.
             if key.field.nullable {
                 select.order_by_with_nulls(key.field.name, order, NullOrdering::Last);
             } else {
@@ -240,7 +244,7 @@ impl Compiler {
     fn condition(&self, condition: &Condition<Value>) -> Expr {
         match condition {
             Condition::All(terms) => match terms.as_slice() {
-                // What `between` was, and the range of a year.
+                // From `between`, or the range of a year.
                 [
                     Condition::Compare(low, Comparison::GreaterOrEqual, Side::Value(least)),
                     Condition::Compare(high, Comparison::LessOrEqual, Side::Value(greatest)),
@@ -282,7 +286,7 @@ impl Compiler {
         }
     }
 
-    /// The conditions joined by an operator, and what it makes of none.
+    /// Joins conditions by an operator; `of_none` is the result for an empty list.
     fn chain(
         &self,
         terms: &[Condition<Value>],
@@ -296,7 +300,7 @@ impl Compiler {
     fn matching(&self, field: &Field, matching: Matching, needle: &str) -> Expr {
         let column = || Expr::col(folded_column(field));
         match matching {
-            // True of every text and unknown of null, as an empty needle is.
+            // An empty needle is in every text; for null the result is unknown.
             _ if needle.is_empty() => column().gte(""),
             Matching::Contains => self.dialect.contains(column(), needle),
             Matching::EndsWith => self.dialect.ends_with(column(), needle),
@@ -316,16 +320,16 @@ impl Compiler {
     }
 }
 
-/// What [`Shape::Groups`] selects of the matching records.
+/// Adds the columns and order of [`Shape::Groups`].
 fn groups(select: &mut SelectStatement, facet: &Facet, key: Expr) {
-    // Columns are meant by their positions: a key with bound values, written out twice, would be
-    // two different expressions for PostgreSQL.
+    // Positions instead of expressions: PostgreSQL treats two copies of a key with bound values as
+    // different expressions.
     let (first, second) = (|| Expr::cust("1"), || Expr::cust("2"));
     select
         .expr(key)
         .expr(Expr::cust("count(*)"))
         .expr(Expr::cust("count(*) OVER ()"))
-        // PostgreSQL's sum of integers of 64 bits is a decimal number.
+        // PostgreSQL's sum of 64-bit integers is a decimal number.
         .expr(Expr::cust("CAST(sum(count(*)) OVER () AS bigint)"))
         .add_group_by([first()]);
     if facet.interval().is_none() {
@@ -338,9 +342,9 @@ fn groups(select: &mut SelectStatement, facet: &Facet, key: Expr) {
     }
 }
 
-/// A comparison of `year(date)` as one of the date itself, which an index can serve. It is unknown
-/// exactly where the original is: for a null date. Years outside the calendar keep that property by
-/// comparing with its first or last day.
+/// Converts a comparison of `year(date)` to a comparison of the date, which can use an index. The result
+/// is also unknown for a null date. For years outside the calendar it compares with the first day of
+/// the calendar, so that null stays unknown.
 fn year_range(term: Term, operator: Comparison, year: i64) -> Condition<Value> {
     use Comparison::{Equal, Greater, GreaterOrEqual, Less, LessOrEqual, NotEqual};
     let compare = |operator, date| {

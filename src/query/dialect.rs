@@ -1,4 +1,4 @@
-//! Every difference between SQLite and PostgreSQL that a statement can show.
+//! All differences between SQLite and PostgreSQL in statements.
 
 use sea_query::{
     Expr, ExprTrait, Func, PostgresQueryBuilder, QueryStatementWriter, SqliteQueryBuilder,
@@ -20,7 +20,7 @@ pub enum Dialect {
 }
 
 impl Dialect {
-    /// Writes the statement out, values apart.
+    /// Builds the SQL of a statement and its values.
     pub fn build(self, statement: &impl QueryStatementWriter) -> (String, Values) {
         match self {
             Dialect::Sqlite => statement.build(SqliteQueryBuilder),
@@ -28,15 +28,15 @@ impl Dialect {
         }
     }
 
-    /// Whether a page is found as ids first, and the records then by these. SQLite's tables are
-    /// ordered by id, so each of its indexes holds the ids too: it sorts and cuts without looking at a
-    /// record that is not on the page. PostgreSQL would look the page up a second time.
+    /// Whether a page selects ids first and then the records by id. SQLite's tables are ordered by id,
+    /// so each index contains the ids: it sorts and limits without reading records that are not on
+    /// the page. PostgreSQL would read the page a second time.
     pub fn finds_ids_first(self) -> bool {
         self == Dialect::Sqlite
     }
 
-    /// The value as the engine stores and compares it. SQLite has no instants: there they are text
-    /// of one width, `2024-01-31T12:00:00.000000Z`, which sorts as time does.
+    /// Converts a value to the form that the engine stores and compares. SQLite has no timestamps: there
+    /// they are text of fixed width, `2024-01-31T12:00:00.000000Z`, which sorts by time.
     pub fn value(self, value: &Value) -> SqlValue {
         match (value, self) {
             (Value::Text(text), _) => SqlValue::from(text.as_str()),
@@ -49,7 +49,7 @@ impl Dialect {
         }
     }
 
-    /// The null of the field's type; PostgreSQL infers parameter types from it.
+    /// Returns the null of a field's type, from which PostgreSQL infers the type of a parameter.
     pub fn null(self, field: &Field) -> SqlValue {
         match (field.ty, self) {
             (Type::Text, _) | (Type::Timestamp, Dialect::Sqlite) => SqlValue::String(None),
@@ -61,7 +61,7 @@ impl Dialect {
         }
     }
 
-    /// `year(column)` or `month(column)` as an integer; the column itself when whole.
+    /// Builds `year(column)` or `month(column)` as an integer, or the column itself.
     pub fn part(self, column: Expr, part: Part) -> Expr {
         let template = match (part, self) {
             (Part::Whole, _) => return column,
@@ -73,14 +73,14 @@ impl Dialect {
         Expr::cust_with_expr(template, column)
     }
 
-    /// The key by which a facet groups records; null where the field is. No step of it overflows, and
-    /// none depends on the time zone of a session.
+    /// Builds the key by which a facet groups records; null if the field is null. It neither overflows
+    /// nor depends on the time zone of a session.
     pub fn key(self, facet: &Facet) -> Expr {
         let field = facet.field();
         let column = Expr::col(field.name);
         match (facet.interval(), self) {
             (Some(Interval::Width(width)), _) => {
-                // Division truncates, and a bucket's number is rounded down.
+                // Division truncates, but the number of a bucket must be rounded down.
                 let (zero, one) = (|| Expr::cust("0"), || Expr::cust("1"));
                 let column = column.cast_as("bigint");
                 let below_zero = column.clone().add(one()).div(Expr::val(width)).sub(one());
@@ -88,14 +88,14 @@ impl Dialect {
                 Expr::case(column.lt(zero()), below_zero).finally(number).into()
             }
             (Some(Interval::Calendar(part)), _) => self.first_day(column, field.ty, part),
-            // A driver reads the integers of 32 and of 64 bits as different types.
+            // The driver reads 32-bit and 64-bit integers as different types.
             (None, Dialect::Postgres) if field.ty == Type::Integer => column.cast_as("bigint"),
             (None, _) => column,
         }
     }
 
-    /// The same key for some of the records only. SQLite would go through all of them in the order of
-    /// an index on the key, and look each up for the filter; of an expression it knows no index.
+    /// Builds the key for a query with a filter. SQLite would otherwise scan an index on the key and read
+    /// every record for the filter; for an expression it uses no index.
     pub fn key_of_some(self, facet: &Facet) -> Expr {
         let key = self.key(facet);
         match self {
@@ -104,13 +104,13 @@ impl Dialect {
         }
     }
 
-    /// The first day of the part of the calendar that a date or a timestamp lies in.
+    /// Builds the first day of the part of the calendar that contains a date or timestamp.
     fn first_day(self, column: Expr, ty: Type, part: CalendarPart) -> Expr {
         if (part, ty) == (CalendarPart::Day, Type::Date) {
             return column;
         }
         if self == Dialect::Postgres {
-            // A date would become a timestamp with the time zone of the session.
+            // PostgreSQL would convert a date to a timestamp in the time zone of the session.
             let moment = match ty {
                 Type::Timestamp => Expr::cust_with_expr("$1 AT TIME ZONE 'UTC'", column),
                 _ => column.cast_as("timestamp"),
@@ -120,10 +120,10 @@ impl Dialect {
                 [Expr::Constant(part.as_str().into()), moment],
             );
         }
-        // Both types are text that begins with the date.
+        // Both types are text that starts with the date.
         let template = match part {
             CalendarPart::Day => "substr(?, 1, 10)",
-            // Back to the day behind the Monday before, and on to the next Monday.
+            // Six days back, then forward to Monday.
             CalendarPart::Week => "date(substr(?, 1, 10), '-6 days', 'weekday 1')",
             CalendarPart::Month => "substr(?, 1, 7) || '-01'",
             CalendarPart::Year => "substr(?, 1, 4) || '-01-01'",
@@ -136,7 +136,7 @@ impl Dialect {
         Expr::cust_with_expr(template, column)
     }
 
-    /// Whether the column holds the text. Neither function knows wildcards.
+    /// Builds a test whether the column contains the text. Neither function supports wildcards.
     pub fn contains(self, column: Expr, text: &str) -> Expr {
         let function = match self {
             Dialect::Sqlite => "instr",
@@ -145,11 +145,12 @@ impl Dialect {
         Expr::from(Func::cust(function).args([column, Expr::val(text)])).gt(Expr::cust("0"))
     }
 
-    /// Whether the column ends with the text, which must not be empty: `substr(…, -0)` is all of it.
+    /// Builds a test whether the column ends with the text. The text must not be empty, because
+    /// `substr(…, -0)` returns the whole column.
     pub fn ends_with(self, column: Expr, text: &str) -> Expr {
         let length = i64::try_from(text.chars().count()).unwrap_or(i64::MAX);
         let end = match self {
-            // No text is that long: the limits of the language are far below.
+            // The limits of the language are far below `i64::MAX`.
             Dialect::Sqlite => Func::cust("substr").args([column, Expr::val(-length)]),
             Dialect::Postgres => {
                 Func::cust("right").args([column, Expr::val(length).cast_as("int4")])

@@ -1,7 +1,7 @@
-//! The meaning of a query, spelled out: whether one record is found, and which of two comes first.
+//! Evaluates a query without SQL: whether a record matches, and which of two records comes first.
 //!
-//! The engines answer searches; this is what their answers are measured by, and what explains a
-//! single record. It follows `grammar/README.md` and knows neither SQL nor indexes.
+//! Searches run in the database. Tests compare the results of both engines with this module, and
+//! `match` and `why` use it to explain single records. It follows `grammar/README.md`.
 
 use std::cmp::Ordering;
 use std::ops::Not;
@@ -15,19 +15,19 @@ use super::schema::Field;
 use super::text::fold;
 use super::value::Value;
 
-/// SQL's three-valued logic (ISO/IEC 9075-2, 6.39). A record is found when the condition is true.
+/// A value of SQL's three-valued logic (ISO/IEC 9075-2, 6.39). A record matches if the condition is true.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Truth {
-    /// It holds.
+    /// The condition is true.
     True,
-    /// It does not hold.
+    /// The condition is false.
     False,
-    /// A null keeps it from being decided.
+    /// The condition is unknown because of a null.
     Unknown,
 }
 
 impl Truth {
-    /// Both: false as soon as one is.
+    /// Returns `left and right`.
     fn and(self, other: Self) -> Self {
         match (self, other) {
             (Truth::False, _) | (_, Truth::False) => Truth::False,
@@ -36,7 +36,7 @@ impl Truth {
         }
     }
 
-    /// Either: true as soon as one is. De Morgan's law holds in three values, too.
+    /// Returns `left or right`. De Morgan's law also holds in three-valued logic.
     fn or(self, other: Self) -> Self {
         !(!self).and(!other)
     }
@@ -45,7 +45,7 @@ impl Truth {
 impl Not for Truth {
     type Output = Self;
 
-    /// The opposite; of what is unknown that is unknown.
+    /// Negates; unknown stays unknown.
     fn not(self) -> Self {
         match self {
             Truth::True => Truth::False,
@@ -61,20 +61,19 @@ impl From<bool> for Truth {
     }
 }
 
-/// A record as far as a query is concerned.
+/// A record, as a query sees it.
 pub trait Fields {
-    /// The value of a field, `None` for null.
+    /// Returns the value of a field, `None` for null.
     fn field(&self, field: &Field) -> Option<Value>;
 }
 
-/// Whether the filter of the query holds for the record, and the record lies behind the page that
-/// the query continues.
+/// Evaluates whether the record matches the filter and comes after the page that the query continues.
 pub fn evaluate(query: &BoundQuery, record: &impl Fields) -> Truth {
     let conditions = query.filter.iter().chain(&query.after);
     conditions.map(|condition| holds(condition, record)).fold(Truth::True, Truth::and)
 }
 
-/// Which of two records comes first. Nulls come last in both directions.
+/// Compares two records by the keys of an order. Nulls come last in both directions.
 pub fn compare(order: &[SortKey], left: &impl Fields, right: &impl Fields) -> Ordering {
     let by_key = |key: &SortKey| {
         let (left, right) = (left.field(key.field), right.field(key.field));

@@ -1,5 +1,5 @@
-//! The canonical text of a query: minimal parentheses, lower-case keywords, single quotes.
-//! For every tree the parser can build, `parse(print(tree)) == tree`.
+//! Formats a query as its canonical text: minimal parentheses, lower-case keywords, single quotes.
+//! For every tree that the parser can build, `parse(format(tree)) == tree`.
 
 use std::fmt::Write;
 
@@ -10,17 +10,17 @@ use super::ast::{
     is_reserved,
 };
 
-/// The canonical text of a filter.
+/// Formats a filter as its canonical text.
 pub fn filter(expr: &Expr) -> String {
     print(expr, Parentheses::Needed)
 }
 
-/// The text of a filter with every `and` inside an `or` in parentheses: what precedence means.
+/// Formats a filter with parentheses around every `and` inside an `or`, to show precedence.
 pub fn explicit(expr: &Expr) -> String {
     print(expr, Parentheses::Explicit)
 }
 
-/// The canonical text of an order.
+/// Formats an order as its canonical text.
 pub fn order_by(keys: &[OrderKey]) -> String {
     let mut out = String::new();
     for (position, key) in keys.iter().enumerate() {
@@ -35,35 +35,35 @@ pub fn order_by(keys: &[OrderKey]) -> String {
     out
 }
 
-/// A literal as it is written.
+/// Formats a literal.
 pub fn literal_text(value: &Literal) -> String {
     let mut out = String::new();
     literal(&mut out, value);
     out
 }
 
-/// An operand as it is written.
+/// Formats an operand.
 pub fn operand_text(value: &Operand) -> String {
     let mut out = String::new();
     operand(&mut out, value);
     out
 }
 
-/// A name, in backticks when it would otherwise be read as a keyword.
+/// Formats a name, in backticks if it is a keyword.
 pub fn name_text(text: &str) -> String {
     let mut out = String::new();
     name(&mut out, text);
     out
 }
 
-/// A text between these quotes.
+/// Formats a text between the given quotes.
 pub fn quoted(text: &str, quote: char) -> String {
     let mut out = String::new();
     string(&mut out, text, quote);
     out
 }
 
-/// The canonical text of both, one line each: what a cursor's fingerprint is taken of.
+/// Formats filter and order, one line each, for the fingerprint of a cursor.
 pub fn query(query: &Query) -> String {
     let filter = query.filter.as_ref().map(filter).unwrap_or_default();
     format!("{filter}\n{}", order_by(&query.order_by))
@@ -211,7 +211,7 @@ fn string(out: &mut String, text: &str, quote: char) {
     out.push(quote);
 }
 
-/// A name, in backticks when it would otherwise be read as a keyword.
+/// Writes a name, in backticks if it is a keyword.
 fn name(out: &mut String, name: &str) {
     if is_reserved(name) {
         push(out, format_args!("`{name}`"));

@@ -1,4 +1,4 @@
-//! A checked query: every name resolved, every type settled, only the request's own values open.
+//! A checked query: names and types are resolved, and only parameters and clocks have no values yet.
 
 use std::ops::RangeInclusive;
 
@@ -7,28 +7,28 @@ use super::diagnostic::Span;
 use super::schema::{Field, Schema};
 use super::value::{Type, Value};
 
-/// A truth-valued expression over the fields of one record. `V` is what stands where a value is
-/// needed: a [`Slot`] in a [`Plan`], a [`Value`] in a bound query. `between` is two comparisons
-/// and `not in` a negation here, so that later stages have fewer cases.
+/// A boolean expression over the fields of one record. `V` is the type of its values: a [`Slot`] in a
+/// [`Plan`], a [`Value`] in a bound query. `between` is two comparisons and `not in` is a negation, so
+/// that later stages have fewer cases.
 ///
-/// Meaning is SQL's: a test of a null is unknown, `and`, `or` and `not` are three-valued.
+/// It has SQL's three-valued logic: a comparison with null is unknown.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Condition<V> {
-    /// All of them.
+    /// Conditions joined by `and`.
     All(Vec<Condition<V>>),
-    /// Any of them.
+    /// Conditions joined by `or`.
     Any(Vec<Condition<V>>),
-    /// The opposite.
+    /// A negated condition.
     Not(Box<Condition<V>>),
-    /// The boolean field is true.
+    /// A boolean field that must be true.
     Flag(&'static Field),
-    /// A comparison; both sides are of one type.
+    /// A comparison; both sides have the same type.
     Compare(Term, Comparison, Side<V>),
-    /// The term is among the values, of which there is at least one.
+    /// A term that must equal one of the values. The list is not empty.
     In(Term, Vec<V>),
-    /// The folded text is found in the field's folded text.
+    /// A folded text that must be in the field's folded text.
     Match(&'static Field, Matching, V),
-    /// The field is null.
+    /// A field that must be null.
     Null(&'static Field),
 }
 
@@ -46,17 +46,17 @@ pub enum Side<V> {
 pub struct Term {
     /// The field.
     pub field: &'static Field,
-    /// Which part.
+    /// The part.
     pub part: Part,
 }
 
 impl Term {
-    /// The whole field.
+    /// Creates a term for a whole field.
     pub fn whole(field: &'static Field) -> Self {
         Self { field, part: Part::Whole }
     }
 
-    /// The type of the term.
+    /// Returns the type of the term.
     pub fn ty(&self) -> Type {
         match self.part {
             Part::Whole => self.field.ty,
@@ -64,7 +64,7 @@ impl Term {
         }
     }
 
-    /// The operators that exist for it.
+    /// Returns the operators of the term.
     pub fn operators(&self) -> Vec<&'static str> {
         match self.part {
             Part::Whole => self.field.operators().collect(),
@@ -72,7 +72,8 @@ impl Term {
         }
     }
 
-    /// The integers the term can be compared with: those of its column, or of 32 bits for a part.
+    /// Returns the integers that the term can be compared with: those of its column, or of 32 bits for a
+    /// part.
     pub fn column_range(&self) -> RangeInclusive<i64> {
         match self.part {
             Part::Whole => self.field.column_range(),
@@ -81,7 +82,7 @@ impl Term {
     }
 }
 
-/// The term as it is written.
+/// Formats the term as it is written.
 impl std::fmt::Display for Term {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match Part::FUNCTIONS.iter().find(|(_, part)| *part == self.part) {
@@ -91,10 +92,10 @@ impl std::fmt::Display for Term {
     }
 }
 
-/// Which part of a field a term means.
+/// The part of a field that a term has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Part {
-    /// All of it.
+    /// The whole field.
     Whole,
     /// `year(date)`, 1 to 9999.
     Year,
@@ -103,24 +104,24 @@ pub enum Part {
 }
 
 impl Part {
-    /// The functions, by the names that stand before a parenthesis.
+    /// The functions with their names.
     pub const FUNCTIONS: [(&'static str, Part); 2] = [("year", Part::Year), ("month", Part::Month)];
 
-    /// The type of the fields that functions take.
+    /// The type of a function's argument.
     pub const TAKES: Type = Type::Date;
 
-    /// The type of what functions give.
+    /// The type of a function's result.
     pub const GIVES: Type = Type::Integer;
 }
 
-/// A value that a plan leaves open, or has.
+/// A value of a plan, which may come from the request.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Slot {
     /// A literal.
     Value(Value),
     /// The parameter at this position of [`Plan::parameters`].
     Parameter(usize),
-    /// A moment counted from that of the request, and where it is written.
+    /// A time relative to the request, and its place in the filter.
     Clock(Clock, Span),
 }
 
@@ -129,9 +130,9 @@ pub enum Slot {
 pub struct Parameter {
     /// Its name, without the `$`.
     pub name: String,
-    /// The field it is compared with first: it lends the parameter its type.
+    /// The term that it is compared with first, which determines its type.
     pub term: Term,
-    /// Where it is first used.
+    /// The place of its first use.
     pub span: Span,
 }
 
@@ -140,21 +141,21 @@ pub struct Parameter {
 pub struct SortKey {
     /// The field.
     pub field: &'static Field,
-    /// Which way; nulls come last either way.
+    /// The direction; nulls come last in both directions.
     pub direction: Direction,
 }
 
 /// A checked query.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
-    /// What it asks about.
+    /// The schema of the records.
     pub schema: &'static Schema,
-    /// Which records; all when absent.
+    /// The filter; all records match if it is absent.
     pub filter: Option<Condition<Slot>>,
-    /// In which order; the last key is unique, so the order is total.
+    /// The keys of the order. The last one is unique, so the order is total.
     pub order: Vec<SortKey>,
-    /// The parameters it needs values for.
+    /// The parameters of the filter.
     pub parameters: Vec<Parameter>,
-    /// Whether it reads `today` or `now`.
+    /// Whether it uses `today` or `now`.
     pub uses_clock: bool,
 }

@@ -1,4 +1,4 @@
-//! What a record looks like to the language: its fields and their types.
+//! Schemas: the names and fields of record types.
 
 use std::ops::RangeInclusive;
 
@@ -9,63 +9,63 @@ use super::value::{Argument, Type, Value};
 
 /// A record type: its names and its fields.
 pub struct Schema {
-    /// The record type in code and specification, such as `Movie`.
+    /// The record type in code and in the OpenAPI document, such as `Movie`.
     pub name: &'static str,
     /// Its collection in URLs and scopes, and its table in the database, such as `movies`.
     pub collection: &'static str,
-    /// One sentence for the specification.
+    /// One sentence for the OpenAPI document.
     pub description: &'static str,
-    /// The columns in their order, those that the service manages among them.
+    /// The columns in their order, including those that the service manages.
     pub fields: &'static [Field],
-    /// The same as SQL writes them, so that no statement has to spell them out anew.
+    /// The columns as a select list of SQL, which is built only once.
     pub select_list: &'static str,
-    /// The names of fields whose values together are unique. The first is the natural key.
+    /// The unique keys, as names of fields. The first is the natural key.
     pub unique: &'static [&'static [&'static str]],
-    /// The names of fields that have an index together.
+    /// The indexes, as names of fields.
     pub indexes: &'static [&'static [&'static str]],
-    /// Examples of filters for the specification.
+    /// Examples of filters for the OpenAPI document.
     pub searches: &'static [Search],
 }
 
 /// An example of a filter.
 #[derive(Debug)]
 pub struct Search {
-    /// Its name in the specification.
+    /// Its name in the OpenAPI document.
     pub name: &'static str,
-    /// What it finds.
+    /// The records that it finds.
     pub description: &'static str,
-    /// The filter. It has no parameters.
+    /// The filter, without parameters.
     pub filter: &'static str,
 }
 
 impl Schema {
-    /// The field of that name.
+    /// Returns the field with a name.
     pub fn field(&self, name: &str) -> Option<&'static Field> {
         self.fields.iter().find(|field| field.name == name)
     }
 
-    /// The names of the fields that tell one record from another; none when nothing is unique but the id.
+    /// Returns the names of the natural key's fields; empty if only the id is unique.
     pub fn natural_key(&self) -> &'static [&'static str] {
         self.unique.first().copied().unwrap_or_default()
     }
 
-    /// The fields of the declaration: all but those that the service manages.
+    /// Returns the fields of the declaration: all but those that the service manages.
     pub fn declared(&self) -> impl Iterator<Item = &'static Field> + Clone + use<> {
         self.fields.iter().filter(|field| !field.managed)
     }
 
-    /// The fields that clients write.
+    /// Returns the fields that clients write.
     pub fn writable(&self) -> impl Iterator<Item = &'static Field> + Clone + use<> {
         self.fields.iter().filter(|field| field.writable)
     }
 
-    /// The names of all fields.
+    /// Returns the names of all fields.
     pub fn names(&self) -> impl Iterator<Item = &'static str> + Clone + use<> {
         self.fields.iter().map(|field| field.name)
     }
 }
 
-/// Its name alone: all of it would hide what a message is about.
+/// Formats only the name, because a whole schema would hide the rest of a message.
 impl std::fmt::Debug for Schema {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.name)
@@ -73,7 +73,7 @@ impl std::fmt::Debug for Schema {
 }
 
 impl PartialEq for Schema {
-    /// Schemas are static: each is equal to itself alone.
+    /// Schemas are static, so each equals only itself.
     fn eq(&self, other: &Self) -> bool {
         std::ptr::eq(self, other)
     }
@@ -83,44 +83,42 @@ impl PartialEq for Schema {
 pub struct Field {
     /// Its name in the language, in JSON and in the database.
     pub name: &'static str,
-    /// One sentence for the specification.
+    /// One sentence for the OpenAPI document.
     pub description: &'static str,
     /// The type of its values.
     pub ty: Type,
-    /// How many characters a text may have, or between which values an integer may lie; for other
-    /// types it says nothing.
+    /// The number of characters of a text, or the range of an integer. Unused for other types.
     pub bounds: RangeInclusive<i64>,
     /// Whether it may be null.
     pub nullable: bool,
-    /// The value of a record that is created without one.
+    /// The value for a record that is created without one.
     pub default: Option<Value>,
-    /// Whether clients write it. Of the others, the service writes those that are `managed`, and an operator
-    /// those that are read-only.
+    /// Whether clients write it. The service writes `managed` fields; operators write read-only ones.
     pub writable: bool,
-    /// Whether it is one of the fields that the service adds to every record type.
+    /// Whether the service adds and writes it: `id`, `version`, `created_at` and `updated_at`.
     pub managed: bool,
-    /// Whether it is a text that `contains`, `starts with` and `ends with` search. It then has a second column
-    /// for its folded form.
+    /// Whether it is a text that `contains`, `starts with` and `ends with` search. Its folded form is then in
+    /// a second column.
     pub searchable: bool,
-    /// The name it had before, which a migration renames.
+    /// Its previous name, from which a migration renames the column.
     pub renamed_from: Option<&'static str>,
-    /// A value for the specification, as text; empty when there is none.
+    /// An example for the OpenAPI document, as text; empty if there is none.
     pub example: &'static str,
 }
 
 impl Field {
-    /// Whether a record that is created must have a value for it.
+    /// Whether a new record must have a value for it.
     pub fn is_required(&self) -> bool {
         self.writable && !self.nullable && self.default.is_none()
     }
 
-    /// The example as a value; none when there is none, or when it is not of the type.
+    /// Returns the example as a value; `None` if there is none, or if it is not of the type.
     pub fn example_value(&self) -> Option<Value> {
         let example = Argument::Untyped(self.example.to_owned());
         example.read(self.ty).ok().filter(|_| !self.example.is_empty())
     }
 
-    /// A value that it may have: its example, its default, or one that its type and bounds allow.
+    /// Returns a valid value: its example, its default, or one that its type and bounds allow.
     pub fn sample(&self) -> Value {
         let (low, high) = (*self.bounds.start(), *self.bounds.end());
         let known = self.example_value().or_else(|| self.default.clone());
@@ -137,14 +135,14 @@ impl Field {
         })
     }
 
-    /// The operators that exist for it.
+    /// Returns its operators.
     pub fn operators(&self) -> impl Iterator<Item = &'static str> + use<> {
         let searchable = self.searchable || self.ty != Type::Text;
         let all = self.ty.operators().iter().copied();
         all.filter(move |operator| searchable || !SEARCH_OPERATORS.contains(operator))
     }
 
-    /// The integers that fit into the field's column, which is 32 bits wide when its bounds allow.
+    /// Returns the integers that fit the field's column, which has 32 bits if the bounds allow it.
     pub fn column_range(&self) -> RangeInclusive<i64> {
         let narrow = i64::from(i32::MIN)..=i64::from(i32::MAX);
         if narrow.contains(self.bounds.start()) && narrow.contains(self.bounds.end()) {
@@ -155,7 +153,7 @@ impl Field {
     }
 }
 
-/// Its name alone.
+/// Formats only the name.
 impl std::fmt::Debug for Field {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.name)
@@ -163,11 +161,11 @@ impl std::fmt::Debug for Field {
 }
 
 impl PartialEq for Field {
-    /// Fields are static: within one schema the name identifies them.
+    /// Fields are static, and the name identifies them within their schema.
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name
     }
 }
 
-/// The operators that a text has only where it is searchable.
+/// The operators that only searchable texts have.
 pub const SEARCH_OPERATORS: [&str; 3] = ["contains", "starts with", "ends with"];
