@@ -1,7 +1,7 @@
-//! The filter language: text in, a checked and bound query out, SQL at the end.
+//! The filter language: parses a text, checks and binds it, and compiles it to SQL.
 //!
-//! Nothing in here does I/O, knows a database driver or speaks HTTP. Each stage has one type, and a
-//! later type cannot express a mistake that an earlier stage has ruled out:
+//! This module does no I/O and knows neither database drivers nor HTTP. Each stage has one type. A
+//! later type cannot represent a mistake that an earlier stage has ruled out:
 //!
 //! ```text
 //! &str ──parse──▶ ast::Query ──check──▶ Plan ──bind──▶ Query ──compile──▶ Statement
@@ -41,13 +41,13 @@ pub use value::{Type, Value};
 /// A filter and an order, parsed and checked against a record's schema.
 #[derive(Debug)]
 pub struct Prepared<'a> {
-    /// What was written, without the text.
+    /// The syntax tree.
     pub ast: ast::Query,
-    /// What it means.
+    /// The tree with names and types resolved.
     pub plan: Plan,
-    /// Remarks on a filter that is valid but easy to misread.
+    /// Warnings about a filter that is valid but easy to misread.
     pub warnings: Vec<Diagnostic>,
-    /// How far the filter goes towards the limits.
+    /// How much of each limit the filter uses.
     pub usage: limits::Usage,
     filter: Option<&'a str>,
 }
@@ -55,8 +55,7 @@ pub struct Prepared<'a> {
 /// Parses and checks a filter and an order together.
 ///
 /// # Errors
-/// The problems of both texts at once, each with its place; at most
-/// [`limits::MAX_DIAGNOSTICS`] of them.
+/// Returns the problems of both texts, each with its place; at most [`limits::MAX_DIAGNOSTICS`].
 pub fn prepare<'a>(
     filter: Option<&'a str>,
     order_by: Option<&str>,
@@ -65,12 +64,12 @@ pub fn prepare<'a>(
     prepare_within(None, filter, order_by, schema)
 }
 
-/// The same among the records for which `within` holds: for callers that have no text for a part
-/// of what they ask, or for all of it. They give it values that the fields can hold; what `check`
-/// refuses of it has no place in the filter's text.
+/// Like [`prepare`], for the records that also satisfy `within`. Callers use it for conditions that
+/// they have as a tree and not as text. The values of `within` must fit its fields, because its
+/// problems have no place in the filter's text.
 ///
 /// # Errors
-/// As [`prepare`].
+/// As for [`prepare`].
 pub fn prepare_within<'a>(
     within: Option<&ast::Expr>,
     filter: Option<&'a str>,
@@ -136,10 +135,10 @@ fn order_faults(text: &str, schema: &'static Schema) -> Vec<Fault> {
 }
 
 impl Prepared<'_> {
-    /// Binds the plan to the values and the moment of a request.
+    /// Binds the plan to the parameters and the time of a request.
     ///
     /// # Errors
-    /// The problems with the parameters and with offsets from `today` and `now`.
+    /// Returns the problems of the parameters and of offsets from `today` and `now`.
     pub fn bind(
         &self,
         arguments: &Arguments,
@@ -161,8 +160,8 @@ impl Prepared<'_> {
     }
 }
 
-/// Places the problems in their text, with the suggestions that help. `read` says what is wrong
-/// with a text.
+/// Adds line and column to the problems, and removes suggestions that do not help. `read` reads a
+/// text again.
 fn locate(
     mut faults: Vec<Fault>,
     parameter: &str,

@@ -29,7 +29,7 @@ const SHOWN: &[&str] = &[
     "error: unknown field \"titel\"\n",
     "shows.toml:3:12\n",
     "3 | unique = [[\"titel\"]]\n  |            ^^^^^^^\n",
-    "did you mean `title`?",
+    "did you mean \"title\"?",
 ];
 
 #[track_caller]

@@ -96,9 +96,9 @@ fn mistakes_are_reported_at_their_places() {
         // Keys and types.
         (
             format!("{HEAD}unqiue = []\n{TITLE}lenght = [1, 2]\n[fields.year]\ntype = \"int\"\n"),
-            "3:1: unknown key \"unqiue\" in a declaration; did you mean `unique`?\n\
-             6:1: unknown key \"lenght\" in a field; did you mean `length`?\n\
-             8:8: unknown type \"int\"; did you mean `integer`?",
+            "3:1: unknown key \"unqiue\" in a declaration; did you mean \"unique\"?\n\
+             6:1: unknown key \"lenght\" in a field; did you mean \"length\"?\n\
+             8:8: unknown type \"int\"; did you mean \"integer\"?",
         ),
         (
             format!("{HEAD}description = 5\n{TITLE}required = \"no\"\nsearch = 1"),
@@ -129,12 +129,12 @@ fn mistakes_are_reported_at_their_places() {
                  type = \"integer\"\ndefault = 1.5"
             ),
             "6:11: `example`: must lie between 1870 and 9999, and is 1492\n\
-             9:11: `default`: `31/12/2027` is not a date; write YYYY-MM-DD; there is no arithmetic on \
-             values\n\
+             9:11: `default`: expected a date (YYYY-MM-DD), found \"31/12/2027\"; the year comes first: \
+             write 2027-12-31\n\
              12:11: `example`: expected a text, found a date or time; write a text such as drama\n\
              13:11: `default`: must have 1 to 500 characters, and has 0\n\
-             17:11: `default`: `2024-01-01T12:00:00` is not an RFC 3339 timestamp; the offset from UTC \
-             is missing: `Z`, say\n\
+             17:11: `default`: expected a timestamp (RFC 3339), found \"2024-01-01T12:00:00\"; add the \
+             offset from UTC, such as `Z`\n\
              20:11: `default`: expected an integer, found a number that is not whole; write an integer \
              such as 1994",
         ),
@@ -160,7 +160,7 @@ fn mistakes_are_reported_at_their_places() {
                  [fields.year]\ntype = \"integer\"\n[fields.note]\ntype = \"text\"\nrequired = false\n\
                  [fields.long]\ntype = \"text\"\nlength = [0, 601]"
             ),
-            "3:21: unknown field \"yeer\"; did you mean `year`?\n\
+            "3:21: unknown field \"yeer\"; did you mean \"year\"?\n\
              3:40: the field \"title\" is repeated\n\
              3:51: `note` cannot be part of a unique key: it is not required, and null equals nothing\n\
              3:60: `unique`: expected lists of fields, such as [[\"title\", \"release_year\"]], found an \
@@ -182,22 +182,21 @@ fn mistakes_are_reported_at_their_places() {
                  [searches.b]\nfilter = '''\ntitle = \"ä\" or yaer = 1'''\n[searches.c]\n\
                  filter = \"title = $x\"\n[searches.and]\nfliter = \"title = 'x'\""
             ),
-            "6:11: `filter`: Movie has no field `titel`; did you mean `title`?\n\
-             6:36: `filter`: `title` is a text, and 5 is not; write \"5\"; text fields have =, !=, <, \
-             <=, >, >=, between, in, contains, starts with, ends with, is null\n\
-             9:16: `filter`: Movie has no field `yaer`; there are: id, title, version, created_at, \
+            "6:11: `filter`: unknown field \"titel\"; did you mean \"title\"?\n\
+             6:36: `filter`: expected a text for \"title\", found 5; write `\"5\"`\n\
+             9:16: `filter`: unknown field \"yaer\"; expected one of: id, title, version, created_at, \
              updated_at\n\
              11:19: `filter`: a search has no parameters; write a value\n\
              12:11: \"and\" cannot be a name of a search: it is a keyword of the filter language\n\
              12:11: the key `filter` is missing; add `filter = \"title contains 'star'\"`\n\
-             13:1: unknown key \"fliter\" in a search; did you mean `filter`?",
+             13:1: unknown key \"fliter\" in a search; did you mean \"filter\"?",
         ),
         // For a string with joined lines, the position is the whole string.
         (
             format!(
                 "{HEAD}{TITLE}[searches.a]\nfilter = \"\"\"\ntitle = 'a' \\\n  or yaer = 1\"\"\""
             ),
-            "6:10: `filter`: Movie has no field `yaer`; there are: id, title, version, created_at, \
+            "6:10: `filter`: unknown field \"yaer\"; expected one of: id, title, version, created_at, \
              updated_at",
         ),
         // TOML.
@@ -902,7 +901,7 @@ error: unknown key \"typ\" in a field
   |
 4 | typ = \"text\"
   | ^^^
-  = help: did you mean `type`?
+  = help: did you mean \"type\"?
 ";
     assert_eq!((code, listed.as_str(), error.as_str()), (1, "", expected));
     let (code, _, error) = records(folder.path(), &["check", "nowhere"]);

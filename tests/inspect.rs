@@ -45,7 +45,7 @@ async fn each_operation_needs_the_scope_of_its_collection() {
             let unknown = ask(&client, path, &[filter, ("collection", "screening")]).await;
             let problem = unknown.problem(400, "invalid_parameter");
             let detail = problem["detail"].as_str().unwrap();
-            assert!(detail.contains("did you mean `screenings`?"), "{detail}");
+            assert!(detail.contains("did you mean \"screenings\"?"), "{detail}");
             let strange = ask(&client, path, &[filter, ("fitler", "x")]).await;
             strange.problem(400, "invalid_parameter");
         }

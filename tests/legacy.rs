@@ -169,7 +169,7 @@ fn rejected_requests() -> Vec<Rejected> {
         ("POST", "/api", full("title", json!("a\nb")), 400, record, "control character"),
         ("POST", "/api", full("title", json!("x".repeat(301))), 400, record, "1 to 300"),
         ("POST", "/api?title=x", full("title", json!("x")), 400, parameter, "in the body and in"),
-        ("POST", "/api?titel=x", none.clone(), 400, parameter, "did you mean `title`"),
+        ("POST", "/api?titel=x", none.clone(), 400, parameter, "did you mean \"title\""),
         ("POST", "/api?title=x&title=y", none.clone(), 400, parameter, "repeated"),
         ("POST", "/api", json!([1]), 400, body, "JSON object"),
         ("POST", "/api", movies()[0].clone(), 400, record, "exists"),
@@ -181,7 +181,7 @@ fn rejected_requests() -> Vec<Rejected> {
         ("DELETE", "/api", json!({"title": "Alien", "release_year": 1980}), 400, parameter, "1980"),
         ("DELETE", "/api", json!({"title": "Alien", "genre": "x"}), 400, parameter, "genre is not"),
         // Search.
-        ("GET", "/api/search", json!({"titel": "x"}), 400, parameter, "did you mean `title`"),
+        ("GET", "/api/search", json!({"titel": "x"}), 400, parameter, "did you mean \"title\""),
         ("GET", "/api/search?release_year=soon", none.clone(), 400, parameter, "whole number"),
         ("GET", "/api/search?expiry_date=soon", none.clone(), 400, parameter, "must be a date"),
         ("GET", "/api/search?title=%00", none.clone(), 400, parameter, "U+0000"),

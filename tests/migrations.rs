@@ -1327,8 +1327,8 @@ async fn a_former_name_that_does_not_fit_is_a_problem() {
         let cases = [
             // Both columns exist, so it is unclear which one has the values of the field.
             (of(vec![named("b", "old")]), "has both"),
-            // A misspelt name would lose the values.
-            (of(vec![optional("b", Type::Text), named("new", "odl")]), "did you mean `old`?"),
+            // A slip of the pen would leave the values behind.
+            (of(vec![optional("b", Type::Text), named("new", "odl")]), "did you mean \"old\"?"),
         ];
         for (after, said) in cases {
             for outcome in [serve(&store, &[after]).await, migrate(&store, &[after], &[]).await] {

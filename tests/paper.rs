@@ -132,7 +132,7 @@ const TOUR: &[&[&str]] = &[
     &["{\"items\":[{", "\"genre\":\"drama\",", "\"expiry_date\":\"2024-0"],
     &["{\"items\":[{\"id\":", "\"expiry_date\":\"2025-", "\"next_cursor\":\"", "\"total\":"],
     &["{\"by\":\"release_year\",\"interval\":\"decade\",\"items\":[{\"value\":", "\"filter\":\""],
-    &[PROBLEM, "\"column\":1,", "did you mean `genre`?", "write `=`"],
+    &[PROBLEM, "\"column\":1,", "did you mean \\\"genre\\\"?", "write `=`"],
     &["{\"items\":[],\"why\":[{", "\"instead\":\"genre = 'drama'\"", "{\"verdict\":\""],
     &["{\"name\":\"by-genre\",", "\"default\":1990", "{\"items\":[{", "\"genre\":\"comedy\","],
     &["\"sql\":\"SELECT ", "\"plan\":[\"", "\"movies_genre_expiry_date\""],

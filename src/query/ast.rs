@@ -1,27 +1,27 @@
-//! What was written: the tree the parser builds, and constructors for callers that have no text.
+//! The syntax tree that the parser builds, and constructors for callers without a text.
 //!
-//! Nothing is resolved here. Names may be unknown and types may clash; `check` decides.
+//! Nothing is resolved yet: names may be unknown and types may not match. `check` validates both.
 
 use chrono::{DateTime, NaiveDate, Utc};
 
-/// A name as written. Most are short, and kept without an allocation.
+/// A name as written. Short names, which most are, need no allocation.
 pub type Name = compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
 use super::diagnostic::Span;
 use super::value::Value;
 
-/// A node and where it stood. Two nodes are equal when they say the same, wherever they stood.
+/// A node and its place in the text. Equality ignores the place.
 #[derive(Debug, Clone)]
 pub struct Spanned<T> {
-    /// What was written.
+    /// The node.
     pub node: T,
-    /// Where.
+    /// Its place.
     pub span: Span,
 }
 
 impl<T> Spanned<T> {
-    /// A node at a place.
+    /// Creates a node at a place.
     pub fn new(node: T, span: Span) -> Self {
         Self { node, span }
     }
@@ -34,7 +34,7 @@ impl<T: PartialEq> PartialEq for Spanned<T> {
 }
 
 impl<T> From<T> for Spanned<T> {
-    /// A node that no text stands behind.
+    /// Creates a node that does not come from a text.
     fn from(node: T) -> Self {
         Self::new(node, Span::default())
     }
@@ -43,28 +43,28 @@ impl<T> From<T> for Spanned<T> {
 /// A filter and an order.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Query {
-    /// Which records; all of them when absent.
+    /// The filter; all records match if it is absent.
     pub filter: Option<Expr>,
-    /// In which order; by id alone when empty.
+    /// The keys of the order; the records are ordered by id if it is empty.
     pub order_by: Vec<OrderKey>,
 }
 
-/// A truth-valued expression. Chains are n-ary, so that a long filter is a wide tree and not a deep
-/// one. The place of a term includes the parentheses around it.
+/// A boolean expression. Chains are n-ary, so that a long filter is a wide tree and not a deep one.
+/// The place of a term includes the parentheses around it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Expr {
-    /// Two or more joined by `and`, none of them an `All`.
+    /// Two or more terms joined by `and`, none of them an `All`.
     All(Vec<Spanned<Expr>>),
-    /// Two or more joined by `or`, none of them an `Any`.
+    /// Two or more terms joined by `or`, none of them an `Any`.
     Any(Vec<Spanned<Expr>>),
-    /// `not`.
+    /// A term with `not`.
     Not(Box<Spanned<Expr>>),
     /// A single test of one field.
     Predicate(Box<Predicate>),
 }
 
 impl Expr {
-    /// All of these; chains inside chains are joined. The list must not be empty.
+    /// Joins the terms by `and` and flattens nested chains. The list must not be empty.
     pub fn all(terms: Vec<impl Into<Spanned<Expr>>>) -> Self {
         Self::chain(terms, Expr::All, |term| match term {
             Expr::All(inner) => Ok(inner),
@@ -72,7 +72,7 @@ impl Expr {
         })
     }
 
-    /// Any of these; chains inside chains are joined. The list must not be empty.
+    /// Joins the terms by `or` and flattens nested chains. The list must not be empty.
     pub fn any(terms: Vec<impl Into<Spanned<Expr>>>) -> Self {
         Self::chain(terms, Expr::Any, |term| match term {
             Expr::Any(inner) => Ok(inner),
@@ -101,7 +101,7 @@ impl Expr {
         join(flat)
     }
 
-    /// The terms that must all hold: those of an `and`, or the expression itself.
+    /// Returns the terms of an `and`, or the expression itself.
     pub fn conjuncts(&self) -> Vec<&Expr> {
         match self {
             Expr::All(terms) => terms.iter().map(|term| &term.node).collect(),
@@ -109,8 +109,8 @@ impl Expr {
         }
     }
 
-    /// The tests it is made of, as they are written from left to right, and their places in the
-    /// place of the expression.
+    /// Returns the predicates from left to right, with their places. `place` is the place of the
+    /// expression.
     pub fn predicates(&self, place: Span) -> Vec<(Span, &Predicate)> {
         match self {
             Expr::All(terms) | Expr::Any(terms) => {
@@ -121,30 +121,30 @@ impl Expr {
         }
     }
 
-    /// The opposite.
+    /// Negates the expression.
     pub fn negate(self) -> Self {
         Expr::Not(Box::new(self.into()))
     }
 
-    /// `field operator value`.
+    /// Creates `field operator value`.
     pub fn compare(field: &str, operator: Comparison, value: Literal) -> Self {
         let operand = Operand::Literal(value).into();
         Self::test(field, Test::Compare { operator, operand })
     }
 
-    /// `field between low and high`.
+    /// Creates `field between low and high`.
     pub fn between(field: &str, low: Literal, high: Literal) -> Self {
         let (low, high) = (Operand::Literal(low).into(), Operand::Literal(high).into());
         Self::test(field, Test::Between { negated: false, low, high })
     }
 
-    /// `field contains text`, `field starts with text` or `field ends with text`.
+    /// Creates `field contains text`, `field starts with text` or `field ends with text`.
     pub fn matching(field: &str, matching: Matching, text: &str) -> Self {
         let operand = Operand::Literal(Literal::Text(text.to_owned())).into();
         Self::test(field, Test::Match { negated: false, matching, operand })
     }
 
-    /// `field is null`.
+    /// Creates `field is null`.
     pub fn null(field: &str) -> Self {
         Self::test(field, Test::Null { negated: false })
     }
@@ -158,36 +158,44 @@ impl Expr {
 /// One test of one subject.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Predicate {
-    /// What is tested.
+    /// The subject.
     pub subject: Spanned<Subject>,
-    /// How; its place is that of the operator.
+    /// The test; its place is that of the operator.
     pub test: Spanned<Test>,
+}
+
+impl Predicate {
+    /// Returns the place from the subject to the last operand.
+    pub fn span(&self) -> Span {
+        let operands = self.test.node.operands().into_iter().map(|operand| operand.span);
+        operands.fold(self.subject.span.to(self.test.span), Span::to)
+    }
 }
 
 /// A field, or a function of one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Subject {
-    /// The function's name, if it is one.
+    /// The function's name, if there is a function.
     pub function: Option<Spanned<Name>>,
     /// The field's name.
     pub field: Spanned<Name>,
 }
 
-/// What is asked of a subject.
+/// A test of a subject.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Test {
-    /// The field stands alone: it is true.
+    /// The field without an operator: it must be true.
     Flag,
     /// `= != < <= > >=`
     Compare {
-        /// Which of them.
+        /// The operator.
         operator: Comparison,
-        /// With what.
+        /// The right side.
         operand: Spanned<Operand>,
     },
     /// `[not] between low and high`, both inclusive.
     Between {
-        /// Whether `not` stands before it.
+        /// Whether there is a `not`.
         negated: bool,
         /// The lower bound.
         low: Spanned<Operand>,
@@ -196,28 +204,40 @@ pub enum Test {
     },
     /// `[not] in (…)`
     In {
-        /// Whether `not` stands before it.
+        /// Whether there is a `not`.
         negated: bool,
         /// The list.
         items: Vec<Spanned<Operand>>,
     },
     /// `[not] contains`, `starts with`, `ends with`
     Match {
-        /// Whether `not` stands before it.
+        /// Whether there is a `not`.
         negated: bool,
-        /// Which of them.
+        /// The operator.
         matching: Matching,
-        /// The text looked for.
+        /// The text to find.
         operand: Spanned<Operand>,
     },
     /// `is [not] null`
     Null {
-        /// Whether `not` stands in it.
+        /// Whether there is a `not`.
         negated: bool,
     },
 }
 
-/// A comparison.
+impl Test {
+    /// Returns the operands from left to right.
+    pub fn operands(&self) -> Vec<&Spanned<Operand>> {
+        match self {
+            Test::Compare { operand, .. } | Test::Match { operand, .. } => vec![operand],
+            Test::Between { low, high, .. } => vec![low, high],
+            Test::In { items, .. } => items.iter().collect(),
+            Test::Flag | Test::Null { .. } => Vec::new(),
+        }
+    }
+}
+
+/// A comparison operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Comparison {
     /// `=`
@@ -235,7 +255,7 @@ pub enum Comparison {
 }
 
 impl Comparison {
-    /// All of them.
+    /// All comparison operators.
     pub const ALL: [Self; 6] = [
         Self::Equal,
         Self::NotEqual,
@@ -245,7 +265,7 @@ impl Comparison {
         Self::GreaterOrEqual,
     ];
 
-    /// As it is written.
+    /// Returns the operator as it is written.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Equal => "=",
@@ -257,7 +277,7 @@ impl Comparison {
         }
     }
 
-    /// The same with its sides exchanged.
+    /// Returns the operator for exchanged sides.
     pub fn turned(self) -> Self {
         match self {
             Self::Less => Self::Greater,
@@ -268,28 +288,28 @@ impl Comparison {
         }
     }
 
-    /// The one that is written so.
+    /// Parses an operator.
     pub fn of(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|comparison| comparison.as_str() == text)
     }
 }
 
-/// A way to look for text inside text, indifferent to case.
+/// An operator that finds text inside text and ignores case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Matching {
     /// Anywhere.
     Contains,
-    /// At the beginning.
+    /// At the start.
     StartsWith,
     /// At the end.
     EndsWith,
 }
 
 impl Matching {
-    /// All of them.
+    /// All operators that find text.
     pub const ALL: [Self; 3] = [Self::Contains, Self::StartsWith, Self::EndsWith];
 
-    /// As it is written.
+    /// Returns the operator as it is written.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Contains => "contains",
@@ -298,26 +318,26 @@ impl Matching {
         }
     }
 
-    /// The one that is written so, in any case and with any blanks inside.
+    /// Parses an operator, in any case and with any blanks between its words.
     pub fn of(text: &str) -> Option<Self> {
         let first = text.split_ascii_whitespace().next()?;
-        let begins = |known: &Self| {
+        let has_first = |known: &Self| {
             known.as_str().split(" ").next().is_some_and(|word| word.eq_ignore_ascii_case(first))
         };
-        Self::ALL.into_iter().find(begins)
+        Self::ALL.into_iter().find(has_first)
     }
 }
 
-/// What a subject is compared with.
+/// The right side of a test.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Operand {
     /// A value as written.
     Literal(Literal),
-    /// `$name`: a value that comes with the request.
+    /// `$name`: a value from the request.
     Parameter(Name),
     /// Another field, or a function of one.
     Subject(Subject),
-    /// A moment counted from the request's own.
+    /// A time relative to the request.
     Clock(Clock),
 }
 
@@ -338,7 +358,7 @@ pub enum Literal {
     Null,
 }
 
-/// The value as it is written; an id stands in quotes.
+/// Converts a value to a literal; an id becomes text.
 impl From<Value> for Literal {
     fn from(value: Value) -> Self {
         match value {
@@ -352,16 +372,16 @@ impl From<Value> for Literal {
     }
 }
 
-/// `today` or `now`, perhaps with an offset.
+/// `today` or `now` with an optional offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Clock {
-    /// From where.
+    /// `today` or `now`.
     pub base: ClockBase,
-    /// How far.
+    /// The offset.
     pub offset: Option<Offset>,
 }
 
-/// Where a [`Clock`] starts.
+/// The start of a [`Clock`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClockBase {
     /// The day of the request, in UTC.
@@ -371,7 +391,7 @@ pub enum ClockBase {
 }
 
 impl ClockBase {
-    /// As it is written.
+    /// Returns the keyword as it is written.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Today => "today",
@@ -380,12 +400,12 @@ impl ClockBase {
     }
 }
 
-/// A distance in calendar time.
+/// A number of calendar units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Offset {
-    /// How many units; negative is back.
+    /// The number of units; negative for the past.
     pub count: i32,
-    /// Of what.
+    /// The unit.
     pub unit: Unit,
 }
 
@@ -398,7 +418,7 @@ pub enum Unit {
     /// Seven days.
     #[serde(rename = "w")]
     Week,
-    /// A month, clamped to its end.
+    /// A month. The result is clamped to the end of its month.
     #[serde(rename = "mo")]
     Month,
     /// Twelve months.
@@ -407,10 +427,10 @@ pub enum Unit {
 }
 
 impl Unit {
-    /// All of them.
+    /// All units.
     pub const ALL: [Self; 4] = [Self::Day, Self::Week, Self::Month, Self::Year];
 
-    /// As it is written.
+    /// Returns the unit as it is written.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Day => "d",
@@ -420,8 +440,8 @@ impl Unit {
         }
     }
 
-    /// The one that somebody means who writes it out, or a month as `m`.
-    pub fn meant(word: &str) -> Option<Self> {
+    /// Returns the unit for its full name, or for another common abbreviation.
+    pub fn of_name(word: &str) -> Option<Self> {
         match word.to_ascii_lowercase().trim_end_matches('s') {
             "day" => Some(Self::Day),
             "week" | "wk" => Some(Self::Week),
@@ -437,35 +457,42 @@ impl Unit {
 pub struct OrderKey {
     /// The field's name.
     pub field: Spanned<Name>,
-    /// Which way; its place ends where the key does.
+    /// The direction; its place ends where the key does.
     pub direction: Spanned<Direction>,
 }
 
-/// Which way an order runs. Nulls come last either way.
+impl OrderKey {
+    /// Returns the place from the field to the direction.
+    pub fn span(&self) -> Span {
+        self.field.span.to(self.direction.span)
+    }
+}
+
+/// The direction of an order. Nulls come last in both directions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum Direction {
-    /// The least first.
+    /// The smallest value first.
     #[default]
     #[serde(rename = "asc")]
     Ascending,
-    /// The greatest first.
+    /// The greatest value first.
     #[serde(rename = "desc")]
     Descending,
 }
 
-/// The keywords, which are no names unless they stand in backticks, in lower case.
+/// The keywords in lower case. They are names only in backticks.
 pub const KEYWORDS: &[&str] = &[
     "and", "asc", "between", "contains", "desc", "ends", "false", "in", "is", "not", "now", "null",
     "or", "starts", "today", "true", "with",
 ];
 
-/// Those of them that are values and not syntax.
+/// The keywords that are values and not syntax.
 pub const VALUE_KEYWORDS: &[&str] = &["false", "now", "null", "today", "true"];
 
 /// The length of the longest keyword.
 const LONGEST_KEYWORD: usize = 8;
 
-/// Whether a name must stand in backticks.
+/// Whether a name must be in backticks.
 pub fn is_reserved(name: &str) -> bool {
     name.len() <= LONGEST_KEYWORD && KEYWORDS.iter().any(|word| word.eq_ignore_ascii_case(name))
 }

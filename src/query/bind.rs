@@ -1,4 +1,4 @@
-//! Plan, parameters and the moment of the request to a query in which nothing is open.
+//! Binds a plan to the parameters and the time of a request.
 
 use std::collections::BTreeMap;
 
@@ -7,36 +7,36 @@ use chrono::{DateTime, Datelike, Days, Months, NaiveDate, Utc};
 use super::ast::{Clock, ClockBase, Comparison, Direction, Unit};
 use super::diagnostic::{Code, Fault, Misread, Span, did_you_mean};
 use super::limits::{MAX_DIAGNOSTICS, MAX_TEXT_BYTES, MAX_YEAR, MIN_YEAR};
-use super::literal::LEAVES_THE_CALENDAR;
+use super::literal::{self, LEAVES_THE_CALENDAR, PLUS_IS_A_SPACE};
 use super::plan::{Condition, Parameter, Plan, Side, Slot, SortKey, Term};
 use super::schema::Schema;
 use super::text::fold;
 pub use super::value::Argument;
-use super::value::Value;
+use super::value::{Type, Value};
 
 /// Values for the parameters of a query, by name without the `$`.
 pub type Arguments = BTreeMap<String, Argument>;
 
-/// A query in which nothing is open.
+/// A query whose parameters and clocks have been replaced by values.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BoundQuery {
-    /// What it asks about.
+    /// The schema of the records.
     pub schema: &'static Schema,
-    /// Which records; all when absent.
+    /// The filter; all records match if it is absent.
     pub filter: Option<Condition<Value>>,
-    /// In which order; total.
+    /// The keys of a total order.
     pub order: Vec<SortKey>,
-    /// Which part of the ordered records: those behind the last one of an earlier page.
+    /// The condition for the records after the last one of the previous page.
     pub after: Option<Condition<Value>>,
 }
 
 impl BoundQuery {
-    /// Goes on behind the record whose sort keys have these values. `keys` has one value for each
-    /// key of the order, `None` for null.
+    /// Limits the query to the records after the one whose sort keys have these values. `keys` has
+    /// one value for each key of the order, `None` for null.
     ///
-    /// With keys (a, b, id) the predicate is `a > ? or (a = ? and (b > ? or (b = ? and id > ?)))`,
-    /// nulls counting as greater than everything in both directions. In front of it stands the bound
-    /// on the first key alone, redundant but of a form that an index serves.
+    /// With keys (a, b, id) the predicate is `a > ? or (a = ? and (b > ? or (b = ? and id > ?)))`.
+    /// Nulls are greater than everything in both directions. The predicate is preceded by a bound on
+    /// the first key, which is redundant but lets the database use an index.
     pub fn continue_after(&mut self, keys: &[Option<Value>]) {
         let mut after: Option<Condition<Value>> = None;
         for (key, value) in self.order.iter().zip(keys).rev() {
@@ -64,7 +64,7 @@ impl BoundQuery {
     }
 }
 
-/// What comes after the value in the order of the key; `None` when nothing does.
+/// Returns the condition for values after this one in the order of the key; `None` if there are none.
 fn beyond(key: &SortKey, value: Option<&Value>) -> Option<Condition<Value>> {
     let operator = match key.direction {
         Direction::Ascending => Comparison::Greater,
@@ -89,27 +89,27 @@ fn compare(key: &SortKey, operator: Comparison, value: Value) -> Condition<Value
     Condition::Compare(Term::whole(key.field), operator, Side::Value(value))
 }
 
-/// What is wrong with the values a query was given.
+/// The problems of binding.
 #[derive(Debug, Default)]
 pub struct Faults {
-    /// In the filter: a parameter without a value, a clock that leaves the calendar.
+    /// The problems in the filter: parameters without values, and offsets that are too large.
     pub filter: Vec<Fault>,
-    /// In a value, by the parameter's name.
+    /// The problems in values, with the names of the parameters.
     pub arguments: Vec<(String, Fault)>,
 }
 
-/// Binds a plan. `now` is the moment of the request, or of the first page of a paged search.
+/// Binds a plan. `now` is the time of the request, or of the first page of a paged search.
 ///
 /// # Errors
-/// Every parameter that is missing, unknown or of the wrong type, and every offset from `today` or
-/// `now` that leaves the years 0001 to 9999.
+/// Returns every parameter that is missing, unknown or of the wrong type, and every offset from `today`
+/// or `now` whose result is outside the years 0001 to 9999.
 pub fn bind(plan: &Plan, arguments: &Arguments, now: DateTime<Utc>) -> Result<BoundQuery, Faults> {
     let mut faults = Faults::default();
     let is_known = |name: &String| plan.parameters.iter().any(|known| &known.name == name);
     for name in arguments.keys().filter(|name| !is_known(name)).take(MAX_DIAGNOSTICS) {
-        let message = format!("the filter has no parameter `${name}`");
+        let message = format!("unknown parameter {name:?}");
         let help = did_you_mean(name, plan.parameters.iter().map(|p| p.name.as_str()));
-        // The name is not part of any text that could be changed.
+        // The name is not part of a text, so there is no suggestion.
         let fault = Fault::new(Code::UnknownParameter, Span::default(), message).help(help);
         faults.arguments.push((name.clone(), fault));
     }
@@ -117,8 +117,8 @@ pub fn bind(plan: &Plan, arguments: &Arguments, now: DateTime<Utc>) -> Result<Bo
     for parameter in &plan.parameters {
         let (name, ty) = (&parameter.name, parameter.term.ty());
         let Some(argument) = arguments.get(name) else {
-            let message = format!("`${name}` was given no value");
-            let help = format!("give {} as p.{name} or parameters.{name}", ty.with_article());
+            let message = format!("expected {} for `${name}`, found no value", ty.with_article());
+            let help = format!("add `p.{name}=…` to the query string, or `{name}` to `parameters`");
             faults
                 .filter
                 .push(Fault::new(Code::MissingParameter, parameter.span, message).help(help));
@@ -143,41 +143,78 @@ pub fn bind(plan: &Plan, arguments: &Arguments, now: DateTime<Utc>) -> Result<Bo
 }
 
 impl Parameter {
-    /// Reads a value for it. The place of a problem is in the value's own text.
+    /// Parses a value of the parameter. The place of a problem is in the text of the value.
     ///
     /// # Errors
-    /// A value of another type, too long, or outside of what the field holds.
+    /// Returns the problem of a value that is too long, of another type or outside the field's column.
     pub fn read(&self, argument: &Argument) -> Result<Value, Fault> {
         let term = self.term;
         if let Argument::Untyped(text) | Argument::Text(text) = argument
             && text.len() > MAX_TEXT_BYTES
         {
-            let message = format!("the value has {} bytes", text.len());
-            return Err(Fault::new(Code::TextTooLong, Span::default(), message)
-                .help(format!("at most {MAX_TEXT_BYTES} bytes are read")));
+            let message = format!("expected at most {MAX_TEXT_BYTES} bytes, found {}", text.len());
+            return Err(
+                Fault::new(Code::TextTooLong, Span::default(), message).help("shorten the value")
+            );
         }
         let value = argument.read(term.ty()).map_err(|misread| {
             let text = argument.text().unwrap_or_default();
-            // An id is no date in quotes either, when it is a value and not part of a filter.
-            let meant = misread
-                .meant
-                .filter(|meant| Argument::Untyped(meant.clone()).read(term.ty()).is_ok());
-            Misread { meant, ..misread }.at(Code::InvalidParameter, Span::new(0, text.len()))
+            let misread = advise(misread, argument, term.ty());
+            // An id, which the parser of dates suggests to quote, is not a date in quotes either.
+            let likely = misread
+                .likely
+                .filter(|likely| Argument::Untyped(likely.clone()).read(term.ty()).is_ok());
+            Misread { likely, ..misread }.at(Code::InvalidParameter, Span::new(0, text.len()))
         })?;
         if let Value::Integer(number) = value
             && !term.column_range().contains(&number)
         {
-            let message = format!("{number} does not fit into `{term}`");
             let (low, high) = (*term.column_range().start(), *term.column_range().end());
-            let fault = Fault::new(Code::OutOfRange, Span::default(), message);
-            return Err(fault.help(format!("it holds {low} to {high}")));
+            let message =
+                format!("expected a number from {low} to {high} for \"{term}\", found {number}");
+            return Err(Fault::new(Code::OutOfRange, Span::default(), message));
         }
         Ok(value)
     }
 }
 
+/// Adds advice to the problem of a date or timestamp that is written as in a filter, or whose `+` a
+/// URL has turned into a space.
+fn advise(misread: Misread, argument: &Argument, ty: Type) -> Misread {
+    let Some(text) = argument.text().filter(|_| matches!(ty, Type::Date | Type::Timestamp)) else {
+        return misread;
+    };
+    let is_of_url = matches!(argument, Argument::Untyped(_));
+    let with_plus = text.replacen(' ', "+", 1);
+    if is_of_url && ty == Type::Timestamp && literal::timestamp(&with_plus).is_ok() {
+        return misread.likely(with_plus, PLUS_IS_A_SPACE);
+    }
+    let after = |word: &str| {
+        text.split_at_checked(word.len()).filter(|(first, _)| first.eq_ignore_ascii_case(word))
+    };
+    let clock = ["today", "now"].into_iter().find_map(after).map(|(_, offset)| offset);
+    let date = text.split_at_checked(literal::DATE_LENGTH);
+    let date = date.filter(|(first, _)| literal::date(first).is_ok()).map(|(_, offset)| offset);
+    let is_offset = |offset: &str| offset.trim_start().starts_with(['+', '-']);
+    let is_count = |offset: &str| offset.trim_start().starts_with(|c: char| c.is_ascii_digit());
+    let is_lost = |offset: &str| is_of_url && offset.starts_with(' ') && is_count(offset);
+    let help = match (clock, date) {
+        (Some(offset), _) if is_lost(offset) => format!(
+            "a parameter is a single value: write `today` and `now` in the filter; {PLUS_IS_A_SPACE}"
+        ),
+        (Some(offset), _) if offset.is_empty() || is_offset(offset) => {
+            "a parameter is a single value: write `today` and `now` in the filter".to_owned()
+        }
+        (_, Some(offset)) if is_offset(offset) => {
+            "a parameter is a single value: there is no arithmetic on values".to_owned()
+        }
+        _ => return misread,
+    };
+    misread.help(help)
+}
+
 struct Binder<'a> {
-    /// By position; `None` for one that has been refused, whose query nobody will see.
+    /// The values by position; `None` for a rejected one, whose query is not returned.
     values: &'a [Option<Value>],
     now: DateTime<Utc>,
     faults: Vec<Fault>,
@@ -201,7 +238,7 @@ impl Binder<'_> {
                 Condition::In(*term, slots.iter().map(|slot| self.slot(slot)).collect())
             }
             Condition::Match(field, matching, slot) => {
-                // The checker admits nothing but text here, and text prints as itself.
+                // The checker allows only text here, and text prints as itself.
                 let folded = fold(&self.slot(slot).to_string());
                 Condition::Match(field, *matching, Value::Text(folded))
             }
@@ -220,13 +257,14 @@ impl Binder<'_> {
                 value.unwrap_or(Value::Boolean(false))
             }
             Slot::Clock(clock, span) => self.clock(*clock).unwrap_or_else(|| {
-                self.faults.push(Fault::new(Code::OutOfRange, *span, LEAVES_THE_CALENDAR));
+                let fault = Fault::new(Code::OutOfRange, *span, LEAVES_THE_CALENDAR);
+                self.faults.push(fault.help("write a smaller offset"));
                 Value::Timestamp(self.now)
             }),
         }
     }
 
-    /// `None` when the moment leaves the calendar.
+    /// Returns `None` if the result is outside the calendar.
     fn clock(&self, clock: Clock) -> Option<Value> {
         let date = shifted(self.now.date_naive(), clock)?;
         Some(match clock.base {
@@ -236,7 +274,7 @@ impl Binder<'_> {
     }
 }
 
-/// Moves a day. Months and years clamp to the end of the month, as in SQL interval arithmetic.
+/// Adds the offset of a clock to a day. Months and years clamp to the end of the month, as in SQL.
 fn shifted(day: NaiveDate, clock: Clock) -> Option<NaiveDate> {
     let Some(offset) = clock.offset else { return Some(day) };
     let count = offset.count.unsigned_abs();

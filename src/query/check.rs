@@ -1,4 +1,4 @@
-//! Tree and schema to plan, or everything that is wrong with the tree.
+//! Checks a syntax tree against a schema: resolves names and types, and returns a plan or all problems.
 
 mod advice;
 
@@ -8,23 +8,24 @@ use super::ast::{self, ClockBase, Comparison, Expr, Literal, Operand, Spanned, S
 use super::diagnostic::{Code, Fault, Span};
 use super::limits::{MAX_DIAGNOSTICS, MAX_IN_ITEMS};
 use super::literal;
+use super::parse::too_many_items;
 use super::plan::{Condition, Parameter, Part, Plan, Side, Slot, SortKey, Term};
 use super::schema::Schema;
 use super::value::{Type, Value, text_value};
 
-/// What is wrong with a query, by the text it is wrong in.
+/// The problems of a query, by text.
 #[derive(Debug, Default)]
 pub struct Faults {
-    /// In the filter.
+    /// The problems of the filter.
     pub filter: Vec<Fault>,
-    /// In the order.
+    /// The problems of the order.
     pub order_by: Vec<Fault>,
 }
 
-/// Checks a query against the schema of the record it asks about.
+/// Checks a query against the schema of its record type.
 ///
 /// # Errors
-/// Every problem of the filter and the order.
+/// Returns every problem of the filter and the order.
 pub fn check(query: &ast::Query, schema: &'static Schema) -> Result<Plan, Faults> {
     let mut checker =
         Checker { schema, parameters: Vec::new(), uses_clock: false, faults: Vec::new() };
@@ -38,7 +39,7 @@ pub fn check(query: &ast::Query, schema: &'static Schema) -> Result<Plan, Faults
     Ok(Plan { schema, filter, order, parameters, uses_clock })
 }
 
-/// `None` from any of its functions means that a fault has been noted.
+/// Collects problems. Its functions return `None` after they have added one.
 struct Checker {
     schema: &'static Schema,
     parameters: Vec<Parameter>,
@@ -47,7 +48,7 @@ struct Checker {
 }
 
 impl Checker {
-    fn refuse<T>(&mut self, fault: Fault) -> Option<T> {
+    fn reject<T>(&mut self, fault: Fault) -> Option<T> {
         self.faults.push(fault);
         None
     }
@@ -61,7 +62,7 @@ impl Checker {
         }
     }
 
-    /// All of them are checked even when the first has failed, until there is enough to report.
+    /// Checks all terms even if one fails, up to the limit of reported problems.
     fn exprs(&mut self, exprs: &[Spanned<Expr>]) -> Option<Vec<Condition<Slot>>> {
         let mut checked = Vec::with_capacity(exprs.len());
         for expr in exprs {
@@ -86,7 +87,7 @@ impl Checker {
         let term = self.term(subject)?;
         match &predicate.test.node {
             Test::Flag if term.ty() == Type::Boolean => Some(Condition::Flag(term.field)),
-            Test::Flag => self.refuse(advice::not_a_flag(subject, term.ty())),
+            Test::Flag => self.reject(advice::not_a_flag(subject, term.ty())),
             Test::Compare { operator, operand } => {
                 self.operator(subject, term, operator.as_str(), place)?;
                 let side = self.side(operand, subject, term, Some((*operator, place)))?;
@@ -101,7 +102,7 @@ impl Checker {
                     (&low_side, &high_side)
                     && l > h
                 {
-                    return self.refuse(advice::reversed_bounds((low, l), (high, h)));
+                    return self.reject(advice::reversed_bounds((low, l), (high, h)));
                 }
                 let range = Condition::All(vec![
                     Condition::Compare(term, Comparison::GreaterOrEqual, low_side),
@@ -127,14 +128,12 @@ impl Checker {
         }
     }
 
-    /// Reports the names of a refused test that would be refused next.
+    /// Reports unknown names in the operands of a rejected test, which would be rejected next.
     fn unknown_operands(&mut self, test: &Test) {
-        let operands: Vec<&Spanned<Operand>> = match test {
-            Test::Compare { operand, .. } | Test::Match { operand, .. } => vec![operand],
-            Test::Between { low, high, .. } => vec![low, high],
-            Test::In { .. } | Test::Flag | Test::Null { .. } => Vec::new(),
-        };
-        for operand in operands {
+        // An item of a list cannot be a field.
+        let operands =
+            Some(test).filter(|test| !matches!(test, Test::In { .. })).map(Test::operands);
+        for operand in operands.unwrap_or_default() {
             if let Operand::Subject(subject) = &operand.node
                 && !self.faults.iter().any(|fault| fault.span.touches(operand.span))
             {
@@ -143,7 +142,7 @@ impl Checker {
         }
     }
 
-    /// Whether the operator exists for the type of the subject.
+    /// Checks that the operator exists for the type of the subject.
     fn operator(
         &mut self,
         subject: &Spanned<Subject>,
@@ -155,7 +154,7 @@ impl Checker {
         if term.operators().contains(&operator) {
             return Some(());
         }
-        self.refuse(match ty.operators().contains(&operator) {
+        self.reject(match ty.operators().contains(&operator) {
             true => advice::not_searchable(operator, place, subject),
             false => advice::no_such_operator(operator, place, subject, ty),
         })
@@ -168,13 +167,13 @@ impl Checker {
             Some(function) => self.function(function),
         };
         let Some(field) = self.schema.field(&name.node) else {
-            return self.refuse(advice::unknown_field(name, self.schema));
+            return self.reject(advice::unknown_field(name, self.schema));
         };
         let part = part?;
         if let Some(function) = function
             && field.ty != Part::TAKES
         {
-            return self.refuse(advice::function_of(function, field, name.span, self.schema));
+            return self.reject(advice::function_of(function, field, name.span, self.schema));
         }
         Some(Term { field, part })
     }
@@ -184,10 +183,10 @@ impl Checker {
         if let Some((_, part)) = known.iter().find(|(known, _)| *known == name.node) {
             return Some(*part);
         }
-        self.refuse(advice::unknown_function(name))
+        self.reject(advice::unknown_function(name))
     }
 
-    /// The right side of a comparison; `between` has two, and no operator for them.
+    /// Checks the right side of a comparison. `between` has two, without an operator.
     fn side(
         &mut self,
         operand: &Spanned<Operand>,
@@ -197,21 +196,22 @@ impl Checker {
     ) -> Option<Side<Slot>> {
         match &operand.node {
             Operand::Literal(Literal::Null) => {
-                self.refuse(advice::compared_with_null(operand.span, subject, operator))
+                self.reject(advice::compared_with_null(operand.span, subject, operator))
             }
             Operand::Literal(literal) => self.literal(literal, operand.span, subject, term),
             Operand::Parameter(name) => Some(self.parameter(name, operand.span, term)?),
             Operand::Subject(other) => {
                 let Some(other_term) = self.term(&Spanned::new(other.clone(), operand.span)) else {
-                    // The unknown name has just been noted; perhaps it was meant as a value.
+                    // The problem of the unknown name has just been added; the name may be a value.
                     let fault = self.faults.pop()?;
                     let place = operand.span;
-                    let fault = advice::meant_as_value(fault, place, other, term.ty(), self.schema);
-                    return self.refuse(fault);
+                    let fault = advice::likely_value(fault, place, other, term.ty(), self.schema);
+                    return self.reject(fault);
                 };
                 if other_term.ty() != term.ty() {
-                    let found = (advice::subject_text(other), other_term.ty());
-                    return self.refuse(advice::other_type(
+                    let found = format!("\"{}\"", advice::subject_text(other));
+                    let found = (found, other_term.ty());
+                    return self.reject(advice::other_type(
                         operand.span,
                         subject,
                         term.ty(),
@@ -227,7 +227,7 @@ impl Checker {
                     ClockBase::Now => Type::Timestamp,
                 };
                 if ty != term.ty() {
-                    return self.refuse(advice::other_clock(
+                    return self.reject(advice::other_clock(
                         clock,
                         ty,
                         operand.span,
@@ -249,10 +249,10 @@ impl Checker {
         place: Span,
     ) -> Option<Vec<Slot>> {
         if items.is_empty() {
-            return self.refuse(advice::empty_list(place));
+            return self.reject(advice::empty_list(place));
         }
         if items.len() > MAX_IN_ITEMS {
-            return self.refuse(advice::too_many_items(items.len(), place));
+            return self.reject(too_many_items(items.len(), place));
         }
         let mut slots = Vec::with_capacity(items.len());
         for item in items {
@@ -263,7 +263,7 @@ impl Checker {
         if slots.len() < items.len() {
             return None;
         }
-        // A parameter counts once: its value may be long, and a list can name it a thousand times.
+        // A parameter is bound once: its value may be long, and a list may repeat it a thousand times.
         let mut seen = BTreeSet::new();
         slots.retain(|slot| match slot {
             Slot::Parameter(position) => seen.insert(*position),
@@ -272,7 +272,7 @@ impl Checker {
         Some(slots)
     }
 
-    /// A place that takes only a literal or a parameter.
+    /// Checks an item of a list or the text to find: a literal or a parameter.
     fn item(
         &mut self,
         operand: &Spanned<Operand>,
@@ -281,12 +281,12 @@ impl Checker {
     ) -> Option<Slot> {
         match &operand.node {
             Operand::Literal(Literal::Null) => {
-                self.refuse(advice::null_as_item(operand.span, subject))
+                self.reject(advice::null_as_item(operand.span, subject))
             }
             Operand::Literal(literal) => self.literal(literal, operand.span, subject, term),
             Operand::Parameter(name) => self.parameter(name, operand.span, term),
             Operand::Subject(_) | Operand::Clock(_) => {
-                self.refuse(advice::literal_expected(operand, term.ty()))
+                self.reject(advice::literal_expected(operand, term.ty()))
             }
         }
     }
@@ -302,7 +302,7 @@ impl Checker {
         let value = match (literal, ty) {
             (Literal::Text(text), Type::Text) => match text_value(text) {
                 Ok(value) => value,
-                Err(misread) => return self.refuse(misread.at(Code::InvalidCharacter, place)),
+                Err(misread) => return self.reject(misread.at(Code::InvalidCharacter, place)),
             },
             (Literal::Text(text), Type::Id) if literal::id(text).is_some() => {
                 Value::Id(literal::id(text)?)
@@ -313,7 +313,7 @@ impl Checker {
             (Literal::Boolean(flag), Type::Boolean) => Value::Boolean(*flag),
             (Literal::Date(date), Type::Date) => Value::Date(*date),
             (Literal::Timestamp(instant), Type::Timestamp) => Value::Timestamp(*instant),
-            _ => return self.refuse(advice::other_literal(literal, place, subject, ty)),
+            _ => return self.reject(advice::other_literal(literal, place, subject, ty)),
         };
         Some(Slot::Value(value))
     }
@@ -323,7 +323,7 @@ impl Checker {
         if range.contains(&number) {
             return Some(Slot::Value(Value::Integer(number)));
         }
-        self.refuse(advice::out_of_range(number, place, term))
+        self.reject(advice::out_of_range(number, place, term))
     }
 
     fn parameter(&mut self, name: &str, place: Span, term: Term) -> Option<Slot> {
@@ -335,16 +335,16 @@ impl Checker {
         let known = self.parameters.get_mut(position)?;
         let first = known.term;
         if first.ty() == term.ty() {
-            // The value must fit everywhere it is used.
+            // The value must fit all fields that it is compared with.
             if known.term.column_range().contains(term.column_range().start()) {
                 known.term = term;
             }
             return Some(Slot::Parameter(position));
         }
-        self.refuse(advice::conflicting_parameter(name, place, first.ty(), term.ty()))
+        self.reject(advice::conflicting_parameter(name, place, first.ty(), term.ty()))
     }
 
-    /// The keys with `id` after them, which makes every order total.
+    /// Checks the keys and adds `id` as the last one, which makes every order total.
     fn order(&mut self, keys: &[ast::OrderKey]) -> Vec<SortKey> {
         let mut order: Vec<SortKey> = Vec::with_capacity(keys.len() + 1);
         let id = Spanned::from(ast::Name::from("id"));

@@ -1,10 +1,10 @@
-//! How an unfinished filter may go on. The grammar says what may follow; the schema, which names and
-//! operators those are.
+//! Completes an unfinished filter. The grammar decides what may follow, and the schema provides names and
+//! operators.
 
 use serde::{Deserialize, Serialize};
 
 use super::ast::{
-    Clock, ClockBase, Comparison, Expr, Literal, Operand, Predicate, Spanned, Subject, Test, Unit,
+    Clock, ClockBase, Comparison, Expr, Literal, Operand, Predicate, Subject, Test, Unit,
 };
 use super::limits::MAX_TEXT_BYTES;
 use super::parse::{self, Expectation, Rule, first_token};
@@ -13,7 +13,7 @@ use super::schema::{Field, Schema};
 use super::value::Type;
 use super::{format, scan};
 
-/// What kind of candidate it is.
+/// The kind of a candidate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
@@ -21,24 +21,24 @@ pub enum Kind {
     Field,
     /// An operator, or the sign before an offset.
     Operator,
-    /// A word or a sign that joins conditions or stands in one.
+    /// A word or sign that joins conditions or is part of one.
     Keyword,
-    /// A function, with the parenthesis that opens behind it.
+    /// A function with its opening parenthesis.
     Function,
-    /// A value as it is written.
+    /// A value.
     Value,
-    /// A parameter that was used before.
+    /// A parameter of the filter.
     Parameter,
 }
 
-/// What a text may go on with.
+/// A text that may follow.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Candidate {
-    /// What to write.
+    /// The text.
     pub text: String,
-    /// What kind of candidate it is.
+    /// The kind of candidate.
     pub kind: Kind,
-    /// The type of a field, of a value, or of what a function gives.
+    /// The type of a field, of a value, or of a function's result.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<Type>,
 }
@@ -53,42 +53,42 @@ impl Candidate {
     }
 }
 
-/// How a text may go on. Places are bytes.
+/// The candidates for a place of a text. Places are bytes.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Continuation {
-    /// Where what a candidate replaces begins: the word or string that the caret touches.
+    /// The first byte that a candidate replaces: the start of the word or string at the caret.
     pub start: usize,
-    /// One past its last byte.
+    /// The byte after the last one that a candidate replaces.
     pub end: usize,
-    /// What may stand there.
+    /// The candidates.
     pub candidates: Vec<Candidate>,
-    /// Values that may stand there as well, and that only the database knows.
+    /// The values of the database that are candidates too.
     pub values: Option<FieldValues>,
 }
 
-/// The values of a text field that begin with what has been typed.
+/// The values of a text field that start with the typed text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FieldValues {
     /// The field.
     pub field: &'static Field,
-    /// What they begin with, in whatever case.
+    /// The typed text, in any case.
     pub beginning: String,
-    /// The quote they stand in.
+    /// The quote around the value.
     quote: char,
-    /// How many bytes there is room for.
+    /// The maximum length of a candidate, in bytes.
     room: usize,
 }
 
 impl FieldValues {
-    /// A value as a candidate, if there is room for it.
+    /// Returns a value as a candidate, or `None` if it is too long.
     pub fn candidate(&self, value: &str) -> Option<Candidate> {
         let text = format::quoted(value, self.quote);
         (text.len() <= self.room).then(|| Candidate::typed(text, Kind::Value, self.field.ty))
     }
 }
 
-/// How a text may go on at the caret, a byte of it. What stands before the caret decides; what stands
-/// behind it only says how far the word goes that the caret is in.
+/// Completes a text at the caret, which is a byte of it. The text before the caret decides about the
+/// candidates. The text after it only determines the end of the word at the caret.
 pub fn complete(text: &str, caret: usize, schema: &'static Schema) -> Continuation {
     let before = text.get(..caret).unwrap_or(text);
     let start = token_start(before);
@@ -96,7 +96,7 @@ pub fn complete(text: &str, caret: usize, schema: &'static Schema) -> Continuati
     if let Some(Expectation { at, .. }) = expectation(before, start)
         && at < start
     {
-        // Some tokens have several words: `starts` alone is no operator yet.
+        // Some tokens have several words: `starts` is not an operator without `with`.
         let earlier = continuation(text, before, at, schema);
         if !earlier.candidates.is_empty() {
             found = earlier;
@@ -105,7 +105,7 @@ pub fn complete(text: &str, caret: usize, schema: &'static Schema) -> Continuati
     found
 }
 
-/// How a text may go on where a token of it begins.
+/// Completes a text at the start of a token.
 fn continuation(text: &str, before: &str, start: usize, schema: &'static Schema) -> Continuation {
     let end = token_end(text, start, before.len());
     let nothing = Continuation { start, end, ..Continuation::default() };
@@ -117,7 +117,7 @@ fn continuation(text: &str, before: &str, start: usize, schema: &'static Schema)
     let room = (MAX_TEXT_BYTES + (end - start)).saturating_sub(text.len());
     let mut candidates = place.candidates(typed);
     if text.get(end..).is_some_and(|rest| rest.starts_with(is_of_word)) {
-        // As in `seats|<=x`, where `between` must not run into `x`.
+        // As in `seats|<=x`, where `between` must not be joined to `x`.
         let words = candidates.iter_mut().filter(|candidate| candidate.text.ends_with(is_of_word));
         words.for_each(|candidate| candidate.text.push(' '));
     }
@@ -127,13 +127,13 @@ fn continuation(text: &str, before: &str, start: usize, schema: &'static Schema)
     Continuation { candidates, values: place.values(typed, room), ..nothing }
 }
 
-/// What the grammar expects behind the beginning of a text, if that can be read at all.
+/// Returns what the grammar expects after a prefix of a text, if the scan accepts the prefix.
 fn expectation(text: &str, end: usize) -> Option<Expectation> {
     let base = text.get(..end)?;
     scan::unclosed(base).map(|_| parse::expectation(base))
 }
 
-/// Where the token begins that a text ends in, if more characters could still belong to it.
+/// Returns the start of the unfinished token at the end of a text, or the end of the text.
 fn token_start(text: &str) -> usize {
     if let Some(start) = scan::open_quote(text) {
         return start;
@@ -149,7 +149,7 @@ fn token_start(text: &str) -> usize {
     before.strip_suffix(sign).unwrap_or(before).len()
 }
 
-/// Where the token ends that begins at `start`, or at the caret when nothing has been typed.
+/// Returns the end of the token that starts at `start`, or the caret if there is no token.
 fn token_end(text: &str, start: usize, caret: usize) -> usize {
     let (token, after) = (text.get(start..).unwrap_or_default(), text.get(caret..));
     let after = after.unwrap_or_default();
@@ -157,7 +157,7 @@ fn token_end(text: &str, start: usize, caret: usize) -> usize {
         caret + after.find(|c: char| !belongs(c)).unwrap_or(after.len())
     };
     match token.chars().next() {
-        // A quote that nothing closes goes no further than what has been typed.
+        // An unclosed string ends at the caret.
         Some('"' | '\'' | '`') if scan::open_quote(text).is_none() => {
             caret.max(start + first_token(token).len())
         }
@@ -176,7 +176,7 @@ fn is_of_number(c: char) -> bool {
     is_of_word(c) || matches!(c, '-' | '+' | '.' | ':')
 }
 
-/// The least that must follow for what the grammar expects, apart from closing parentheses.
+/// The shortest text for each expected rule, except closing parentheses.
 const ENDINGS: [(Rule, &str); 7] = [
     (Rule::string, " 0"),
     (Rule::list_open, " ("),
@@ -187,10 +187,11 @@ const ENDINGS: [(Rule, &str); 7] = [
     (Rule::name, " x"),
 ];
 
-/// A text with the least that makes it a filter.
+/// Completes a text to a filter with the shortest possible ending.
 fn finished(base: &str) -> Option<String> {
     let mut text = base.to_owned();
-    // None is needed twice but the bounds of `between`, and the parentheses are closed at once.
+    // Each ending is needed at most once, except the two bounds of `between`. All parentheses close in
+    // one step. Hence the bound of the loop.
     for _ in 0..=ENDINGS.len() {
         let Expectation { at, rules } = expectation(&text, text.len())?;
         if at < text.len() {
@@ -208,21 +209,12 @@ fn finished(base: &str) -> Option<String> {
     None
 }
 
-/// The predicate that an expression ends with.
+/// Returns the last predicate of an expression.
 fn last_predicate(expr: &Expr) -> Option<&Predicate> {
     match expr {
         Expr::All(terms) | Expr::Any(terms) => last_predicate(&terms.last()?.node),
         Expr::Not(term) => last_predicate(&term.node),
         Expr::Predicate(predicate) => Some(predicate),
-    }
-}
-
-fn operands(test: &Test) -> Vec<&Spanned<Operand>> {
-    match test {
-        Test::Compare { operand, .. } | Test::Match { operand, .. } => vec![operand],
-        Test::Between { low, high, .. } => vec![low, high],
-        Test::In { items, .. } => items.iter().collect(),
-        Test::Flag | Test::Null { .. } => Vec::new(),
     }
 }
 
@@ -234,12 +226,12 @@ fn term(subject: &Subject, schema: &'static Schema) -> Option<Term> {
     Some(Term { field: schema.field(&subject.field.node)?, part })
 }
 
-/// The end of an unfinished filter, and what may follow there.
+/// The end of an unfinished filter with the rules that may follow.
 struct Place<'a> {
     base: &'a str,
     rules: Vec<Rule>,
     schema: &'static Schema,
-    /// The filter, finished in the shortest way.
+    /// The filter with its shortest ending.
     filter: Expr,
 }
 
@@ -253,19 +245,19 @@ impl<'a> Place<'a> {
         self.rules.contains(&rule)
     }
 
-    /// The condition the text ends in or with.
+    /// Returns the test of the last condition.
     fn test(&self) -> Option<&Test> {
         last_predicate(&self.filter).map(|predicate| &predicate.test.node)
     }
 
-    /// What that condition is about, if there is such a field.
+    /// Returns the subject of the last condition, if its field exists.
     fn term(&self) -> Option<Term> {
         term(&last_predicate(&self.filter)?.subject.node, self.schema)
     }
 
-    /// What may follow, as far as it begins with what has been typed.
+    /// Returns the candidates that start with the typed text.
     fn candidates(&self, typed: &str) -> Vec<Candidate> {
-        let mut found = self.beginnings();
+        let mut found = self.starts();
         found.extend(self.operators());
         found.extend(self.operands());
         found.extend(self.offsets(typed));
@@ -279,8 +271,8 @@ impl<'a> Place<'a> {
         found
     }
 
-    /// Where a condition may begin, or a field that a function takes.
-    fn beginnings(&self) -> Vec<Candidate> {
+    /// The candidates for the start of a condition, or for the argument of a function.
+    fn starts(&self) -> Vec<Candidate> {
         let is_condition = self.expects(Rule::open);
         if !self.expects(Rule::name) || self.expects(Rule::string) {
             return Vec::new();
@@ -295,7 +287,7 @@ impl<'a> Place<'a> {
         found
     }
 
-    /// The operators that exist for the type of the subject, and their words.
+    /// The operators for the type of the subject.
     fn operators(&self) -> Vec<Candidate> {
         let Some(term) = self.term() else { return Vec::new() };
         let is_expected = |operator: &&str| {
@@ -318,7 +310,7 @@ impl<'a> Place<'a> {
         found
     }
 
-    /// What a subject can be compared with, apart from values that only the database knows.
+    /// The candidates for an operand, without values of the database.
     fn operands(&self) -> Vec<Candidate> {
         let (Some(term), true) = (self.term(), self.expects(Rule::string)) else {
             return Vec::new();
@@ -333,7 +325,7 @@ impl<'a> Place<'a> {
         let value = |word: &&str| Candidate::typed(*word, Kind::Value, ty);
         let mut found: Vec<Candidate> = words.iter().map(value).collect();
         if matches!(self.test(), Some(Test::In { .. } | Test::Match { .. })) {
-            // A literal or a parameter, and no moment.
+            // Only a literal or a parameter, not `today` or `now`.
             found.retain(|_| ty == Type::Boolean);
         } else {
             let is_other = |other: &&'static Field| other.ty == ty && Term::whole(other) != term;
@@ -344,7 +336,7 @@ impl<'a> Place<'a> {
         found
     }
 
-    /// The parameters of this type that were used before.
+    /// The parameters of this type that the filter uses.
     fn parameters(&self, ty: Type) -> Vec<Candidate> {
         let mut found: Vec<Candidate> = Vec::new();
         let mut rest = vec![&self.filter];
@@ -356,7 +348,7 @@ impl<'a> Place<'a> {
                 Expr::Not(inner) => rest.push(&inner.node),
                 Expr::Predicate(predicate) => {
                     let term = term(&predicate.subject.node, self.schema);
-                    for operand in operands(&predicate.test.node) {
+                    for operand in predicate.test.node.operands() {
                         let Operand::Parameter(name) = &operand.node else { continue };
                         let candidate = Candidate::typed(format!("${name}"), Kind::Parameter, ty);
                         if term.is_some_and(|term| term.ty() == ty) && !found.contains(&candidate) {
@@ -369,7 +361,7 @@ impl<'a> Place<'a> {
         found
     }
 
-    /// The sign behind `today` and `now`, and what stands behind the sign.
+    /// The sign after `today` and `now`, and the duration after the sign.
     fn offsets(&self, typed: &str) -> Vec<Candidate> {
         if self.expects(Rule::duration) {
             let digits = typed.trim_end_matches(|c: char| !c.is_ascii_digit());
@@ -379,7 +371,7 @@ impl<'a> Place<'a> {
             };
             return Unit::ALL.into_iter().zip(["30", "2", "6", "1"]).map(duration).collect();
         }
-        let last = self.test().map(operands).unwrap_or_default();
+        let last = self.test().map(Test::operands).unwrap_or_default();
         let last = last.into_iter().rfind(|operand| operand.span.end <= self.base.len());
         let is_clock = matches!(
             last.map(|operand| &operand.node),
@@ -391,9 +383,9 @@ impl<'a> Place<'a> {
         ["+", "-"].map(|sign| Candidate::new(sign, Kind::Operator)).into()
     }
 
-    /// The words and signs that go on with a condition, end it, or join it to the next.
+    /// The words and signs that continue or end a condition, or join it to the next one.
     fn connectives(&self) -> Vec<Candidate> {
-        // A field is a condition of its own when it is boolean.
+        // A boolean field needs no operator.
         let is_finished = !self.expects(Rule::comparison)
             || self.term().is_some_and(|term| term.ty() == Type::Boolean);
         let is_function = |(name, _): &(&str, Part)| {
@@ -408,23 +400,23 @@ impl<'a> Place<'a> {
             (",", self.expects(Rule::comma)),
             ("and", self.expects(Rule::kw_and) || (is_finished && self.expects(Rule::connective))),
             ("or", is_finished && self.expects(Rule::connective)),
-            // `in ()` is no list.
+            // `in ()` is not valid.
             (")", is_finished && self.expects(Rule::close) && !self.expects(Rule::string)),
         ];
         let expected = words.into_iter().filter(|(_, is_expected)| *is_expected);
         expected.map(|(word, _)| Candidate::new(word, Kind::Keyword)).collect()
     }
 
-    /// The values of the field that may stand here, as far as they begin with what has been typed.
+    /// The values of the field that start with the typed text.
     fn values(&self, typed: &str, room: usize) -> Option<FieldValues> {
         let Term { field, .. } = self.term().filter(|term| term.field.searchable)?;
         let first = typed.chars().next();
         let (quote, beginning) = match first {
             _ if !self.expects(Rule::string) => return None,
             Some(quote @ ('"' | '\'')) => {
-                // Its escapes are read as those of a whole string are.
+                // The escapes of an unfinished string are parsed like those of a finished one.
                 let filter = parse::outline(&finished(&format!("{}{typed}{quote}", self.base))?)?;
-                let operands = operands(&last_predicate(&filter)?.test.node);
+                let operands = last_predicate(&filter)?.test.node.operands();
                 let at_caret =
                     operands.into_iter().find(|operand| operand.span.start == self.base.len())?;
                 let Operand::Literal(Literal::Text(text)) = &at_caret.node else { return None };

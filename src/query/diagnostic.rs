@@ -1,8 +1,11 @@
-//! What is wrong with a query: a stable code, a place, a sentence and what to do about it.
+//! Problems of a query: a stable code, a place, a message and advice.
+//!
+//! A message says what was expected and what was found, and the advice says what to write. In both,
+//! names and values of the user are in double quotes, and text of the language is in backticks.
 
 use serde::{Deserialize, Serialize};
 
-/// A half-open range of bytes in the text a query was read from.
+/// A half-open range of bytes in the text of a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Span {
     /// The first byte.
@@ -17,7 +20,7 @@ impl Span {
         Self { start, end }
     }
 
-    /// The smallest span that holds both.
+    /// The smallest span that contains both.
     pub fn to(self, other: Self) -> Self {
         Self::new(self.start.min(other.start), self.end.max(other.end))
     }
@@ -28,30 +31,30 @@ impl Span {
     }
 }
 
-/// The stage that reports a problem. Problems of one stage hide those of the later ones.
+/// The stage that reports a problem. Problems of one stage hide those of later stages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Stage {
     /// The scan before the grammar.
     Scan,
     /// The grammar.
     Grammar,
-    /// Reading the values that the grammar has found.
+    /// Parsing the values that the grammar has found.
     Values,
     /// Resolving names and types, and binding.
     Names,
 }
 
-/// Declares the codes: the meaning of each, its name and its stage.
+/// Declares the codes with their meanings, names and stages.
 macro_rules! codes {
     ($($(#[doc = $meaning:literal])+ $variant:ident = $name:literal, $stage:ident;)+) => {
-        /// Why a query was refused, or what it was warned of. Codes are stable: clients may match on them.
+        /// The kind of a problem or warning. Codes are stable, so clients may match on them.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
         pub enum Code {
             $($(#[doc = $meaning])+ #[serde(rename = $name)] $variant,)+
         }
 
         impl Code {
-            /// Every code, with what it means.
+            /// Every code with its meaning.
             pub const ALL: &[(Code, &str)] = &[$((Code::$variant, concat!($($meaning),+)),)+];
 
             /// The code as clients see it.
@@ -78,88 +81,88 @@ codes! {
     TooManyItems = "too_many_items", Values;
     /// The filter or order is present but blank.
     Empty = "empty", Scan;
-    /// A string or a quoted name is never closed.
+    /// A string or a quoted name is not closed.
     Unterminated = "unterminated", Scan;
-    /// A backslash in a string is not followed by one of the known escapes.
+    /// A backslash in a string does not start a known escape.
     InvalidEscape = "invalid_escape", Values;
-    /// A character that has no meaning in the language, or U+0000.
+    /// A character that the language does not use, or U+0000.
     InvalidCharacter = "invalid_character", Scan;
     /// An operator of another language, such as `==` or `&&`.
     ForeignOperator = "foreign_operator", Scan;
-    /// A parenthesis without its partner.
+    /// A parenthesis that is not matched by another.
     UnbalancedParenthesis = "unbalanced_parenthesis", Scan;
-    /// Something else was expected at this place.
+    /// The grammar expects something else at this place.
     UnexpectedToken = "unexpected_token", Grammar;
-    /// A keyword stands where a name should.
+    /// A keyword where a name is expected.
     ReservedWord = "reserved_word", Grammar;
     /// A number that is not a whole number of 64 bits.
     InvalidNumber = "invalid_number", Values;
-    /// A date that is not written YYYY-MM-DD, or not in the calendar.
+    /// A date that is not written YYYY-MM-DD, or is not in the calendar.
     InvalidDate = "invalid_date", Values;
     /// A timestamp that is not RFC 3339, or finer than a microsecond.
     InvalidTimestamp = "invalid_timestamp", Values;
-    /// A duration that is not a count and one of d, w, mo, y.
+    /// A duration that is not a number and one of d, w, mo, y.
     InvalidDuration = "invalid_duration", Values;
     /// Arithmetic on anything but `today` and `now`.
     UnsupportedArithmetic = "unsupported_arithmetic", Grammar;
-    /// The record has no such field.
+    /// The record type has no field of this name.
     UnknownField = "unknown_field", Names;
-    /// There is no such function.
+    /// The language has no function of this name.
     UnknownFunction = "unknown_function", Names;
-    /// A value or field of another type than the one it meets.
+    /// A value or field of another type than the one it is compared with.
     TypeMismatch = "type_mismatch", Names;
     /// The operator does not exist for fields of this type.
     OperatorMismatch = "operator_mismatch", Names;
-    /// A comparison with `null`, which is neither true nor false of anything.
+    /// A comparison with `null`, which is never true.
     NullComparison = "null_comparison", Names;
-    /// A value that cannot be held by the field, or a day outside the years 0001 to 9999.
+    /// A number that does not fit the field, or a day outside the years 0001 to 9999.
     OutOfRange = "out_of_range", Names;
-    /// `in ()` holds nothing.
+    /// A list without values, `in ()`.
     EmptyList = "empty_list", Names;
-    /// The bounds of `between` are the wrong way round.
+    /// The lower bound of `between` is greater than the upper one.
     ReversedBounds = "reversed_bounds", Names;
-    /// A place that takes only a literal or a parameter.
+    /// Something other than a value or a parameter in a list or text search.
     LiteralExpected = "literal_expected", Names;
     /// The same field twice in one order.
     RepeatedOrderKey = "repeated_order_key", Names;
     /// One parameter is used with fields of different types.
     ConflictingParameter = "conflicting_parameter", Names;
-    /// A parameter of the filter was given no value.
+    /// A parameter of the filter has no value.
     MissingParameter = "missing_parameter", Names;
-    /// A value was given for a parameter that the filter does not use.
+    /// A value for a parameter that the filter does not use.
     UnknownParameter = "unknown_parameter", Names;
-    /// The value of a parameter is not of its type.
+    /// The value of a parameter does not have the parameter's type.
     InvalidParameter = "invalid_parameter", Names;
     /// Warning: `and` and `or` are mixed without parentheses.
     MixedAndOr = "mixed_and_or", Names;
 }
 
-/// A problem found in a query, at a place given in bytes.
+/// A problem of a query, at a place in bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// Which kind of problem.
+    /// The kind of problem.
     pub code: Code,
-    /// Where.
+    /// The place.
     pub span: Span,
-    /// One sentence on what was found.
+    /// What was expected and what was found.
     pub message: String,
-    /// What to write instead, where that can be said.
+    /// What to write instead, if known.
     pub help: Option<String>,
-    /// The same as a change of the text, where one is evident.
+    /// The correction, if there is one likely correction.
     pub edit: Option<Edit>,
 }
 
-/// A change of a text, at a place given in bytes.
+/// A change of a text, at a place in bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Edit {
-    /// What is replaced; nothing when it is empty.
+    /// The bytes to replace; empty for an insertion.
     pub span: Span,
-    /// By what.
+    /// The replacement.
     pub text: String,
 }
 
 impl Edit {
-    /// Where a place of the text is after the change, as far as it is still there.
+    /// Returns a place of the text as it is after the change, without the bytes that were replaced.
     pub fn moved(&self, place: Span) -> Span {
         let moved = |byte: usize| match byte {
             byte if byte <= self.span.start => byte,
@@ -169,7 +172,7 @@ impl Edit {
         Span::new(moved(place.start), moved(place.end))
     }
 
-    /// The text with the change, and where in it the change is.
+    /// Returns the changed text and the place of the replacement in it.
     pub fn apply(&self, text: &str) -> (String, Span) {
         let Span { start, end } = self.span;
         let before = text.get(..start).unwrap_or_default();
@@ -179,27 +182,26 @@ impl Edit {
 }
 
 impl Fault {
-    /// A problem without advice.
+    /// Creates a problem without advice.
     pub fn new(code: Code, span: Span, message: impl Into<String>) -> Self {
         Self { code, span, message: message.into(), help: None, edit: None }
     }
 
-    /// The same problem with advice.
+    /// Adds advice.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
 
-    /// The same problem with a change of the text that mends it.
+    /// Adds a correction.
     #[must_use]
     pub fn suggest(mut self, span: Span, text: impl Into<String>) -> Self {
         self.edit = Some(Edit { span, text: text.into() });
         self
     }
 
-    /// The same problem, which is an unknown name, with the one that was probably meant, or else
-    /// all there are.
+    /// Adds the known name that is nearest to an unknown `name`, or a list of all known names.
     #[must_use]
     pub fn did_you_mean<'a>(
         self,
@@ -207,16 +209,16 @@ impl Fault {
         known: impl Iterator<Item = &'a str> + Clone,
     ) -> Self {
         let span = self.span;
-        let meant = nearest(name, known.clone());
+        let likely = nearest(name, known.clone());
         let fault = self.help(did_you_mean(name, known));
-        match meant {
-            Some(meant) => fault.suggest(span, meant),
+        match likely {
+            Some(likely) => fault.suggest(span, likely),
             None => fault,
         }
     }
 
-    /// Places the problem in the text it was found in. `parameter` names the text: `filter`,
-    /// `order_by`, or a bind parameter.
+    /// Converts the place to line and column. `parameter` names the text: `filter`, `order_by` or
+    /// `p.NAME`.
     pub fn locate(self, parameter: &str, text: &str) -> Diagnostic {
         let Span { start, end } = self.span;
         let (line, column) = line_and_column(text, start);
@@ -242,12 +244,12 @@ impl Fault {
     }
 }
 
-/// A place or a size as clients see it. Texts are far shorter than what fits.
+/// Converts a place or size for clients. Texts are far shorter than [`i32::MAX`].
 pub fn count(n: usize) -> i32 {
     i32::try_from(n).unwrap_or(i32::MAX)
 }
 
-/// The line and the character of it that a byte of the text is in, both counted from 1.
+/// Returns the line and column, both counted from 1, of a byte of the text.
 pub(crate) fn line_and_column(text: &str, byte: usize) -> (i32, i32) {
     let before = text.get(..byte.min(text.len())).unwrap_or_default();
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
@@ -255,96 +257,96 @@ pub(crate) fn line_and_column(text: &str, byte: usize) -> (i32, i32) {
     (count(before.matches('\n').count() + 1), count(column))
 }
 
-/// Why a value could not be read.
+/// Why a value could not be parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Misread {
-    /// One sentence on what was found.
+    /// What was expected and what was found.
     pub message: String,
-    /// What to write instead, where that can be said.
+    /// What to write instead, if known.
     pub help: Option<String>,
-    /// The value that was probably meant, as it is written.
-    pub meant: Option<String>,
+    /// The likely value, as it is written.
+    pub likely: Option<String>,
 }
 
 impl Misread {
-    /// A value that could not be read.
+    /// Creates a problem without advice.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), help: None, meant: None }
+        Self { message: message.into(), help: None, likely: None }
     }
 
-    /// The same with advice.
+    /// Adds advice.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
 
-    /// The same with the value that was probably meant, and advice to write that.
+    /// Adds the likely value, and advice to write it.
     #[must_use]
-    pub fn meant(mut self, meant: impl Into<String>, help: impl Into<String>) -> Self {
-        self.meant = Some(meant.into());
+    pub fn likely(mut self, likely: impl Into<String>, help: impl Into<String>) -> Self {
+        self.likely = Some(likely.into());
         self.help(help)
     }
 
-    /// The same as a problem of a text that has the value at a place.
+    /// Converts to a problem of a text that has the value at `span`.
     pub fn at(self, code: Code, span: Span) -> Fault {
-        let Misread { message, help, meant } = self;
-        Fault { code, span, message, help, edit: meant.map(|text| Edit { span, text }) }
+        let Misread { message, help, likely } = self;
+        Fault { code, span, message, help, edit: likely.map(|text| Edit { span, text }) }
     }
 }
 
-/// A problem with a query, or a warning about one, as clients see it.
+/// A problem of a query, or a warning, as clients see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Diagnostic {
     /// A stable code to match on.
     pub code: Code,
-    /// Which text it is about: `filter`, `order_by` or `p.NAME`.
+    /// The text that has the problem: `filter`, `order_by` or `p.NAME`.
     pub parameter: String,
-    /// One sentence on what was found.
+    /// What was expected and what was found.
     pub message: String,
     /// What to write instead.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
-    /// The line it starts on, counted from 1.
+    /// The line where it starts, counted from 1.
     pub line: i32,
-    /// The character of that line it starts on, counted from 1.
+    /// The character of that line where it starts, counted from 1.
     pub column: i32,
-    /// The line it ends on, counted from 1.
+    /// The line where it ends, counted from 1.
     pub end_line: i32,
-    /// One past the last character of that line it covers, counted from 1.
+    /// The character of that line after its last one, counted from 1.
     pub end_column: i32,
-    /// The byte of the text it starts on, counted from 0.
+    /// The byte of the text where it starts, counted from 0.
     pub start: i32,
-    /// One past the last byte of the text it covers.
+    /// The byte of the text after its last one.
     pub end: i32,
-    /// A change of the text that mends it, where one is evident.
+    /// A correction, if there is one likely correction.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suggestion: Option<Suggestion>,
 }
 
-/// A change of the text a problem was found in. It has been tried: the text with it is free of the
-/// problem. Quotes, parentheses and operators of other languages may need the changes of the other
-/// problems with it, as the second of a pair does.
+/// A change of the text that removes a problem. It has been checked: with the change, the condition
+/// that it changes has no new problem. Quotes, parentheses and operators of other languages may need
+/// the suggestions of the other problems too.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Suggestion {
     /// The first byte of the text to replace, counted from 0.
     pub start: i32,
-    /// One past the last byte to replace; `start` when the text is only added.
+    /// The byte after the last one to replace; equal to `start` for an insertion.
     pub end: i32,
-    /// What to put there.
+    /// The replacement.
     pub text: String,
 }
 
-/// The shortest beginning of a name that is taken for the name.
+/// The shortest prefix of a name that is taken for the name.
 const MIN_PREFIX: usize = 4;
 
-/// The name among `known` that `name` was probably meant to be: the nearest within two edits, or
-/// else the first that begins with it.
+/// Returns the known name that `name` most likely represents: the nearest within two edits, or else
+/// the first that starts with it.
 pub fn nearest<'a>(
     name: &str,
     known: impl IntoIterator<Item = &'a str> + Clone,
 ) -> Option<&'a str> {
-    let begins = |candidate: &&str| name.len() >= MIN_PREFIX && candidate.starts_with(name);
+    let starts = |candidate: &&str| name.len() >= MIN_PREFIX && candidate.starts_with(name);
     known
         .clone()
         .into_iter()
@@ -354,16 +356,16 @@ pub fn nearest<'a>(
         .filter(|(distance, candidate)| *distance <= 2 && *distance < candidate.len())
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
-        .or_else(|| known.into_iter().find(begins))
+        .or_else(|| known.into_iter().find(starts))
 }
 
-/// Advice for an unknown name: the one that was probably meant, or else all there are.
+/// Advice for an unknown name: the nearest known name, or a list of all.
 pub fn did_you_mean<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
     match nearest(name, known.clone()) {
-        Some(candidate) => format!("did you mean `{candidate}`?"),
+        Some(candidate) => format!("did you mean \"{candidate}\"?"),
         None => match known.collect::<Vec<_>>().join(", ") {
-            names if names.is_empty() => "there are none here".to_owned(),
-            names => format!("there are: {names}"),
+            names if names.is_empty() => "expected none".to_owned(),
+            names => format!("expected one of: {names}"),
         },
     }
 }

@@ -1,5 +1,4 @@
-//! Facets: what the values of a field are, or the buckets they fall into, and how a filter finds
-//! the records of each.
+//! Facets: the values of a field or buckets of them, and a filter for the records of each.
 
 use chrono::{DateTime, Datelike, Days, Months, NaiveDate, NaiveTime, Utc};
 
@@ -9,41 +8,41 @@ use super::limits::MAX_YEAR;
 use super::schema::{Field, Schema};
 use super::value::{Type, Value};
 
-/// By what the records are counted: the values of a field, or buckets of them.
+/// The groups in which records are counted: the values of a field, or buckets of them.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Facet {
     field: &'static Field,
-    /// One that the field's type has.
+    /// An interval that the field's type supports.
     interval: Option<Interval>,
 }
 
-/// How wide a bucket is.
+/// The width of a bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Interval {
-    /// So many integers, at least one. Buckets begin at its multiples.
+    /// A number of integers, at least 1. Buckets start at its multiples.
     Width(i64),
     /// A part of the calendar in UTC, for dates and timestamps.
     Calendar(CalendarPart),
 }
 
 impl Interval {
-    /// The widths that have a name.
+    /// The widths with names.
     const NAMED_WIDTHS: [(&'static str, i64); 2] = [("decade", 10), ("century", 100)];
 
-    /// The names there are, beside whole numbers.
+    /// Returns the names of all intervals. A width may also be a number.
     pub fn names() -> impl Iterator<Item = &'static str> {
         let widths = Self::NAMED_WIDTHS.into_iter().map(|(name, _)| name);
         widths.chain(CalendarPart::ALL.map(CalendarPart::as_str))
     }
 
-    /// The one of that name among those of the type.
+    /// Parses the name of an interval that the type supports.
     fn of(ty: Type, name: &str) -> Option<Self> {
         match ty {
             Type::Integer => {
                 let named = Self::NAMED_WIDTHS.iter().find(|(known, _)| *known == name);
                 let width = match named {
                     Some((_, width)) => *width,
-                    // The number parser would take a sign.
+                    // The number parser would accept a sign.
                     None if !name.starts_with('+') => name.parse().ok()?,
                     None => return None,
                 };
@@ -54,12 +53,12 @@ impl Interval {
         }
     }
 
-    /// Those of the type, in words.
+    /// Lists the intervals of the type.
     fn all(ty: Type) -> String {
         match ty {
             Type::Integer => {
                 let names = Self::NAMED_WIDTHS.map(|(name, _)| name).join(", ");
-                format!("{names}, or a width from 1 to {}", i64::MAX)
+                format!("{names}, a width from 1 to {}", i64::MAX)
             }
             Type::Date | Type::Timestamp => CalendarPart::ALL.map(CalendarPart::as_str).join(", "),
             Type::Text | Type::Boolean | Type::Id => String::new(),
@@ -72,21 +71,21 @@ impl Interval {
 pub enum CalendarPart {
     /// A day.
     Day,
-    /// A week, which begins on Monday (ISO 8601).
+    /// A week, which starts on Monday (ISO 8601).
     Week,
     /// A month.
     Month,
-    /// A quarter, which begins in January, April, July or October.
+    /// A quarter, which starts in January, April, July or October.
     Quarter,
     /// A year.
     Year,
 }
 
 impl CalendarPart {
-    /// All of them.
+    /// All parts of the calendar.
     pub const ALL: [Self; 5] = [Self::Day, Self::Week, Self::Month, Self::Quarter, Self::Year];
 
-    /// What it is called.
+    /// Returns the name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Day => "day",
@@ -97,13 +96,12 @@ impl CalendarPart {
         }
     }
 
-    /// The one that is called so.
+    /// Parses a name.
     fn of(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|part| part.as_str() == name)
     }
 
-    /// Where the part behind the one that begins on that day begins; `None` when that is behind
-    /// the last year.
+    /// Returns the first day of the next part; `None` if it is after the last year.
     fn next(self, first_day: NaiveDate) -> Option<NaiveDate> {
         let next = match self {
             Self::Day => first_day.checked_add_days(Days::new(1)),
@@ -116,30 +114,30 @@ impl CalendarPart {
     }
 }
 
-/// What the database tells of a group of records, and of all groups together.
+/// A group of records, with the totals of all groups, as the database returns it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Group {
-    /// What the records have in common, of the type [`Facet::key_type`]: the value of the field, the
-    /// number of a bucket of integers (the one that begins at 0 is number 0), or the first day of a
-    /// part of the calendar. `None` for null.
+    /// The key of the group, of the type [`Facet::key_type`]: the value of the field, the number of a
+    /// bucket of integers (the bucket that starts at 0 is number 0), or the first day of a part of the
+    /// calendar. `None` for null.
     pub key: Option<Value>,
-    /// How many records it has.
+    /// The number of its records.
     pub count: i64,
-    /// How many groups there are.
+    /// The number of all groups.
     pub groups: i64,
-    /// How many records there are in all groups.
+    /// The number of records in all groups.
     pub total: i64,
 }
 
 impl Facet {
-    /// A facet of the record's field of that name, in buckets of the interval of that name.
+    /// Creates a facet from the names of a field and an interval.
     ///
     /// # Errors
-    /// What is wrong with either, in words, and what there is instead.
+    /// Returns a message about an unknown field, or about an interval that its type does not support.
     pub fn of(schema: &Schema, by: &str, interval: Option<&str>) -> Result<Self, String> {
         let Some(field) = schema.field(by) else {
             let help = did_you_mean(by, schema.names());
-            return Err(format!("by: {} has no field {by:?}; {help}", schema.name));
+            return Err(format!("by: unknown field {by:?}; {help}"));
         };
         let Some(name) = interval else { return Ok(Self { field, interval: None }) };
         if let Some(interval) = Interval::of(field.ty, name) {
@@ -147,22 +145,24 @@ impl Facet {
         }
         let ty = field.ty.with_article();
         Err(match Interval::all(field.ty) {
-            none if none.is_empty() => format!("interval: `{by}` is {ty}, which has none"),
-            all => format!("interval: `{by}` is {ty}, which has no {name:?}; there are: {all}"),
+            none if none.is_empty() => {
+                format!("interval: expected none for {by:?}, {ty}, found {name:?}")
+            }
+            all => format!("interval: expected one of {all} for {by:?}, {ty}, found {name:?}"),
         })
     }
 
-    /// The field.
+    /// Returns the field.
     pub fn field(&self) -> &'static Field {
         self.field
     }
 
-    /// The interval, one that the field's type has.
+    /// Returns the interval, if the facet has buckets.
     pub fn interval(&self) -> Option<Interval> {
         self.interval
     }
 
-    /// The type of a group's key.
+    /// Returns the type of a group's key.
     pub fn key_type(&self) -> Type {
         match self.interval {
             Some(Interval::Calendar(_)) => Type::Date,
@@ -171,8 +171,8 @@ impl Facet {
         }
     }
 
-    /// The value that stands for the group with that key, which is the start of a bucket, and the
-    /// filter that finds its records. A bucket ends where the field's values do.
+    /// Returns the value of the group with a key, which is the start of a bucket, and the filter for its
+    /// records. A bucket is clamped to the range of the field.
     pub fn group(&self, key: Option<Value>) -> (Option<Value>, Expr) {
         let name = self.field.name;
         let Some(key) = key else { return (None, Expr::null(name)) };
@@ -200,18 +200,18 @@ impl Facet {
         }
     }
 
-    /// The first and the last integer of a bucket that fit into the field's column.
+    /// Returns the first and the last integer of a bucket that fit the field's column.
     fn integers(&self, number: i64, width: i64) -> (i64, i64) {
         let range = self.field.column_range();
         let (low, high) = (i128::from(*range.start()), i128::from(*range.end()));
-        // 127 bits hold the product of two numbers of 63, and a clamped number has 64.
+        // The product of two 64-bit numbers fits into 128 bits, and a clamped number into 64.
         let clamped = |number: i128| i64::try_from(number.clamp(low, high)).unwrap_or(i64::MAX);
         let first = i128::from(number) * i128::from(width);
         (clamped(first), clamped(first + i128::from(width) - 1))
     }
 }
 
-/// The values from the first to the last.
+/// Creates a filter for the values from the first to the last.
 fn within(field: &str, first: Literal, last: Literal) -> Expr {
     if first == last {
         return Expr::compare(field, Comparison::Equal, first);
@@ -219,7 +219,8 @@ fn within(field: &str, first: Literal, last: Literal) -> Expr {
     Expr::between(field, first, last)
 }
 
-/// The instants from the beginning of one day to that of another, or to the end of the calendar.
+/// Creates a filter for the timestamps from the start of a day to that of the next, or to the end of
+/// the calendar.
 fn instants(field: &str, first: NaiveDate, next: Option<NaiveDate>) -> Expr {
     let midnight =
         |day: NaiveDate| -> DateTime<Utc> { NaiveDate::and_time(&day, NaiveTime::MIN).and_utc() };

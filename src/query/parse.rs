@@ -1,7 +1,7 @@
-//! Text to tree. Only this file and the one below it see pest.
+//! Parses a text to a syntax tree. Only this module and its submodules use pest.
 //!
-//! The grammar yields tokens in a row; precedence is assembled here into n-ary chains. Recursion
-//! follows parentheses alone, and the scan has bounded those before pest starts.
+//! The grammar yields a flat list of tokens; this module applies precedence and builds n-ary chains.
+//! It recurses only into parentheses, whose depth the scan limits before pest starts.
 
 use std::iter::Peekable;
 
@@ -30,22 +30,22 @@ mod grammar {
     pub(in crate::query) struct Grammar;
 }
 
-/// A filter as parsed.
+/// A parsed filter.
 #[derive(Debug)]
 pub struct Parsed {
-    /// What was written.
+    /// The syntax tree.
     pub expr: Expr,
-    /// Remarks on what is easy to misread.
+    /// Warnings about what is easy to misread.
     pub warnings: Vec<Fault>,
-    /// How far it goes towards the limits.
+    /// How much of each limit it uses.
     pub usage: Usage,
 }
 
 /// Parses a filter.
 ///
 /// # Errors
-/// All lexical problems at once; else the first place where the grammar fails; else all malformed
-/// literals and exceeded counts.
+/// Returns all lexical problems. If there are none, returns the first problem of the grammar. If there
+/// is none, returns all malformed literals and exceeded limits.
 pub fn filter(text: &str) -> Result<Parsed, Vec<Fault>> {
     let mut builder = Builder::new(Rule::filter, text)?;
     let expr = builder.expression();
@@ -56,30 +56,27 @@ pub fn filter(text: &str) -> Result<Parsed, Vec<Fault>> {
 /// Parses an order.
 ///
 /// # Errors
-/// As [`filter`].
+/// As for [`filter`].
 pub fn order_by(text: &str) -> Result<Vec<OrderKey>, Vec<Fault>> {
     let mut builder = Builder::new(Rule::order_by, text)?;
-    let mut keys = vec![builder.order_key()];
-    while builder.next_if(Rule::comma).is_some() {
-        keys.push(builder.order_key());
-    }
+    let keys = builder.order_keys();
     builder.finish(keys)
 }
 
-/// What the grammar expects where it cannot go on.
+/// What the grammar expects at the first place where it fails.
 #[derive(Debug)]
 pub(super) struct Expectation {
-    /// The byte where that is.
+    /// The byte where it fails.
     pub(super) at: usize,
-    /// What could stand there.
+    /// The rules that it expects there.
     pub(super) rules: Vec<Rule>,
 }
 
-/// What no rule matches outside of strings.
+/// A character that no rule matches outside strings.
 const NO_TOKEN: char = '\0';
 
-/// What may follow an unfinished filter, which the scan has bounded; where it is wrong before its
-/// end, what was expected there.
+/// Returns what may follow an unfinished filter. If the filter is wrong before its end, returns what was
+/// expected there. The scan must have accepted the text.
 pub(super) fn expectation(text: &str) -> Expectation {
     match Grammar::parse(Rule::filter, &format!("{text}{NO_TOKEN}")) {
         Ok(_) => Expectation { at: text.len(), rules: Vec::new() },
@@ -87,20 +84,20 @@ pub(super) fn expectation(text: &str) -> Expectation {
     }
 }
 
-/// The tree of a filter of the right shape, whatever is wrong with its words and values.
+/// Returns the tree of a filter that the grammar accepts, even if its words and values are invalid.
 pub(super) fn outline(text: &str) -> Option<Expr> {
     Builder::new(Rule::filter, text).ok().map(|mut builder| builder.expression())
 }
 
-/// A token of the text. pest's pairs carry more than that and cost more.
+/// A token of the text. It is smaller and cheaper than a pair of pest.
 #[derive(Debug, Clone, Copy)]
 struct Token {
     rule: Rule,
     span: Span,
 }
 
-/// The tokens of a text that the grammar has accepted, in a row: the rules that are not silent are
-/// all leaves, so each start is followed by its end.
+/// The tokens of a text that the grammar has accepted. All rules that are not silent are leaves, so
+/// the end of each token directly follows its start.
 struct Tokens<'a>(pest::iterators::Tokens<'a, Rule>);
 
 impl Iterator for Tokens<'_> {
@@ -115,12 +112,12 @@ impl Iterator for Tokens<'_> {
     }
 }
 
-/// Walks the tokens of a text that the grammar has accepted. The grammar decides which token can
-/// come next, so a token that is missing or of another kind would be a defect of this file.
+/// Builds a tree from the tokens of a text that the grammar has accepted. The grammar decides which
+/// token comes next, so a missing or different token would be a bug of this module.
 struct Builder<'a> {
     text: &'a str,
     tokens: Peekable<Tokens<'a>>,
-    /// The end of the last token that was taken.
+    /// The end of the last token that was read.
     end: usize,
     usage: Usage,
     faults: Vec<Fault>,
@@ -130,7 +127,7 @@ struct Builder<'a> {
 const GRAMMAR_GUARANTEES: &str = "the grammar puts a token here";
 
 impl<'a> Builder<'a> {
-    /// Scans the text and has the grammar accept it.
+    /// Scans the text and parses it with the grammar.
     fn new(rule: Rule, text: &'a str) -> Result<Self, Vec<Fault>> {
         let depth = scan::scan(text)?;
         let pairs =
@@ -161,7 +158,7 @@ impl<'a> Builder<'a> {
         self.text.get(span.start..span.end).expect("a token's span lies in the text")
     }
 
-    /// `term ((and | or) term)*`, by precedence: a run of `and`s is one member of the `or`.
+    /// Parses `term ((and | or) term)*`. A run of `and`s is one member of the `or`.
     fn expression(&mut self) -> Expr {
         let start = self.tokens.peek().expect(GRAMMAR_GUARANTEES).span.start;
         let mut members: Vec<Spanned<Expr>> = Vec::new();
@@ -194,7 +191,7 @@ impl<'a> Builder<'a> {
         expr
     }
 
-    /// Any number of `not`s and what they deny.
+    /// Parses any number of `not`s and their operand.
     fn term(&mut self) -> Spanned<Expr> {
         let mut negations = Vec::new();
         while let Some(not) = self.next_if(Rule::kw_not) {
@@ -222,14 +219,16 @@ impl<'a> Builder<'a> {
         let test = self.test(&subject);
         self.usage.predicates += 1;
         if self.usage.predicates == MAX_PREDICATES + 1 {
-            let message = "the filter has too many predicates";
+            let message = format!("expected at most {MAX_PREDICATES} predicates, found more");
             let fault = Fault::new(Code::TooManyPredicates, Span::new(start, self.end), message);
-            self.faults.push(fault.help(format!("at most {MAX_PREDICATES} are allowed")));
+            let help =
+                "write values of the same field as `in (…)` or `between`, or split the search";
+            self.faults.push(fault.help(help));
         }
         Predicate { subject, test }
     }
 
-    /// What is asked of a subject, at the place of its operator.
+    /// Parses the test of a subject. Its place is that of the operator.
     fn test(&mut self, subject: &Spanned<Subject>) -> Spanned<Test> {
         let negation = self.next_if(Rule::kw_not);
         let negated = negation.is_some();
@@ -253,11 +252,11 @@ impl<'a> Builder<'a> {
             Rule::kw_in => Test::In { negated, items: self.list() },
             Rule::matching => Test::Match {
                 negated,
-                matching: Matching::of(word).expect("the grammar knows these three and no other"),
+                matching: Matching::of(word).expect("the grammar has only these three"),
                 operand: self.operand(),
             },
             _ => Test::Compare {
-                operator: Comparison::of(word).expect("the grammar knows these six and no other"),
+                operator: Comparison::of(word).expect("the grammar has only these six"),
                 operand: self.operand(),
             },
         };
@@ -274,10 +273,7 @@ impl<'a> Builder<'a> {
         }
         self.usage.in_items = self.usage.in_items.max(items.len());
         if items.len() > MAX_IN_ITEMS {
-            let place = Span::new(start, self.end);
-            let message = format!("the list has {} items", items.len());
-            let fault = Fault::new(Code::TooManyItems, place, message);
-            self.faults.push(fault.help(format!("at most {MAX_IN_ITEMS} are allowed")));
+            self.faults.push(too_many_items(items.len(), Span::new(start, self.end)));
         }
         items
     }
@@ -295,7 +291,7 @@ impl<'a> Builder<'a> {
         Spanned::new(Subject { function: Some(name), field }, first.span.to(close.span))
     }
 
-    /// A name: a keyword is one only in backticks.
+    /// Parses a name. A keyword is a name only in backticks.
     fn name(&mut self, token: Token) -> Spanned<Name> {
         let Token { span, .. } = token;
         let text = self.text(span);
@@ -319,7 +315,7 @@ impl<'a> Builder<'a> {
         Spanned::new(operand, span)
     }
 
-    /// A keyword that is a value, a clock, or a field or function.
+    /// Parses a keyword that is a value, `today` or `now`, or a field or function.
     fn word(&mut self, text: &str) -> Spanned<Operand> {
         let constant = match text.len() {
             3..=5 => [
@@ -364,18 +360,19 @@ impl<'a> Builder<'a> {
         let is_count = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
         let fault = match (unit, digits.parse::<i32>()) {
             (Some(unit), Ok(count)) => {
-                // A count parsed from digits is not negative, so it can always be negated.
+                // A count of digits is not negative, so its negation cannot overflow.
                 let count = if self.text(sign.span) == "-" { -count } else { count };
                 return Some(Offset { count, unit });
             }
             (Some(_), Err(_)) if is_count => {
                 Fault::new(Code::OutOfRange, duration.span, LEAVES_THE_CALENDAR)
+                    .help("write a smaller number")
             }
             _ => {
-                let message = format!("`{text}` is not a duration");
+                let message = format!("expected a duration, found \"{text}\"");
                 let fault = Fault::new(Code::InvalidDuration, duration.span, message)
-                    .help("write a count and a unit: 30d, 2w, 6mo or 1y");
-                match Unit::meant(word).filter(|_| is_count) {
+                    .help("write a number and a unit: 30d, 2w, 6mo or 1y");
+                match Unit::of_name(word).filter(|_| is_count) {
                     Some(unit) => {
                         fault.suggest(duration.span, format!("{digits}{}", unit.as_str()))
                     }
@@ -387,18 +384,14 @@ impl<'a> Builder<'a> {
         None
     }
 
-    /// An integer, a date or a timestamp.
+    /// Parses an integer, a date or a timestamp.
     fn numeric(&mut self, text: &str, place: Span) -> Literal {
         let digits = text.strip_prefix('-').unwrap_or(text);
         if digits.bytes().all(|byte| byte.is_ascii_digit()) {
             return text.parse().map(Literal::Integer).unwrap_or_else(|_| {
-                let message = format!("`{text}` does not fit into 64 bits");
-                let fault = Fault::new(Code::InvalidNumber, place, message);
-                self.faults.push(fault.help(format!(
-                    "integers lie between {} and {}",
-                    i64::MIN,
-                    i64::MAX
-                )));
+                let (low, high) = (i64::MIN, i64::MAX);
+                let message = format!("expected an integer from {low} to {high}, found {text}");
+                self.faults.push(Fault::new(Code::InvalidNumber, place, message));
                 Literal::Null
             });
         }
@@ -409,7 +402,7 @@ impl<'a> Builder<'a> {
         let (code, read) = if is_timestamp {
             (Code::InvalidTimestamp, timestamp(text).map(Literal::Timestamp))
         } else if digits.contains('-') {
-            (Code::InvalidDate, date(text).map(Literal::Date))
+            (Code::InvalidDate, date(text).map(Literal::Date).map_err(|found| no_sum(text, found)))
         } else {
             (Code::InvalidNumber, Err(not_whole(text)))
         };
@@ -419,7 +412,7 @@ impl<'a> Builder<'a> {
         })
     }
 
-    /// The text between the quotes, with its escapes resolved exactly once.
+    /// Returns the text between the quotes with its escapes resolved once.
     fn unescape(&mut self, quoted: &str, offset: usize) -> String {
         let body = quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default();
         if !body.contains('\\') {
@@ -442,7 +435,7 @@ impl<'a> Builder<'a> {
                     let place = Span::new(start, start + length);
                     self.faults.push(
                         Fault::new(Code::InvalidEscape, place, message)
-                            .help("the escapes are \\\\ \\' \\\" \\n \\t and \\uXXXX")
+                            .help("for a backslash write `\\\\`; escapes are \\\\ \\' \\\" \\n \\t \\uXXXX")
                             .suggest(Span::new(start, start), "\\"),
                     );
                     length
@@ -452,6 +445,14 @@ impl<'a> Builder<'a> {
         }
         out.push_str(rest);
         out
+    }
+
+    fn order_keys(&mut self) -> Vec<OrderKey> {
+        let mut keys = vec![self.order_key()];
+        while self.next_if(Rule::comma).is_some() {
+            keys.push(self.order_key());
+        }
+        keys
     }
 
     fn order_key(&mut self) -> OrderKey {
@@ -465,52 +466,68 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// All of the terms, at the place of the first to the last.
+/// Joins the terms by `and`. The place is from the first to the last.
 fn all(terms: Vec<Spanned<Expr>>) -> Spanned<Expr> {
     let span = terms.iter().map(|term| term.span).reduce(Span::to).unwrap_or_default();
     Spanned::new(Expr::all(terms), span)
 }
 
-/// Why what begins like a number is none.
+/// The problem of a list with this many items.
+pub(super) fn too_many_items(count: usize, place: Span) -> Fault {
+    let message = format!("expected at most {MAX_IN_ITEMS} items, found {count}");
+    let help = "write neighbouring values as `between`, or split the search";
+    Fault::new(Code::TooManyItems, place, message).help(help)
+}
+
+/// Adds advice to the problem of a date with a second term, as in `2024-01-31+30d`.
+fn no_sum(text: &str, misread: Misread) -> Misread {
+    match misread.help {
+        None if text.contains('+') => misread.help("only `today` and `now` take an offset"),
+        _ => misread,
+    }
+}
+
+/// The problem of a token that starts like a number but is not an integer.
 fn not_whole(text: &str) -> Misread {
-    let misread = Misread::new(format!("`{text}` is not a whole number"));
+    let misread = Misread::new(format!("expected an integer, found \"{text}\""));
     let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
     let unit = text.get(digits.len()..).unwrap_or_default();
     let plain = text.replace('_', "");
     if plain.parse::<i64>().is_ok() {
-        return misread.meant(plain, "digits are not grouped");
+        let help = format!("write {plain}: digits are not grouped");
+        return misread.likely(plain, help);
     }
     if Unit::ALL.iter().any(|known| known.as_str() == unit) {
-        return misread.help(format!("a duration stands behind `today` or `now`: today + {text}"));
+        return misread.help(format!("a duration follows `today` or `now`: `today + {text}`"));
     }
     misread.help(if text.contains("..") {
-        "a range is written `between 2000 and 2010`"
+        "write a range as `between 2000 and 2010`"
     } else if text.matches('.').count() == 2 {
-        "a date is written YYYY-MM-DD"
+        "write a date as YYYY-MM-DD"
     } else if text.contains('.') {
-        "numbers are whole"
+        "fractions are not supported"
     } else if text.contains('+') {
-        "there is no arithmetic on values"
+        "arithmetic is not supported on values"
     } else if text.contains(':') {
-        "a timestamp is written 2024-01-31T12:00:00Z"
+        "write a timestamp like 2024-01-31T12:00:00Z"
     } else {
-        "a number has decimal digits alone, and a space behind it; text stands in quotes"
+        "a number has only decimal digits, and a space after it; quote text"
     })
 }
 
-/// A keyword where a name should stand.
+/// The problem of a keyword where a name is expected.
 fn reserved(word: &str, place: Span) -> Fault {
     if VALUE_KEYWORDS.iter().any(|value| value.eq_ignore_ascii_case(word)) {
-        let message = format!("`{word}` is a value, and a field is expected here");
-        return Fault::new(Code::ReservedWord, place, message).help("the field stands on the left");
+        let message = format!("expected a field, found the value `{word}`");
+        return Fault::new(Code::ReservedWord, place, message).help("put the field on the left");
     }
-    let message = format!("`{word}` is a keyword, and a name or a value is expected here");
+    let message = format!("expected a field or a value, found the keyword `{word}`");
     let fault = Fault::new(Code::ReservedWord, place, message);
     match word.to_ascii_lowercase().as_str() {
-        "and" | "or" => fault
-            .help("remove it: conditions stand on both sides of `and` and `or`")
-            .suggest(place, ""),
-        "asc" | "desc" => fault.help("the direction stands behind the field: `title desc`"),
-        _ => fault.help(format!("a field of that name is written in backticks: `{word}`")),
+        "and" | "or" => {
+            fault.help("remove it: `and` and `or` join two conditions").suggest(place, "")
+        }
+        "asc" | "desc" => fault.help("write the direction after the field: `title desc`"),
+        _ => fault.help(format!("write a field of this name in backticks: `{word}`")),
     }
 }

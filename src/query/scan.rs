@@ -1,12 +1,14 @@
-//! The lexical scan that runs before the grammar: one pass, no recursion. It bounds what the parser may be given and finds what the parser could only call
-//! "unexpected": open strings and parentheses, characters without a meaning, operators of other
-//! languages. All of them are reported at once.
+//! The lexical scan before the grammar: one pass without recursion.
+//!
+//! It limits length and depth before the parser runs. It also finds what the parser could only report
+//! as unexpected: unclosed strings and parentheses, unknown characters and operators of other
+//! languages. All of these problems are reported together.
 
 use super::diagnostic::{Code, Fault, Span};
 use super::limits::{MAX_DEPTH, MAX_DIAGNOSTICS, MAX_TEXT_BYTES};
 
-/// What people write out of habit, what stands for it here if anything does, and advice. Longer
-/// spellings stand before their prefixes.
+/// Operators and signs of other languages, their replacements if there are any, and advice. Longer
+/// spellings come before their prefixes.
 const FOREIGN: &[(&str, Option<&str>, &str)] = &[
     ("===", Some("="), "write `=`"),
     ("==", Some("="), "write `=`"),
@@ -18,53 +20,53 @@ const FOREIGN: &[(&str, Option<&str>, &str)] = &[
     ("=<", Some("<="), "write `<=`"),
     ("=>", Some(">="), "write `>=`"),
     ("=!", Some("!="), "write `!=`"),
-    ("&quot;", Some("\""), "the text is escaped as in HTML: write plain quotes"),
-    ("&#39;", Some("'"), "the text is escaped as in HTML: write plain quotes"),
-    ("&lt;", Some("<"), "the text is escaped as in HTML: write `<`"),
-    ("&gt;", Some(">"), "the text is escaped as in HTML: write `>`"),
-    ("&amp;", Some("and"), "the text is escaped as in HTML; write `and`"),
+    ("&quot;", Some("\""), "the text is HTML-escaped: write `\"`"),
+    ("&#39;", Some("'"), "the text is HTML-escaped: write `'`"),
+    ("&lt;", Some("<"), "the text is HTML-escaped: write `<`"),
+    ("&gt;", Some(">"), "the text is HTML-escaped: write `>`"),
+    ("&amp;", Some("and"), "the text is HTML-escaped: write `and`"),
     ("&&", Some("and"), "write `and`"),
     ("&", Some("and"), "write `and`"),
     ("||", Some("or"), "write `or`"),
     ("|", Some("or"), "write `or`"),
-    ("--", None, "there are no comments and no double signs"),
-    ("/*", None, "there are no comments"),
-    ("//", None, "there are no comments"),
-    ("“", Some("\""), "write a straight quote, `\"`"),
-    ("”", Some("\""), "write a straight quote, `\"`"),
-    ("„", Some("\""), "write a straight quote, `\"`"),
-    ("‘", Some("'"), "write a straight quote, `'`"),
-    ("’", Some("'"), "write a straight quote, `'`"),
-    ("−", Some("-"), "write a plain `-`"),
-    ("–", Some("-"), "write a plain `-`"),
+    ("--", None, "remove it: comments and double signs are not supported"),
+    ("/*", None, "remove it: comments are not supported"),
+    ("//", None, "remove it: comments are not supported"),
+    ("“", Some("\""), "write a straight quote: `\"`"),
+    ("”", Some("\""), "write a straight quote: `\"`"),
+    ("„", Some("\""), "write a straight quote: `\"`"),
+    ("‘", Some("'"), "write a straight quote: `'`"),
+    ("’", Some("'"), "write a straight quote: `'`"),
+    ("−", Some("-"), "write `-` (U+002D)"),
+    ("–", Some("-"), "write `-` (U+002D)"),
     ("≠", Some("!="), "write `!=`"),
     ("≤", Some("<="), "write `<=`"),
     ("≥", Some(">="), "write `>=`"),
     ("~", Some("contains"), "write `contains`, `starts with` or `ends with`"),
-    (";", None, "there are no statements to separate"),
-    ("[", Some("("), "a list stands in parentheses"),
-    ("]", Some(")"), "a list stands in parentheses"),
-    ("/", Some("-"), "there is no division; a date is written YYYY-MM-DD"),
+    (";", None, "remove it: statements are not supported"),
+    ("[", Some("("), "put a list in parentheses"),
+    ("]", Some(")"), "put a list in parentheses"),
+    ("/", Some("-"), "write a date as YYYY-MM-DD; division is not supported"),
     ("!", Some("not"), "write `not`"),
 ];
 
-/// Scans the text: how many parentheses and `not`s are open in it where most are.
+/// Scans the text and returns its depth: the greatest number of open parentheses and `not`s.
 ///
 /// # Errors
-/// Every lexical problem; when the text is too long or too deep, that one alone, since nothing
-/// after it was looked at.
+/// Returns every lexical problem. If the text is too long or too deep, returns only that problem,
+/// because the scan stops there.
 pub(super) fn scan(text: &str) -> Result<usize, Vec<Fault>> {
     if text.len() > MAX_TEXT_BYTES {
-        let message = format!("the text has {} bytes", text.len());
+        let message = format!("expected at most {MAX_TEXT_BYTES} bytes, found {}", text.len());
         let span = Span::new(text.floor_char_boundary(MAX_TEXT_BYTES), text.len());
         return Err(vec![
             Fault::new(Code::TextTooLong, span, message)
-                .help(format!("at most {MAX_TEXT_BYTES} bytes are read")),
+                .help("split the search, or move long values into parameters"),
         ]);
     }
     if text.bytes().all(is_blank) {
         return Err(vec![
-            Fault::new(Code::Empty, Span::new(0, text.len()), "there is nothing here")
+            Fault::new(Code::Empty, Span::new(0, text.len()), "the text is empty")
                 .help("leave the parameter out"),
         ]);
     }
@@ -77,8 +79,8 @@ pub(super) fn scan(text: &str) -> Result<usize, Vec<Fault>> {
     }
 }
 
-/// How many parentheses are still to be closed, when nothing else is wrong with a text or it is blank.
-/// Such a text is as bounded as one without problems.
+/// Returns the number of unclosed parentheses of a text that is blank or has no other problem. The
+/// limits hold for such a text.
 pub(super) fn unclosed(text: &str) -> Option<usize> {
     let Err(faults) = scan(text) else { return Some(0) };
     let open = faults.iter().filter(|fault| fault.code == Code::UnbalancedParenthesis).count();
@@ -86,7 +88,7 @@ pub(super) fn unclosed(text: &str) -> Option<usize> {
     (is_blank || open == faults.len()).then_some(open)
 }
 
-/// Where the string or quoted name begins that the text ends in.
+/// Returns the start of the unclosed string or quoted name at the end of the text.
 pub(super) fn open_quote(text: &str) -> Option<usize> {
     let faults = scan(text).err()?;
     faults.iter().find(|fault| fault.code == Code::Unterminated).map(|fault| fault.span.start)
@@ -96,12 +98,12 @@ struct Scanner<'a> {
     text: &'a str,
     at: usize,
     nesting: Nesting,
-    /// The end of a string that a letter follows directly: probably a quote inside of text.
+    /// The end of a string that is directly followed by a letter: probably a quote inside text.
     inner_quote: Option<usize>,
     faults: Vec<Fault>,
 }
 
-/// Whether the grammar takes the byte for WHITESPACE.
+/// Whether the byte is WHITESPACE in the grammar.
 fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
@@ -109,7 +111,7 @@ fn is_blank(byte: u8) -> bool {
 impl Scanner<'_> {
     fn run(&mut self) -> Result<(), Fault> {
         let bytes = self.text.as_bytes();
-        // More would not be reported, and each costs as much as reading a line.
+        // More problems would not be reported, and locating each costs time.
         while self.faults.len() < MAX_DIAGNOSTICS
             && let Some(&byte) = bytes.get(self.at)
         {
@@ -136,10 +138,10 @@ impl Scanner<'_> {
                     self.at += 1;
                     if !self.nesting.close() {
                         let span = Span::new(start, self.at);
-                        let message = "this `)` closes nothing";
+                        let message = "unmatched `)`";
                         self.faults.push(
                             Fault::new(Code::UnbalancedParenthesis, span, message)
-                                .help("remove it, or open one before it")
+                                .help("remove it, or add a `(` before it")
                                 .suggest(span, ""),
                         );
                     }
@@ -155,9 +157,10 @@ impl Scanner<'_> {
             self.nesting.deepest = self.nesting.deepest.max(self.nesting.depth);
             if self.nesting.depth > MAX_DEPTH {
                 let span = Span::new(start, self.at);
-                let message = "too many parentheses and `not`s are open here";
+                let message =
+                    format!("expected at most {MAX_DEPTH} open parentheses and `not`s, found more");
                 return Err(Fault::new(Code::TooDeep, span, message)
-                    .help(format!("at most {MAX_DEPTH} may be open at one place")));
+                    .help("remove parentheses: chains of `and` or of `or` need none"));
             }
         }
         if self.at < bytes.len() {
@@ -165,14 +168,14 @@ impl Scanner<'_> {
         }
         for (start, _) in &self.nesting.open {
             let span = Span::new(*start, start + 1);
-            let fault = Fault::new(Code::UnbalancedParenthesis, span, "this `(` is never closed");
+            let fault = Fault::new(Code::UnbalancedParenthesis, span, "unmatched `(`");
             let end = Span::new(self.text.len(), self.text.len());
             self.faults.push(fault.help("close it with `)`").suggest(end, ")"));
         }
         Ok(())
     }
 
-    /// Steps over a string or a quoted name; whether its escapes are known is the parser's concern.
+    /// Skips a string or a quoted name. The parser validates its escapes.
     fn quoted(&mut self, quote: u8) {
         let start = self.at;
         let mut rest = self.text.bytes().enumerate().skip(start + 1);
@@ -183,8 +186,9 @@ impl Scanner<'_> {
                 }
                 0 => {
                     let span = Span::new(position, position + 1);
-                    let message = "text cannot hold the character U+0000";
-                    self.faults.push(Fault::new(Code::InvalidCharacter, span, message));
+                    let message = "text cannot contain the character U+0000";
+                    let fault = Fault::new(Code::InvalidCharacter, span, message);
+                    self.faults.push(fault.help("remove it"));
                 }
                 _ if byte == quote => {
                     self.at = position + 1;
@@ -205,33 +209,40 @@ impl Scanner<'_> {
         self.faults.push(fault);
     }
 
-    /// The problem of a string that is never closed, and where its end was probably meant.
+    /// The problem of a string or quoted name that is not closed, with the likely place of its end.
     fn unterminated(&self, start: usize, quote: char) -> Fault {
         let inner = self
             .inner_quote
             .filter(|inner| self.text.get(*inner..).is_some_and(|rest| rest.starts_with(quote)));
         if let Some(inner) = inner {
-            let message = format!("this {quote} ends the text, and a later one is never closed");
+            let message =
+                format!("`{quote}` ends the text here, and a later `{quote}` is not closed");
             return Fault::new(Code::Unterminated, Span::new(inner, inner + 1), message)
-                .help(format!("a {quote} inside of text is written \\{quote}"))
+                .help(format!("write a `{quote}` inside text as `\\{quote}`"))
                 .suggest(Span::new(inner, inner), "\\");
         }
         let end = self.text.len();
-        let message = format!("the text after this {quote} is never closed");
-        let fault = Fault::new(Code::Unterminated, Span::new(start, end), message)
-            .help(format!("end it with {quote}"));
+        let fault = Fault::new(Code::Unterminated, Span::new(start, end), "unclosed quote");
+        let fault = match quote {
+            '`' => fault.help("close the name with a backtick"),
+            // In a URL, a bare `&` ends the parameter and a bare `#` ends the query string.
+            _ => fault.help(format!(
+                "close the text with `{quote}`; in a URL, write `&` as `%26`, `#` as `%23` and `%` as \
+                 `%25`"
+            )),
+        };
         let body = self.text.get(start + 1..).unwrap_or_default();
         let other = if quote == '"' { '\'' } else { '"' };
         if body.ends_with(other) && body.matches(other).count() == 1 {
             return fault.suggest(Span::new(end - 1, end), quote.to_string());
         }
-        // A parenthesis that is missing outside is rather meant than one inside.
+        // A closing parenthesis at the end rather belongs to the filter than to the text.
         let is_closing = |c: char| c == ')' || c.is_ascii_whitespace();
         let text = match self.nesting.open.is_empty() {
             true => body,
             false => body.trim_end_matches(is_closing),
         };
-        // What looks like more conditions was hardly meant as text.
+        // Text that looks like more conditions is probably not part of the string.
         let is_connective = |word: &str| ["and", "or"].iter().any(|c| c.eq_ignore_ascii_case(word));
         let swallows = text.contains(['=', '<', '>', '(', ')', ',', '"', '\''])
             || text.split_ascii_whitespace().any(is_connective);
@@ -242,7 +253,7 @@ impl Scanner<'_> {
         fault.suggest(Span::new(place, place), quote.to_string())
     }
 
-    /// What may be an operator of another language, or a character without a meaning.
+    /// Reads an operator of another language, or an unknown character.
     fn operator(&mut self) {
         let start = self.at;
         let rest = self.text.get(start..).unwrap_or_default();
@@ -257,26 +268,26 @@ impl Scanner<'_> {
             self.at += character.len_utf8();
             if !matches!(character, '=' | '<' | '>' | ',' | '+' | '-' | '.' | ':') {
                 let span = Span::new(start, self.at);
-                let message = format!("the character {character:?} has no meaning here");
+                let message = format!("unexpected character {character:?}");
                 let fault = Fault::new(Code::InvalidCharacter, span, message);
                 self.faults.push(if character.is_whitespace() {
-                    fault.help("write a plain blank").suggest(span, " ")
+                    fault.help("write an ordinary space (U+0020)").suggest(span, " ")
                 } else if character == '*' {
-                    fault.help("write the condition alone; for all records leave it out")
+                    fault.help("remove it; to get all records, leave the filter out")
                 } else {
-                    fault.help("text stands in quotes; names have letters, digits and `_`")
+                    fault.help("quote text; names consist of letters, digits and `_`")
                 });
             }
             return;
         };
         self.at += spelling.len();
         let span = Span::new(start, self.at);
-        let message = format!("`{spelling}` is not part of the language");
+        let message = format!("`{spelling}` is not part of the filter language");
         let fault = Fault::new(Code::ForeignOperator, span, message).help(*advice);
         let is_digit = |at: Option<usize>| {
             at.and_then(|at| self.text.as_bytes().get(at)).is_some_and(u8::is_ascii_digit)
         };
-        // Only between digits it was meant as that of a date.
+        // Only a `/` between digits is likely part of a date.
         let is_date = is_digit(start.checked_sub(1)) && is_digit(Some(self.at));
         self.faults.push(match instead {
             Some("-") if *spelling == "/" && !is_date => fault,
@@ -288,7 +299,7 @@ impl Scanner<'_> {
         });
     }
 
-    /// A word with blanks where it would otherwise run into its neighbours.
+    /// Adds blanks to a word that would otherwise be joined to its neighbours.
     fn spaced(&self, instead: &str, span: Span) -> String {
         let bytes = self.text.as_bytes();
         let joins = |byte: Option<&u8>| byte.is_some_and(|byte| !is_blank(*byte) && *byte != b')');
@@ -307,13 +318,13 @@ fn end_of_word(bytes: &[u8], start: usize) -> usize {
     start + word.count()
 }
 
-/// How deep the parser would be at this place: parentheses, and `not`s whose operand has not ended.
+/// The parser's depth at a place: open parentheses, and `not`s whose operand has not ended.
 #[derive(Default)]
 struct Nesting {
     depth: usize,
     /// The greatest depth so far.
     deepest: usize,
-    /// For each open parenthesis where it stands and how many `not`s stood directly before it.
+    /// For each open parenthesis: its place, and the number of `not`s directly before it.
     open: Vec<(usize, usize)>,
     /// `not`s since the last parenthesis or connective.
     pending: usize,
@@ -348,7 +359,7 @@ impl Nesting {
         self.after_operand = false;
     }
 
-    /// False when nothing is open.
+    /// Returns false if no parenthesis is open.
     fn close(&mut self) -> bool {
         let Some((_, before)) = self.open.pop() else { return false };
         self.depth = self.depth.saturating_sub(1 + self.pending);

@@ -1,4 +1,4 @@
-//! The types of the language, what each of them can do, and their values.
+//! The types of the language, their operators and their values.
 
 use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::diagnostic::Misread;
 use super::literal;
 
-/// The types of the language.
+/// A type of the language.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Type {
@@ -27,7 +27,7 @@ pub enum Type {
 }
 
 impl Type {
-    /// What it is called in messages.
+    /// Returns the name of the type.
     pub fn as_str(self) -> &'static str {
         match self {
             Type::Text => "text",
@@ -39,7 +39,7 @@ impl Type {
         }
     }
 
-    /// What it is called in a sentence.
+    /// Returns the name of the type with its article.
     pub fn with_article(self) -> &'static str {
         match self {
             Type::Text => "a text",
@@ -51,7 +51,7 @@ impl Type {
         }
     }
 
-    /// How a literal of the type is written.
+    /// Returns an example of a literal.
     pub fn example(self) -> &'static str {
         match self {
             Type::Text => "\"drama\"",
@@ -63,7 +63,7 @@ impl Type {
         }
     }
 
-    /// The operators that exist for fields of the type.
+    /// Returns the operators for fields of the type.
     pub fn operators(self) -> &'static [&'static str] {
         match self {
             Type::Text => &[
@@ -106,7 +106,7 @@ pub enum Value {
 }
 
 impl Value {
-    /// The type this is a value of.
+    /// Returns the type of the value.
     pub fn ty(&self) -> Type {
         match self {
             Value::Text(_) => Type::Text,
@@ -119,7 +119,7 @@ impl Value {
     }
 }
 
-/// The value as text, in the form that a query-string parameter would have.
+/// Formats the value as a query-string parameter has it.
 impl std::fmt::Display for Value {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -135,7 +135,7 @@ impl std::fmt::Display for Value {
     }
 }
 
-/// The value as a record has it.
+/// Converts the value to a member of a record.
 impl From<&Value> for serde_json::Value {
     fn from(value: &Value) -> Self {
         match value {
@@ -149,30 +149,30 @@ impl From<&Value> for serde_json::Value {
     }
 }
 
-/// A value that comes from outside the language, before it is known which type it must have.
+/// A value from outside the language, before its type is known.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Argument {
-    /// Characters that may stand for a value of any type, as in a query string.
+    /// Text that may represent a value of any type, as in a query string.
     Untyped(String),
-    /// A string of JSON. It stands for text, and for the types JSON has none of its own for.
+    /// A JSON string. It represents text, or a value of a type that JSON does not have.
     Text(String),
-    /// A whole number of JSON.
+    /// A JSON number that is an integer of 64 bits.
     Integer(i64),
-    /// A truth value of JSON.
+    /// A JSON boolean.
     Boolean(bool),
-    /// Anything else of JSON, by the name of its kind. No field holds one.
+    /// Any other JSON value, by the name of its kind. No field accepts one.
     Unsupported(&'static str),
 }
 
 impl Argument {
-    /// Nothing.
+    /// JSON null.
     pub const NULL: Self = Argument::Unsupported("null");
-    const TOO_LARGE: Self = Argument::Unsupported("a number past 64 bits");
+    const TOO_LARGE: Self = Argument::Unsupported("a number of more than 64 bits");
     const NOT_WHOLE: Self = Argument::Unsupported("a number that is not whole");
     const ARRAY: Self = Argument::Unsupported("an array");
     const OBJECT: Self = Argument::Unsupported("an object");
 
-    /// Its characters, if it has any.
+    /// Returns the text, if the value is text.
     pub fn text(&self) -> Option<&str> {
         match self {
             Argument::Untyped(text) | Argument::Text(text) => Some(text),
@@ -181,8 +181,8 @@ impl Argument {
     }
 }
 
-/// Reads JSON without keeping what no field can hold: arrays and objects are checked for their form and
-/// forgotten, so that a value needs no more memory than its text.
+/// Parses JSON. Arrays and objects, which no field accepts, are validated but not stored, so that a
+/// value needs no more memory than its text.
 impl<'de> Deserialize<'de> for Argument {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Json;
@@ -254,16 +254,16 @@ impl From<serde_json::Value> for Argument {
 }
 
 impl Argument {
-    /// Reads it as a value of the type. Nothing is coerced: a JSON string is no integer, `2000.0`
-    /// is no whole number.
+    /// Parses a value of the type. Values are not converted: neither a JSON string nor `2000.0` is
+    /// accepted as an integer.
     ///
     /// # Errors
-    /// What it is instead, and how a value of the type is written.
+    /// Returns what was expected and found, and how to write a value of the type.
     pub fn read(&self, ty: Type) -> Result<Value, Misread> {
         match (self, ty) {
             (Argument::Untyped(text) | Argument::Text(text), Type::Text) => text_value(text),
             (Argument::Integer(number), Type::Integer) => Ok(Value::Integer(*number)),
-            // As a literal is written: no plus sign.
+            // Like a literal, without a plus sign.
             (Argument::Untyped(text), Type::Integer) if !text.starts_with('+') => {
                 text.parse().map(Value::Integer).map_err(|_| self.mismatch(ty))
             }
@@ -297,13 +297,13 @@ impl Argument {
     }
 }
 
-/// Text in the form in which it is stored and compared.
+/// Normalizes text for storage and comparison.
 ///
 /// # Errors
-/// U+0000, which PostgreSQL's text cannot hold.
+/// Rejects U+0000, which PostgreSQL cannot store in text.
 pub fn text_value(text: &str) -> Result<Value, Misread> {
     if text.contains('\0') {
-        return Err(Misread::new("text cannot hold the character U+0000"));
+        return Err(Misread::new("text cannot contain the character U+0000"));
     }
     Ok(Value::Text(super::text::nfc(text).into_owned()))
 }

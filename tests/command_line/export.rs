@@ -53,7 +53,7 @@ async fn exported_movies_can_be_imported() {
         for name in ["kept.csv", "new.csv"] {
             let wrong = ["export", name, "--filter", "gnre = 1", "--database", &url];
             let (code, _, log) = run(folder.path(), &wrong);
-            assert!(code == 1 && log.contains("did you mean `genre`?"), "{log}");
+            assert!(code == 1 && log.contains("did you mean \"genre\"?"), "{log}");
         }
         assert_eq!(std::fs::read(folder.path().join("kept.csv")).unwrap(), b"kept");
         let is_left = |entry: &std::fs::DirEntry| {

@@ -22,11 +22,11 @@ const SHOWN: &[(&[&str], &[&str])] = &[
     (
         &["title = 'é' and\n gnre = 'x'"],
         &[
-            "error[unknown_field]: Movie has no field `gnre`",
+            "error[unknown_field]: unknown field \"gnre\"",
             " --> filter:2:2",
             "2 |  gnre = 'x'",
             "  |  ^^^^",
-            "help: did you mean `genre`?",
+            "help: did you mean \"genre\"?",
             "2 |  genre = 'x'",
         ],
     ),

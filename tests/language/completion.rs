@@ -1,4 +1,4 @@
-//! How unfinished filters go on. Fields are those of a screening.
+//! Completion of unfinished filters. Fields are those of a screening.
 
 use cinequery::query::complete::{Candidate, Continuation, Kind, complete};
 use cinequery::query::{Code, Diagnostic, Type, limits, prepare};
@@ -128,8 +128,8 @@ const FILTERS: &[&[&str]] = &[
     ],
 ];
 
-/// A filter in two ways: with blanks between all tokens, and with as few as can be. Each token with
-/// where it begins.
+/// Writes a filter in two ways: with blanks between all tokens, and with as few blanks as possible.
+/// Returns each token with its start.
 fn written(tokens: &[&'static str]) -> [(String, Vec<(usize, &'static str)>); 2] {
     let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '$' | '-' | '+');
     [true, false].map(|is_wide| {
@@ -147,7 +147,7 @@ fn written(tokens: &[&'static str]) -> [(String, Vec<(usize, &'static str)>); 2]
     })
 }
 
-/// Whether a token is one of the language's own words, a field, or an operator.
+/// Whether a token is a keyword, a field or an operator.
 fn is_known(token: &str) -> bool {
     let is_value = token.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '\'' | '$'));
     !is_value && token.parse::<i64>().is_err()
@@ -158,7 +158,7 @@ fn offers(found: &Continuation, start: usize, token: &str) -> bool {
 }
 
 #[test]
-fn what_really_follows_is_offered() {
+fn the_next_token_is_a_candidate() {
     for (text, tokens) in FILTERS.iter().flat_map(|tokens| written(tokens)) {
         assert!(prepare(Some(&text), None, screenings()).is_ok(), "{text}");
         for caret in 0..text.len() {
@@ -170,7 +170,7 @@ fn what_really_follows_is_offered() {
             let mut expected = touched.iter().copied().chain(next);
             let is_demanded = expected.clone().all(|(_, token)| is_known(token));
             let is_offered = expected.any(|(start, token)| {
-                // What begins later begins here as far as anybody can know yet.
+                // A token after blanks can also start at the caret.
                 offers(&found, (*start).min(caret), token)
             });
             assert!(!is_demanded || is_offered, "{}| of {text}: {found:?}", &text[..caret]);
@@ -178,7 +178,7 @@ fn what_really_follows_is_offered() {
     }
 }
 
-/// What a condition, or what is begun of one, can end with.
+/// Endings for an unfinished condition.
 const ENDINGS: &[&str] = &[
     "",
     "$p",
@@ -200,8 +200,8 @@ const ENDINGS: &[&str] = &[
     "sale_ends) and $p",
 ];
 
-/// Whether the text is the beginning of a filter in which names, operators and types are right.
-fn goes_on(text: &str) -> bool {
+/// Whether the text is the start of a filter with valid names, operators and types.
+fn can_continue(text: &str) -> bool {
     ENDINGS.iter().any(|ending| {
         (0..4).any(|open| {
             let whole = format!("{text}{ending}{}", ")".repeat(open));
@@ -222,8 +222,8 @@ fn every_candidate_leads_to_a_valid_filter() {
             assert!(found.start <= caret && caret <= found.end, "{text} at {caret}: {found:?}");
             for Candidate { text: candidate, .. } in &found.candidates {
                 let inserted = format!("{}{candidate}", &text[..found.start]);
-                assert!(goes_on(&inserted), "{inserted} of {text} at {caret}");
-                // What stands behind the caret may not fit any more, but never what was chosen.
+                assert!(can_continue(&inserted), "{inserted} of {text} at {caret}");
+                // The candidate may make the text after it invalid, but never the text before it.
                 let whole = format!("{inserted}{}", &text[found.end..]);
                 let problems = prepare(Some(&whole), None, screenings()).err();
                 for problem in problems.into_iter().flatten().filter(is_of_grammar) {
@@ -233,14 +233,17 @@ fn every_candidate_leads_to_a_valid_filter() {
             }
             if let Some(values) = &found.values {
                 let value = values.candidate("it's \"a\\b\"\n\u{7}").unwrap().text;
-                assert!(goes_on(&format!("{}{value}", &text[..found.start])), "{text} at {caret}");
+                assert!(
+                    can_continue(&format!("{}{value}", &text[..found.start])),
+                    "{text} at {caret}"
+                );
             }
         }
     }
 }
 
-/// A text with its caret `|`; what is replaced; the candidates in order; and what values of which field
-/// begin with.
+/// A text with its caret `|`, the replaced text, the candidates in order, and for values of the
+/// database their field and their start.
 type Case =
     (&'static str, &'static str, &'static [&'static str], Option<(&'static str, &'static str)>);
 
@@ -326,7 +329,7 @@ const CASES: &[Case] = &[
     ("film = 'it\\|", "'it\\", &[], None),
     ("film = \"Sta|r\" and seats = 1", "\"Star\"", &[], Some(("film", "Sta"))),
     ("film = |\"Star\" and seats = 1", "\"Star\"", &["hall"], Some(("film", ""))),
-    // Which quote ends it cannot be known while one is missing.
+    // While a quote is missing, the end of the string is unknown.
     ("film = 'Sta| and hall = 'x'", "'Sta", &[], Some(("film", "Sta"))),
     ("film = 'x'|", "", &["and", "or"], None),
     ("film = $f and hall = |", "", &["film", "$f"], Some(("hall", ""))),
@@ -351,11 +354,11 @@ const CASES: &[Case] = &[
     ("sale_ends between today |", "", &["+", "-", "and"], None),
     ("hall between film and |", "", &["film"], Some(("hall", ""))),
     ("seats = 19|94", "1994", &[], None),
-    // What is wrong before leaves nothing to say.
+    // There are no candidates after a problem of the scan or the grammar.
     ("film == 'x' and |", "", &[], None),
     ("film = = |", "", &[], None),
     ("film) and |", "", &[], None),
-    // What is merely no such value or name does not matter.
+    // Problems of values and names do not matter.
     ("sale_ends = 2024-02-30 and flim = 'x' and hall |", "", &OF_TEXT, None),
 ];
 
@@ -377,7 +380,7 @@ fn candidates_fit_the_place() {
 }
 
 #[test]
-fn candidates_say_what_they_are() {
+fn candidates_have_a_kind_and_a_type() {
     let found = complete("", 0, screenings()).candidates;
     let of = |text: &str| found.iter().find(|c| c.text == text).map(|c| (c.kind, c.detail));
     assert_eq!(of("sale_ends"), Some((Kind::Field, Some(Type::Date))));

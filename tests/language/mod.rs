@@ -15,15 +15,15 @@ use cinequery::query::ast::{
 use cinequery::query::complete::complete;
 use cinequery::query::evaluate::{Fields, Truth, evaluate};
 use cinequery::query::{
-    Argument, Arguments, Code, Diagnostic, Dialect, Facet, Field, Shape, Type, Value, compile,
-    format, limits, parse, prepare, text,
+    Argument, Arguments, Code, Diagnostic, Dialect, Facet, Field, Shape, Type, Value,
+    compile, format, limits, parse, prepare, text,
 };
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 
 use crate::support::{movies, screenings};
 
-/// Everything that is wrong with a filter, from text to statement.
+/// Returns the problems of a filter with its parameters, or its warnings if it is accepted.
 fn problems(filter: &str, parameters: &[(&str, Argument)]) -> Vec<Diagnostic> {
     let arguments: Arguments =
         parameters.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
@@ -37,18 +37,47 @@ fn problems(filter: &str, parameters: &[(&str, Argument)]) -> Vec<Diagnostic> {
 }
 
 #[test]
-fn what_is_refused_says_what_to_write() {
+fn problems_say_what_was_expected_and_what_to_write() {
     let in_order = |text: &str| prepare(None, Some(text), screenings()).unwrap_err();
     let filters = cases::ADVICE.iter().map(|case| (problems(case.0, &[]), case));
     let orders = cases::ADVICE_ON_ORDERS.iter().map(|case| (in_order(case.0), case));
     let mut failures = Vec::new();
     for (found, (text, expected)) in filters.chain(orders) {
-        let advice: Vec<&str> = found.iter().filter_map(|d| d.help.as_deref()).collect();
-        if !advice.iter().any(|help| help.contains(expected)) {
-            failures.push(format!("{text}\n    expected {expected}\n    found    {advice:?}"));
+        let said: Vec<String> = found.iter().map(sentence).collect();
+        if !said.iter().any(|sentence| sentence.contains(expected)) {
+            failures.push(format!("{text}\n    expected {expected}\n    found    {said:?}"));
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// The message of a problem and its advice.
+fn sentence(problem: &Diagnostic) -> String {
+    let help = problem.help.iter().map(|help| format!("; {help}"));
+    format!("{}{}", problem.message, help.collect::<String>())
+}
+
+#[test]
+fn values_of_parameters_say_what_to_write() {
+    let mut failures = Vec::new();
+    for (ty, value, expected, suggestion) in cases::VALUES {
+        let filter = if *ty == "date" { "sale_ends = $p" } else { "starts_at = $p" };
+        let found = problems(filter, &[("p", Argument::Untyped((*value).to_owned()))]);
+        let text = found[0].suggestion.as_ref().map(|suggestion| suggestion.text.as_str());
+        if !sentence(&found[0]).contains(expected) || text != *suggestion {
+            failures
+                .push(format!("{value}\n    expected {expected} {suggestion:?}\n    {found:?}"));
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    // JSON has no query string, and a record has no arithmetic.
+    let json = problems("starts_at = $p", &[("p", Argument::Text("now 1d".to_owned()))]);
+    assert!(!sentence(&json[0]).contains("URL"), "{json:?}");
+    for argument in [Argument::Text, Argument::Untyped] {
+        let misread = argument("31/12/2027".to_owned()).read(Type::Date).unwrap_err();
+        assert_eq!(misread.message, "expected a date (YYYY-MM-DD), found \"31/12/2027\"");
+        assert_eq!(misread.help.unwrap(), "the year comes first: write 2027-12-31");
+    }
 }
 
 #[test]
@@ -114,7 +143,7 @@ fn parameters_are_typed_by_the_field_opposite() {
     }
     let long = problems("film = $f", &[("f", text(&"x".repeat(limits::MAX_TEXT_BYTES + 1)))]);
     assert_eq!((long[0].code, long[0].parameter.as_str()), (Code::TextTooLong, "p.f"));
-    // Whichever use comes first, the value must fit into both.
+    // The value must fit both fields, in either order.
     for filter in ["version = $n or seats = $n", "seats = $n or version = $n"] {
         let found = problems(filter, &[("n", Argument::Integer(1 << 40))]);
         assert_eq!(found[0].code, Code::OutOfRange, "{filter}");
@@ -139,7 +168,7 @@ fn both_texts_are_reported_together() {
 
 #[test]
 fn problems_are_few_and_lie_on_characters() {
-    // Neither text reaches `check`, which would count for both.
+    // Neither text reaches `check`, which would limit both together.
     let (filter, order_by) = ("#".repeat(30), "#".repeat(30));
     let found = prepare(Some(&filter), Some(&order_by), movies()).unwrap_err();
     assert_eq!(found.len(), limits::MAX_DIAGNOSTICS);
@@ -151,7 +180,7 @@ fn problems_are_few_and_lie_on_characters() {
 }
 
 #[test]
-fn every_code_is_provoked_by_a_case() {
+fn every_code_has_a_case() {
     let vectors = vectors::read();
     let seen: BTreeSet<&str> = vectors
         .cases
@@ -189,7 +218,7 @@ fn limits_hold_exactly() {
     }
 }
 
-/// The stack of a thread that must do for any text, in a build without optimisation.
+/// A stack that must suffice for any text, in a build without optimisation.
 const SMALL_STACK: usize = 512 * 1024;
 
 fn on_a_small_stack(test: impl FnOnce() + Send + 'static) {
@@ -222,7 +251,7 @@ fn hostile_text_gets_its_code_without_stack() {
             assert!(found.len() <= limits::MAX_DIAGNOSTICS, "{start}…: {}", found.len());
             assert!(code.is_empty() || found[0].code.as_str() == code, "{start}…: {:?}", found[0]);
         }
-        // The widest and the deepest filters that are accepted, through every stage.
+        // The widest and the deepest valid filters, through every stage.
         let wide = vec!["year(sale_ends) != 2024"; limits::MAX_PREDICATES].join(" or ");
         let long = vec!["seats = 1"; limits::MAX_PREDICATES].join(" and ");
         let mixed = vec!["(seats = 1 or not subtitled)"; limits::MAX_PREDICATES / 2].join(" and ");
@@ -317,8 +346,9 @@ fn offsets_clamp_and_stay_in_the_calendar() {
     }
 }
 
-/// A digest of how every character folds. When it changes, the tables of a dependency have: give
-/// [`text::FOLDING`] a new name, so that databases fold their columns anew, and then renew this.
+/// Compares a digest of the folding of all characters. If it changes, the tables of a dependency have
+/// changed: give [`text::FOLDING`] a new name, so that databases fold their columns again, and update
+/// the digest.
 #[test]
 fn folding_is_what_its_name_says() {
     let mut digest = Sha256::new();
@@ -346,7 +376,7 @@ fn folding_ignores_case_and_composition() {
 
 proptest! {
     #[test]
-    fn what_is_printed_parses_to_the_same(query in query()) {
+    fn a_formatted_query_parses_to_the_same(query in query()) {
         if let Some(filter) = &query.filter {
             let text = format::filter(filter);
             let parsed = parse::filter(&text).map_err(|f| TestCaseError::fail(format!("{text}: {f:?}")))?;
@@ -362,7 +392,7 @@ proptest! {
     }
 
     #[test]
-    fn a_part_of_a_filter_says_alone_what_it_says_there(query in query()) {
+    fn a_part_of_a_filter_parses_to_the_same_alone(query in query()) {
         if let Some(filter) = &query.filter {
             let text = format::filter(filter);
             assert_parts(&parse::filter(&text).unwrap().expr, &text);
@@ -372,7 +402,7 @@ proptest! {
     }
 
     #[test]
-    fn any_text_is_answered_with_places_inside_it(filter in any_text(), order_by in any_text()) {
+    fn problems_of_any_text_lie_inside_it(filter in any_text(), order_by in any_text()) {
         if let Err(found) = prepare(Some(&filter), Some(&order_by), movies()) {
             prop_assert!(!found.is_empty());
             for problem in found {
@@ -407,7 +437,7 @@ proptest! {
     }
 }
 
-/// Each term is what stands at its place.
+/// Checks that each term is the text at its place.
 fn assert_parts(expr: &Expr, text: &str) {
     let terms = match expr {
         Expr::All(terms) | Expr::Any(terms) => terms.as_slice(),
@@ -421,7 +451,7 @@ fn assert_parts(expr: &Expr, text: &str) {
     }
 }
 
-/// Text that often gets past the scan: pieces of the language in any order.
+/// Generates text that the scan often accepts: pieces of the language in any order.
 fn any_text() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         8 => prop::sample::select(cases::PIECES).prop_map(str::to_owned),
@@ -460,7 +490,7 @@ fn name() -> impl Strategy<Value = String> {
 }
 
 fn subject() -> impl Strategy<Value = Subject> {
-    // A function's name is never quoted, so it cannot be a keyword.
+    // The name of a function is never in backticks, so it cannot be a keyword.
     let function = prop::option::of("f[a-z0-9_]{0,5}");
     (function, name()).prop_map(|(function, field)| Subject {
         function: function.map(|function| Name::from(function).into()),
@@ -518,7 +548,6 @@ fn test() -> impl Strategy<Value = Test> {
     ]
 }
 
-/// The reference in `grammar/` says what the code does.
 #[test]
 fn the_reference_has_every_code_limit_and_operator() {
     let reference = include_str!("../../grammar/README.md");

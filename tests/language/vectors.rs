@@ -1,4 +1,4 @@
-//! The vectors of the language, `grammar/vectors.json`: what any implementation must answer.
+//! The vectors of the language, `grammar/vectors.json`, which every implementation must satisfy.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ pub struct Vectors {
     pub cases: Vec<Case>,
 }
 
-/// The record type that the cases ask about.
+/// The record type of the cases.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Shown {
@@ -44,7 +44,7 @@ struct ShownField {
     bits: Option<u8>,
 }
 
-/// A record of the catalogue. Strangers among its fields are refused by the draft.
+/// A record of the catalogue. The draft rejects unknown fields.
 #[derive(Deserialize)]
 struct Stored {
     id: Uuid,
@@ -88,7 +88,7 @@ pub struct Problem {
     column: Option<i32>,
 }
 
-/// A text, long ones written by what is repeated in them.
+/// A text. Long texts are written as a repeated piece.
 #[derive(Deserialize)]
 #[serde(from = "Written")]
 struct Text(String);
@@ -127,7 +127,7 @@ pub fn read() -> Vectors {
 }
 
 impl Case {
-    /// The text that the case is about.
+    /// Returns the text of the case.
     fn text(&self) -> &str {
         match (&self.filter, &self.order_by) {
             (Some(Text(text)), None) | (None, Some(Text(text))) => text,
@@ -135,7 +135,7 @@ impl Case {
         }
     }
 
-    /// What problems with that text name it.
+    /// Returns the name of the text in problems.
     fn parameter(&self) -> &'static str {
         if self.filter.is_some() { "filter" } else { "order_by" }
     }
@@ -147,8 +147,8 @@ impl Case {
         json.chain(texts).map(|(name, value)| (name.clone(), value)).collect()
     }
 
-    /// The query that a text makes in the place of the case's own, and the warnings about it.
-    fn ask(
+    /// Prepares a text instead of the case's own. Returns its query and warnings.
+    fn query(
         &self,
         text: &str,
         now: DateTime<Utc>,
@@ -160,7 +160,7 @@ impl Case {
         Ok((query, prepared.warnings))
     }
 
-    /// The canonical form of the text by its grammar alone, and the warnings about it.
+    /// Parses the text. Returns its canonical form and warnings.
     fn read(&self) -> Result<(String, Vec<Diagnostic>), Vec<Diagnostic>> {
         let text = self.text();
         let locate = |faults: Vec<Fault>| -> Vec<Diagnostic> {
@@ -178,12 +178,12 @@ impl Case {
         Ok((canonical, locate(parsed.warnings)))
     }
 
-    /// Whether the language says what the case does, and what it says otherwise.
+    /// Checks the text against the case. Returns a message if they differ.
     fn check(&self, now: DateTime<Utc>) -> Result<(), String> {
-        // A case that says nothing of records is about the grammar alone.
+        // A case without records tests only the grammar.
         let is_checked = self.canonical.is_none() || self.matches.is_some() || self.order.is_some();
-        let asked = if is_checked { self.ask(self.text(), now).map(|_| ()) } else { Ok(()) };
-        let found = asked.and_then(|()| self.read());
+        let checked = if is_checked { self.query(self.text(), now).map(|_| ()) } else { Ok(()) };
+        let found = checked.and_then(|()| self.read());
         let holds = match (&self.canonical, &found) {
             (Some(Text(canonical)), Ok((found, warnings))) => {
                 canonical == found
@@ -196,8 +196,7 @@ impl Case {
         if holds { Ok(()) } else { Err(format!("{}\n    {found:?}", self.text())) }
     }
 
-    /// Whether these are the problems found. In which order they are found is not part of the
-    /// language.
+    /// Compares expected and found problems. Their order is not part of the language.
     fn agree(&self, expected: &[Problem], found: &[Diagnostic]) -> bool {
         let name = |problem: &Problem| {
             problem.parameter.clone().unwrap_or_else(|| self.parameter().to_owned())
@@ -217,13 +216,13 @@ impl Case {
     }
 }
 
-/// All that failed, so that one run shows what a change has touched.
+/// Fails with all failures, so that one run shows the effects of a change.
 fn report(failures: Vec<String>) {
     assert!(failures.is_empty(), "{} cases fail:\n\n{}", failures.len(), failures.join("\n\n"));
 }
 
 #[test]
-fn every_case_is_answered_as_it_says() {
+fn every_case_has_its_result() {
     let vectors = read();
     report(vectors.cases.iter().filter_map(|case| case.check(vectors.now).err()).collect());
 }
@@ -233,11 +232,11 @@ fn every_correction_is_suggested_and_accepted() {
     let vectors = read();
     let fixed = vectors.cases.iter().filter_map(|case| case.fix.as_deref().map(|fix| (case, fix)));
     let failures = fixed.filter_map(|(case, fix)| {
-        let found = match case.ask(case.text(), vectors.now) {
+        let found = match case.query(case.text(), vectors.now) {
             Ok((_, found)) | Err(found) => found,
         };
         let suggested = corrected(case.text(), found);
-        match case.ask(fix, vectors.now) {
+        match case.query(fix, vectors.now) {
             Ok((_, warnings)) if warnings.is_empty() && suggested == fix => None,
             Ok((_, found)) | Err(found) => Some(format!(
                 "{}\n    expected  {fix}\n    suggested {suggested}\n    {found:?}",
@@ -248,7 +247,7 @@ fn every_correction_is_suggested_and_accepted() {
     report(failures.collect());
 }
 
-/// The text with every suggestion, the last one first, so that places stay what they were.
+/// Applies every suggestion, the last one first, so that the places of the others stay valid.
 fn corrected(text: &str, found: Vec<Diagnostic>) -> String {
     let mut edits: Vec<_> = found.into_iter().filter_map(|found| found.suggestion).collect();
     edits.sort_by_key(|edit| edit.start);
@@ -280,7 +279,7 @@ fn the_schema_of_the_vectors_has_every_code() {
     assert_eq!(*codes, Code::ALL.iter().map(|(code, _)| code.as_str()).collect::<Json>());
 }
 
-/// Writes the catalogue through the store, as often as the versions say.
+/// Writes the catalogue through the store, with one update for each further version.
 async fn fill(store: &Store, catalogue: &[Stored]) {
     for Stored { id, version, created_at, updated_at, written } in catalogue {
         assert_eq!(written.len(), screenings().writable().count(), "{id}");
@@ -303,7 +302,7 @@ async fn every_case_finds_the_same_records_on_both_engines() {
         let mut failures = Vec::new();
         for case in &vectors.cases {
             let Some(expected) = case.matches.as_ref().or(case.order.as_ref()) else { continue };
-            let (query, _) = case.ask(case.text(), vectors.now).unwrap();
+            let (query, _) = case.query(case.text(), vectors.now).unwrap();
             let statement = compile(&query, Shape::Page { limit: 1000 }, store.dialect());
             let records = store.fetch(screenings(), statement).await.unwrap();
             let number = |record: &Record| {

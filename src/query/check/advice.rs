@@ -1,33 +1,33 @@
-//! The faults of a query whose grammar is right: what is wrong in each case, and what to write instead.
+//! The problems of a query that the grammar accepts, with the advice for each.
 
 use crate::query::ast::{Clock, ClockBase, Comparison, Literal, Name, Operand, Spanned, Subject};
 use crate::query::diagnostic::{Code, Fault, Span, nearest};
-use crate::query::limits::MAX_IN_ITEMS;
+use crate::query::format;
+use crate::query::literal::{self, PLUS_IS_A_SPACE};
 use crate::query::plan::{Part, Term};
 use crate::query::schema::{Field, Schema};
 use crate::query::value::{Type, Value};
-use crate::query::{format, literal};
 
-/// Words for days relative to the present one, which are no fields.
+/// Words for the current day and the days around it in other languages.
 const RELATIVE_DAYS: [&str; 3] = ["tomorrow", "yesterday", "current_date"];
 
-/// A field that stands alone and is no boolean.
+/// A field without an operator that is not boolean.
 pub(super) fn not_a_flag(subject: &Spanned<Subject>, ty: Type) -> Fault {
     let name = subject_text(&subject.node);
-    let message = format!("`{name}` is {} and cannot stand alone", ty.with_article());
-    let help = format!("compare it, as in {name} = {}", ty.example());
+    let message = format!("expected an operator after \"{name}\", {}", ty.with_article());
+    let help = format!("compare it, as in `{name} = {}`", ty.example());
     Fault::new(Code::OperatorMismatch, subject.span, message).help(help)
 }
 
-/// A part of a text is looked for in one that is not searchable.
+/// A text search in a field that is not searchable.
 pub(super) fn not_searchable(operator: &str, place: Span, subject: &Spanned<Subject>) -> Fault {
     let name = subject_text(&subject.node);
-    let message = format!("`{operator}` does not exist for `{name}`, which is not searchable");
-    let help = "its declaration has `search = false`; compare it with `=`";
+    let message = format!("`{operator}` is not supported for \"{name}\": it is not searchable");
+    let help = "use `=`, or remove `search = false` from its declaration";
     Fault::new(Code::OperatorMismatch, place, message).help(help)
 }
 
-/// An operator that fields of the type do not have.
+/// An operator that does not exist for the type of the subject.
 pub(super) fn no_such_operator(
     operator: &str,
     place: Span,
@@ -35,40 +35,40 @@ pub(super) fn no_such_operator(
     ty: Type,
 ) -> Fault {
     let name = subject_text(&subject.node);
-    let message = format!("`{operator}` does not exist for `{name}`, {}", ty.with_article());
+    let message = format!("`{operator}` is not supported for \"{name}\", {}", ty.with_article());
     Fault::new(Code::OperatorMismatch, place, message).help(operators(ty))
 }
 
-/// A range whose first bound is the greater one. Each bound comes with its value.
+/// A range whose lower bound is greater than its upper one. Each bound comes with its value.
 pub(super) fn reversed_bounds(
     (low, low_value): (&Spanned<Operand>, &Value),
     (high, high_value): (&Spanned<Operand>, &Value),
 ) -> Fault {
     let span = low.span.to(high.span);
-    let message = format!("nothing lies between {low_value} and {high_value}");
+    let message = format!("expected the lower bound first, found {low_value} and {high_value}");
     let swapped = [high, low].map(|bound| format::operand_text(&bound.node));
     Fault::new(Code::ReversedBounds, span, message)
-        .help("the lower bound stands first")
+        .help("swap the bounds")
         .suggest(span, swapped.join(" and "))
 }
 
-/// A name that is no field.
+/// A name that is not a field.
 pub(super) fn unknown_field(name: &Spanned<Name>, schema: &Schema) -> Fault {
-    let message = format!("{} has no field `{}`", schema.name, name.node);
+    let message = format!("unknown field \"{}\"", name.node);
     Fault::new(Code::UnknownField, name.span, message).did_you_mean(&name.node, schema.names())
 }
 
-/// A name that is no function.
+/// A name that is not a function.
 pub(super) fn unknown_function(name: &Spanned<Name>) -> Fault {
-    let message = format!("there is no function `{}`", name.node);
+    let message = format!("unknown function \"{}\"", name.node);
     let fault = Fault::new(Code::UnknownFunction, name.span, message);
     if ["lower", "upper", "casefold"].iter().any(|case| case.eq_ignore_ascii_case(&name.node)) {
-        return fault.help("`contains`, `starts with` and `ends with` are indifferent to case");
+        return fault.help("use `contains`, `starts with` or `ends with`, which ignore case");
     }
     fault.did_you_mean(&name.node, Part::FUNCTIONS.iter().map(|(known, _)| *known))
 }
 
-/// A function of a field that is of another type than it takes.
+/// A function of a field whose type it does not support.
 pub(super) fn function_of(
     function: &Spanned<Name>,
     field: &Field,
@@ -76,10 +76,13 @@ pub(super) fn function_of(
     schema: &Schema,
 ) -> Fault {
     let (name, takes, is) = (field.name, Part::TAKES.with_article(), field.ty.with_article());
-    let message = format!("{} takes {takes}, and `{name}` is {is}", function.node);
-    let dates = schema.fields.iter().filter(|field| field.ty == Type::Date);
-    let dates = dates.map(|field| field.name).collect::<Vec<_>>().join(", ");
-    Fault::new(Code::TypeMismatch, place, message).help(format!("there are the dates: {dates}"))
+    let message = format!("`{}` expects {takes}, found \"{name}\", {is}", function.node);
+    let fault = Fault::new(Code::TypeMismatch, place, message);
+    let dates = schema.fields.iter().filter(|field| field.ty == Part::TAKES);
+    match dates.map(|field| field.name).collect::<Vec<_>>().join(", ") {
+        dates if dates.is_empty() => fault.help("the record type has no dates"),
+        dates => fault.help(format!("use one of: {dates}")),
+    }
 }
 
 /// `null` on the right of a comparison, or as a bound, which has no operator.
@@ -91,8 +94,8 @@ pub(super) fn compared_with_null(
     let name = subject_text(&subject.node);
     let is_unequal = matches!(operator, Some((Comparison::NotEqual, _)));
     let test = if is_unequal { "is not null" } else { "is null" };
-    let fault = Fault::new(Code::NullComparison, place, "a comparison with null is never true")
-        .help(format!("write {name} {test}"));
+    let fault = Fault::new(Code::NullComparison, place, "a comparison with `null` is never true")
+        .help(format!("write `{name} {test}`"));
     match operator {
         Some((Comparison::Equal | Comparison::NotEqual, operator)) => {
             fault.suggest(operator.to(place), test)
@@ -101,16 +104,15 @@ pub(super) fn compared_with_null(
     }
 }
 
-/// `null` in a list, or as the text that is looked for.
+/// `null` in a list, or as the text to find.
 pub(super) fn null_as_item(place: Span, subject: &Spanned<Subject>) -> Fault {
     let name = subject_text(&subject.node);
-    let help = format!("test it apart: {name} is null, or {name} is not null");
-    Fault::new(Code::NullComparison, place, "null is equal to nothing and part of nothing")
-        .help(help)
+    let help = format!("use `{name} is null` or `{name} is not null` as a condition of its own");
+    Fault::new(Code::NullComparison, place, "`null` never equals anything").help(help)
 }
 
-/// The same fault of a name that is no field, for a name that was meant as a day or as a text.
-pub(super) fn meant_as_value(
+/// Adds advice to the problem of an unknown field that is likely a day or a text.
+pub(super) fn likely_value(
     fault: Fault,
     place: Span,
     name: &Subject,
@@ -128,7 +130,7 @@ pub(super) fn meant_as_value(
         _ => None,
     };
     if let Some(day) = day {
-        return fault.help(format!("write {day}")).suggest(place, day);
+        return fault.help(format!("write `{day}`")).suggest(place, day);
     }
     let is_text = ty == Type::Text
         && name.function.is_none()
@@ -136,19 +138,20 @@ pub(super) fn meant_as_value(
     if is_text { in_quotes(fault, place, name) } else { fault }
 }
 
-/// An operand of another type than the subject: what it is called, and its type.
+/// An operand of another type than the subject. `found` is its text and its type.
 pub(super) fn other_type(
     place: Span,
     subject: &Spanned<Subject>,
     ty: Type,
     (found, found_type): (String, Type),
 ) -> Fault {
-    let (name, found_type) = (subject_text(&subject.node), found_type.with_article());
-    let message = format!("`{name}` is {}, and `{found}` is {found_type}", ty.with_article());
+    let (name, expected) = (subject_text(&subject.node), ty.with_article());
+    let found_type = found_type.with_article();
+    let message = format!("expected {expected} for \"{name}\", found {found}, {found_type}");
     Fault::new(Code::TypeMismatch, place, message)
 }
 
-/// `today` or `now`, which is of type `clock_type`, opposite a subject of another type.
+/// `today` or `now`, whose type `clock_type` is not that of the subject.
 pub(super) fn other_clock(
     clock: &Clock,
     clock_type: Type,
@@ -156,28 +159,32 @@ pub(super) fn other_clock(
     subject: &Spanned<Subject>,
     ty: Type,
 ) -> Fault {
-    let fault = other_type(place, subject, ty, (clock.base.as_str().to_owned(), clock_type));
+    let found = format!("`{}`", clock.base.as_str());
+    let fault = other_type(place, subject, ty, (found, clock_type));
     match ty {
         Type::Date => {
-            let meant = Clock { base: ClockBase::Today, ..*clock };
-            let meant = format::operand_text(&Operand::Clock(meant));
-            fault.help(format!("write {meant}")).suggest(place, meant)
+            let likely = Clock { base: ClockBase::Today, ..*clock };
+            let likely = format::operand_text(&Operand::Clock(likely));
+            fault.help(format!("write `{likely}`")).suggest(place, likely)
         }
-        // A day has many instants, so there is no suggestion.
+        // A day contains many timestamps, so there is no suggestion.
         Type::Timestamp => {
-            fault.help("write an instant, as in 2024-01-31T00:00:00Z, or an offset, as in now - 1d")
+            let help =
+                "write a timestamp such as 2024-01-31T00:00:00Z, or an offset such as `now - 1d`";
+            fault.help(help)
         }
         _ => fault,
     }
 }
 
-/// A field or a clock where only a value may stand.
+/// A field, `today` or `now` in a list or text search.
 pub(super) fn literal_expected(operand: &Spanned<Operand>, ty: Type) -> Fault {
-    let message = "only a literal or a $parameter can stand here";
+    let found = format::operand_text(&operand.node);
+    let message = format!("expected a value or a parameter, found `{found}`");
     let fault = Fault::new(Code::LiteralExpected, operand.span, message);
     match &operand.node {
         Operand::Subject(word) if ty == Type::Text => in_quotes(fault, operand.span, word),
-        _ => fault.help("compare with = or < instead, joined by or"),
+        _ => fault.help("compare with `=` or `<` instead, and join the conditions with `or`"),
     }
 }
 
@@ -190,28 +197,29 @@ pub(super) fn other_literal(
 ) -> Fault {
     let name = subject_text(&subject.node);
     let written = format::literal_text(literal);
-    let message = format!("`{name}` is {}, and {written} is not", ty.with_article());
+    let message = format!("expected {} for \"{name}\", found {written}", ty.with_article());
     let fault = Fault::new(Code::TypeMismatch, place, message);
     let (operators, example) = (operators(ty), ty.example());
-    match (meant_literal(literal, ty), literal, ty) {
-        (Some(meant), ..) => {
-            fault.help(format!("write {meant}; {operators}")).suggest(place, meant)
+    match (likely_literal(literal, ty), literal, ty) {
+        (Some(likely), ..) => fault.help(format!("write `{likely}`")).suggest(place, likely),
+        (None, Literal::Integer(year @ 1..=9999), Type::Date) => fault
+            .help(format!("compare the year, as in `year({name}) = {year}`, or write {example}")),
+        (None, Literal::Text(text), Type::Timestamp) if plus_lost(text).is_some() => {
+            let likely = plus_lost(text).unwrap_or_default();
+            fault.help(format!("write `{likely}`; {PLUS_IS_A_SPACE}")).suggest(place, likely)
         }
-        (None, Literal::Integer(year @ 1..=9999), Type::Date) => {
-            fault.help(format!("write year({name}) = {year}, or a date such as {example}"))
-        }
-        _ => fault.help(format!("write {example}, say; {operators}")),
+        _ => fault.help(format!("write a value such as {example}; {operators}")),
     }
 }
 
-/// The literal of the type that one of another type was probably meant to be.
-fn meant_literal(literal: &Literal, ty: Type) -> Option<String> {
+/// Returns the literal of the type that a literal of another type likely represents.
+fn likely_literal(literal: &Literal, ty: Type) -> Option<String> {
     match (literal, ty) {
         (Literal::Text(text), Type::Date) if text == "today" => Some(text.clone()),
         (Literal::Text(text), Type::Timestamp) if text == "now" => Some(text.clone()),
         (Literal::Text(text), Type::Date) => match literal::date(text) {
             Ok(date) => Some(date.to_string()),
-            Err(misread) => misread.meant.filter(|meant| literal::date(meant).is_ok()),
+            Err(misread) => misread.likely.filter(|likely| literal::date(likely).is_ok()),
         },
         (Literal::Text(text), Type::Timestamp) => {
             literal::timestamp(text).ok().map(|_| text.clone())
@@ -226,52 +234,52 @@ fn meant_literal(literal: &Literal, ty: Type) -> Option<String> {
     }
 }
 
-/// A number that no value of the term can be equal to.
+/// A number outside the column of the term.
 pub(super) fn out_of_range(number: i64, place: Span, term: Term) -> Fault {
     let range = term.column_range();
-    let message = format!("{number} does not fit into `{term}`");
-    let help = format!("it holds {} to {}", range.start(), range.end());
-    Fault::new(Code::OutOfRange, place, message).help(help)
+    let (low, high) = (range.start(), range.end());
+    let message = format!("expected a number from {low} to {high} for \"{term}\", found {number}");
+    Fault::new(Code::OutOfRange, place, message)
 }
 
 /// A list without items.
 pub(super) fn empty_list(place: Span) -> Fault {
-    Fault::new(Code::EmptyList, place, "the list is empty, and nothing is in it")
-        .help("name at least one value, or leave the test out")
+    Fault::new(Code::EmptyList, place, "expected at least one value, found an empty list")
+        .help("add a value, or remove the condition")
 }
 
-/// A list with this many items, more than are allowed.
-pub(super) fn too_many_items(count: usize, place: Span) -> Fault {
-    Fault::new(Code::TooManyItems, place, format!("the list has {count} items"))
-        .help(format!("at most {MAX_IN_ITEMS} are allowed"))
-}
-
-/// A parameter that is used with fields of both types.
+/// A parameter that is used with fields of two types.
 pub(super) fn conflicting_parameter(name: &str, place: Span, first: Type, second: Type) -> Fault {
     let (first, second) = (first.with_article(), second.with_article());
-    let message = format!("`${name}` is used as {first} and as {second}");
+    let message = format!("expected {first} for `${name}` as before, found {second}");
     Fault::new(Code::ConflictingParameter, place, message)
-        .help("use two parameters of different names")
+        .help("use two parameters with different names")
 }
 
-/// A field that an order names again; `key` is what to remove.
+/// A field that is repeated in an order. `key` is the place to remove.
 pub(super) fn repeated_key(name: &str, place: Span, key: Span) -> Fault {
-    Fault::new(Code::RepeatedOrderKey, place, format!("`{name}` is in the order already"))
-        .help("remove it: only the first decides")
+    Fault::new(Code::RepeatedOrderKey, place, format!("repeated field \"{name}\""))
+        .help("remove it: only its first use has an effect")
         .suggest(key, "")
 }
 
 fn operators(ty: Type) -> String {
-    format!("{} fields have {}", ty.as_str(), ty.operators().join(", "))
+    format!("operators of {}: {}", ty.with_article(), ty.operators().join(", "))
 }
 
-/// The fault of a word that was probably meant as text.
+/// Adds advice to the problem of a word that is likely text.
 fn in_quotes(fault: Fault, place: Span, word: &Subject) -> Fault {
     let text = format!("\"{}\"", subject_text(word));
-    fault.help(format!("text stands in quotes: {text}")).suggest(place, text)
+    fault.help(format!("quote text: write `{text}`")).suggest(place, text)
 }
 
-/// A field, or a function of one, as it is written.
+/// Adds the `+` of an offset to a timestamp that has a space instead.
+fn plus_lost(text: &str) -> Option<String> {
+    let likely = text.replacen(' ', "+", 1);
+    literal::timestamp(&likely).is_ok().then_some(likely)
+}
+
+/// Returns a field, or a function of one, as it is written.
 pub(super) fn subject_text(subject: &Subject) -> String {
     match &subject.function {
         None => subject.field.node.to_string(),

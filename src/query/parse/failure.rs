@@ -1,33 +1,32 @@
-//! The place where the grammar could not go on, told in words: what is there, what could be, and what
-//! was probably meant.
+//! Describes the place where the grammar fails: what it expects, what is there, and what to write.
 
 use pest::error::{ErrorVariant, InputLocation};
 
 use super::{Rule, reserved};
 use crate::query::ast::{Comparison, Unit, VALUE_KEYWORDS, is_reserved};
 use crate::query::diagnostic::{Code, Fault, Span, nearest};
-use crate::query::literal::date;
+use crate::query::literal::{DATE_LENGTH, PLUS_IS_A_SPACE, date, timestamp};
 
-/// What pest expected, in words and in the order they are listed. A rule that is missing here is
+/// The words for the rules that pest expected, in the order of the message. A rule without words is
 /// never the only one that could follow.
-const EXPECTATIONS: &[(&[Rule], &str)] = &[
-    (&[Rule::name], "a field"),
-    (&[Rule::string, Rule::numeric, Rule::parameter], "a value"),
-    (&[Rule::list_open], "a list in parentheses"),
-    (&[Rule::comparison], "an operator"),
-    (&[Rule::kw_between], "`between`, `in`, `contains`, `starts with` or `ends with`"),
-    (&[Rule::duration], "a duration such as 30d"),
-    (&[Rule::comma], "`,`"),
-    (&[Rule::close], "`)`"),
-    (&[Rule::kw_null], "`null`"),
-    (&[Rule::kw_and], "`and`"),
-    (&[Rule::connective], "`and`, `or`"),
-    (&[Rule::kw_asc], "`asc` or `desc`"),
-    (&[Rule::EOI], "the end"),
+const EXPECTATIONS: &[(&[Rule], &[&str])] = &[
+    (&[Rule::name], &["a field"]),
+    (&[Rule::string, Rule::numeric, Rule::parameter], &["a value"]),
+    (&[Rule::list_open], &["a list in parentheses"]),
+    (&[Rule::comparison], &["an operator"]),
+    (&[Rule::kw_between], &["`between`", "`in`", "`contains`", "`starts with`", "`ends with`"]),
+    (&[Rule::duration], &["a duration such as 30d"]),
+    (&[Rule::comma], &["`,`"]),
+    (&[Rule::close], &["`)`"]),
+    (&[Rule::kw_null], &["`null`"]),
+    (&[Rule::kw_and], &["`and`"]),
+    (&[Rule::connective], &["`and`", "`or`"]),
+    (&[Rule::kw_asc], &["`asc`", "`desc`"]),
+    (&[Rule::EOI], &["the end"]),
 ];
 
-/// What people write out of habit where the grammar does not expect it: the words, what stands for
-/// them here if that can be said in general, and advice.
+/// Words of other languages where the grammar does not expect them: the words, their replacement if
+/// it is always the same, and advice.
 const HABITS: &[(&[&str], Option<&str>, &str)] = &[
     (
         &["has", "includes", "include", "including", "contain", "containing"],
@@ -51,38 +50,35 @@ const HABITS: &[(&[&str], Option<&str>, &str)] = &[
     (&["ro", "orr"], Some("or"), "did you mean `or`?"),
     (&["ascending"], Some("asc"), "write `asc`, or nothing"),
     (&["descending"], Some("desc"), "write `desc`"),
-    (&["order", "sort"], None, "the order is a parameter of its own, `order_by`"),
-    (&["limit"], None, "the limit is a parameter of its own, `limit`"),
-    (&["asc", "desc"], None, "the direction stands behind the field: `title desc`"),
+    (&["order", "sort"], None, "use the parameter `order_by` for the order"),
+    (&["limit"], None, "use the parameter `limit` for the limit"),
+    (&["asc", "desc"], None, "write the direction after the field: `title desc`"),
 ];
 
-/// Operators of SQL whose text has wildcards or a pattern, and what they are told.
+/// Operators of SQL that take a pattern or wildcards.
 const PATTERNS: &[&str] = &["like", "ilike", "matches", "regexp", "rlike", "similar"];
 
-/// What is said of arithmetic, here and where values are read.
-pub(super) const NO_ARITHMETIC: &str = "there is no arithmetic on fields and values";
+/// The message about arithmetic.
+pub(super) const NO_ARITHMETIC: &str = "arithmetic is not supported on fields and values";
 
-/// How a date is written: YYYY-MM-DD.
-const DATE_LENGTH: usize = 10;
-
-/// What stands where the grammar could not go on.
+/// The place where the grammar fails.
 pub(super) struct Failure<'a> {
     text: &'a str,
-    /// The rules that could go on.
+    /// The rules that could follow.
     expected: Vec<Rule>,
-    /// The token that is there; empty at the end of the text.
+    /// The token there; empty at the end of the text.
     found: &'a str,
     span: Span,
 }
 
-/// The byte where the grammar could not go on.
+/// The byte where the grammar fails.
 pub(super) fn place(error: &pest::error::Error<Rule>) -> usize {
     match error.location {
         InputLocation::Pos(start) | InputLocation::Span((start, _)) => start,
     }
 }
 
-/// The rules that could have gone on there.
+/// The rules that the grammar expects there.
 pub(super) fn expected_rules(error: &pest::error::Error<Rule>) -> Vec<Rule> {
     match &error.variant {
         ErrorVariant::ParsingError { positives, .. } => positives.clone(),
@@ -90,11 +86,11 @@ pub(super) fn expected_rules(error: &pest::error::Error<Rule>) -> Vec<Rule> {
     }
 }
 
-/// Advice, and the change of the text that follows it where one is evident.
+/// Advice, and the correction if there is one likely correction.
 type Advice = (String, Option<(Span, String)>);
 
 impl<'a> Failure<'a> {
-    /// Reads pest's error on the text.
+    /// Reads the place from pest's error.
     pub(super) fn of(error: &pest::error::Error<Rule>, text: &'a str) -> Self {
         let rest = text.get(place(error)..).unwrap_or_default().trim_ascii_start();
         let (start, found) = (text.len() - rest.len(), first_token(rest));
@@ -102,7 +98,7 @@ impl<'a> Failure<'a> {
         Self { text, expected: expected_rules(error), found, span }
     }
 
-    /// The same as a problem of the text.
+    /// Converts to a problem of the text.
     pub(super) fn fault(&self) -> Fault {
         let (found, span) = (self.found, self.span);
         let after_operand = self.expects(Rule::EOI) || self.expects(Rule::comparison);
@@ -113,15 +109,14 @@ impl<'a> Failure<'a> {
             "+" | "-" if after_operand => Code::UnsupportedArithmetic,
             _ => Code::UnexpectedToken,
         };
-        let message = match (found, code) {
-            ("", _) => "the text ends too early".to_owned(),
-            (_, Code::UnsupportedArithmetic) => NO_ARITHMETIC.to_owned(),
-            _ => format!("`{found}` is unexpected here"),
+        let message = match code {
+            Code::UnsupportedArithmetic => NO_ARITHMETIC.to_owned(),
+            _ => expected(&self.words(), found),
         };
-        let (help, edit) = self.advice();
-        let fault = Fault::new(code, span, message).help(help);
-        match edit {
-            Some((place, text)) => fault.suggest(place, text),
+        let fault = Fault::new(code, span, message);
+        match self.advice() {
+            Some((help, Some((place, text)))) => fault.help(help).suggest(place, text),
+            Some((help, None)) => fault.help(help),
             None => fault,
         }
     }
@@ -130,7 +125,7 @@ impl<'a> Failure<'a> {
         self.expected.contains(&rule)
     }
 
-    /// What stands before, without blanks at its end.
+    /// The text before the token, without blanks at its end.
     fn before(&self) -> &'a str {
         self.text.get(..self.span.start).unwrap_or_default().trim_ascii_end()
     }
@@ -143,13 +138,13 @@ impl<'a> Failure<'a> {
         }
     }
 
-    /// Whether a key of an order could begin here: a filter could begin with more.
+    /// Whether a key of an order could start here. A condition could start with more.
     fn is_order_key(&self) -> bool {
         self.expects(Rule::name) && !self.expects(Rule::open) && !self.expects(Rule::string)
     }
 
-    /// A keyword directly before, which the grammar can only have read as a name: none of these
-    /// ends an operand.
+    /// A keyword directly before, which the grammar has read as a name. Keywords that end an operand
+    /// are not such names.
     fn keyword_before(&self) -> Option<(Span, &'a str)> {
         let before = self.before();
         let rest = before.trim_end_matches(|c: char| c.is_ascii_alphanumeric() || c == '_');
@@ -160,17 +155,17 @@ impl<'a> Failure<'a> {
         (is_reserved(word) && !is_operand).then_some((place, word))
     }
 
-    /// What was probably meant, tried from the particular to the general.
-    fn advice(&self) -> Advice {
-        self.slip()
+    /// The most specific advice.
+    fn advice(&self) -> Option<Advice> {
+        self.lost_plus()
+            .or_else(|| self.slip())
             .or_else(|| self.misplaced())
             .or_else(|| self.habit())
             .or_else(|| self.missing())
-            .unwrap_or_else(|| (expected(&self.words()), None))
     }
 
-    /// The text behind the token, without blanks at its beginning, and where it begins.
-    fn behind(&self) -> (usize, &'a str) {
+    /// The start of the text after the token, and that text without blanks at its start.
+    fn rest(&self) -> (usize, &'a str) {
         let rest = self.text.get(self.span.end..).unwrap_or_default();
         let trimmed = rest.trim_ascii_start();
         (self.text.len() - trimmed.len(), trimmed)
@@ -180,27 +175,56 @@ impl<'a> Failure<'a> {
         self.found.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
     }
 
-    /// A slip of the pen: one word written as two, or a sign too many.
+    /// A `+` that a URL has turned into a space: before a duration, or before the offset of a
+    /// timestamp.
+    fn lost_plus(&self) -> Option<Advice> {
+        let (found, before) = (self.found, self.before());
+        let place = Span::new(before.len(), self.span.end);
+        let help = || PLUS_IS_A_SPACE.to_owned();
+        let is_clock = |word: &&str| {
+            let split =
+                before.len().checked_sub(word.len()).and_then(|at| before.split_at_checked(at));
+            split.is_some_and(|(rest, last)| last.eq_ignore_ascii_case(word) && ends_word(rest))
+        };
+        if ["today", "now"].iter().any(is_clock) && found.starts_with(|c: char| c.is_ascii_digit())
+        {
+            let unit = found.trim_start_matches(|c: char| c.is_ascii_digit());
+            if !unit.bytes().all(|byte| byte.is_ascii_alphabetic()) {
+                return None;
+            }
+            let digits = found.strip_suffix(unit).unwrap_or(found);
+            let known = Unit::ALL.into_iter().find(|known| known.as_str() == unit);
+            let unit = known.or_else(|| Unit::of_name(unit));
+            let duration = unit.map(|unit| format!(" + {digits}{}", unit.as_str()));
+            return Some((help(), duration.map(|duration| (place, duration))));
+        }
+        let last = before.rsplit(|c: char| c.is_ascii_whitespace() || "(,=<>".contains(c)).next();
+        let with_offset = format!("{}+{found}", last?);
+        let is_offset = found.contains(':') && timestamp(&with_offset).is_ok();
+        is_offset.then(|| (help(), Some((place, format!("+{found}")))))
+    }
+
+    /// A small mistake, such as one word written as two, or a sign too many.
     fn slip(&self) -> Option<Advice> {
         let (found, span, before) = (self.found, self.span, self.before());
         let end = before.len();
         if before.eq_ignore_ascii_case("where") {
             let place = Span::new(0, span.start);
-            let help = "a filter begins with its first condition, without `where`";
+            let help = "start the filter with its first condition, without `where`";
             return Some((help.to_owned(), Some((place, String::new()))));
         }
         let unit = Unit::ALL.into_iter().find(|unit| unit.as_str() == found);
         let digits = before.trim_end_matches(|c: char| c.is_ascii_digit());
-        if let Some(unit) = unit.or_else(|| Unit::meant(found))
+        if let Some(unit) = unit.or_else(|| Unit::of_name(found))
             && digits.len() < end
             && digits.trim_ascii_end().ends_with(['+', '-'])
         {
             let edit = (Span::new(end, span.end), unit.as_str().to_owned());
-            return Some(("a count and its unit are one word, as in 30d".to_owned(), Some(edit)));
+            return Some(("write the number and its unit as one word: 30d".to_owned(), Some(edit)));
         }
         let date_before = end.checked_sub(DATE_LENGTH).and_then(|start| before.get(start..));
         if found.contains(':') && date_before.is_some_and(|text| date(text).is_ok()) {
-            let help = "a timestamp is one word, as in 2024-01-31T12:00:00Z".to_owned();
+            let help = "write a timestamp as one word: 2024-01-31T12:00:00Z".to_owned();
             return Some((help, Some((Span::new(end, span.end), format!("T{found}Z")))));
         }
         if before.ends_with(',') && matches!(found, "" | ")") {
@@ -213,7 +237,7 @@ impl<'a> Failure<'a> {
             && VALUE_KEYWORDS.iter().any(|word| strip_word(clock, word).is_some())
         {
             let edit = (Span::new(clock.len(), span.end), String::new());
-            return Some(("`today` and `now` have no parentheses".to_owned(), Some(edit)));
+            return Some(("write `today` and `now` without parentheses".to_owned(), Some(edit)));
         }
         let quote = found.chars().next().filter(|quote| matches!(quote, '"' | '\''));
         if let Some(quote) = quote
@@ -222,12 +246,12 @@ impl<'a> Failure<'a> {
         {
             let is_doubled = before.ends_with(quote);
             let edit = is_doubled.then(|| (Span::new(end - 1, end + 1), format!("\\{quote}")));
-            return Some(("a quote inside text is written `\\'` or `\\\"`".to_owned(), edit));
+            return Some(("write a quote inside text as `\\'` or `\\\"`".to_owned(), edit));
         }
         None
     }
 
-    /// Something that exists, but not in this place.
+    /// A token that belongs to another place.
     fn misplaced(&self) -> Option<Advice> {
         let (found, span, before) = (self.found, self.span, self.before());
         if found == "="
@@ -237,15 +261,18 @@ impl<'a> Failure<'a> {
             return Some(("write `!=`".to_owned(), Some(edit)));
         }
         if self.is_order_key() && matches!(found, "+" | "-") {
-            let (start, rest) = self.behind();
+            let (start, rest) = self.rest();
             let key = first_token(rest);
             let place = Span::new(span.start, start + key.len());
             return Some(match found {
                 "-" => {
-                    let help = "a descending order is written `title desc`".to_owned();
+                    let help = "write a descending order as `title desc`".to_owned();
                     (help, Some((place, format!("{key} desc"))))
                 }
-                _ => ("an ascending order has no sign".to_owned(), Some((place, key.to_owned()))),
+                _ => {
+                    let help = "write an ascending order without a sign".to_owned();
+                    (help, Some((place, key.to_owned())))
+                }
             });
         }
         if found == "("
@@ -257,7 +284,7 @@ impl<'a> Failure<'a> {
                 None => (rest, "in "),
             };
             let edit = (Span::new(rest.len(), span.start), operator.to_owned());
-            return Some(("for several values write `in (…)`".to_owned(), Some(edit)));
+            return Some(("write `in (…)` for several values".to_owned(), Some(edit)));
         }
         if found == ":" && self.expects(Rule::comparison) {
             return Some(("write `=`".to_owned(), Some((span, "=".to_owned()))));
@@ -272,44 +299,44 @@ impl<'a> Failure<'a> {
         let is_comparison = Comparison::ALL.iter().any(|c| found == c.as_str());
         let help = match found {
             "(" if self.expects(Rule::string) => {
-                "one value is expected: join several tests with `or`"
+                "write one value; join several conditions with `or`"
             }
             "+" | "-" if self.expects(Rule::string) => {
-                "a number has no sign, or a `-` directly before its digits"
+                "write a number without a sign, or with a `-` directly before its digits"
             }
             "+" | "-" => "only `today` and `now` take an offset, and only one",
-            "." => "names have no dots",
+            "." => "write the field alone: names have no dots",
             _ if found.starts_with('$') && !self.is_value() => {
-                "the name of a parameter begins with a letter or `_`"
+                "start the name of a parameter with a letter or `_`"
             }
             _ if is_comparison && self.expects(Rule::open) => {
-                "each condition names its field: repeat it behind `and` and `or`"
+                "repeat the field after `and` and `or`"
             }
             _ if is_comparison
                 && self.expects(Rule::connective)
                 && !self.expects(Rule::comparison) =>
             {
-                "comparisons do not chain: join two of them with `and`"
+                "join two comparisons with `and`"
             }
             _ => return None,
         };
         Some((help.to_owned(), None))
     }
 
-    /// A value where a field should stand: a field in quotes, or a comparison the other way round.
+    /// A value where a field is expected: a field in quotes, or a comparison with exchanged sides.
     fn value_for_field(&self) -> Advice {
         let (found, span) = (self.found, self.span);
         if !self.expects(Rule::open) {
-            return ("expected a field, without quotes".to_owned(), None);
+            return ("write a field, without quotes".to_owned(), None);
         }
-        let (start, rest) = self.behind();
+        let (start, rest) = self.rest();
         let operator = first_token(rest);
         let Some(comparison) = Comparison::of(operator) else {
-            let help = "the field stands on the left; for several values write `in (…)`";
+            let help = "put the field on the left; write `in (…)` for several values";
             return (help.to_owned(), None);
         };
-        let behind = rest.get(operator.len()..).unwrap_or_default();
-        let right = first_token(behind.trim_ascii_start());
+        let after = rest.get(operator.len()..).unwrap_or_default();
+        let right = first_token(after.trim_ascii_start());
         let is_name = |text: &str| {
             text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
                 && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
@@ -317,24 +344,24 @@ impl<'a> Failure<'a> {
         };
         let unquoted = found.trim_matches(['"', '\'']);
         if unquoted.len() < found.len() && is_name(unquoted) {
-            let help = "a field stands without quotes".to_owned();
+            let help = "write a field without quotes".to_owned();
             return (help, Some((span, unquoted.to_owned())));
         }
-        let help = "the field stands on the left".to_owned();
+        let help = "put the field on the left".to_owned();
         if !is_name(right) {
             return (help, None);
         }
-        let end = start + operator.len() + behind.len() - behind.trim_ascii_start().len();
+        let end = start + operator.len() + after.len() - after.trim_ascii_start().len();
         let place = Span::new(span.start, end + right.len());
         let turned = comparison.turned().as_str();
         (help, Some((place, format!("{right} {turned} {found}"))))
     }
 
-    /// A word of another language, or one that is misspelt.
+    /// A word of another language, or a misspelt word.
     fn habit(&self) -> Option<Advice> {
         let (found, span) = (self.found, self.span);
         let is_found = |word: &&str| word.eq_ignore_ascii_case(found);
-        let (next_start, rest) = self.behind();
+        let (next_start, rest) = self.rest();
         let next = first_token(rest);
         if PATTERNS.iter().any(is_found) {
             let help =
@@ -347,7 +374,7 @@ impl<'a> Failure<'a> {
             HABITS.iter().find(|(words, ..)| words.iter().any(is_found))
         {
             let edit = instead.map(|instead| {
-                // `starts wiht` is one slip and not two.
+                // `starts wiht` is one mistake and not two.
                 let is_with = instead.ends_with("with") && nearest(next, ["with"]).is_some();
                 let end = if is_with { next_start + next.len() } else { span.end };
                 (Span::new(span.start, end), instead.to_owned())
@@ -361,19 +388,19 @@ impl<'a> Failure<'a> {
         } else {
             &[]
         };
-        let meant = nearest(found, known.iter().copied())?;
-        Some((format!("did you mean `{meant}`?"), Some((span, meant.to_owned()))))
+        let likely = nearest(found, known.iter().copied())?;
+        Some((format!("did you mean `{likely}`?"), Some((span, likely.to_owned()))))
     }
 
-    /// Something that was left out before this token.
+    /// Something that is missing before this token.
     fn missing(&self) -> Option<Advice> {
         let (found, span, before) = (self.found, self.span, self.before());
         let end = before.len();
         if self.is_word() && self.expects(Rule::connective) && !self.expects(Rule::comparison) {
-            return Some(self.word_behind_value());
+            return Some(self.word_after_value());
         }
         if let Some(operator) = self.operator_before() {
-            return Some((format!("a field is missing before `{operator}`"), None));
+            return Some((format!("write a field before `{operator}`"), None));
         }
         if self.expects(Rule::kw_null) && (self.is_value() || self.is_word()) {
             if let Some(null) = nearest(found, ["null"]) {
@@ -391,29 +418,30 @@ impl<'a> Failure<'a> {
             };
             return Some((help, Some(edit)));
         }
-        let edit = if self.expects(Rule::list_open) && !found.is_empty() {
-            (span, format!("({found})"))
+        let (help, edit) = if self.expects(Rule::list_open) && !found.is_empty() {
+            ("put the list in parentheses", (span, format!("({found})")))
         } else if !self.is_value() {
             return None;
         } else if self.expects(Rule::comparison) {
-            (Span::new(span.start, span.start), "= ".to_owned())
+            ("add an operator", (Span::new(span.start, span.start), "= ".to_owned()))
         } else if self.expects(Rule::comma) {
-            (Span::new(end, end), ",".to_owned())
+            ("separate the items with `,`", (Span::new(end, end), ",".to_owned()))
         } else {
             return None;
         };
-        Some((expected(&self.words()), Some(edit)))
+        Some((help.to_owned(), Some(edit)))
     }
 
-    /// A word where a condition is complete.
-    fn word_behind_value(&self) -> Advice {
+    /// A word after a complete condition.
+    fn word_after_value(&self) -> Advice {
         let before = self.before();
         let is_quoted = before.ends_with(['"', '\'']);
         if is_quoted && before.len() == self.span.start {
-            let help = "this quote ended the text: inside of it a quote is written `\\'` or `\\\"`";
+            let help =
+                "the quote before it ends the text: write a quote inside text as `\\'` or `\\\"`";
             return (help.to_owned(), None);
         }
-        let next = first_token(self.behind().1);
+        let next = first_token(self.rest().1);
         let is_tested = Comparison::of(next).is_some()
             || ["in", "not", "is", "between", "contains", "starts", "ends"]
                 .iter()
@@ -422,10 +450,10 @@ impl<'a> Failure<'a> {
             let edit = (Span::new(self.span.start, self.span.start), "and ".to_owned());
             return ("join the conditions with `and` or `or`".to_owned(), Some(edit));
         }
-        ("text of several words stands in quotes".to_owned(), None)
+        ("quote text of several words".to_owned(), None)
     }
 
-    /// A word directly before that is an operator elsewhere, and that was read as a field.
+    /// An operator of another language directly before, which was read as a field.
     fn operator_before(&self) -> Option<&'a str> {
         let before = self.before();
         let rest = before.trim_end_matches(|c: char| c.is_ascii_alphabetic());
@@ -434,19 +462,20 @@ impl<'a> Failure<'a> {
         (is_operator && self.expects(Rule::comparison)).then_some(word)
     }
 
-    /// What was expected, in words.
+    /// The words for what the grammar expects.
     fn words(&self) -> Vec<&'static str> {
         EXPECTATIONS
             .iter()
             .filter(|(rules, _)| rules.iter().any(|rule| self.expects(*rule)))
-            // `comparison` brings all its siblings along; naming each of them would hide the point.
+            // A comparison is never expected without the other operators: "an operator" names all.
             .filter(|(rules, _)| !(self.expects(Rule::comparison) && rules == &[Rule::kw_between]))
-            .map(|(_, words)| *words)
+            .flat_map(|(_, words)| *words)
+            .copied()
             .collect()
     }
 }
 
-/// What a pattern of SQL looks for, where it has wildcards at its ends alone.
+/// Returns the operator and text for a pattern of SQL that has wildcards only at its ends.
 fn without_wildcards(quoted: &str) -> Option<String> {
     let quote = quoted.chars().next().filter(|quote| matches!(quote, '"' | '\''))?;
     let body = quoted.strip_prefix(quote)?.strip_suffix(quote)?;
@@ -461,23 +490,34 @@ fn without_wildcards(quoted: &str) -> Option<String> {
     is_plain.then(|| format!("{operator} {quote}{text}{quote}"))
 }
 
-/// What was expected, as advice.
-fn expected(words: &[&str]) -> String {
+/// The message for a token that the grammar does not expect; an empty one is the end of the text.
+fn expected(words: &[&str], found: &str) -> String {
+    let found = match found {
+        "" => "the end".to_owned(),
+        found => format!("`{found}`"),
+    };
     match words.split_last() {
-        None => "nothing can stand here".to_owned(),
-        Some((only, [])) => format!("expected {only}"),
-        Some((last, others)) => format!("expected {} or {last}", others.join(", ")),
+        None => format!("unexpected {found}"),
+        Some((only, [])) => format!("expected {only}, found {found}"),
+        Some((last, others)) => {
+            format!("expected {} or {last}, found {found}", others.join(", "))
+        }
     }
 }
 
-/// The text without the word at its end and the blanks before that.
+/// Whether a word could start after the text.
+fn ends_word(text: &str) -> bool {
+    !text.ends_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '$' | '`'))
+}
+
+/// Removes a word and the blanks before it from the end of a text.
 fn strip_word<'a>(text: &'a str, word: &str) -> Option<&'a str> {
     let start = text.len().checked_sub(word.len())?;
     let is_word = text.get(start..)?.eq_ignore_ascii_case(word);
     is_word.then(|| text.get(..start).unwrap_or_default().trim_ascii_end())
 }
 
-/// The word, number, string or sign that the text starts with.
+/// Returns the word, number, string or sign at the start of a text.
 pub(in crate::query) fn first_token(text: &str) -> &str {
     let Some(first) = text.chars().next() else { return "" };
     let end = match first {
