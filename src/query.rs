@@ -36,6 +36,7 @@ pub use dialect::Dialect;
 pub use facet::Facet;
 pub use plan::Plan;
 pub use schema::{Field, Schema, Search};
+use suggestion::Reading;
 pub use value::{Type, Value};
 
 /// A filter and an order, parsed and checked against a record's schema.
@@ -76,8 +77,8 @@ pub fn prepare_within<'a>(
     order_by: Option<&str>,
     schema: &'static Schema,
 ) -> Result<Prepared<'a>, Vec<Diagnostic>> {
-    let in_filter = |text: &str| filter_faults(text, schema);
-    let in_order = |text: &str| order_faults(text, schema);
+    let in_filter = |text: &str| read_filter(text, schema);
+    let in_order = |text: &str| read_order(text, schema);
     let mut problems = Vec::new();
     let mut warnings = Vec::new();
     let mut ast = ast::Query::default();
@@ -116,22 +117,29 @@ pub fn prepare_within<'a>(
     Err(problems)
 }
 
-/// Everything that is wrong with a filter before it has values.
-fn filter_faults(text: &str, schema: &'static Schema) -> Vec<Fault> {
+/// Parses and checks a filter again, with the edit of a suggestion.
+fn read_filter(text: &str, schema: &'static Schema) -> Reading {
     let checked = parse::filter(text).and_then(|parsed| {
         let query = ast::Query { filter: Some(parsed.expr), ..ast::Query::default() };
         check(&query, schema).map_err(|faults| faults.filter)
     });
-    checked.err().unwrap_or_default()
+    let Err(faults) = checked else { return Reading::default() };
+    let outline = parse::outline(text);
+    let place = diagnostic::Span::default();
+    let predicates = outline.iter().flat_map(|expr| expr.predicates(place));
+    let parts = predicates.map(|(_, predicate)| predicate.span()).collect();
+    Reading { faults, parts, connectives: suggestion::CONNECTIVES }
 }
 
-/// Everything that is wrong with an order.
-fn order_faults(text: &str, schema: &'static Schema) -> Vec<Fault> {
+/// Parses and checks an order again, with the edit of a suggestion.
+fn read_order(text: &str, schema: &'static Schema) -> Reading {
     let checked = parse::order_by(text).and_then(|order_by| {
         let query = ast::Query { filter: None, order_by };
         check(&query, schema).map_err(|faults| faults.order_by)
     });
-    checked.err().unwrap_or_default()
+    let Err(faults) = checked else { return Reading::default() };
+    let keys = parse::outline_of_order(text).unwrap_or_default();
+    Reading { faults, parts: keys.iter().map(ast::OrderKey::span).collect(), connectives: &[] }
 }
 
 impl Prepared<'_> {
@@ -166,7 +174,7 @@ fn locate(
     mut faults: Vec<Fault>,
     parameter: &str,
     text: Option<&str>,
-    read: impl Fn(&str) -> Vec<Fault>,
+    read: impl Fn(&str) -> Reading,
 ) -> Vec<Diagnostic> {
     faults.truncate(limits::MAX_DIAGNOSTICS);
     let text = text.unwrap_or_default();

@@ -89,6 +89,11 @@ pub(super) fn outline(text: &str) -> Option<Expr> {
     Builder::new(Rule::filter, text).ok().map(|mut builder| builder.expression())
 }
 
+/// Returns the keys of an order that the grammar accepts, even if its names are invalid.
+pub(super) fn outline_of_order(text: &str) -> Option<Vec<OrderKey>> {
+    Builder::new(Rule::order_by, text).ok().map(|mut builder| builder.order_keys())
+}
+
 /// A token of the text. It is smaller and cheaper than a pair of pest.
 #[derive(Debug, Clone, Copy)]
 struct Token {

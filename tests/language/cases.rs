@@ -99,6 +99,22 @@ pub const ADVICE: &[(&str, &str)] = &[
     ("film = 'AT", "unclosed quote; close the text with `'`"),
 ];
 
+/// Filters whose problems have no suggestion, because the corrected condition has another problem.
+pub const WITHOUT_SUGGESTION: &[&str] = &[
+    "sale_ends before 2026",
+    "sale_ends after 2024 and seats = 1",
+    "seats has 5",
+    "seats startswith '1'",
+    "flim = 5",
+    "seats == 'x'",
+    "sale_ends = 31/12/2027",
+    "starts_at = tomorow 5",
+    "sale_ends between '2024-02-01' and '2024-01-01'",
+    "film is 5",
+    "subtitled =! 5",
+    "seats is Blue",
+];
+
 /// A type, the value of a parameter of it in a query string, a part of its message or advice, and
 /// the suggestion.
 pub const VALUES: &[(&str, &str, &str, Option<&str>)] = &[

@@ -13,9 +13,10 @@ use cinequery::query::ast::{
     OrderKey, Predicate, Spanned, Subject, Test, Unit,
 };
 use cinequery::query::complete::complete;
+use cinequery::query::diagnostic::Suggestion;
 use cinequery::query::evaluate::{Fields, Truth, evaluate};
 use cinequery::query::{
-    Argument, Arguments, Code, Diagnostic, Dialect, Facet, Field, Shape, Type, Value,
+    Argument, Arguments, Code, Diagnostic, Dialect, Facet, Field, Schema, Shape, Type, Value,
     compile, format, limits, parse, prepare, text,
 };
 use proptest::prelude::*;
@@ -78,6 +79,88 @@ fn values_of_parameters_say_what_to_write() {
         assert_eq!(misread.message, "expected a date (YYYY-MM-DD), found \"31/12/2027\"");
         assert_eq!(misread.help.unwrap(), "the year comes first: write 2027-12-31");
     }
+}
+
+#[test]
+fn a_suggestion_that_fails_again_is_not_made() {
+    for filter in cases::WITHOUT_SUGGESTION {
+        let found = problems(filter, &[]);
+        assert!(!found.is_empty(), "{filter} is accepted");
+        for problem in found {
+            assert!(problem.suggestion.is_none(), "{filter}: {problem:?}");
+        }
+    }
+}
+
+#[test]
+fn suggestions_leave_no_new_problem_in_their_condition() {
+    let vectors = vectors::read();
+    for case in &vectors.cases {
+        assert_suggestions(case.texts(), screenings());
+    }
+    cases::ADVICE
+        .iter()
+        .for_each(|(filter, _)| assert_suggestions((Some(filter), None), screenings()));
+    cases::ADVICE_ON_ORDERS
+        .iter()
+        .for_each(|(order, _)| assert_suggestions((None, Some(order)), screenings()));
+}
+
+/// Checks that the text with each suggestion, or with all of them, is accepted or has no new problem in
+/// the conditions that they change.
+#[track_caller]
+fn assert_suggestions((filter, order_by): (Option<&str>, Option<&str>), schema: &'static Schema) {
+    let text = filter.or(order_by).unwrap_or_default();
+    let read = |text: &str| {
+        let (filter, order_by) = (filter.map(|_| text), order_by.map(|_| text));
+        prepare(filter, order_by, schema).err().unwrap_or_default()
+    };
+    let words: &[&str] = if filter.is_some() { &[" and ", " or ", ","] } else { &[","] };
+    let found = read(text);
+    let known = |problem: &Diagnostic| {
+        found.iter().any(|known| (known.code, &known.message) == (problem.code, &problem.message))
+    };
+    let suggested: Vec<_> =
+        found.iter().filter_map(|problem| problem.suggestion.as_ref()).collect();
+    let helps = |edits: &[&Suggestion]| {
+        let mut edits = edits.to_vec();
+        edits.sort_by_key(|edit| edit.start);
+        let mut edited = text.to_owned();
+        for edit in edits.iter().rev() {
+            edited.replace_range(edit.start as usize..edit.end as usize, &edit.text);
+        }
+        let mut shift = 0;
+        let places = edits.iter().map(|edit| {
+            let start = (edit.start + shift) as usize;
+            shift += edit.text.len() as i32 - (edit.end - edit.start);
+            let end = start + edit.text.len();
+            match edit.text.trim() {
+                // A connective belongs to no condition.
+                "and" | "or" | "," => start..end,
+                _ => condition(&edited, start, end, words),
+            }
+        });
+        let places: Vec<_> = places.collect();
+        let left = read(&edited);
+        let is_near = |problem: &Diagnostic| {
+            let (start, end) = (problem.start as usize, problem.end as usize);
+            places.iter().any(|place| start < place.end && place.start < end)
+        };
+        left.iter().all(|problem| known(problem) || !is_near(problem))
+    };
+    for edit in &suggested {
+        assert!(helps(&[edit]) || helps(&suggested), "{text}: {edit:?}\n{found:?}");
+    }
+}
+
+/// The part of a text around a place, up to the next words or signs between conditions or keys.
+fn condition(text: &str, start: usize, end: usize, words: &[&str]) -> std::ops::Range<usize> {
+    let padded = |text: &str| format!(" {} ", text.to_ascii_lowercase());
+    let (before, after) = (padded(&text[..start]), padded(&text[end..]));
+    let from = words.iter().filter_map(|word| before.rfind(word).map(|at| at + word.len())).max();
+    let to = words.iter().filter_map(|word| after.find(word)).min();
+    let from = from.map_or(0, |at| (at - 1).min(start));
+    from..to.map_or(text.len(), |at| (end + at).saturating_sub(1).max(end))
 }
 
 #[test]
@@ -412,6 +495,12 @@ proptest! {
                 prop_assert!(text.get(start..end).is_some(), "{problem:?}");
             }
         }
+    }
+
+    #[test]
+    fn suggestions_for_any_text_help(filter in any_text(), order_by in any_text()) {
+        assert_suggestions((Some(&filter), None), movies());
+        assert_suggestions((None, Some(&order_by)), movies());
     }
 
     #[test]

@@ -140,6 +140,13 @@ impl Case {
         if self.filter.is_some() { "filter" } else { "order_by" }
     }
 
+    /// Returns the filter and the order, of which a case has one.
+    pub fn texts(&self) -> (Option<&str>, Option<&str>) {
+        let [filter, order_by] = [&self.filter, &self.order_by]
+            .map(|text| text.as_ref().map(|Text(text)| text.as_str()));
+        (filter, order_by)
+    }
+
     fn arguments(&self) -> Arguments {
         let json = self.parameters.iter().map(|(name, value)| (name, value.clone().into()));
         let texts = self.query_string.iter();
