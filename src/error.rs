@@ -87,11 +87,11 @@ kinds! {
     MethodNotAllowed = "method_not_allowed", 405, "The method is not allowed for this path";
     /// The client sent nothing for too long.
     RequestTimeout = "request_timeout", 408, "The request took too long to arrive";
-    /// A saved query is no longer valid for its record type; `diagnostics` lists the problems.
-    QueryOutdated = "query_outdated", 409, "The saved query does not fit the records";
-    /// Nobody would administer the service any more.
-    LastAdministrator = "last_administrator", 409, "Somebody must administer the service";
-    /// Several records are meant where one must be; `records` lists them.
+    /// A saved query is no longer valid for its record type; `diagnostics` says why.
+    QueryOutdated = "query_outdated", 409, "The saved query is no longer valid";
+    /// The change would leave the service without an administrator.
+    LastAdministrator = "last_administrator", 409, "The last administrator must stay";
+    /// Several records match where only one may; `records` lists them.
     Ambiguous = "ambiguous", 409, "Several records match";
     /// A record with the same natural key exists.
     Duplicate = "duplicate", 409, "The record already exists";
@@ -213,7 +213,7 @@ impl Error {
         }
     }
 
-    /// Creates the error for a query with problems.
+    /// Creates the error for an invalid query.
     pub fn query(diagnostics: Vec<Diagnostic>) -> Self {
         let detail = match diagnostics.as_slice() {
             [only] => only.message.clone(),

@@ -163,9 +163,9 @@ const REJECTED: &[(&str, &str, &str)] = &[
     ("", "invalid_parameter", "the query parameter \"by\" is missing"),
     ("by=", "invalid_parameter", "by: unknown field \"\"; expected one of: id, title"),
     ("by=gnre", "invalid_parameter", "by: unknown field \"gnre\"; did you mean \"genre\"?"),
-    ("by=genre&by=title", "invalid_parameter", "\"by\" is repeated"),
-    ("by=genre&order_by=title", "invalid_parameter", "no query parameter \"order_by\""),
-    ("by=genre&cursor=x", "invalid_parameter", "no query parameter \"cursor\""),
+    ("by=genre&by=title", "invalid_parameter", "repeated query parameter \"by\""),
+    ("by=genre&order_by=title", "invalid_parameter", "unknown query parameter \"order_by\""),
+    ("by=genre&cursor=x", "invalid_parameter", "unknown query parameter \"cursor\""),
     ("by=genre&limit=0", "invalid_parameter", "limit must be of type integer, from 1 to 1000"),
     ("by=genre&limit=1001", "invalid_parameter", "from 1 to 1000"),
     (

@@ -1327,7 +1327,7 @@ async fn a_former_name_that_does_not_fit_is_a_problem() {
         let cases = [
             // Both columns exist, so it is unclear which one has the values of the field.
             (of(vec![named("b", "old")]), "has both"),
-            // A slip of the pen would leave the values behind.
+            // A misspelt name would lose the values.
             (of(vec![optional("b", Type::Text), named("new", "odl")]), "did you mean \"old\"?"),
         ];
         for (after, said) in cases {

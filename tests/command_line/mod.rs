@@ -194,7 +194,7 @@ const REJECTED: &[(&[&str], &str)] = &[
     (&["serve", "--auth", "open", "--log", "=="], "--log"),
     (&["demo", "--listen", "0.0.0.0:0"], "loopback only"),
     (&["query", "gnre = 'x'", "--sql"], "did you mean \"genre\"?"),
-    (&["query", "genre = 'x'"], "there is no database cinequery.db"),
+    (&["query", "genre = 'x'"], "database file cinequery.db not found"),
     (&["migrate", "--database", "sqlite:no/such/folder.db"], "no/such/folder.db"),
     (&["import", "missing.ndjson"], "missing.ndjson"),
     (

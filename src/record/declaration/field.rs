@@ -112,8 +112,8 @@ impl Reader<'_> {
                 "uuid" => Some(Type::Id),
                 _ => None,
             };
-            let help = match meant {
-                Some(meant) => format!("did you mean \"{}\"?", meant.as_str()),
+            let help = match intended {
+                Some(ty) => format!("did you mean \"{}\"?", ty.as_str()),
                 None => did_you_mean(name, TYPES.into_iter().map(Type::as_str)),
             };
             let message = format!("unknown type {}", quoted(name));
