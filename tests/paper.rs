@@ -18,6 +18,7 @@ const API: &str = include_str!("../docs/api.md");
 const LEGACY: &str = include_str!("../docs/legacy.md");
 const README: &str = include_str!("../README.md");
 const RECORDS: &str = include_str!("../docs/records.md");
+const TOUR: &str = include_str!("../docs/tour.md");
 
 /// Separates the outputs of two fences.
 const SEPARATOR: &str = "-- the next --";
@@ -97,10 +98,10 @@ fn lines_match_what_is_shown() {
     }
 }
 
-#[test]
-fn the_commands_of_the_api_page_print_what_it_shows() {
-    let fences = fences(API);
-    let mut printed = printed(API, &["--admin-password-file", "password.txt"]).into_iter();
+/// Runs the fences of a page, which are commands and what they print by turns.
+fn check_shown(page: &str, settings: &[&str]) {
+    let fences = fences(page);
+    let mut printed = printed(page, settings).into_iter();
     for pair in fences.chunks(2) {
         let [("sh", command), (_, text)] = pair else {
             panic!("expected commands and their output in turn, found {pair:?}")
@@ -109,7 +110,7 @@ fn the_commands_of_the_api_page_print_what_it_shows() {
         let (mut lines, shown) = (printed.lines(), shown(text));
         assert!(!shown.is_empty(), "{command}\nshows nothing");
         for shown in shown {
-            // Lines are compared in order: the search continues after the previous match.
+            // In their order: each is looked for after the one before.
             let is_there = lines.any(|line| is_like(line, &shown));
             assert!(
                 is_there,
@@ -118,6 +119,16 @@ fn the_commands_of_the_api_page_print_what_it_shows() {
         }
     }
     assert_eq!(printed.next(), None);
+}
+
+#[test]
+fn readme_shows_what_a_search_returns() {
+    check_shown(README, &["--auth", "open"]);
+}
+
+#[test]
+fn the_interface_is_as_its_page_says() {
+    check_shown(API, &["--admin-password-file", "password.txt"]);
     for section in API.split("\n## ") {
         assert!(section.contains("```sh\n"), "a section without a command: {section}");
     }
@@ -126,8 +137,8 @@ fn the_commands_of_the_api_page_print_what_it_shows() {
 /// A problem document.
 const PROBLEM: &str = "\"type\":\"about:blank\"";
 
-/// Parts of the output of each fence of README, in order.
-const TOUR: &[&[&str]] = &[
+/// What the fences of the tour print, in their order, in part.
+const TOUR_PRINTS: &[&[&str]] = &[
     &[],
     &["{\"items\":[{", "\"genre\":\"drama\",", "\"expiry_date\":\"2024-0"],
     &["{\"items\":[{\"id\":", "\"expiry_date\":\"2025-", "\"next_cursor\":\"", "\"total\":"],
@@ -149,7 +160,7 @@ const LEGACY_ROUTES: &[&[&str]] = &[&[
 #[test]
 fn the_commands_of_tours_print_what_is_expected() {
     for (name, page, expected) in
-        [("README.md", README, TOUR), ("docs/legacy.md", LEGACY, LEGACY_ROUTES)]
+        [("docs/tour.md", TOUR, TOUR_PRINTS), ("docs/legacy.md", CLASSIC, CLASSIC_ROUTES)]
     {
         let printed = printed(page, &["--auth", "open"]);
         assert_eq!(printed.len(), expected.len(), "{name} has other fences of commands");
@@ -192,10 +203,10 @@ fn session(text: &str) -> impl Iterator<Item = (&str, &str)> {
     text.split("$ ").skip(1).map(|part| part.split_once('\n').unwrap())
 }
 
-/// The commands of README that add a record type, from a CSV file to a new field, print what it shows.
+/// The tour's recipe for a record type, from a CSV file to another field: each command prints what it shows.
 #[test]
-fn the_commands_of_readme_add_a_record_type() {
-    let (_, recipe) = README.split_once("\n## Your own record types\n").unwrap();
+fn a_record_type_is_added_as_the_tour_says() {
+    let (_, recipe) = TOUR.split_once("\n## Your own record types\n").unwrap();
     let (recipe, _) = recipe.split_once("\n## ").unwrap();
     let folder = folder();
     let at = |name: &str| folder.path().join(name);
