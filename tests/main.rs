@@ -18,6 +18,7 @@ mod command_line;
 mod contract;
 mod declarations;
 mod deploy;
+mod english;
 mod examples;
 mod facets;
 mod failures;
