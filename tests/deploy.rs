@@ -79,7 +79,7 @@ fn the_image_has_all_files_that_the_sources_include() {
 }
 
 #[test]
-fn the_secret_has_what_the_manifests_take_from_it() {
+fn the_secret_has_all_keys_of_the_manifests() {
     let command = include_str!("../docs/operate/containers.md");
     let keys: Vec<&str> = values("key: ").collect();
     assert_eq!(keys.len(), 3);

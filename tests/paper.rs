@@ -98,7 +98,7 @@ fn lines_match_what_is_shown() {
     }
 }
 
-/// Runs the fences of a page, which are commands and what they print by turns.
+/// Checks a page whose fences are commands and their output in turn.
 fn check_shown(page: &str, settings: &[&str]) {
     let fences = fences(page);
     let mut printed = printed(page, settings).into_iter();
@@ -110,7 +110,7 @@ fn check_shown(page: &str, settings: &[&str]) {
         let (mut lines, shown) = (printed.lines(), shown(text));
         assert!(!shown.is_empty(), "{command}\nshows nothing");
         for shown in shown {
-            // In their order: each is looked for after the one before.
+            // Lines are compared in order: the search continues after the previous match.
             let is_there = lines.any(|line| is_like(line, &shown));
             assert!(
                 is_there,
@@ -137,7 +137,7 @@ fn the_interface_is_as_its_page_says() {
 /// A problem document.
 const PROBLEM: &str = "\"type\":\"about:blank\"";
 
-/// What the fences of the tour print, in their order, in part.
+/// Parts of the output of each fence of the tour, in order.
 const TOUR_PRINTS: &[&[&str]] = &[
     &[],
     &["{\"items\":[{", "\"genre\":\"drama\",", "\"expiry_date\":\"2024-0"],
@@ -160,7 +160,7 @@ const LEGACY_ROUTES: &[&[&str]] = &[&[
 #[test]
 fn the_commands_of_tours_print_what_is_expected() {
     for (name, page, expected) in
-        [("docs/tour.md", TOUR, TOUR_PRINTS), ("docs/legacy.md", CLASSIC, CLASSIC_ROUTES)]
+        [("docs/tour.md", TOUR, TOUR_PRINTS), ("docs/legacy.md", LEGACY, LEGACY_ROUTES)]
     {
         let printed = printed(page, &["--auth", "open"]);
         assert_eq!(printed.len(), expected.len(), "{name} has other fences of commands");
