@@ -51,6 +51,8 @@ kinds! {
     InvalidQuery = "invalid_query", 400, "The query is not valid";
     /// The cursor is malformed, or belongs to another search.
     InvalidCursor = "invalid_cursor", 400, "The cursor is not valid for this search";
+    /// The request line or a header field is not valid HTTP/1.1.
+    MalformedRequest = "malformed_request", 400, "The request is malformed";
     /// A parameter of the URL or a header is unknown, repeated or malformed.
     InvalidParameter = "invalid_parameter", 400, "A parameter is not valid";
     /// The body is not the expected JSON.

@@ -15,6 +15,7 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -22,6 +23,8 @@ use tokio::task::{AbortHandle, Id};
 use tokio_io_timeout::TimeoutStream;
 
 use super::limits::UNCOUNTED_BYTES;
+use super::malformed;
+use super::request_line::RequestLines;
 
 /// The maximum time that a client does not read a response that is ready. It is the only time limit of an export.
 const WRITE_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -274,6 +277,11 @@ pub(super) struct Stream {
     /// The permit for large request headers.
     permit: Option<OwnedSemaphorePermit>,
     large_headers: Arc<Semaphore>,
+    lines: RequestLines,
+    /// Received bytes that did not fit into the buffer of the parser, because their encoding is longer.
+    received: Bytes,
+    /// The rest of a response that replaces one of the parser.
+    replacement: Option<Bytes>,
 }
 
 impl Stream {
@@ -297,12 +305,51 @@ impl Stream {
             header_bytes: 0,
             permit: None,
             large_headers,
+            lines: RequestLines::new(),
+            received: Bytes::new(),
+            replacement: None,
         }
     }
 
     /// Notes that the connection has ended regularly.
     pub(super) fn ends(&mut self) {
         self.has_ended = true;
+    }
+
+    /// Encodes what was received after the first `before` bytes of a buffer.
+    fn encode(&mut self, buffer: &mut ReadBuf<'_>, before: usize) {
+        let received = buffer.filled().get(before..).unwrap_or_default();
+        if let Some(encoded) = self.lines.encode(received) {
+            buffer.set_filled(before);
+            self.received = encoded.into();
+            self.deliver(buffer);
+        }
+    }
+
+    /// Moves as much of [`Self::received`] to the buffer as it has room for.
+    fn deliver(&mut self, buffer: &mut ReadBuf<'_>) {
+        let part = self.received.split_to(self.received.len().min(buffer.remaining()));
+        buffer.put_slice(&part);
+    }
+
+    /// Sends a problem in place of these bytes, if they are a response of the parser; `None` if they are not.
+    fn replace(
+        &mut self,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Option<Poll<io::Result<()>>> {
+        if self.replacement.is_none() {
+            self.replacement = malformed::replaced(bytes);
+        }
+        let left = self.replacement.as_mut()?;
+        while !left.is_empty() {
+            match self.stream.as_mut().poll_write(context, left) {
+                Poll::Ready(Ok(written)) => left.advance(written),
+                Poll::Ready(Err(error)) => return Some(Poll::Ready(Err(error))),
+                Poll::Pending => return Some(Poll::Pending),
+            }
+        }
+        Some(Poll::Ready(Ok(())))
     }
 
     fn noted(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -331,9 +378,14 @@ impl AsyncRead for Stream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.received.is_empty() {
+            self.deliver(buffer);
+            return Poll::Ready(Ok(()));
+        }
         let before = buffer.filled().len();
         let read = self.stream.as_mut().poll_read(context, buffer);
         let received = buffer.filled().len() - before;
+        self.encode(buffer, before);
         if received > 0 {
             self.client.has_progressed();
         }
@@ -358,6 +410,9 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if let Some(replaced) = self.replace(context, bytes) {
+            return replaced.map_ok(|()| bytes.len());
+        }
         let written = self.stream.as_mut().poll_write(context, bytes);
         self.noted(written)
     }
@@ -367,6 +422,9 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let Some(replaced) = self.replace(context, slices.first().map_or(&[], |slice| slice)) {
+            return replaced.map_ok(|()| slices.iter().map(|slice| slice.len()).sum());
+        }
         let written = self.stream.as_mut().poll_write_vectored(context, slices);
         self.noted(written)
     }
