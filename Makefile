@@ -9,7 +9,7 @@ CASES ?= 100000
 SCHEMAS ?= 300
 SEED ?= $(shell date +%s)
 
-.PHONY: help run test contract faults attack sdk check fmt bench peers agree fuzz openapi image manifests tools postgres redis
+.PHONY: help run test contract faults attack sdk check fmt bench peers agree fuzz openapi docs pictures image manifests tools postgres redis
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -71,6 +71,15 @@ fuzz:  ## Fuzz the filter language for MINUTES
 openapi:  ## Generate openapi/v1.json from the code
 	$(CARGO) run --quiet -- openapi > openapi/v1.json.new
 	mv openapi/v1.json.new openapi/v1.json
+
+docs:  ## Write the manual into target/guide, as /docs/guide of the service serves it
+	$(CARGO) run --quiet -- guide target/guide
+	@echo "open target/guide/index.html"
+
+pictures: tools  ## Draw the pictures of README.md from the program
+	$(CARGO) build --profile demo --bin cinequery
+	contract/tools.sh chromium
+	target/tools/python/bin/python docs/pictures/draw.py target/demo/cinequery
 
 image:  ## Build the container image with docker or buildah, run it, and check that it is ready
 	@deploy/image.sh

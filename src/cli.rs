@@ -6,6 +6,7 @@ mod environment;
 mod explain;
 mod export;
 mod file;
+mod guide;
 mod healthcheck;
 mod import;
 mod migrate;
@@ -78,6 +79,8 @@ enum Command {
     User(user::User),
     /// Print the OpenAPI document
     Openapi(RecordsSettings),
+    /// Write the manual as HTML pages into a folder
+    Guide(guide::Guide),
     /// Print a completion script for a shell
     Completions {
         /// Shell that loads the script
@@ -123,6 +126,7 @@ async fn run(command: Command) -> Outcome {
         Command::Token(token) => token.run().await,
         Command::User(user) => user.run().await,
         Command::Openapi(records) => openapi::run(catalogue(&records)?),
+        Command::Guide(guide) => guide.run(),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "cinequery", &mut script);

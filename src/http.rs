@@ -14,14 +14,17 @@ mod documentation;
 mod envelope;
 mod exchange;
 mod facets;
+mod guide;
 mod health;
 mod host;
 mod legacy;
 mod limits;
+mod malformed;
 mod probe;
 mod problem;
 mod query;
 mod records;
+mod request_line;
 mod resource;
 mod route;
 mod saved;
@@ -37,6 +40,7 @@ mod users;
 use poem::{Endpoint, EndpointExt, Request, Route};
 
 pub use self::body::MAX_BODY_BYTES;
+pub use self::guide::files as guide;
 pub use self::limits::Limits;
 use self::route::routes;
 pub use self::serve::{serve, serve_within};
@@ -147,6 +151,9 @@ fn endpoint(app: App) -> impl Endpoint + 'static {
         .at("/docs", documentation::page())
         .at("/docs/", documentation::redirect())
         .at("/docs/:file", documentation::file())
+        .at("/docs/guide", guide::redirect("guide/index.html"))
+        .at("/docs/guide/", guide::redirect("index.html"))
+        .at("/docs/guide/:file", guide::file())
         .data(app)
         .before(canonical)
         .before(host::check)

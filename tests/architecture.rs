@@ -37,6 +37,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("hyper_util", &["http", "cli/healthcheck.rs"]),
     ("deadpool", &["store/pool.rs", "store/lease.rs", "store/connection.rs"]),
     ("tracing_appender", &["telemetry.rs"]),
+    ("pulldown_cmark", &["http/guide.rs"]),
     ("socket2", &["http/connection.rs"]),
     ("rustix", &["cli/serve.rs"]),
     ("toml", &["record/declaration/document.rs"]),

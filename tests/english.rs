@@ -106,7 +106,8 @@ fn replaced_words_are_found() {
 fn the_text_is_plain_english() {
     let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     let mut unexpected = Vec::new();
-    for (name, text) in &texts() {
+    let texts = texts();
+    for (name, text) in &texts {
         for (line, word) in found(text) {
             let exception =
                 EXCEPTIONS.iter().find(|(path, it, ..)| name.starts_with(path) && *it == word);

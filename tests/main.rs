@@ -33,6 +33,7 @@ mod oidc;
 mod paper;
 mod proxy;
 mod records;
+mod request_lines;
 mod rolling;
 mod saved;
 mod store;

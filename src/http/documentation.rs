@@ -22,7 +22,7 @@ use crate::error::{Error, Kind};
 
 /// The content security policy: the page may load resources of this service only. Swagger UI needs `data:` URLs for
 /// its icons.
-const POLICY: HeaderValue = HeaderValue::from_static(
+pub(super) const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );
@@ -83,7 +83,7 @@ static SWAGGER_UI: LazyLock<(Fixed, Vec<(String, Fixed)>)> = LazyLock::new(|| {
 });
 
 /// Content that is constant while the process runs: compressed once, with a hash as its ETag.
-struct Fixed {
+pub(super) struct Fixed {
     media_type: &'static str,
     caching: &'static str,
     content: Bytes,
@@ -92,7 +92,7 @@ struct Fixed {
 }
 
 impl Fixed {
-    fn new(media_type: &'static str, caching: &'static str, content: impl Into<Bytes>) -> Self {
+    pub(super) fn new(media_type: &'static str, caching: &'static str, content: impl Into<Bytes>) -> Self {
         let content = content.into();
         let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
         // Writing to memory cannot fail.
@@ -103,7 +103,7 @@ impl Fixed {
         Self { media_type, caching, content, compressed, hash }
     }
 
-    fn respond(&self, request: &Request) -> Response {
+    pub(super) fn respond(&self, request: &Request) -> Response {
         // Weak, because the compressed and the plain response have different bytes.
         let tag = format!("W/\"{}\"", self.hash);
         let response = Response::builder().header(CACHE_CONTROL, self.caching).header(ETAG, &tag);

@@ -3,6 +3,7 @@
 mod check;
 mod demo;
 mod export;
+mod guide;
 mod healthcheck;
 mod import;
 mod openapi;

@@ -12,6 +12,9 @@ const UNDOCUMENTED: &[(&str, &str)] = &[
     ("/docs", "a page for humans"),
     ("/docs/", "a redirect to the page"),
     ("/docs/:file", "the files of the page"),
+    ("/docs/guide", "a redirect to the manual"),
+    ("/docs/guide/", "a redirect to the manual"),
+    ("/docs/guide/:file", "the pages of the manual"),
     ("/openapi.json", "the document itself"),
 ];
 
