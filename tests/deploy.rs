@@ -85,7 +85,10 @@ fn the_secret_has_all_keys_of_the_manifests() {
     assert_eq!(keys.len(), 3);
     for key in keys {
         let literal = format!("--from-literal={key}=");
-        assert!(command.contains(&literal), "docs/operate/containers.md creates a Secret without {key}");
+        assert!(
+            command.contains(&literal),
+            "docs/operate/containers.md creates a Secret without {key}"
+        );
     }
 }
 

@@ -34,13 +34,25 @@ const EXCEPTIONS: &[(&str, &str, usize, &str)] = &[];
 
 /// What is not ours to word: names of files and folders below the root.
 const OTHERS: &[&str] = &[
-    ".git", "target", "Cargo.lock", "LICENSE", "openapi/swagger-ui", "sample/movies.ndjson",
-    "contract/package-lock.json", "fuzz/corpus", "fuzz/target", "benches/peers/Cargo.lock",
-    "fuzz/Cargo.lock", "tests/fixtures", "docs/clients/java", "tests/english.rs",
+    ".git",
+    "target",
+    "Cargo.lock",
+    "LICENSE",
+    "openapi/swagger-ui",
+    "sample/movies.ndjson",
+    "contract/package-lock.json",
+    "fuzz/corpus",
+    "fuzz/target",
+    "benches/peers/Cargo.lock",
+    "fuzz/Cargo.lock",
+    "tests/fixtures",
+    "docs/clients/java",
+    "tests/english.rs",
 ];
 
 const EXTENSIONS: &[&str] = &[
-    "rs", "md", "toml", "pest", "json", "sh", "py", "mjs", "yaml", "yml", "sql", "ts", "js", "css", "html",
+    "rs", "md", "toml", "pest", "json", "sh", "py", "mjs", "yaml", "yml", "sql", "ts", "js", "css",
+    "html",
 ];
 
 /// The files with text of ours: paths below the root, and contents.

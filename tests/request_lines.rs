@@ -30,9 +30,9 @@ fn responses(mut text: &str) -> Vec<(u16, Value)> {
     let mut found = Vec::new();
     while let Some((headers, rest)) = text.split_once("\r\n\r\n") {
         let status = headers[9..12].parse().unwrap();
-        let lengths = headers.lines().filter_map(|line| line.split_once(": "));
-        let length = lengths.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
-        let length = length.last().map_or(0, |(_, value)| value.parse().unwrap());
+        let mut fields = headers.lines().filter_map(|line| line.split_once(": "));
+        let length = fields.find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+        let length = length.map_or(0, |(_, value)| value.parse().unwrap());
         found.push((status, serde_json::from_str(&rest[..length]).unwrap_or_default()));
         text = &rest[length..];
     }
@@ -43,7 +43,9 @@ fn responses(mut text: &str) -> Vec<(u16, Value)> {
 fn get(target: &str, is_last: bool) -> String {
     let close = if is_last { "connection: close\r\n" } else { "" };
     let token = token(&["movies:read"]);
-    format!("GET {target} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n{close}\r\n")
+    format!(
+        "GET {target} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n{close}\r\n"
+    )
 }
 
 async fn catalogue() -> Client {
@@ -82,7 +84,11 @@ async fn filters_in_a_url_need_not_be_encoded() {
         for at in [1, 20, target.len() / 2, target.len(), sent.len() - 1] {
             let (first, second) = sent.as_bytes().split_at(at);
             let cut = exchange(&client, &[first, second], Some(Duration::from_millis(5))).await;
-            assert_eq!(cut.first().map(|(status, _)| *status), Some(*status), "{target} cut at {at}");
+            assert_eq!(
+                cut.first().map(|(status, _)| *status),
+                Some(*status),
+                "{target} cut at {at}"
+            );
         }
     }
 }
@@ -107,12 +113,20 @@ async fn a_connection_keeps_its_requests_apart() {
     let hostile = format!("{}\r\n", get(search, false));
     let smuggled = post(&format!("content-length: {}\r\n", hostile.len()), &hostile);
     for (name, requests, expected) in [
-        ("three in a row", vec![get(search, false), get(search, false), get(search, true)], &[200, 200, 200][..]),
+        (
+            "three in a row",
+            vec![get(search, false), get(search, false), get(search, true)],
+            &[200, 200, 200][..],
+        ),
         ("after a body", vec![with_length.clone(), get(search, true)], &[200, 200]),
         ("a request in a body", vec![smuggled, get(search, true)], &[400, 200]),
         // What follows a body in chunks is left to the parser, which rejects it with a problem.
         ("after chunks", vec![in_chunks.clone(), get(search, true)], &[200, 400]),
-        ("encoded after chunks", vec![in_chunks, get(&search.replace('"', "%22"), true)], &[200, 200]),
+        (
+            "encoded after chunks",
+            vec![in_chunks, get(&search.replace('"', "%22"), true)],
+            &[200, 200],
+        ),
     ] {
         let sent = requests.concat();
         for pause in [None, Some(Duration::from_millis(50))] {
@@ -137,13 +151,22 @@ async fn malformed_requests_are_problems() {
         ("GET / HTTP/1.1\r\nhost : x\r\n\r\n", 400, "malformed_request"),
         ("\x16\x03\x01\x02\r\n\r\n", 400, "malformed_request"),
         (&format!("GET / HTTP/1.1\r\nhost: x\r\n{headers}\r\n"), 431, "headers_too_large"),
-        (&format!("GET /?{} HTTP/1.1\r\nhost: x\r\n\r\n", "<".repeat(40 << 10)), 431, "headers_too_large"),
+        (
+            &format!("GET /?{} HTTP/1.1\r\nhost: x\r\n\r\n", "<".repeat(40 << 10)),
+            431,
+            "headers_too_large",
+        ),
     ] {
         let responses = exchange(&client, &[sent.as_bytes()], None).await;
         let [(found, body)] = &responses[..] else {
             panic!("{}: {responses:?}", &sent[..sent.len().min(60)])
         };
-        assert_eq!((*found, &body["code"]), (status, &json!(code)), "{}", &sent[..sent.len().min(60)]);
+        assert_eq!(
+            (*found, &body["code"]),
+            (status, &json!(code)),
+            "{}",
+            &sent[..sent.len().min(60)]
+        );
         assert_eq!(body["status"], json!(status));
         assert!(body["request_id"].as_str().is_some_and(|id| id.len() == 36), "{body}");
     }

@@ -333,11 +333,7 @@ impl Stream {
     }
 
     /// Sends a problem in place of these bytes, if they are a response of the parser; `None` if they are not.
-    fn replace(
-        &mut self,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Option<Poll<io::Result<()>>> {
+    fn replace(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Option<Poll<io::Result<()>>> {
         if self.replacement.is_none() {
             self.replacement = malformed::replaced(bytes);
         }

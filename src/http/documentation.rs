@@ -92,7 +92,11 @@ pub(super) struct Fixed {
 }
 
 impl Fixed {
-    pub(super) fn new(media_type: &'static str, caching: &'static str, content: impl Into<Bytes>) -> Self {
+    pub(super) fn new(
+        media_type: &'static str,
+        caching: &'static str,
+        content: impl Into<Bytes>,
+    ) -> Self {
         let content = content.into();
         let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
         // Writing to memory cannot fail.

@@ -258,11 +258,19 @@ fn serve_file(Path(name): Path<String>, request: &Request) -> Response {
             response.headers_mut().insert(CONTENT_SECURITY_POLICY, POLICY);
             response
         }
-        None => error_response(Error::new(Kind::UnknownRoute, "the manual has no such page; see /docs/guide")),
+        None => error_response(Error::new(
+            Kind::UnknownRoute,
+            "the manual has no such page; see /docs/guide",
+        )),
     }
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that fails this way has failed"
+)]
 mod tests {
     use super::*;
 
@@ -306,7 +314,10 @@ mod tests {
         }
         for file in found {
             let path = file.strip_prefix(&root).unwrap();
-            assert!(sources().any(|source| source.path() == path), "the manual has no page for {path}");
+            assert!(
+                sources().any(|source| source.path() == path),
+                "the manual has no page for {path}"
+            );
         }
     }
 }

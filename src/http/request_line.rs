@@ -143,6 +143,11 @@ fn escape(byte: u8) -> Option<&'static [u8]> {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that fails this way has failed"
+)]
 mod tests {
     use proptest::prelude::*;
 
@@ -151,7 +156,10 @@ mod tests {
     /// The bytes as they are passed on when they arrive in pieces.
     fn encoded(pieces: &[&[u8]]) -> Vec<u8> {
         let mut lines = RequestLines::new();
-        pieces.iter().flat_map(|piece| lines.encode(piece).unwrap_or_else(|| piece.to_vec())).collect()
+        pieces
+            .iter()
+            .flat_map(|piece| lines.encode(piece).unwrap_or_else(|| piece.to_vec()))
+            .collect()
     }
 
     /// What arrives, and what is passed on.
@@ -159,10 +167,7 @@ mod tests {
         ("GET /m?filter=a=\"b\" HTTP/1.1\r\n\r\n", "GET /m?filter=a=%22b%22 HTTP/1.1\r\n\r\n"),
         ("GET /m?f=a<1&g=a>1 HTTP/1.1\n\n", "GET /m?f=a%3C1&g=a%3E1 HTTP/1.1\n\n"),
         ("GET /\"m\" HTTP/1.1\r\n\r\n", "GET /\"m\" HTTP/1.1\r\n\r\n"),
-        (
-            "GET http://\"h\"/?\"q\" HTTP/1.1\r\n\r\n",
-            "GET http://\"h\"/?%22q%22 HTTP/1.1\r\n\r\n",
-        ),
+        ("GET http://\"h\"/?\"q\" HTTP/1.1\r\n\r\n", "GET http://\"h\"/?%22q%22 HTTP/1.1\r\n\r\n"),
         (
             "\r\n\nGET /?\" HTTP/1.1\r\nif-match: \"1\"?\"<>\r\n\r\nGET /?\"",
             "\r\n\nGET /?%22 HTTP/1.1\r\nif-match: \"1\"?\"<>\r\n\r\nGET /?%22",

@@ -132,7 +132,7 @@ fn assert_suggestions((filter, order_by): (Option<&str>, Option<&str>), schema: 
         let mut shift = 0;
         let places = edits.iter().map(|edit| {
             let start = (edit.start + shift) as usize;
-            shift += edit.text.len() as i32 - (edit.end - edit.start);
+            shift += i32::try_from(edit.text.len()).unwrap() - (edit.end - edit.start);
             let end = start + edit.text.len();
             match edit.text.trim() {
                 // A connective belongs to no condition.
