@@ -1,6 +1,6 @@
 //! Rejects unknown environment variables of the service. A misspelt one would silently have no effect.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clap::CommandFactory;
 
@@ -23,14 +23,12 @@ pub(super) fn check() -> Result<(), String> {
 
 fn problems(names: &BTreeSet<String>) -> Vec<String> {
     let known = known();
-    let unknown =
-        names.iter().filter(|name| !known.contains(*name) && !is_service_link(name, names));
-    // Compared without the prefix that all names have, and in lower case, as `nearest` expects.
-    let short = |name: &String| name.strip_prefix(PREFIX).unwrap_or(name).to_ascii_lowercase();
-    let candidates: Vec<String> = known.iter().map(short).collect();
+    let is_known = |name: &String| known.values().any(|known| known == name);
+    let unknown = names.iter().filter(|name| !is_known(name) && !is_service_link(name, names));
     let problem = |name: &String| {
-        let help = match nearest(&short(name), candidates.iter().map(String::as_str)) {
-            Some(candidate) => format!("did you mean {PREFIX}{}?", candidate.to_ascii_uppercase()),
+        let nearest = nearest(&short(name), known.keys().map(String::as_str));
+        let help = match nearest.and_then(|nearest| known.get(nearest)) {
+            Some(variable) => format!("did you mean {variable}?"),
             None => "remove it; `cinequery serve --help` lists the variables".to_owned(),
         };
         format!("unknown environment variable {name}; {help}")
@@ -38,14 +36,25 @@ fn problems(names: &BTreeSet<String>) -> Vec<String> {
     unknown.map(problem).collect()
 }
 
-/// Returns the variables that the subcommands read.
-fn known() -> BTreeSet<String> {
-    fn collect(command: &clap::Command, names: &mut BTreeSet<String>) {
-        let variables = command.get_arguments().filter_map(|argument| argument.get_env());
-        names.extend(variables.map(|name| name.to_string_lossy().into_owned()));
+/// Returns the name without the prefix that all variables have, in lower case.
+fn short(name: &str) -> String {
+    name.strip_prefix(PREFIX).unwrap_or(name).to_ascii_lowercase()
+}
+
+/// Returns the variables that the subcommands read, by their short names and by the names of their flags: an operator
+/// may guess CINEQUERY_DATABASE from `--database`.
+fn known() -> BTreeMap<String, String> {
+    fn collect(command: &clap::Command, names: &mut BTreeMap<String, String>) {
+        for argument in command.get_arguments() {
+            let Some(variable) = argument.get_env() else { continue };
+            let variable = variable.to_string_lossy().into_owned();
+            let flag = argument.get_long().unwrap_or_default().replace('-', "_");
+            names.extend([(short(&variable), variable.clone()), (flag, variable)]);
+        }
         command.get_subcommands().for_each(|command| collect(command, names));
     }
-    let mut names: BTreeSet<String> = SECRET_VARIABLES.map(str::to_owned).into();
+    let mut names: BTreeMap<String, String> =
+        SECRET_VARIABLES.map(|variable| (short(variable), variable.to_owned())).into();
     collect(&Cli::command(), &mut names);
     names
 }
@@ -75,6 +84,8 @@ mod tests {
             ("CINEQUERY_LOG", ""),
             ("CINEQUERY_RATELIMIT", "did you mean CINEQUERY_RATE_LIMIT?"),
             ("CINEQUERY_DATABASE", "did you mean CINEQUERY_DATABASE_URL?"),
+            ("CINEQUERY_JWT_SECRETS", "did you mean CINEQUERY_JWT_SECRET?"),
+            ("CINEQUERY_REDIS", "did you mean CINEQUERY_REDIS_URL?"),
             ("CINEQUERY_COLOUR", "remove it"),
             ("CINEQUERY_", "remove it"),
             ("CINEQUERY_SERVICE_HOST", ""),

@@ -30,7 +30,7 @@ async fn users_are_managed_at_the_command_line() {
         let (code, _, log) = user(&["add", "anna", "--role", "viewer"], &password);
         assert!(code == 1 && log == "cinequery: the user \"anna\" already exists\n", "{log}");
         let (code, _, log) = user(&["add", "ben", "--role", "viewer"], "short\n");
-        let expected = "cinequery: password: must have at least 15 characters, and has 5\n";
+        let expected = "cinequery: password: must have at least 15 characters, found 5\n";
         assert_eq!((code, log.as_str()), (1, expected));
         let (code, _, log) = user(&["add", "ben", "--role", "viewer"], "");
         assert!(code == 1 && log.contains("standard input is empty"), "{log}");
