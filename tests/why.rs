@@ -83,9 +83,9 @@ async fn an_empty_result_is_explained() {
             assert_eq!(response.status, 200, "{response:?}");
             response.json()["why"].clone()
         };
-        let reason = |condition: &str, without: i64| json!({"condition": condition, "without": without});
+        let reason = |condition: &str, without: i64| json!({"condition": condition, "without": without, "capped": false});
         let respelt = |condition: &str, without: i64, instead: &str| {
-            json!({"condition": condition, "without": without, "instead": instead})
+            json!({"condition": condition, "without": without, "capped": false, "instead": instead})
         };
         for (filter, expected) in [
             ("film = \"ALPHA\"", json!([respelt("film = 'ALPHA'", 4, "film = 'Alpha'")])),
@@ -129,6 +129,28 @@ async fn an_empty_result_is_explained() {
         assert_eq!(response.json()["why"][0]["instead"], "film = 'Alpha'");
         let unexplained = client.send(client.request("GET", SCREENINGS).query(&[("filter", "seats = -1")]));
         assert_eq!(unexplained.await.json()["why"], Value::Null);
+    })
+    .await;
+}
+
+/// More than 1,000 records are not counted, and the response says so.
+#[tokio::test]
+async fn a_capped_count_is_marked() {
+    served_on_both(async |client| {
+        for (records, without, capped) in [(1000, 1000, false), (1001, 1000, true)] {
+            let row = |number| {
+                json!({"title": number, "genre": "drama", "release_year": 2000, "expiry_date": "2030-01-01"})
+            };
+            let rows: String =
+                (0..records).map(|number: i32| format!("{}\n", row(number.to_string()))).collect();
+            let import = client.request("POST", "/api/v1/movies/import?on_conflict=skip");
+            let import = import.header("content-type", "application/x-ndjson").body(rows);
+            assert_eq!(client.send(import).await.status, 200);
+            let search = [("filter", "genre = 'drama' and title = 'none'"), ("why", "true")];
+            let why = client.search(&search).await.json()["why"].clone();
+            assert_eq!(why[1]["without"], without, "{why}");
+            assert_eq!((&why[0]["capped"], &why[1]["capped"]), (&json!(false), &json!(capped)));
+        }
     })
     .await;
 }

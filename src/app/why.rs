@@ -143,6 +143,8 @@ pub struct Reason {
     /// The number of records that match without this condition, counted up to 1,000.
     #[oai(validator(maximum(value = "1000")))]
     pub without: i64,
+    /// Whether more records match than were counted.
+    pub capped: bool,
     /// The condition with existing values, if its values differ from them only in case.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instead: Option<String>,
@@ -171,12 +173,14 @@ pub(super) async fn why_nothing(
         } else {
             part(Expr::all(others), schema, parameters, now)?
         };
-        let shape = Shape::CountUpTo { limit: MAX_COUNT };
-        let without = store.count(compile(&query, shape, store.dialect())).await?;
+        // One more tells whether there are more.
+        let shape = Shape::CountUpTo { limit: MAX_COUNT + 1 };
+        let found = store.count(compile(&query, shape, store.dialect())).await?;
+        let (without, capped) = (found.min(i64::from(MAX_COUNT)), found > i64::from(MAX_COUNT));
         let instead = respelt(store, schema, condition, parameters, &mut spellings).await?;
         let condition = format::filter(condition);
         let instead = instead.map(|instead| format::filter(&instead));
-        reasons.push(Reason { condition, without, instead });
+        reasons.push(Reason { condition, without, capped, instead });
     }
     Ok(reasons)
 }

@@ -114,9 +114,10 @@ async fn find(
         (None, Some(_)) => format!("{shown}, more available"),
         (None, None) => shown.to_string(),
     };
-    for Reason { condition, without, instead } in why.unwrap_or_default() {
+    for Reason { condition, without, capped, instead } in why.unwrap_or_default() {
+        let or_more = if capped { " or more" } else { "" };
         let help = instead.map(|instead| format!("; did you mean {instead}?")).unwrap_or_default();
-        remark.push_str(&format!("\n{without} without {condition}{help}"));
+        remark.push_str(&format!("\n{without}{or_more} without {condition}{help}"));
     }
     Ok(Shown { output: table(schema, &records).to_string(), warnings, remark: Some(remark) })
 }
