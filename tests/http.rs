@@ -530,3 +530,31 @@ async fn memory_of_unread_responses_is_reclaimed() {
     let page = client.get(&format!("{MOVIES}?limit=1000")).await;
     assert_eq!(page.column("title").len(), 1000);
 }
+
+/// Numbers without a fraction are integers, and the types in messages are those of JSON.
+#[tokio::test]
+async fn errors_of_bodies_are_in_terms_of_json() {
+    let client = Client::of(Database::sqlite()).await;
+    for (body, expected) in [
+        (r#"{"limit":1.0}"#, ""),
+        (r#"{"limit":1e1}"#, ""),
+        (r#"{"limit":null}"#, ""),
+        (r#"{"limit":1.5}"#, "expected an integer, found 1.5 at line 1 column"),
+        (r#"{"limit":1e10}"#, "expected an integer, found 10000000000.0 at line 1 column"),
+        (r#"{"limit":"5"}"#, "expected a number, found string \"5\" at line 1 column"),
+        (r#"{"filter":5}"#, "expected a string, found integer `5` at line 1 column"),
+        (r#"{"parameters":[]}"#, "expected an object, found an array at line 1 column"),
+        (r#"{"why":"yes"}"#, "expected true or false, found string \"yes\" at line 1 column"),
+    ] {
+        let request = client.request("POST", "/api/v1/movies/search");
+        let request = request.header("content-type", "application/json").body(body);
+        let response = client.send(request).await;
+        if expected.is_empty() {
+            assert_eq!(response.status, 200, "{body}: {response:?}");
+        } else {
+            let problem = response.problem(400, "invalid_body");
+            let detail = problem["detail"].as_str().unwrap();
+            assert!(detail.starts_with(expected), "{body}: {detail}");
+        }
+    }
+}

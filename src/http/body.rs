@@ -13,7 +13,7 @@ use poem_openapi::registry::{
 };
 use poem_openapi::types::Type as Documented;
 use poem_openapi::{ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOptions};
-use serde::Serialize;
+use serde::{Deserialize as _, Serialize};
 
 use super::caller::path_schema;
 use super::conditional::etag;
@@ -86,7 +86,56 @@ pub(super) fn json<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     if bytes.trim_ascii_start().first() != Some(&b'{') {
         return Err(invalid("expected a JSON object".to_owned()));
     }
-    serde_json::from_slice(bytes).map_err(|error| invalid(error.to_string()))
+    serde_json::from_slice(bytes).map_err(|error| invalid(json_terms(&error.to_string())))
+}
+
+/// The types of Rust in serde's messages, and what they are in JSON.
+const JSON_TERMS: &[(&str, &str)] = &[
+    ("i32", "an integer"),
+    ("i64", "an integer"),
+    ("a JSON number", "a number"),
+    ("a boolean", "true or false"),
+    ("a map", "an object"),
+    ("map", "an object"),
+    ("a sequence", "an array"),
+    ("sequence", "an array"),
+    ("unit value", "null"),
+];
+
+/// Rewords a message of serde about a type, such as `invalid type: floating point `1.5`, expected i32 at line 1 column 12`.
+fn json_terms(message: &str) -> String {
+    let types = message.strip_prefix("invalid type: ").and_then(|types| {
+        let (found, expected) = types.rsplit_once(", expected ")?;
+        Some((found, expected.split_once(" at line ")?))
+    });
+    let Some((found, (expected, place))) = types else { return message.to_owned() };
+    let in_json = |term: &str| {
+        let known = JSON_TERMS.iter().find(|(rust, _)| *rust == term).map(|(_, json)| *json);
+        let structure = term.starts_with("struct ").then_some("an object");
+        known.or(structure).map_or_else(|| term.replace("floating point", "number"), str::to_owned)
+    };
+    format!("expected {}, found {} at line {place}", in_json(expected), in_json(found))
+}
+
+/// Reads an optional integer. As in JSON Schema, a number without a fraction is one: `1.0` and `1e3` are integers.
+///
+/// # Errors
+/// A number with a fraction or out of range, and other types.
+pub(super) fn integer<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<Option<i32>, D::Error> {
+    let Some(number) = Option::<serde_json::Number>::deserialize(deserializer)? else {
+        return Ok(None);
+    };
+    let whole = number.as_i64().and_then(|number| i32::try_from(number).ok()).or_else(|| {
+        let number = number.as_f64().filter(|number| number.fract() == 0.0)?;
+        // Every i32 is exact as a float, and others are cut off.
+        #[allow(clippy::cast_possible_truncation, reason = "compared with the original below")]
+        let whole = number as i32;
+        (f64::from(whole) - number == 0.0).then_some(whole)
+    });
+    let unexpected = || serde::de::Error::custom(format!("expected an integer, found {number}"));
+    whole.map(Some).ok_or_else(unexpected)
 }
 
 /// Extracts the body of a request.

@@ -12,7 +12,9 @@ use poem_openapi::{Object, OpenApi, Tags};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::body::{Body, Created, Current, Found, IfChanged, Input, Json, NoContent, Paged, json};
+use super::body::{
+    Body, Created, Current, Found, IfChanged, Input, Json, NoContent, Paged, integer, json,
+};
 use super::caller::{Reader, Writer};
 use super::conditional;
 use super::resource::ARGUMENT_PREFIX;
@@ -280,6 +282,7 @@ pub(super) struct SearchBody {
     order_by: Option<String>,
     /// The maximum number of records per page.
     #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
+    #[serde(default, deserialize_with = "integer")]
     limit: Option<i32>,
     /// `next_cursor` of the previous page. Filter, parameters and order must be the same.
     cursor: Option<String>,

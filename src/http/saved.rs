@@ -11,7 +11,7 @@ use poem_openapi::{Object, OpenApi};
 use serde::Deserialize;
 
 use super::body::{
-    Body, Created, Current, Field, Found, Input, Json, NoContent, Paged, Versioned, json,
+    Body, Created, Current, Field, Found, Input, Json, NoContent, Paged, Versioned, integer, json,
 };
 use super::caller::{Reader, Writer};
 use super::conditional;
@@ -218,6 +218,7 @@ const QUERIES: &str = "/api/v1/queries/{records}";
 struct RunBody {
     /// The maximum number of records per page.
     #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
+    #[serde(default, deserialize_with = "integer")]
     limit: Option<i32>,
     /// `next_cursor` of the previous page. The query and its parameters must be the same.
     cursor: Option<String>,
