@@ -39,6 +39,7 @@ VALUES = {
     "count": "exact",
     "why": "true",
     "caret": "5",
+    "on_conflict": "skip",
     "subject": "anna",
     "from": "2026-01-01",
     "to": "2026-12-31",

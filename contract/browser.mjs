@@ -52,6 +52,7 @@ try {
   await signedInAfterReload(page);
   await searchByExample(page);
   await create(page);
+  await missing(page);
   await diagnostic(page);
   await everyOperation(page);
 
@@ -172,6 +173,17 @@ async function create(page) {
   await close(operation);
   await deleteMovie(page, JSON.parse(body).id);
   say("create", "201 for the unchanged example");
+}
+
+/** Swagger UI must know that the documented 4XX includes 404. */
+async function missing(page) {
+  const operation = await opened(page, "getMovie");
+  await operation.locator("[data-param-name=id] input").fill("00000000-0000-7000-8000-000000000000");
+  const { status, body } = await execute(page, operation);
+  assert.equal(status, 404, body);
+  assert.equal(await operation.locator(".response-undocumented").count(), 0, "404 is called undocumented");
+  await close(operation);
+  say("missing", "404 is documented");
 }
 
 async function deleteMovie(page, id) {

@@ -25,6 +25,15 @@ const authorization = {
     },
   },
   wrapComponents: {
+    // Swagger UI does not know that 4XX and 5XX, which every operation has, document all error statuses.
+    liveResponse: (Original, { React }) => (properties) =>
+      React.createElement(Original, {
+        ...properties,
+        response: properties.response.update(
+          "notDocumented",
+          (isUnknown) => isUnknown && properties.response.get("status") < 400,
+        ),
+      }),
     // The cursor waits in the field of the name, not in that of a token.
     Input: (Original, { React }) => ({ autoFocus, ...properties }) =>
       React.createElement(Original, properties),

@@ -52,7 +52,8 @@ fn of_parameter(operation: &str, name: &str, about: &Schema) -> Option<Value> {
         (_, "name") => json!(query_name(about)),
         (_, "If-Match") => json!("\"1\""),
         (_, "collection") => json!(about.collection),
-        (_, "on_conflict") => json!("skip"),
+        // An import follows `Content-Type`, and is all-or-nothing unless its sender decides otherwise.
+        (import, "on_conflict" | "format") if import.starts_with("import") => return None,
         (_, "format") => json!("ndjson"),
         _ => value(about.field(name)?),
     })
