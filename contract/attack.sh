@@ -43,8 +43,8 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 1' INT TERM
 
-# as_nobody COMMAND...: PostgreSQL does not start as root.
-as_nobody() {
+# unprivileged COMMAND...: runs a command without root, which PostgreSQL rejects.
+unprivileged() {
     if [ "$(id -u)" -eq 0 ]; then exec setpriv --reuid=65534 --regid=65534 --clear-groups "$@"; fi
     exec "$@"
 }
@@ -61,10 +61,10 @@ start_postgres() {
     mkdir "$folder/postgres"
     [ "$(id -u)" -ne 0 ] || chown 65534:65534 "$folder/postgres"
     cd "$folder/postgres"
-    (as_nobody "$bin/initdb" -D "$folder/postgres/data" -U attack -A trust -E UTF8 --locale=C --no-sync) \
+    (unprivileged "$bin/initdb" -D "$folder/postgres/data" -U attack -A trust -E UTF8 --locale=C --no-sync) \
         >"$folder/postgres.log" 2>&1 || { cat "$folder/postgres.log" >&2; fail "initdb failed"; }
     postgres=$(free_port)
-    (as_nobody "$bin/postgres" -D "$folder/postgres/data" -p "$postgres" -k "$folder/postgres" \
+    (unprivileged "$bin/postgres" -D "$folder/postgres/data" -p "$postgres" -k "$folder/postgres" \
         -c listen_addresses=127.0.0.1 -c fsync=off) >>"$folder/postgres.log" 2>&1 </dev/null &
     processes="$processes $!"
     cd "$root"

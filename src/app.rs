@@ -117,7 +117,7 @@ impl App {
 }
 
 /// Returns the error for a request that exceeds a rate limit.
-pub fn refused(decision: &Decision) -> Error {
+pub fn rejection(decision: &Decision) -> Error {
     // Rounded up, so that a retry after this time is admitted.
     let seconds = u32::try_from(decision.wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
     let seconds = NonZeroU32::new(seconds).unwrap_or(NonZeroU32::MIN);

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::command_line::{Service, folder, folder_of, run};
 use crate::support::records::{SCREENINGS, declared};
-use crate::support::{Answer, Client, Database, on_both, token};
+use crate::support::{Client, Database, Response, on_both, token};
 
 /// Two declarations with three mistakes.
 const MISTAKEN: &[(&str, &str)] = &[
@@ -257,7 +257,7 @@ async fn movies_with_an_additional_optional_field_keep_the_legacy_routes() {
         let [list, create, delete, ..] = LEGACY else {
             panic!("LEGACY has fewer than three routes")
         };
-        let send = async |(method, path): &(&str, &str)| -> Answer {
+        let send = async |(method, path): &(&str, &str)| -> Response {
             client.send(client.request(method, path)).await
         };
         let created = send(create).await;

@@ -30,7 +30,7 @@ fn expected() -> String {
          found {}\n\
          walked {} movies on {} pages\n\
          updated to version 2, expiring 2032-06-30\n\
-         refused: unknown_field at column 1: unknown field \"gnre\"; did you mean \"genre\"?\n\
+         rejected: unknown_field at column 1: unknown field \"gnre\"; did you mean \"genre\"?\n\
          deleted\n",
         noir.join(", "),
         movies.len(),

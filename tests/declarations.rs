@@ -128,11 +128,11 @@ fn mistakes_are_reported_at_their_places() {
                  [fields.at]\ntype = \"timestamp\"\ndefault = 2024-01-01T12:00:00\n[fields.n]\n\
                  type = \"integer\"\ndefault = 1.5"
             ),
-            "6:11: `example`: must lie between 1870 and 9999, and is 1492\n\
+            "6:11: `example`: must be from 1870 to 9999, found 1492\n\
              9:11: `default`: expected a date (YYYY-MM-DD), found \"31/12/2027\"; the year comes first: \
              write 2027-12-31\n\
              12:11: `example`: expected a text, found a date or time; write a text such as drama\n\
-             13:11: `default`: must have 1 to 500 characters, and has 0\n\
+             13:11: `default`: must have 1 to 500 characters, found 0\n\
              17:11: `default`: expected a timestamp (RFC 3339), found \"2024-01-01T12:00:00\"; add the \
              offset from UTC, such as `Z`\n\
              20:11: `default`: expected an integer, found a number that is not whole; write an integer \

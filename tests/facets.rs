@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Client, served_on_both};
+use crate::support::{Client, Response, served_on_both};
 
 const FACETS: &str = "/api/v1/movies/facets";
 
@@ -21,7 +21,7 @@ async fn catalogue(client: &Client) {
     }
 }
 
-async fn facets(client: &Client, query: &[(&str, &str)]) -> Answer {
+async fn facets(client: &Client, query: &[(&str, &str)]) -> Response {
     client.send(client.request("GET", FACETS).query(query)).await
 }
 
@@ -160,7 +160,7 @@ async fn a_field_without_a_value_is_counted_last() {
 
 /// Query string, code, and a part of the message.
 const REJECTED: &[(&str, &str, &str)] = &[
-    ("", "invalid_parameter", "the query parameter \"by\" is missing"),
+    ("", "invalid_parameter", "missing query parameter \"by\""),
     ("by=", "invalid_parameter", "by: unknown field \"\"; expected one of: id, title"),
     ("by=gnre", "invalid_parameter", "by: unknown field \"gnre\"; did you mean \"genre\"?"),
     ("by=genre&by=title", "invalid_parameter", "repeated query parameter \"by\""),

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, SqliteConnection};
 use uuid::Uuid;
 
-use crate::support::{Answer, Client, Database, served_on_both};
+use crate::support::{Client, Database, Response, served_on_both};
 
 const CHECK: &str = "/api/v1/query/check";
 const EXPLAIN: &str = "/api/v1/query/explain";
@@ -14,12 +14,12 @@ const COMPLETE: &str = "/api/v1/query/complete";
 /// The operations on queries.
 const OPERATIONS: &[&str] = &[CHECK, EXPLAIN, COMPLETE];
 
-async fn ask(client: &Client, path: &str, query: &[(&str, &str)]) -> Answer {
+async fn ask(client: &Client, path: &str, query: &[(&str, &str)]) -> Response {
     client.send(client.request("GET", path).query(query)).await
 }
 
 #[track_caller]
-fn succeed(response: &Answer) -> Value {
+fn succeed(response: &Response) -> Value {
     assert_eq!(response.status, 200, "{}", String::from_utf8_lossy(&response.body));
     response.json()
 }

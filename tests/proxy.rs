@@ -4,13 +4,13 @@
 use reqwest::Url;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Client, Database, served_on_both};
+use crate::support::{Client, Database, Response, served_on_both};
 
 /// The public URL of the service.
 const PUBLIC: &str = "https://movies.example/movies-api/";
 
 /// Sends the request that the proxy forwards for this URL.
-async fn get(client: &Client, url: &Url) -> Answer {
+async fn get(client: &Client, url: &Url) -> Response {
     client.get(stripped(url)).await
 }
 

@@ -171,3 +171,18 @@ async fn malformed_requests_are_problems() {
         assert!(body["request_id"].as_str().is_some_and(|id| id.len() == 36), "{body}");
     }
 }
+
+/// Characters that end a value in a URL, or start an encoding there.
+#[tokio::test]
+async fn unencoded_values_get_a_hint() {
+    let client = catalogue().await;
+    for (target, hint) in [
+        ("/api/v1/movies?filter=title=\"Bob's+Burgers+&+Friends\"", "`&` in a value as `%26`"),
+        ("/api/v1/movies?filter=title=\"100%+Wolf\"", "`%` in a value as `%25`"),
+        ("/api/v1/movies?filter=expiry_date<today+30d", "`%2B`"),
+    ] {
+        let all = exchange(&client, &[get(target, true).as_bytes()], None).await;
+        let [(400, body)] = &all[..] else { panic!("{target}: {all:?}") };
+        assert!(body.to_string().contains(hint), "{target}: {body}");
+    }
+}

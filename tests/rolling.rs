@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use crate::command_line::{Service, folder_of, serve_records};
-use crate::support::{Answer, Client, Database, on_both, token};
+use crate::support::{Client, Database, Response, on_both, token};
 
 const OLD: &str = r#"
 name = "Ticket"
@@ -283,7 +283,7 @@ async fn an_old_instance_does_not_change_the_new_fields() {
         let old = start(&before, &database);
         let new = start(&after, &database);
         let (old, new) = (client_of(&old), client_of(&new));
-        let created = |response: Answer| {
+        let created = |response: Response| {
             assert_eq!(response.status, 201, "{response:?}");
             (response.location(), response.json())
         };

@@ -47,9 +47,9 @@ fn limits_are_parsed() {
     for (wrong, part) in [
         ("", "600/min"),
         ("600", "600/min"),
-        ("0/min", "expected a limit"),
-        ("-1/s", "expected a limit"),
-        ("1/day", "expected a limit"),
+        ("0/min", "expected COUNT/UNIT"),
+        ("-1/s", "expected COUNT/UNIT"),
+        ("1/day", "expected COUNT/UNIT"),
         ("5000000000/min", "at most 600000/min"),
         ("viewer=60/min", "for all roles first"),
         ("20000/s", "at most 10000/s"),

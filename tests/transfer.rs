@@ -10,14 +10,14 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
-use crate::support::{Answer, Client, Database, movies, served_on_both, token, token_of};
+use crate::support::{Client, Database, Response, movies, served_on_both, token, token_of};
 
 const NDJSON: &str = "application/x-ndjson";
 const CSV: &str = "text/csv";
 const OCTETS: &str = "application/octet-stream";
 const HEADER: &str = "title,genre,release_year,expiry_date\n";
 
-async fn import(client: &Client, policy: &str, media_type: &str, file: &[u8]) -> Answer {
+async fn import(client: &Client, policy: &str, media_type: &str, file: &[u8]) -> Response {
     let path = format!("/api/v1/movies/import{policy}");
     let request = client.request("POST", &path).header(CONTENT_TYPE, media_type);
     client.send(request.body(file.to_vec())).await
@@ -126,7 +126,7 @@ fn files() -> Vec<(&'static str, Vec<u8>, i64, Vec<Wrong>)> {
             CSV,
             format!("{HEADER}a,g,,soon\n{cells}").into(),
             1,
-            vec![(2, "/release_year", "an integer"), (2, "/expiry_date", "not a date")],
+            vec![(2, "/release_year", "an integer"), (2, "/expiry_date", "expected a date")],
         ),
     ]
 }

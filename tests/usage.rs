@@ -6,7 +6,9 @@ use cinequery::clock::timestamp_now;
 use cinequery::identity::Open;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Client, Database, app_with, catalogue, on_both, token_of, unlimited};
+use crate::support::{
+    Client, Database, Response, app_with, catalogue, on_both, token_of, unlimited,
+};
 
 const USAGE: &str = "/api/v1/usage";
 
@@ -24,7 +26,7 @@ fn of(client: &Client, subject: &str, scopes: &[&str]) -> Client {
 }
 
 /// Returns the counts in a response without the day: subject, class, requests, throttled.
-fn counts(response: &Answer) -> Vec<(String, String, i64, i64)> {
+fn counts(response: &Response) -> Vec<(String, String, i64, i64)> {
     assert_eq!(response.status, 200, "{response:?}");
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let page = response.json();
@@ -105,7 +107,7 @@ async fn days_can_be_selected_and_invalid_parameters_are_rejected() {
         let day = |ago: u64| today.checked_sub_days(Days::new(ago)).unwrap();
         let ask = async |query: &str| anna.get(&format!("{USAGE}?{query}")).await;
         let read =
-            |response: &Answer| counts(response).iter().filter(|row| row.1 == "read").count();
+            |response: &Response| counts(response).iter().filter(|row| row.1 == "read").count();
         assert_eq!(read(&ask(&format!("from={}&to={}", day(1), today)).await), 1);
         assert_eq!(read(&ask(&format!("to={}", day(2))).await), 0);
         assert_eq!(read(&ask(&format!("from={}", day(2))).await), 1);

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::usage::Class;
-use super::{App, refused};
+use super::{App, rejection};
 use crate::admission::{Decision, Outcome, Policy};
 use crate::error::{Error, Kind, Result};
 use crate::identity::{Credentials, Issued, name_problem};
@@ -80,7 +80,7 @@ fn admitted(decision: Option<Decision>, key: &str) -> Result<Option<Decision>> {
         Some(decision) if !decision.is_admitted => {
             let limit = decision.policy.name();
             tracing::warn!(limit, key, "sign-in rejected: rate limit exhausted");
-            Err(refused(&decision))
+            Err(rejection(&decision))
         }
         decision => Ok(decision),
     }

@@ -504,7 +504,7 @@ mod tests {
         assert_eq!(
             connections.enter(),
             Admission::Served,
-            "the service waits for the new one, too"
+            "the service also waits for the new one"
         );
         add(0, true);
         assert_eq!(connections.enter(), Admission::Extra, "the service works for all of them");

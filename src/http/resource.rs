@@ -202,11 +202,12 @@ impl StrictOperation {
     fn check_query(&self, query: &str) -> Result<(), Error> {
         let reject = |detail: String| Err(Error::new(Kind::InvalidParameter, detail));
         let mut seen: Vec<String> = Vec::new();
+        let mut is_in_quotes = false;
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let Some(name) = decode(name).filter(|_| decode(value).is_some()) else {
                 return reject(format!(
-                    "expected percent-encoded UTF-8 in the query, found {pair:?}"
+                    "expected percent-encoded UTF-8 in the query, found {pair:?}; write `%` in a value as `%25`"
                 ));
             };
             let is_argument = self.takes_arguments
@@ -219,12 +220,17 @@ impl StrictOperation {
                 {
                     help = format!("send the value for `${name}` as `{ARGUMENT_PREFIX}{name}`");
                 }
+                if is_in_quotes {
+                    help = "write `&` in a value as `%26`".to_owned();
+                }
                 return reject(format!("unknown query parameter {name:?}; {help}"));
             }
             if seen.contains(&name) {
                 return reject(format!("repeated query parameter {name:?}; send it once"));
             }
             seen.push(name);
+            // The text of a filter that goes on after an `&`.
+            is_in_quotes = decode(value).is_some_and(|value| value.matches('"').count() % 2 == 1);
         }
         let is_missing = |known: &&Parameter| known.is_required && !seen.contains(&known.name);
         match self.query.iter().find(is_missing) {

@@ -9,7 +9,7 @@ use poem::{Addr, Request};
 
 use crate::admission::{Admission, Decision, Forwarded};
 use crate::app::usage::Class;
-use crate::app::{App, refused};
+use crate::app::{App, rejection};
 use crate::error::{Error, Result};
 use crate::identity::Identity;
 
@@ -52,7 +52,7 @@ pub(super) async fn admit(request: &Request, identity: &Identity, class: Class) 
         // Already set only if a request is counted twice, which does not happen.
         let _ = noted.0.set(decision);
     }
-    if decision.is_admitted { Ok(()) } else { Err(refused(&decision)) }
+    if decision.is_admitted { Ok(()) } else { Err(rejection(&decision)) }
 }
 
 /// Returns the IP address of the client of a request, which trusted proxies may have forwarded.

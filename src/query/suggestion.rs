@@ -28,7 +28,8 @@ impl Reading {
         let edit = text.get(place.start..place.end).unwrap_or_default();
         let is_connective = ["and", "or", ","].contains(&edit.trim_ascii());
         let is_adjacent = text.get(first.end..second.start).is_none_or(|gap| !self.separates(gap));
-        (is_adjacent && !is_connective)
+        fault.span.touches(place)
+            || (is_adjacent && !is_connective)
             || self.parts.iter().any(|part| part.touches(place) && part.touches(fault.span))
     }
 

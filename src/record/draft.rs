@@ -245,14 +245,14 @@ pub(super) fn read_field(field: &Field, argument: &Argument) -> Result<Option<Va
         (Value::Text(text), Type::Text) => {
             let length = i64::try_from(text.chars().count()).unwrap_or(i64::MAX);
             if !field.bounds.contains(&length) {
-                return Err(format!("must have {low} to {high} characters, and has {length}"));
+                return Err(format!("must have {low} to {high} characters, found {length}"));
             }
             if let Some(control) = text.chars().find(|c| c.is_control()) {
                 return Err(format!("cannot hold the control character {control:?}"));
             }
         }
         (Value::Integer(number), _) if !field.bounds.contains(number) => {
-            return Err(format!("must lie between {low} and {high}, and is {number}"));
+            return Err(format!("must be from {low} to {high}, found {number}"));
         }
         _ => {}
     }

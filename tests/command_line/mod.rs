@@ -173,7 +173,7 @@ const REJECTED: &[(&[&str], &str)] = &[
         &["serve", "--auth", "open", "--database", "postgres://x@127.0.0.1/y"],
         "CINEQUERY_JWT_SECRET",
     ),
-    (&["serve", "--auth", "open", "--jwt-secret", "short"], "needs 32"),
+    (&["serve", "--auth", "open", "--jwt-secret", "short"], "at least 32 bytes"),
     (&["serve", "--auth", "open", "--token-ttl", "0s"], "from 1s to 1y"),
     (&["serve", "--auth", "open", "--token-ttl", "soon"], "a duration such as 15m, 12h, 30d"),
     (

@@ -26,7 +26,7 @@ pub struct Client {
 
 /// A complete response.
 #[derive(Debug)]
-pub struct Answer {
+pub struct Response {
     pub url: Url,
     pub status: u16,
     pub headers: HeaderMap,
@@ -93,24 +93,24 @@ impl Client {
         }
     }
 
-    pub async fn send(&self, request: RequestBuilder) -> Answer {
+    pub async fn send(&self, request: RequestBuilder) -> Response {
         let response = request.send().await.unwrap();
         let url = response.url().clone();
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let body = response.bytes().await.unwrap().to_vec();
-        Answer { url, status, headers, body }
+        Response { url, status, headers, body }
     }
 
-    pub async fn get(&self, path: &str) -> Answer {
+    pub async fn get(&self, path: &str) -> Response {
         self.send(self.request("GET", path)).await
     }
 
-    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+    pub async fn post(&self, path: &str, body: &Value) -> Response {
         self.send(self.request("POST", path).json(body)).await
     }
 
     /// Searches movies with these query parameters.
-    pub async fn search(&self, query: &[(&str, &str)]) -> Answer {
+    pub async fn search(&self, query: &[(&str, &str)]) -> Response {
         self.send(self.request("GET", "/api/v1/movies").query(query)).await
     }
 
@@ -129,7 +129,7 @@ impl Client {
         media_type: &str,
         if_match: Option<&str>,
         body: &Value,
-    ) -> Answer {
+    ) -> Response {
         let mut request = self.request(method, path).header(CONTENT_TYPE, media_type);
         if let Some(tag) = if_match {
             request = request.header("if-match", tag);
@@ -138,7 +138,7 @@ impl Client {
     }
 }
 
-impl Answer {
+impl Response {
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body)
             .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&self.body)))

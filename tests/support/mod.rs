@@ -21,7 +21,7 @@ use cinequery::store::{Location, Missing, Store};
 use sqlx::{AssertSqlSafe, Connection, Row};
 use tempfile::TempDir;
 
-pub use client::{Answer, Client, token, token_of};
+pub use client::{Client, Response, token, token_of};
 pub use records::{Page, Screening, all, catalogue, movies, screenings, search};
 
 /// An empty database for a single test. It is deleted on drop (SQLite) or when the tests end (PostgreSQL).

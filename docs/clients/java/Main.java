@@ -80,12 +80,12 @@ public class Main {
     try {
       movies.listMovies(APIListMoviesRequest.newBuilder().filter("gnre = \"film noir\"").build());
       throw new IllegalStateException("a filter with an unknown field was accepted");
-    } catch (ApiException refusal) {
-      // An exception has the body of a refusal as text, which the client's mapper gives its type.
+    } catch (ApiException failure) {
+      // An exception has the body of the error response as text; the client's mapper parses it.
       Problem problem =
-          client.getObjectMapper().readValue(refusal.getResponseBody(), Problem.class);
+          client.getObjectMapper().readValue(failure.getResponseBody(), Problem.class);
       Diagnostic diagnostic = problem.getDiagnostics().get(0);
-      System.out.printf("refused: %s at column %d: %s; %s%n", diagnostic.getCode(),
+      System.out.printf("rejected: %s at column %d: %s; %s%n", diagnostic.getCode(),
           diagnostic.getColumn(), diagnostic.getMessage(), diagnostic.getHelp());
     }
 

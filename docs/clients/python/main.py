@@ -67,13 +67,13 @@ def tour(client: AuthenticatedClient) -> None:
 
     match list_movies.sync(client=client, filter_='gnre = "film noir"'):
         case Problem(diagnostics=[Diagnostic() as at, *_]):
-            print(f"refused: {at.code} at column {at.column}: {at.message}; {at.help_}")
+            print(f"rejected: {at.code} at column {at.column}: {at.message}; {at.help_}")
         case _:
             raise SystemExit("a field that does not exist was found")
 
     match delete_movie.sync(movie.id, client=client, if_match=updated.headers["ETag"]):
         case Problem() as problem:
-            raise refusal(problem)
+            raise failure(problem)
     print("deleted")
 
 
@@ -88,16 +88,16 @@ def pages(client: AuthenticatedClient) -> Iterator[list[Movie]]:
         cursor = page.next_cursor
 
 
-def accepted(answer: T | Problem | None) -> T:
-    """What the service answered, unless it refused."""
-    if isinstance(answer, Problem):
-        raise refusal(answer)
+def accepted(response: T | Problem | None) -> T:
+    """Returns the data of a response, or ends the program if it is a problem."""
+    if isinstance(response, Problem):
+        raise failure(response)
     # The clients raise UnexpectedStatus where a call without a result would return None.
-    assert answer is not None
-    return answer
+    assert response is not None
+    return response
 
 
-def refusal(problem: Problem) -> SystemExit:
+def failure(problem: Problem) -> SystemExit:
     return SystemExit(f"{problem.code}: {problem.detail}")
 
 

@@ -1,5 +1,5 @@
 // A tour of cinequery with the client that openapi-typescript and openapi-fetch make of its OpenAPI
-// document: the compiler knows every path, parameter, body and answer below.
+// document: the compiler knows every path, parameter, body and response below.
 
 import createClient from "openapi-fetch";
 import type { components, operations, paths } from "cinequery";
@@ -73,7 +73,7 @@ const { error: problem } = await api.GET("/api/v1/movies", {
 const diagnostic = problem?.diagnostics?.[0];
 if (diagnostic === undefined) throw new Error("a field that does not exist was found");
 const { code, column, message, help } = diagnostic;
-console.log(`refused: ${code} at column ${column}: ${message}; ${help}`);
+console.log(`rejected: ${code} at column ${column}: ${message}; ${help}`);
 
 accepted(
   await api.DELETE("/api/v1/movies/{id}", {
@@ -82,18 +82,18 @@ accepted(
 );
 console.log("deleted");
 
-/** The data of an answer. The program ends when the service refused. */
-function accepted<T>(answer: { data: T; error?: never } | { data?: never; error: Problem }): T {
-  if (answer.error) {
-    console.error(`${answer.error.code}: ${answer.error.detail}`);
+/** Returns the data of a response, or ends the program if it is a problem. */
+function accepted<T>(response: { data: T; error?: never } | { data?: never; error: Problem }): T {
+  if (response.error) {
+    console.error(`${response.error.code}: ${response.error.detail}`);
     process.exit(1);
   }
-  return answer.data;
+  return response.data;
 }
 
-/** Changes name the version they are made to: that of the answer before. */
+/** Changes name the version they are made to: that of the response before. */
 function ifMatch({ headers }: Response): { "If-Match": string } {
   const etag = headers.get("ETag");
-  if (etag === null) throw new Error("an answer without an ETag");
+  if (etag === null) throw new Error("a response without an ETag");
   return { "If-Match": etag };
 }

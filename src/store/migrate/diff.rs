@@ -235,7 +235,7 @@ impl TableDiff {
         let path = format!("{}.{}", table.collection, declared.name);
         let Some(column) = table.column(&declared.name).cloned() else {
             let mut added = declared.clone();
-            // There may be records already. A table without any is then told to require it.
+            // There may be records already. The step that requires a value follows, and succeeds on an empty table.
             added.nullable |= declared.default.is_none();
             added.folded.iter_mut().for_each(|folded| folded.nullable = added.nullable);
             let origin = added.default_value().map(|value| literal(&value, self.dialect));

@@ -147,7 +147,7 @@ impl Table {
         format!("CREATE TABLE {} (\n    {}\n){options}", quoted(name), lines.join(",\n    "))
     }
 
-    /// The statements that create its indexes, where nobody else uses the table.
+    /// The statements that create its indexes, where no other connection uses the table.
     pub(super) fn create_indexes(&self) -> Vec<String> {
         self.indexes.iter().map(|index| index.create(&self.collection, "")).collect()
     }

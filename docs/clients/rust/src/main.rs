@@ -75,7 +75,7 @@ async fn tour() -> Result<()> {
             let diagnostic = problem.diagnostics.first().ok_or("a problem without a diagnostic")?;
             let help = diagnostic.help.as_deref().unwrap_or_default();
             println!(
-                "refused: {} at column {}: {}; {help}",
+                "rejected: {} at column {}: {}; {help}",
                 *diagnostic.code, diagnostic.column, diagnostic.message
             );
         }
@@ -105,9 +105,9 @@ fn environment(name: &str) -> Result<String> {
     env::var(name).map_err(|_| format!("{name} is not set").into())
 }
 
-/// Changes name the version they are made to: that of the answer before.
-fn etag<T>(answer: &ResponseValue<T>) -> Result<&str> {
-    Ok(answer.headers().get(ETAG).ok_or("an answer without an ETag")?.to_str()?)
+/// Changes name the version they are made to: that of the response before.
+fn etag<T>(response: &ResponseValue<T>) -> Result<&str> {
+    Ok(response.headers().get(ETAG).ok_or("a response without an ETag")?.to_str()?)
 }
 
 fn day(year: i32, month: u32, day: u32) -> Result<NaiveDate> {
