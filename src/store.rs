@@ -36,7 +36,7 @@ use tokio::sync::Semaphore;
 
 use self::connection::Open;
 pub use self::explain::Explained;
-use self::failure::{Attempts, Fault, database_error};
+use self::failure::{Attempts, FailureClass, database_error};
 pub use self::import::{Conflict, MAX_LISTED, Message, Taken, Tally};
 pub use self::lease::CLIENT_GRACE;
 use self::lease::{Lease, Parts};
@@ -299,7 +299,11 @@ impl Store {
             let outcome = on!(read self, lease => lease.rows(sql, values).await);
             match outcome {
                 Err(error)
-                    if is_first && matches!(Fault::of(&error), Fault::Lost | Fault::Stale) =>
+                    if is_first
+                        && matches!(
+                            FailureClass::of(&error),
+                            FailureClass::Lost | FailureClass::Stale
+                        ) =>
                 {
                     is_first = false;
                 }
@@ -320,7 +324,11 @@ impl Store {
             let outcome = on!(read self, lease => lease.records(sql, values, sink).await);
             match outcome {
                 Err(error)
-                    if is_first && matches!(Fault::of(&error), Fault::Lost | Fault::Stale) =>
+                    if is_first
+                        && matches!(
+                            FailureClass::of(&error),
+                            FailureClass::Lost | FailureClass::Stale
+                        ) =>
                 {
                     is_first = false;
                     sink.clear();

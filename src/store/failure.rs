@@ -17,7 +17,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
 /// The class of a database error, which decides whether the connection is reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(super) enum FailureClass {
     /// Only the statement failed.
     Statement,
     /// The transaction conflicted with another one and may succeed when it is retried.
@@ -32,7 +32,7 @@ pub(super) enum Fault {
     Other,
 }
 
-impl Fault {
+impl FailureClass {
     /// Creates the error for a database that does not respond in time.
     pub(super) fn silent() -> sqlx::Error {
         let message = "the database sent no response within the time limit";
@@ -96,7 +96,7 @@ pub(super) fn is_read_only(error: &sqlx::Error) -> bool {
 /// Returns whether the server did not respond, or reports that it is starting (SQLSTATE 57P03).
 pub(super) fn is_starting(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
-    Fault::of(error) == Fault::Silent || code.is_some_and(|code| code == "57P03")
+    FailureClass::of(error) == FailureClass::Silent || code.is_some_and(|code| code == "57P03")
 }
 
 /// Returns whether the database role lacks a privilege (SQLSTATE 42501).
@@ -132,7 +132,7 @@ impl Attempts {
 pub(super) fn is_conflict(error: &sqlx::Error) -> bool {
     let sqlx::Error::Database(database) = error else { return false };
     let code = database.code().unwrap_or_default();
-    Fault::of(error) == Fault::Conflict
+    FailureClass::of(error) == FailureClass::Conflict
         || matches!(sqlite_code(&code), Some(SQLITE_BUSY | SQLITE_LOCKED))
 }
 
@@ -346,8 +346,8 @@ mod tests {
         assert_eq!(reason(&refused), "connection refused");
         let error = unconnected(sqlx::Error::Io(refused), "db.example:5432");
         assert_eq!(describe(&error), "cannot connect to db.example:5432: connection refused");
-        assert_eq!(Fault::of(&error), Fault::Lost);
-        let silent = unconnected(Fault::silent(), "db.example:5432");
-        assert_eq!(Fault::of(&silent), Fault::Silent);
+        assert_eq!(FailureClass::of(&error), FailureClass::Lost);
+        let silent = unconnected(FailureClass::silent(), "db.example:5432");
+        assert_eq!(FailureClass::of(&silent), FailureClass::Silent);
     }
 }

@@ -10,7 +10,7 @@ use sqlx::{AssertSqlSafe, Connection as _, Database, Executor, FromRow};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::connection::{Deadline, Held, Keeper, Open};
-use super::failure::Fault;
+use super::failure::FailureClass;
 use super::record::Sink;
 use super::row::Columns;
 
@@ -78,7 +78,7 @@ impl Limit {
                 self.deadline.clear();
                 outcome
             }
-            Err(_) => Err(Fault::silent()),
+            Err(_) => Err(FailureClass::silent()),
         }
     }
 }
@@ -114,13 +114,13 @@ impl<O: Open> Lease<O> {
 
     /// Records the outcome of the work, which decides whether the connection is reused.
     pub(super) fn settle<T>(&mut self, outcome: sqlx::Result<T>) -> sqlx::Result<T> {
-        let fault = outcome.as_ref().err().map(Fault::of);
-        self.end = match fault {
-            None | Some(Fault::Statement | Fault::Conflict) => End::Reusable,
-            Some(Fault::Silent) => End::Silent,
-            Some(Fault::Stale | Fault::Lost | Fault::Other) => End::InDoubt,
+        let class = outcome.as_ref().err().map(FailureClass::of);
+        self.end = match class {
+            None | Some(FailureClass::Statement | FailureClass::Conflict) => End::Reusable,
+            Some(FailureClass::Silent) => End::Silent,
+            Some(FailureClass::Stale | FailureClass::Lost | FailureClass::Other) => End::InDoubt,
         };
-        if matches!(fault, Some(Fault::Stale | Fault::Lost | Fault::Silent))
+        if matches!(class, Some(FailureClass::Stale | FailureClass::Lost | FailureClass::Silent))
             && let Some(pool) = self.held.as_ref().and_then(Object::pool)
         {
             // The cause has probably broken the other connections too, so they are replaced.

@@ -15,7 +15,7 @@ use sqlx::Connection as _;
 
 use super::MAX_WAITING;
 use super::connection::{Keeper, Open};
-use super::failure::{Fault, database_error, no_free_connection, queue_is_full};
+use super::failure::{FailureClass, database_error, no_free_connection, queue_is_full};
 use super::lease::{Lease, close};
 use super::share::Share;
 use crate::error::{Error, Result};
@@ -116,7 +116,7 @@ impl<O: Open> Pool<O> {
             PoolError::Timeout(TimeoutType::Wait) => {
                 // If the database does not respond, attempts to connect take all places of the pool.
                 match self.pool.manager().is_failing() {
-                    true => database_error(Fault::silent()),
+                    true => database_error(FailureClass::silent()),
                     false => no_free_connection(status.max_size, limit),
                 }
             }

@@ -7,7 +7,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, Postgres};
 
 use super::connection::{CONNECT_TIMEOUT, Deadline, Open, Opened};
-use super::failure::{Fault, unconnected};
+use super::failure::{FailureClass, unconnected};
 use super::lease::KEPT_STATEMENTS;
 
 /// How long a statement waits for a row that another transaction is writing. If this were longer, a few
@@ -93,7 +93,7 @@ impl Servers {
         };
         let opened = tokio::time::timeout(CONNECT_TIMEOUT, opened).await;
         opened
-            .unwrap_or_else(|_| Err(Fault::silent()))
+            .unwrap_or_else(|_| Err(FailureClass::silent()))
             .map_err(|error| unconnected(error, &name_of(host)))
     }
 
@@ -179,7 +179,7 @@ impl Open for Servers {
             connection.close().await
         };
         let interrupted = tokio::time::timeout(CONNECT_TIMEOUT, interrupted).await;
-        interrupted.unwrap_or_else(|_| Err(Fault::silent()))
+        interrupted.unwrap_or_else(|_| Err(FailureClass::silent()))
     }
 }
 
