@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
-use cinequery::app::transfer::MAX_ROW_BYTES;
+use cinequery::app::transfer::{self, Format, MAX_ROW_BYTES};
 use cinequery::record::{Draft, Members};
-use cinequery::store::{Conflict, Message};
+use cinequery::store::{Conflict, Message, Record};
 use reqwest::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
-use crate::support::{Client, Database, Response, movies, served_on_both, token, token_of};
+use crate::support::records::declared;
+use crate::support::{
+    Client, Database, Response, all, identity, movies, on_both, served_on_both, token, token_of,
+};
 
 const NDJSON: &str = "application/x-ndjson";
 const CSV: &str = "text/csv";
@@ -271,6 +274,72 @@ async fn existing_records_are_rejected_skipped_or_updated() {
         assert_eq!((&report["created"], &report["updated"]), (&json!(0), &json!(2501)));
         assert_eq!(client.search(&renewed).await.json()["total"], 2500);
         assert_eq!(client.search(&[]).await.json()["items"][0]["version"], 2);
+    })
+    .await;
+}
+
+/// A record type with one required field; a row may lack the others.
+const ITEMS: &str = r#"
+name = "Item"
+collection = "items"
+unique = [["key"]]
+
+[fields]
+key = { type = "text" }
+note = { type = "text", length = [0, 99], required = false }
+shelf = { type = "text", default = "none" }
+count = { type = "integer", default = 1 }
+"#;
+
+/// Files that update the item `a|text|low|7`, and the items that exist afterwards, as `key|note|shelf|count`.
+const UPDATES: &[(Format, &str, &[&str])] = &[
+    (Format::Csv, "key,count\na,8\nb,9\n", &["a|text|low|8", "b||none|9"]),
+    (Format::Csv, "shelf,key\nhigh,a\n", &["a|text|high|7"]),
+    (Format::Csv, "key\na\n", &["a|text|low|7"]),
+    // An empty CSV cell is null, quoted or not.
+    (Format::Csv, "key,note\na,\n", &["a||low|7"]),
+    (Format::Csv, "key,note\na,\"\"\n", &["a||low|7"]),
+    (Format::Ndjson, r#"{"key":"a","count":8}"#, &["a|text|low|8"]),
+    (Format::Ndjson, r#"{"key":"a","note":null}"#, &["a||low|7"]),
+    (Format::Ndjson, r#"{"key":"a"}"#, &["a|text|low|7"]),
+    // Rows with different fields.
+    (
+        Format::Ndjson,
+        r#"{"key":"a","count":8}
+{"key":"b","note":"b"}
+{"key":"c","count":2}
+{"key":"a","shelf":"high"}
+{"key":"b","count":3}"#,
+        &["a|text|high|8", "b|b|none|3", "c||none|2"],
+    ),
+];
+
+#[tokio::test]
+async fn an_updating_import_keeps_fields_that_a_row_lacks() {
+    on_both(async |database| {
+        let schema = declared(&[ITEMS]).schemas()[0];
+        let store = database.open().await;
+        store.migrate(&[schema]).await.unwrap();
+        let caller = identity(&["items:write"]);
+        let import = async |format, file: &'static str| {
+            let import = transfer::begin(&store, &caller, schema).unwrap();
+            let report = import.run(file.as_bytes(), format, Conflict::Update, |_| ()).await;
+            assert_eq!(report.unwrap().refused, 0, "{file}");
+        };
+        let items = async || {
+            let text = |record: &Record| {
+                let names = ["key", "note", "shelf", "count"];
+                let values = names.map(|name| record.value(name).map(ToString::to_string));
+                values.map(Option::unwrap_or_default).join("|")
+            };
+            all(&store, schema).await.iter().map(text).collect::<Vec<String>>()
+        };
+        for (format, file, expected) in UPDATES {
+            database.run_sql("DELETE FROM items").await;
+            import(Format::Csv, "key,note,shelf,count\na,text,low,7\n").await;
+            import(*format, file).await;
+            assert_eq!(items().await, *expected, "{file}");
+        }
     })
     .await;
 }

@@ -59,7 +59,7 @@ impl ValueEnum for Conflict {
         let help = match self {
             Self::Fail => "Import nothing if a record exists or any row is rejected",
             Self::Skip => "Keep the existing record",
-            Self::Update => "Overwrite the existing record",
+            Self::Update => "Set the fields that the file has, and keep the others",
         };
         Some(PossibleValue::new(self.as_str()).help(help))
     }

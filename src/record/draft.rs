@@ -68,6 +68,8 @@ pub struct Draft {
     schema: &'static Schema,
     author: Author,
     row: Row,
+    /// For each field of the row, whether its value was sent. Otherwise the value is the default, or null.
+    sent: Vec<bool>,
 }
 
 /// A JSON merge patch (RFC 7396) of a record: values for some of the writable fields.
@@ -87,8 +89,8 @@ impl Draft {
         members: Members<V>,
     ) -> Result<Self, Vec<Violation>> {
         let (read, unknown) = read(schema, members.into(), Absent::IsDefault, Author::Client);
-        let row = reject_unknown(schema, read, unknown)?;
-        Ok(Self { schema, author: Author::Client, row })
+        let (row, sent) = reject_unknown(schema, read, unknown)?;
+        Ok(Self { schema, author: Author::Client, row, sent })
     }
 
     /// Reads a record that may have other members, and returns the names of those.
@@ -101,12 +103,13 @@ impl Draft {
         author: Author,
     ) -> (Result<Self, Vec<Violation>>, Vec<String>) {
         let (read, unknown) = read(schema, fields, Absent::IsDefault, author);
-        (read.map(|row| Self { schema, author, row }), unknown)
+        (read.map(|(row, sent)| Self { schema, author, row, sent }), unknown)
     }
 
     /// A record from values for all fields of its declaration, in the order of the schema, which obey every rule.
     pub fn of(schema: &'static Schema, row: Row) -> Self {
-        Self { schema, author: Author::Operator, row }
+        let sent = vec![true; row.len()];
+        Self { schema, author: Author::Operator, row, sent }
     }
 
     /// Its record type.
@@ -125,6 +128,18 @@ impl Draft {
         let written = self.row.iter().filter(|(field, _)| self.author.writes(field));
         written.cloned().collect()
     }
+
+    /// Returns the values that were sent. An import with `update` sets them in the existing record and keeps its other
+    /// fields.
+    pub fn update(&self) -> Row {
+        let sent = self.row.iter().zip(&self.sent).filter(|(_, is_sent)| **is_sent);
+        sent.map(|(value, _)| value.clone()).collect()
+    }
+
+    /// Returns whether the same fields were sent for both records.
+    pub fn has_fields_of(&self, other: &Self) -> bool {
+        self.sent == other.sent
+    }
 }
 
 impl Patch {
@@ -137,7 +152,8 @@ impl Patch {
         members: Members<V>,
     ) -> Result<Self, Vec<Violation>> {
         let (read, unknown) = read(schema, members.into(), Absent::StaysAsItIs, Author::Client);
-        Ok(Self { schema, row: reject_unknown(schema, read, unknown)? })
+        let (row, _) = reject_unknown(schema, read, unknown)?;
+        Ok(Self { schema, row })
     }
 
     /// Its record type.
@@ -177,18 +193,22 @@ enum Absent {
     StaysAsItIs,
 }
 
+/// Values, and for each whether it was sent.
+type Sent = (Row, Vec<bool>);
+
 fn read(
     schema: &'static Schema,
     mut fields: Fields<'_>,
     absent: Absent,
     author: Author,
-) -> (Result<Row, Vec<Violation>>, Vec<String>) {
-    let mut row = Row::new();
+) -> (Result<Sent, Vec<Violation>>, Vec<String>) {
+    let (mut row, mut sent) = (Row::new(), Vec::new());
     let mut violations = Vec::new();
     for field in schema.declared() {
         let is_it =
             |(name, _): &(Cow<'_, str>, Argument)| author.writes(field) && name == field.name;
         let position = fields.iter().position(is_it);
+        let is_sent = position.is_some();
         let value = match position.map(|position| fields.remove(position).1) {
             None if absent == Absent::StaysAsItIs => continue,
             None if field.default.is_some() => Ok(field.default.clone()),
@@ -197,19 +217,22 @@ fn read(
             Some(argument) => read_field(field, &argument),
         };
         match value {
-            Ok(value) => row.push((field, value)),
+            Ok(value) => {
+                row.push((field, value));
+                sent.push(is_sent);
+            }
             Err(detail) => violations.push(Violation::new(field.name, detail)),
         }
     }
     let unknown = fields.into_iter().map(|(name, _)| name.into_owned()).collect();
-    (if violations.is_empty() { Ok(row) } else { Err(violations) }, unknown)
+    (if violations.is_empty() { Ok((row, sent)) } else { Err(violations) }, unknown)
 }
 
 fn reject_unknown(
     schema: &Schema,
-    read: Result<Row, Vec<Violation>>,
+    read: Result<Sent, Vec<Violation>>,
     unknown: Vec<String>,
-) -> Result<Row, Vec<Violation>> {
+) -> Result<Sent, Vec<Violation>> {
     let others = unknown.into_iter().take(MAX_DIAGNOSTICS).map(|name| {
         let detail = match schema.field(&name) {
             Some(field) if field.managed => {
@@ -225,7 +248,7 @@ fn reject_unknown(
     });
     let others: Vec<Violation> = others.collect();
     match read {
-        Ok(row) if others.is_empty() => Ok(row),
+        Ok(sent) if others.is_empty() => Ok(sent),
         Ok(_) => Err(others),
         Err(violations) => Err(violations.into_iter().chain(others).collect()),
     }

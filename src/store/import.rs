@@ -48,7 +48,7 @@ const ADVISORY_LOCK: i64 = 0x696d_706f_7274_7321;
 const WAITED_FOR_IMPORT: &str = "timed out waiting for another import; retry later";
 
 /// What to do if a record with the same natural key exists: `fail` imports nothing, `skip` keeps the existing
-/// record, `update` overwrites it.
+/// record, `update` sets the fields that the row has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Enum)]
 #[oai(rename = "OnConflict", rename_all = "lowercase")]
 pub enum Conflict {
@@ -57,7 +57,7 @@ pub enum Conflict {
     Fail,
     /// Keep the existing record.
     Skip,
-    /// Overwrite the existing record.
+    /// Set the fields that the row has, and keep the others.
     Update,
 }
 
@@ -407,7 +407,7 @@ where
 {
     let mut tally = Tally::default();
     let now = timestamp_now();
-    for rows in statements(schema, batch) {
+    for rows in statements(schema, batch, policy) {
         let rows: Vec<(Uuid, u64, &Draft)> =
             rows.iter().map(|(line, draft)| (Uuid::now_v7(), *line, draft)).collect();
         let Statement { sql, values } =
@@ -440,8 +440,13 @@ where
 }
 
 /// Splits a batch into the rows of single statements. The rows of one statement have distinct natural keys,
-/// because PostgreSQL rejects a statement that overwrites a row twice.
-fn statements<'b>(schema: &Schema, batch: &'b [(u64, Draft)]) -> Vec<&'b [(u64, Draft)]> {
+/// because PostgreSQL rejects a statement that overwrites a row twice. With `update` they also have the same fields,
+/// because a statement sets the same columns for all rows.
+fn statements<'b>(
+    schema: &Schema,
+    batch: &'b [(u64, Draft)],
+    policy: Conflict,
+) -> Vec<&'b [(u64, Draft)]> {
     let mut statements = Vec::new();
     let mut keys: HashSet<Vec<Option<&Value>>> = HashSet::with_capacity(ROWS);
     let mut rest = batch;
@@ -450,7 +455,9 @@ fn statements<'b>(schema: &Schema, batch: &'b [(u64, Draft)]) -> Vec<&'b [(u64, 
         let key = natural_key(schema, draft);
         // Without a natural key, records never conflict.
         let is_repeated = !key.is_empty() && keys.contains(&key);
-        if length == ROWS || is_repeated {
+        let has_other_fields = policy == Conflict::Update
+            && rest.first().is_some_and(|(_, first)| !draft.has_fields_of(first));
+        if length == ROWS || is_repeated || has_other_fields {
             let (rows, others) = rest.split_at(length);
             statements.push(rows);
             rest = others;
@@ -489,7 +496,7 @@ fn upsert(
         match policy {
             Conflict::Fail | Conflict::Skip => conflict.do_nothing(),
             Conflict::Update => {
-                let first = rows.first().map(|(.., draft)| draft.replacement());
+                let first = rows.first().map(|(.., draft)| draft.update());
                 let written = first.unwrap_or_default();
                 conflict
                     .update_columns(columns(&written, dialect).map(|(column, _)| column))
