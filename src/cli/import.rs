@@ -1,7 +1,6 @@
 //! `cinequery import`: imports records from a file.
 
 use std::collections::BTreeSet;
-use std::io::Read;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -11,7 +10,7 @@ use clap::{Args, ValueEnum};
 use super::explain::{printable, rule};
 use super::file::{self, STEP};
 use super::{CollectionSettings, Outcome, catalogue, explain, migrate, open, operator};
-use crate::app::transfer::{self, Format, Report};
+use crate::app::transfer::{self, Format, Opened, Report};
 use crate::config::DatabaseSettings;
 use crate::error::{Error, Kind, Violation};
 use crate::query::Schema;
@@ -71,10 +70,12 @@ impl Import {
         let schema = self.collection.find(catalogue)?;
         let input = file::open(&self.file)?;
         let format = self.format.unwrap_or_else(|| file::format(&self.file));
+        let failed = |error| format!("{}: {}", self.file.display(), explain(error));
+        // The header is checked first, so that a file that cannot be imported does not change the database.
+        let file = transfer::open(input, format, schema).map_err(failed)?;
         let store = open(&self.database, Missing::Create).await?;
         migrate(&store, catalogue).await?;
-        let policy = self.on_conflict;
-        let report = load(&store, catalogue, schema, input, format, policy).await;
+        let report = load(&store, catalogue, schema, file, self.on_conflict).await;
         store.close().await;
         match report {
             Ok(report) => Ok(print(&report)),
@@ -87,7 +88,7 @@ impl Import {
                 }
                 Ok(ExitCode::from(REJECTED))
             }
-            Err(error) => Err(format!("{}: {}", self.file.display(), explain(error))),
+            Err(error) => Err(failed(error)),
         }
     }
 }
@@ -97,8 +98,7 @@ async fn load(
     store: &Store,
     catalogue: Catalogue,
     schema: &'static Schema,
-    input: impl Read + Send + 'static,
-    format: Format,
+    file: Opened,
     policy: Conflict,
 ) -> Result<Report, Error> {
     let bar = file::progress();
@@ -109,7 +109,7 @@ async fn load(
         }
     };
     let import = transfer::begin(store, &operator(catalogue), schema)?.by_operator();
-    let report = import.run(input, format, policy, progress).await;
+    let report = import.run_opened(file, policy, progress).await;
     bar.finish_and_clear();
     report
 }

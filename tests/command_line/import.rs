@@ -1,5 +1,7 @@
 //! `cinequery import`.
 
+use std::process::{Command, Output};
+
 use super::{MOVIES, folder, folder_of, run};
 use crate::support::on_both;
 
@@ -76,6 +78,51 @@ async fn rejected_rows_are_listed_by_line() {
             }
             assert!(!log.contains("line 9: ") && log.contains(created), "{log}");
         }
+    })
+    .await;
+}
+
+/// Files that cannot be imported at all, and the message about each.
+const WRONG: &[(&str, &str, &str)] = &[
+    (
+        "movies.csv",
+        "",
+        "movies.csv: the file is empty; expected a header line with the names of the fields",
+    ),
+    (
+        "movies.csv",
+        "Title,genre\nOne,drama\n",
+        "movies.csv: line 1 must name a column `title`, and names: Title, genre; rename or add it",
+    ),
+    (
+        "movies.csv",
+        "title;genre\nOne;drama\n",
+        "movies.csv: line 1 must name a column `title`, and names: title;genre; separate the columns with commas",
+    ),
+    (
+        "movies.csv",
+        "title,title,genre,release_year,expiry_date\n",
+        "movies.csv: line 1 names the column \"title\" twice",
+    ),
+    (
+        "movies.csv.gz",
+        "this is not compressed",
+        "movies.csv.gz: the input breaks off\n  invalid gzip header",
+    ),
+];
+
+#[tokio::test]
+async fn a_file_that_cannot_be_imported_changes_nothing() {
+    on_both(async |database| {
+        let url = database.url();
+        for (name, text, expected) in WRONG {
+            let folder = folder_of(&[(name, text)]);
+            let (code, _, log) = run(folder.path(), &["import", name, "--database", &url]);
+            assert_eq!((code, log.trim()), (1, format!("cinequery: {expected}").as_str()));
+        }
+        let (code, _, log) = run(folder().path(), &["query", "--database", &url]);
+        let is_new = log.contains("test.db not found") || log.contains("migrations are pending");
+        assert!(code == 1 && is_new, "{log}");
     })
     .await;
 }
@@ -166,6 +213,32 @@ async fn a_truncated_file_is_reported_with_the_number_of_written_records() {
         }
     })
     .await;
+}
+
+/// The command that `infer` prints for a file with other names imports it.
+#[test]
+fn a_file_with_other_names_is_imported_as_infer_says() {
+    let file = "Movie Title,Seen,,Movie Title\nSolaris,yes,x,Солярис\nStalker,no,x,Сталкер\n";
+    let folder = folder_of(&[("movies.csv", file)]);
+    let (code, declaration, log) = run(folder.path(), &["records", "infer", "movies.csv"]);
+    assert_eq!(code, 0, "{log}");
+    std::fs::write(folder.path().join("movies.toml"), &declaration).unwrap();
+    let command = declaration.lines().find_map(|line| line.strip_prefix("# (")).unwrap();
+    let binary = env!("CARGO_BIN_EXE_cinequery");
+    let command =
+        format!("({}", command.replace("FILE", "movies.csv").replace("cinequery", binary));
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-euc", &command])
+        .current_dir(folder.path())
+        .env("CINEQUERY_RECORDS", "movies.toml");
+    let Output { status, stderr, .. } = shell.output().unwrap();
+    let log = String::from_utf8(stderr).unwrap();
+    assert!(
+        status.success() && log.contains("2 created, 0 updated, 0 skipped, 0 rejected"),
+        "{log}"
+    );
+    assert!(!log.contains("warning"), "{log}");
 }
 
 #[test]

@@ -81,7 +81,7 @@ impl<I: BufRead> Table<I> {
     /// Opens a file and reads its header line.
     ///
     /// # Errors
-    /// A line that names a field twice or leaves out one that every record needs; the input's.
+    /// A header line that names a field twice or lacks a required field; errors of the input.
     pub(super) fn open(input: I, schema: &Schema) -> IoResult<Result<Self>> {
         let mut rows = Rows::new(input, b',');
         let Some((line, cells)) = rows.next()? else {
@@ -105,7 +105,12 @@ impl<I: BufRead> Table<I> {
                 columns.iter().take(MAX_DIAGNOSTICS).map(|name| name.chars().take(MAX_NAME));
             let named: Vec<String> = named.map(Iterator::collect).collect();
             let (missing, named) = (missing.name, named.join(", "));
-            let detail = format!("line {line} must name a column `{missing}`, and names: {named}");
+            let help = match columns.as_slice() {
+                [only] if only.contains([';', '\t']) => "separate the columns with commas",
+                _ => "rename or add it",
+            };
+            let detail =
+                format!("line {line} must name a column `{missing}`, and names: {named}; {help}");
             return Ok(Err(invalid(&detail)));
         }
         let columns: Vec<Column> = columns

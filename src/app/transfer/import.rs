@@ -42,6 +42,27 @@ pub struct Report {
     pub ignored: Vec<String>,
 }
 
+/// A file of records that has been opened. If it is CSV, its header fits the record type.
+pub struct Opened(Rows<Box<dyn BufRead + Send>>);
+
+/// Opens a file of records. The header of a CSV file is read here, so that a wrong one is rejected before anything
+/// is changed.
+///
+/// # Errors
+/// [`Kind::InvalidBody`] if the header lacks a required field or repeats a name; errors of the input.
+pub fn open(
+    input: impl Read + Send + 'static,
+    format: Format,
+    schema: &'static Schema,
+) -> Result<Opened> {
+    let input: Box<dyn BufRead + Send> =
+        Box::new(without_mark(BufReader::new(input)).map_err(read_error)?);
+    Ok(Opened(match format {
+        Format::Ndjson => Rows::Ndjson(Lines::new(input)),
+        Format::Csv => Rows::Csv(Box::new(Table::open(input, schema).map_err(read_error)??)),
+    }))
+}
+
 /// An import that can start: its caller may write, and the limit of concurrent imports allows it.
 pub struct Import {
     store: Store,
@@ -82,6 +103,29 @@ impl Import {
         policy: Conflict,
         progress: impl Fn(u64) + Send + 'static,
     ) -> Result<Report> {
+        let schema = self.schema;
+        self.run_when_open(move || open(input, format, schema), policy, progress).await
+    }
+
+    /// Does the same as [`Import::run`] for a file that has been opened for this record type.
+    ///
+    /// # Errors
+    /// As [`Import::run`].
+    pub async fn run_opened(
+        self,
+        file: Opened,
+        policy: Conflict,
+        progress: impl Fn(u64) + Send + 'static,
+    ) -> Result<Report> {
+        self.run_when_open(|| Ok(file), policy, progress).await
+    }
+
+    async fn run_when_open(
+        self,
+        open: impl FnOnce() -> Result<Opened> + Send + 'static,
+        policy: Conflict,
+        progress: impl Fn(u64) + Send + 'static,
+    ) -> Result<Report> {
         let Self { store, schema, author, place } = self;
         let (sender, receiver) = mpsc::channel(QUEUE);
         let reading = tokio::task::spawn_blocking(move || {
@@ -94,7 +138,7 @@ impl Import {
                 errors: Vec::new(),
                 ignored: BTreeSet::new(),
             };
-            let outcome = read.all(input, format, policy, &sender, progress);
+            let outcome = open().and_then(|file| read.all(file.0, policy, &sender, progress));
             (read, outcome)
         });
         // A database error returns at once. The reader notices the closed channel when it next sends a record.
@@ -126,14 +170,11 @@ impl Reading {
     /// Reads the rows and sends their records to the database.
     fn all(
         &mut self,
-        input: impl Read,
-        format: Format,
+        mut rows: Rows<impl BufRead>,
         policy: Conflict,
         records: &mpsc::Sender<Message>,
         progress: impl Fn(u64),
     ) -> Result<()> {
-        let input = without_mark(BufReader::new(input)).map_err(read_error)?;
-        let mut rows = Rows::open(input, self.schema, format)?;
         for count in 1.. {
             let Some(Row { line, fields }) = rows.next()? else { break };
             match self.read(fields) {
@@ -239,13 +280,6 @@ enum Rows<I> {
 }
 
 impl<I: BufRead> Rows<I> {
-    fn open(input: I, schema: &Schema, format: Format) -> Result<Self> {
-        Ok(match format {
-            Format::Ndjson => Self::Ndjson(Lines::new(input)),
-            Format::Csv => Self::Csv(Box::new(Table::open(input, schema).map_err(read_error)??)),
-        })
-    }
-
     fn next(&mut self) -> Result<Option<Row<'_>>> {
         match self {
             Self::Ndjson(lines) => lines.next(),
