@@ -42,8 +42,9 @@ pub struct DatabaseSettings {
 /// Settings of the record types.
 #[derive(Debug, Clone, Args)]
 pub struct RecordsSettings {
-    /// Folder with the declarations of the record types, *.toml [default: the built-in record type, movies]
-    #[arg(long, value_name = "FOLDER", env = "CINEQUERY_RECORDS")]
+    /// Declarations of the record types: a folder with *.toml files, or a single file [default: the built-in record
+    /// type, movies]
+    #[arg(long, value_name = "PATH", env = "CINEQUERY_RECORDS")]
     pub records: Option<PathBuf>,
 }
 

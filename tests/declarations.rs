@@ -102,8 +102,8 @@ fn mistakes_are_reported_at_their_places() {
         ),
         (
             format!("{HEAD}description = 5\n{TITLE}required = \"no\"\nsearch = 1"),
-            "3:15: `description`: expected a text, found an integer\n\
-             6:12: `required`: expected true or false, found a text\n\
+            "3:15: `description`: expected a text, found an integer; write `description = \"5\"`\n\
+             6:12: `required`: expected true or false, found a text; write `required = false`\n\
              7:10: `search`: expected true or false, found an integer",
         ),
         // Bounds and values.
@@ -205,6 +205,47 @@ fn mistakes_are_reported_at_their_places() {
             "1:14: invalid basic string, expected `\"`",
         ),
         (format!("{HEAD}name = \"Film\"\n{TITLE}"), "3:1: duplicate key"),
+        (
+            format!("{HEAD}unique = [\"title\"]\nindexes = \"title\"\n{TITLE}"),
+            "3:10: `unique`: expected lists of fields, such as [[\"title\", \"release_year\"]], found a \
+             list; write `unique = [[\"title\"]]`\n\
+             4:11: `indexes`: expected lists of fields, such as [[\"genre\", \"expiry_date\"], \
+             [\"release_year\"]], found a text; write `indexes = [[\"title\"]]`",
+        ),
+        // Words without quotes, some of which begin as `true`, `inf` and `nan` do.
+        (
+            format!("name = A Movie\ncollection = movies # many\n{TITLE}"),
+            "1:8: `name`: expected a text in quotes, found \"A Movie\" without quotes; write `name = \
+             \"A Movie\"`\n\
+             2:14: `collection`: expected a text in quotes, found \"movies\" without quotes; write \
+             `collection = \"movies\"`",
+        ),
+        (
+            format!(
+                "{HEAD}unique = [[title]]\n[fields]\ntitle = {{ length = [1, 2], type = text }}\n\
+                 [fields.year]\ntype = integer\nrequired = no\nsearch = maybe\n[fields.co_op]\n\
+                 type = \"boolean\"\ndefault = yes\nexample = True"
+            ),
+            "3:12: expected a text in quotes, found \"title\" without quotes; write `\"title\"`\n\
+             5:35: `type`: expected a text in quotes, found \"text\" without quotes; write `type = \
+             \"text\"`\n\
+             7:8: `type`: expected a text in quotes, found \"integer\" without quotes; write `type = \
+             \"integer\"`\n\
+             8:12: `required`: expected true or false, found \"no\" without quotes; write `required = \
+             false`\n\
+             9:10: `search`: expected true or false, found \"maybe\" without quotes; write `search = \
+             true` or `search = false`\n\
+             12:11: `default`: expected true, false or a text in quotes, found \"yes\" without quotes; \
+             write `default = true`, or `default = \"yes\"` if it is a text\n\
+             13:11: `example`: expected true, false or a text in quotes, found \"True\" without quotes; \
+             write `example = true`, or `example = \"True\"` if it is a text",
+        ),
+        (
+            format!("{HEAD}[fields]\ntitle = \"text\"\nyear = 5\n[searches]\nold = 'year = 5'"),
+            "4:9: `title`: expected a table, found a text; write `title = { type = \"text\" }`\n\
+             5:8: `year`: expected a table, found an integer\n\
+             7:7: `old`: expected a table, found a text; write `old = { filter = 'year = 5' }`",
+        ),
     ];
     for (source, expected) in cases {
         let found = check(&format!("--- x\n{source}"));
@@ -904,6 +945,11 @@ error: unknown key \"typ\" in a field
   = help: did you mean \"type\"?
 ";
     assert_eq!((code, listed.as_str(), error.as_str()), (1, "", expected));
+    // One file of a folder, without the mistakes of the others.
+    let (code, listed, _) = records(folder.path(), &["check", "types/a.toml"]);
+    assert_eq!((code, listed.as_str()), (0, listed_as));
+    let (code, _, error) = records(folder.path(), &["check", "types/b.toml"]);
+    assert!(code == 1 && error == expected, "{error}");
     let (code, _, error) = records(folder.path(), &["check", "nowhere"]);
     assert!(code == 1 && error.contains("cannot read the folder"), "{error}");
 }

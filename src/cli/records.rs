@@ -27,7 +27,7 @@ pub(super) struct Records {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Validate the declarations of a folder and list the record types
+    /// Validate the declarations of a folder, or a single file, and list the record types
     Check(Check),
     /// Print a commented declaration to start from
     Init {
@@ -42,8 +42,9 @@ enum Command {
 
 #[derive(Args)]
 struct Check {
-    /// Folder, the same as --records
-    folder: Option<PathBuf>,
+    /// Folder or file, the same as --records
+    #[arg(value_name = "PATH")]
+    path: Option<PathBuf>,
     #[command(flatten)]
     records: RecordsSettings,
 }
@@ -78,7 +79,7 @@ impl Records {
 
 impl Check {
     fn run(self) -> Result<String, String> {
-        let records = self.folder.or(self.records.records);
+        let records = self.path.or(self.records.records);
         let catalogue = catalogue(&RecordsSettings { records })?;
         let lines: Vec<String> =
             catalogue.schemas().iter().map(|schema| describe(schema)).collect();

@@ -34,19 +34,21 @@ impl Catalogue {
         *CATALOGUE
     }
 
-    /// The record types that the files `*.toml` of a folder declare, in the order of the files' names. Hidden files
-    /// are ignored and links are followed, as Kubernetes mounts a ConfigMap as links into a hidden folder.
+    /// The record types that the files `*.toml` of a folder declare, in the order of the files' names, or the record
+    /// type of a single file. Hidden files are ignored and links are followed, as Kubernetes mounts a ConfigMap as
+    /// links into a hidden folder.
     ///
     /// # Errors
     /// The mistakes of all files at once, also those between files. A folder that cannot be read or has no
     /// declaration counts as a file.
-    pub fn load(folder: &Path) -> Result<Self, Vec<Mistakes>> {
-        let shown = folder.display().to_string();
+    pub fn load(path: &Path) -> Result<Self, Vec<Mistakes>> {
+        let shown = path.display().to_string();
         let failed = |message: String, help: &str| {
             let mistake = Mistake::new(Span::default(), message).help(help);
             vec![Mistakes::unreadable(shown.clone(), mistake)]
         };
-        let paths = declarations_in(folder).map_err(|error| {
+        let paths = if path.is_file() { Ok(vec![path.to_owned()]) } else { declarations_in(path) };
+        let paths = paths.map_err(|error| {
             failed(
                 format!("cannot read the folder: {error}"),
                 "create it and add a declaration to it: `cinequery records init NAME` prints one",

@@ -33,7 +33,7 @@ mod start;
 use std::fmt;
 use std::ops::RangeInclusive;
 
-use self::document::{Content, Entry, Node, Table, place_in_string};
+use self::document::{Content, Entry, Node, Table, flag_of, place_in_string};
 pub use self::json_schema::json_schema;
 pub use self::names::{
     MANAGED, MAX_FIELD_NAME, MAX_NAME, check_collection, collection_name, field_name, record_name,
@@ -86,6 +86,12 @@ const KEYS: &[&str] =
 
 /// The keys of a search.
 const SEARCH_KEYS: &[&str] = &["description", "filter"];
+
+/// The keys of a declaration, a field or a search whose value is a text.
+const TEXT_KEYS: &[&str] = &["name", "collection", "description", "filter", "type", "renamed_from"];
+
+/// The keys whose value is true or false.
+const FLAG_KEYS: &[&str] = &["required", "search", "read_only"];
 
 /// Something that is wrong with a declaration, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -259,12 +265,13 @@ impl Reader<'_> {
         let before_fields = self.mistakes.len();
         let fields = self.required(root, "fields", start, "[fields.title]");
         let place = fields.map_or(start, |entry| entry.span);
-        let declared = fields.and_then(|entry| self.table(entry));
+        let declared = fields.and_then(|entry| self.table(entry, None));
         let fields = declared.map(|declared| self.fields(place, declared)).unwrap_or_default();
         let declared = declared.unwrap_or(&[]);
         let has_good_fields = self.mistakes.len() == before_fields;
         let keys = self.keys(root, declared, &fields);
-        let searches = find(root, "searches").and_then(|entry| self.table(entry)).unwrap_or(&[]);
+        let searches =
+            find(root, "searches").and_then(|entry| self.table(entry, None)).unwrap_or(&[]);
         let named = self.searches(searches);
         let (name, collection) = (name?, collection?);
         let schema = build(name.0, collection.0, description, fields, keys, named);
@@ -305,35 +312,55 @@ impl Reader<'_> {
         found
     }
 
-    fn unexpected(&mut self, node: &Node, key: &str, expected: &str) {
+    /// Reports a value of the wrong kind, and the value to write instead if it is known.
+    fn unexpected(&mut self, node: &Node, key: &str, expected: &str, value: Option<String>) {
         let message = format!("`{key}`: expected {expected}, found {}", node.content.kind());
-        self.report(Mistake::new(node.span, message));
+        let mistake = Mistake::new(node.span, message);
+        self.report(match value {
+            Some(value) => mistake.help(format!("write `{key} = {value}`")),
+            None => mistake,
+        });
     }
 
     fn text<'a>(&mut self, entry: &'a Entry) -> Option<&'a str> {
         if let Content::Text(text) = &entry.node.content {
             return Some(text);
         }
-        self.unexpected(&entry.node, &entry.key, "a text");
+        let written = self.source.get(entry.node.span.start..entry.node.span.end);
+        let is_short = matches!(
+            entry.node.content,
+            Content::Integer(_) | Content::Boolean(_) | Content::Moment(_)
+        );
+        let value = written.filter(|_| is_short).map(|written| format!("\"{written}\""));
+        self.unexpected(&entry.node, &entry.key, "a text", value);
         None
     }
 
     fn flag(&mut self, table: &[Entry], key: &str, default: bool) -> bool {
         match find(table, key) {
             Some(Entry { node: Node { content: Content::Boolean(flag), .. }, .. }) => *flag,
-            Some(entry) => {
-                self.unexpected(&entry.node, key, "true or false");
+            Some(Entry { node, .. }) => {
+                let intended = match &node.content {
+                    Content::Text(text) => flag_of(text),
+                    _ => None,
+                };
+                self.unexpected(node, key, "true or false", intended.map(|flag| flag.to_string()));
                 default
             }
             None => default,
         }
     }
 
-    fn table<'a>(&mut self, entry: &'a Entry) -> Option<&'a [Entry]> {
-        if let Content::Table(table) = &entry.node.content {
-            return Some(table);
-        }
-        self.unexpected(&entry.node, &entry.key, "a table");
+    /// Returns the table that is the value of a key. A text in its place is probably the value of the key `inner`.
+    fn table<'a>(&mut self, entry: &'a Entry, inner: Option<&str>) -> Option<&'a [Entry]> {
+        let Entry { key, node, .. } = entry;
+        let text = match &node.content {
+            Content::Table(table) => return Some(table),
+            Content::Text(_) => self.source.get(node.span.start..node.span.end),
+            _ => None,
+        };
+        let intended = inner.zip(text).map(|(inner, text)| format!("{{ {inner} = {text} }}"));
+        self.unexpected(node, key, "a table", intended);
         None
     }
 
@@ -378,7 +405,7 @@ impl Reader<'_> {
         let mut read = Vec::new();
         for entry in searches.iter().take(MAX_SEARCHES) {
             self.mistakes.extend(check(Named::Search, &entry.key, entry.span));
-            let Some(table) = self.table(entry) else { continue };
+            let Some(table) = self.table(entry, Some("filter")) else { continue };
             self.known_keys(table, SEARCH_KEYS, "a search");
             let description = self.description(table);
             let filter =

@@ -2,7 +2,7 @@
 
 use toml::de::{DeTable, DeValue};
 
-use super::Mistake;
+use super::{FLAG_KEYS, Mistake, TEXT_KEYS, quoted};
 use crate::query::diagnostic::Span;
 
 /// A value and its place in the file.
@@ -65,9 +65,52 @@ pub(super) fn parse(source: &str) -> Result<Table, Vec<Mistake>> {
     }
     let mistakes = errors.iter().take(super::MAX_MISTAKES).map(|error| {
         let place = error.span().unwrap_or(source.len()..source.len());
-        Mistake::new(Span::new(place.start, place.end), error.message())
+        let place = Span::new(place.start, place.end);
+        bare_word(source, place, error.message())
+            .unwrap_or_else(|| Mistake::new(place, error.message()))
     });
     Err(mistakes.collect())
+}
+
+/// How the messages of the parser about words without quotes start. It takes `integer` for `inf` and `text` for `true`.
+const BARE_WORD: [&str; 3] = ["string values must be quoted", "invalid boolean", "invalid float"];
+
+/// Returns the mistake of a value without quotes, with what to write instead.
+fn bare_word(source: &str, place: Span, message: &str) -> Option<Mistake> {
+    let (before, word) = (source.get(..place.start)?, source.get(place.start..place.end)?.trim());
+    let is_value = before.ends_with(|c: char| c.is_whitespace() || matches!(c, '=' | '[' | ','));
+    let is_word = word.starts_with(|c: char| c.is_alphabetic());
+    if !is_value || !is_word || !BARE_WORD.iter().any(|known| message.starts_with(known)) {
+        return None;
+    }
+    let line = before.rsplit('\n').next().unwrap_or_default().trim_end();
+    let key = line.strip_suffix('=').and_then(|line| line.rsplit(['{', ',']).next()).map(str::trim);
+    let found = format!("found {} without quotes", quoted(word));
+    let in_quotes = serde_json::Value::from(word).to_string();
+    let Some(key) = key else {
+        let help = format!("write `{in_quotes}`");
+        return Some(Mistake::new(place, format!("expected a text in quotes, {found}")).help(help));
+    };
+    let flag = flag_of(word);
+    let (expected, help) = match (flag, TEXT_KEYS.contains(&key), FLAG_KEYS.contains(&key)) {
+        (Some(flag), false, true) => ("true or false", format!("write `{key} = {flag}`")),
+        (Some(flag), false, false) => (
+            "true, false or a text in quotes",
+            format!("write `{key} = {flag}`, or `{key} = {in_quotes}` if it is a text"),
+        ),
+        (None, _, true) => ("true or false", format!("write `{key} = true` or `{key} = false`")),
+        _ => ("a text in quotes", format!("write `{key} = {in_quotes}`")),
+    };
+    Some(Mistake::new(place, format!("`{key}`: expected {expected}, {found}")).help(help))
+}
+
+/// Returns the boolean that a word stands for in other formats, such as `yes` in YAML.
+pub(super) fn flag_of(word: &str) -> Option<bool> {
+    match word.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" | "y" => Some(true),
+        "false" | "no" | "off" | "n" => Some(false),
+        _ => None,
+    }
 }
 
 fn table(entries: DeTable<'_>) -> Table {

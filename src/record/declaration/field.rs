@@ -57,7 +57,7 @@ impl Reader<'_> {
 
     fn field(&mut self, entry: &Entry) -> Option<Field> {
         self.mistakes.extend(check(Named::Field, &entry.key, entry.span));
-        let table = self.table(entry)?;
+        let table = self.table(entry, Some("type"))?;
         self.known_keys(table, FIELD_KEYS, "a field");
         let description = self.description(table);
         let is_required = self.flag(table, "required", true);
@@ -155,7 +155,7 @@ impl Reader<'_> {
             _ => "the least and the greatest value, such as [0, 9999]",
         };
         let Content::List(items) = &node.content else {
-            self.unexpected(node, key, expected);
+            self.unexpected(node, key, expected, None);
             return None;
         };
         let [

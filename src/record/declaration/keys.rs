@@ -42,9 +42,21 @@ impl Reader<'_> {
                 "lists of fields, such as [[\"genre\", \"expiry_date\"], [\"release_year\"]]"
             }
         };
-        let Content::List(items) = &entry.node.content else {
-            self.unexpected(&entry.node, &entry.key, expected);
-            return Vec::new();
+        let is_text = |item: &Node| matches!(item.content, Content::Text(_));
+        let written = self.source.get(entry.node.span.start..entry.node.span.end);
+        let intended = written.filter(|written| !written.contains('\n')).and_then(|written| {
+            match &entry.node.content {
+                Content::Text(_) => Some(format!("[[{written}]]")),
+                Content::List(items) if items.iter().all(is_text) => Some(format!("[{written}]")),
+                _ => None,
+            }
+        });
+        let items = match &entry.node.content {
+            Content::List(items) if items.is_empty() || !items.iter().all(is_text) => items,
+            _ => {
+                self.unexpected(&entry.node, &entry.key, expected, intended);
+                return Vec::new();
+            }
         };
         if items.len() > MAX_KEYS {
             let message = format!(
@@ -58,7 +70,7 @@ impl Reader<'_> {
         let mut lists: Vec<Vec<&'static str>> = Vec::new();
         for item in items {
             let Content::List(names) = &item.content else {
-                self.unexpected(item, &entry.key, expected);
+                self.unexpected(item, &entry.key, expected, None);
                 continue;
             };
             let Some(list) = self.list(item, names, purpose, declared, fields) else { continue };
