@@ -719,6 +719,9 @@ fn a_declaration_is_inferred_from_csv() {
 # Inferred from 2 rows. It only knows this file: check types, lengths, ranges
 # and keys, and `cinequery records check` the result.
 # 1 row could not be read. The first: line 6: expected 13 cells, found 2
+# Some names in the header are not field names. To import the file, replace its header:
+# (echo 'title,release_year,code,score,on,at,flag,key,note,id_value,,title_2,and_value'; tail -n +2 FILE) | \
+cinequery import - --format csv --collection things
 name = \"Thing\"
 collection = \"things\"
 description = \"\"
@@ -726,14 +729,14 @@ description = \"\"
 # No two of 2 rows have the same values. Also unique: [\"release_year\"], [\"code\"], [\"score\"].
 unique = [[\"title\"]]
 
-# The column \"Title\"; rename it to import the file.
+# From the column \"Title\".
 # a value in each row; 1 to 5 characters
 [fields.title]
 type = \"text\"
 length = [1, 10]
 example = \"A \\\"B\\\"\"
 
-# The column \"Release Year\"; rename it to import the file.
+# From the column \"Release Year\".
 # a value in each row; -2 to 1999
 [fields.release_year]
 type = \"integer\"
@@ -782,7 +785,7 @@ length = [1, 20]
 required = false
 example = \"31/12/2027\"
 
-# The column \"id\"; rename it to import the file.
+# From the column \"id\".
 # a value in each row; 1 to 2
 [fields.id_value]
 type = \"integer\"
@@ -791,14 +794,14 @@ example = 1
 
 # Left out: the column \"\". The reason: it has no name.
 
-# The column \"Title\"; rename it to import the file.
+# From the column \"Title\".
 # a value in each row; 1 to 2 characters
 [fields.title_2]
 type = \"text\"
 length = [1, 10]
 example = \"=1\"
 
-# The column \"and\"; rename it to import the file.
+# From the column \"and\".
 # a value in each row; 1 to 1 characters
 [fields.and_value]
 type = \"text\"
@@ -806,6 +809,62 @@ length = [1, 10]
 example = \"a\"
 ";
     assert_eq!(inferred(file.as_bytes(), Format::Csv), expected);
+}
+
+/// Headers, and the names of the inferred fields.
+const NAMED: &[(&str, &[&str])] = &[
+    ("a,a,a_2", &["a", "a_3", "a_2"]),
+    ("a,a,A 2,a_3", &["a", "a_4", "a_2", "a_3"]),
+    ("A,a", &["a_2", "a"]),
+    ("id,id_value", &["id_value_2", "id_value"]),
+    ("1,2,column_2", &["column", "column_3", "column_2"]),
+    ("x,,x", &["x", "", "x_2"]),
+];
+
+#[test]
+fn field_names_are_unique_and_the_header_for_an_import_is_printed() {
+    for (header, expected) in NAMED {
+        let cells: Vec<&str> = header.split(',').map(|_| "v").collect();
+        let text = inferred(format!("{header}\n{}\n", cells.join(",")).as_bytes(), Format::Csv);
+        let advice = format!("# (echo '{}'; tail -n +2 FILE)", expected.join(","));
+        assert!(text.contains(&advice), "{header}: {text}");
+        for name in expected.iter().filter(|name| !name.is_empty()) {
+            assert_eq!(text.matches(&format!("[fields.{name}]\n")).count(), 1, "{header}: {text}");
+        }
+    }
+    // Names that an import accepts as they are.
+    for header in ["a,b", "a,,"] {
+        let text = inferred(format!("{header}\n{header}\n").as_bytes(), Format::Csv);
+        assert!(!text.contains("import"), "{text}");
+    }
+}
+
+/// Values of a column, and the comment on them.
+const REMARKED: &[(&[&str], &str)] = &[
+    (
+        &["yes", "No"],
+        "# these look like booleans; written as true and false they can have the type boolean",
+    ),
+    (
+        &["TRUE", "FALSE"],
+        "# these look like booleans; written as true and false they can have the type boolean",
+    ),
+    (
+        &["31/12/2027", "1/1/2028"],
+        "# these look like dates; written as YYYY-MM-DD they can have the type date",
+    ),
+    (&["007", "123"], "# numbers with leading zeros, which an integer would lose"),
+    (&["1.5", "2e3"], "# numbers with a fraction; there is no type for them, so they are texts"),
+];
+
+#[test]
+fn texts_that_look_like_another_type_get_a_comment() {
+    for (values, expected) in REMARKED {
+        let text = inferred(format!("a\n{}\n", values.join("\n")).as_bytes(), Format::Csv);
+        assert!(text.contains(&format!("{expected}\n[fields.a]\ntype = \"text\"\n")), "{text}");
+        let mixed = format!("a\n{}\nother\n", values.join("\n"));
+        assert!(!inferred(mixed.as_bytes(), Format::Csv).contains(expected), "{values:?}");
+    }
 }
 
 #[test]
@@ -849,7 +908,10 @@ fn keys_are_found_in_pairs_and_near_misses_are_named() {
 #[test]
 fn messy_files_are_read() {
     let semicolons = inferred(b"\xEF\xBB\xBFa;b,c;d\r\n1;x;y\r\n", Format::Csv);
-    assert!(semicolons.contains("# The columns are separated by `;`.\n"), "{semicolons}");
+    assert!(
+        semicolons.contains("# The columns are separated by `;`. Save the file"),
+        "{semicolons}"
+    );
     assert!(semicolons.contains("[fields.a]\ntype = \"integer\"\n"), "{semicolons}");
     assert!(semicolons.contains("[fields.b_c]\n"), "{semicolons}");
     assert!(inferred(b"a\tb\n1\t2\n", Format::Csv).contains("separated by tabs"));

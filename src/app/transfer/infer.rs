@@ -3,7 +3,7 @@
 mod column;
 mod keys;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader, Cursor, Read};
 
 use self::column::Column;
@@ -19,6 +19,9 @@ use crate::record::declaration::{MANAGED, MAX_FIELDS, record_name};
 
 /// The most columns that are looked at. More names can only be a mistake, such as a value in the place of a name.
 const MAX_COLUMNS: usize = 200;
+
+/// What to do with a file that has other delimiters than commas.
+const WITH_COMMAS: &str = "Save the file with commas to import it.";
 
 /// What may separate the cells of a row.
 const DELIMITERS: [u8; 3] = [b',', b';', b'\t'];
@@ -46,7 +49,8 @@ struct Summary {
     /// Rows that could not be read, and why the first could not.
     unread: u64,
     first_unread: String,
-    has_more_columns: bool,
+    /// The number of ignored columns, which follow the first [`MAX_COLUMNS`].
+    more_columns: usize,
     /// Of CSV, what separates the cells.
     delimiter: Option<u8>,
 }
@@ -68,7 +72,7 @@ impl Summary {
         });
         self.columns = names.map_err(|detail| invalid(&format!("line {line}: {detail}")))?;
         let count = self.columns.len();
-        self.has_more_columns = count > MAX_COLUMNS;
+        self.more_columns = count.saturating_sub(MAX_COLUMNS);
         self.columns.truncate(MAX_COLUMNS);
         while let Some((line, cells)) = rows.next().map_err(read_error)? {
             let texts = cells.and_then(|cells| {
@@ -114,7 +118,7 @@ impl Summary {
                 let position = match positions.get(name.as_ref()) {
                     Some(position) => *position,
                     None if self.columns.len() == MAX_COLUMNS => {
-                        self.has_more_columns = true;
+                        self.more_columns += 1;
                         continue;
                     }
                     None => {
@@ -155,6 +159,7 @@ impl Summary {
             return Err(invalid("no column has a name and values of a type that fields have"));
         }
         let mut text = self.remarks();
+        text.extend(self.import_advice(collection));
         text.push_str(&format!(
             "name = \"{}\"\ncollection = \"{collection}\"\ndescription = \"\"\n\n",
             record_name(collection)
@@ -172,15 +177,51 @@ impl Summary {
         // An export of this service has the fields that the service adds. They are no part of a declaration.
         let headers: Vec<&str> = self.columns.iter().map(|column| column.header.as_str()).collect();
         let is_export = MANAGED.iter().all(|name| headers.contains(name));
-        let mut taken: Vec<String> = Vec::new();
+        let mut count = 0;
         for column in &mut self.columns {
             if is_export && MANAGED.contains(&column.header.as_str()) {
                 column.leave_out("the service adds this field itself");
-            } else if taken.len() == MAX_FIELDS {
+            } else if column.header.is_empty() {
+                column.leave_out("it has no name");
+            } else if count == MAX_FIELDS {
                 column.leave_out(&format!("a record type has at most {MAX_FIELDS} fields"));
             }
-            taken.extend(column.name_field(&taken));
+            count += usize::from(column.is_kept());
         }
+        let kept: Vec<&mut Column> =
+            self.columns.iter_mut().filter(|column| column.is_kept()).collect();
+        let wanted: Vec<String> = kept.iter().map(|column| column.wanted()).collect();
+        // A header that is a valid field name is kept, even if it follows others that would get the same name.
+        let (named, others): (Vec<_>, Vec<_>) =
+            kept.into_iter().partition(|column| column.wanted() == column.header);
+        let mut taken = Vec::new();
+        for column in named.into_iter().chain(others) {
+            column.name_field(&mut taken, &wanted);
+        }
+    }
+
+    /// Returns a comment on how to import the file, if its names differ from those of the fields.
+    fn import_advice(&self, collection: &str) -> Option<String> {
+        let mut headers = HashSet::new();
+        let is_importable = self.columns.iter().all(|Column { header, field, .. }| {
+            let is_field = field.as_ref().is_none_or(|field| field == header);
+            is_field && (header.is_empty() || headers.insert(header))
+        });
+        if is_importable {
+            return None;
+        }
+        if self.delimiter.is_none() {
+            let advice = "Some names in the file are not field names. To import the file, rename these members.";
+            return Some(format!("# {advice}\n"));
+        }
+        // A column without a field gets an empty name, which an import ignores.
+        let fields = self.columns.iter().map(|column| column.field.as_deref().unwrap_or_default());
+        let more = std::iter::repeat_n("", self.more_columns);
+        let header = fields.chain(more).collect::<Vec<_>>().join(",");
+        Some(format!(
+            "# Some names in the header are not field names. To import the file, replace its header:\n\
+             # (echo '{header}'; tail -n +2 FILE) | cinequery import - --format csv --collection {collection}\n"
+        ))
     }
 
     /// What is to be said of the file, as comments.
@@ -194,8 +235,8 @@ impl Summary {
             "and keys, and `cinequery records check` the result.".to_owned(),
         ];
         match self.delimiter {
-            Some(b';') => lines.push("The columns are separated by `;`.".to_owned()),
-            Some(b'\t') => lines.push("The columns are separated by tabs.".to_owned()),
+            Some(b';') => lines.push(format!("The columns are separated by `;`. {WITH_COMMAS}")),
+            Some(b'\t') => lines.push(format!("The columns are separated by tabs. {WITH_COMMAS}")),
             _ => {}
         }
         if *unread > 0 {
@@ -204,7 +245,7 @@ impl Summary {
                 first_unread.chars().filter(|c| !c.is_control()).take(150).collect();
             lines.push(format!("{} could not be read. The first: {reason}", count(*unread)));
         }
-        if self.has_more_columns {
+        if self.more_columns > 0 {
             lines.push(format!("Columns after the first {MAX_COLUMNS} were ignored."));
         }
         lines.into_iter().map(|line| format!("# {line}\n")).collect()

@@ -53,7 +53,12 @@ struct Shapes {
     decimal: bool,
     /// A number with leading zeros, such as a postal code.
     code: bool,
+    /// A boolean in a form that an import does not read, such as `yes`.
+    flag: bool,
 }
+
+/// What other programs write for true and false.
+const FLAGS: [&str; 10] = ["true", "false", "yes", "no", "on", "off", "t", "f", "y", "n"];
 
 impl Column {
     pub(super) fn new(header: &str) -> Self {
@@ -66,7 +71,7 @@ impl Column {
             lengths: Bounds::default(),
             integers: Bounds::default(),
             example: None,
-            shapes: Shapes { date: true, decimal: true, code: true },
+            shapes: Shapes { date: true, decimal: true, code: true, flag: true },
             control: 0,
         }
     }
@@ -129,20 +134,25 @@ impl Column {
         self.reason.get_or_insert_with(|| reason.to_owned());
     }
 
-    /// Gives the column the name of a field that is not taken, unless it is left out.
-    pub(super) fn name_field(&mut self, taken: &[String]) -> Option<String> {
-        if self.header.is_empty() {
-            self.leave_out("it has no name");
-        }
-        if self.reason.is_some() {
-            return None;
-        }
-        let name = field_name(&self.header).unwrap_or_else(|| "column".to_owned());
+    /// Returns whether the declaration has a field for the column.
+    pub(super) fn is_kept(&self) -> bool {
+        self.reason.is_none()
+    }
+
+    /// Returns the field name that its header suggests.
+    pub(super) fn wanted(&self) -> String {
+        field_name(&self.header).unwrap_or_else(|| "column".to_owned())
+    }
+
+    /// Names its field. If the wanted name is taken, a number follows it, and no other column wants that name.
+    pub(super) fn name_field(&mut self, taken: &mut Vec<String>, wanted: &[String]) {
+        let name = self.wanted();
         let start = name.get(..MAX_FIELD_NAME - 4).unwrap_or(&name).trim_end_matches('_');
-        let numbered = (2..).map(|number| format!("{start}_{number}"));
-        let free = std::iter::once(name.clone()).chain(numbered).find(|name| !taken.contains(name));
-        self.field.clone_from(&free);
-        free
+        let mut numbered = (2..)
+            .map(|number| format!("{start}_{number}"))
+            .filter(|name| !taken.contains(name) && !wanted.contains(name));
+        self.field = if taken.contains(&name) { numbered.next() } else { Some(name) };
+        taken.extend(self.field.clone());
     }
 
     /// The type that is declared.
@@ -180,10 +190,7 @@ impl Column {
         let ty = self.ty();
         let mut text = String::new();
         if *name != self.header {
-            text.push_str(&format!(
-                "# The column {:?}; rename it to import the file.\n",
-                self.header
-            ));
+            text.push_str(&format!("# From the column {:?}.\n", self.header));
         }
         text.push_str(&self.remarks(ty, rows));
         text.push_str(&format!("[fields.{name}]\ntype = \"{}\"\n", ty.as_str()));
@@ -242,13 +249,18 @@ impl Shapes {
         let digits = text.chars().filter(char::is_ascii_digit).count();
         let separators = text.chars().filter(|c| matches!(c, '/' | '.' | '-')).count();
         self.date &= separators == 2 && (3..=8).contains(&digits) && text.len() == digits + 2;
+        self.flag &= FLAGS.iter().any(|flag| text.eq_ignore_ascii_case(flag));
         self.code &= is_code(text) || text.chars().all(|c| c.is_ascii_digit());
         let is_number = text.starts_with(|c: char| c.is_ascii_digit() || c == '-');
         self.decimal &= is_number && text.parse::<f64>().is_ok();
     }
 
     fn remark(self) -> Option<&'static str> {
-        if self.date {
+        if self.flag {
+            Some(
+                "these look like booleans; written as true and false they can have the type boolean",
+            )
+        } else if self.date {
             Some("these look like dates; written as YYYY-MM-DD they can have the type date")
         } else if self.code {
             Some("numbers with leading zeros, which an integer would lose")
