@@ -55,7 +55,16 @@ impl Serve {
         let throttle = Throttle::of(&self.serve.throttle)?;
         let location = location(&self.database)?;
         check_administrator(&self.serve, &location)?;
-        let secrets = secrets(&self.serve, &self.tokens, &location)?.read()?;
+        let secrets = secrets(&self.serve, &self.tokens, &location)?;
+        // Bind before anything is written: if the port is busy, the database may be that of the other process.
+        let cannot_listen = |error| {
+            format!(
+                "cannot listen on {}: {error}; choose another port or IP address with --listen",
+                self.serve.listen
+            )
+        };
+        let socket = bind(&addresses).map_err(cannot_listen)?;
+        let secrets = secrets.read()?;
         let store =
             Store::open_within(location.clone(), Missing::Create, bounds(&self.serve.limits));
         let store = store.await.map_err(explain)?;
@@ -64,12 +73,8 @@ impl Serve {
         }
         let hasher = Hasher::new();
         let provider = provider(&self.serve, catalogue, &store, &hasher).await?;
-        let listener = listen(&addresses).map_err(|error| {
-            format!(
-                "cannot listen on {}: {error}; choose another port or IP address with --listen",
-                self.serve.listen
-            )
-        })?;
+        // From here on clients can connect.
+        let listener = socket.listen(BACKLOG).map_err(cannot_listen)?;
         let connections = raise_file_limit(self.serve.limits.max_connections);
         tracing::info!(database = ?location, "serving");
         let tokens = Tokens::new(&secrets, self.tokens.token_ttl);
@@ -93,15 +98,20 @@ const OTHER_FILES: u64 = 256;
 /// How long requests are served after a signal to stop. On a terminal, where an operator waits, it is zero.
 const SHUTDOWN_DELAY: Duration = Duration::from_secs(5);
 
-/// Listens on the first of the socket addresses that this host has: `localhost` may also resolve to `::1` where IPv6
-/// is disabled.
+/// Binds and listens. See [`bind`] for the choice of the address.
+pub(super) fn listen(addresses: &[SocketAddr]) -> std::io::Result<TcpListener> {
+    bind(addresses)?.listen(BACKLOG)
+}
+
+/// Binds to the first of the socket addresses that this host has: `localhost` may also resolve to `::1` where IPv6 is
+/// disabled. Until the socket listens, connections are rejected at once instead of waiting.
 ///
 /// # Errors
 /// A busy port, even if another address is free: there, clients could reach the other process instead of this one.
-pub(super) fn listen(addresses: &[SocketAddr]) -> std::io::Result<TcpListener> {
+fn bind(addresses: &[SocketAddr]) -> std::io::Result<TcpSocket> {
     let mut outcome = Err(ErrorKind::AddrNotAvailable.into());
     for address in addresses {
-        outcome = listen_on(*address);
+        outcome = bind_to(*address);
         let is_busy = outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::AddrInUse);
         if outcome.is_ok() || is_busy {
             break;
@@ -110,11 +120,11 @@ pub(super) fn listen(addresses: &[SocketAddr]) -> std::io::Result<TcpListener> {
     outcome
 }
 
-fn listen_on(address: SocketAddr) -> std::io::Result<TcpListener> {
+fn bind_to(address: SocketAddr) -> std::io::Result<TcpSocket> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
-    socket.listen(BACKLOG)
+    Ok(socket)
 }
 
 /// Checks that temporary files can be created. Otherwise every import would fail.

@@ -177,6 +177,34 @@ async fn instances_that_start_together_create_one_administrator() {
     .await;
 }
 
+/// The port is bound before anything is written.
+#[tokio::test]
+async fn a_service_whose_port_is_busy_changes_nothing() {
+    on_both(async |database| {
+        let folder = folder();
+        let busy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = busy.local_addr().unwrap().to_string();
+        let url = database.url();
+        let serve = ["serve", "--auth", "open", "--listen", &address, "--jwt-secret", SECRET];
+        let serve = [&serve[..], &["--database", &url]].concat();
+        let (code, _, log) = run(folder.path(), &serve);
+        assert!(code == 1 && log.contains("choose another port"), "{log}");
+        let (code, _, log) = run(folder.path(), &["query", "--database", &url]);
+        let is_new = log.contains("test.db not found") || log.contains("migrations are pending");
+        assert!(code == 1 && is_new, "{log}");
+    })
+    .await;
+    let folder = folder();
+    let busy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = busy.local_addr().unwrap().to_string();
+    let (code, _, log) = run(folder.path(), &["serve", "--auth", "open", "--listen", &address]);
+    assert_eq!(code, 1, "{log}");
+    assert!(
+        std::fs::read_dir(folder.path()).unwrap().next().is_none(),
+        "a secret has been written"
+    );
+}
+
 /// The table of settings has every setting, and no other.
 #[test]
 fn the_configuration_page_lists_the_settings() {
