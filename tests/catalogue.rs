@@ -286,3 +286,15 @@ async fn a_scope_of_another_collection_is_not_sufficient() {
     assert_eq!(reader.get("/api/v1/movies").await.status, 200);
     reader.get("/api/v1/screenings").await.problem(403, "insufficient_scope");
 }
+
+/// A declaration without descriptions leaves them out of the document.
+#[test]
+fn the_document_has_no_empty_description() {
+    let plain = "name = \"Book\"\ncollection = \"books\"\ndescription = \"\"\n\
+                 [fields.title]\ntype = \"text\"\n[searches.b]\nfilter = \"title = 'b'\"\n";
+    let document = specification(declared(&[plain])).to_string();
+    for empty in ["\"description\":\"\"", "\"summary\":\"\""] {
+        let place = document.find(empty).map(|at| &document[at.saturating_sub(200)..at]);
+        assert_eq!(place, None, "{empty}");
+    }
+}

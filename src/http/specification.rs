@@ -130,8 +130,10 @@ fn introduce(document: &mut Value, schemas: &[&'static Schema]) {
     document["servers"] = json!([{ "url": ".", "description": description }]);
     if let Some(tags) = document["tags"].as_array_mut() {
         tags.retain(|tag| tag["name"] != "{records}");
-        let of_record =
-            |about: &&Schema| json!({ "name": about.collection, "description": about.description });
+        let of_record = |about: &&Schema| match about.description {
+            "" => json!({ "name": about.collection }),
+            description => json!({ "name": about.collection, "description": description }),
+        };
         tags.extend(schemas.iter().map(of_record));
         let place = |name: &str| TAGS.iter().position(|tag| *tag == name);
         tags.sort_by_key(|tag| match tag["name"].as_str().and_then(place) {

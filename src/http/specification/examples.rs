@@ -24,7 +24,10 @@ pub(super) fn of_parameters(operation: &mut Value, about: &'static Schema) {
 /// Returns an example for each search in the declaration of the record type.
 fn filters(about: &Schema) -> Value {
     let examples = about.searches.iter().map(|search| {
-        let example = json!({ "summary": search.description, "value": search.filter });
+        let mut example = json!({ "value": search.filter });
+        if !search.description.is_empty() {
+            example["summary"] = json!(search.description);
+        }
         (search.name.to_owned(), example)
     });
     Value::Object(examples.collect())

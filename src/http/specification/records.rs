@@ -25,9 +25,12 @@ pub(super) fn describe(template: &str, about: &'static Schema) -> Option<Value> 
     let of_field = |field: &&Field| (field.name.to_owned(), describe_field(field, is_record));
     let mut schema = json!({
         "type": "object",
-        "description": about.description,
         "properties": Value::Object(fields.iter().map(of_field).collect()),
     });
+    // A declaration need not have one, and an empty one says nothing.
+    if !about.description.is_empty() {
+        schema["description"] = json!(about.description);
+    }
     if !names.is_empty() {
         schema["required"] = json!(names);
     }
@@ -47,7 +50,9 @@ fn describe_field(field: &Field, is_record: bool) -> Value {
     let mut schema = Map::new();
     let mut say = |key: &str, value: Value| schema.insert(key.to_owned(), value);
     say("type", json!(ty));
-    say("description", json!(field.description));
+    if !field.description.is_empty() {
+        say("description", json!(field.description));
+    }
     if let Some(format) = format {
         say("format", json!(format));
     }
