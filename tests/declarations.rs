@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use cinequery::app::transfer::{Format, infer};
+use cinequery::http::specification;
 use cinequery::query::Type;
 use cinequery::record::declaration::{MAX_FILE_BYTES, MAX_MISTAKES, Mistakes, json_schema, start};
 use cinequery::record::{BUILT_IN, Catalogue};
@@ -302,6 +303,55 @@ fn record_types_do_not_collide() {
         "films.toml:1:8: the API would have two schemas `MoviePage`: see `Movie` in movies.toml; \
          choose another name"
     );
+    let operations = "shows.toml:1:8: the API would have two operations of one name: see";
+    for name in ["MovieFacets", "MovieQueries", "MovieQuery", "MovieQueryWithBody"] {
+        let found = both(("Movie", "movies"), (name, "shows"));
+        assert_eq!(found, format!("{operations} `Movie` in movies.toml; choose another name"));
+        let found = both((name, "movies"), ("Movie", "shows"));
+        assert_eq!(found, format!("{operations} `{name}` in movies.toml; choose another name"));
+    }
+    assert_eq!(
+        check(&file("Movie", "movies_pkey")),
+        "movies_pkey.toml:2:14: \"movies_pkey\" cannot be a name of a collection: `_pkey` ends the names of \
+         PostgreSQL's primary keys"
+    );
+}
+
+/// A record type is rejected if one of its operations would have the name of another, such as a type `MovieFacets`
+/// with `getMovieFacets`.
+#[test]
+fn operations_do_not_collide() {
+    let ids = |document: &Json| -> Vec<String> {
+        let paths = document["paths"].as_object().unwrap().values();
+        let operations = paths.flat_map(|path| path.as_object().unwrap().values());
+        operations.map(|operation| operation["operationId"].as_str().unwrap().to_owned()).collect()
+    };
+    let of = |name: &str, collection: &str| {
+        format!("name = \"{name}\"\ncollection = \"{collection}\"\n{TITLE}")
+    };
+    let movie = of("Movie", "movies");
+    let mut accepted = 0;
+    let known = ids(&specification(Catalogue::built_in())).into_iter().filter_map(|id| {
+        let (at, _) = id.char_indices().find(|(_, c)| c.is_ascii_uppercase())?;
+        Some(id[at..].to_owned())
+    });
+    for name in known.collect::<BTreeSet<String>>() {
+        let other = of(&name, "others");
+        let Ok(catalogue) = Catalogue::parse([("a", movie.as_str()), ("b", other.as_str())]) else {
+            continue;
+        };
+        accepted += 1;
+        let ids = ids(&specification(catalogue));
+        let unique: BTreeSet<&String> = ids.iter().collect();
+        assert_eq!(unique.len(), ids.len(), "{name}");
+    }
+    assert!(accepted > 5, "{accepted} names were accepted");
+    for name in ["Schema", "Liveness"] {
+        let found = check(&format!("--- x\n{}", of(name, "others")));
+        let expected =
+            format!("x:1:8: \"{name}\" cannot be used: the API has an operation `get{name}`");
+        assert_eq!(found, expected);
+    }
 }
 
 /// Record types cannot have the names of schemas that the OpenAPI document has without record types.

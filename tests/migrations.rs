@@ -945,6 +945,76 @@ async fn index_names_are_short_and_unique() {
     .await;
 }
 
+/// The name of an index consists of names of a collection and its fields, so that two indexes, or an index and a table,
+/// could get one name.
+#[tokio::test]
+async fn names_of_indexes_and_tables_do_not_collide() {
+    let of = |collection, fields: &[&'static str], unique, indexes| {
+        declare(collection, fields.iter().copied().map(integer).collect(), unique, indexes)
+    };
+    let cases: [&[&Schema]; 5] = [
+        &[of("a", &["b"], &[], &[&["b"]]), of("a_b", &["c"], &[], &[&["c"]])],
+        &[of("a_b", &["c"], &[], &[&["c"]]), of("a", &["b", "b_c"], &[], &[&["b"], &["b_c"]])],
+        &[of("saved", &["queries"], &[], &[&["queries"]])],
+        &[of("usage_of", &["batches"], &[&["batches"]], &[])],
+        &[of("a", &["pkey"], &[], &[&["pkey"]]), of("a_pkeys", &["b"], &[], &[&["b"]])],
+    ];
+    for schemas in cases {
+        on_both(async |database| {
+            let store = database.open().await;
+            serve(&store, schemas).await.unwrap();
+            assert_eq!(state(&store, schemas).await, State::Current);
+            for schema in schemas {
+                let count = schema.unique.len() + schema.indexes.len();
+                assert_eq!(indexes(&database, schema.collection).await.len(), count, "{schemas:?}");
+            }
+        })
+        .await;
+        // One collection after the other, in either order.
+        on_both(async |database| {
+            let store = database.open().await;
+            for number in (0..schemas.len()).rev() {
+                serve(&store, &schemas[number..]).await.unwrap();
+            }
+            assert_eq!(state(&store, schemas).await, State::Current);
+        })
+        .await;
+    }
+}
+
+/// An index keeps its name if its field is renamed, so a later field with the former name needs another one.
+#[tokio::test]
+async fn an_index_gets_a_free_name_after_its_field_was_renamed() {
+    let optional = |name| optional(name, Type::Integer);
+    let renamed = |name, from| Field { renamed_from: Some(from), ..optional(name) };
+    // Each field has an index.
+    let of = |fields: Vec<Field>| {
+        let indexes = fields.iter().map(|field| &*vec![field.name].leak());
+        let indexes: Vec<&'static [&'static str]> = indexes.collect();
+        declare("things", fields, &[], indexes.leak())
+    };
+    let declarations = [
+        of(vec![optional("a")]),
+        of(vec![renamed("b", "a")]),
+        of(vec![optional("b"), optional("a")]),
+        of(vec![optional("b"), renamed("c", "a")]),
+        of(vec![optional("b"), optional("c"), optional("a")]),
+        of(vec![renamed("d", "b"), optional("c"), optional("a")]),
+        of(vec![optional("d"), optional("c"), optional("a"), optional("b")]),
+    ];
+    on_both(async |database| {
+        let store = database.open().await;
+        for schema in declarations {
+            migrate(&store, &[schema], &[]).await.unwrap();
+            assert_eq!(state(&store, &[schema]).await, State::Current);
+            let mut expected: Vec<&str> = schema.indexes.iter().map(|index| index[0]).collect();
+            expected.sort_unstable();
+            assert_eq!(indexes(&database, "things").await, expected);
+        }
+    })
+    .await;
+}
+
 /// Texts that would end a literal if they were not escaped.
 #[tokio::test]
 async fn defaults_are_quoted() {

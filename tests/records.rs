@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, served_on_both};
+use crate::command_line::{Service, folder_of};
+use crate::support::{Client, on_both, served_on_both, token};
 
 const JSON: &str = "application/json";
 const PATCH: &str = "application/merge-patch+json";
@@ -298,6 +299,37 @@ async fn ids_increase() {
         let titles: Vec<Value> = (0..20).map(|number| json!(number.to_string())).collect();
         assert_eq!(client.get("/api/v1/movies").await.column("title"), titles);
         assert!(ids.is_sorted_by_key(|id| id.as_str().unwrap().to_owned()));
+    })
+    .await;
+}
+
+/// A cursor is part of a URL and contains the values by which its page is ordered, so it has a maximum length.
+#[tokio::test]
+async fn a_cursor_that_is_too_long_is_rejected() {
+    const PAPERS: &str = "name = \"Paper\"\ncollection = \"papers\"\n[fields.text]\ntype = \"text\"\n\
+                          length = [1, 20000]\n[fields.rank]\ntype = \"integer\"\n";
+    let records = folder_of(&[("papers.toml", PAPERS)]);
+    on_both(async |database| {
+        let service = Service::with_records(records.path(), &database);
+        let client = Client::at(service.address.clone());
+        let client = client.with_token(Some(token(&["papers:read", "papers:write"])));
+        for (rank, length) in [(1, 20_000), (2, 20_000), (3, 1000)] {
+            let paper = json!({"text": "x".repeat(length), "rank": rank});
+            assert_eq!(client.post("/api/v1/papers", &paper).await.status, 201);
+        }
+        let page = async |query: &str| client.get(&format!("/api/v1/papers?limit=1&{query}")).await;
+        let problem = page("order_by=text%20desc").await.problem(400, "invalid_parameter");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains("too long for a cursor; order by a shorter field"), "{detail}");
+        // Cursors of another order, or of a page that ends with a short text, are short enough.
+        for query in ["order_by=rank", "order_by=text"] {
+            let first = page(query).await;
+            assert_eq!(first.column("rank").len(), 1, "{query}");
+            assert!(first.next().is_some(), "{query}");
+        }
+        // The service returns no cursor of this length.
+        let cursor = "x".repeat(20_000);
+        page(&format!("cursor={cursor}")).await.problem(400, "invalid_cursor");
     })
     .await;
 }

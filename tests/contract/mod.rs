@@ -11,11 +11,13 @@ use std::collections::BTreeSet;
 use std::io::Read;
 
 use cinequery::http::specification;
+use cinequery::query::Facet;
 use cinequery::record::Catalogue;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::support::records::declared;
 use crate::support::{Client, Database, catalogue, served_on_both};
 
 const PUBLISHED: &str = include_str!("../../openapi/v1.json");
@@ -216,6 +218,29 @@ fn parameters_and_bodies_have_an_example() {
         for (_, content) in operation["requestBody"]["content"].as_object().into_iter().flatten() {
             assert!(content.get("example").is_some());
         }
+    }
+}
+
+/// The examples of the parameters of facets are valid for every type in the natural key.
+#[test]
+fn the_examples_of_facets_are_accepted() {
+    for ty in ["text", "integer", "boolean", "date", "timestamp", "id"] {
+        let source = format!(
+            "name = \"Thing\"\ncollection = \"things\"\nunique = [[\"name\", \"last\"]]\n\
+             [fields.name]\ntype = \"text\"\nlength = [1, 100]\n[fields.last]\ntype = \"{ty}\"\n"
+        );
+        let source = if ty == "text" { source + "length = [1, 100]\n" } else { source };
+        let catalogue = declared(&[&source]);
+        let document = specification(catalogue);
+        let parameters = &document["paths"]["/api/v1/things/facets"]["get"]["parameters"];
+        let example = |name: &str| {
+            let parameter = elements(parameters).iter().find(|parameter| parameter["name"] == name);
+            parameter.unwrap()["example"].as_str()
+        };
+        let (by, interval) = (example("by").unwrap(), example("interval"));
+        let facet = Facet::of(catalogue.schemas()[0], by, interval);
+        assert!(facet.is_ok(), "{ty}: {by} {interval:?}: {facet:?}");
+        assert_eq!(interval.is_some(), ["integer", "date", "timestamp"].contains(&ty), "{ty}");
     }
 }
 

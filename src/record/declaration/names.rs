@@ -150,14 +150,13 @@ pub(super) fn check(named: Named, name: &str, span: Span) -> Option<Mistake> {
             return mistake(format!("{name_in_quotes} is not a {what}"))
                 .map(|mistake| mistake.help(rule));
         }
-        let mut taken = schemas_of(name).into_iter();
-        let taken = taken.find(|schema| {
-            let schema = schema.as_str();
-            SCHEMAS.contains(&schema) || schema == name && OPERATIONS.contains(&schema)
-        });
-        return taken.and_then(|taken| {
-            mistake(format!("{name_in_quotes} cannot be used: the API has a schema `{taken}`"))
-        });
+        let mut schemas = schemas_of(name).into_iter();
+        let taken = match schemas.find(|schema| SCHEMAS.contains(&schema.as_str())) {
+            Some(schema) => format!("a schema `{schema}`"),
+            None if OPERATIONS.contains(&name) => format!("an operation `get{name}`"),
+            None => return None,
+        };
+        return mistake(format!("{name_in_quotes} cannot be used: the API has {taken}"));
     }
     let is_small = |c: char| c.is_ascii_lowercase();
     if !is_word(name, longest, is_small, |c| is_small(c) || c.is_ascii_digit() || c == '_') {
