@@ -312,8 +312,8 @@ fn record_types_do_not_collide() {
     }
     assert_eq!(
         check(&file("Movie", "movies_pkey")),
-        "movies_pkey.toml:2:14: \"movies_pkey\" cannot be a name of a collection: `_pkey` ends the names of \
-         PostgreSQL's primary keys"
+        "movies_pkey.toml:2:14: \"movies_pkey\" cannot be a name of a collection: names of primary keys of \
+         PostgreSQL end with `_pkey`"
     );
 }
 

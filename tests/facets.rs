@@ -1,8 +1,14 @@
 //! Facets over HTTP: counts, and the messages for invalid requests.
 
+use cinequery::app::facets::{FacetsRequest, facets as count};
+use cinequery::app::search::SearchRequest;
+use cinequery::app::selection::Selection;
+use cinequery::query::{Field, Type};
 use serde_json::{Value, json};
 
-use crate::support::{Client, Response, served_on_both};
+use crate::support::declaration::{declare, field, insert};
+use crate::support::records::search_in;
+use crate::support::{Answer, Client, identity, on_both, served_on_both};
 
 const FACETS: &str = "/api/v1/movies/facets";
 
@@ -154,6 +160,42 @@ async fn a_field_without_a_value_is_counted_last() {
              "filter": "starts_at >= 2024-12-30T00:00:00Z and starts_at < 2025-01-06T00:00:00Z"},
         ]))
         .await;
+    })
+    .await;
+}
+
+/// `serve` starts even if records have values outside a narrower range.
+#[tokio::test]
+async fn values_outside_a_narrowed_range_have_filters_that_find_them() {
+    let bounded = |high| {
+        let size = Field { bounds: 0..=high, ..field("size", Type::Integer) };
+        declare("things", vec![size], &[], &[])
+    };
+    let (wide, narrow) = (bounded(i64::MAX), bounded(100));
+    on_both(async |database| {
+        let store = database.open().await;
+        store.migrate(&[wide]).await.unwrap();
+        for size in ["7", "3000000000", "3000000009", "9223372036854775807"] {
+            insert(&database, wide, &[("size", size)]).await.unwrap();
+        }
+        store.migrate(&[narrow]).await.unwrap();
+        let caller = identity(&["things:read"]);
+        for interval in [None, Some("decade"), Some("9223372036854775807")] {
+            let request = FacetsRequest {
+                by: "size".to_owned(),
+                interval: interval.map(str::to_owned),
+                ..FacetsRequest::default()
+            };
+            let counted = count(&store, &caller, narrow, request).await.unwrap();
+            assert_eq!(counted.total, 4);
+            for item in counted.items {
+                let selection = Selection::filter(item.filter.as_str());
+                let request = SearchRequest { selection, ..SearchRequest::default() };
+                let found = search_in::<Value>(&store, &caller, narrow, request).await;
+                let found = found.unwrap_or_else(|error| panic!("{}: {error:?}", item.filter));
+                assert_eq!(found.items.len(), usize::try_from(item.count).unwrap(), "{item:?}");
+            }
+        }
     })
     .await;
 }

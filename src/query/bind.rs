@@ -146,9 +146,9 @@ impl Parameter {
     /// Parses a value of the parameter. The place of a problem is in the text of the value.
     ///
     /// # Errors
-    /// Returns the problem of a value that is too long, of another type or outside the field's column.
+    /// Returns the problem of a value that is too long or of another type.
     pub fn read(&self, argument: &Argument) -> Result<Value, Fault> {
-        let term = self.term;
+        let ty = self.term.ty();
         if let Argument::Untyped(text) | Argument::Text(text) = argument
             && text.len() > MAX_TEXT_BYTES
         {
@@ -157,24 +157,14 @@ impl Parameter {
                 Fault::new(Code::TextTooLong, Span::default(), message).help("shorten the value")
             );
         }
-        let value = argument.read(term.ty()).map_err(|misread| {
+        argument.read(ty).map_err(|misread| {
             let text = argument.text().unwrap_or_default();
-            let misread = advise(misread, argument, term.ty());
+            let misread = advise(misread, argument, ty);
             // An id, which the parser of dates suggests to quote, is not a date in quotes either.
-            let likely = misread
-                .likely
-                .filter(|likely| Argument::Untyped(likely.clone()).read(term.ty()).is_ok());
+            let is_valid = |likely: &String| Argument::Untyped(likely.clone()).read(ty).is_ok();
+            let likely = misread.likely.filter(is_valid);
             Misread { likely, ..misread }.at(Code::InvalidParameter, Span::new(0, text.len()))
-        })?;
-        if let Value::Integer(number) = value
-            && !term.column_range().contains(&number)
-        {
-            let (low, high) = (*term.column_range().start(), *term.column_range().end());
-            let message =
-                format!("expected a number from {low} to {high} for \"{term}\", found {number}");
-            return Err(Fault::new(Code::OutOfRange, Span::default(), message));
-        }
-        Ok(value)
+        })
     }
 }
 

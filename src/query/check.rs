@@ -307,9 +307,7 @@ impl Checker {
             (Literal::Text(text), Type::Id) if literal::id(text).is_some() => {
                 Value::Id(literal::id(text)?)
             }
-            (Literal::Integer(number), Type::Integer) => {
-                return self.integer(*number, place, term);
-            }
+            (Literal::Integer(number), Type::Integer) => Value::Integer(*number),
             (Literal::Boolean(flag), Type::Boolean) => Value::Boolean(*flag),
             (Literal::Date(date), Type::Date) => Value::Date(*date),
             (Literal::Timestamp(instant), Type::Timestamp) => Value::Timestamp(*instant),
@@ -318,27 +316,14 @@ impl Checker {
         Some(Slot::Value(value))
     }
 
-    fn integer(&mut self, number: i64, place: Span, term: Term) -> Option<Slot> {
-        let range = term.column_range();
-        if range.contains(&number) {
-            return Some(Slot::Value(Value::Integer(number)));
-        }
-        self.reject(advice::out_of_range(number, place, term))
-    }
-
     fn parameter(&mut self, name: &str, place: Span, term: Term) -> Option<Slot> {
         let Some(position) = self.parameters.iter().position(|known| known.name == name) else {
             let position = self.parameters.len();
             self.parameters.push(Parameter { name: name.to_owned(), term, span: place });
             return Some(Slot::Parameter(position));
         };
-        let known = self.parameters.get_mut(position)?;
-        let first = known.term;
+        let first = self.parameters.get(position)?.term;
         if first.ty() == term.ty() {
-            // The value must fit all fields that it is compared with.
-            if known.term.column_range().contains(term.column_range().start()) {
-                known.term = term;
-            }
             return Some(Slot::Parameter(position));
         }
         self.reject(advice::conflicting_parameter(name, place, first.ty(), term.ty()))

@@ -115,7 +115,7 @@ codes! {
     OperatorMismatch = "operator_mismatch", Names;
     /// A comparison with `null`, which is never true.
     NullComparison = "null_comparison", Names;
-    /// A number that does not fit the field, or a day outside the years 0001 to 9999.
+    /// A day outside the years 0001 to 9999.
     OutOfRange = "out_of_range", Names;
     /// A list without values, `in ()`.
     EmptyList = "empty_list", Names;

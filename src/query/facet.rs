@@ -172,13 +172,13 @@ impl Facet {
     }
 
     /// Returns the value of the group with a key, which is the start of a bucket, and the filter for its
-    /// records. A bucket is clamped to the range of the field.
+    /// records. A bucket of integers is clamped to 64 bits.
     pub fn group(&self, key: Option<Value>) -> (Option<Value>, Expr) {
         let name = self.field.name;
         let Some(key) = key else { return (None, Expr::null(name)) };
         match (self.interval, key) {
             (Some(Interval::Width(width)), Value::Integer(number)) => {
-                let (first, last) = self.integers(number, width);
+                let (first, last) = integers(number, width);
                 let filter = within(name, Literal::Integer(first), Literal::Integer(last));
                 (Some(Value::Integer(first)), filter)
             }
@@ -199,16 +199,15 @@ impl Facet {
             }
         }
     }
+}
 
-    /// Returns the first and the last integer of a bucket that fit the field's column.
-    fn integers(&self, number: i64, width: i64) -> (i64, i64) {
-        let range = self.field.column_range();
-        let (low, high) = (i128::from(*range.start()), i128::from(*range.end()));
-        // The product of two 64-bit numbers fits into 128 bits, and a clamped number into 64.
-        let clamped = |number: i128| i64::try_from(number.clamp(low, high)).unwrap_or(i64::MAX);
-        let first = i128::from(number) * i128::from(width);
-        (clamped(first), clamped(first + i128::from(width) - 1))
-    }
+/// Returns the first and the last integer of a bucket, clamped to 64 bits.
+fn integers(number: i64, width: i64) -> (i64, i64) {
+    let (low, high) = (i128::from(i64::MIN), i128::from(i64::MAX));
+    // The product of two 64-bit numbers fits into 128 bits, and a clamped number into 64.
+    let clamped = |number: i128| i64::try_from(number.clamp(low, high)).unwrap_or(i64::MAX);
+    let first = i128::from(number) * i128::from(width);
+    (clamped(first), clamped(first + i128::from(width) - 1))
 }
 
 /// Creates a filter for the values from the first to the last.

@@ -1,7 +1,5 @@
 //! A checked query: names and types are resolved, and only parameters and clocks have no values yet.
 
-use std::ops::RangeInclusive;
-
 use super::ast::{Clock, Comparison, Direction, Matching};
 use super::diagnostic::Span;
 use super::schema::{Field, Schema};
@@ -69,15 +67,6 @@ impl Term {
         match self.part {
             Part::Whole => self.field.operators().collect(),
             Part::Year | Part::Month => Part::GIVES.operators().to_vec(),
-        }
-    }
-
-    /// Returns the integers that the term can be compared with: those of its column, or of 32 bits for a
-    /// part.
-    pub fn column_range(&self) -> RangeInclusive<i64> {
-        match self.part {
-            Part::Whole => self.field.column_range(),
-            Part::Year | Part::Month => i64::from(i32::MIN)..=i64::from(i32::MAX),
         }
     }
 }

@@ -219,7 +219,7 @@ fn groups(
         let value = row.value(field.name).cloned();
         let (key, json) = match (value, interval) {
             (Some(value), Some(interval)) => {
-                let start = start(&value, field, interval);
+                let start = start(&value, interval);
                 (
                     Some(start.clone()),
                     match start {
@@ -241,7 +241,7 @@ fn groups(
 }
 
 /// Returns the start of the bucket that contains the value.
-fn start(value: &Value, field: &Field, interval: &str) -> Value {
+fn start(value: &Value, interval: &str) -> Value {
     let day = match value {
         Value::Integer(number) => {
             let number = i128::from(*number);
@@ -251,7 +251,7 @@ fn start(value: &Value, field: &Field, interval: &str) -> Value {
                 width => width.parse().unwrap(),
             };
             let start = i64::try_from(number - number.rem_euclid(width)).unwrap_or(i64::MIN);
-            return Value::Integer(start.max(*field.column_range().start()));
+            return Value::Integer(start);
         }
         Value::Date(day) => *day,
         Value::Timestamp(instant) => instant.date_naive(),
@@ -319,14 +319,14 @@ fn cases() -> Vec<Case> {
             ],
         ),
         ("small", Some("1"), json!([7, 7]), &[("7", 2, "small = 7")]),
-        // A bucket ends at the bound of the column.
+        // A bucket is not clamped to the range of the column, only to 64 bits.
         (
             "small",
             Some("century"),
             json!([i32::MIN, i32::MAX]),
             &[
-                ("-2147483648", 1, "small between -2147483648 and -2147483601"),
-                ("2147483600", 1, "small between 2147483600 and 2147483647"),
+                ("-2147483700", 1, "small between -2147483700 and -2147483601"),
+                ("2147483600", 1, "small between 2147483600 and 2147483699"),
             ],
         ),
         (

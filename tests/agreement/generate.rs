@@ -355,8 +355,7 @@ fn operand(ty: Type, range: (i64, i64), values: &Values) -> BoxedStrategy<Operan
     Union::new_weighted(kinds).boxed()
 }
 
-/// Generates one of the two parameters of this type. Values for integers fit into 32 bits, because year() and month()
-/// have 32 bits.
+/// Generates one of the two parameters of this type.
 fn parameter(ty: Type) -> impl Strategy<Value = Operand> + Clone {
     (1..=2).prop_map(move |number| Operand::Parameter(format!("{}{number}", ty.as_str()).into()))
 }
@@ -415,11 +414,7 @@ impl Values {
             ]
             .boxed(),
             Type::Integer => {
-                let clamped = move |value| match value {
-                    Value::Integer(number) => Value::Integer(i64::clamp(number, low, high)),
-                    other => other,
-                };
-                prop_oneof![3 => present.prop_map(clamped), 2 => integer(low, high).prop_map(Value::Integer)].boxed()
+                prop_oneof![3 => present, 2 => integer(low, high).prop_map(Value::Integer)].boxed()
             }
             Type::Date => prop_oneof![3 => present, 2 => day().prop_map(Value::Date)].boxed(),
             Type::Timestamp => {

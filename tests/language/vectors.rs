@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use cinequery::query::{
-    Argument, Arguments, BoundQuery, Code, Diagnostic, Fault, Field, Shape, Type, compile, format,
-    parse, prepare,
+    Argument, Arguments, BoundQuery, Code, Diagnostic, Fault, Field, Shape, compile, format, parse,
+    prepare,
 };
 use cinequery::record::{Draft, Members};
 use cinequery::store::{Expected, Record, Store};
@@ -41,7 +41,6 @@ struct ShownField {
     #[serde(rename = "type")]
     ty: String,
     nullable: bool,
-    bits: Option<u8>,
 }
 
 /// A record of the catalogue. The draft rejects unknown fields.
@@ -270,8 +269,6 @@ fn the_record_of_the_vectors_is_a_screening() {
         name: field.name.to_owned(),
         ty: field.ty.as_str().to_owned(),
         nullable: field.nullable,
-        bits: (field.ty == Type::Integer)
-            .then(|| if field.column_range().contains(&i64::MAX) { 64 } else { 32 }),
     };
     let record = read().record;
     assert_eq!(record.name, screenings().name);

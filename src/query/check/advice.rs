@@ -4,7 +4,7 @@ use crate::query::ast::{Clock, ClockBase, Comparison, Literal, Name, Operand, Sp
 use crate::query::diagnostic::{Code, Fault, Span, nearest};
 use crate::query::format;
 use crate::query::literal::{self, PLUS_IS_A_SPACE};
-use crate::query::plan::{Part, Term};
+use crate::query::plan::Part;
 use crate::query::schema::{Field, Schema};
 use crate::query::value::{Type, Value};
 
@@ -232,14 +232,6 @@ fn likely_literal(literal: &Literal, ty: Type) -> Option<String> {
         (Literal::Integer(number), Type::Text) => Some(format!("\"{number}\"")),
         _ => None,
     }
-}
-
-/// A number outside the column of the term.
-pub(super) fn out_of_range(number: i64, place: Span, term: Term) -> Fault {
-    let range = term.column_range();
-    let (low, high) = (range.start(), range.end());
-    let message = format!("expected a number from {low} to {high} for \"{term}\", found {number}");
-    Fault::new(Code::OutOfRange, place, message)
 }
 
 /// A list without items.
