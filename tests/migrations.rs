@@ -605,6 +605,46 @@ async fn what_is_dropped_is_counted() {
     .await;
 }
 
+/// Records that are created while a text is not declared get its default, but not the folded one.
+#[tokio::test]
+async fn text_that_is_declared_again_is_folded() {
+    let word = |name| with_default(name, Value::Text("WORD".to_owned()));
+    let silent = |name| Field { searchable: false, ..word(name) };
+    let of = |fields| declare("things", fields, &[], &[]);
+    let without = of(vec![integer("size")]);
+    let cases = [
+        ("searchable from the start", vec![word("word")], word("word")),
+        ("searchable later", vec![silent("word"), word("word")], word("word")),
+        (
+            "under another name",
+            vec![silent("word"), word("word")],
+            Field { renamed_from: Some("word"), ..word("term") },
+        ),
+    ];
+    for (case, before, again) in cases {
+        println!("{case}");
+        let before: Vec<&Schema> =
+            before.into_iter().map(|word| of(vec![integer("size"), word])).collect();
+        let again = of(vec![integer("size"), again]);
+        on_both(async |database| {
+            let store = database.open().await;
+            for schema in &before {
+                serve(&store, &[schema]).await.unwrap();
+            }
+            // Instances of the first declaration stopped long ago.
+            let long_ago = "UPDATE cinequery_records SET declaration = \
+                            replace(declaration, '\"settling\":\"20', '\"settling\":\"19')";
+            database.run_sql(long_ago).await;
+            serve(&store, &[without]).await.unwrap();
+            insert(&database, without, &[("size", "1")]).await.unwrap();
+            migrate(&store, &[again], &[]).await.unwrap();
+            assert_folded(&database, again).await;
+            assert_eq!(plan(&store, &[again], &[]).await, []);
+        })
+        .await;
+    }
+}
+
 /// An instance without search writes records after the folded column was filled.
 #[tokio::test]
 async fn text_that_an_older_instance_writes_is_folded_at_the_next_start() {

@@ -187,6 +187,7 @@ impl TableDiff {
             }
         }
         self.relax(&declared);
+        self.unfold(&declared);
         for column in &declared.columns {
             self.compare_column(column);
         }
@@ -225,6 +226,17 @@ impl TableDiff {
         let relaxed: Vec<String> = relaxed.map(|column| column.name.clone()).collect();
         if !relaxed.is_empty() {
             self.push(Change::Relax(relaxed));
+        }
+    }
+
+    /// Stops the folding of texts that are no longer declared. New records get the default of such a text, but not
+    /// always that of its folded column, which is therefore filled when the field is declared again.
+    fn unfold(&mut self, declared: &Table) {
+        let texts = self.table.iter().flat_map(Table::folded_texts);
+        let is_kept = |column: &&Column| declared.column(&column.name).is_none();
+        let kept = texts.filter(is_kept).filter(|column| column.default.is_some());
+        for name in kept.map(|column| column.name.clone()).collect::<Vec<_>>() {
+            self.push(Change::Unfold(name));
         }
     }
 
