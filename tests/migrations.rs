@@ -5,6 +5,7 @@ use std::time::Duration;
 use cinequery::error::Result;
 use cinequery::query::text::fold;
 use cinequery::query::{Field, Schema, Type, Value};
+use cinequery::record::saved_queries;
 use cinequery::store::{By, State, Step, Store};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
@@ -432,17 +433,12 @@ async fn narrower_rules_list_the_records_that_break_them() {
         (
             of(vec![name(1..=5), integer("size")]),
             0,
-            "things.name must have 1 to 5 characters; 2 records break this rule: ",
+            "things.name must have 1 to 5 characters; 2 records break this rule:\n",
         ),
         (
             of(vec![name(1..=9), Field { bounds: 0..=i64::MAX, ..integer("size") }]),
             2,
-            "things.size must have values from 0; 1 record breaks this rule: ",
-        ),
-        (
-            of(vec![text("name"), integer("size"), integer("rank")]),
-            0,
-            "things.rank is required and has no default",
+            "things.size must have values from 0; 1 record breaks this rule:\n",
         ),
         (
             declare(
@@ -452,7 +448,7 @@ async fn narrower_rules_list_the_records_that_break_them() {
                 &[],
             ),
             0,
-            "rank must be unique in things; 3 records break this rule: ",
+            "rank must be unique in things; 3 records break this rule:\n",
         ),
     ];
     on_both(async |database| {
@@ -474,9 +470,17 @@ async fn narrower_rules_list_the_records_that_break_them() {
         let unique =
             declare("things", vec![text("name"), integer("size")], &[&["size", "name"]], &[]);
         let message = cause(migrate(&store, &[unique], &[]).await);
-        assert!(message.contains("31 records") && message.ends_with('…'), "{message}");
-        let listed = message.rsplit(": ").next().unwrap();
-        assert_eq!(listed.split(", ").count(), 21, "{message}");
+        let (rule, listed) = message.split_once("; 31 records break this rule:\n").unwrap();
+        assert!(rule.ends_with("size, name must be unique in things"), "{message}");
+        let listed: Vec<&str> = listed.lines().map(str::trim).collect();
+        assert_eq!((listed.len(), listed[0]), (6, ids[0].to_string().as_str()), "{message}");
+        assert_eq!(listed[5], "and 26 more");
+        // No records are listed, because all records prevent this step.
+        let required = of(vec![text("name"), integer("size"), integer("rank")]);
+        let message = cause(migrate(&store, &[required], &[]).await);
+        let reason = "things.rank is required and has no default, and the table has 33 records. Give it a default";
+        assert!(message.contains(reason), "{message}");
+        assert!(!message.contains(&ids[0].to_string()), "{message}");
         assert_eq!(plan(&store, &[things()], &[]).await, []);
     })
     .await;
@@ -490,7 +494,7 @@ async fn records_are_checked_as_they_will_be() {
     let cases = [
         (
             declare("things", vec![short, integer("size")], &[], &[]),
-            Some("things.title must have 1 to 5 characters; 2 records break this rule: "),
+            Some("things.title must have 1 to 5 characters; 2 records break this rule:\n"),
         ),
         (
             declare(
@@ -499,7 +503,7 @@ async fn records_are_checked_as_they_will_be() {
                 &[&["rank", "title"]],
                 &[],
             ),
-            Some("rank, title must be unique in things; 2 records break this rule: "),
+            Some("rank, title must be unique in things; 2 records break this rule:\n"),
         ),
         // Nulls are not equal.
         (
@@ -542,15 +546,84 @@ async fn a_change_of_type_is_rejected_with_a_recipe() {
     on_both(async |database| {
         let store = database.open().await;
         serve(&store, &[things()]).await.unwrap();
+        insert(&database, things(), ROWS[0]).await.unwrap();
         let after = declare("things", vec![text("name"), text("size")], &[], &[]);
         for message in
             [cause(migrate(&store, &[after], &[]).await), cause(serve(&store, &[after]).await)]
         {
-            assert!(message.contains("things.size is an integer in the database"), "{message}");
+            let reason = "things.size is an integer in the database and a text in the declaration, and the \
+                          table has 1 record. ";
+            assert!(message.contains(reason), "{message}");
             assert!(message.contains("--drop things.size"), "{message}");
         }
     })
     .await;
+}
+
+/// Without records, the type of a field can be changed to any other.
+#[tokio::test]
+async fn a_type_is_changed_while_there_are_no_records() {
+    const FIELDS: &[(&str, Type)] = &[
+        ("a", Type::Text),
+        ("b", Type::Integer),
+        ("c", Type::Boolean),
+        ("d", Type::Date),
+        ("e", Type::Timestamp),
+        ("f", Type::Id),
+    ];
+    // The first three fields are required, and some of the fields are part of keys.
+    let of = |shift: usize| {
+        let fields = FIELDS.iter().enumerate().map(|(number, (name, _))| {
+            let ty = FIELDS[(number + shift) % FIELDS.len()].1;
+            if number < 3 { field(name, ty) } else { optional(name, ty) }
+        });
+        declare("things", fields.collect(), &[&["a", "b"]], &[&["d"], &["c", "e"]])
+    };
+    on_both(async |database| {
+        let store = database.open().await;
+        serve(&store, &[of(0)]).await.unwrap();
+        for shift in 1..FIELDS.len() {
+            let after = of(shift);
+            assert!(matches!(state(&store, &[after]).await, State::Behind { by: By::Migrate, .. }));
+            let message = cause(serve(&store, &[after]).await);
+            assert!(message.contains("only `cinequery migrate` applies"), "{message}");
+            assert!(message.contains("drop things.f, to add it as "), "{message}");
+            migrate(&store, &[after], &[]).await.unwrap();
+            assert_eq!(state(&store, &[after]).await, State::Current);
+            let fresh = declare(
+                "others",
+                after.declared().map(copy).collect(),
+                after.unique,
+                after.indexes,
+            );
+            serve(&store, &[after, fresh]).await.unwrap();
+            // A folded column that is added is nullable.
+            let columns = async |table| {
+                let mut columns = columns(&database, table).await;
+                columns.retain(|column| !column[0].as_ref().unwrap().ends_with("_folded"));
+                columns
+            };
+            assert_eq!(columns("things").await, columns("others").await);
+            assert_eq!(indexes(&database, "things").await, indexes(&database, "others").await);
+            migrate(&store, &[after], &["others"]).await.unwrap();
+        }
+        // A record that is created after the records were counted keeps its values.
+        serve(&store, &[things()]).await.unwrap_err();
+        migrate(&store, &[], &["things"]).await.unwrap();
+        serve(&store, &[things()]).await.unwrap();
+        let after = declare("things", vec![text("name"), optional("size", Type::Text)], &[], &[]);
+        let steps = plan(&store, &[after], &[]).await;
+        insert(&database, things(), ROWS[0]).await.unwrap();
+        let script = steps.iter().flat_map(|step| step.sql.clone()).collect::<Vec<_>>().join(";");
+        assert!(database.try_sql(&format!("BEGIN; {script}; COMMIT")).await.is_err());
+        let stored = values(&database, "things", ["size"].into_iter()).await;
+        assert_eq!(stored[0][1].as_deref(), Some("7"));
+    })
+    .await;
+}
+
+fn copy(known: &Field) -> Field {
+    Field { nullable: known.nullable, bounds: known.bounds.clone(), ..field(known.name, known.ty) }
 }
 
 #[tokio::test]
@@ -593,7 +666,7 @@ async fn what_is_dropped_is_counted() {
         serve(&store, &[after, fresh]).await.unwrap();
         assert_eq!(columns(&database, "things").await, columns(&database, "others").await);
         let steps = plan(&store, &[], &["things"]).await;
-        assert_eq!(steps[0].sentence, "drop the table things with 4 records");
+        assert_eq!(steps[0].sentence, "drop the table things with 4 records and 0 saved queries");
         migrate(&store, &[], &["things"]).await.unwrap();
         // It can be declared again.
         serve(&store, &[before]).await.unwrap();
@@ -601,6 +674,28 @@ async fn what_is_dropped_is_counted() {
         database.run_sql("UPDATE cinequery_records SET declaration = '{}'").await;
         let message = cause(serve(&store, &[before]).await);
         assert!(message.contains("by a newer version?"), "{message}");
+    })
+    .await;
+}
+
+/// A collection that is dropped and declared again does not have the previous saved queries.
+#[tokio::test]
+async fn saved_queries_are_dropped_with_their_collection() {
+    on_both(async |database| {
+        let store = database.open().await;
+        let others = declare("others", vec![integer("size")], &[], &[]);
+        serve(&store, &[things(), others]).await.unwrap();
+        for (collection, name) in [("things", "one"), ("things", "two"), ("others", "one")] {
+            let (collection, name) = (format!("'{collection}'"), format!("'{name}'"));
+            let row = [("collection", &*collection), ("name", &*name), ("parameters", "'[]'")];
+            insert(&database, saved_queries(), &row).await.unwrap();
+        }
+        let steps = plan(&store, &[others], &["things"]).await;
+        assert_eq!(steps[0].sentence, "drop the table things with 0 records and 2 saved queries");
+        let left = async || database.rows("SELECT collection FROM saved_queries").await;
+        assert_eq!(left().await.len(), 3);
+        migrate(&store, &[others], &["things"]).await.unwrap();
+        assert_eq!(left().await, [[Some("others".to_owned())]]);
     })
     .await;
 }

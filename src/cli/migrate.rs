@@ -26,8 +26,8 @@ pub(super) struct Migrate {
     /// Print the steps with their SQL and locks, without applying them
     #[arg(long)]
     plan: bool,
-    /// Drop a field (movies.tagline) or a collection (movies) that is no longer declared, with all its values; may
-    /// be repeated
+    /// Drop a field (movies.tagline) that is no longer declared with all its values, or a collection (movies) with its
+    /// records and saved queries; may be repeated
     #[arg(long = "drop", value_name = "NAME")]
     drops: Vec<String>,
     #[command(flatten)]
@@ -73,7 +73,7 @@ fn describe(steps: &[Step]) -> String {
         let _ = writeln!(text, "{blank}{}. {}", number + 1, step.sentence);
         let _ = writeln!(text, "   applied by: {by}\n   locks: {}", step.locks);
         if let Some(problem) = &step.problem {
-            let _ = writeln!(text, "   problem: {problem}");
+            let _ = writeln!(text, "   problem: {}", problem.replace('\n', "\n     "));
         }
         for statement in &step.sql {
             let _ = writeln!(text);

@@ -422,7 +422,7 @@ impl Script {
             collection: String::new(),
             action: Action::Migration,
             after: None,
-            question: None,
+            questions: Vec::new(),
         }
     }
 }

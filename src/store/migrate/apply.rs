@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, PgConnection, SqliteConnection};
 use uuid::Uuid;
 
 use super::diff::{Steps, steps, undeclared};
-use super::step::{Action, By, Meaning, Step};
+use super::step::{Action, By, Meaning, Question, Step};
 use super::table::{Column, Folded, Folding, Index, Table, literal, quoted};
 use crate::clock::timestamp_now;
 use crate::error::{Error, Kind, Result};
@@ -24,8 +24,8 @@ const FIRST_MOVIES: &str = include_str!("../../../migrations/movies.json");
 /// Its name.
 pub(super) const FIRST_COLLECTION: &str = "movies";
 
-/// Records that are listed of those that break a rule.
-const MAX_LISTED: usize = 20;
+/// How many of the records that break a rule are listed.
+const MAX_LISTED: i64 = 5;
 
 /// How long a change of a PostgreSQL table waits for the transactions that use the table. Later statements wait
 /// for the change, so it gives up and is attempted again after a pause.
@@ -282,7 +282,9 @@ impl Store {
         let list = |texts: Vec<&str>| texts.join("\n  ");
         let problems: Vec<&str> = steps.iter().filter_map(|step| step.problem.as_deref()).collect();
         if !problems.is_empty() {
-            let problems = list(problems);
+            // A problem with ids of records has several lines.
+            let problems = problems.iter().map(|problem| problem.replace('\n', "\n    "));
+            let problems = problems.collect::<Vec<_>>().join("\n  ");
             return Err(Error::internal(format!(
                 "the tables cannot be brought to the declarations, and nothing was changed:\n  \
                  {problems}"
@@ -399,30 +401,37 @@ impl Store {
     }
 }
 
-/// Counts the records that a step asks about.
+/// Counts the rows that the questions of a step are about. Losses are added to the sentence of the step, and rows that
+/// prevent it become its problem.
 async fn inspect(step: &mut Step, worker: &mut Worker<'_>) -> sqlx::Result<()> {
-    let Some(question) = &step.question else { return Ok(()) };
-    let from = &question.from;
-    let counted: Vec<(i64,)> = worker.rows(&format!("SELECT count(*) {from}")).await?;
-    let count = counted.first().map_or(0, |(count,)| *count);
-    match &question.meaning {
-        Meaning::Lose(noun) => {
-            let ending = if count == 1 { "" } else { "s" };
-            step.sentence = format!("{} with {count} {noun}{ending}", step.sentence);
+    let mut losses = Vec::new();
+    for Question { from, meaning } in &step.questions {
+        let counted: Vec<(i64,)> = worker.rows(&format!("SELECT count(*) {from}")).await?;
+        let count = counted.first().map_or(0, |(count,)| *count);
+        let of = |one: &str, many: &str| format!("{count} {}", if count == 1 { one } else { many });
+        match meaning {
+            Meaning::Lose(one, many) => losses.push(of(one, many)),
+            Meaning::Hinder { reason, help } if count > 0 => {
+                let records = of("record", "records");
+                step.problem = Some(format!("{reason}, and the table has {records}. {help}"));
+            }
+            Meaning::Break(rule) if count > 0 => {
+                let select = format!("SELECT id {from} ORDER BY id LIMIT {MAX_LISTED}");
+                let ids: Vec<(Uuid,)> = worker.rows(&select).await?;
+                let ids = ids.iter().map(|(id,)| id.to_string());
+                let more = (count > MAX_LISTED).then(|| format!("and {} more", count - MAX_LISTED));
+                let lines: Vec<String> = ids.chain(more).collect();
+                step.problem = Some(format!(
+                    "{rule}; {} this rule:\n{}",
+                    of("record breaks", "records break"),
+                    lines.join("\n")
+                ));
+            }
+            Meaning::Hinder { .. } | Meaning::Break(_) => {}
         }
-        Meaning::Break(rule) if count > 0 => {
-            let select = format!("SELECT id {from} ORDER BY id LIMIT {MAX_LISTED}");
-            let ids: Vec<(Uuid,)> = worker.rows(&select).await?;
-            let more =
-                if count > i64::try_from(ids.len()).unwrap_or(i64::MAX) { ", …" } else { "" };
-            let ids: Vec<String> = ids.iter().map(|(id,)| id.to_string()).collect();
-            let broken = match count {
-                1 => "1 record breaks".to_owned(),
-                _ => format!("{count} records break"),
-            };
-            step.problem = Some(format!("{rule}; {broken} this rule: {}{more}", ids.join(", ")));
-        }
-        Meaning::Break(_) => {}
+    }
+    if !losses.is_empty() {
+        step.sentence = format!("{} with {}", step.sentence, losses.join(" and "));
     }
     Ok(())
 }

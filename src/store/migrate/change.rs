@@ -3,11 +3,14 @@
 use chrono::{DateTime, Utc};
 
 use super::step::{Action, By, Step};
-use super::table::{Column, Folded, Folding, Index, Table, folded_name, quoted};
+use super::table::{Column, Folded, Folding, Index, Table, folded_name, quoted, saved_queries_of};
 use crate::query::{Dialect, Type};
 
 /// Records that are folded in one go.
 pub(super) const FOLD_BATCH: u64 = 500;
+
+/// A column that can be added only to an empty table. No field can have this name.
+const GUARD: &str = "cinequery__no_records";
 
 /// A change of one table. Columns are meant by the names of their fields.
 #[derive(Debug, Clone)]
@@ -39,9 +42,9 @@ pub(super) enum Change {
     Unfold(String),
     CreateIndex(Index),
     DropIndex(Index),
+    /// Drops the column, so that a field of the same name and another type can be added. Needs an empty table.
     Retype {
         name: String,
-        from: Type,
         to: Type,
     },
     /// A former name that does not fit the table.
@@ -59,14 +62,6 @@ impl Change {
         let collection = before.as_ref().or(table.as_ref())?.collection.clone();
         let (sql, action) = self.statements(before.as_ref(), table.as_ref(), dialect);
         let problem = match &self {
-            Self::Retype { name, from, to } => Some(format!(
-                "{collection}.{name} is {} in the database and {} in the declaration. The type of a \
-                 field cannot be changed. Declare a field of another name, copy the values, remove \
-                 this field from the declaration, and drop it with `cinequery migrate --drop \
-                 {collection}.{name}`",
-                from.with_article(),
-                to.with_article()
-            )),
             Self::Misname { problem, .. } => Some(problem.clone()),
             _ => None,
         };
@@ -75,7 +70,7 @@ impl Change {
             locks: self.locks(&sql, &action, dialect),
             by: self.by(dialect),
             after: table.clone(),
-            question: None,
+            questions: Vec::new(),
             collection,
             sql,
             action,
@@ -90,8 +85,7 @@ impl Change {
             _ => before?,
         };
         match self {
-            Self::CreateTable(_) | Self::DropTable | Self::Retype { .. } | Self::Misname { .. } => {
-            }
+            Self::CreateTable(_) | Self::DropTable | Self::Misname { .. } => {}
             Self::RenameColumn { from, to } => {
                 for index in &mut table.indexes {
                     for column in &mut index.columns {
@@ -105,7 +99,7 @@ impl Change {
                 table.column_mut(from)?.name.clone_from(to);
             }
             Self::AddColumn(column) => table.columns.push(column.clone()),
-            Self::DropColumn(name) => {
+            Self::DropColumn(name) | Self::Retype { name, .. } => {
                 table.columns.retain(|column| column.name != *name);
                 table.indexes.retain(|index| !is_on(index, name));
             }
@@ -198,8 +192,8 @@ impl Change {
             Self::DropIndex(index) => {
                 format!("drop the index on {} of {of}", index.columns.join(", "))
             }
-            Self::Retype { name, from, to } => {
-                format!("change {of}.{name} from {} to {}", from.as_str(), to.as_str())
+            Self::Retype { name, to } => {
+                format!("drop {of}.{name}, to add it as {}", to.with_article())
             }
             Self::Misname { name, .. } => format!("rename a field of {of} to {name}"),
         }
@@ -220,7 +214,10 @@ impl Change {
             Self::CreateTable(table) => std::iter::once(table.create(collection, dialect))
                 .chain(table.create_indexes())
                 .collect(),
-            Self::DropTable => vec![format!("DROP TABLE {}", quoted(collection))],
+            Self::DropTable => vec![
+                format!("DROP TABLE {}", quoted(collection)),
+                format!("DELETE {}", saved_queries_of(collection, dialect)),
+            ],
             Self::RenameColumn { from, to } => {
                 let is_folded = |column: &Column| column.folded.is_some();
                 let is_folded = before.and_then(|table| table.column(from)).is_some_and(is_folded);
@@ -247,16 +244,14 @@ impl Change {
                 .iter()
                 .map(|definition| format!("{alter} ADD COLUMN {definition}"))
                 .collect(),
-            Self::DropColumn(name) => {
-                let indexes = before.iter().flat_map(|table| &table.indexes);
-                let indexes = indexes.filter(|index| is_on(index, name));
-                let column = before.and_then(|table| table.column(name));
-                let folded = column.and_then(|column| column.folded.as_ref());
-                let names = std::iter::once(name.clone()).chain(folded.map(|_| folded_name(name)));
-                indexes
-                    .flat_map(|index| drop_index(index, &alter, dialect))
-                    .chain(names.map(|name| format!("{alter} DROP COLUMN {}", quoted(&name))))
-                    .collect()
+            Self::DropColumn(name) => drop_column(name, before, &alter, dialect),
+            Self::Retype { name, .. } => {
+                // The guard fails if a record was created after the records were counted.
+                let guard = [
+                    format!("{alter} ADD COLUMN {GUARD} integer CHECK (false)"),
+                    format!("{alter} DROP COLUMN {GUARD}"),
+                ];
+                guard.into_iter().chain(drop_column(name, before, &alter, dialect)).collect()
             }
             Self::Relax(_) | Self::Require(_) | Self::Unfold(_) if !is_postgres => {
                 let is_shaped = |old: &Table, new: &Table| {
@@ -315,7 +310,7 @@ impl Change {
                 return (vec![sql], Action::DropIndex);
             }
             Self::DropIndex(index) => drop_index(index, &alter, dialect),
-            Self::Retype { .. } | Self::Misname { .. } => return (Vec::new(), Action::Reject),
+            Self::Misname { .. } => return (Vec::new(), Action::Reject),
         };
         (sql, Action::Transaction)
     }
@@ -345,6 +340,19 @@ impl Change {
 
 fn is_on(index: &Index, field: &str) -> bool {
     index.columns.iter().any(|column| column == field || *column == folded_name(field))
+}
+
+/// Drops a column, its folded column and the indexes that it is part of.
+fn drop_column(name: &str, before: Option<&Table>, alter: &str, dialect: Dialect) -> Vec<String> {
+    let indexes = before.iter().flat_map(|table| &table.indexes);
+    let indexes = indexes.filter(|index| is_on(index, name));
+    let column = before.and_then(|table| table.column(name));
+    let folded = column.and_then(|column| column.folded.as_ref());
+    let names = std::iter::once(name.to_owned()).chain(folded.map(|_| folded_name(name)));
+    indexes
+        .flat_map(|index| drop_index(index, alter, dialect))
+        .chain(names.map(|name| format!("{alter} DROP COLUMN {}", quoted(&name))))
+        .collect()
 }
 
 /// Drops an index in a transaction. In PostgreSQL that of a unique key may belong to a constraint, as in the

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 
 use super::change::{Change, bounds_in_words};
 use super::step::{By, Meaning, Question, Step};
-use super::table::{Column, Folding, Table, literal, quoted};
+use super::table::{Column, Folding, Table, literal, quoted, saved_queries_of};
 use crate::clock::timestamp_now;
 use crate::query::diagnostic::did_you_mean;
 use crate::query::{Dialect, Field, Schema, Type};
@@ -139,10 +139,24 @@ impl TableDiff {
         let Some(table) = &self.table else { return false };
         let from = format!("FROM {}", quoted(&table.collection));
         match field {
-            None => self.ask(Change::DropTable, from, Meaning::Lose("record")),
+            None => {
+                let queries = saved_queries_of(&table.collection, self.dialect);
+                let losses = [
+                    Question { from, meaning: Meaning::Lose("record", "records") },
+                    Question {
+                        from: queries,
+                        meaning: Meaning::Lose("saved query", "saved queries"),
+                    },
+                ];
+                self.push_asking(Change::DropTable, losses.into());
+            }
             Some(field) if table.column(field).is_some() => {
                 let from = format!("{from} WHERE {} IS NOT NULL", quoted(field));
-                self.ask(Change::DropColumn(field.to_owned()), from, Meaning::Lose("value"));
+                self.ask(
+                    Change::DropColumn(field.to_owned()),
+                    from,
+                    Meaning::Lose("value", "values"),
+                );
             }
             Some(_) => return false,
         }
@@ -150,19 +164,19 @@ impl TableDiff {
     }
 
     fn push(&mut self, change: Change) {
-        self.push_asking(change, None);
+        self.push_asking(change, Vec::new());
     }
 
     fn ask(&mut self, change: Change, from: String, meaning: Meaning) {
-        self.push_asking(change, Some(Question { from, meaning }));
+        self.push_asking(change, vec![Question { from, meaning }]);
     }
 
-    fn push_asking(&mut self, change: Change, question: Option<Question>) {
+    fn push_asking(&mut self, change: Change, questions: Vec<Question>) {
         let is_left = self.by == By::Serve && change.can_wait(self.dialect);
         // The steps after one that is left start from the table without it.
         let mut without = self.table.clone();
         let table = if is_left { &mut without } else { &mut self.table };
-        let step = change.step(table, self.dialect).map(|step| Step { question, ..step });
+        let step = change.step(table, self.dialect).map(|step| Step { questions, ..step });
         if is_left { self.left.extend(step) } else { self.steps.extend(step) }
     }
 
@@ -245,7 +259,19 @@ impl TableDiff {
         let name = || declared.name.clone();
         let from = format!("FROM {}", quoted(&table.collection));
         let path = format!("{}.{}", table.collection, declared.name);
-        let Some(column) = table.column(&declared.name).cloned() else {
+        let mut column = table.column(&declared.name).cloned();
+        if let Some(Column { ty, .. }) = column.take_if(|column| column.ty != declared.ty) {
+            let (old, new) = (ty.with_article(), declared.ty.with_article());
+            let reason = format!("{path} is {old} in the database and {new} in the declaration");
+            let help = format!(
+                "The type of a field can be changed only while there are no records. Declare a field of another \
+                 name, copy the values, remove this field from the declaration, and drop it with `cinequery \
+                 migrate --drop {path}`"
+            );
+            let change = Change::Retype { name: name(), to: declared.ty };
+            self.ask(change, from.clone(), Meaning::Hinder { reason, help });
+        }
+        let Some(column) = column else {
             let mut added = declared.clone();
             // There may be records already. The step that requires a value follows, and succeeds on an empty table.
             added.nullable |= declared.default.is_none();
@@ -255,17 +281,12 @@ impl TableDiff {
             let is_required = added.nullable && !declared.nullable;
             self.push(Change::AddColumn(added));
             if is_required {
-                let rule = format!(
-                    "{path} is required and has no default; give it one, or make it optional"
-                );
-                self.ask(Change::Require(name()), from, Meaning::Break(rule));
+                let reason = format!("{path} is required and has no default");
+                let help = "Give it a default, or make it optional".to_owned();
+                self.ask(Change::Require(name()), from, Meaning::Hinder { reason, help });
             }
             return;
         };
-        if column.ty != declared.ty {
-            self.push(Change::Retype { name: name(), from: column.ty, to: declared.ty });
-            return;
-        }
         if column.nullable && !declared.nullable {
             let from = format!("{from} WHERE {} IS NULL", self.origin(&declared.name));
             let rule = format!("{path} is required");

@@ -19,7 +19,7 @@ pub struct Step {
     pub(super) action: Action,
     /// The table after the step; `None` if it is dropped.
     pub(super) after: Option<Table>,
-    pub(super) question: Option<Question>,
+    pub(super) questions: Vec<Question>,
 }
 
 /// Who applies a step.
@@ -54,15 +54,22 @@ pub(super) enum Action {
 /// What to ask the database before a step is applied.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Question {
-    /// `FROM … WHERE …`: the records that are meant.
+    /// `FROM … WHERE …`: the rows to count.
     pub(super) from: String,
     pub(super) meaning: Meaning,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Meaning {
-    /// They break this rule.
+    /// The rows are records that break this rule.
     Break(String),
-    /// The step loses them; by what they are called.
-    Lose(&'static str),
+    /// The rows are records, and the step needs an empty table.
+    Hinder {
+        /// Why the step needs it, as a clause.
+        reason: String,
+        /// What the operator can do, in sentences.
+        help: String,
+    },
+    /// The step deletes the rows; the singular and the plural of their noun.
+    Lose(&'static str, &'static str),
 }

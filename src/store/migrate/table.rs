@@ -291,6 +291,12 @@ fn hashed_name(collection: &str, columns: &[String], unique: bool, attempt: u32)
     format!("{start}_{hash}")
 }
 
+/// Returns `FROM … WHERE …` for the saved queries of a collection.
+pub(super) fn saved_queries_of(collection: &str, dialect: Dialect) -> String {
+    let collection = literal(&Value::Text(collection.to_owned()), dialect);
+    format!("FROM saved_queries WHERE collection = {collection}")
+}
+
 /// An identifier in quotes: a declared name may be a keyword of SQL.
 pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
