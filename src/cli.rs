@@ -18,7 +18,7 @@ mod token;
 mod user;
 
 use std::io::{ErrorKind, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -31,7 +31,7 @@ use crate::identity::{Identity, Secrets, record_scopes};
 use crate::query::diagnostic::did_you_mean;
 use crate::query::{Argument, Schema};
 use crate::record::Catalogue;
-use crate::record::declaration::MAX_MISTAKES;
+use crate::record::declaration::{MAX_MISTAKES, Mistakes};
 use crate::store::{Location, Missing, State, Store};
 use crate::telemetry;
 
@@ -167,8 +167,16 @@ async fn migrate(store: &Store, catalogue: Catalogue) -> Result<(), String> {
 
 /// Loads the record types of the folder, or the built-in one.
 fn catalogue(settings: &RecordsSettings) -> Result<Catalogue, String> {
+    catalogue_by(settings, Catalogue::load)
+}
+
+/// Loads the record types with a function that reads the folder, or the built-in one.
+fn catalogue_by(
+    settings: &RecordsSettings,
+    load: fn(&Path) -> Result<Catalogue, Vec<Mistakes>>,
+) -> Result<Catalogue, String> {
     let Some(folder) = &settings.records else { return Ok(Catalogue::built_in()) };
-    Catalogue::load(folder).map_err(|files| {
+    load(folder).map_err(|files| {
         let is_cut = files.iter().any(|file| file.list.len() == MAX_MISTAKES);
         let mistakes = match files.iter().map(|file| file.list.len()).sum() {
             1 => "a mistake".to_owned(),

@@ -12,7 +12,7 @@ use proptest::test_runner::TestRunner;
 use serde_json::json;
 use sqlx::Connection;
 
-use crate::command_line::{folder, run};
+use crate::command_line::{folder, folder_of, run};
 use crate::support::declaration::{Row, declare, field, insert, optional, with_default};
 use crate::support::{Database, movies, on_both};
 
@@ -1546,6 +1546,61 @@ async fn a_former_name_that_does_not_fit_is_a_problem() {
         let after = of(vec![optional("b", Type::Text), named("new", "old")]);
         migrate(&store, &[after], &[]).await.unwrap();
         serve(&store, &[after]).await.unwrap();
+    })
+    .await;
+}
+
+const NOTES: &str = "name = \"Note\"\ncollection = \"notes\"\n[fields.text]\ntype = \"text\"\n";
+const TAGS: &str = "name = \"Tag\"\ncollection = \"tags\"\n[fields.name]\ntype = \"text\"\n";
+
+#[tokio::test]
+async fn a_collection_without_its_declaration_is_reported_and_can_be_dropped() {
+    on_both(async |database| {
+        let records = folder_of(&[("notes.toml", NOTES), ("tags.toml", TAGS)]);
+        let settings = ["--database", &database.url(), "--records", records.path().to_str().unwrap()];
+        let here = folder();
+        let run = |arguments: &[&str]| run(here.path(), &[arguments, &settings].concat());
+        let check = || run(&["check", "--auth", "open", "--jwt-secret", crate::support::SECRET]);
+        let (code, _, log) = run(&["migrate", "--log", "warn"]);
+        assert_eq!((code, log.as_str()), (0, ""));
+        std::fs::remove_file(records.path().join("tags.toml")).unwrap();
+        let (code, _, log) = run(&["migrate", "--log", "warn"]);
+        assert_eq!(code, 0);
+        let warning = "tags is in the database but not declared; its records are kept. To drop it, run \
+                       `cinequery migrate --drop tags`";
+        assert!(log.contains(warning) && !log.contains("movies"), "{log}");
+        let (code, report, _) = check();
+        let line = "not declared   tags: kept in the database; to drop one, run `cinequery migrate --drop NAME`\n";
+        assert!(code == 0 && report.contains(line), "{report}");
+        let (code, plan, _) = run(&["migrate", "--plan"]);
+        let kept = "nothing to do: the tables are as declared\n\
+                    not declared, and kept: tags (drop it with `--drop tags`)\n";
+        assert_eq!((code, plan.as_str()), (0, kept));
+
+        // The table of movies is reported only if it has records.
+        let movie = [("title", "'x'"), ("genre", "'x'"), ("release_year", "2000"), ("expiry_date", "'2030-01-01'")];
+        insert(&database, movies(), &movie).await.unwrap();
+        let (_, report, _) = check();
+        assert!(report.contains("not declared   movies, tags: kept"), "{report}");
+
+        // The last collection.
+        std::fs::remove_file(records.path().join("notes.toml")).unwrap();
+        let (code, _, log) = run(&["migrate"]);
+        assert!(code == 1 && log.contains("the folder has no declarations"), "{log}");
+        let drops = ["--drop", "notes", "--drop", "tags"];
+        let (code, plan, log) = run(&[&["migrate", "--plan"], &drops[..]].concat());
+        assert_eq!(code, 0, "{log}");
+        let first = "1. drop the table notes with 0 records and 0 saved queries\n";
+        assert!(plan.starts_with(first) && plan.contains("2. drop the table tags "), "{plan}");
+        assert!(plan.ends_with("\nnot declared, and kept: movies (drop it with `--drop movies`)\n"), "{plan}");
+        let (code, _, log) = run(&[&["migrate"], &drops[..]].concat());
+        assert_eq!(code, 0, "{log}");
+        let noted = database.rows("SELECT collection FROM cinequery_records").await;
+        assert!(noted.is_empty(), "{noted:?}");
+        std::fs::write(records.path().join("notes.toml"), NOTES).unwrap();
+        let (code, _, log) = run(&["migrate", "--drop", "notes"]);
+        let advice = "cannot drop notes: it is declared; remove its declaration from the folder";
+        assert!(code == 1 && log.contains(advice), "{log}");
     })
     .await;
 }

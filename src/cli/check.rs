@@ -87,20 +87,22 @@ impl Check {
             lines.push(("database", message));
             return Verdict::Invalid;
         }
-        let reached = reach(location, catalogue, &self.serve).await;
-        let (version, state, missing_privilege, administrator) = match reached {
+        let found = match reach(location, catalogue, &self.serve).await {
             Ok(found) => found,
             Err(error) => {
                 lines.push(("database", explain(error)));
                 return Verdict::Unreachable;
             }
         };
-        lines.push(("database", format!("ok: {version}")));
-        let (verdict, message) = match state {
+        lines.push(("database", format!("ok: {}", found.version)));
+        let (verdict, message) = match found.state {
             State::Current => (Verdict::Ready, "ok".to_owned()),
-            State::Behind { missing, .. } if missing_privilege.is_some() => (
+            State::Behind { missing, .. } if found.missing_privilege.is_some() => (
                 Verdict::Behind,
-                format!("{missing} to be applied, but {}", missing_privilege.unwrap_or_default()),
+                format!(
+                    "{missing} to be applied, but {}",
+                    found.missing_privilege.unwrap_or_default()
+                ),
             ),
             State::Behind { missing, by: By::Serve } => (
                 Verdict::Behind,
@@ -121,7 +123,12 @@ impl Check {
             ),
         };
         lines.push(("migrations", message));
-        match administrator {
+        if !found.undeclared.is_empty() {
+            let names = found.undeclared.join(", ");
+            let advice = "to drop one, run `cinequery migrate --drop NAME`";
+            lines.push(("not declared", format!("{names}: kept in the database; {advice}")));
+        }
+        match found.administrator {
             Err(message) => {
                 lines.push(("administrator", message));
                 Verdict::Invalid
@@ -162,19 +169,35 @@ fn check_writable(path: &Path) -> Result<(), String> {
     })
 }
 
+/// What the command reads from the database.
+struct Found {
+    version: String,
+    state: State,
+    /// What the database role lacks to apply migrations, and how to grant it.
+    missing_privilege: Option<String>,
+    /// Fields and collections that are in the database but not declared.
+    undeclared: Vec<String>,
+    /// Whether there is an administrator or a password for the first one, and otherwise what is wrong.
+    administrator: Result<(), String>,
+}
+
 /// Reads the version of the database, the state of its tables, and whether there is an administrator or a password for
 /// the first one.
 async fn reach(
     location: Location,
     catalogue: Catalogue,
     settings: &ServeSettings,
-) -> Result<(String, State, Option<String>, Result<(), String>), Error> {
+) -> Result<Found, Error> {
     let store = Store::open(location, Missing::ReadOnly).await?;
     let version = store.version().await?;
     let state = store.state(catalogue.schemas()).await?;
     let missing_privilege = match state {
         State::Behind { .. } => store.missing_privilege().await?,
         _ => None,
+    };
+    let undeclared = match state {
+        State::Foreign => Vec::new(),
+        State::Current | State::Behind { .. } => store.undeclared(catalogue.schemas()).await?,
     };
     let administrator = match (settings.auth, state) {
         (Auth::Password, State::Current) => {
@@ -184,5 +207,5 @@ async fn reach(
         _ => Ok(()),
     };
     store.close().await;
-    Ok((version, state, missing_privilege, administrator))
+    Ok(Found { version, state, missing_privilege, undeclared, administrator })
 }

@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::explain::printable;
-use super::{Outcome, catalogue, explain, open, print};
+use super::{Outcome, catalogue_by, explain, open, print};
 use crate::config::DatabaseSettings;
+use crate::record::Catalogue;
 use crate::store::{By, Missing, Step};
 
 const HELP: &str = "\
@@ -26,8 +27,8 @@ pub(super) struct Migrate {
     /// Print the steps with their SQL and locks, without applying them
     #[arg(long)]
     plan: bool,
-    /// Drop a field (movies.tagline) that is no longer declared with all its values, or a collection (movies) with its
-    /// records and saved queries; may be repeated
+    /// Drop a field (movies.tagline) with its values, or a collection (movies) with its records and saved queries, that
+    /// is no longer declared; may be repeated
     #[arg(long = "drop", value_name = "NAME")]
     drops: Vec<String>,
     #[command(flatten)]
@@ -36,7 +37,9 @@ pub(super) struct Migrate {
 
 impl Migrate {
     pub(super) async fn run(self) -> Outcome {
-        let catalogue = catalogue(&self.database.records)?;
+        // The only collection of a folder is dropped with the empty folder.
+        let load = if self.drops.is_empty() { Catalogue::load } else { Catalogue::load_or_empty };
+        let catalogue = catalogue_by(&self.database.records, load)?;
         let schemas = catalogue.schemas();
         if !self.plan {
             let store = open(&self.database, Missing::Create).await?;

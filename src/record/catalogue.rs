@@ -41,25 +41,31 @@ impl Catalogue {
     /// # Errors
     /// The mistakes of all files at once, also those between files. A folder that cannot be read or has no
     /// declaration counts as a file.
-    pub fn load(path: &Path) -> Result<Self, Vec<Mistakes>> {
-        let shown = path.display().to_string();
-        let failed = |message: String, help: &str| {
-            let mistake = Mistake::new(Span::default(), message).help(help);
-            vec![Mistakes::unreadable(shown.clone(), mistake)]
-        };
-        let paths = if path.is_file() { Ok(vec![path.to_owned()]) } else { declarations_in(path) };
-        let paths = paths.map_err(|error| {
+    pub fn load(folder: &Path) -> Result<Self, Vec<Mistakes>> {
+        let catalogue = Self::load_or_empty(folder)?;
+        if catalogue.schemas().is_empty() {
+            return Err(unreadable(
+                folder,
+                "the folder has no declarations (*.toml)".to_owned(),
+                "add one: `cinequery records init movies` prints the built-in one",
+            ));
+        }
+        Ok(catalogue)
+    }
+
+    /// Loads a folder like [`Catalogue::load`], but returns an empty catalogue for a folder without declarations. A service
+    /// cannot start with it, but the collection that was the only one can be dropped.
+    ///
+    /// # Errors
+    /// Returns the mistakes of all files at once, also those between files. A folder that cannot be read counts as a file.
+    pub fn load_or_empty(folder: &Path) -> Result<Self, Vec<Mistakes>> {
+        let failed = |message: String, help: &str| unreadable(folder, message, help);
+        let paths = declarations_in(folder).map_err(|error| {
             failed(
                 format!("cannot read the folder: {error}"),
                 "create it and add a declaration to it: `cinequery records init NAME` prints one",
             )
         })?;
-        if paths.is_empty() {
-            return Err(failed(
-                "the folder has no declarations (*.toml)".to_owned(),
-                "add one: `cinequery records init movies` prints the built-in one",
-            ));
-        }
         if paths.len() > MAX_RECORD_TYPES {
             let message =
                 format!("expected at most {MAX_RECORD_TYPES} declarations, found {}", paths.len());
@@ -128,6 +134,12 @@ impl Catalogue {
     pub fn find(self, collection: &str) -> Option<&'static Schema> {
         self.0.iter().copied().find(|schema| schema.collection == collection)
     }
+}
+
+/// Returns the mistake of a folder as that of a file.
+fn unreadable(folder: &Path, message: String, help: &str) -> Vec<Mistakes> {
+    let mistake = Mistake::new(Span::default(), message).help(help);
+    vec![Mistakes::unreadable(folder.display().to_string(), mistake)]
 }
 
 /// The declarations in a folder, by name.

@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use self::apply::{Extent, FIRST_COLLECTION, Worker};
 use self::change::FOLD_BATCH;
-use self::diff::{Steps, steps, undeclared};
+use self::diff::{Steps, steps};
 use self::step::Action;
 pub use self::step::{By, Step};
 use self::table::{Table, folded_name};
@@ -209,12 +209,13 @@ impl Store {
         Ok(plan)
     }
 
-    /// Returns the fields in the database that are no longer declared, such as `movies.tagline`. They are kept.
+    /// Returns the fields and collections in the database that are no longer declared, such as `movies.tagline` and
+    /// `movies`. They are kept.
     ///
     /// # Errors
     /// Any database error.
     pub async fn undeclared(&self, schemas: &[&'static Schema]) -> Result<Vec<String>> {
-        Ok(undeclared(&self.applied(false, schemas).await?, schemas))
+        self.undeclared_in(&self.applied(false, schemas).await?, schemas).await
     }
 
     /// Compares the tables of the database with the migrations of this version and the declarations. Writes nothing.

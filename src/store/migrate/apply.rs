@@ -214,8 +214,29 @@ impl Store {
         if is_new {
             return Ok(true);
         }
+        Ok(!self.has_movies().await?)
+    }
+
+    /// Whether the first table of movies has a record.
+    async fn has_movies(&self) -> Result<bool> {
         let rows = "SELECT count(*) FROM (SELECT 1 FROM movies LIMIT 1) AS first";
-        Ok(self.count(plain(rows)).await? == 0)
+        Ok(self.count(plain(rows)).await? > 0)
+    }
+
+    /// Returns the fields and collections of tables that are not declared, by the names that `--drop` takes. Every
+    /// database has the first table of movies, so an empty one is omitted.
+    pub(super) async fn undeclared_in(
+        &self,
+        tables: &[Table],
+        schemas: &[&'static Schema],
+    ) -> Result<Vec<String>> {
+        let mut names = undeclared(tables, schemas);
+        let has_first = names.iter().any(|name| name == FIRST_COLLECTION);
+        if has_first && !self.has_movies().await? {
+            names.retain(|name| name != FIRST_COLLECTION);
+        }
+        names.sort_unstable();
+        Ok(names)
     }
 
     /// Drops the first table of movies where it gives way.
@@ -318,10 +339,11 @@ impl Store {
             tables.retain(|table| table.collection != step.collection);
             tables.extend(step.after);
         }
-        for field in undeclared(&tables, schemas) {
+        for name in self.undeclared_in(&tables, schemas).await? {
+            let kept = if name.contains('.') { "its values are" } else { "its records are" };
             tracing::warn!(
-                "{field} is in the database and not in the declaration; it is kept. To drop it, run \
-                 `cinequery migrate --drop {field}`"
+                "{name} is in the database but not declared; {kept} kept. To drop it, run \
+                 `cinequery migrate --drop {name}`"
             );
         }
         for table in &mut tables {

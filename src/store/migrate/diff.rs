@@ -61,9 +61,11 @@ pub(super) fn steps(
             None => schema.is_some(),
         };
         if is_declared {
-            return Err(format!(
-                "cannot drop {name}: it is declared; remove it from the declaration first"
-            ));
+            let first = match wanted.field {
+                Some(_) => "remove it from the declaration first",
+                None => "remove its declaration from the folder that --records names first",
+            };
+            return Err(format!("cannot drop {name}: it is declared; {first}"));
         }
         if wanted.field.is_some_and(|field| MANAGED.contains(&field)) {
             return Err(format!("cannot drop {name}: every collection has this field"));
@@ -100,14 +102,18 @@ pub(super) fn steps(
     Ok(all)
 }
 
-/// The columns of applied tables that are not declared any more: they are kept, and nothing writes them.
+/// Returns the applied tables, and the columns of declared ones, that are no longer declared, by the names that `--drop`
+/// takes. They are kept, but no longer written.
 pub(super) fn undeclared(applied: &[Table], declared: &[&'static Schema]) -> Vec<String> {
-    let names = declared.iter().filter_map(|schema| {
-        let table = applied.iter().find(|table| table.collection == schema.collection)?;
+    let names = applied.iter().flat_map(|table| {
+        let of = &table.collection;
+        let Some(schema) = declared.iter().find(|schema| schema.collection == of) else {
+            return vec![of.clone()];
+        };
         let kept = table.columns.iter().filter(|column| schema.field(&column.name).is_none());
-        Some(kept.map(|column| format!("{}.{}", schema.collection, column.name)))
+        kept.map(|column| format!("{of}.{}", column.name)).collect()
     });
-    names.flatten().collect()
+    names.collect()
 }
 
 /// The difference between a table and its declaration, as steps.
