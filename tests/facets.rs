@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::declaration::{declare, field, insert};
 use crate::support::records::search_in;
-use crate::support::{Answer, Client, identity, on_both, served_on_both};
+use crate::support::{Client, Response, identity, on_both, served_on_both};
 
 const FACETS: &str = "/api/v1/movies/facets";
 

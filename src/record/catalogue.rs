@@ -34,18 +34,18 @@ impl Catalogue {
         *CATALOGUE
     }
 
-    /// The record types that the files `*.toml` of a folder declare, in the order of the files' names, or the record
-    /// type of a single file. Hidden files are ignored and links are followed, as Kubernetes mounts a ConfigMap as
+    /// Loads the record types that the files `*.toml` of a folder declare, in the order of the files' names, or the
+    /// record type of a single file. Ignores hidden files and follows links, because Kubernetes mounts a ConfigMap as
     /// links into a hidden folder.
     ///
     /// # Errors
-    /// The mistakes of all files at once, also those between files. A folder that cannot be read or has no
+    /// Returns the mistakes of all files at once, also those between files. A folder that cannot be read or has no
     /// declaration counts as a file.
-    pub fn load(folder: &Path) -> Result<Self, Vec<Mistakes>> {
-        let catalogue = Self::load_or_empty(folder)?;
+    pub fn load(path: &Path) -> Result<Self, Vec<Mistakes>> {
+        let catalogue = Self::load_or_empty(path)?;
         if catalogue.schemas().is_empty() {
             return Err(unreadable(
-                folder,
+                path,
                 "the folder has no declarations (*.toml)".to_owned(),
                 "add one: `cinequery records init movies` prints the built-in one",
             ));
@@ -58,9 +58,10 @@ impl Catalogue {
     ///
     /// # Errors
     /// Returns the mistakes of all files at once, also those between files. A folder that cannot be read counts as a file.
-    pub fn load_or_empty(folder: &Path) -> Result<Self, Vec<Mistakes>> {
-        let failed = |message: String, help: &str| unreadable(folder, message, help);
-        let paths = declarations_in(folder).map_err(|error| {
+    pub fn load_or_empty(path: &Path) -> Result<Self, Vec<Mistakes>> {
+        let failed = |message: String, help: &str| unreadable(path, message, help);
+        let paths = if path.is_file() { Ok(vec![path.to_owned()]) } else { declarations_in(path) };
+        let paths = paths.map_err(|error| {
             failed(
                 format!("cannot read the folder: {error}"),
                 "create it and add a declaration to it: `cinequery records init NAME` prints one",
