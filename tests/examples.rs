@@ -77,7 +77,7 @@ async fn a_library_grows_from_a_file_of_books() {
             "[fields.published]\ntype = \"date\"\nrequired = false\n",
             "$ cinequery records check records\n",
             "books: Book, 7 fields, natural key title, 0 indexes, 0 searches\n",
-            "{\"created\":20,\"updated\":0,\"skipped\":0,\"refused\":0,",
+            "{\"created\":20,\"updated\":0,\"skipped\":0,\"rejected\":0,",
             "filter=autor contains \"austen\"\n",
             "\"help\":\"did you mean \\\"author\\\"?\"",
             "\n400\n",

@@ -148,7 +148,7 @@ async fn a_full_disk_of_postgres_is_named() {
 }
 
 #[tokio::test]
-async fn a_refused_connection_names_host_and_port() {
+async fn a_failed_connection_names_host_and_port() {
     let folder = folder();
     let url = "postgres://joe:hunter2@127.0.0.1:1/none";
     for command in [&["migrate"][..], &["query", "genre = 'drama'"]] {

@@ -59,7 +59,7 @@ const FILTERS: &[Filter] = &[
 
 fn file() -> Option<PathBuf> {
     let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/data/movies.ndjson");
-    let path = std::env::var_os("CINEQUERY_FILMS").map_or(PathBuf::from(default), PathBuf::from);
+    let path = std::env::var_os("CINEQUERY_MOVIES").map_or(PathBuf::from(default), PathBuf::from);
     path.is_file().then_some(path)
 }
 
@@ -108,7 +108,7 @@ async fn transfer_between(from: &Store, to: Database, format: Format) {
     let to = to.store().await;
     let (file, sent) = (exported(from, format).await, stored(from).await);
     let report = import(&to, file, format).await;
-    assert_eq!((report.skipped, report.refused), (0, 0), "{:?}", report.errors);
+    assert_eq!((report.skipped, report.rejected), (0, 0), "{:?}", report.errors);
     let arrived = stored(&to).await;
     assert!(sent == arrived, "movies have changed in a transfer as {format:?}");
     println!("{:6} movies transferred as {format:?}", sent.len());
@@ -117,7 +117,7 @@ async fn transfer_between(from: &Store, to: Database, format: Format) {
 #[tokio::test]
 async fn all_movies_are_found_and_transferred() {
     let Some(path) = file() else {
-        println!("skipped: movies.ndjson not found; set CINEQUERY_FILMS to its path");
+        println!("skipped: movies.ndjson not found; set CINEQUERY_MOVIES to its path");
         return;
     };
     let lines = std::fs::read_to_string(path).unwrap();
@@ -130,7 +130,7 @@ async fn all_movies_are_found_and_transferred() {
         let report = import(store, lines.clone().into(), Format::Ndjson).await;
         assert_eq!(report.created, i64::try_from(distinct.len()).unwrap());
         assert_eq!(report.skipped, i64::try_from(movies.len() - distinct.len()).unwrap());
-        assert_eq!((report.refused, report.ignored), (0, vec!["genres".to_owned()]));
+        assert_eq!((report.rejected, report.ignored), (0, vec!["genres".to_owned()]));
     }
     for (filter, holds) in FILTERS {
         // Of movies with the same title and year, the first is kept.

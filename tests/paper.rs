@@ -148,7 +148,7 @@ const TOUR_PRINTS: &[&[&str]] = &[
     &["{\"name\":\"by-genre\",", "\"default\":1990", "{\"items\":[{", "\"genre\":\"comedy\","],
     &["\"sql\":\"SELECT ", "\"plan\":[\"", "\"movies_genre_expiry_date\""],
     &["\"genre\":\"comedy\",", "\"version\":2,"],
-    &["{\"created\":0,\"updated\":0,\"skipped\":608,\"refused\":0,"],
+    &["{\"created\":0,\"updated\":0,\"skipped\":608,\"rejected\":0,"],
 ];
 
 /// Parts of the output of the fence of docs/legacy.md.

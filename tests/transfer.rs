@@ -171,7 +171,7 @@ async fn files_are_read_row_by_row() {
                 check(&report["errors"]);
                 assert_eq!(report["created"], created - is_there);
                 assert_eq!(report["skipped"], is_there);
-                assert_eq!(report["refused"], lines.len());
+                assert_eq!(report["rejected"], lines.len());
             }
             client.send(client.request("DELETE", "/api?title=good")).await;
             assert_eq!(count(&client).await, 0);
@@ -217,7 +217,11 @@ async fn the_format_of_a_file_follows_from_its_media_type_or_the_parameter() {
             println!("{policy} {media_type}");
             let report = import(&client, policy, media_type, file.as_bytes()).await.json();
             let count = |name: &str| report[name].as_i64().unwrap();
-            assert_eq!((count("created") + count("updated"), count("refused")), (1, 0), "{report}");
+            assert_eq!(
+                (count("created") + count("updated"), count("rejected")),
+                (1, 0),
+                "{report}"
+            );
         }
     })
     .await;
@@ -254,7 +258,7 @@ async fn existing_records_are_rejected_skipped_or_updated() {
     served_on_both(async |client| {
         let first = rows(0..2500);
         let report = import(&client, "", NDJSON, first.as_bytes()).await.json();
-        assert_eq!((&report["created"], &report["refused"]), (&json!(2500), &json!(0)));
+        assert_eq!((&report["created"], &report["rejected"]), (&json!(2500), &json!(0)));
 
         let changed = format!("{}{}", row("new"), first.replace("2024-01-05", "2025-01-05"));
         let problem = import(&client, "", NDJSON, changed.as_bytes()).await;
@@ -324,7 +328,7 @@ async fn an_updating_import_keeps_fields_that_a_row_lacks() {
         let import = async |format, file: &'static str| {
             let import = transfer::begin(&store, &caller, schema).unwrap();
             let report = import.run(file.as_bytes(), format, Conflict::Update, |_| ()).await;
-            assert_eq!(report.unwrap().refused, 0, "{file}");
+            assert_eq!(report.unwrap().rejected, 0, "{file}");
         };
         let items = async || {
             let text = |record: &Record| {

@@ -173,7 +173,7 @@ pub(super) async fn why_nothing(
         } else {
             part(Expr::all(others), schema, parameters, now)?
         };
-        // One more tells whether there are more.
+        // Counting one further shows whether there are more.
         let shape = Shape::CountUpTo { limit: MAX_COUNT + 1 };
         let found = store.count(compile(&query, shape, store.dialect())).await?;
         let (without, capped) = (found.min(i64::from(MAX_COUNT)), found > i64::from(MAX_COUNT));

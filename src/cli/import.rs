@@ -115,17 +115,17 @@ async fn load(
 }
 
 fn print(report: &Report) -> ExitCode {
-    let Report { created, updated, skipped, refused, errors, ignored } = report;
+    let Report { created, updated, skipped, rejected, errors, ignored } = report;
     if !ignored.is_empty() {
         let names = printable(&ignored.join(", "));
         eprintln!("warning: ignored unknown or read-only fields: {names}");
     }
-    let more = refused.saturating_sub(list(errors));
+    let more = rejected.saturating_sub(list(errors));
     if more > 0 {
         eprintln!("and {more} more");
     }
-    eprintln!("{created} created, {updated} updated, {skipped} skipped, {refused} rejected");
-    if *refused > 0 { ExitCode::from(REJECTED) } else { ExitCode::SUCCESS }
+    eprintln!("{created} created, {updated} updated, {skipped} skipped, {rejected} rejected");
+    if *rejected > 0 { ExitCode::from(REJECTED) } else { ExitCode::SUCCESS }
 }
 
 /// Prints the broken rules and returns the number of rows that they are about.

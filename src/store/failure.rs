@@ -342,9 +342,9 @@ mod tests {
 
     #[test]
     fn the_reason_of_an_io_error_has_no_number() {
-        let refused = io::Error::from_raw_os_error(111);
-        assert_eq!(reason(&refused), "connection refused");
-        let error = unconnected(sqlx::Error::Io(refused), "db.example:5432");
+        let closed_port = io::Error::from_raw_os_error(111);
+        assert_eq!(reason(&closed_port), "connection refused");
+        let error = unconnected(sqlx::Error::Io(closed_port), "db.example:5432");
         assert_eq!(describe(&error), "cannot connect to db.example:5432: connection refused");
         assert_eq!(FailureClass::of(&error), FailureClass::Lost);
         let silent = unconnected(FailureClass::silent(), "db.example:5432");

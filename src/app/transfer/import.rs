@@ -35,7 +35,7 @@ pub struct Report {
     /// The number of rows that were skipped because their record exists.
     pub skipped: i64,
     /// The number of rows that were rejected because they break a rule.
-    pub refused: i64,
+    pub rejected: i64,
     /// The rules that rejected rows break, by line; at most those of the first 100 rows.
     pub errors: Vec<Violation>,
     /// Names in the file that were ignored because they are not writable fields; at most 20.
@@ -247,7 +247,7 @@ impl Reading {
             created: count(tally.inserted),
             updated: count(tally.updated),
             skipped: count(tally.skipped),
-            refused: count(rejected),
+            rejected: count(rejected),
             errors: self.errors,
             ignored,
         })

@@ -112,7 +112,7 @@ pub(super) fn of_success(schema: &str, about: &Schema) -> Option<Value> {
             "created": 1,
             "updated": 0,
             "skipped": 0,
-            "refused": 0,
+            "rejected": 0,
             "errors": [],
             "ignored": [],
         }),
