@@ -136,7 +136,7 @@ fn mistakes_are_reported_at_their_places() {
              13:11: `default`: must have 1 to 500 characters, found 0\n\
              17:11: `default`: expected a timestamp (RFC 3339), found \"2024-01-01T12:00:00\"; add the \
              offset from UTC, such as `Z`\n\
-             20:11: `default`: expected an integer, found a number that is not whole; write an integer \
+             20:11: `default`: expected an integer, found a number with a fraction; write an integer \
              such as 1994",
         ),
         (
@@ -928,7 +928,7 @@ fn a_declaration_is_inferred_from_ndjson() {
         "[fields.n]\ntype = \"integer\"\nrange = [0, 9999999999]\nexample = 1\n",
         "# Left out: the column \"list\". The reason: no type has a value such as an array.\n",
         "# Left out: the column \"mixed\". The reason: its values have several types.\n",
-        "# Left out: the column \"f\". The reason: no type has a value such as a number that is not whole.\n",
+        "# Left out: the column \"f\". The reason: no type has a value such as a number with a fraction.\n",
         "# null in 1 row\n[fields.late]\ntype = \"boolean\"\nrequired = false\n",
         "length = [0, 10]\n",
         "unique = [[\"n\"]]\n",

@@ -157,7 +157,9 @@ fn invalid_records() -> Vec<(Value, &'static [&'static str])> {
         (with("release_year", json!(1869)), &["/release_year"]),
         (with("release_year", json!(10000)), &["/release_year"]),
         (with("release_year", json!("2000")), &["/release_year"]),
-        (with("release_year", json!(2000.0)), &["/release_year"]),
+        (with("release_year", json!(2000.5)), &["/release_year"]),
+        (with("release_year", json!(1e22)), &["/release_year"]),
+        (with("release_year", json!(-2e-3)), &["/release_year"]),
         (with("release_year", json!(18_446_744_073_709_551_615_u64)), &["/release_year"]),
         (with("expiry_date", json!("2024-02-30")), &["/expiry_date"]),
         (with("expiry_date", json!("2024-1-1")), &["/expiry_date"]),
@@ -330,6 +332,37 @@ async fn a_cursor_that_is_too_long_is_rejected() {
         // The service returns no cursor of this length.
         let cursor = "x".repeat(20_000);
         page(&format!("cursor={cursor}")).await.problem(400, "invalid_cursor");
+    })
+    .await;
+}
+
+/// As in JSON Schema, a number without a fraction is an integer, however it is written.
+#[tokio::test]
+async fn integers_may_be_written_with_a_fraction_or_an_exponent() {
+    served_on_both(async |client| {
+        for (number, expected) in [
+            ("2024.0", Ok(2024)),
+            ("2e3", Ok(2000)),
+            ("20240e-1", Ok(2024)),
+            ("2024.5", Err("a number with a fraction")),
+            ("1e22", Err("a number that is too large")),
+            ("9007199254740993.0", Err("a number that is too large")),
+            ("18446744073709551616", Err("a number that is too large")),
+        ] {
+            let body = format!(
+                r#"{{"title":"{number}","genre":"drama","release_year":{number},"expiry_date":"2030-01-01"}}"#
+            );
+            let create = client.request("POST", "/api/v1/movies");
+            let create = create.header("content-type", "application/json").body(body);
+            let response = client.send(create).await;
+            match expected {
+                Ok(year) => assert_eq!(response.json()["release_year"], year, "{number}: {response:?}"),
+                Err(found) => {
+                    let problem = response.problem(400, "invalid_record");
+                    assert!(problem.to_string().contains(found), "{number}: {problem}");
+                }
+            }
+        }
     })
     .await;
 }

@@ -156,7 +156,7 @@ pub enum Argument {
     Untyped(String),
     /// A JSON string. It represents text, or a value of a type that JSON does not have.
     Text(String),
-    /// A JSON number that is an integer of 64 bits.
+    /// A JSON number that is an integer of 64 bits, however it is written.
     Integer(i64),
     /// A JSON boolean.
     Boolean(bool),
@@ -167,10 +167,24 @@ pub enum Argument {
 impl Argument {
     /// JSON null.
     pub const NULL: Self = Argument::Unsupported("null");
-    const TOO_LARGE: Self = Argument::Unsupported("a number of more than 64 bits");
-    const NOT_WHOLE: Self = Argument::Unsupported("a number that is not whole");
+    const TOO_LARGE: Self = Argument::Unsupported("a number that is too large");
+    const FRACTION: Self = Argument::Unsupported("a number with a fraction");
     const ARRAY: Self = Argument::Unsupported("an array");
     const OBJECT: Self = Argument::Unsupported("an object");
+
+    /// A JSON number with a fraction or an exponent. As in JSON Schema, `2000.0` and `2e3` are integers.
+    fn of_float(number: f64) -> Self {
+        /// Up to here, each integer has a float of its own: what was written is what was read.
+        const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
+        if number.fract() != 0.0 {
+            return Self::FRACTION;
+        }
+        if number.abs() >= MAX_EXACT {
+            return Self::TOO_LARGE;
+        }
+        #[allow(clippy::cast_possible_truncation, reason = "an integer of less than 54 bits")]
+        Self::Integer(number as i64)
+    }
 
     /// Returns the text, if the value is text.
     pub fn text(&self) -> Option<&str> {
@@ -213,8 +227,8 @@ impl<'de> Deserialize<'de> for Argument {
                 Ok(i64::try_from(number).map_or(Argument::TOO_LARGE, Argument::Integer))
             }
 
-            fn visit_f64<E>(self, _: f64) -> Result<Argument, E> {
-                Ok(Argument::NOT_WHOLE)
+            fn visit_f64<E>(self, number: f64) -> Result<Argument, E> {
+                Ok(Argument::of_float(number))
             }
 
             fn visit_unit<E>(self) -> Result<Argument, E> {
@@ -244,7 +258,7 @@ impl From<serde_json::Value> for Argument {
             Json::Number(number) => match number.as_i64() {
                 Some(number) => Argument::Integer(number),
                 None if number.is_u64() => Argument::TOO_LARGE,
-                None => Argument::NOT_WHOLE,
+                None => number.as_f64().map_or(Argument::TOO_LARGE, Argument::of_float),
             },
             Json::Null => Argument::NULL,
             Json::Array(_) => Argument::ARRAY,
@@ -254,8 +268,7 @@ impl From<serde_json::Value> for Argument {
 }
 
 impl Argument {
-    /// Parses a value of the type. Values are not converted: neither a JSON string nor `2000.0` is
-    /// accepted as an integer.
+    /// Parses a value of the type. Values are not converted: a JSON string is not accepted as an integer.
     ///
     /// # Errors
     /// Returns what was expected and found, and how to write a value of the type.

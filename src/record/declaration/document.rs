@@ -134,7 +134,7 @@ fn content(value: DeValue<'_>) -> Content {
             let parsed = i64::from_str_radix(number.as_str(), number.radix());
             parsed.map_or(Content::Other("a number beyond 64 bits"), Content::Integer)
         }
-        DeValue::Float(_) => Content::Other("a number that is not whole"),
+        DeValue::Float(_) => Content::Other("a number with a fraction"),
         DeValue::Boolean(flag) => Content::Boolean(flag),
         DeValue::Datetime(moment) => Content::Moment(moment.to_string()),
         DeValue::Array(items) => Content::List(
