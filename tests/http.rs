@@ -543,7 +543,7 @@ async fn errors_of_bodies_are_in_terms_of_json() {
         (r#"{"limit":1e10}"#, "expected an integer, found 10000000000.0 at line 1 column"),
         (r#"{"limit":"5"}"#, "expected a number, found string \"5\" at line 1 column"),
         (r#"{"filter":5}"#, "expected a string, found integer `5` at line 1 column"),
-        (r#"{"parameters":[]}"#, "expected an object, found an array at line 1 column"),
+        (r#"{"parameters":[]}"#, "expected a JSON object, found an array at line 1 column"),
         (r#"{"why":"yes"}"#, "expected true or false, found string \"yes\" at line 1 column"),
     ] {
         let request = client.request("POST", "/api/v1/movies/search");

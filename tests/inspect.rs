@@ -434,7 +434,8 @@ async fn a_filter_is_completed_with_existing_values() {
             let (before, after) = marked.split_once('|').unwrap();
             let filter = format!("{before}{after}");
             let caret = before.chars().count().to_string();
-            let query = [("filter", filter.as_str()), ("caret", &caret)];
+            let unit = ("position_encoding", "utf-32");
+            let query = [("filter", filter.as_str()), ("caret", &caret), unit];
             let completed = succeed(&ask(&client, COMPLETE, &query).await);
             let texts: Vec<&str> = completed["candidates"]
                 .as_array()
@@ -463,9 +464,16 @@ async fn a_filter_is_completed_with_existing_values() {
         let first = succeed(&ask(&client, COMPLETE, &[]).await);
         let candidate = json!({"text": "id", "kind": "field", "detail": "id"});
         assert_eq!((&first["start"], &first["candidates"][0]), (&json!(0), &candidate));
-        for caret in ["-1", "4", "x"] {
-            let outside = ask(&client, COMPLETE, &[("filter", "été"), ("caret", caret)]).await;
-            outside.problem(400, "invalid_parameter");
+        // The last three are inside of a character, of a surrogate pair, and after the end.
+        for (filter, caret, unit) in [
+            ("été", "-1", "utf-8"),
+            ("été", "x", "utf-8"),
+            ("été", "1", "utf-8"),
+            ("😀", "1", "utf-16"),
+            ("été", "4", "utf-32"),
+        ] {
+            let query = [("filter", filter), ("caret", caret), ("position_encoding", unit)];
+            ask(&client, COMPLETE, &query).await.problem(400, "invalid_parameter");
         }
     })
     .await;
@@ -482,4 +490,56 @@ async fn the_twenty_most_frequent_values_are_offered() {
     assert_eq!((texts.len(), &texts[0]["text"]), (11, &json!("'genre 1'")));
     let all = succeed(&ask(&client, COMPLETE, &[("filter", "genre = '")]).await);
     assert_eq!(all["candidates"].as_array().unwrap().len(), 20);
+}
+
+/// All positions of a response are in the unit of the request: what they enclose is the same text.
+#[tokio::test]
+async fn positions_are_in_the_requested_unit() {
+    let client = Client::of(Database::sqlite()).await;
+    let part = |text: &str, unit: &str, place: &Value| {
+        let [start, end] =
+            ["start", "end"].map(|name| usize::try_from(place[name].as_u64().unwrap()).unwrap());
+        match unit {
+            "utf-8" => text[start..end].to_owned(),
+            "utf-16" => {
+                let units: Vec<u16> = text.encode_utf16().collect();
+                String::from_utf16(&units[start..end]).unwrap()
+            }
+            _ => text.chars().skip(start).take(end - start).collect(),
+        }
+    };
+    let (wrong, order) = ("title = '😀é' and gnre = 'x'", "title, yaer");
+    let right = "title = '😀é' and not genre in ('é', 'x') or release_year = $é";
+    for unit in ["utf-8", "utf-16", "utf-32"] {
+        let unit_of = ("position_encoding", unit);
+        let query = [("filter", wrong), ("order_by", order), unit_of];
+        let check = succeed(&ask(&client, CHECK, &query).await);
+        let [first, second] = [0, 1].map(|number| check["diagnostics"][number].clone());
+        assert_eq!(part(wrong, unit, &first), "gnre", "{unit}: {check}");
+        assert_eq!(part(wrong, unit, &first["suggestion"]), "gnre", "{unit}: {check}");
+        assert_eq!(part(order, unit, &second), "yaer", "{unit}: {check}");
+        let query = [("filter", right), ("order_by", "genre desc"), unit_of];
+        let check = succeed(&ask(&client, CHECK, &query).await);
+        let tree = &check["ast"]["filter"];
+        let at = |pointer: &str| part(right, unit, tree.pointer(pointer).unwrap());
+        assert_eq!(at(""), right);
+        assert_eq!(at("/terms/0/terms/0/operands/0"), "'😀é'");
+        assert_eq!(at("/terms/0/terms/1/terms/0/operator"), "in");
+        assert_eq!(at("/terms/0/terms/1/terms/0/operands/1"), "'x'");
+        assert_eq!(at("/terms/1/subject"), "release_year");
+        assert_eq!(part("genre desc", unit, &check["ast"]["order_by"][0]), "genre desc");
+        assert!(!part(right, unit, &check["warnings"][0]).is_empty(), "{check}");
+        let caret = match unit {
+            "utf-8" => wrong.len(),
+            "utf-16" => wrong.encode_utf16().count(),
+            _ => wrong.chars().count(),
+        };
+        let (caret, unfinished) = (caret.to_string(), format!("{wrong} and re"));
+        let query = [("filter", &*unfinished), unit_of];
+        let completion = succeed(&ask(&client, COMPLETE, &query).await);
+        assert_eq!(completion["candidates"], json!([]), "an error precedes the caret");
+        let query = [("filter", wrong), ("caret", &*caret), unit_of];
+        succeed(&ask(&client, COMPLETE, &query).await);
+    }
+    ask(&client, CHECK, &[("position_encoding", "bytes")]).await.problem(400, "invalid_parameter");
 }

@@ -155,7 +155,7 @@ fn rejected_requests() -> Vec<Rejected> {
         ("POST", "/api", full("release_year", json!(true)), 400, parameter, "whole number"),
         ("POST", "/api", full("release_year", json!(1e300)), 400, parameter, "whole number"),
         ("POST", "/api", full("release_year", json!(9_999_999_999_i64)), 400, parameter, "32 bits"),
-        ("POST", "/api", full("release_year", json!(1492)), 400, record, "between 1870 and 9999"),
+        ("POST", "/api", full("release_year", json!(1492)), 400, record, "from 1870 to 9999"),
         (
             "POST",
             "/api",

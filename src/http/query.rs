@@ -9,7 +9,9 @@ use super::body::Json;
 use super::caller::{Caller, SomeReader};
 use super::records::arguments;
 use crate::app::App;
-use crate::app::inspect::{self, CatalogueSchema, Check, Completion, Explanation};
+use crate::app::inspect::{
+    self, CatalogueSchema, Check, Completion, Explanation, PositionEncoding,
+};
 use crate::app::selection::Selection;
 use crate::error::Result;
 
@@ -52,10 +54,12 @@ impl Operations {
         order_by: Query<Option<String>>,
         /// The collection. Default: the first.
         collection: Query<Option<String>>,
+        /// The unit of all positions in the response. Default: `utf-8`.
+        position_encoding: Query<Option<PositionEncoding>>,
     ) -> Result<Json<Check>> {
         let (collection, filter) = (collection.0.as_deref(), filter.0.as_deref());
-        inspect::check(app.catalogue(), &caller.0, collection, filter, order_by.0.as_deref())
-            .map(Json)
+        let (order_by, encoding) = (order_by.0.as_deref(), position_encoding.0.unwrap_or_default());
+        inspect::check(app.catalogue(), &caller.0, collection, filter, order_by, encoding).map(Json)
     }
 
     /// Explain a query
@@ -106,16 +110,18 @@ impl Operations {
         app: Data<&App>,
         /// The unfinished filter, at most 8 KiB.
         filter: Query<Option<String>>,
-        /// The position of the caret: the number of characters (Unicode scalar values) before it, at most the
-        /// length of the filter. Default: the end of the filter.
+        /// The position of the caret, counted from 0. Default: the end of the filter.
         caret: Query<Option<i32>>,
         /// The collection. Default: the first.
         collection: Query<Option<String>>,
+        /// The unit of `caret` and of all positions in the response. Default: `utf-8`.
+        position_encoding: Query<Option<PositionEncoding>>,
     ) -> Result<Json<Completion>> {
         let filter = filter.0.unwrap_or_default();
         let (collection, caret) = (collection.0.as_deref(), caret.0.map(i64::from));
         let store = app.store_for(&caller.0);
-        inspect::complete(&store, app.catalogue(), &caller.0, collection, &filter, caret)
+        let encoding = position_encoding.0.unwrap_or_default();
+        inspect::complete(&store, app.catalogue(), &caller.0, collection, &filter, caret, encoding)
             .await
             .map(Json)
     }

@@ -3,6 +3,7 @@
 use poem_openapi::Object;
 use serde::Serialize;
 
+use super::position::PositionEncoding;
 use super::readable;
 use super::tree::{self, SyntaxTree};
 use crate::error::Result;
@@ -65,20 +66,32 @@ pub fn check(
     collection: Option<&str>,
     filter: Option<&str>,
     order_by: Option<&str>,
+    encoding: PositionEncoding,
 ) -> Result<Check> {
     let schema = readable(catalogue, caller, collection)?;
     // Checked separately, so that a problem of one does not hide those of the other.
     let of_filter = prepare(filter, None, schema);
     let of_order = prepare(None, order_by, schema);
-    let (warnings, parameters) = match &of_filter {
+    let (mut warnings, parameters) = match &of_filter {
         Ok(prepared) => (prepared.warnings.clone(), parameters(&prepared.plan)),
         Err(_) => (Vec::new(), Vec::new()),
     };
-    let problems = [of_filter.err(), of_order.err()].into_iter().flatten().flatten();
+    let (filter_text, order_text) = (filter.unwrap_or_default(), order_by.unwrap_or_default());
+    encoding.convert_diagnostics(filter_text, &mut warnings);
+    let mut of_filter = of_filter.err().unwrap_or_default();
+    encoding.convert_diagnostics(filter_text, &mut of_filter);
+    let mut of_order = of_order.err().unwrap_or_default();
+    encoding.convert_diagnostics(order_text, &mut of_order);
+    let problems = of_filter.into_iter().chain(of_order);
     let diagnostics: Vec<Diagnostic> = problems.take(limits::MAX_DIAGNOSTICS).collect();
     let read = |text| parse::filter(text).ok().map(|parsed| (parsed.expr, text));
     let parsed = filter.and_then(read);
     let keys = order_by.and_then(|text| parse::order_by(text).ok());
+    let mut ast = SyntaxTree {
+        filter: parsed.as_ref().map(|(expr, text)| tree::filter(expr, text)),
+        order_by: keys.as_deref().map(tree::order_by),
+    };
+    encoding.convert_tree(filter_text, order_text, &mut ast);
     Ok(Check {
         collection: schema.collection.to_owned(),
         valid: diagnostics.is_empty(),
@@ -89,10 +102,7 @@ pub fn check(
             order_by: keys.as_deref().map(format::order_by),
         },
         parameters,
-        ast: SyntaxTree {
-            filter: parsed.as_ref().map(|(expr, text)| tree::filter(expr, text)),
-            order_by: keys.as_deref().map(tree::order_by),
-        },
+        ast,
     })
 }
 

@@ -3,12 +3,12 @@
 use poem_openapi::Object;
 use serde::Serialize;
 
+use super::position::PositionEncoding;
 use super::readable;
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::identity::Identity;
 use crate::query::compile::compile_frequent;
 use crate::query::complete::{Candidate, Continuation, complete as continuation};
-use crate::query::diagnostic::count;
 use crate::record::Catalogue;
 use crate::store::Store;
 
@@ -18,21 +18,19 @@ const MAX_VALUES: u32 = 20;
 /// How a filter can continue at the caret.
 #[derive(Debug, Clone, PartialEq, Eq, Object, Serialize)]
 pub struct Completion {
-    /// The first character that a candidate replaces, counted from 0: the start of the word or string at the
-    /// caret.
+    /// The position that a candidate replaces from, counted from 0: the start of the word or string at the caret.
     pub start: i32,
-    /// One past the last character that a candidate replaces; equal to `start` if it is only inserted.
+    /// The position after the last character that a candidate replaces; equal to `start` if it is only inserted.
     pub end: i32,
     /// The candidates: values of the field first, most frequent first, then everything else.
     pub candidates: Vec<Candidate>,
 }
 
-/// Completes a filter on a collection at the caret, a position in characters. The default is the end of the
-/// filter.
+/// Completes a filter on a collection at the caret. The default is the end of the filter.
 ///
 /// # Errors
-/// [`Kind::InvalidParameter`] for a caret outside of the filter or an unknown collection,
-/// [`Kind::InsufficientScope`]; any database error.
+/// [`crate::error::Kind::InvalidParameter`] for a caret outside of the filter or an unknown collection,
+/// [`crate::error::Kind::InsufficientScope`]; any database error.
 pub async fn complete(
     store: &Store,
     catalogue: Catalogue,
@@ -40,11 +38,12 @@ pub async fn complete(
     collection: Option<&str>,
     filter: &str,
     caret: Option<i64>,
+    encoding: PositionEncoding,
 ) -> Result<Completion> {
     let schema = readable(catalogue, caller, collection)?;
     let caret = match caret {
         None => filter.len(),
-        Some(caret) => byte_of(filter, caret)?,
+        Some(caret) => encoding.byte(filter, caret)?,
     };
     let Continuation { start, end, candidates, values } = continuation(filter, caret, schema);
     let mut all = Vec::new();
@@ -55,17 +54,6 @@ pub async fn complete(
         all.extend(found.iter().filter_map(|value| values.candidate(value)));
     }
     all.extend(candidates);
-    let character = |byte| count(filter.get(..byte).unwrap_or(filter).chars().count());
-    Ok(Completion { start: character(start), end: character(end), candidates: all })
-}
-
-/// Returns the offset in bytes of a character, or of the end of the text.
-fn byte_of(text: &str, character: i64) -> Result<usize> {
-    let mut bytes = text.char_indices().map(|(byte, _)| byte).chain([text.len()]);
-    let place = usize::try_from(character).ok().and_then(|character| bytes.nth(character));
-    place.ok_or_else(|| {
-        let length = text.chars().count();
-        let detail = format!("caret: expected a number from 0 to {length}, found {character}");
-        Error::new(Kind::InvalidParameter, detail)
-    })
+    let position = |byte| encoding.position(filter, byte);
+    Ok(Completion { start: position(start), end: position(end), candidates: all })
 }

@@ -1,0 +1,97 @@
+//! The unit of positions in a text, for editors.
+
+use poem_openapi::Enum;
+
+use super::tree::{ExpressionNode, OperandNode, SyntaxTree};
+use crate::error::{Error, Kind, Result};
+use crate::query::Diagnostic;
+use crate::query::diagnostic::count;
+
+/// The unit in which `start`, `end` and `caret` count, named as in the Language Server Protocol (`PositionEncodingKind`).
+/// The default is that of all other operations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Enum)]
+pub enum PositionEncoding {
+    /// Bytes of UTF-8.
+    #[default]
+    #[oai(rename = "utf-8")]
+    Utf8,
+    /// Code units of UTF-16, as in strings of JavaScript, Java and C#.
+    #[oai(rename = "utf-16")]
+    Utf16,
+    /// Unicode scalar values, as in strings of Python.
+    #[oai(rename = "utf-32")]
+    Utf32,
+}
+
+impl PositionEncoding {
+    fn length(self, text: &str) -> usize {
+        match self {
+            Self::Utf8 => text.len(),
+            Self::Utf16 => text.encode_utf16().count(),
+            Self::Utf32 => text.chars().count(),
+        }
+    }
+
+    /// Returns the position of a byte of the text.
+    pub(super) fn position(self, text: &str, byte: usize) -> i32 {
+        count(self.length(text.get(..byte).unwrap_or(text)))
+    }
+
+    /// Returns the byte at a position of the text, or at its end.
+    ///
+    /// # Errors
+    /// [`Kind::InvalidParameter`] if the position is outside of the text or inside of a character.
+    pub(super) fn byte(self, text: &str, position: i64) -> Result<usize> {
+        let bytes = text.char_indices().map(|(byte, _)| byte).chain([text.len()]);
+        let mut positions = bytes.map(|byte| (i64::from(self.position(text, byte)), byte));
+        let found = positions.find(|(at, _)| *at >= position).filter(|(at, _)| *at == position);
+        found.map(|(_, byte)| byte).ok_or_else(|| {
+            let last = self.position(text, text.len());
+            let detail = format!(
+                "caret: expected a position between characters, from 0 to {last}, found {position}"
+            );
+            Error::new(Kind::InvalidParameter, detail)
+        })
+    }
+
+    /// Converts positions of bytes.
+    fn convert<'a>(self, text: &str, places: impl IntoIterator<Item = &'a mut i32>) {
+        for place in places {
+            *place = self.position(text, usize::try_from(*place).unwrap_or_default());
+        }
+    }
+
+    /// Converts the positions of diagnostics.
+    pub(super) fn convert_diagnostics(self, text: &str, diagnostics: &mut [Diagnostic]) {
+        for diagnostic in diagnostics {
+            self.convert(text, [&mut diagnostic.start, &mut diagnostic.end]);
+            if let Some(edit) = &mut diagnostic.suggestion {
+                self.convert(text, [&mut edit.start, &mut edit.end]);
+            }
+        }
+    }
+
+    /// Converts the positions of a syntax tree.
+    pub(super) fn convert_tree(self, filter: &str, order_by: &str, tree: &mut SyntaxTree) {
+        if let Some(expression) = &mut tree.filter {
+            self.convert_expression(filter, expression);
+        }
+        for key in tree.order_by.iter_mut().flatten() {
+            self.convert(order_by, [&mut key.start, &mut key.end]);
+        }
+    }
+
+    fn convert_expression(self, text: &str, node: &mut ExpressionNode) {
+        self.convert(text, [&mut node.start, &mut node.end]);
+        for term in node.terms.iter_mut().flatten() {
+            self.convert_expression(text, term);
+        }
+        if let Some(operator) = &mut node.operator {
+            self.convert(text, [&mut operator.start, &mut operator.end]);
+        }
+        let operands = node.operands.iter_mut().flatten();
+        for OperandNode { start, end, .. } in node.subject.iter_mut().chain(operands) {
+            self.convert(text, [start, end]);
+        }
+    }
+}
