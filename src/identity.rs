@@ -37,6 +37,31 @@ pub struct Credentials {
 }
 
 /// Authenticates users and verifies tokens.
+///
+/// A provider that accepts one user, who may do everything:
+///
+/// ```
+/// use cinequery::error::{Error, Kind, Result};
+/// use cinequery::identity::{ADMIN_SCOPE, Credentials, Identity, Provider};
+/// use futures_util::future::{BoxFuture, ready};
+///
+/// struct OnlyAnna;
+///
+/// impl Provider for OnlyAnna {
+///     fn sign_in(&self, credentials: Credentials) -> BoxFuture<'_, Result<Identity>> {
+///         let is_anna = credentials.username == "anna";
+///         let anna = Identity { subject: "anna".to_owned(), scopes: vec![ADMIN_SCOPE.to_owned()] };
+///         let unknown = || Error::new(Kind::Unauthenticated, "unknown user");
+///         Box::pin(ready(is_anna.then_some(anna).ok_or_else(unknown)))
+///     }
+/// }
+///
+/// let credentials = Credentials { username: "anna".to_owned(), password: None };
+/// let identity = futures_util::FutureExt::now_or_never(OnlyAnna.sign_in(credentials)).unwrap();
+/// assert_eq!(identity.unwrap().subject, "anna");
+/// ```
+///
+/// `examples/api_keys/` is a service with a provider of its own.
 pub trait Provider: Send + Sync {
     /// Returns the identity of the credentials, for which the service then issues a token.
     ///

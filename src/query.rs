@@ -4,8 +4,31 @@
 //! later type cannot represent a mistake that an earlier stage has ruled out:
 //!
 //! ```text
-//! &str ──parse──▶ ast::Query ──check──▶ Plan ──bind──▶ Query ──compile──▶ Statement
-//!                                                         └────evaluate──▶ Truth
+//! &str ──parse──▶ ast::Query ──check──▶ Plan ──bind──▶ BoundQuery ──compile──▶ Statement
+//!                                                               └────evaluate──▶ Truth
+//! ```
+//!
+//! [`prepare`] does the first two steps:
+//!
+//! ```
+//! use cinequery::query::{Argument, Arguments, Dialect, Shape, compile, prepare};
+//! use cinequery::record::Catalogue;
+//!
+//! let movies = Catalogue::built_in().find("movies").unwrap();
+//! let filter = "genre = 'drama' and release_year > $since";
+//! let prepared = prepare(Some(filter), Some("title"), movies).unwrap();
+//!
+//! // Values are bound, never part of the SQL.
+//! let arguments = Arguments::from([("since".to_owned(), Argument::Integer(1990))]);
+//! let query = prepared.bind(&arguments, chrono::Utc::now()).unwrap();
+//! let statement = compile(&query, Shape::Page { limit: 20 }, Dialect::Sqlite);
+//! assert!(statement.sql.contains(r#""genre" = ?"#));
+//! assert!(!statement.sql.contains("drama"));
+//!
+//! // A mistake has a place, and a correction that was tried.
+//! let mistakes = prepare(Some("gnre = 'drama'"), None, movies).unwrap_err();
+//! assert_eq!((mistakes[0].line, mistakes[0].column), (1, 1));
+//! assert_eq!(mistakes[0].suggestion.as_ref().unwrap().text, "genre");
 //! ```
 
 pub mod ast;
