@@ -76,6 +76,7 @@ const SCHEMAS: &[&str] = &[
     "OperandType",
     "OperatorNode",
     "OrderKeyNode",
+    "PositionEncoding",
     "Problem",
     "QueryCheck",
     "Readiness",
