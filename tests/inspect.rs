@@ -509,7 +509,7 @@ async fn positions_are_in_the_requested_unit() {
         }
     };
     let (wrong, order) = ("title = '😀é' and gnre = 'x'", "title, yaer");
-    let right = "title = '😀é' and not genre in ('é', 'x') or release_year = $é";
+    let right = "title = '😀é' and not genre in ('é', 'x') or release_year = $y";
     for unit in ["utf-8", "utf-16", "utf-32"] {
         let unit_of = ("position_encoding", unit);
         let query = [("filter", wrong), ("order_by", order), unit_of];

@@ -125,12 +125,12 @@ impl Client {
 
     /// Returns the rank of the client: the lowest rank is disconnected first. Returns `None` while the service works
     /// for it. Clients that are not stalled come last, so that new or distant clients do not lose their connections to
-    /// clients that only hold theirs.
+    /// clients that only hold theirs. Among both, those that have shown a valid token come after the others: in a flood
+    /// of connections, a client that pauses between its requests has waited longer than any of the flood.
     fn rank(&self) -> Option<(bool, bool, u64)> {
         let since = self.waiting_since.load(Ordering::Relaxed);
-        let is_stalled = self.is_stalled();
-        let is_spared = is_stalled && self.has_token.load(Ordering::Relaxed);
-        (since != 0).then_some((!is_stalled, is_spared, since))
+        let has_token = self.has_token.load(Ordering::Relaxed);
+        (since != 0).then_some((!self.is_stalled(), has_token, since))
     }
 
     /// Returns whether the client has kept the service waiting for [`STALLED_MILLISECONDS`].
@@ -508,6 +508,34 @@ mod tests {
         );
         add(0, true);
         assert_eq!(connections.enter(), Admission::Extra, "the service works for all of them");
+    }
+
+    /// A client that pauses between its requests has waited longer than any of a flood.
+    #[tokio::test]
+    async fn a_pausing_client_with_a_token_outlives_a_flood() {
+        later().await;
+        let connections = Connections::new(3);
+        let mut tasks = tokio::task::JoinSet::new();
+        for (waited, has_token) in [(250, true), (50, false), (10, false)] {
+            let client = Arc::new(Client::new(HERE, false));
+            client.waiting_since.store(now() - waited, Ordering::Relaxed);
+            if has_token {
+                client.shows_token();
+            }
+            connections.add(client, tasks.spawn(std::future::pending::<()>()));
+        }
+        for left in [2, 1] {
+            assert_eq!(connections.enter(), Admission::Served);
+            let next = Arc::new(Client::new(HERE, false));
+            next.starts_work();
+            connections.add(next, tasks.spawn(std::future::pending::<()>()));
+            let open = connections.open();
+            let waiting = open.all.values().filter(|(client, _)| client.rank().is_some());
+            assert_eq!(waiting.clone().count(), left);
+            assert!(
+                waiting.into_iter().any(|(client, _)| client.has_token.load(Ordering::Relaxed))
+            );
+        }
     }
 
     /// A flood from one IP address loses its own connections, even if they are new.
