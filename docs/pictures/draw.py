@@ -106,5 +106,6 @@ def draw_page(program):
             service.wait()
 
 
-draw_diagnostic(sys.argv[1])
-draw_page(sys.argv[1])
+program = str(Path(sys.argv[1]).resolve())
+draw_diagnostic(program)
+draw_page(program)

@@ -513,7 +513,7 @@ mod tests {
     /// A client that pauses between its requests has waited longer than any of a flood.
     #[tokio::test]
     async fn a_pausing_client_with_a_token_outlives_a_flood() {
-        later().await;
+        wait_until_stalled().await;
         let connections = Connections::new(3);
         let mut tasks = tokio::task::JoinSet::new();
         for (waited, has_token) in [(250, true), (50, false), (10, false)] {
