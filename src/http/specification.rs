@@ -35,9 +35,8 @@ fn description(schemas: &[&'static Schema]) -> String {
         "Store records and search them with a small filter language.\n\n\
          {}Sign in with `POST /api/token` and send the token as `Authorization: Bearer …`. Every \
          error is a problem document (RFC 9457) with a stable `code`. Errors in a filter also have \
-         `diagnostics` with the position and a correction. Only a request that is malformed HTTP or \
-         too large to be read, such as one with a malformed request line or a URL of more than 64 KiB, \
-         gets an error response without a problem document.\n\n\
+         `diagnostics` with the position and a correction. The [manual](docs/guide/index.html) has a \
+         tour, the reference of the filter language and all limits.\n\n\
          Limits: a filter has at most {} KiB, {} predicates, {} items per list, and {} levels of \
          parentheses and `not`. A request body has at most {} MiB. An imported file has at most {} GiB, \
          with {} KiB per row.",
