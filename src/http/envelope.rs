@@ -227,6 +227,9 @@ fn log_cause(error: &Error, id: &str) {
         Kind::Unavailable => {
             tracing::warn!(request_id = id, code, cause = %cause, "request failed: service unavailable")
         }
+        Kind::Unauthenticated => {
+            tracing::info!(request_id = id, code, cause = %cause, "token rejected")
+        }
         _ => tracing::debug!(request_id = id, code, cause = %cause, "request rejected"),
     }
 }

@@ -14,8 +14,8 @@ const PROBE_INTERVAL: Duration = Duration::from_millis(200);
 /// The paths of probes.
 pub(super) const PROBES: [&str; 2] = ["/livez", "/readyz"];
 
-/// The time of the last query for a probe, and whether the database responded.
-pub(super) type LastProbe = tokio::sync::Mutex<Option<(Instant, bool)>>;
+/// The time of the last query for a probe, and the detail of its error if it failed.
+pub(super) type LastProbe = tokio::sync::Mutex<Option<(Instant, Option<String>)>>;
 
 /// Checks that the database responds. The result of another probe is reused if it failed after this one started, or
 /// succeeded within [`PROBE_INTERVAL`]: many probes must not occupy the reserved connections, or take time from other
@@ -26,17 +26,17 @@ pub(super) type LastProbe = tokio::sync::Mutex<Option<(Instant, bool)>>;
 pub(super) async fn database(app: &App, last: &LastProbe) -> Result<()> {
     let called_at = Instant::now();
     let mut last = last.lock().await;
-    if let Some((asked_at, has_responded)) = *last {
-        if has_responded && asked_at.elapsed() < PROBE_INTERVAL {
-            return Ok(());
+    match &*last {
+        Some((asked_at, None)) if asked_at.elapsed() < PROBE_INTERVAL => return Ok(()),
+        Some((asked_at, Some(detail))) if *asked_at >= called_at => {
+            let failed = Error::unavailable("a concurrent probe has failed");
+            return Err(Error { detail: detail.clone(), ..failed });
         }
-        if !has_responded && asked_at >= called_at {
-            return Err(Error::unavailable("a concurrent probe has failed"));
-        }
+        _ => {}
     }
     let asked_at = Instant::now();
     let ping = tokio::time::timeout(PROBE_TIMEOUT, app.store().reserved().ping()).await;
     let outcome = ping.unwrap_or_else(|elapsed| Err(Error::unavailable(elapsed)));
-    *last = Some((asked_at, outcome.is_ok()));
+    *last = Some((asked_at, outcome.as_ref().err().map(|error| error.detail.clone())));
     outcome
 }

@@ -18,6 +18,9 @@ use crate::store::Store;
 /// The minimum length of a password, in characters (NIST SP 800-63B, section 3.1.1.2, without a second factor).
 pub const MIN_PASSWORD: usize = 15;
 
+/// How many characters of a rejected user name are logged.
+const MAX_LOGGED: usize = 64;
+
 /// The maximum length of a password, in bytes.
 pub const MAX_PASSWORD_BYTES: usize = 1024;
 
@@ -199,7 +202,14 @@ impl Passwords {
         };
         let hash = user.as_ref().map(|user| user.password_hash.clone());
         let is_right = self.hasher.verify(password.unwrap_or_default(), hash).await?;
-        let user = user.filter(|_| is_right).ok_or_else(wrong)?;
+        let is_known = user.is_some();
+        let Some(user) = user.filter(|_| is_right) else {
+            // The response must not tell, but the operator has to know whether names are being guessed.
+            let reason = if is_known { "wrong password" } else { "unknown user" };
+            let username: String = username.chars().take(MAX_LOGGED).collect();
+            tracing::info!(?username, reason, "sign-in rejected");
+            return Err(wrong());
+        };
         let role = Role::of(&user.role)
             .ok_or_else(|| Error::internal(format!("unknown role {:?} of a user", user.role)))?;
         Ok(Identity { subject: user.name, scopes: role.scopes(&self.schemas) })
