@@ -97,7 +97,7 @@ def draw_page(program):
             chromium = [
                 "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--hide-scrollbars",
                 "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-                f"--user-data-dir={folder}/browser", "--window-size=1200,860", "--virtual-time-budget=10000",
+                f"--user-data-dir={folder}/browser", "--window-size=1200,1100", "--virtual-time-budget=10000",
                 f"--screenshot={HERE.resolve()}/docs.png", f"{url}/docs",
             ]  # fmt: skip
             subprocess.run(chromium, check=True, timeout=120, stderr=subprocess.DEVNULL)

@@ -13,7 +13,7 @@ const authorization = {
             .sortBy((definition) => definition.first().get("flow") !== "password"),
       },
       wrapActions: {
-        // A form that is sent empty has nothing to authorize with.
+        // Ignore an empty form.
         authorize: (original) => (values) => Object.keys(values).length > 0 && original(values),
         // Swagger UI would resolve the URL against the host alone.
         authorizeRequest: (original) => ({ url, ...data }) =>
@@ -34,10 +34,10 @@ const authorization = {
           (isUnknown) => isUnknown && properties.response.get("status") < 400,
         ),
       }),
-    // The cursor waits in the field of the name, not in that of a token.
+    // Focus the user name first, not the token.
     Input: (Original, { React }) => ({ autoFocus, ...properties }) =>
       React.createElement(Original, properties),
-    // Enter in a field is as good as the button.
+    // Enter submits the form.
     oauth2: (Original, { React }) => (properties) =>
       React.createElement(
         "div",

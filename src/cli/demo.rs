@@ -90,6 +90,7 @@ fn welcome(address: SocketAddr, token: &str) -> String {
 The expiry dates are made up. Press Ctrl-C to stop and to delete the database.
 
 Interactive API documentation:  http://{address}/docs
+Manual:                         http://{address}/docs/guide
 
 A token for the next twelve hours, and three requests to paste into another terminal:
 

@@ -94,6 +94,12 @@ sources! {
         "unterminated" = "../../grammar/codes/unterminated.md";
 }
 
+/// The URL of the documentation of the operations, from a page.
+const OPERATIONS: &str = concat!("..", "/../docs");
+
+/// Groups of more pages are closed in the navigation.
+const MAX_SHOWN: usize = 20;
+
 const STYLE: (&str, &str) = ("guide.css", include_str!("guide.css"));
 
 /// The documents outside the manual that a page may link to: path in the repository, URL from a page. A literal that
@@ -210,7 +216,10 @@ fn body(source: &'static Source) -> String {
 fn navigation(current: &Source) -> String {
     let mut shown = String::new();
     for (title, sources) in SOURCES {
-        let _ = write!(shown, "<h2>{title}</h2>\n<ul>\n");
+        // The codes are many, so they are shown only on their own pages.
+        let is_open = sources.len() < MAX_SHOWN || sources.iter().any(|it| it.name == current.name);
+        let open = if is_open { " open" } else { "" };
+        let _ = write!(shown, "<details{open}><summary>{title}</summary>\n<ul>\n");
         for source in *sources {
             let mark = if source.name == current.name { " aria-current=\"page\"" } else { "" };
             let _ = writeln!(
@@ -220,7 +229,7 @@ fn navigation(current: &Source) -> String {
                 source.title()
             );
         }
-        shown.push_str("</ul>\n");
+        shown.push_str("</ul></details>\n");
     }
     shown
 }
@@ -230,7 +239,7 @@ fn page(source: &'static Source) -> String {
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>{} · cinequery</title>\n<link rel=\"stylesheet\" href=\"{}\">\n</head>\n<body>\n\
-         <nav aria-label=\"Manual\">\n{}</nav>\n<main>\n{}</main>\n</body>\n</html>\n",
+         <nav aria-label=\"Manual\">\n<p><a href=\"{OPERATIONS}\">Operations</a></p>\n{}</nav>\n<main>\n{}</main>\n</body>\n</html>\n",
         source.title(),
         STYLE.0,
         navigation(source),
@@ -281,7 +290,10 @@ mod tests {
         let find = |name: &str| files.iter().find(|(file, ..)| file == name).map(|(.., text)| text);
         for (name, _, text) in &files {
             for link in text.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next()) {
-                if link.starts_with("http") || OTHERS.iter().any(|(_, url)| *url == link) {
+                if link.starts_with("http")
+                    || link == OPERATIONS
+                    || OTHERS.iter().any(|(_, url)| *url == link)
+                {
                     continue;
                 }
                 let (file, fragment) = link.split_once('#').unwrap_or((link, ""));
