@@ -186,3 +186,42 @@ async fn unencoded_values_get_a_hint() {
         assert!(body.to_string().contains(hint), "{target}: {body}");
     }
 }
+
+/// A slow reader gets the rest of a response in many writes, each of which may start anywhere in a record.
+#[tokio::test]
+async fn records_that_look_like_a_response_of_the_parser_are_not_replaced() {
+    let client = Client::of(Database::sqlite()).await;
+    let rows: String = (0..1000)
+        .map(|number| {
+            let title = format!("{number:04}{}{}", " ".repeat(number % 12), "HTTP/1.1 400".repeat(23));
+            let genre = "HTTP/1.1 400".repeat(8);
+            let movie = json!({"title": title, "genre": genre, "release_year": 2000, "expiry_date": "2030-01-01"});
+            format!("{movie}\n")
+        })
+        .collect();
+    let import = client.request("POST", "/api/v1/movies/import");
+    let import = import.header("content-type", "application/x-ndjson").body(rows);
+    assert_eq!(client.send(import).await.status, 200);
+    for path in ["/api/v1/movies/export?format=csv", "/api/v1/movies?limit=1000"] {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        let address = client.address().strip_prefix("http://").unwrap().parse().unwrap();
+        let mut stream = socket.connect(address).await.unwrap();
+        stream.write_all(get(path, true).as_bytes()).await.unwrap();
+        let mut bytes = vec![0; 4096];
+        let mut read = Vec::new();
+        loop {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            match tokio::time::timeout(Duration::from_secs(15), stream.read(&mut bytes))
+                .await
+                .unwrap()
+            {
+                Ok(0) => break,
+                count => read.extend_from_slice(&bytes[..count.unwrap()]),
+            }
+        }
+        let text = String::from_utf8_lossy(&read);
+        assert!(!text.contains("application/problem+json"), "{path}");
+        assert_eq!(text.matches("0999").count(), 1, "{path}: the response is complete");
+    }
+}

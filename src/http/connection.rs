@@ -280,6 +280,8 @@ pub(super) struct Stream {
     lines: RequestLines,
     /// Received bytes that did not fit into the buffer of the parser, because their encoding is longer.
     received: Bytes,
+    /// Whether the last write was complete, so that the next one starts a response or a part of one.
+    is_write_whole: bool,
     /// The rest of a response that replaces one of the parser.
     replacement: Option<Bytes>,
 }
@@ -307,6 +309,7 @@ impl Stream {
             large_headers,
             lines: RequestLines::new(),
             received: Bytes::new(),
+            is_write_whole: true,
             replacement: None,
         }
     }
@@ -332,12 +335,17 @@ impl Stream {
         buffer.put_slice(&part);
     }
 
-    /// Sends a problem in place of these bytes, if they are a response of the parser; `None` if they are not.
+    /// Sends a problem in place of these bytes, if they are a response of the parser; `None` if they are not. After a
+    /// part of a write, the bytes are the rest of a response and may have any content.
     fn replace(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Option<Poll<io::Result<()>>> {
-        if self.replacement.is_none() {
+        if self.replacement.is_none() && self.is_write_whole {
             self.replacement = malformed::replaced(bytes);
         }
         let left = self.replacement.as_mut()?;
+        if left.is_empty() {
+            // It was the last response.
+            return Some(Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())));
+        }
         while !left.is_empty() {
             match self.stream.as_mut().poll_write(context, left) {
                 Poll::Ready(Ok(written)) => left.advance(written),
@@ -345,12 +353,18 @@ impl Stream {
                 Poll::Pending => return Some(Poll::Pending),
             }
         }
+        self.has_ended = true;
         Some(Poll::Ready(Ok(())))
     }
 
-    fn noted(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if matches!(written, Poll::Ready(Ok(_))) {
+    fn noted(
+        &mut self,
+        written: Poll<io::Result<usize>>,
+        length: usize,
+    ) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(written)) = written {
             self.client.has_progressed();
+            self.is_write_whole = written == length;
         }
         written
     }
@@ -410,7 +424,7 @@ impl AsyncWrite for Stream {
             return replaced.map_ok(|()| bytes.len());
         }
         let written = self.stream.as_mut().poll_write(context, bytes);
-        self.noted(written)
+        self.noted(written, bytes.len())
     }
 
     fn poll_write_vectored(
@@ -418,11 +432,14 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if let Some(replaced) = self.replace(context, slices.first().map_or(&[], |slice| slice)) {
-            return replaced.map_ok(|()| slices.iter().map(|slice| slice.len()).sum());
+        let length = slices.iter().map(|slice| slice.len()).sum();
+        if let Some(first) = slices.first().filter(|first| first.len() == length)
+            && let Some(replaced) = self.replace(context, first)
+        {
+            return replaced.map_ok(|()| length);
         }
         let written = self.stream.as_mut().poll_write_vectored(context, slices);
-        self.noted(written)
+        self.noted(written, length)
     }
 
     fn is_write_vectored(&self) -> bool {

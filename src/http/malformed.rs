@@ -7,25 +7,28 @@ use super::limits::MAX_HEADER_BYTES;
 use super::problem::{MEDIA_TYPE, Problem};
 use crate::error::{Error, Kind};
 
-/// The name of a header that every response of an operation has, and no response of the parser.
-const OURS: &[u8] = b"x-request-id";
+/// The headers that the parser sets. Every response of an operation has others, such as `X-Request-Id`.
+const PARSER_HEADERS: [&str; 3] = ["content-length", "connection", "date"];
 
-/// Returns the response to send in place of that of the parser, if these bytes are one. It is the last response of its
-/// connection.
+/// Returns the response to send in place of that of the parser, if these bytes are one as a whole: a status line, no
+/// other headers than the parser's, and no body. It is the last response of its connection.
 pub(super) fn replaced(bytes: &[u8]) -> Option<Bytes> {
     let status = bytes.strip_prefix(b"HTTP/1.1 4").or_else(|| bytes.strip_prefix(b"HTTP/1.0 4"))?;
-    if bytes.windows(OURS.len()).any(|part| part == OURS) {
+    let lines = std::str::from_utf8(bytes.strip_suffix(b"\r\n\r\n")?).ok()?;
+    let mut headers = lines.split("\r\n").skip(1).map(|line| line.split_once(": "));
+    let is_of_parser = |name: &str| PARSER_HEADERS.iter().any(|it| name.eq_ignore_ascii_case(it));
+    if !headers.all(|header| header.is_some_and(|(name, _)| is_of_parser(name))) {
         return None;
     }
     let error = match status.get(..2)? {
         b"00" => Error::new(
             Kind::MalformedRequest,
-            "the request line or a header field is malformed; percent-encode each space and each character in the \
-             URL that is not ASCII, such as %20 for a space",
+            "the request line or a header field is malformed; percent-encode spaces, quotes, `<`, `>` and \
+             characters that are not ASCII in the URL, such as %20 for a space",
         ),
         b"14" | b"31" => Error::new(
             Kind::HeadersTooLarge,
-            format!("the URL and the header fields have more than {MAX_HEADER_BYTES} bytes"),
+            format!("the URL and the header fields exceed {MAX_HEADER_BYTES} bytes or 100 fields"),
         ),
         _ => return None,
     };
@@ -41,4 +44,27 @@ pub(super) fn replaced(bytes: &[u8]) -> Option<Bytes> {
         body.len()
     );
     Some(response.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_responses_of_the_parser_are_replaced() {
+        for (bytes, is_replaced) in [
+            ("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n", true),
+            (
+                "HTTP/1.1 431 Too Large\r\nconnection: close\r\ncontent-length: 0\r\ndate: x\r\n\r\n",
+                true,
+            ),
+            ("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nx-request-id: 1\r\n\r\n", false),
+            ("HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\n\r\n{}", false),
+            ("HTTP/1.1 400HTTP/1.1 400,drama\r\n", false),
+            ("HTTP/1.1 400", false),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", false),
+        ] {
+            assert_eq!(replaced(bytes.as_bytes()).is_some(), is_replaced, "{bytes}");
+        }
+    }
 }

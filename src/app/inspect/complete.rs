@@ -5,10 +5,11 @@ use serde::Serialize;
 
 use super::position::PositionEncoding;
 use super::readable;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::identity::Identity;
 use crate::query::compile::compile_frequent;
 use crate::query::complete::{Candidate, Continuation, complete as continuation};
+use crate::query::limits::MAX_TEXT_BYTES;
 use crate::record::Catalogue;
 use crate::store::Store;
 
@@ -41,6 +42,11 @@ pub async fn complete(
     encoding: PositionEncoding,
 ) -> Result<Completion> {
     let schema = readable(catalogue, caller, collection)?;
+    if filter.len() > MAX_TEXT_BYTES {
+        let detail =
+            format!("filter: expected at most {MAX_TEXT_BYTES} bytes, found {}", filter.len());
+        return Err(Error::new(Kind::InvalidParameter, detail));
+    }
     let caret = match caret {
         None => filter.len(),
         Some(caret) => encoding.byte(filter, caret)?,

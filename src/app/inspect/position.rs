@@ -42,10 +42,20 @@ impl PositionEncoding {
     /// # Errors
     /// [`Kind::InvalidParameter`] if the position is outside of the text or inside of a character.
     pub(super) fn byte(self, text: &str, position: i64) -> Result<usize> {
-        let bytes = text.char_indices().map(|(byte, _)| byte).chain([text.len()]);
-        let mut positions = bytes.map(|byte| (i64::from(self.position(text, byte)), byte));
-        let found = positions.find(|(at, _)| *at >= position).filter(|(at, _)| *at == position);
-        found.map(|(_, byte)| byte).ok_or_else(|| {
+        let mut at = 0;
+        let mut found = None;
+        for (byte, character) in
+            text.char_indices().map(|(byte, c)| (byte, Some(c))).chain([(text.len(), None)])
+        {
+            if at >= position {
+                found = (at == position).then_some(byte);
+                break;
+            }
+            let mut buffer = [0; 4];
+            at +=
+                character.map_or(0, |c| i64::from(count(self.length(c.encode_utf8(&mut buffer)))));
+        }
+        found.ok_or_else(|| {
             let last = self.position(text, text.len());
             let detail = format!(
                 "caret: expected a position between characters, from 0 to {last}, found {position}"
