@@ -34,6 +34,7 @@ mod stream;
 mod throttle;
 mod token;
 mod transfer;
+mod unknown;
 mod usage;
 mod users;
 
@@ -46,6 +47,7 @@ use self::route::routes;
 pub use self::serve::{serve, serve_within};
 pub use self::specification::specification;
 pub use self::transfer::{IMPORT_IDLE_TIMEOUT, MAX_IMPORT_BYTES};
+use self::unknown::Known;
 use crate::app::App;
 
 /// The operations on the records of a collection. Each is declared once, with `{records}` in its path, and
@@ -146,7 +148,7 @@ async fn canonical(mut request: Request) -> poem::Result<Request> {
 fn endpoint(app: App) -> impl Endpoint + 'static {
     let specification = specification(app.catalogue());
     Route::new()
-        .nest("/", resource::routes(app.catalogue()))
+        .nest("/", resource::routes(app.catalogue(), Known::of(&specification)))
         .at("/openapi.json", documentation::specification(&specification))
         .at("/docs", documentation::page())
         .at("/docs/", documentation::redirect())

@@ -208,7 +208,11 @@ const REJECTED: &[(&str, &str, &str)] = &[
     ("by=genre&by=title", "invalid_parameter", "repeated query parameter \"by\""),
     ("by=genre&order_by=title", "invalid_parameter", "unknown query parameter \"order_by\""),
     ("by=genre&cursor=x", "invalid_parameter", "unknown query parameter \"cursor\""),
-    ("by=genre&limit=0", "invalid_parameter", "limit must be of type integer, from 1 to 1000"),
+    (
+        "by=genre&limit=0",
+        "invalid_parameter",
+        "limit: expected an integer from 1 to 1000, found \"0\"",
+    ),
     ("by=genre&limit=1001", "invalid_parameter", "from 1 to 1000"),
     (
         "by=genre&interval=year",

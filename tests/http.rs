@@ -122,6 +122,54 @@ async fn every_rejected_request_returns_a_problem_with_its_code() {
     .await;
 }
 
+/// Method, path with its query, and the detail of the problem, or its start.
+const HINTS: &[(&str, &str, &str)] = &[
+    (
+        "GET",
+        "/api/v1/movies?genre=drama",
+        "unknown query parameter \"genre\"; write `filter=genre = \"drama\"`",
+    ),
+    (
+        "GET",
+        "/api/v1/movies?release_year=1994",
+        "unknown query parameter \"release_year\"; write `filter=release_year = 1994`",
+    ),
+    (
+        "GET",
+        "/api/v1/movies/export?expiry_date=soon",
+        "unknown query parameter \"expiry_date\"; write `filter=expiry_date = 2024-01-31`",
+    ),
+    (
+        "GET",
+        "/api/v1/movies?filter=genre%20=%20$genre&genre=drama",
+        "unknown query parameter \"genre\"; send the value for `$genre` as `p.genre`",
+    ),
+    (
+        "GET",
+        "/api/v1/movies?filtre=x",
+        "unknown query parameter \"filtre\"; did you mean \"filter\"?",
+    ),
+    ("GET", "/api/v1/movies?limit=0", "limit: expected an integer from 1 to 1000, found \"0\""),
+    ("GET", "/api/v1/movies?why=1", "why: expected true or false, found \"1\""),
+    ("GET", "/api/v1/movies?count=yes", "count: expected one of none, exact, found \"yes\""),
+    ("GET", "/api/v1/movies?count", "count: expected one of none, exact, found \"\""),
+    ("GET", "/api/v1/movie", "unknown path; did you mean /api/v1/movies?"),
+    ("POST", "/api/v1/screening/search", "unknown path; did you mean /api/v1/screenings/search?"),
+    ("GET", "/api/v1/movies/", "unknown path; did you mean /api/v1/movies?"),
+    ("GET", "/api/v1/cinemas", "unknown path; see /docs for the routes"),
+    ("DELETE", "/api/v1/movies", "unsupported method; expected one of: GET, HEAD, OPTIONS, POST"),
+    ("POST", "/livez", "unsupported method; expected one of: GET, HEAD, OPTIONS"),
+];
+
+#[tokio::test]
+async fn rejected_requests_are_corrected_in_the_detail() {
+    let client = Client::of(Database::sqlite()).await;
+    for (method, path, expected) in HINTS {
+        let response = client.send(client.request(method, path)).await;
+        assert_eq!(response.json()["detail"], *expected, "{method} {path}");
+    }
+}
+
 #[tokio::test]
 async fn invalid_utf8_is_rejected_everywhere() {
     let client = Client::of(Database::sqlite()).await;

@@ -8,9 +8,10 @@ use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use hyper::body::Body as _;
 use poem::endpoint::BoxEndpoint;
+use poem::error::NotFoundError;
 use poem::http::header::{ALLOW, CONTENT_LENGTH};
 use poem::http::{HeaderValue, Method};
-use poem::{Endpoint, EndpointExt, IntoEndpoint, Request, Response, RouteMethod};
+use poem::{Endpoint, EndpointExt, IntoEndpoint, IntoResponse, Request, Response, RouteMethod};
 use poem_openapi::error::{AuthorizationError, ParseParamError, ParsePathError};
 use poem_openapi::registry::{MetaApi, MetaParamIn, MetaSchemaRef, Registry};
 use poem_openapi::{OpenApi, OpenApiService};
@@ -18,11 +19,13 @@ use poem_openapi::{OpenApi, OpenApiService};
 use super::conditional;
 use super::envelope::{METHODS, error_response, from_status};
 use super::route::is_legacy;
+use super::unknown::Known;
 use super::{OnRecords, OnService, on_records, on_service};
 use crate::app::legacy::movies as legacy_movies;
 use crate::error::{Error, Kind};
-use crate::query::Schema;
+use crate::query::ast::Literal;
 use crate::query::diagnostic::did_you_mean;
+use crate::query::{Argument, Field, Schema, format};
 use crate::record::Catalogue;
 
 type Methods = HashMap<Method, BoxEndpoint<'static>>;
@@ -36,9 +39,22 @@ pub(super) const ARGUMENT_PREFIX: &str = "p.";
 /// The suffix of the paths that run a saved query.
 const SAVED_FILTER: &str = "/results";
 
-/// Returns the routes of all documented operations for a catalogue.
-pub(super) fn routes(catalogue: Catalogue) -> impl Endpoint {
-    OpenApiService::new(Strict(catalogue), "", "").into_endpoint()
+/// Returns the routes of all documented operations for a catalogue. The error for an unknown path names the most
+/// similar one of `known`.
+pub(super) fn routes(catalogue: Catalogue, known: Known) -> impl Endpoint {
+    let known = Arc::new(known);
+    let routes = OpenApiService::new(Strict(catalogue), "", "").into_endpoint();
+    routes.around(move |routes, request: Request| {
+        let (known, uri) = (known.clone(), request.uri().clone());
+        async move {
+            match routes.call(request).await {
+                Err(error) if error.is::<NotFoundError>() => {
+                    Ok(error_response(known.error(uri.path())))
+                }
+                other => other.map(IntoResponse::into_response),
+            }
+        }
+    })
 }
 
 /// Returns a GET route that is not in the OpenAPI document. It accepts no query parameters.
@@ -159,20 +175,22 @@ struct Parameter {
     expectation: String,
 }
 
-/// Describes the values of a schema, for error messages.
+/// Describes the values of a schema as they are written in a query, for error messages.
 fn expectation(schema: &MetaSchemaRef, registry: &Registry) -> String {
     let schema = match schema {
         MetaSchemaRef::Inline(schema) => Some(schema.as_ref()),
         MetaSchemaRef::Reference(name) => registry.schemas.get(name),
     };
-    let Some(schema) = schema else { return "valid".to_owned() };
+    let Some(schema) = schema else { return "another value".to_owned() };
     match (schema.ty, schema.minimum, schema.maximum) {
         _ if !schema.enum_items.is_empty() => {
             let items = schema.enum_items.iter().filter_map(|item| item.as_str());
             format!("one of {}", items.collect::<Vec<_>>().join(", "))
         }
-        (ty, Some(low), Some(high)) => format!("of type {ty}, from {low} to {high}"),
-        (ty, ..) => format!("of type {ty}"),
+        ("boolean", ..) => "true or false".to_owned(),
+        ("integer", Some(low), Some(high)) => format!("an integer from {low} to {high}"),
+        ("integer", ..) => "an integer".to_owned(),
+        (ty, ..) => format!("a {ty}"),
     }
 }
 
@@ -189,8 +207,11 @@ impl Endpoint for StrictOperation {
         if let Some(about) = self.about {
             request.set_data(about);
         }
+        let uri = request.uri().clone();
         let response = self.endpoint.call(request).await;
-        Ok(response.unwrap_or_else(|error| error_response(self.translate(error))))
+        Ok(response.unwrap_or_else(|error| {
+            error_response(self.translate(error, uri.query().unwrap_or_default()))
+        }))
     }
 }
 
@@ -215,6 +236,9 @@ impl StrictOperation {
             if !is_argument && !self.query.iter().any(|known| known.name == name) {
                 let mut help =
                     did_you_mean(&name, self.query.iter().map(|known| known.name.as_str()));
+                if let Some(field) = self.filtered(&name) {
+                    help = format!("write `filter={}`", condition(field, value));
+                }
                 if self.takes_arguments
                     && decode(query).is_some_and(|q| q.contains(&format!("${name}")))
                 {
@@ -239,16 +263,27 @@ impl StrictOperation {
         }
     }
 
-    /// Converts an error of the framework to ours.
-    fn translate(&self, error: poem::Error) -> Error {
+    /// Returns the field of this name, if the operation has a filter.
+    fn filtered(&self, name: &str) -> Option<&'static Field> {
+        let has_filter = self.query.iter().any(|known| known.name == "filter");
+        self.about.filter(|_| has_filter).and_then(|schema| schema.field(name))
+    }
+
+    /// Converts an error of the framework to ours. `query` is the query string of the request.
+    fn translate(&self, error: poem::Error, query: &str) -> Error {
         let error = match error.downcast::<Error>() {
             Ok(ours) => return ours,
             Err(error) => error,
         };
         if let Some(ParseParamError { name, reason }) = error.downcast_ref() {
             let documented = self.query.iter().find(|parameter| parameter.name == *name);
+            let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+            let sent = pairs.find(|(sent, _)| decode(sent).is_some_and(|sent| sent == *name));
+            let found = sent.and_then(|(_, value)| decode(value)).unwrap_or_default();
             let detail = match documented {
-                Some(parameter) => format!("{name} must be {}", parameter.expectation),
+                Some(Parameter { expectation, .. }) => {
+                    format!("{name}: expected {expectation}, found {found:?}")
+                }
                 None => format!("{name}: {reason}"),
             };
             return Error::new(Kind::InvalidParameter, detail);
@@ -262,6 +297,20 @@ impl StrictOperation {
         }
         from_status(error.status())
     }
+}
+
+/// Returns the condition that a client likely means by a query parameter with the name of a field.
+fn condition(field: &Field, value: &str) -> String {
+    let value = decode(value).and_then(|value| Argument::Untyped(value).read(field.ty).ok());
+    let literal = value.map(|value| match Literal::from(value) {
+        Literal::Text(text) => format::quoted(&text, '"'),
+        other => format::literal_text(&other),
+    });
+    format!(
+        "{} = {}",
+        format::name_text(field.name),
+        literal.unwrap_or_else(|| field.ty.example().to_owned())
+    )
 }
 
 /// Decodes a component of a query string. Returns `None` if it has a malformed escape or is not UTF-8.
@@ -292,10 +341,10 @@ fn complete(mut methods: Methods) -> Methods {
     names.push(Method::OPTIONS.as_str());
     names.sort_unstable();
     let allow = names.join(", ");
-    let with_allow = |error: fn() -> Option<Error>| {
+    let with_allow = |error: fn(&str) -> Option<Error>| {
         let allow = allow.clone();
         poem::endpoint::make_sync(move |_| {
-            let mut response = match error() {
+            let mut response = match error(&allow) {
                 Some(error) => error_response(error),
                 None => Response::builder().status(poem::http::StatusCode::NO_CONTENT).finish(),
             };
@@ -307,11 +356,11 @@ fn complete(mut methods: Methods) -> Methods {
         .map_to_response()
         .boxed()
     };
-    methods.insert(Method::OPTIONS, with_allow(|| None));
+    methods.insert(Method::OPTIONS, with_allow(|_| None));
     for method in METHODS {
         methods.entry(method).or_insert_with(|| {
-            with_allow(|| {
-                let detail = "unsupported method; see the `Allow` header";
+            with_allow(|allow| {
+                let detail = format!("unsupported method; expected one of: {allow}");
                 Some(Error::new(Kind::MethodNotAllowed, detail))
             })
         });
