@@ -35,6 +35,7 @@
 mod catalogue;
 pub mod declaration;
 mod draft;
+pub mod json;
 mod saved_query;
 
 use std::ops::RangeInclusive;

@@ -168,6 +168,8 @@ async fn rejected_requests_are_corrected_in_the_detail() {
         let response = client.send(client.request(method, path)).await;
         assert_eq!(response.json()["detail"], *expected, "{method} {path}");
     }
+    let problem = client.post("/api/token", &json!({})).await.problem(400, "invalid_body");
+    assert_eq!(problem["detail"], "missing member \"username\" at line 1 column 2");
 }
 
 #[tokio::test]
@@ -593,6 +595,16 @@ async fn errors_of_bodies_are_in_terms_of_json() {
         (r#"{"filter":5}"#, "expected a string, found integer `5` at line 1 column"),
         (r#"{"parameters":[]}"#, "expected a JSON object, found an array at line 1 column"),
         (r#"{"why":"yes"}"#, "expected true or false, found string \"yes\" at line 1 column"),
+        (r#"{"count":"all"}"#, "expected one of none, exact, found \"all\" at line 1 column"),
+        (
+            r#"{"filtre":"x"}"#,
+            "unknown member \"filtre\"; did you mean \"filter\"? at line 1 column",
+        ),
+        (r#"{"limit":1,"limit":2}"#, "repeated member \"limit\"; send it once at line 1 column"),
+        (r#"{"filter":"#, "expected a complete JSON object, found the end at line 1 column"),
+        (r#"{"limit":1,}"#, "malformed JSON: trailing comma at line 1 column"),
+        ("", "expected a complete JSON object, found the end"),
+        ("[]", "expected a JSON object, found an array"),
     ] {
         let request = client.request("POST", "/api/v1/movies/search");
         let request = request.header("content-type", "application/json").body(body);

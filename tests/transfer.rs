@@ -55,7 +55,10 @@ fn files() -> Vec<(&'static str, Vec<u8>, i64, Vec<Wrong>)> {
             NDJSON,
             format!("\n{{\n{good}[1]\n").into(),
             1,
-            vec![(2, "", "not a JSON object"), (4, "", "not a JSON object")],
+            vec![
+                (2, "", "expected one JSON object per line, found a part of one"),
+                (4, "", "expected one JSON object per line, found \"[1]\""),
+            ],
         ),
         (NDJSON, [b"{\"title\":\"\xff\"}\n", good.as_bytes()].concat(), 1, vec![(1, "", "UTF-8")]),
         (NDJSON, format!("{}{good}", row(&long)).into(), 1, vec![(1, "", "longer than 65536")]),

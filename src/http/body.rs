@@ -25,6 +25,7 @@ use crate::record::{Draft, Members, Patch};
 use crate::store::Record;
 
 /// The maximum body of a request with a record, in bytes.
+use crate::record::json::describe;
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;
 
 /// The maximum body of other requests, in bytes. It is small, because parsing JSON takes many times its size.
@@ -83,38 +84,13 @@ impl Input for Patch {
 pub(super) fn json<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     let invalid = |detail: String| Error::new(Kind::InvalidBody, detail);
     // serde would also accept an array with the members in order.
-    if bytes.trim_ascii_start().first() != Some(&b'{') {
-        return Err(invalid("expected a JSON object".to_owned()));
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        return Err(invalid("expected a JSON object, found an array".to_owned()));
     }
-    serde_json::from_slice(bytes).map_err(|error| invalid(json_terms(&error.to_string())))
-}
-
-/// The types of Rust in serde's messages, and what they are in JSON.
-const JSON_TERMS: &[(&str, &str)] = &[
-    ("i32", "an integer"),
-    ("i64", "an integer"),
-    ("a JSON number", "a number"),
-    ("a boolean", "true or false"),
-    ("a map", "an object"),
-    ("map", "an object"),
-    ("a sequence", "an array"),
-    ("sequence", "an array"),
-    ("unit value", "null"),
-];
-
-/// Rewords a message of serde about a type, such as `invalid type: floating point `1.5`, expected i32 at line 1 column 12`.
-fn json_terms(message: &str) -> String {
-    let types = message.strip_prefix("invalid type: ").and_then(|types| {
-        let (found, expected) = types.rsplit_once(", expected ")?;
-        Some((found, expected.split_once(" at line ")?))
-    });
-    let Some((found, (expected, place))) = types else { return message.to_owned() };
-    let in_json = |term: &str| {
-        let known = JSON_TERMS.iter().find(|(rust, _)| *rust == term).map(|(_, json)| *json);
-        let structure = term.starts_with("struct ").then_some("an object");
-        known.or(structure).map_or_else(|| term.replace("floating point", "number"), str::to_owned)
-    };
-    format!("expected {}, found {} at line {place}", in_json(expected), in_json(found))
+    serde_json::from_slice(bytes).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        invalid(format!("{} at line {line} column {column}", describe(&error)))
+    })
 }
 
 /// Reads an optional integer. As in JSON Schema, a number without a fraction is one: `1.0` and `1e3` are integers.

@@ -34,11 +34,12 @@ impl<'de, V: Deserialize<'de>> Deserialize<'de> for Members<V> {
                 let mut names = HashSet::new();
                 while let Some((name, value)) = map.next_entry::<String, V>()? {
                     if members.len() == MAX_MEMBERS {
-                        let limit = format!("more than {MAX_MEMBERS} members");
+                        let limit = format!("expected at most {MAX_MEMBERS} members, found more");
                         return Err(A::Error::custom(limit));
                     }
                     if !names.insert(name.clone()) {
-                        return Err(A::Error::custom(format!("the member {name:?} is repeated")));
+                        let repeated = format!("repeated member {name:?}; send it once");
+                        return Err(A::Error::custom(repeated));
                     }
                     members.push((name, value));
                 }

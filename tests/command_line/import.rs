@@ -137,7 +137,20 @@ const ONLY_INVALID_ROWS: &[(&str, &[&str])] = &[
             "the only row was rejected; ignored unknown or read-only fields: titel",
         ],
     ),
-    ("{}\nnot JSON\n{}", &["line 2: not a JSON object", "all 3 rows were rejected"]),
+    (
+        "{}\nnot JSON\n{}",
+        &[
+            "line 2: expected one JSON object per line, found \"not JSON\"",
+            "all 3 rows were rejected",
+        ],
+    ),
+    (
+        "[{\"title\":\"One\",\"genre\":\"drama\"}]",
+        &[
+            "line 1: expected one JSON object per line, found \"[{\\\"title\\\":\\\"One\\\",\\\"gen\"…",
+            "the only row was rejected",
+        ],
+    ),
 ];
 
 #[tokio::test]

@@ -4,6 +4,12 @@ use std::io::{BufRead, Read, Result};
 
 use super::row::{MAX_ROW_BYTES, Row, too_long};
 use crate::record::Members;
+use crate::record::json::describe;
+
+const EXPECTED: &str = "expected one JSON object per line";
+
+/// How many characters of a line that is not a JSON object are shown.
+const MAX_SHOWN: usize = 20;
 
 /// The lines of a file. Blank lines are ignored.
 pub(super) struct Lines<I> {
@@ -45,8 +51,15 @@ impl<I: BufRead> Lines<I> {
 fn read(line: &[u8]) -> std::result::Result<Members, String> {
     let text = std::str::from_utf8(line).map_err(|error| format!("not UTF-8: {error}"))?;
     serde_json::from_str(text).map_err(|error| {
-        // serde_json appends a line number, which counts within this line.
-        let error = error.to_string();
-        format!("not a JSON object on one line: {}", error.split(" at line ").next().unwrap_or(""))
+        let line = text.trim_ascii();
+        if error.is_eof() {
+            return format!("{EXPECTED}, found a part of one");
+        }
+        if line.starts_with('{') {
+            return describe(&error);
+        }
+        let start: String = line.chars().take(MAX_SHOWN).collect();
+        let cut = if start.len() < line.len() { "…" } else { "" };
+        format!("{EXPECTED}, found {start:?}{cut}")
     })
 }
