@@ -450,6 +450,13 @@ impl Unit {
             _ => None,
         }
     }
+
+    /// Returns whether a word is the name of a unit below the smallest one, such as `hours`.
+    pub fn is_too_small(word: &str) -> bool {
+        let word = word.to_ascii_lowercase();
+        ["h", "hr", "hour", "min", "minute", "s", "sec", "second"]
+            .contains(&word.strip_suffix('s').filter(|one| !one.is_empty()).unwrap_or(&word))
+    }
 }
 
 /// One key of an order.

@@ -8,7 +8,7 @@ use std::iter::Peekable;
 use pest::Parser;
 
 pub(super) use self::failure::first_token;
-use self::failure::{Failure, NO_ARITHMETIC, expected_rules, place};
+use self::failure::{Failure, NO_ARITHMETIC, NO_HOURS, expected_rules, place};
 use super::ast::{
     Clock, ClockBase, Comparison, Direction, Expr, Literal, Matching, Name, Offset, Operand,
     OrderKey, Predicate, Spanned, Subject, Test, Unit, VALUE_KEYWORDS, is_reserved,
@@ -375,8 +375,11 @@ impl<'a> Builder<'a> {
             }
             _ => {
                 let message = format!("expected a duration, found \"{text}\"");
-                let fault = Fault::new(Code::InvalidDuration, duration.span, message)
-                    .help("write a number and a unit: 30d, 2w, 6mo or 1y");
+                let help = match Unit::is_too_small(word) {
+                    true => NO_HOURS,
+                    false => "write a number and a unit: 30d, 2w, 6mo or 1y",
+                };
+                let fault = Fault::new(Code::InvalidDuration, duration.span, message).help(help);
                 match Unit::of_name(word).filter(|_| is_count) {
                     Some(unit) => {
                         fault.suggest(duration.span, format!("{digits}{}", unit.as_str()))

@@ -44,6 +44,7 @@ const FOREIGN: &[(&str, Option<&str>, &str)] = &[
     ("≥", Some(">="), "write `>=`"),
     ("~", Some("contains"), "write `contains`, `starts with` or `ends with`"),
     (";", None, "remove it: statements are not supported"),
+    ("[]", None, "write a list in parentheses with at least one value, or remove the condition"),
     ("[", Some("("), "put a list in parentheses"),
     ("]", Some(")"), "put a list in parentheses"),
     ("/", Some("-"), "write a date as YYYY-MM-DD; division is not supported"),

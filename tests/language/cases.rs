@@ -25,6 +25,12 @@ pub const ADVICE: &[(&str, &str)] = &[
     ("sale_ends = 31.12.2024", "YYYY-MM-DD"),
     ("sale_ends = 2024/01/31", "YYYY-MM-DD"),
     ("film in ['x']", "put a list in parentheses"),
+    ("hall in []", "write a list in parentheses with at least one value"),
+    ("hall is empty", "write `= \"\"` for an empty text, or `is null`"),
+    ("hall is not blank", "write `!= \"\"` for an empty text, or `is not null`"),
+    ("starts_at > now - 3h", "the smallest unit is a day"),
+    ("starts_at > now - 90 minutes", "the smallest unit is a day"),
+    ("sale_ends > today - 3 hours and seats = 1", "the smallest unit is a day"),
     ("id = 01a209df-7c00-7000-8000-000000000000", "quote an id"),
     ("2000 < seats", "put the field on the left"),
     ("film = 'x' or 'y'", "write `in (…)`"),
@@ -113,6 +119,8 @@ pub const WITHOUT_SUGGESTION: &[&str] = &[
     "film is 5",
     "subtitled =! 5",
     "seats is Blue",
+    "sale_ends is empty",
+    "hall in []",
 ];
 
 /// A type, the value of a parameter of it in a query string, a part of its message or advice, and

@@ -61,6 +61,10 @@ const PATTERNS: &[&str] = &["like", "ilike", "matches", "regexp", "rlike", "simi
 /// The message about arithmetic.
 pub(super) const NO_ARITHMETIC: &str = "arithmetic is not supported on fields and values";
 
+/// The advice for a duration in hours, minutes or seconds.
+pub(super) const NO_HOURS: &str =
+    "the smallest unit is a day: write a duration such as 1d, or a timestamp";
+
 /// The place where the grammar fails.
 pub(super) struct Failure<'a> {
     text: &'a str,
@@ -215,9 +219,12 @@ impl<'a> Failure<'a> {
         }
         let unit = Unit::ALL.into_iter().find(|unit| unit.as_str() == found);
         let digits = before.trim_end_matches(|c: char| c.is_ascii_digit());
+        let is_after_count = digits.len() < end && digits.trim_ascii_end().ends_with(['+', '-']);
+        if is_after_count && Unit::is_too_small(found) {
+            return Some((NO_HOURS.to_owned(), None));
+        }
         if let Some(unit) = unit.or_else(|| Unit::of_name(found))
-            && digits.len() < end
-            && digits.trim_ascii_end().ends_with(['+', '-'])
+            && is_after_count
         {
             let edit = (Span::new(end, span.end), unit.as_str().to_owned());
             return Some(("write the number and its unit as one word: 30d".to_owned(), Some(edit)));
@@ -411,6 +418,12 @@ impl<'a> Failure<'a> {
                 None => (before, "="),
             };
             let start = strip_word(rest, "is")?.len();
+            if ["empty", "blank"].iter().any(|word| word.eq_ignore_ascii_case(found)) {
+                let is_null = if operator == "=" { "is null" } else { "is not null" };
+                let help = format!("write `{operator} \"\"` for an empty text, or `{is_null}`");
+                let edit = (Span::new(start, span.end), format!(" {operator} \"\""));
+                return Some((help, Some(edit)));
+            }
             let help = format!("write `{operator}`, or `is null`");
             let edit = match self.is_word() {
                 true => (Span::new(start, span.end), format!(" {operator} \"{found}\"")),
