@@ -37,7 +37,7 @@ use tokio::sync::Semaphore;
 use self::connection::Open;
 pub use self::explain::Explained;
 use self::failure::{Attempts, FailureClass, database_error};
-pub use self::import::{Conflict, MAX_LISTED, Message, Taken, Tally};
+pub use self::import::{Conflict, MAX_LISTED, Message, Taken, TakenKey, Tally};
 pub use self::lease::CLIENT_GRACE;
 use self::lease::{Lease, Parts};
 pub use self::location::Location;

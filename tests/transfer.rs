@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use cinequery::app::transfer::{self, Format, MAX_ROW_BYTES};
+use cinequery::error::Kind;
 use cinequery::record::{Draft, Members};
 use cinequery::store::{Conflict, Message, Record};
 use reqwest::header::CONTENT_TYPE;
@@ -365,6 +366,108 @@ async fn invalid_rows_and_conflicts_are_reported_together() {
             errors.iter().map(|error| error["line"].as_u64().unwrap()).collect();
         assert_eq!(lines.into_iter().collect::<Vec<_>>(), [1, 2, 1503], "{problem}");
         assert_eq!(count(&client).await, 1);
+    })
+    .await;
+}
+
+/// At most a hundred rows are listed, of whatever kind, and those that come first.
+#[tokio::test]
+async fn the_first_hundred_rejected_rows_are_listed() {
+    served_on_both(async |client| {
+        assert_eq!(import(&client, "", NDJSON, rows(0..150).as_bytes()).await.status, 200);
+        let existing = rows(0..150);
+        let file: String =
+            existing.lines().flat_map(|row| [row, "\n", "{\"title\":\"\"}\n"]).collect();
+        let problem = import(&client, "", NDJSON, file.as_bytes()).await;
+        let problem = problem.problem(400, "rows_rejected");
+        assert_eq!(problem["detail"], "300 rows were rejected; the first ones are listed");
+        let errors = problem["errors"].as_array().unwrap();
+        let lines: std::collections::BTreeSet<u64> =
+            errors.iter().map(|error| error["line"].as_u64().unwrap()).collect();
+        assert_eq!(lines.into_iter().collect::<Vec<_>>(), (1..=100).collect::<Vec<_>>());
+        // Rows that exist break no rule, even if they are all.
+        let problem = import(&client, "", NDJSON, existing.as_bytes()).await;
+        problem.problem(400, "rows_rejected");
+    })
+    .await;
+}
+
+/// A record type with three unique keys.
+const EDITIONS: &str = r#"
+name = "Edition"
+collection = "editions"
+unique = [["title"], ["isbn"], ["shelf", "place"]]
+
+[fields]
+title = { type = "text" }
+isbn = { type = "text" }
+shelf = { type = "text" }
+place = { type = "integer" }
+"#;
+
+/// A policy, the number of created, updated and skipped records, and the lines of rejected rows.
+type Outcome = (Conflict, [i64; 3], &'static [i64]);
+
+/// Files for the editions `a,1,x,1` and `b,2,x,2`, and their outcomes. With `fail` a file with a rejected row creates
+/// nothing.
+const KEYS: &[(&str, [Outcome; 3])] = &[
+    (
+        "c,3,x,3\nd,4,x,4\n",
+        [
+            (Conflict::Fail, [2, 0, 0], &[]),
+            (Conflict::Skip, [2, 0, 0], &[]),
+            (Conflict::Update, [2, 0, 0], &[]),
+        ],
+    ),
+    (
+        "a,1,x,1\nc,3,x,3\nd,2,x,4\ne,5,x,1\nf,6,x,6\n",
+        [
+            (Conflict::Fail, [0, 0, 0], &[2, 4, 5]),
+            (Conflict::Skip, [2, 0, 1], &[4, 5]),
+            (Conflict::Update, [2, 1, 0], &[4, 5]),
+        ],
+    ),
+    // The key of an earlier row of the file.
+    (
+        "c,3,x,3\nd,3,x,4\n",
+        [
+            (Conflict::Fail, [0, 0, 0], &[3]),
+            (Conflict::Skip, [1, 0, 0], &[3]),
+            (Conflict::Update, [1, 0, 0], &[3]),
+        ],
+    ),
+];
+
+#[tokio::test]
+async fn rows_with_another_key_that_exists_are_rejected_by_line() {
+    on_both(async |database| {
+        let schema = declared(&[EDITIONS]).schemas()[0];
+        let store = database.open().await;
+        store.migrate(&[schema]).await.unwrap();
+        let caller = identity(&["editions:write"]);
+        let import = async |file: &str, policy| {
+            let file = format!("title,isbn,shelf,place\n{file}").into_bytes();
+            let import = transfer::begin(&store, &caller, schema).unwrap();
+            import.run(std::io::Cursor::new(file), Format::Csv, policy, |_| ()).await
+        };
+        for (file, policies) in KEYS {
+            for (policy, written, rejected) in policies {
+                database.run_sql("DELETE FROM editions").await;
+                import("a,1,x,1\nb,2,x,2\n", Conflict::Fail).await.unwrap();
+                let (counts, errors) = match import(file, *policy).await {
+                    Ok(report) => ([report.created, report.updated, report.skipped], report.errors),
+                    Err(error) => ([0; 3], error.violations),
+                };
+                let lines: Vec<i64> = errors.iter().filter_map(|error| error.line).collect();
+                assert_eq!((counts, lines.as_slice()), (*written, *rejected), "{policy:?} {file}");
+                let created = usize::try_from(written[0]).unwrap();
+                assert_eq!(all(&store, schema).await.len(), 2 + created, "{policy:?} {file}");
+            }
+        }
+        let only = import("g,2,y,7\n", Conflict::Skip).await.unwrap_err();
+        assert_eq!(only.kind, Kind::EveryRowRejected);
+        let detail = "a record with isbn \"2\" or shelf \"y\", place 7 already exists";
+        assert_eq!(only.violations[0].detail, detail);
     })
     .await;
 }

@@ -104,6 +104,11 @@ pub(super) fn is_permission_denied(error: &sqlx::Error) -> bool {
     error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "42501")
 }
 
+/// Returns whether a record has a unique key that is taken.
+pub(super) fn is_duplicate(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(DatabaseError::is_unique_violation)
+}
+
 /// Returns whether PostgreSQL gave up waiting for a lock (SQLSTATE 55P03, `lock_timeout`).
 pub(super) fn is_lock_timeout(error: &sqlx::Error) -> bool {
     error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "55P03")
@@ -223,9 +228,7 @@ pub(super) fn queue_is_full(waiting: usize) -> Error {
 /// cause.
 pub(super) fn database_error(error: sqlx::Error) -> Error {
     let cause = describe(&error);
-    if let sqlx::Error::Database(database) = &error
-        && database.is_unique_violation()
-    {
+    if is_duplicate(&error) {
         let detail = "a record with the same natural key already exists";
         return Error { cause: Some(cause.into()), ..Error::new(Kind::Duplicate, detail) };
     }

@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use uuid::Uuid;
 
 use super::connection::Open;
-use super::failure::{Attempts, database_error, is_lock_timeout};
+use super::failure::{Attempts, database_error, is_duplicate, is_lock_timeout};
 use super::lease::{Lease, Limit, Parts};
 use super::pool::Pool;
 use super::postgres::IMPORT_LOCK_TIMEOUT;
@@ -95,21 +95,45 @@ pub struct Tally {
     pub updated: u64,
     /// The number of existing records that were kept.
     pub skipped: u64,
-    /// The number of records whose natural key exists, under [`Conflict::Fail`].
+    /// The number of records whose natural key exists, under [`Conflict::Fail`], or another unique key.
     pub conflicting: u64,
     /// The first [`MAX_LISTED`] of these.
     pub conflicts: Vec<Taken>,
 }
 
-/// A row whose natural key is taken.
+/// A row with a unique key that is taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Taken {
     /// The line of the row.
     pub line: u64,
-    /// The values of its natural key, in the order of the record type's fields.
-    pub key: Vec<Value>,
-    /// The line of the earlier row with this key, if it is known that the record came from this file.
-    pub earlier: Option<u64>,
+    /// The key.
+    pub key: TakenKey,
+}
+
+/// The key of a row that is taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TakenKey {
+    /// The natural key.
+    Natural {
+        /// Its values, in the order of the record type's fields.
+        values: Vec<Value>,
+        /// The line of the earlier row with this key, if it is known that the record came from this file.
+        earlier: Option<u64>,
+    },
+    /// One of the other unique keys, each with the names and values of its fields. No policy applies to them.
+    Other(Vec<Vec<(&'static str, Value)>>),
+}
+
+impl Taken {
+    /// A row that is taken by one of its unique keys other than the natural one.
+    fn by_another_key(schema: &'static Schema, line: u64, draft: &Draft) -> Self {
+        let value = |name: &&'static str| {
+            let sent = draft.row().iter().find(|(field, _)| field.name == *name);
+            sent.and_then(|(_, value)| Some((*name, value.clone()?)))
+        };
+        let keys = schema.unique.iter().skip(1).map(|key| key.iter().filter_map(value).collect());
+        Self { line, key: TakenKey::Other(keys.collect()) }
+    }
 }
 
 /// The most rows of a file whose keys are remembered: 16 bytes each.
@@ -132,7 +156,8 @@ impl Lines {
 
     fn taken(&self, line: u64, key: &[Option<&Value>]) -> Taken {
         let earlier = self.lines.get(&self.hasher.hash_one(key)).copied();
-        Taken { line, key: key.iter().flatten().copied().cloned().collect(), earlier }
+        let values = key.iter().flatten().copied().cloned().collect();
+        Taken { line, key: TakenKey::Natural { values, earlier } }
     }
 }
 
@@ -324,7 +349,8 @@ where
         tally.add(written);
     }
     let is_broken_off = policy == Conflict::Fail && file.next == Next::BrokenOff;
-    if tally.conflicting > 0 || is_broken_off || file.next == Next::RollBack {
+    let is_conflicting = policy == Conflict::Fail && tally.conflicting > 0;
+    if is_conflicting || is_broken_off || file.next == Next::RollBack {
         limit.within(transaction.rollback()).await?;
         return Ok(tally.rolled_back());
     }
@@ -410,33 +436,95 @@ where
     for rows in statements(schema, batch, policy) {
         let rows: Vec<(Uuid, u64, &Draft)> =
             rows.iter().map(|(line, draft)| (Uuid::now_v7(), *line, draft)).collect();
-        let Statement { sql, values } =
-            upsert(schema, &rows, policy, now, dialect).map_err(Failure::Own)?;
-        let query = sqlx::query_as_with(AssertSqlSafe(sql), SqlxValues(values));
-        let written: Vec<(Uuid, i64)> = limit.within(query.fetch_all(&mut **transaction)).await?;
-        let written: HashMap<Uuid, i64> = written.into_iter().collect();
-        let created = rows.iter().filter(|(id, ..)| written.contains_key(id)).count() as u64;
-        let others = rows.len() as u64 - created;
-        let conflicts = rows.iter().filter(|(id, ..)| !written.contains_key(id));
-        tally.add(match policy {
-            Conflict::Skip => Tally { inserted: created, skipped: others, ..Tally::default() },
-            Conflict::Update => Tally { inserted: created, updated: others, ..Tally::default() },
-            Conflict::Fail => Tally {
-                inserted: created,
-                conflicting: others,
-                conflicts: conflicts
-                    .map(|(_, line, draft)| lines.taken(*line, &natural_key(schema, draft)))
-                    .collect(),
-                ..Tally::default()
-            },
-        });
-        if policy == Conflict::Fail {
-            for (_, line, draft) in rows.iter().filter(|(id, ..)| written.contains_key(id)) {
-                lines.remember(*line, &natural_key(schema, draft));
+        let mut attempt = async |rows: &[(Uuid, u64, &Draft)]| {
+            let statement = upsert(schema, rows, policy, now, dialect).map_err(Failure::Own)?;
+            let has_other_keys = schema.unique.len() > 1;
+            attempt::<DB>(&mut **transaction, limit, statement, has_other_keys).await
+        };
+        if let Some(written) = attempt(&rows).await? {
+            tally.add(count(schema, &rows, &written, policy, lines));
+            continue;
+        }
+        // One of the rows, or several.
+        for row in rows.chunks(1) {
+            match attempt(row).await? {
+                Some(written) => tally.add(count(schema, row, &written, policy, lines)),
+                None => tally.add(Tally {
+                    conflicting: 1,
+                    conflicts: row
+                        .iter()
+                        .map(|(_, line, draft)| Taken::by_another_key(schema, *line, draft))
+                        .collect(),
+                    ..Tally::default()
+                }),
             }
         }
     }
     Ok(tally)
+}
+
+/// Runs a statement and returns the versions of the written records by id. Returns `None`, and writes nothing, if a
+/// row has a unique key that is taken and that the statement does not handle. This can happen only if there are
+/// other keys than the natural one, and only then a savepoint is worth its time.
+async fn attempt<DB>(
+    connection: &mut DB::Connection,
+    limit: &Limit,
+    Statement { sql, values }: Statement,
+    has_other_keys: bool,
+) -> std::result::Result<Option<HashMap<Uuid, i64>>, Failure>
+where
+    DB: Database,
+    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+    SqlxValues: sqlx::IntoArguments<DB>,
+    (Uuid, i64): for<'r> FromRow<'r, DB::Row>,
+{
+    let query = sqlx::query_as_with(AssertSqlSafe(sql), SqlxValues(values));
+    if !has_other_keys {
+        return Ok(Some(limit.within(query.fetch_all(connection)).await?.into_iter().collect()));
+    }
+    let mut savepoint = limit.within(connection.begin()).await?;
+    match limit.within(query.fetch_all(&mut *savepoint)).await {
+        Ok(written) => {
+            limit.within(savepoint.commit()).await?;
+            Ok(Some(written.into_iter().collect()))
+        }
+        Err(error) if is_duplicate(&error) => {
+            limit.within(savepoint.rollback()).await?;
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Counts what became of the rows of a statement.
+fn count(
+    schema: &'static Schema,
+    rows: &[(Uuid, u64, &Draft)],
+    written: &HashMap<Uuid, i64>,
+    policy: Conflict,
+    lines: &mut Lines,
+) -> Tally {
+    let created = rows.iter().filter(|(id, ..)| written.contains_key(id)).count() as u64;
+    let others = rows.len() as u64 - created;
+    let conflicts = rows.iter().filter(|(id, ..)| !written.contains_key(id));
+    let tally = match policy {
+        Conflict::Skip => Tally { inserted: created, skipped: others, ..Tally::default() },
+        Conflict::Update => Tally { inserted: created, updated: others, ..Tally::default() },
+        Conflict::Fail => Tally {
+            inserted: created,
+            conflicting: others,
+            conflicts: conflicts
+                .map(|(_, line, draft)| lines.taken(*line, &natural_key(schema, draft)))
+                .collect(),
+            ..Tally::default()
+        },
+    };
+    if policy == Conflict::Fail {
+        for (_, line, draft) in rows.iter().filter(|(id, ..)| written.contains_key(id)) {
+            lines.remember(*line, &natural_key(schema, draft));
+        }
+    }
+    tally
 }
 
 /// Splits a batch into the rows of single statements. The rows of one statement have distinct natural keys,

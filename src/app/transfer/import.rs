@@ -16,7 +16,7 @@ use crate::identity::{Access, Identity};
 use crate::query::limits::MAX_DIAGNOSTICS;
 use crate::query::{Schema, Value};
 use crate::record::{Author, Draft, Fields};
-use crate::store::{Conflict, MAX_LISTED, Message, Place, Store, Taken, Tally};
+use crate::store::{Conflict, MAX_LISTED, Message, Place, Store, Taken, TakenKey, Tally};
 
 /// The most records that have been read and not yet been written.
 const QUEUE: usize = 256;
@@ -218,11 +218,17 @@ impl Reading {
         self.errors
             .extend(conflicts.map(|taken| Violation::of_all(describe(taken)).on_line(taken.line)));
         self.errors.sort_by_key(|violation| violation.line);
+        let lines: BTreeSet<_> = self.errors.iter().map(|violation| violation.line).collect();
+        if let Some(first_unlisted) = lines.iter().nth(MAX_LISTED) {
+            self.errors.retain(|violation| violation.line < *first_unlisted);
+        }
         let rejected = self.rejected.saturating_add(tally.conflicting);
         let ignored: Vec<String> = self.ignored.into_iter().take(MAX_DIAGNOSTICS).collect();
         let is_cut = rejected > MAX_LISTED as u64;
         let listed = if is_cut { "; the first ones are listed" } else { "" };
-        if self.rows > 0 && self.rejected == self.rows {
+        // With `fail`, another policy could import the rows whose record exists.
+        let hopeless = if policy == Conflict::Fail { self.rejected } else { rejected };
+        if self.rows > 0 && hopeless == self.rows {
             let rows = match self.rows {
                 1 => "the only row was rejected".to_owned(),
                 rows => format!("all {rows} rows were rejected{listed}"),
@@ -254,23 +260,40 @@ impl Reading {
     }
 }
 
-/// Describes a conflict, such as `"Wings" (1927) already exists (line 3)`.
+/// Describes a conflict, such as `"Wings" (1927) already exists (line 3)`, or `a record with isbn "9780156837507" already
+/// exists` if the key is not the natural one.
 fn describe(taken: &Taken) -> String {
+    match &taken.key {
+        TakenKey::Natural { values, earlier } => {
+            let mut values = values.iter().map(shown);
+            let first = values.next().unwrap_or_default();
+            let others = values.collect::<Vec<_>>().join(", ");
+            let others = if others.is_empty() { others } else { format!(" ({others})") };
+            let line = earlier.map(|line| format!(" (line {line})")).unwrap_or_default();
+            format!("{first}{others} already exists{line}")
+        }
+        TakenKey::Other(keys) => {
+            let key = |key: &Vec<(&str, Value)>| {
+                let fields = key.iter().map(|(name, value)| format!("{name} {}", shown(value)));
+                fields.collect::<Vec<_>>().join(", ")
+            };
+            let keys = keys.iter().map(key).collect::<Vec<_>>().join(" or ");
+            format!("a record with {keys} already exists")
+        }
+    }
+}
+
+/// Returns a value of a key, cut to a length that fits into a message.
+fn shown(value: &Value) -> String {
     const LONGEST: usize = 70;
-    let shown = |value: &Value| match value {
+    match value {
         Value::Text(text) => {
             let start: String = text.chars().take(LONGEST).collect();
             let cut = if start.len() < text.len() { "…" } else { "" };
             format!("{start:?}{cut}")
         }
         other => other.to_string(),
-    };
-    let mut values = taken.key.iter().map(shown);
-    let first = values.next().unwrap_or_default();
-    let others = values.collect::<Vec<_>>().join(", ");
-    let others = if others.is_empty() { others } else { format!(" ({others})") };
-    let line = taken.earlier.map(|line| format!(" (line {line})")).unwrap_or_default();
-    format!("{first}{others} already exists{line}")
+    }
 }
 
 /// The rows of a file in either format.
