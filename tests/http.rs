@@ -17,6 +17,7 @@ use crate::support::{
 
 const MOVIES: &str = "/api/v1/movies";
 const JSON: &str = "application/json";
+const NDJSON: &str = "application/x-ndjson";
 
 /// Method, path, media type, body, status, code.
 type Case = (&'static str, &'static str, &'static str, &'static str, u16, &'static str);
@@ -170,6 +171,28 @@ async fn rejected_requests_are_corrected_in_the_detail() {
     }
     let problem = client.post("/api/token", &json!({})).await.problem(400, "invalid_body");
     assert_eq!(problem["detail"], "missing member \"username\" at line 1 column 2");
+}
+
+/// A connection is closed after a response if the body of the request was not read, and the response says so.
+#[tokio::test]
+async fn a_response_that_comes_before_the_body_is_read_closes_the_connection() {
+    let client = Client::of(Database::sqlite()).await;
+    let body = json!({"filter": "title = 'x'"}).to_string();
+    for (method, path, media_type, status, connection) in [
+        ("POST", "/nothing", JSON, 404, "close"),
+        ("DELETE", MOVIES, JSON, 405, "close"),
+        ("POST", "/api/v1/movies/search?limit=5", JSON, 400, "close"),
+        ("POST", "/api/v1/movies/search", "text/plain", 415, "close"),
+        ("GET", "/docs", JSON, 200, "close"),
+        ("POST", "/api/v1/movies/search", JSON, 200, ""),
+        ("POST", MOVIES, JSON, 400, ""),
+        ("POST", "/api/v1/movies/import", NDJSON, 422, ""),
+    ] {
+        let request = client.request(method, path).header(CONTENT_TYPE, media_type);
+        let response = client.send(request.body(body.clone())).await;
+        let found = (response.status, response.header("connection"));
+        assert_eq!(found, (status, connection), "{method} {path}");
+    }
 }
 
 #[tokio::test]

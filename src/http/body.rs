@@ -1,8 +1,12 @@
 //! Request and response bodies. JSON is parsed strictly, and serialized directly to bytes.
 
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, stream};
 use poem::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, ETAG, LINK, LOCATION};
 use poem::http::{HeaderName, HeaderValue, StatusCode};
 use poem::{IntoResponse, Request, RequestBody, Response};
@@ -21,11 +25,11 @@ use super::exchange::{Exchange, Reserved};
 use super::limits::UNCOUNTED_BYTES;
 use crate::app::search::Page;
 use crate::error::{Error, Kind, Result};
+use crate::record::json::describe;
 use crate::record::{Draft, Members, Patch};
 use crate::store::Record;
 
 /// The maximum body of a request with a record, in bytes.
-use crate::record::json::describe;
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;
 
 /// The maximum body of other requests, in bytes. It is small, because parsing JSON takes many times its size.
@@ -189,7 +193,7 @@ pub(super) async fn read_body(
         return Err(too_large().into());
     }
     let exchange = Exchange::of(request)?;
-    let mut chunks = body.take()?.into_bytes_stream();
+    let mut chunks = pin!(chunks(exchange.clone(), body)?);
     let read = async {
         // Memory is reserved in steps as the body arrives, because `Content-Length` alone must not reserve any.
         let (mut bytes, mut reserved) = (Vec::new(), Vec::new());
@@ -215,6 +219,18 @@ pub(super) async fn read_body(
         Error::new(Kind::RequestTimeout, detail)
     })?;
     Ok(read?)
+}
+
+/// Returns the chunks of a body, and notes when the client has sent all of them.
+pub(super) fn chunks(
+    exchange: Arc<Exchange>,
+    body: &mut RequestBody,
+) -> poem::Result<impl Stream<Item = std::io::Result<Bytes>> + Send + use<>> {
+    let end = stream::poll_fn(move |_| {
+        exchange.reads_whole_body();
+        Poll::Ready(None)
+    });
+    Ok(body.take()?.into_bytes_stream().chain(end))
 }
 
 /// Rejects bodies with a content coding. They are not decompressed, because a small body could become huge.
@@ -256,7 +272,7 @@ fn json_response(json: Result<Vec<u8>>) -> Response {
     match json {
         // Drops the spare capacity, because a response may wait long for a slow client.
         Ok(body) => {
-            let body = ::bytes::Bytes::from(body.into_boxed_slice());
+            let body = Bytes::from(body.into_boxed_slice());
             Response::builder().content_type("application/json").body(body)
         }
         Err(error) => super::envelope::error_response(error),

@@ -90,8 +90,8 @@ pub(super) async fn wrap<E: Endpoint>(endpoint: E, mut request: Request) -> Resu
         response = problem::response(&error, &path, &id, Response::default().into_parts().0);
     }
     let is_last = exchange.is_stopping() || exchange.client.is_extra;
-    if is_last || (has_body && may_be_unread(response.status())) {
-        // hyper closes the connection if the body was not read to its end. The header announces it to the client.
+    if is_last || (has_body && !exchange.has_read_body()) {
+        // hyper closes the connection if the rest of the body has not arrived. The header announces it to the client.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     noted.write(response.headers_mut());
@@ -267,11 +267,6 @@ fn request_id(headers: &HeaderMap) -> String {
 fn has_body(headers: &HeaderMap) -> bool {
     headers.contains_key(TRANSFER_ENCODING)
         || headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0")
-}
-
-/// Returns whether a response with this status may be sent before the body is read.
-fn may_be_unread(status: StatusCode) -> bool {
-    [401, 403, 413, 415, 429].contains(&status.as_u16())
 }
 
 /// Returns whether `Accept-Encoding` accepts gzip (RFC 9110, section 12.5.3).

@@ -58,12 +58,24 @@ pub(super) struct Exchange {
     pub(super) client: Arc<Client>,
     /// The deadline of the request. `None` while the service waits for the client.
     deadline: Mutex<Option<Instant>>,
+    /// Whether the body of the request was read to its end.
+    has_read_body: AtomicBool,
 }
 
 impl Exchange {
     pub(super) fn new(service: Arc<Service>, client: Arc<Client>) -> Self {
         let deadline = Mutex::new(Some(Instant::now() + service.limits.request));
-        Self { service, client, deadline }
+        Self { service, client, deadline, has_read_body: AtomicBool::new(false) }
+    }
+
+    /// Notes that the body of the request was read to its end.
+    pub(super) fn reads_whole_body(&self) {
+        self.has_read_body.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether the body of the request was read to its end.
+    pub(super) fn has_read_body(&self) -> bool {
+        self.has_read_body.load(Ordering::Relaxed)
     }
 
     /// Returns the exchange of a request.

@@ -16,7 +16,7 @@ use poem_openapi::registry::{
 use poem_openapi::{ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOptions, OpenApi};
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
-use super::body::{Json, MAX_BODY_BYTES, is_media_type, reject_content_coding};
+use super::body::{Json, MAX_BODY_BYTES, chunks, is_media_type, reject_content_coding};
 use super::caller::{Reader, Writer};
 use super::exchange::Exchange;
 use super::records::{COLLECTION, Tag, arguments};
@@ -188,8 +188,9 @@ impl<'a> ApiExtractor<'a> for Upload {
             return Err(Error::new(Kind::UnsupportedMediaType, detail).into());
         }
         reject_content_coding(request)?;
-        Exchange::of(request)?.lift_time_limit();
-        let file = limited(body.take()?.into_bytes_stream()).boxed();
+        let exchange = Exchange::of(request)?;
+        exchange.lift_time_limit();
+        let file = limited(chunks(exchange, body)?).boxed();
         Ok(Self { file, format })
     }
 }
