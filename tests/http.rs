@@ -196,6 +196,15 @@ async fn a_response_that_comes_before_the_body_is_read_closes_the_connection() {
 }
 
 #[tokio::test]
+async fn a_malformed_request_gets_a_response_with_a_date() {
+    let client = Client::of(Database::sqlite()).await;
+    let response = raw_request(&client, b"GET /a b HTTP/1.1\r\nhost: x\r\n").await;
+    let date = response.lines().find_map(|line| line.strip_prefix("date: ")).unwrap();
+    let date = chrono::DateTime::parse_from_rfc2822(date).unwrap().to_utc();
+    assert!((chrono::Utc::now() - date).num_seconds().abs() < 60, "{date}");
+}
+
+#[tokio::test]
 async fn invalid_utf8_is_rejected_everywhere() {
     let client = Client::of(Database::sqlite()).await;
     let body = b"{\"title\":\"\xff\"}".to_vec();

@@ -150,6 +150,9 @@ async fn malformed_requests_are_problems() {
         ("GET /api/v1/movies?filter=a b HTTP/1.1\r\nhost: x\r\n\r\n", 400, "malformed_request"),
         ("GET / HTTP/1.1\r\nhost : x\r\n\r\n", 400, "malformed_request"),
         ("\x16\x03\x01\x02\r\n\r\n", 400, "malformed_request"),
+        // A client that assumes HTTP/2, with its first frame.
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0", 400, "malformed_request"),
+        ("PRI * HTTP/2.0\r\n\r\n", 400, "malformed_request"),
         (&format!("GET / HTTP/1.1\r\nhost: x\r\n{headers}\r\n"), 431, "headers_too_large"),
         (
             &format!("GET /?{} HTTP/1.1\r\nhost: x\r\n\r\n", "<".repeat(40 << 10)),

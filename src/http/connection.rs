@@ -16,7 +16,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, Bytes};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{AbortHandle, Id};
@@ -317,6 +317,12 @@ impl Stream {
     /// Notes that the connection has ended regularly.
     pub(super) fn ends(&mut self) {
         self.has_ended = true;
+    }
+
+    /// Sends the problem for a client that speaks HTTP/2, before the connection ends.
+    pub(super) async fn reject_http2(&mut self) {
+        let Some(response) = malformed::http2().filter(|_| !self.has_ended) else { return };
+        self.has_ended = self.stream.write_all(&response).await.is_ok();
     }
 
     /// Encodes what was received after the first `before` bytes of a buffer.

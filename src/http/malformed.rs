@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::limits::MAX_HEADER_BYTES;
 use super::problem::{MEDIA_TYPE, Problem};
+use crate::clock::timestamp_now;
 use crate::error::{Error, Kind};
 
 /// The headers that the parser sets. Every response of an operation has others, such as `X-Request-Id`.
@@ -32,14 +33,27 @@ pub(super) fn replaced(bytes: &[u8]) -> Option<Bytes> {
         ),
         _ => return None,
     };
+    response(&error)
+}
+
+/// Returns the response to a client that starts to speak HTTP/2 without asking, for which the parser has none.
+pub(super) fn http2() -> Option<Bytes> {
+    let detail = "expected HTTP/1.1, found HTTP/2; send HTTP/1.1, or let a proxy accept HTTP/2";
+    response(&Error::new(Kind::MalformedRequest, detail))
+}
+
+/// Returns the whole response for an error, the last of its connection.
+fn response(error: &Error) -> Option<Bytes> {
     let id = Uuid::now_v7().to_string();
     tracing::info!(request_id = id, code = error.kind.code(), "rejected by the HTTP parser");
     // Strings and numbers always serialise.
-    let body = serde_json::to_string(&Problem::of(&error, "", &id)).unwrap_or_default();
+    let body = serde_json::to_string(&Problem::of(error, "", &id)).unwrap_or_default();
     let status = error.kind.status();
     let reason = poem::http::StatusCode::from_u16(status).ok()?.canonical_reason()?;
+    // The format of RFC 9110, section 5.6.7.
+    let date = timestamp_now().format("%a, %d %b %Y %H:%M:%S GMT");
     let response = format!(
-        "HTTP/1.1 {status} {reason}\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {}\r\nx-request-id: {id}\r\n\
+        "HTTP/1.1 {status} {reason}\r\ndate: {date}\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {}\r\nx-request-id: {id}\r\n\
          x-content-type-options: nosniff\r\ncache-control: private, no-cache\r\nconnection: close\r\n\r\n{body}",
         body.len()
     );

@@ -41,6 +41,9 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The same for connections over the limit, which serve probes only.
 const EXTRA_HEADER_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The start of a connection of a client that knows, or assumes, that the server speaks HTTP/2 (RFC 9113, section 3.4).
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
+
 /// The pause after an accept error, for example when no file descriptors are left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -189,7 +192,13 @@ impl Opened {
         match ended {
             Ok(()) => connection.into_parts().io.into_inner().ends(),
             // The client disconnected or was too slow, or a response was aborted.
-            Err(error) => tracing::debug!(%peer, %error, "connection aborted"),
+            Err(error) => {
+                tracing::debug!(%peer, %error, "connection aborted");
+                let parts = connection.into_parts();
+                if parts.read_buf.starts_with(HTTP2_PREFACE) {
+                    parts.io.into_inner().reject_http2().await;
+                }
+            }
         }
     }
 
