@@ -195,6 +195,29 @@ async fn a_response_that_comes_before_the_body_is_read_closes_the_connection() {
     }
 }
 
+/// `Accept`, and the media type of the response for an unknown page of the manual.
+const UNKNOWN_PAGES: &[(&str, &str)] = &[
+    ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", "text/html; charset=utf-8"),
+    ("application/json", "application/problem+json"),
+    ("*/*", "application/problem+json"),
+];
+
+#[tokio::test]
+async fn an_unknown_page_of_the_manual_is_a_page_for_browsers() {
+    let client = Client::of(Database::sqlite()).await.with_token(None);
+    for (accept, media_type) in UNKNOWN_PAGES {
+        let request = client.request("GET", "/docs/guide/<nothing>.html").header("accept", *accept);
+        let response = client.send(request).await;
+        let found = (response.status, response.header("content-type"));
+        assert_eq!(found, (404, *media_type), "{accept}");
+        let vary: Vec<_> = response.headers.get_all("vary").iter().collect();
+        assert_eq!(vary, ["accept", "accept-encoding"]);
+        let page = String::from_utf8(response.body).unwrap();
+        assert!(!page.contains("nothing"), "{page}");
+        assert_eq!(page.contains("<a href=\"tour.html\">"), media_type.starts_with("text/html"));
+    }
+}
+
 #[tokio::test]
 async fn a_malformed_request_gets_a_response_with_a_date() {
     let client = Client::of(Database::sqlite()).await;

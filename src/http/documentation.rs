@@ -35,6 +35,9 @@ const PAGE_FROM_FOLDER: &str = concat!("..", "/docs");
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
+/// The media type of pages.
+pub(super) const HTML: &str = "text/html; charset=utf-8";
+
 /// The files of the page: name, media type, content.
 const FILES: &[(&str, &str, &[u8])] = &[
     (
@@ -79,7 +82,7 @@ static SWAGGER_UI: LazyLock<(Fixed, Vec<(String, Fixed)>)> = LazyLock::new(|| {
         page = page.replace(&format!("docs/{name}"), &format!("docs/{hashed}"));
         files.push((hashed, file));
     }
-    (Fixed::new("text/html; charset=utf-8", "no-cache", page), files)
+    (Fixed::new(HTML, "no-cache", page), files)
 });
 
 /// Content that is constant while the process runs: compressed once, with a hash as its ETag.

@@ -165,6 +165,10 @@ async fn reserve(exchange: &Exchange, response: &mut Response) -> Result<(), Err
 #[derive(Clone, Copy)]
 pub(super) struct Shared;
 
+/// Marks an error response that is not rendered as a problem, such as a page for browsers.
+#[derive(Clone, Copy)]
+pub(super) struct Rendered;
+
 /// Returns an empty response that carries an error to [`wrap`], which renders it.
 pub(super) fn error_response(error: Error) -> Response {
     let mut response = Response::default();
@@ -180,8 +184,9 @@ fn take_error(response: &mut Response) -> Option<Arc<Error>> {
     // The framework's own error responses have a status and plain text.
     let status = response.status();
     let is_error = status.is_client_error() || status.is_server_error();
-    (is_error && response.content_type() != Some(problem::MEDIA_TYPE))
-        .then(|| Arc::new(from_status(status)))
+    let is_rendered = response.content_type() == Some(problem::MEDIA_TYPE)
+        || response.extensions().get::<Rendered>().is_some();
+    (is_error && !is_rendered).then(|| Arc::new(from_status(status)))
 }
 
 /// Returns the error for an error status of the framework.

@@ -7,14 +7,15 @@ use std::fmt::Write as _;
 use std::sync::LazyLock;
 
 use poem::endpoint::make_sync;
-use poem::http::StatusCode;
-use poem::http::header::{CONTENT_SECURITY_POLICY, LOCATION};
+use poem::http::header::{ACCEPT, CONTENT_SECURITY_POLICY, LOCATION, VARY};
+use poem::http::{HeaderValue, StatusCode};
 use poem::web::Path;
 use poem::{IntoEndpoint, Request, Response, RouteMethod, handler};
 use pulldown_cmark::{CowStr, Event, Options, Parser, Tag, TagEnd, html};
 
-use super::documentation::{Fixed, POLICY};
-use super::envelope::error_response;
+use super::body::is_media_type;
+use super::documentation::{Fixed, HTML, POLICY};
+use super::envelope::{Rendered, error_response};
 use super::resource::read_only;
 use crate::error::{Error, Kind};
 
@@ -117,8 +118,7 @@ static FILES: LazyLock<Vec<(String, Fixed)>> = LazyLock::new(|| {
 
 /// The manual as files: name, media type, content.
 pub fn files() -> Vec<(String, &'static str, String)> {
-    let pages = sources()
-        .map(|source| (format!("{}.html", source.name), "text/html; charset=utf-8", page(source)));
+    let pages = sources().map(|source| (format!("{}.html", source.name), HTML, page(source)));
     let (name, style) = STYLE;
     let style = (name.to_owned(), "text/css; charset=utf-8", style.to_owned());
     pages.chain([style]).collect()
@@ -213,15 +213,17 @@ fn body(source: &'static Source) -> String {
     rendered
 }
 
-fn navigation(current: &Source) -> String {
+/// The navigation, with a mark at the current page, if there is one.
+fn navigation(current: Option<&str>) -> String {
     let mut shown = String::new();
     for (title, sources) in SOURCES {
         // The codes are many, so they are shown only on their own pages.
-        let is_open = sources.len() < MAX_SHOWN || sources.iter().any(|it| it.name == current.name);
+        let is_current = |source: &Source| current == Some(source.name);
+        let is_open = sources.len() < MAX_SHOWN || sources.iter().any(is_current);
         let open = if is_open { " open" } else { "" };
         let _ = write!(shown, "<details{open}><summary>{title}</summary>\n<ul>\n");
         for source in *sources {
-            let mark = if source.name == current.name { " aria-current=\"page\"" } else { "" };
+            let mark = if is_current(source) { " aria-current=\"page\"" } else { "" };
             let _ = writeln!(
                 shown,
                 "<li><a href=\"{}.html\"{mark}>{}</a></li>",
@@ -235,15 +237,17 @@ fn navigation(current: &Source) -> String {
 }
 
 fn page(source: &'static Source) -> String {
+    document(&source.title(), Some(source.name), &body(source))
+}
+
+fn document(title: &str, current: Option<&str>, body: &str) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>{} · cinequery</title>\n<link rel=\"stylesheet\" href=\"{}\">\n</head>\n<body>\n\
-         <nav aria-label=\"Manual\">\n<p><a href=\"{OPERATIONS}\">Operations</a></p>\n{}</nav>\n<main>\n{}</main>\n</body>\n</html>\n",
-        source.title(),
+         <title>{title} · cinequery</title>\n<link rel=\"stylesheet\" href=\"{}\">\n</head>\n<body>\n\
+         <nav aria-label=\"Manual\">\n<p><a href=\"{OPERATIONS}\">Operations</a></p>\n{}</nav>\n<main>\n{body}</main>\n</body>\n</html>\n",
         STYLE.0,
-        navigation(source),
-        body(source)
+        navigation(current),
     )
 }
 
@@ -267,11 +271,31 @@ fn serve_file(Path(name): Path<String>, request: &Request) -> Response {
             response.headers_mut().insert(CONTENT_SECURITY_POLICY, POLICY);
             response
         }
-        None => error_response(Error::new(
-            Kind::UnknownRoute,
-            "the manual has no such page; see /docs/guide",
-        )),
+        None => unknown_page(request),
     }
+}
+
+/// Returns a page for browsers and a problem for other clients.
+fn unknown_page(request: &Request) -> Response {
+    let accepted = request.headers().get_all(ACCEPT).iter();
+    let is_browser = accepted
+        .filter_map(|accept| accept.to_str().ok())
+        .any(|accept| accept.split(',').any(|range| is_media_type(range, "text/html")));
+    let mut response = if is_browser {
+        // The name is not repeated: a client has chosen it.
+        let body = "<h1>Unknown page</h1>\n<p>The manual has no such page. Select one in the navigation.</p>\n";
+        Response::builder()
+            .status(StatusCode::NOT_FOUND)
+            .content_type(HTML)
+            .header(CONTENT_SECURITY_POLICY, POLICY)
+            .extension(Rendered)
+            .body(document("Unknown page", None, body))
+    } else {
+        let detail = "the manual has no such page; see /docs/guide";
+        error_response(Error::new(Kind::UnknownRoute, detail))
+    };
+    response.headers_mut().append(VARY, HeaderValue::from_static("accept"));
+    response
 }
 
 #[cfg(test)]
