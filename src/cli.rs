@@ -115,6 +115,7 @@ pub fn main() -> ExitCode {
 async fn run(command: Command) -> Outcome {
     match command {
         Command::Demo(demo) => demo.run().await,
+    environment::check()?;
         Command::Serve(serve) => serve.run().await,
         Command::Healthcheck(healthcheck) => healthcheck.run().await,
         Command::Migrate(migrate) => migrate.run().await,

@@ -266,14 +266,17 @@ pub const SECRET_VARIABLES: [&str; 2] = ["CINEQUERY_JWT_SECRET", "CINEQUERY_JWT_
 pub struct Listen(String);
 
 impl Listen {
-    /// Returns the socket addresses of the host, in the order of the resolver; at least one.
+    /// Returns the socket addresses of the host, in the order of the resolver; at least one. An IPv4-mapped one, such as
+    /// `[::ffff:127.0.0.1]:8080`, becomes that of IPv4, whose rules apply to it.
     ///
     /// # Errors
     /// A message if the host name cannot be resolved.
     pub async fn resolve(&self) -> Result<Vec<SocketAddr>, String> {
         let failed = |error| format!("--listen: cannot resolve the host of {self}: {error}");
-        let addresses: Vec<_> =
-            tokio::net::lookup_host(self.0.as_str()).await.map_err(failed)?.collect();
+        let found = tokio::net::lookup_host(self.0.as_str()).await.map_err(failed)?;
+        let canonical =
+            |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+        let addresses: Vec<_> = found.map(canonical).collect();
         if addresses.is_empty() {
             return Err(format!("--listen: the host of {self} has no IP address"));
         }

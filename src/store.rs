@@ -554,12 +554,15 @@ async fn open_sqlite(path: PathBuf, missing: Missing, bounds: Bounds) -> Result<
         let write = pool(&file, 1, bounds.statement, bounds.queue)?;
         return Ok(Engine::Sqlite { read: lanes(&file)?, write, path });
     }
+    if let Some(message) = missing_folder(&path) {
+        return Err(Error::internal(format!("cannot create {}: {message}", path.display())));
+    }
     // If several processes open a new file together, the switch to WAL would fail for some of them: SQLite does
     // not wait for its lock there.
     let _guard = sqlite::lock_beside(path.clone()).await?;
     let write = pool(&SqliteFile::writer(&path), 1, bounds.statement, bounds.queue)?;
     // Create the file now, so that errors are reported now.
-    drop(write.lease(None).await?);
+    drop(write.lease(None).await.map_err(|error| sqlite::of_file(error, &path))?);
     Ok(Engine::Sqlite { read: lanes(&SqliteFile::reader(&path))?, write, path })
 }
 
@@ -584,6 +587,12 @@ fn open_postgres(url: &str, bounds: Bounds) -> Result<Engine> {
 fn not_migrated(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     let detail = "the database is not migrated: run `cinequery migrate`".to_owned();
     Error { detail, ..Error::unavailable(cause) }
+}
+
+/// Returns a message if the folder of a file does not exist.
+pub(crate) fn missing_folder(file: &Path) -> Option<String> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty())?;
+    (!folder.is_dir()).then(|| format!("the folder {} does not exist", folder.display()))
 }
 
 /// Returns the path of a file that belongs to the database file.

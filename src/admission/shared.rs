@@ -59,7 +59,10 @@ impl Redis {
                 Client::build_with_tls(url, certificates)
             }
         };
-        client.map(Self).map_err(|error| error.to_string())
+        client.map(Self).map_err(|error| {
+            let expected = "expected redis://USER:PASSWORD@HOST:PORT, or rediss:// for TLS";
+            format!("{expected}, such as redis://127.0.0.1:6379; {error}")
+        })
     }
 }
 

@@ -7,11 +7,11 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::user::first_password;
-use super::{Outcome, SecretSource, catalogue, environment, explain, location, print, serve};
+use super::{Outcome, SecretSource, catalogue, explain, location, print, serve};
 use crate::config::{Auth, DatabaseSettings, ServeSettings, TokenSettings};
 use crate::error::Error;
 use crate::record::Catalogue;
-use crate::store::{By, Location, Missing, State, Store};
+use crate::store::{By, Location, Missing, State, Store, missing_folder};
 
 const HELP: &str = "\
 Pass the settings of `serve`. The check only reads the database. It does not connect to Redis
@@ -64,15 +64,12 @@ impl Check {
             }
         };
         lines.push(("configuration", "ok".to_owned()));
+        lines.extend(serve::unused(&self.serve).map(|warning| ("warning", warning)));
         if let Location::Sqlite(path) = &location
             && !path.exists()
         {
-            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-            let (verdict, message) = match folder.filter(|folder| !folder.is_dir()) {
-                Some(folder) => (
-                    Verdict::Unreachable,
-                    format!("the folder {} does not exist", folder.display()),
-                ),
+            let (verdict, message) = match missing_folder(path) {
+                Some(message) => (Verdict::Unreachable, message),
                 None => {
                     let help = "`serve` and `cinequery migrate` create it";
                     (Verdict::Behind, format!("{} does not exist; {help}", path.display()))
@@ -139,7 +136,6 @@ impl Check {
 
     /// Validates everything that `serve` validates before it opens the database.
     async fn configuration(&self) -> Result<(Location, Catalogue), String> {
-        environment::check()?;
         let catalogue = catalogue(&self.database.records)?;
         let addresses = self.serve.listen.resolve().await?;
         serve::check_auth(&self.serve, &addresses, catalogue)?;
@@ -151,6 +147,7 @@ impl Check {
             SecretSource::Kept(path) if !path.exists() => {}
             source => drop(source.read()?),
         }
+        serve::check_administrator(&self.serve, &location)?;
         Ok((location, catalogue))
     }
 }

@@ -12,6 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tempfile::NamedTempFile;
 
 use crate::app::transfer::Format;
+use crate::store::missing_folder;
 
 /// The name of standard input and output.
 pub(super) const STREAM: &str = "-";
@@ -76,6 +77,9 @@ impl Output {
             // Write the target of a symbolic link instead of replacing the link.
             let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            if let Some(message) = missing_folder(&path) {
+                return Err(format!("{}: {message}", path.display()));
+            }
             // The permissions of a file that a shell creates. The umask applies.
             let file = tempfile::Builder::new()
                 .permissions(Permissions::from_mode(0o666))

@@ -11,8 +11,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::user::{NO_ADMINISTRATOR, ensure_administrator};
-use super::{Outcome, SecretSource, catalogue, environment, explain, location, migrate};
+use super::user::{ensure_administrator, new_password};
+use super::{Outcome, SecretSource, catalogue, explain, location, migrate};
 use crate::admission::{Admission, Limits, Proxies, Redis};
 use crate::app::App;
 use crate::config::{
@@ -22,7 +22,7 @@ use crate::config::{
 use crate::http;
 use crate::identity::{Ages, Hasher, Oidc, Open, Passwords, Provider, Secrets, Tokens, Trust};
 use crate::record::Catalogue;
-use crate::store::{Bounds, CLIENT_GRACE, Location, Missing, Store};
+use crate::store::{Bounds, CLIENT_GRACE, Location, Missing, Store, missing_folder};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -47,14 +47,21 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) async fn run(self) -> Outcome {
-        environment::check()?;
         let catalogue = catalogue(&self.database.records)?;
         let addresses = self.serve.listen.resolve().await?;
         check_auth(&self.serve, &addresses, catalogue)?;
         check_temporary_folder()?;
         let throttle = Throttle::of(&self.serve.throttle)?;
         let location = location(&self.database)?;
+        if let Location::Sqlite(path) = &location
+            && let Some(message) = missing_folder(path)
+        {
+            return Err(format!("--database: {message}"));
+        }
         check_administrator(&self.serve, &location)?;
+        if let Some(warning) = unused(&self.serve) {
+            tracing::warn!("{warning}");
+        }
         let secrets = secrets(&self.serve, &self.tokens, &location)?;
         // Bind before anything is written: if the port is busy, the database may be that of the other process.
         let cannot_listen = |error| {
@@ -283,13 +290,30 @@ fn oidc(settings: &OidcSettings, catalogue: Catalogue) -> Result<Oidc, String> {
 }
 
 /// Checks, before anything is written, that the first administrator of a new database can get a password.
-fn check_administrator(settings: &ServeSettings, location: &Location) -> Result<(), String> {
+pub(super) fn check_administrator(
+    settings: &ServeSettings,
+    location: &Location,
+) -> Result<(), String> {
     let is_new = matches!(location, Location::Sqlite(path) if !path.exists());
-    let has_password = settings.admin_password_file.is_some() || std::io::stdout().is_terminal();
     match settings.auth {
-        Auth::Password if is_new && !has_password => Err(NO_ADMINISTRATOR.to_owned()),
+        Auth::Password if is_new => new_password(settings.admin_password_file.as_deref()).map(drop),
         _ => Ok(()),
     }
+}
+
+/// Returns a warning about settings that have no effect with this kind of sign-in.
+pub(super) fn unused(settings: &ServeSettings) -> Option<String> {
+    let OidcSettings { oidc_issuer, oidc_audience, oidc_jwks, oidc_ca_file } = &settings.oidc;
+    let of_oidc = [
+        ("--oidc-issuer", oidc_issuer.is_some()),
+        ("--oidc-audience", oidc_audience.is_some()),
+        ("--oidc-jwks", oidc_jwks.is_some()),
+        ("--oidc-ca-file", oidc_ca_file.is_some()),
+    ];
+    let given = of_oidc.iter().filter(|(_, is_given)| *is_given).map(|(flag, _)| *flag);
+    let given: Vec<&str> = given.collect();
+    (settings.auth != Auth::Oidc && !given.is_empty())
+        .then(|| format!("no effect without --auth oidc: {}", given.join(", ")))
 }
 
 async fn provider(

@@ -30,7 +30,7 @@ If standard input is not a terminal, the password is its first line.";
 const FIRST: &str = "admin";
 
 /// The message if there is no administrator, and no way to set or print the password of one.
-pub(super) const NO_ADMINISTRATOR: &str = "there is no administrator: pass a file with a password in CINEQUERY_ADMIN_PASSWORD_FILE or \
+const NO_ADMINISTRATOR: &str = "there is no administrator: pass a file with a password in CINEQUERY_ADMIN_PASSWORD_FILE or \
      --admin-password-file, run `cinequery user add NAME --role admin`, or use --auth open";
 
 #[derive(Args)]
@@ -237,13 +237,21 @@ pub(super) async fn first_password(
     let password = match file {
         Some(_) => Password::of(file)?,
         None if std::io::stdout().is_terminal() => {
+    new_password(file).map(Some)
+}
+
+/// Returns the password for the first administrator.
+///
+/// # Errors
+/// A message if there is neither a file nor a terminal, or the password is invalid.
+pub(super) fn new_password(file: Option<&Path>) -> Result<Password, String> {
             Password { text: random_password().map_err(explain)?, is_generated: true }
         }
         None => return Err(NO_ADMINISTRATOR.to_owned()),
     };
     match password_problem(&password.text) {
         Some(problem) => Err(format!("the password of the administrator {problem}")),
-        None => Ok(Some(password)),
+        None => Ok(password),
     }
 }
 

@@ -60,7 +60,9 @@ impl Catalogue {
     /// Returns the mistakes of all files at once, also those between files. A folder that cannot be read counts as a file.
     pub fn load_or_empty(path: &Path) -> Result<Self, Vec<Mistakes>> {
         let failed = |message: String, help: &str| unreadable(path, message, help);
-        let paths = if path.is_file() { Ok(vec![path.to_owned()]) } else { declarations_in(path) };
+        // A path that does not exist has the name of a file or of a folder.
+        let is_file = path.is_file() || (!path.exists() && is_declaration(path));
+        let paths = if is_file { Ok(vec![path.to_owned()]) } else { declarations_in(path) };
         let paths = paths.map_err(|error| {
             failed(
                 format!("cannot read the folder: {error}"),
@@ -150,13 +152,17 @@ fn declarations_in(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
         let path = entry?.path();
         let is_hidden =
             path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
-        let is_toml = path.extension().is_some_and(|extension| extension == "toml");
-        if is_toml && !is_hidden && !path.is_dir() {
+        if is_declaration(&path) && !is_hidden && !path.is_dir() {
             paths.push(path);
         }
     }
     paths.sort();
     Ok(paths)
+}
+
+/// Returns whether a path has the name of a declaration.
+fn is_declaration(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "toml")
 }
 
 /// The text of a file, or why there is none.

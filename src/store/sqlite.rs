@@ -48,7 +48,7 @@ impl SqliteFile {
         let reader = Self::reader(path);
         let Err(error) = reader.probe().await else { return Ok(reader) };
         if !is_read_only(&error) {
-            return Err(database_error(error));
+            return Err(of_file(database_error(error), path));
         }
         let log = PathBuf::from(format!("{}-wal", path.display()));
         if log.metadata().is_ok_and(|log| log.len() > 0) {
@@ -68,6 +68,12 @@ impl SqliteFile {
         sqlx::query("SELECT count(*) FROM sqlite_schema").fetch_one(&mut connection).await?;
         connection.close().await
     }
+}
+
+/// Adds the file to the cause of an error while opening it: the text of SQLite does not name it.
+pub(super) fn of_file(error: Error, path: &Path) -> Error {
+    let cause = error.cause.map(|cause| format!("{}: {cause}", path.display()).into());
+    Error { cause, ..error }
 }
 
 fn options(path: &Path) -> SqliteConnectOptions {

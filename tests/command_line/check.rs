@@ -2,7 +2,7 @@
 
 use sqlx::{ConnectOptions, Connection};
 
-use super::{PASSWORD, folder, run};
+use super::{PASSWORD, folder, folder_of, run};
 use crate::support::{SECRET, on_both};
 
 #[tokio::test]
@@ -35,7 +35,10 @@ async fn check_reports_the_problems_that_serve_would_have() {
         let (code, report) = check(&["--database", "postgres://joe:hunter2@127.0.0.1:1/none"]);
         assert!(code == 3 && !report.contains("hunter2"), "{report}");
         std::fs::write(folder.path().join("text.db"), "no database".repeat(100)).unwrap();
-        assert_eq!(check(&["--database", "sqlite:text.db"]).0, 3);
+        let (code, report) = check(&["--database", "sqlite:text.db"]);
+        assert!(code == 3 && report.contains("text.db: "), "{report}");
+        let (_, _, log) = run(folder.path(), &["migrate", "--database", "sqlite:text.db"]);
+        assert!(log.contains("text.db: "), "{log}");
         // A file of another program is not modified.
         let other = folder.path().join("other.db");
         let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&other);
@@ -51,6 +54,34 @@ async fn check_reports_the_problems_that_serve_would_have() {
         assert_eq!(beside, 1);
     })
     .await;
+}
+
+/// Settings on a database that does not exist; the exit code and a part of the report.
+const NEW: &[(&[&str], i32, &str)] = &[
+    (&["--auth", "open"], 4, "new.db does not exist"),
+    (&[], 1, "there is no administrator: pass a file"),
+    (&["--admin-password-file", "missing"], 1, "missing: "),
+    (&["--admin-password-file", "short"], 1, "at least 15 characters"),
+    (&["--admin-password-file", "good"], 4, "new.db does not exist"),
+    // Not read, as by `serve`.
+    (&["--auth", "open", "--admin-password-file", "missing"], 4, "new.db does not exist"),
+    (
+        &["--auth", "open", "--oidc-issuer", "https://login.example", "--oidc-audience", "x"],
+        4,
+        "warning        no effect without --auth oidc: --oidc-issuer, --oidc-audience",
+    ),
+    (&["--auth", "open", "--listen", "[::ffff:127.0.0.1]:0"], 4, "configuration  ok"),
+    (&["--auth", "open", "--listen", "[::ffff:192.0.2.1]:0"], 1, "--allow-open"),
+];
+
+#[test]
+fn settings_are_checked_without_a_database() {
+    let folder = folder_of(&[("good", PASSWORD), ("short", "short")]);
+    for (settings, expected, part) in NEW {
+        let check = ["check", "--jwt-secret", SECRET, "--database", "sqlite:new.db"];
+        let (code, report, _) = run(folder.path(), &[&check[..], settings].concat());
+        assert!((code, report.contains(part)) == (*expected, true), "{settings:?}: {report}");
+    }
 }
 
 #[tokio::test]

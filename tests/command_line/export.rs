@@ -48,6 +48,12 @@ async fn exported_movies_can_be_imported() {
         std::io::Write::write_all(&mut process.stdin.take().unwrap(), csv.as_bytes()).unwrap();
         let log = String::from_utf8(process.wait_with_output().unwrap().stderr).unwrap();
         assert!(log.contains("1 created"), "{log}");
+        let (code, _, log) =
+            run(folder.path(), &["export", "no/such/file.csv", "--database", &url]);
+        assert_eq!(
+            (code, log.as_str()),
+            (1, "cinequery: no/such/file.csv: the folder no/such does not exist\n")
+        );
         // A file that cannot be completed does not appear, and an existing file stays.
         std::fs::write(folder.path().join("kept.csv"), "kept").unwrap();
         for name in ["kept.csv", "new.csv"] {

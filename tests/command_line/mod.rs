@@ -144,6 +144,14 @@ const REJECTED_VARIABLES: &[(&str, &str, &str)] = &[
 #[test]
 fn wrong_variables_are_rejected() {
     let folder = folder();
+    // Those that no subcommand has.
+    for command in [&["migrate"][..], &["query", "--sql"], &["openapi"], &["records", "schema"]] {
+        for (name, value, expected) in &REJECTED_VARIABLES[2..] {
+            let output = cinequery(folder.path(), command).env(name, value).output().unwrap();
+            let log = String::from_utf8(output.stderr).unwrap();
+            assert!(output.status.code() == Some(1) && log.contains(expected), "{name}: {log}");
+        }
+    }
     for command in ["serve", "check"] {
         for (name, value, expected) in REJECTED_VARIABLES {
             let mut command = cinequery(folder.path(), &[command, "--auth", "open"]);
@@ -182,6 +190,18 @@ const REJECTED: &[(&[&str], &str)] = &[
     ),
     (&["serve", "--auth", "open", "--trusted-proxies", "proxy"], "a network such as 10.0.0.0/8"),
     (&["serve", "--auth", "open", "--redis", "http://x"], "--redis: "),
+    (
+        &["serve", "--auth", "open", "--redis", "localhost"],
+        "--redis: expected redis://USER:PASSWORD@HOST:PORT, or rediss:// for TLS, such as \
+         redis://127.0.0.1:6379",
+    ),
+    (
+        &["serve", "--auth", "open", "--database", "sqlite:no/such/folder.db"],
+        "--database: the folder no/such does not exist",
+    ),
+    (&["serve", "--admin-password-file", "missing"], "missing: "),
+    (&["records", "check", "nope.toml"], "cannot read the file: "),
+    (&["records", "check", "nope"], "cannot read the folder: "),
     (&["serve", "--auth", "open", "--redis-ca-file", "x"], "--redis <URL>"),
     (
         &["serve", "--auth", "open", "--redis", "rediss://x", "--redis-ca-file", "/dev/null"],
@@ -196,7 +216,10 @@ const REJECTED: &[(&[&str], &str)] = &[
     (&["demo", "--listen", "0.0.0.0:0"], "loopback only"),
     (&["query", "gnre = 'x'", "--sql"], "did you mean \"genre\"?"),
     (&["query", "genre = 'x'"], "database file cinequery.db not found"),
-    (&["migrate", "--database", "sqlite:no/such/folder.db"], "no/such/folder.db"),
+    (
+        &["migrate", "--database", "sqlite:no/such/folder.db"],
+        "cannot create no/such/folder.db: the folder no/such does not exist",
+    ),
     (&["import", "missing.ndjson"], "missing.ndjson"),
     (
         &["serve", "--auth", "open", "--listen", "8080"],
