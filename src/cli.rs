@@ -7,6 +7,7 @@ mod explain;
 mod export;
 mod file;
 mod guide;
+mod habits;
 mod healthcheck;
 mod import;
 mod migrate;
@@ -21,7 +22,7 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
 use self::explain::{explain, explain_in, explain_mistakes};
@@ -93,7 +94,8 @@ type Outcome = Result<ExitCode, String>;
 
 /// Parses the command line, runs the subcommand and returns its exit code.
 pub fn main() -> ExitCode {
-    let Cli { log, command } = Cli::parse();
+    let matches = habits::add(Cli::command()).get_matches();
+    let Cli { log, command } = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     // A demo prints a token and requests to paste. Log lines would scroll them away.
     let default = if matches!(command, Command::Demo(_)) { "warn" } else { "info" };
     let log = log.log.as_deref().unwrap_or(default);
@@ -113,9 +115,9 @@ pub fn main() -> ExitCode {
 }
 
 async fn run(command: Command) -> Outcome {
+    environment::check()?;
     match command {
         Command::Demo(demo) => demo.run().await,
-    environment::check()?;
         Command::Serve(serve) => serve.run().await,
         Command::Healthcheck(healthcheck) => healthcheck.run().await,
         Command::Migrate(migrate) => migrate.run().await,

@@ -54,6 +54,15 @@ pub(super) fn printable(text: &str) -> String {
     text.chars().map(|c| if is_command(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
+/// Escapes control characters in a text from outside that has one line.
+pub(super) fn escaped(text: &str) -> String {
+    let escape = |c: char| match c.is_control() {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    };
+    text.chars().map(escape).collect()
+}
+
 /// Describes problems or warnings of a selection, in colour on a terminal unless `NO_COLOR` is set.
 pub(super) fn describe(
     problems: &[Diagnostic],

@@ -31,7 +31,8 @@ pub(super) struct Export {
     /// Format, ndjson or csv [default: by the file name, else ndjson]
     #[arg(long)]
     format: Option<Format>,
-    /// Filter, such as: genre = "drama" and release_year >= 1990 [default: all records]
+    /// Filter, such as: genre = "drama" and release_year >= 1990 [default: all records]. It needs the flag, because the
+    /// argument is the file
     #[arg(long)]
     filter: Option<String>,
     #[command(flatten)]

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 
-use super::explain::{printable, rule};
+use super::explain::{escaped, printable, rule};
 use super::file::{self, STEP};
 use super::{CollectionSettings, Outcome, catalogue, explain, migrate, open, operator};
 use crate::app::transfer::{self, Format, Opened, Report};
@@ -81,7 +81,7 @@ impl Import {
             Ok(report) => Ok(print(&report)),
             Err(error) if matches!(error.kind, Kind::RowsRejected | Kind::EveryRowRejected) => {
                 list(&error.violations);
-                let detail = printable(&error.detail);
+                let detail = escaped(&error.detail);
                 eprintln!("nothing was imported from {}: {detail}", self.file.display());
                 if error.kind == Kind::RowsRejected {
                     eprintln!("to import the other rows, use --on-conflict skip or update");
@@ -117,7 +117,7 @@ async fn load(
 fn print(report: &Report) -> ExitCode {
     let Report { created, updated, skipped, rejected, errors, ignored } = report;
     if !ignored.is_empty() {
-        let names = printable(&ignored.join(", "));
+        let names = escaped(&ignored.join(", "));
         eprintln!("warning: ignored unknown or read-only fields: {names}");
     }
     let more = rejected.saturating_sub(list(errors));

@@ -167,6 +167,9 @@ impl Command {
                     let page =
                         users::list(store, &caller, after.as_deref(), Some(MAX_LIMIT.into())).await;
                     let page = page.map_err(explain)?;
+                    if after.is_none() && page.items.is_empty() {
+                        eprintln!("no users; add one with `cinequery user add NAME --role admin`");
+                    }
                     for user in page.items {
                         print(&format!("{:<8} {}", user.role.as_str(), user.name))?;
                     }
@@ -234,9 +237,6 @@ pub(super) async fn first_password(
     if store.has_user_with(Role::Admin.as_str()).await.map_err(explain)? {
         return Ok(None);
     }
-    let password = match file {
-        Some(_) => Password::of(file)?,
-        None if std::io::stdout().is_terminal() => {
     new_password(file).map(Some)
 }
 
@@ -245,6 +245,9 @@ pub(super) async fn first_password(
 /// # Errors
 /// A message if there is neither a file nor a terminal, or the password is invalid.
 pub(super) fn new_password(file: Option<&Path>) -> Result<Password, String> {
+    let password = match file {
+        Some(_) => Password::of(file)?,
+        None if std::io::stdout().is_terminal() => {
             Password { text: random_password().map_err(explain)?, is_generated: true }
         }
         None => return Err(NO_ADMINISTRATOR.to_owned()),

@@ -108,7 +108,12 @@ pub fn bind(plan: &Plan, arguments: &Arguments, now: DateTime<Utc>) -> Result<Bo
     let is_known = |name: &String| plan.parameters.iter().any(|known| &known.name == name);
     for name in arguments.keys().filter(|name| !is_known(name)).take(MAX_DIAGNOSTICS) {
         let message = format!("unknown parameter {name:?}");
-        let help = did_you_mean(name, plan.parameters.iter().map(|p| p.name.as_str()));
+        let help = match plan.parameters.as_slice() {
+            [] => {
+                format!("the filter has no parameters; write `${name}` in it, or remove the value")
+            }
+            known => did_you_mean(name, known.iter().map(|known| known.name.as_str())),
+        };
         // The name is not part of a text, so there is no suggestion.
         let fault = Fault::new(Code::UnknownParameter, Span::default(), message).help(help);
         faults.arguments.push((name.clone(), fault));

@@ -92,12 +92,19 @@ const WRONG: &[(&str, &str, &str)] = &[
     (
         "movies.csv",
         "Title,genre\nOne,drama\n",
-        "movies.csv: line 1 must name a column `title`, and names: Title, genre; rename or add it",
+        "movies.csv: line 1 must name columns `title`, `release_year`, `expiry_date`, and names: Title, genre; rename or \
+         add them",
+    ),
+    (
+        "movies.csv",
+        "Title,genre,release_year,expiry_date\n",
+        "movies.csv: line 1 must name a column `title`, and names: Title, genre, release_year, expiry_date; rename or \
+         add it",
     ),
     (
         "movies.csv",
         "title;genre\nOne;drama\n",
-        "movies.csv: line 1 must name a column `title`, and names: title;genre; separate the columns with commas",
+        "movies.csv: line 1 must name columns `title`, `genre`, `release_year`, `expiry_date`, and names: title;genre; separate the columns with commas",
     ),
     (
         "movies.csv",
@@ -261,6 +268,12 @@ fn control_characters_of_a_file_do_not_reach_the_terminal() {
     std::fs::write(folder.path().join("movies.ndjson"), row).unwrap();
     let (code, _, log) = run(folder.path(), &["import", "movies.ndjson", "--on-conflict", "skip"]);
     assert!(code == 2 && !log.contains('\u{1b}'), "{log:?}");
+    let row = r#"{"title":"a","genre":"g","release_year":2000,"expiry_date":"2024-01-01","b\nline 9: \u001b":1}"#;
+    std::fs::write(folder.path().join("movies.ndjson"), row).unwrap();
+    let (code, _, log) =
+        run(folder.path(), &["import", "movies.ndjson", "--database", "sqlite:a.db"]);
+    let warning = "warning: ignored unknown or read-only fields: b\\nline 9: \\u{1b}";
+    assert_eq!((code, log.lines().find(|line| line.starts_with("warning"))), (0, Some(warning)));
     let (code, _, _) = run(
         folder.path(),
         &["import", "movies.ndjson", "--collection", "nothing", "--database", "sqlite:new.db"],

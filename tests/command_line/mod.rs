@@ -200,8 +200,17 @@ const REJECTED: &[(&[&str], &str)] = &[
         "--database: the folder no/such does not exist",
     ),
     (&["serve", "--admin-password-file", "missing"], "missing: "),
+    (&["serve", "--port", "80"], "write `--listen HOST:PORT`"),
+    (&["migrate", "--dry-run"], "write `--plan`"),
+    (&["query", "--json"], "`cinequery export --filter FILTER` writes JSON lines"),
+    (&["query", "--filter", "genre = 'x'"], "`cinequery query FILTER`"),
+    (&["export", "--json"], "write `--format ndjson`"),
     (&["records", "check", "nope.toml"], "cannot read the file: "),
     (&["records", "check", "nope"], "cannot read the folder: "),
+    (
+        &["query", "genre = 'x'", "--param", "y=1", "--sql"],
+        "the filter has no parameters; write `$y` in it, or remove the value",
+    ),
     (&["serve", "--auth", "open", "--redis-ca-file", "x"], "--redis <URL>"),
     (
         &["serve", "--auth", "open", "--redis", "rediss://x", "--redis-ca-file", "/dev/null"],

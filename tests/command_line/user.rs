@@ -24,6 +24,9 @@ async fn users_are_managed_at_the_command_line() {
             let text = |bytes| String::from_utf8(bytes).unwrap();
             (status.code().unwrap(), text(stdout), text(stderr))
         };
+        let (code, list, log) = user(&["list"], "");
+        let remark = "no users; add one with `cinequery user add NAME --role admin`";
+        assert_eq!((code, list.as_str(), log.lines().last()), (0, "", Some(remark)), "{log}");
         let password = format!("{PASSWORD}\n");
         assert_eq!(user(&["add", "root", "--role", "admin"], &password).0, 0);
         assert_eq!(user(&["add", "anna", "--role", "viewer"], &password).0, 0);

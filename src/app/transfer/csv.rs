@@ -99,18 +99,22 @@ impl<I: BufRead> Table<I> {
             Ok(columns) => columns,
             Err(detail) => return Ok(Err(invalid(&format!("line {line}: {detail}")))),
         };
-        let mut missing = schema.writable().filter(|field| field.is_required());
-        if let Some(missing) = missing.find(|field| !columns.contains(&field.name)) {
+        let required = schema.writable().filter(|field| field.is_required());
+        let missing = required.filter(|field| !columns.contains(&field.name));
+        let missing: Vec<String> = missing.map(|field| format!("`{}`", field.name)).collect();
+        if !missing.is_empty() {
             let named =
                 columns.iter().take(MAX_DIAGNOSTICS).map(|name| name.chars().take(MAX_NAME));
             let named: Vec<String> = named.map(Iterator::collect).collect();
-            let (missing, named) = (missing.name, named.join(", "));
-            let help = match columns.as_slice() {
-                [only] if only.contains([';', '\t']) => "separate the columns with commas",
-                _ => "rename or add it",
+            let (expected, named) = (missing.join(", "), named.join(", "));
+            let help = match (columns.as_slice(), missing.len()) {
+                ([only], _) if only.contains([';', '\t']) => "separate the columns with commas",
+                (_, 1) => "rename or add it",
+                _ => "rename or add them",
             };
+            let columns = if missing.len() == 1 { "a column" } else { "columns" };
             let detail =
-                format!("line {line} must name a column `{missing}`, and names: {named}; {help}");
+                format!("line {line} must name {columns} {expected}, and names: {named}; {help}");
             return Ok(Err(invalid(&detail)));
         }
         let columns: Vec<Column> = columns
