@@ -53,6 +53,29 @@ async fn each_operation_needs_the_scope_of_its_collection() {
     .await;
 }
 
+/// A filter as long as the language allows, and one that is longer. Each operation reports that in its own way.
+#[tokio::test]
+async fn a_filter_has_a_limit_of_its_length() {
+    let client = Client::of(Database::sqlite()).await;
+    for (path, status, code) in
+        [(CHECK, 200, ""), (EXPLAIN, 400, "invalid_query"), (COMPLETE, 400, "invalid_parameter")]
+    {
+        for more in [0, 1] {
+            let filter = format!("title = '{}'", "x".repeat(8192 - 10 + more));
+            let response = ask(&client, path, &[("filter", &filter)]).await;
+            if more == 0 {
+                succeed(&response);
+            } else if status == 200 {
+                assert_eq!(succeed(&response)["diagnostics"][0]["code"], "text_too_long");
+            } else {
+                let problem = response.problem(status, code);
+                let detail = problem["detail"].as_str().unwrap();
+                assert!(detail.contains("expected at most 8192 bytes, found 8193"), "{detail}");
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_schema_is_what_the_code_uses() {
     let client = Client::of(Database::sqlite()).await;

@@ -347,6 +347,8 @@ async fn integers_may_be_written_with_a_fraction_or_an_exponent() {
             ("2024.5", Err("a number with a fraction")),
             ("1e22", Err("a number that is too large")),
             ("9007199254740993.0", Err("a number that is too large")),
+            // Each digit counts, although it is read as a float.
+            ("8777061105079385.0", Err("found 8777061105079385")),
             ("18446744073709551616", Err("a number that is too large")),
         ] {
             let body = format!(

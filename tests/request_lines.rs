@@ -190,6 +190,50 @@ async fn unencoded_values_get_a_hint() {
     }
 }
 
+/// Sends requests, and reads their responses slowly and with a small buffer until the connection is closed.
+async fn read_slowly(client: &Client, requests: &str) -> String {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let address = client.address().strip_prefix("http://").unwrap().parse().unwrap();
+    let mut stream = socket.connect(address).await.unwrap();
+    stream.write_all(requests.as_bytes()).await.unwrap();
+    let mut bytes = vec![0; 4096];
+    let mut read = Vec::new();
+    loop {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let part = tokio::time::timeout(Duration::from_secs(15), stream.read(&mut bytes));
+        match part.await.unwrap() {
+            Ok(0) => return String::from_utf8_lossy(&read).into_owned(),
+            count => read.extend_from_slice(&bytes[..count.unwrap()]),
+        }
+    }
+}
+
+/// The responses before that to a malformed request are whole, however slowly they are read.
+#[tokio::test]
+async fn pipelined_responses_arrive_before_a_malformed_request_is_rejected() {
+    let client = Client::of(Database::sqlite()).await;
+    let rows: String = (0..500)
+        .map(|number| {
+            let title = format!("{number} {}", "HTTP/1.1 400".repeat(20));
+            let movie = json!({"title": title, "genre": "g", "release_year": 2000, "expiry_date": "2030-01-01"});
+            format!("{movie}\n")
+        })
+        .collect();
+    let import = client.request("POST", "/api/v1/movies/import");
+    let import = import.header("content-type", "application/x-ndjson").body(rows);
+    assert_eq!(client.send(import).await.status, 200);
+    let page = get("/api/v1/movies?limit=500", false);
+    let text = read_slowly(&client, &format!("{}GET /a b HTTP/1.1\r\n\r\n", page.repeat(3))).await;
+    let all = responses(&text);
+    let statuses: Vec<u16> = all.iter().map(|(status, _)| *status).collect();
+    assert_eq!(statuses, [200, 200, 200, 400]);
+    for (_, page) in &all[..3] {
+        assert_eq!(titles(page).len(), 500);
+    }
+    assert_eq!(all[3].1["code"], "malformed_request");
+}
+
 /// A slow reader gets the rest of a response in many writes, each of which may start anywhere in a record.
 #[tokio::test]
 async fn records_that_look_like_a_response_of_the_parser_are_not_replaced() {
@@ -206,25 +250,12 @@ async fn records_that_look_like_a_response_of_the_parser_are_not_replaced() {
     let import = import.header("content-type", "application/x-ndjson").body(rows);
     assert_eq!(client.send(import).await.status, 200);
     for path in ["/api/v1/movies/export?format=csv", "/api/v1/movies?limit=1000"] {
-        let socket = tokio::net::TcpSocket::new_v4().unwrap();
-        socket.set_recv_buffer_size(4096).unwrap();
-        let address = client.address().strip_prefix("http://").unwrap().parse().unwrap();
-        let mut stream = socket.connect(address).await.unwrap();
-        stream.write_all(get(path, true).as_bytes()).await.unwrap();
-        let mut bytes = vec![0; 4096];
-        let mut read = Vec::new();
-        loop {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-            match tokio::time::timeout(Duration::from_secs(15), stream.read(&mut bytes))
-                .await
-                .unwrap()
-            {
-                Ok(0) => break,
-                count => read.extend_from_slice(&bytes[..count.unwrap()]),
-            }
-        }
-        let text = String::from_utf8_lossy(&read);
+        let text = read_slowly(&client, &get(path, true)).await;
         assert!(!text.contains("application/problem+json"), "{path}");
-        assert_eq!(text.matches("0999").count(), 1, "{path}: the response is complete");
+        assert_eq!(
+            text.matches("0999   HTTP/1.1 400").count(),
+            1,
+            "{path}: the response is complete"
+        );
     }
 }
