@@ -4,6 +4,7 @@
 pub mod cursor;
 pub mod edit;
 pub mod facets;
+pub mod history;
 pub mod inspect;
 pub mod legacy;
 pub mod revoke;

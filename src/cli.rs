@@ -1,5 +1,6 @@
 //! The command line: one file for each subcommand.
 
+mod changes;
 mod check;
 mod demo;
 mod environment;
@@ -72,6 +73,8 @@ enum Command {
     Export(export::Export),
     /// Search records, without a server
     Query(query::Query),
+    /// Print the changes of records from the journal, one JSON object per line
+    Changes(changes::ChangesCommand),
     /// Validate, create and infer declarations of record types
     Records(records::Records),
     /// Issue an access token, without a server
@@ -125,6 +128,7 @@ async fn run(command: Command) -> Outcome {
         Command::Import(import) => import.run().await,
         Command::Export(export) => export.run().await,
         Command::Query(query) => query.run().await,
+        Command::Changes(changes) => changes.run().await,
         Command::Records(records) => records.run(),
         Command::Token(token) => token.run().await,
         Command::User(user) => user.run().await,

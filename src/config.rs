@@ -184,6 +184,16 @@ pub struct LimitSettings {
     )]
     pub subject_transfers: u16,
 
+    /// How long the journal keeps changes, such as 90d
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "CINEQUERY_JOURNAL_RETENTION",
+        default_value = "90d",
+        value_parser = retention
+    )]
+    pub journal_retention: Duration,
+
     /// Maximum number of client connections. Over this limit, the service disconnects the client that has kept
     /// it waiting longest
     #[arg(
@@ -378,6 +388,15 @@ fn database_connections(text: &str) -> Result<u32, String> {
 fn mebibytes(text: &str) -> Result<u16, String> {
     let expected = || "expected a number of MiB from 4 to 65535, such as 16".to_owned();
     text.parse().ok().filter(|number| *number >= 4).ok_or_else(expected)
+}
+
+/// Parses how long something is kept, from one minute to 100 years.
+fn retention(text: &str) -> Result<Duration, String> {
+    const MINUTE: Duration = Duration::from_secs(60);
+    const CENTURY: Duration = Duration::from_secs(36_525 * 24 * 60 * 60);
+    let expected = || "expected a duration such as 24h, 90d, 2y, from 1m to 100y".to_owned();
+    let kept = humantime::parse_duration(text).ok();
+    kept.filter(|kept| (MINUTE..=CENTURY).contains(kept)).ok_or_else(expected)
 }
 
 /// Parses a token lifetime from one second to one year.

@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 
 use poem_openapi::Object;
 use serde::Serialize;
+use uuid::Uuid;
 
 use crate::query::Diagnostic;
 
@@ -179,6 +180,17 @@ impl std::fmt::Display for Violation {
     }
 }
 
+/// The records that are there instead of the one that a write expected.
+#[derive(Debug, Clone, PartialEq)]
+pub enum There {
+    /// Another record, of this collection and id, has the unique key.
+    Other(&'static str, Uuid),
+    /// The record has another version. This is its JSON.
+    Current(serde_json::Value),
+    /// Several records match where only one may. This is their JSON.
+    Several(Vec<serde_json::Value>),
+}
+
 /// An error with a public part for the client and a cause for the log.
 #[derive(Debug)]
 pub struct Error {
@@ -190,8 +202,8 @@ pub struct Error {
     pub diagnostics: Vec<Diagnostic>,
     /// Public: the rules that a record breaks.
     pub violations: Vec<Violation>,
-    /// Public: the records that match where only one may, as JSON.
-    pub records: Vec<serde_json::Value>,
+    /// Public: the records that are there instead. Boxed, because it is rare.
+    pub there: Option<Box<There>>,
     /// Public: the number of seconds after which the client may retry; `None` if a retry cannot help.
     pub retry_after: Option<NonZeroU32>,
     /// The cause, for the log only.
@@ -209,7 +221,7 @@ impl Error {
             detail: detail.into(),
             diagnostics: Vec::new(),
             violations: Vec::new(),
-            records: Vec::new(),
+            there: None,
             retry_after: None,
             cause: None,
         }

@@ -16,6 +16,7 @@ mod exchange;
 mod facets;
 mod guide;
 mod health;
+mod history;
 mod host;
 mod legacy;
 mod limits;
@@ -52,22 +53,31 @@ use crate::app::App;
 
 /// The operations on the records of a collection. Each is declared once, with `{records}` in its path, and
 /// served for every collection of the catalogue.
-type OnRecords =
-    ((records::Operations, facets::Operations), (transfer::Operations, saved::Operations));
+type OnRecords = (
+    ((records::Operations, history::Operations), facets::Operations),
+    (transfer::Operations, saved::Operations),
+);
 
-/// All other operations: queries, tokens, users, usage, the legacy routes, `/livez` and `/readyz`.
+/// All other operations: changes, queries, tokens, users, usage, the legacy routes, `/livez` and `/readyz`.
 type OnService = (
-    (query::Operations, (token::Operations, (users::Operations, usage::Operations))),
+    (
+        (history::ChangeOperations, query::Operations),
+        (token::Operations, (users::Operations, usage::Operations)),
+    ),
     (legacy::Operations, health::Operations),
 );
 
 fn on_records() -> OnRecords {
-    ((records::Operations, facets::Operations), (transfer::Operations, saved::Operations))
+    let records = ((records::Operations, history::Operations), facets::Operations);
+    (records, (transfer::Operations, saved::Operations))
 }
 
 fn on_service() -> OnService {
     let accounts = (token::Operations, (users::Operations, usage::Operations));
-    ((query::Operations, accounts), (legacy::Operations, health::Operations))
+    (
+        ((history::ChangeOperations, query::Operations), accounts),
+        (legacy::Operations, health::Operations),
+    )
 }
 
 routes! {
@@ -83,6 +93,10 @@ routes! {
     put "/api/v1/{records}/{id}" as "replace{Record}": "The replaced {record}.", or InvalidRecord | Duplicate;
     patch "/api/v1/{records}/{id}" as "update{Record}": "The updated {record}.", or InvalidRecord | Duplicate;
     delete "/api/v1/{records}/{id}" as "delete{Record}": "The {record} was deleted.";
+    get "/api/v1/{records}/{id}/history" as "get{Record}History": "A page of versions.";
+    delete "/api/v1/{records}/{id}/history" as "erase{Record}History": "The history was erased.";
+    post "/api/v1/{records}/{id}/restore" as "restore{Record}": "The restored {record}.", or InvalidRecord | Duplicate;
+    get "/api/v1/changes" as "listChanges": "A page of changes.", or InvalidQuery;
 
     // Saved queries.
     get "/api/v1/queries/{records}" as "list{Record}Queries": "A page of saved queries.";

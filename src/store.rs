@@ -10,6 +10,7 @@ mod explain;
 mod failure;
 mod groups;
 mod import;
+mod journal;
 mod lease;
 mod location;
 mod migrate;
@@ -20,6 +21,7 @@ mod revocations;
 mod row;
 mod share;
 mod sqlite;
+mod transaction;
 mod usage;
 mod users;
 mod write;
@@ -38,6 +40,7 @@ use self::connection::Open;
 pub use self::explain::Explained;
 use self::failure::{Attempts, FailureClass, database_error};
 pub use self::import::{Conflict, MAX_LISTED, Message, Taken, TakenKey, Tally};
+pub use self::journal::{Change, Changes, Kept, Origin};
 pub use self::lease::CLIENT_GRACE;
 use self::lease::{Lease, Parts};
 pub use self::location::Location;
@@ -52,7 +55,7 @@ use self::share::{Places, Share, Shares};
 use self::sqlite::SqliteFile;
 pub use self::usage::Usage;
 pub use self::users::{User, UserChange};
-pub use self::write::Expected;
+pub use self::write::{Expected, NewRecord, Write, Written};
 use crate::error::{Error, Result};
 use crate::query::{Dialect, Schema, Statement};
 
@@ -96,6 +99,8 @@ pub struct Bounds {
     pub transfers: usize,
     /// Maximum number of concurrent imports of one subject, and of concurrent exports.
     pub transfer_share: usize,
+    /// How long the journal keeps changes.
+    pub journal: Duration,
 }
 
 impl Bounds {
@@ -112,6 +117,7 @@ impl Default for Bounds {
             share: 3,
             transfers: 8,
             transfer_share: 2,
+            journal: Duration::from_secs(90 * 24 * 60 * 60),
         }
     }
 }
@@ -131,6 +137,7 @@ pub struct Store {
     shared: Arc<Shared>,
     lane: Lane,
     share: Option<Share>,
+    origin: Origin,
 }
 
 #[derive(Debug)]
@@ -245,13 +252,22 @@ impl Store {
             imports: Places::new("imports", bounds.transfers, bounds.transfer_share),
             exports: Places::new("exports", bounds.transfers, bounds.transfer_share),
         };
-        Ok(Self { shared: Arc::new(shared), lane: Lane::Requests, share: None })
+        let origin = Origin::default();
+        Ok(Self { shared: Arc::new(shared), lane: Lane::Requests, share: None, origin })
     }
 
     /// Returns a handle for the requests of a subject, which share a limit.
     #[must_use]
     pub fn of_subject(&self, subject: &str) -> Self {
-        Self { share: Some(self.shared.shares.of(subject)), ..self.clone() }
+        let origin = Origin { subject: Arc::from(subject), ..self.origin.clone() };
+        Self { share: Some(self.shared.shares.of(subject)), origin, ..self.clone() }
+    }
+
+    /// Returns a handle for a request, whose id the journal notes.
+    #[must_use]
+    pub fn in_request(&self, id: &str) -> Self {
+        let origin = Origin { request_id: Some(Arc::from(id)), ..self.origin.clone() };
+        Self { origin, ..self.clone() }
     }
 
     /// Returns a handle for upkeep, which does not wait for requests.

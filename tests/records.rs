@@ -76,8 +76,9 @@ async fn conditional_requests_compare_versions() {
         assert_eq!(client.get(&path).await.header("etag"), "\"1\"");
         // A proxy that compresses makes a tag weak. It is accepted, also in a list.
         assert_eq!(change("PUT", Some("\"7\", W/\"1\"")).await.status, 200);
+        // The movie has these values already, so it keeps its version.
         assert_eq!(change("PATCH", Some("\"7\", \"2\"")).await.status, 200);
-        assert_eq!(change("PATCH", Some("*")).await.header("etag"), "\"4\"");
+        assert_eq!(change("PUT", Some("*")).await.header("etag"), "\"2\"");
         // Several header fields are one list.
         let two =
             client.request("DELETE", &path).header("if-match", "\"1\"").header("if-match", "2");
@@ -88,11 +89,11 @@ async fn conditional_requests_compare_versions() {
         let malformed = client.request("GET", &path).header("if-none-match", "3");
         client.send(malformed).await.problem(400, "invalid_parameter");
         for (tags, status) in
-            [("\"4\"", 304), ("W/\"4\"", 304), ("\"1\", \"4\"", 304), ("*", 304), ("\"2\"", 200)]
+            [("\"2\"", 304), ("W/\"2\"", 304), ("\"1\", \"2\"", 304), ("*", 304), ("\"4\"", 200)]
         {
             let read =
                 client.send(client.request("GET", &path).header("if-none-match", tags)).await;
-            assert_eq!((read.status, read.header("etag")), (status, "\"4\""), "{tags}");
+            assert_eq!((read.status, read.header("etag")), (status, "\"2\""), "{tags}");
         }
     })
     .await;

@@ -485,7 +485,8 @@ async fn only_skip_and_update_write_part_of_a_file() {
         let tally = import(&store, Conflict::Skip, 30, true).await;
         assert_eq!((tally.inserted, tally.skipped), (10, 20));
         let tally = import(&store, Conflict::Update, 40, true).await;
-        assert_eq!((tally.inserted, tally.updated), (10, 30));
+        // The others have these values already.
+        assert_eq!((tally.inserted, tally.updated, tally.skipped), (10, 0, 30));
         assert_eq!(count(&store).await, 40);
 
         // A thousand records are committed before the file is cut off; the rest is not.
@@ -661,7 +662,7 @@ async fn clients_do_not_change_read_only_fields() {
         assert_eq!(rating, Some(Value::Integer(7)));
         assert_eq!(import(Conflict::Update, title()).await, (id, rating.clone()));
         let replaced = edit::replace(&store, &caller, id, &title(), &Expected::Any).await.unwrap();
-        assert_eq!((replaced.version(), replaced.value("rating").cloned()), (3, rating));
+        assert_eq!((replaced.version(), replaced.value("rating").cloned()), (1, rating));
         let by_operator = row(Author::Operator, rated(8));
         assert_eq!(import(Conflict::Update, by_operator).await.1, Some(Value::Integer(8)));
         let members: Members = serde_json::from_value(rated(9)).unwrap();

@@ -9,12 +9,12 @@ use super::saved::{EXPIRED_BETWEEN, built_in_selection};
 use super::selection::Selection;
 use super::transfer::{Export, Form, export};
 use crate::clock::timestamp_now;
-use crate::error::{Error, Kind, Result, Violation};
+use crate::error::{Error, Kind, Result, There, Violation};
 use crate::identity::{Access, Identity};
 use crate::query::ast::{Comparison, Expr, Literal, Matching};
 use crate::query::{Argument, Arguments, Field, Schema, Shape, Type, Value, compile};
 use crate::record::{Catalogue, Draft};
-use crate::store::{Expected, Record, Store};
+use crate::store::{Expected, Record, Store, Written};
 
 /// The maximum number of movies that an error for an ambiguous title lists.
 const MAX_LISTED: u32 = 100;
@@ -210,7 +210,7 @@ pub async fn delete(
             several => return Err(ambiguous(title, several)?),
         };
         let expected = Expected::Versions(vec![movie.version()]);
-        if let Some(deleted) = store.delete(schema, movie.id(), &expected).await? {
+        if let Written::Done(deleted) = store.delete(schema, movie.id(), &expected).await? {
             return Ok(deleted);
         }
     }
@@ -238,5 +238,6 @@ fn ambiguous(title: &str, movies: &[Record]) -> Result<Error> {
     );
     let records = movies.iter().map(serde_json::to_value);
     let records = records.collect::<std::result::Result<_, _>>().map_err(Error::internal)?;
-    Ok(Error { records, ..Error::new(Kind::Ambiguous, detail) })
+    let there = Some(Box::new(There::Several(records)));
+    Ok(Error { there, ..Error::new(Kind::Ambiguous, detail) })
 }

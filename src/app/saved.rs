@@ -20,7 +20,7 @@ use crate::query::diagnostic::did_you_mean;
 use crate::query::limits::{MAX_DIAGNOSTICS, MAX_PREDICATES, MAX_TEXT_BYTES};
 use crate::query::{Argument, Arguments, Diagnostic, Plan, Schema, Type, Value, prepare};
 use crate::record::{Draft, Row, saved_queries};
-use crate::store::{Expected, Record, Store};
+use crate::store::{Expected, Record, Store, Written};
 
 /// The maximum length of a name, in characters.
 const MAX_NAME: usize = 60;
@@ -356,8 +356,8 @@ pub async fn replace(
     let stored = find(store, schema, name).await?;
     let written = store.update(saved_queries(), stored.id, &row, expected, timestamp_now()).await;
     match written.map_err(name_taken)? {
-        Some(stored) => shown(schema, stored.try_into()?),
-        None => Err(stale(store, schema, name, expected).await),
+        Written::Done(stored) | Written::Unchanged(stored) => shown(schema, stored.try_into()?),
+        Written::Stale(_) | Written::Missing => Err(stale(store, schema, name, expected).await),
     }
 }
 
@@ -377,8 +377,8 @@ pub async fn delete(
     reject_built_in(schema, name)?;
     let stored = find(store, schema, name).await?;
     match store.delete(saved_queries(), stored.id, expected).await? {
-        Some(_) => Ok(()),
-        None => Err(stale(store, schema, name, expected).await),
+        Written::Done(_) => Ok(()),
+        _ => Err(stale(store, schema, name, expected).await),
     }
 }
 

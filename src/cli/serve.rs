@@ -178,6 +178,7 @@ fn bounds(settings: &LimitSettings) -> Bounds {
         share: settings.subject_statements.into(),
         transfers: settings.max_transfers.into(),
         transfer_share: settings.subject_transfers.into(),
+        journal: settings.journal_retention,
     }
 }
 

@@ -16,6 +16,7 @@ use crate::app::usage::Class;
 use crate::error::{Error, Result};
 use crate::identity::{Access, Identity};
 use crate::query::Schema;
+use crate::store::Store;
 
 // The doc comment is the description of the scheme in the OpenAPI document.
 /// A token from `POST /api/token`, sent as `Authorization: Bearer …`. The requirement `oauth2` of an operation lists
@@ -59,6 +60,8 @@ pub(super) struct Reader {
 pub(super) struct Writer {
     pub(super) identity: Identity,
     pub(super) schema: &'static Schema,
+    /// The database for this request.
+    pub(super) store: Store,
 }
 
 /// A caller with a scope for reading records of at least one collection. The operation checks the collection that
@@ -67,6 +70,23 @@ pub(super) struct SomeReader(pub(super) Identity);
 
 /// A caller with the scope `admin`.
 pub(super) struct Administrator(pub(super) Identity);
+
+/// A caller with the scope `admin`, for an operation on the collection in the path.
+pub(super) struct CollectionAdministrator {
+    pub(super) identity: Identity,
+    pub(super) schema: &'static Schema,
+    /// The database for this request.
+    pub(super) store: Store,
+}
+
+/// The id of a request, in its data.
+#[derive(Clone)]
+pub(super) struct RequestId(pub(super) String);
+
+fn request_id(request: &Request) -> Result<&str> {
+    let id = request.data::<RequestId>().map(|RequestId(id)| id.as_str());
+    id.ok_or_else(|| Error::internal("a request without `RequestId` in its data"))
+}
 
 /// Returns the record type of the path of a request.
 ///
@@ -117,7 +137,8 @@ callers! {
     Writer needs WRITE, as Write: |identity, request| {
         let schema = path_schema(request)?;
         identity.require(Access::Write, schema)?;
-        Ok(Self { identity, schema })
+        let store = app(request)?.store_for(&identity).in_request(request_id(request)?);
+        Ok(Self { identity, schema, store })
     };
     SomeReader needs READ_SOME, as Read: |identity, request| {
         let schemas = app(request)?.catalogue().schemas();
@@ -127,5 +148,11 @@ callers! {
     Administrator needs ADMIN, as Admin: |identity, _| {
         identity.require_admin()?;
         Ok(Self(identity))
+    };
+    CollectionAdministrator needs ADMIN, as Admin: |identity, request| {
+        let schema = path_schema(request)?;
+        identity.require_admin()?;
+        let store = app(request)?.store_for(&identity).in_request(request_id(request)?);
+        Ok(Self { identity, schema, store })
     };
 }

@@ -23,6 +23,7 @@ use poem::{Body, Endpoint, Request, Response, Result};
 use tokio::io::BufReader;
 use uuid::Uuid;
 
+use super::caller::RequestId;
 use super::exchange::{Exchange, Reserved};
 use super::limits::{MAX_HEADER_BYTES, UNCOUNTED_BYTES};
 use super::probe::PROBES;
@@ -65,6 +66,7 @@ pub(super) async fn wrap<E: Endpoint>(endpoint: E, mut request: Request) -> Resu
     }
     let noted = Arc::new(Noted::default());
     request.set_data(noted.clone());
+    request.set_data(RequestId(id.clone()));
     let exchange = Exchange::of(&request)?;
     let response = match admit(&exchange, &request).await {
         Ok(_reserved) => {

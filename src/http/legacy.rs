@@ -57,7 +57,6 @@ impl Operations {
     async fn create(
         &self,
         caller: Writer,
-        app: Data<&App>,
         body: Body,
         /// The title.
         title: Query<Option<String>>,
@@ -78,8 +77,7 @@ impl Operations {
             ],
         )
         .draft(caller.schema)?;
-        let movie =
-            legacy::create(&app.store_for(&caller.identity), &caller.identity, &draft).await?;
+        let movie = legacy::create(&caller.store, &caller.identity, &draft).await?;
         LegacyMovie::try_from(&movie).map(Json)
     }
 
@@ -92,7 +90,6 @@ impl Operations {
     async fn delete(
         &self,
         caller: Writer,
-        app: Data<&App>,
         body: Body,
         /// The exact title.
         title: Query<Option<String>>,
@@ -104,14 +101,8 @@ impl Operations {
         let (title, year) =
             (parameters.required("title", Parameters::text), parameters.year("release_year"));
         parameters.end()?;
-        let movie = legacy::delete(
-            &app.store_for(&caller.identity),
-            &caller.identity,
-            caller.schema,
-            &title,
-            year,
-        )
-        .await?;
+        let movie =
+            legacy::delete(&caller.store, &caller.identity, caller.schema, &title, year).await?;
         LegacyMovie::try_from(&movie).map(Json)
     }
 

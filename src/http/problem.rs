@@ -1,15 +1,16 @@
 //! Errors as problem documents (RFC 9457).
 
 use poem::error::ResponseError;
-use poem::http::header::{CONTENT_LENGTH, RETRY_AFTER, WWW_AUTHENTICATE};
+use poem::http::header::{CONTENT_LENGTH, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use poem::http::{HeaderValue, StatusCode};
 use poem::{Response, ResponseParts};
 use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, Registry};
 use poem_openapi::types::{Any, Type as _};
 use poem_openapi::{ApiResponse, Object};
 use serde::Serialize;
+use uuid::Uuid;
 
-use crate::error::{Error, Kind, Violation};
+use crate::error::{Error, Kind, There, Violation};
 use crate::query::Diagnostic;
 
 /// The media type of a problem document.
@@ -55,6 +56,12 @@ pub(super) struct Problem {
     /// With `ambiguous`: the matching records.
     #[serde(skip_serializing_if = "Option::is_none")]
     records: Option<Vec<Any<serde_json::Value>>>,
+    /// With `duplicate`: the id of the record that exists. `Location` has its URL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    existing_id: Option<Uuid>,
+    /// With `precondition_failed`: the current record, if the token allows reading it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    current: Option<Any<serde_json::Value>>,
 }
 
 impl Problem {
@@ -72,7 +79,18 @@ impl Problem {
             request_id: request_id.to_owned(),
             diagnostics: some(&error.diagnostics),
             errors: some(&error.violations),
-            records: some(&error.records).map(|all| all.into_iter().map(Any).collect()),
+            records: match error.there.as_deref() {
+                Some(There::Several(records)) => Some(records.iter().cloned().map(Any).collect()),
+                _ => None,
+            },
+            existing_id: match error.there.as_deref() {
+                Some(There::Other(_, id)) => Some(*id),
+                _ => None,
+            },
+            current: match error.there.as_deref() {
+                Some(There::Current(record)) => Some(Any(record.clone())),
+                _ => None,
+            },
         }
     }
 }
@@ -128,10 +146,23 @@ pub(super) fn response(
     if let Some(challenge) = challenge(error) {
         response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     }
+    if let Some(There::Other(collection, id)) = error.there.as_deref()
+        && let Ok(url) = HeaderValue::from_str(&relative_url(path, collection, *id))
+    {
+        response.headers_mut().insert(LOCATION, url);
+    }
     if let Some(seconds) = error.retry_after {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds.get()));
     }
     response
+}
+
+/// Returns the URL of a record, relative to the path of a request. It is relative, because a proxy may add a path prefix.
+fn relative_url(path: &str, collection: &str, id: Uuid) -> String {
+    let up = std::iter::repeat_n("..", path.matches('/').count().saturating_sub(1));
+    let id = id.to_string();
+    let path = up.chain(["api", "v1", collection, &id]);
+    path.collect::<Vec<_>>().join("/")
 }
 
 /// Returns the list, or `None` if it is empty.

@@ -21,7 +21,7 @@ use super::resource::ARGUMENT_PREFIX;
 use crate::app::search::{Count, Page, SearchRequest};
 use crate::app::selection::Selection;
 use crate::app::why::{Match, Reason};
-use crate::app::{App, edit, search, why};
+use crate::app::{App, edit, history, search, why};
 use crate::error::Result;
 use crate::query::{Argument, Arguments, Diagnostic};
 use crate::record::{Draft, Members, Patch};
@@ -106,22 +106,17 @@ impl Operations {
     /// version in `ETag`. Send the `ETag` as `If-Match` to change the {record}. The natural key is unique: a duplicate
     /// returns 409 `duplicate`. Returns 400 `invalid_record` if fields are missing, unknown or invalid.
     #[oai(path = "/", method = "post")]
-    async fn create(
-        &self,
-        caller: Writer,
-        app: Data<&App>,
-        body: Body<Draft>,
-    ) -> Result<Created<Record>> {
-        let record =
-            edit::create(&app.store_for(&caller.identity), &caller.identity, &body.0).await?;
+    async fn create(&self, caller: Writer, body: Body<Draft>) -> Result<Created<Record>> {
+        let record = edit::create(&caller.store, &caller.identity, &body.0).await?;
         let location = format!("{}/{}", caller.schema.collection, record.id());
         Ok(Created { created: record, location })
     }
 
     /// Get a {record}
     ///
-    /// Returns the {record}, with its version in `ETag`. Returns 304 if `If-None-Match` lists the current
-    /// version, and 404 `not_found` for an unknown id.
+    /// Returns the {record}, with its version in `ETag`, or the {record} as it was in an earlier version. Returns 304 if
+    /// `If-None-Match` lists the version, and 404 `not_found` for an unknown id or a version that the journal does not
+    /// have.
     #[oai(path = "/:id", method = "get")]
     async fn get(
         &self,
@@ -132,10 +127,14 @@ impl Operations {
         /// The ETags of the versions that the client has cached.
         #[oai(name = "If-None-Match")]
         if_none_match: Header<Option<String>>,
+        /// The version. Default: the current one.
+        version: Query<Option<i64>>,
     ) -> Result<IfChanged<Record>> {
-        let record =
-            edit::get(&app.store_for(&caller.identity), &caller.identity, caller.schema, id.0)
-                .await?;
+        let (store, Reader { identity, schema }) = (app.store_for(&caller.identity), caller);
+        let record = match version.0 {
+            Some(version) => history::version(&store, &identity, schema, id.0, version).await?,
+            None => edit::get(&store, &identity, schema, id.0).await?,
+        };
         let version = record.version();
         let is_known = match &if_none_match.0 {
             Some(tags) => conditional::is_known(tags, version)?,
@@ -181,7 +180,6 @@ impl Operations {
     async fn replace(
         &self,
         caller: Writer,
-        app: Data<&App>,
         /// The id of the {record}.
         id: Path<Uuid>,
         /// The ETag of the version to replace, or `*`. Required: 428 `precondition_required` without it.
@@ -190,9 +188,7 @@ impl Operations {
         body: Body<Draft>,
     ) -> Result<Current<Record>> {
         let expected = conditional::required(if_match.0.as_deref())?;
-        edit::replace(&app.store_for(&caller.identity), &caller.identity, id.0, &body.0, &expected)
-            .await
-            .map(Current)
+        edit::replace(&caller.store, &caller.identity, id.0, &body.0, &expected).await.map(Current)
     }
 
     /// Update fields of a {record}
@@ -205,7 +201,6 @@ impl Operations {
     async fn patch(
         &self,
         caller: Writer,
-        app: Data<&App>,
         /// The id of the {record}.
         id: Path<Uuid>,
         /// The ETag of the version to update, or `*`. Required: 428 `precondition_required` without it.
@@ -214,9 +209,7 @@ impl Operations {
         body: Body<Patch>,
     ) -> Result<Current<Record>> {
         let expected = conditional::required(if_match.0.as_deref())?;
-        edit::patch(&app.store_for(&caller.identity), &caller.identity, id.0, &body.0, &expected)
-            .await
-            .map(Current)
+        edit::patch(&caller.store, &caller.identity, id.0, &body.0, &expected).await.map(Current)
     }
 
     /// Delete a {record}
@@ -227,7 +220,6 @@ impl Operations {
     async fn delete(
         &self,
         caller: Writer,
-        app: Data<&App>,
         /// The id of the {record}.
         id: Path<Uuid>,
         /// The ETag of the version to delete. Default: any version.
@@ -235,15 +227,9 @@ impl Operations {
         if_match: Header<Option<String>>,
     ) -> Result<NoContent> {
         let expected = conditional::optional(if_match.0.as_deref())?;
-        edit::delete(
-            &app.store_for(&caller.identity),
-            &caller.identity,
-            caller.schema,
-            id.0,
-            &expected,
-        )
-        .await
-        .map(|_| NoContent)
+        edit::delete(&caller.store, &caller.identity, caller.schema, id.0, &expected)
+            .await
+            .map(|_| NoContent)
     }
 }
 

@@ -61,16 +61,9 @@ impl Operations {
     async fn create(
         &self,
         caller: Writer,
-        app: Data<&App>,
         body: Body<SavedQueryDraft>,
     ) -> Result<Created<SavedQuery>> {
-        let query = saved::create(
-            &app.store_for(&caller.identity),
-            &caller.identity,
-            caller.schema,
-            body.0,
-        )
-        .await?;
+        let query = saved::create(&caller.store, &caller.identity, caller.schema, body.0).await?;
         let location = format!("{}/{}", caller.schema.collection, query.name);
         Ok(Created { created: query, location })
     }
@@ -101,7 +94,6 @@ impl Operations {
     async fn replace(
         &self,
         caller: Writer,
-        app: Data<&App>,
         /// The name of the query.
         name: Path<String>,
         /// The ETag of the version to replace, or `*`. Required: 428 `precondition_required` without it.
@@ -110,7 +102,7 @@ impl Operations {
         body: Body<SavedQueryDraft>,
     ) -> Result<Current<SavedQuery>> {
         let expected = conditional::required(if_match.0.as_deref())?;
-        let store = app.store_for(&caller.identity);
+        let store = caller.store;
         saved::replace(&store, &caller.identity, caller.schema, &name.0, body.0, &expected)
             .await
             .map(Current)
@@ -124,7 +116,6 @@ impl Operations {
     async fn delete(
         &self,
         caller: Writer,
-        app: Data<&App>,
         /// The name of the query.
         name: Path<String>,
         /// The ETag of the version to delete. Default: any version.
@@ -132,14 +123,7 @@ impl Operations {
         if_match: Header<Option<String>>,
     ) -> Result<NoContent> {
         let expected = conditional::optional(if_match.0.as_deref())?;
-        saved::delete(
-            &app.store_for(&caller.identity),
-            &caller.identity,
-            caller.schema,
-            &name.0,
-            &expected,
-        )
-        .await?;
+        saved::delete(&caller.store, &caller.identity, caller.schema, &name.0, &expected).await?;
         Ok(NoContent)
     }
 

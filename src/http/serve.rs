@@ -28,6 +28,7 @@ use super::limits::MAX_HEADER_BYTES;
 use super::{Limits, endpoint};
 use crate::app::App;
 use crate::app::usage::FLUSH_INTERVAL;
+use crate::clock::timestamp_now;
 
 /// The maximum time for open requests to finish during a shutdown.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -77,6 +78,7 @@ pub async fn serve_within(
     let endpoint = Arc::new(endpoint(app.clone()));
     let service = Arc::new(Service::new(limits));
     let flushing = tokio::spawn(flush(app.clone()));
+    let sweeping = tokio::spawn(sweep(app.clone()));
     let local = listener.local_addr()?;
     let (stopping, stopped) = watch::channel(());
     let mut connections = JoinSet::new();
@@ -127,6 +129,7 @@ pub async fn serve_within(
         connections.shutdown().await;
     }
     flushing.abort();
+    sweeping.abort();
     let close = async {
         if let Err(error) = app.flush_usage().await {
             tracing::warn!(cause = error.cause, "usage counts since the last flush are lost");
@@ -137,6 +140,28 @@ pub async fn serve_within(
         tracing::warn!("shutting down without waiting for the database (timeout)");
     }
     Ok(())
+}
+
+/// How often the service deletes changes that the journal no longer keeps.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The pause between two statements that delete changes, so that requests come between them.
+const SWEEP_PAUSE: Duration = Duration::from_millis(100);
+
+/// Deletes changes that the journal no longer keeps, in small steps.
+async fn sweep(app: App) {
+    let store = app.store().reserved();
+    loop {
+        let pause = match store.sweep_changes(timestamp_now()).await {
+            Ok(true) => SWEEP_PAUSE,
+            Ok(false) => SWEEP_INTERVAL,
+            Err(error) => {
+                tracing::warn!(cause = error.cause, "old changes not deleted; retrying later");
+                SWEEP_INTERVAL
+            }
+        };
+        tokio::time::sleep(pause).await;
+    }
 }
 
 /// Writes usage counts to the database periodically.

@@ -85,7 +85,6 @@ impl Operations {
     async fn import(
         &self,
         caller: Writer,
-        app: Data<&App>,
         /// What to do with a {record} that exists already. Default: `fail`.
         on_conflict: Query<Option<Conflict>>,
         /// The format of the file. It must agree with the media type, unless that is `application/octet-stream`.
@@ -94,8 +93,7 @@ impl Operations {
     ) -> Result<Json<Report>> {
         let format = upload.format(format.0)?;
         let file = upload.file;
-        let import =
-            transfer::begin(&app.store_for(&caller.identity), &caller.identity, caller.schema)?;
+        let import = transfer::begin(&caller.store, &caller.identity, caller.schema)?;
         let policy = on_conflict.0.unwrap_or_default();
         let report = if policy == Conflict::Fail {
             import.run(buffered(file).await?, format, policy, |_| {}).await

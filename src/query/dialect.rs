@@ -136,6 +136,15 @@ impl Dialect {
         Expr::cust_with_expr(template, column)
     }
 
+    /// Builds a test whether two values differ, where null is a value like others.
+    pub fn differs(self, left: Expr, right: Expr) -> Expr {
+        let template = match self {
+            Dialect::Sqlite => "? IS NOT ?",
+            Dialect::Postgres => "$1 IS DISTINCT FROM $2",
+        };
+        Expr::cust_with_exprs(template, [left, right])
+    }
+
     /// Builds a test whether the column contains the text. Neither function supports wildcards.
     pub fn contains(self, column: Expr, text: &str) -> Expr {
         let function = match self {

@@ -25,6 +25,8 @@ pub struct Schema {
     pub indexes: &'static [&'static [&'static str]],
     /// Examples of filters for the OpenAPI document.
     pub searches: &'static [Search],
+    /// Whether each change of a record is noted in the journal.
+    pub journal: bool,
 }
 
 /// An example of a filter.

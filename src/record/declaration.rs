@@ -82,7 +82,7 @@ pub const MAX_MISTAKES: usize = 20;
 
 /// The keys of a declaration.
 const KEYS: &[&str] =
-    &["name", "collection", "description", "unique", "indexes", "fields", "searches"];
+    &["name", "collection", "description", "unique", "indexes", "journal", "fields", "searches"];
 
 /// The keys of a search.
 const SEARCH_KEYS: &[&str] = &["description", "filter"];
@@ -91,7 +91,7 @@ const SEARCH_KEYS: &[&str] = &["description", "filter"];
 const TEXT_KEYS: &[&str] = &["name", "collection", "description", "filter", "type", "renamed_from"];
 
 /// The keys whose value is true or false.
-const FLAG_KEYS: &[&str] = &["required", "search", "read_only"];
+const FLAG_KEYS: &[&str] = &["journal", "required", "search", "read_only"];
 
 /// Something that is wrong with a declaration, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -273,8 +273,10 @@ impl Reader<'_> {
         let searches =
             find(root, "searches").and_then(|entry| self.table(entry, None)).unwrap_or(&[]);
         let named = self.searches(searches);
+        let journal = self.flag(root, "journal", true);
         let (name, collection) = (name?, collection?);
-        let schema = build(name.0, collection.0, description, fields, keys, named);
+        let extras = Extras { searches: named, journal };
+        let schema = build(name.0, collection.0, description, fields, keys, extras);
         if has_good_fields {
             self.check_searches(searches, schema);
         }
@@ -462,6 +464,13 @@ pub(super) struct Keys {
     pub(super) indexes: Vec<Vec<&'static str>>,
 }
 
+/// What a declaration has beside its fields and keys.
+#[derive(Default)]
+pub(super) struct Extras {
+    pub(super) searches: Vec<Search>,
+    pub(super) journal: bool,
+}
+
 /// A record type with the fields that the service adds. It lasts as long as the process.
 pub(super) fn build(
     name: &'static str,
@@ -469,7 +478,7 @@ pub(super) fn build(
     description: &'static str,
     declared: Vec<Field>,
     keys: Keys,
-    searches: Vec<Search>,
+    extras: Extras,
 ) -> &'static Schema {
     let [id, rest @ ..] = managed();
     let fields: Vec<Field> = [id].into_iter().chain(declared).chain(rest).collect();
@@ -487,7 +496,8 @@ pub(super) fn build(
         select_list: columns.join(", ").leak(),
         unique: lists(keys.unique),
         indexes: lists(keys.indexes),
-        searches: searches.leak(),
+        searches: extras.searches.leak(),
+        journal: extras.journal,
     }))
 }
 

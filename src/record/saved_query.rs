@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::sync::LazyLock;
 
-use super::declaration::{Keys, build};
+use super::declaration::{Extras, Keys, build};
 use crate::query::{Field, Schema, Type};
 
 static SAVED_QUERIES: LazyLock<&'static Schema> = LazyLock::new(|| {
@@ -22,7 +22,7 @@ static SAVED_QUERIES: LazyLock<&'static Schema> = LazyLock::new(|| {
     ];
     let keys = Keys { unique: vec![vec!["collection", "name"]], ..Keys::default() };
     let description = "A named query on the records of a collection.";
-    build("StoredQuery", "saved_queries", description, fields, keys, Vec::new())
+    build("StoredQuery", "saved_queries", description, fields, keys, Extras::default())
 });
 
 fn text(

@@ -7,22 +7,21 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use poem_openapi::Enum;
 use sea_query::{Expr, ExprTrait, OnConflict, Query as Sql};
-use sea_query_sqlx::SqlxValues;
-use sqlx::{AssertSqlSafe, Connection as _, Database, Executor, FromRow, Transaction};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use uuid::Uuid;
 
-use super::connection::Open;
-use super::failure::{Attempts, database_error, is_duplicate, is_lock_timeout};
-use super::lease::{Lease, Limit, Parts};
+use super::failure::{Attempts, is_duplicate, is_lock_timeout};
+use super::journal::{Changed, Note, Origin, Writing, noted};
+use super::lease::{Lease, Parts};
 use super::pool::Pool;
 use super::postgres::IMPORT_LOCK_TIMEOUT;
-use super::write::{columns, insert_statement};
-use super::{Engine, Store, TRANSFER_QUEUE, TRANSFER_STATEMENT};
+use super::transaction::{Begin, Failure, Transaction};
+use super::write::{NewRecord, columns, insert_statement};
+use super::{Engine, Record, Store, TRANSFER_QUEUE, TRANSFER_STATEMENT, plain};
 use crate::clock::timestamp_now;
 use crate::error::{Error, Result, retry_after};
-use crate::query::{Dialect, Schema, Statement, Value};
-use crate::record::Draft;
+use crate::query::{Dialect, Field, Schema, Statement, Value};
+use crate::record::{Draft, Row};
 
 /// The number of records between two commits, for imports that commit before their end.
 const BATCH: usize = 1000;
@@ -93,7 +92,7 @@ pub struct Tally {
     pub inserted: u64,
     /// The number of overwritten records.
     pub updated: u64,
-    /// The number of existing records that were kept.
+    /// The number of existing records that were kept, or that have the values of their row already.
     pub skipped: u64,
     /// The number of records whose natural key exists, under [`Conflict::Fail`], or another unique key.
     pub conflicting: u64,
@@ -227,19 +226,13 @@ impl Store {
 }
 
 /// Writes the records in one or several transactions, depending on the policy.
-async fn run<O>(
+async fn run<O: Begin>(
     store: Store,
     pool: Pool<O>,
     schema: &'static Schema,
     policy: Conflict,
     mut records: mpsc::Receiver<Message>,
-) -> Result<Tally>
-where
-    O: Open,
-    for<'c> &'c mut <O::Database as Database>::Connection: Executor<'c, Database = O::Database>,
-    SqlxValues: sqlx::IntoArguments<O::Database>,
-    (Uuid, i64): for<'r> FromRow<'r, <O::Database as Database>::Row>,
-{
+) -> Result<Tally> {
     let mut tally = Tally::default();
     let mut turn_limit = FIRST_TURN_TIMEOUT;
     loop {
@@ -257,12 +250,11 @@ where
             let mut lease = pool.lease_within(TRANSFER_QUEUE, limit).await?;
             let mut file =
                 File { schema, records: &mut records, first: &first, next, has_taken: false };
-            let outcome = transaction(&mut lease, &mut file, policy, store.dialect()).await;
+            let outcome = transaction(&mut lease, &mut file, policy, &store.origin).await;
             match outcome {
                 Err(Failure::Database(error))
                     if !file.has_taken && attempts.again(&error).await => {}
-                Err(Failure::Database(error)) => return Err(database_error(error)),
-                Err(Failure::Own(error)) => return Err(error),
+                Err(failure) => return Err(failure.into()),
                 Ok(written) => break (written, file.next),
             }
         };
@@ -284,34 +276,20 @@ struct File<'a> {
     has_taken: bool,
 }
 
-/// Why a transaction of an import failed.
-enum Failure {
-    Database(sqlx::Error),
-    Own(Error),
-}
-
-impl From<sqlx::Error> for Failure {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Database(error)
-    }
-}
-
 /// Writes in one transaction, and commits or rolls it back as the policy requires.
-async fn transaction<O>(
+async fn transaction<O: Begin>(
     lease: &mut Lease<O>,
     file: &mut File<'_>,
     policy: Conflict,
-    dialect: Dialect,
-) -> std::result::Result<Tally, Failure>
-where
-    O: Open,
-    for<'c> &'c mut <O::Database as Database>::Connection: Executor<'c, Database = O::Database>,
-    SqlxValues: sqlx::IntoArguments<O::Database>,
-    (Uuid, i64): for<'r> FromRow<'r, <O::Database as Database>::Row>,
-{
+    origin: &Origin,
+) -> std::result::Result<Tally, Failure> {
     let Parts { connection, limit } = lease.parts()?;
     // A failed transaction is not rolled back here: closing its connection does that.
-    match write_all(connection, limit, file, policy, dialect).await {
+    let outcome = match Transaction::begin::<O>(connection, limit).await {
+        Ok(transaction) => write_all(transaction, file, policy, origin).await,
+        Err(error) => Err(error.into()),
+    };
+    match outcome {
         Ok(tally) => Ok(lease.settle(Ok(tally))?),
         Err(Failure::Database(error)) => {
             let outcome = lease.settle(Err(error));
@@ -322,72 +300,48 @@ where
     }
 }
 
-async fn write_all<DB>(
-    connection: &mut DB::Connection,
-    limit: Limit,
+async fn write_all(
+    mut transaction: Transaction<'_>,
     file: &mut File<'_>,
     policy: Conflict,
-    dialect: Dialect,
-) -> std::result::Result<Tally, Failure>
-where
-    DB: Database,
-    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
-    SqlxValues: sqlx::IntoArguments<DB>,
-    (Uuid, i64): for<'r> FromRow<'r, DB::Row>,
-{
-    let mut transaction = start::<DB>(connection, &limit, dialect).await?;
-    let mut lines = Lines::default();
-    let mut tally =
-        write(&mut transaction, file.schema, &limit, file.first, policy, dialect, &mut lines)
-            .await?;
+    origin: &Origin,
+) -> std::result::Result<Tally, Failure> {
+    wait_for_imports(&mut transaction).await?;
+    let mut writing = Writer { schema: file.schema, policy, origin, lines: Lines::default() };
+    let mut tally = writing.write(&mut transaction, file.first).await?;
     while policy == Conflict::Fail && file.next == Next::More {
         let (rows, next) = batch(file.records).await;
         (file.next, file.has_taken) = (next, true);
-        let written =
-            write(&mut transaction, file.schema, &limit, &rows, policy, dialect, &mut lines)
-                .await?;
-        tally.add(written);
+        tally.add(writing.write(&mut transaction, &rows).await?);
     }
     let is_broken_off = policy == Conflict::Fail && file.next == Next::BrokenOff;
     let is_conflicting = policy == Conflict::Fail && tally.conflicting > 0;
     if is_conflicting || is_broken_off || file.next == Next::RollBack {
-        limit.within(transaction.rollback()).await?;
+        transaction.roll_back().await?;
         return Ok(tally.rolled_back());
     }
-    limit.within(transaction.commit()).await?;
+    transaction.commit().await?;
     Ok(tally)
 }
 
-/// Starts a transaction that waits for other imports first. Without this, two imports that write the same rows
-/// in different orders could deadlock. SQLite takes its write lock at once. PostgreSQL takes an advisory lock of
-/// imports, which the server releases if the connection ends.
-async fn start<'c, DB>(
-    connection: &'c mut DB::Connection,
-    limit: &Limit,
-    dialect: Dialect,
-) -> std::result::Result<Transaction<'c, DB>, Failure>
-where
-    DB: Database,
-    for<'e> &'e mut DB::Connection: Executor<'e, Database = DB>,
-{
-    if dialect == Dialect::Sqlite {
-        let immediate = AssertSqlSafe("BEGIN IMMEDIATE".to_owned());
-        return Ok(limit.within(connection.begin_with(immediate)).await?);
+/// Waits for other imports. Without this, two imports that write the same rows in different orders could deadlock.
+/// SQLite has taken its write lock when the transaction began. PostgreSQL takes an advisory lock of imports, which the
+/// server releases if the connection ends.
+async fn wait_for_imports(transaction: &mut Transaction<'_>) -> std::result::Result<(), Failure> {
+    if transaction.dialect() == Dialect::Sqlite {
+        return Ok(());
     }
-    let mut transaction = limit.within(connection.begin()).await?;
-    let wait = format!(
-        "SET LOCAL lock_timeout = {}; SELECT pg_advisory_xact_lock({ADVISORY_LOCK})",
-        IMPORT_LOCK_TIMEOUT.as_millis()
-    );
-    let locked = limit.within(sqlx::raw_sql(AssertSqlSafe(wait)).execute(&mut *transaction)).await;
-    match locked {
+    let timeout = format!("SET LOCAL lock_timeout = {}", IMPORT_LOCK_TIMEOUT.as_millis());
+    transaction.execute(plain(&timeout)).await?;
+    let lock = format!("SELECT pg_advisory_xact_lock({ADVISORY_LOCK})");
+    match transaction.execute(plain(&lock)).await {
         Err(error) if is_lock_timeout(&error) => Err(Failure::Own(Error {
             detail: WAITED_FOR_IMPORT.to_owned(),
             retry_after: Some(retry_after(10)),
             ..Error::unavailable("timed out waiting for an import of another instance")
         })),
         Err(error) => Err(error.into()),
-        Ok(_) => Ok(transaction),
+        Ok(_) => Ok(()),
     }
 }
 
@@ -415,116 +369,213 @@ async fn batch(records: &mut mpsc::Receiver<Message>) -> (Vec<(u64, Draft)>, Nex
     (batch, Next::More)
 }
 
-/// Writes a batch, several records with each statement.
-async fn write<DB>(
-    transaction: &mut Transaction<'_, DB>,
+/// Writes the batches of one transaction.
+struct Writer<'a> {
     schema: &'static Schema,
-    limit: &Limit,
-    batch: &[(u64, Draft)],
     policy: Conflict,
-    dialect: Dialect,
-    lines: &mut Lines,
-) -> std::result::Result<Tally, Failure>
-where
-    DB: Database,
-    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
-    SqlxValues: sqlx::IntoArguments<DB>,
-    (Uuid, i64): for<'r> FromRow<'r, DB::Row>,
-{
-    let mut tally = Tally::default();
-    let now = timestamp_now();
-    for rows in statements(schema, batch, policy) {
-        let rows: Vec<(Uuid, u64, &Draft)> =
-            rows.iter().map(|(line, draft)| (Uuid::now_v7(), *line, draft)).collect();
-        let mut attempt = async |rows: &[(Uuid, u64, &Draft)]| {
-            let statement = upsert(schema, rows, policy, now, dialect).map_err(Failure::Own)?;
-            let has_other_keys = schema.unique.len() > 1;
-            attempt::<DB>(&mut **transaction, limit, statement, has_other_keys).await
-        };
-        if let Some(written) = attempt(&rows).await? {
-            tally.add(count(schema, &rows, &written, policy, lines));
-            continue;
-        }
-        // One of the rows, or several.
-        for row in rows.chunks(1) {
-            match attempt(row).await? {
-                Some(written) => tally.add(count(schema, row, &written, policy, lines)),
-                None => tally.add(Tally {
-                    conflicting: 1,
-                    conflicts: row
-                        .iter()
-                        .map(|(_, line, draft)| Taken::by_another_key(schema, *line, draft))
-                        .collect(),
-                    ..Tally::default()
-                }),
+    origin: &'a Origin,
+    lines: Lines,
+}
+
+impl Writer<'_> {
+    /// Writes a batch, several records with each statement.
+    async fn write(
+        &mut self,
+        transaction: &mut Transaction<'_>,
+        batch: &[(u64, Draft)],
+    ) -> std::result::Result<Tally, Failure> {
+        let schema = self.schema;
+        let mut tally = Tally::default();
+        let now = timestamp_now();
+        for rows in statements(schema, batch, self.policy) {
+            let new = |(_, draft): &(u64, Draft)| NewRecord::of(draft.row().clone());
+            let records: Vec<NewRecord> = rows.iter().map(new).collect();
+            if let Some(written) = self.attempt(transaction, rows, &records, now).await? {
+                tally.add(self.count(rows, &records, &written));
+                continue;
+            }
+            // One of the rows, or several.
+            for (row, record) in rows.chunks(1).zip(records.chunks(1)) {
+                match self.attempt(transaction, row, record, now).await? {
+                    Some(written) => tally.add(self.count(row, record, &written)),
+                    None => tally.add(Tally {
+                        conflicting: 1,
+                        conflicts: row
+                            .iter()
+                            .map(|(line, draft)| Taken::by_another_key(schema, *line, draft))
+                            .collect(),
+                        ..Tally::default()
+                    }),
+                }
             }
         }
+        Ok(tally)
     }
-    Ok(tally)
+
+    /// Writes records and returns the ids of those that were written. Returns `None`, and writes nothing, if a row has a
+    /// unique key that is taken and that the statement does not handle. This can happen only if there are other keys
+    /// than the natural one, and only then a savepoint is worth its time.
+    async fn attempt(
+        &self,
+        transaction: &mut Transaction<'_>,
+        rows: &[(u64, Draft)],
+        records: &[NewRecord],
+        now: DateTime<Utc>,
+    ) -> std::result::Result<Option<HashSet<Uuid>>, Failure> {
+        if self.schema.unique.len() <= 1 {
+            return self.upsert(transaction, rows, records, now).await.map(Some);
+        }
+        transaction.execute(plain("SAVEPOINT rows")).await?;
+        match self.upsert(transaction, rows, records, now).await {
+            Ok(written) => {
+                transaction.execute(plain("RELEASE SAVEPOINT rows")).await?;
+                Ok(Some(written))
+            }
+            Err(Failure::Database(error)) if is_duplicate(&error) => {
+                transaction.execute(plain("ROLLBACK TO SAVEPOINT rows")).await?;
+                Ok(None)
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Counts what became of the rows of a statement.
+    fn count(
+        &mut self,
+        rows: &[(u64, Draft)],
+        records: &[NewRecord],
+        written: &HashSet<Uuid>,
+    ) -> Tally {
+        let (schema, policy) = (self.schema, self.policy);
+        let is_created = |record: &NewRecord| written.contains(&record.id);
+        let created = records.iter().filter(|record| is_created(record)).count() as u64;
+        let others = records.len() as u64 - created;
+        let rows = rows.iter().zip(records);
+        let taken = rows.clone().filter(|(_, record)| !is_created(record));
+        let tally = match policy {
+            Conflict::Skip => Tally { inserted: created, skipped: others, ..Tally::default() },
+            Conflict::Update => {
+                let updated = written.len() as u64 - created;
+                let skipped = others - updated;
+                Tally { inserted: created, updated, skipped, ..Tally::default() }
+            }
+            Conflict::Fail => Tally {
+                inserted: created,
+                conflicting: others,
+                conflicts: taken
+                    .map(|((line, draft), _)| self.lines.taken(*line, &natural_key(schema, draft)))
+                    .collect(),
+                ..Tally::default()
+            },
+        };
+        if policy == Conflict::Fail {
+            for ((line, draft), _) in rows.filter(|(_, record)| is_created(record)) {
+                self.lines.remember(*line, &natural_key(schema, draft));
+            }
+        }
+        tally
+    }
+
+    /// Creates the records, or treats conflicts as the policy requires, and notes the changes. Returns the ids of the
+    /// written records. An existing record keeps its id.
+    async fn upsert(
+        &self,
+        transaction: &mut Transaction<'_>,
+        rows: &[(u64, Draft)],
+        records: &[NewRecord],
+        now: DateTime<Utc>,
+    ) -> std::result::Result<HashSet<Uuid>, Failure> {
+        let Self { schema, policy, origin, .. } = *self;
+        let dialect = transaction.dialect();
+        let key = schema.natural_key();
+        let mut insert = insert_statement(schema, records, now, dialect)?;
+        if !key.is_empty() {
+            let mut conflict = OnConflict::columns(key.iter().copied());
+            match policy {
+                Conflict::Fail | Conflict::Skip => conflict.do_nothing(),
+                Conflict::Update => {
+                    let first = rows.first().map(|(_, draft)| draft.update());
+                    let written = first.unwrap_or_default();
+                    conflict
+                        .update_columns(columns(&written, dialect).map(|(column, _)| column))
+                        .update_column("updated_at")
+                        .value(
+                            "version",
+                            Expr::col((schema.collection, "version")).add(Expr::cust("1")),
+                        )
+                        .action_and_where(has_other_values(schema, &written, dialect))
+                }
+            };
+            insert.on_conflict(conflict);
+        }
+        let ids = |written: Vec<(Uuid,)>| written.into_iter().map(|(id,)| id).collect();
+        if !schema.journal {
+            insert.returning(Sql::returning().columns(["id"]));
+            return Ok(ids(transaction.rows(dialect.build(&insert).into()).await?));
+        }
+        let updates = policy == Conflict::Update && !key.is_empty();
+        if dialect == Dialect::Postgres && !updates {
+            insert.returning_all();
+            let mut result = Sql::select();
+            result.column("id").from("written");
+            let write = insert.into();
+            let writing = Writing { old: None, write, changed: Changed::Created, result };
+            return Ok(ids(transaction.rows(noted(schema, writing, origin, now)).await?));
+        }
+        insert.returning(Sql::returning().columns(schema.names()));
+        let insert: Statement = dialect.build(&insert).into();
+        let (before, written) = loop {
+            transaction.execute(plain("SAVEPOINT upsert")).await?;
+            let before = match updates {
+                true => transaction.records(schema, existing(schema, rows, dialect)).await?,
+                false => Vec::new(),
+            };
+            let before: HashMap<Uuid, Record> =
+                before.into_iter().map(|record| (record.id(), record)).collect();
+            let written = transaction.records(schema, insert.clone()).await?;
+            let is_known =
+                |record: &Record| record.version() == 1 || before.contains_key(&record.id());
+            if written.iter().all(is_known) {
+                transaction.execute(plain("RELEASE SAVEPOINT upsert")).await?;
+                break (before, written);
+            }
+            // Another transaction has created one of the records meanwhile. Now it is visible.
+            transaction.execute(plain("ROLLBACK TO SAVEPOINT upsert")).await?;
+        };
+        let notes = written.iter().map(|record| Note::of(before.get(&record.id()), Some(record)));
+        transaction.note(schema, notes.collect::<Result<_>>()?, origin, now).await?;
+        Ok(written.iter().map(Record::id).collect())
+    }
 }
 
-/// Runs a statement and returns the versions of the written records by id. Returns `None`, and writes nothing, if a
-/// row has a unique key that is taken and that the statement does not handle. This can happen only if there are
-/// other keys than the natural one, and only then a savepoint is worth its time.
-async fn attempt<DB>(
-    connection: &mut DB::Connection,
-    limit: &Limit,
-    Statement { sql, values }: Statement,
-    has_other_keys: bool,
-) -> std::result::Result<Option<HashMap<Uuid, i64>>, Failure>
-where
-    DB: Database,
-    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
-    SqlxValues: sqlx::IntoArguments<DB>,
-    (Uuid, i64): for<'r> FromRow<'r, DB::Row>,
-{
-    let query = sqlx::query_as_with(AssertSqlSafe(sql), SqlxValues(values));
-    if !has_other_keys {
-        return Ok(Some(limit.within(query.fetch_all(connection)).await?.into_iter().collect()));
-    }
-    let mut savepoint = limit.within(connection.begin()).await?;
-    match limit.within(query.fetch_all(&mut *savepoint)).await {
-        Ok(written) => {
-            limit.within(savepoint.commit()).await?;
-            Ok(Some(written.into_iter().collect()))
-        }
-        Err(error) if is_duplicate(&error) => {
-            limit.within(savepoint.rollback()).await?;
-            Ok(None)
-        }
-        Err(error) => Err(error.into()),
-    }
+/// The condition that a record of the table differs from the row that conflicts with it.
+fn has_other_values(schema: &Schema, written: &Row, dialect: Dialect) -> Expr {
+    let columns = written.iter().map(|(field, _)| {
+        let own = Expr::col((schema.collection, field.name));
+        dialect.differs(own, Expr::col(("excluded", field.name)))
+    });
+    columns.reduce(ExprTrait::or).unwrap_or_else(|| Expr::cust("FALSE"))
 }
 
-/// Counts what became of the rows of a statement.
-fn count(
-    schema: &'static Schema,
-    rows: &[(Uuid, u64, &Draft)],
-    written: &HashMap<Uuid, i64>,
-    policy: Conflict,
-    lines: &mut Lines,
-) -> Tally {
-    let created = rows.iter().filter(|(id, ..)| written.contains_key(id)).count() as u64;
-    let others = rows.len() as u64 - created;
-    let conflicts = rows.iter().filter(|(id, ..)| !written.contains_key(id));
-    let tally = match policy {
-        Conflict::Skip => Tally { inserted: created, skipped: others, ..Tally::default() },
-        Conflict::Update => Tally { inserted: created, updated: others, ..Tally::default() },
-        Conflict::Fail => Tally {
-            inserted: created,
-            conflicting: others,
-            conflicts: conflicts
-                .map(|(_, line, draft)| lines.taken(*line, &natural_key(schema, draft)))
-                .collect(),
-            ..Tally::default()
-        },
-    };
-    if policy == Conflict::Fail {
-        for (_, line, draft) in rows.iter().filter(|(id, ..)| written.contains_key(id)) {
-            lines.remember(*line, &natural_key(schema, draft));
-        }
+/// Selects the records that have the natural keys of rows, and locks them on PostgreSQL.
+fn existing(schema: &'static Schema, rows: &[(u64, Draft)], dialect: Dialect) -> Statement {
+    let is_key = |field: &&Field| schema.natural_key().contains(&field.name);
+    let same = rows.iter().map(|(_, draft)| {
+        let values = draft.row().iter().filter(|(field, _)| is_key(field));
+        let same = values.map(|(field, value)| match value {
+            Some(value) => Expr::col(field.name).eq(dialect.value(value)),
+            // A null never conflicts.
+            None => Expr::cust("FALSE"),
+        });
+        same.reduce(ExprTrait::and).unwrap_or_else(|| Expr::cust("FALSE"))
+    });
+    let mut select = Sql::select();
+    select.columns(schema.names()).from(schema.collection);
+    select.and_where_option(same.reduce(ExprTrait::or));
+    if dialect == Dialect::Postgres {
+        select.lock_exclusive();
     }
-    tally
+    dialect.build(&select).into()
 }
 
 /// Splits a batch into the rows of single statements. The rows of one statement have distinct natural keys,
@@ -565,38 +616,4 @@ fn natural_key<'d>(schema: &Schema, draft: &'d Draft) -> Vec<Option<&'d Value>> 
     let is_key = |name| schema.natural_key().contains(&name);
     let fields = draft.row().iter().filter(|(field, _)| is_key(field.name));
     fields.map(|(_, value)| value.as_ref()).collect()
-}
-
-/// Builds the statement that creates the records, or treats conflicts as the policy requires. It returns id and
-/// version of the written records. An existing record keeps its id.
-fn upsert(
-    schema: &'static Schema,
-    rows: &[(Uuid, u64, &Draft)],
-    policy: Conflict,
-    now: DateTime<Utc>,
-    dialect: Dialect,
-) -> Result<Statement> {
-    let drafts = rows.iter().map(|(id, _, draft)| (*id, draft.row()));
-    let mut insert = insert_statement(schema, drafts, now, dialect)?;
-    let key = schema.natural_key();
-    if !key.is_empty() {
-        let mut conflict = OnConflict::columns(key.iter().copied());
-        match policy {
-            Conflict::Fail | Conflict::Skip => conflict.do_nothing(),
-            Conflict::Update => {
-                let first = rows.first().map(|(.., draft)| draft.update());
-                let written = first.unwrap_or_default();
-                conflict
-                    .update_columns(columns(&written, dialect).map(|(column, _)| column))
-                    .update_column("updated_at")
-                    .value(
-                        "version",
-                        Expr::col((schema.collection, "version")).add(Expr::cust("1")),
-                    )
-            }
-        };
-        insert.on_conflict(conflict);
-    }
-    insert.returning(Sql::returning().columns(["id", "version"]));
-    Ok(dialect.build(&insert).into())
 }

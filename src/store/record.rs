@@ -1,5 +1,7 @@
 //! Records read from the database: as values where the service uses them, as JSON where it only passes them on.
 
+use std::collections::HashMap;
+
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use uuid::Uuid;
@@ -48,6 +50,19 @@ impl Record {
             (Some(id), Some(version)) => Ok(Self { schema, id, version, values }),
             _ => Err(sqlx::Error::Decode("a record without id or version".into())),
         }
+    }
+
+    /// Returns a record that the journal has. Fields that it lacks are null.
+    pub(super) fn of(
+        schema: &'static Schema,
+        id: Uuid,
+        version: i64,
+        mut values: HashMap<&'static str, Value>,
+    ) -> Self {
+        values.insert("id", Value::Id(id));
+        values.insert("version", Value::Integer(version));
+        let values = schema.names().map(|name| values.remove(name)).collect();
+        Self { schema, id, version, values }
     }
 
     /// Returns the record type.

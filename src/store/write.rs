@@ -1,14 +1,20 @@
-//! Writes of one record. Each is a single statement that returns the written record.
+//! Writes of one record, with their entry in the journal. On PostgreSQL each is a single statement that returns the
+//! written record.
 
 use chrono::{DateTime, Utc};
-use sea_query::{Alias, Expr, ExprTrait, Query as Sql, Value as SqlValue};
+use sea_query::{
+    Alias, Asterisk, Expr, ExprTrait, Query as Sql, SelectStatement, Value as SqlValue,
+};
 use uuid::Uuid;
 
+use super::journal::{Changed, Note, Origin, Writing, noted};
+use super::transaction::{End, Failure, Transaction, Work};
 use super::{Record, Store};
+use crate::clock::timestamp_now;
 use crate::error::{Error, Result};
 use crate::query::compile::folded_column;
 use crate::query::text::fold;
-use crate::query::{Dialect, Field, Schema, Value};
+use crate::query::{Dialect, Field, Schema, Statement, Value};
 use crate::record::{Draft, Row};
 
 /// Which version of a record a write expects to find (RFC 9110, section 13.1.1).
@@ -20,20 +26,102 @@ pub enum Expected {
     Versions(Vec<i64>),
 }
 
+impl Expected {
+    /// Returns whether it allows a version.
+    pub fn allows(&self, version: i64) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Versions(versions) => versions.contains(&version),
+        }
+    }
+}
+
+/// A write of one record.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Write {
+    /// Creates a record.
+    Create(NewRecord),
+    /// Sets fields of a record that has the expected version. A record that has these values stays as it is.
+    Update(Uuid, Row, Expected),
+    /// Deletes a record that has the expected version.
+    Delete(Uuid, Expected),
+}
+
+impl Write {
+    /// Returns the id of the record.
+    pub fn id(&self) -> Uuid {
+        match self {
+            Self::Create(record) => record.id,
+            Self::Update(id, ..) | Self::Delete(id, _) => *id,
+        }
+    }
+}
+
+/// A record to create.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewRecord {
+    /// Its id.
+    pub id: Uuid,
+    /// Its version: 1, or more if the record is restored.
+    pub version: i64,
+    /// The values of all fields of the declaration.
+    pub row: Row,
+    /// When it was created; `None` for now.
+    pub created_at: Option<DateTime<Utc>>,
+}
+
+impl NewRecord {
+    /// Returns a record with a new id.
+    pub fn of(row: Row) -> Self {
+        Self { id: Uuid::now_v7(), version: 1, row, created_at: None }
+    }
+}
+
+/// The outcome of a write.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Written {
+    /// The record as it is now, or as it was before its deletion.
+    Done(Record),
+    /// The record has these values already. It keeps its version.
+    Unchanged(Record),
+    /// The record has another version than expected. Nothing was written.
+    Stale(Record),
+    /// No record has this id.
+    Missing,
+}
+
+impl Written {
+    /// The outcome of a write that matched no record, of which `found` now has the id.
+    fn nothing(write: &Write, found: Option<Record>) -> Self {
+        let Some(record) = found else { return Self::Missing };
+        match write {
+            Write::Update(_, row, expected)
+                if expected.allows(record.version())
+                    && row
+                        .iter()
+                        .all(|(field, value)| record.value(field.name) == value.as_ref()) =>
+            {
+                Self::Unchanged(record)
+            }
+            _ => Self::Stale(record),
+        }
+    }
+}
+
 impl Store {
     /// Creates a record.
     ///
     /// # Errors
-    /// Returns [`crate::error::Kind::Duplicate`] if the natural key exists; any database error.
+    /// Returns [`crate::error::Kind::Duplicate`] if a unique key exists; any database error.
     pub async fn insert(&self, id: Uuid, draft: &Draft, now: DateTime<Utc>) -> Result<Record> {
-        let schema = draft.schema();
-        let mut insert = insert_statement(schema, [(id, draft.row())], now, self.dialect())?;
-        insert.returning(Sql::returning().columns(schema.names()));
-        let written = self.write_record(schema, self.dialect().build(&insert).into()).await?;
-        written.ok_or_else(|| Error::internal("the insert returned no row"))
+        let record = NewRecord { id, ..NewRecord::of(draft.row().clone()) };
+        match self.write_one(draft.schema(), Write::Create(record), now).await? {
+            Written::Done(record) => Ok(record),
+            _ => Err(Error::internal("the insert returned no row")),
+        }
     }
 
-    /// Sets fields of a record. Returns `None` if no record has this id and version.
+    /// Sets fields of a record.
     ///
     /// # Errors
     /// As [`Store::insert`].
@@ -44,23 +132,11 @@ impl Store {
         row: &Row,
         expected: &Expected,
         now: DateTime<Utc>,
-    ) -> Result<Option<Record>> {
-        let dialect = self.dialect();
-        let mut update = Sql::update();
-        update.table(schema.collection);
-        for (column, value) in columns(row, dialect) {
-            update.value(column, value);
-        }
-        update
-            .value("version", Expr::col("version").add(Expr::cust("1")))
-            .value("updated_at", dialect.value(&Value::Timestamp(now)))
-            .and_where(Expr::col("id").eq(id))
-            .and_where_option(version_is(expected))
-            .returning(Sql::returning().columns(schema.names()));
-        self.write_record(schema, dialect.build(&update).into()).await
+    ) -> Result<Written> {
+        self.write_one(schema, Write::Update(id, row.clone(), expected.clone()), now).await
     }
 
-    /// Deletes a record. Returns `None` if no record has this id and version.
+    /// Deletes a record.
     ///
     /// # Errors
     /// Any database error.
@@ -69,15 +145,205 @@ impl Store {
         schema: &'static Schema,
         id: Uuid,
         expected: &Expected,
-    ) -> Result<Option<Record>> {
-        let mut delete = Sql::delete();
-        delete
-            .from_table(schema.collection)
-            .and_where(Expr::col("id").eq(id))
-            .and_where_option(version_is(expected))
-            .returning(Sql::returning().columns(schema.names()));
-        self.write_record(schema, self.dialect().build(&delete).into()).await
+    ) -> Result<Written> {
+        self.write_one(schema, Write::Delete(id, expected.clone()), timestamp_now()).await
     }
+
+    /// Returns the id of another record that has a unique key of these values, if there is one.
+    ///
+    /// # Errors
+    /// Any database error.
+    pub async fn holder(
+        &self,
+        schema: &'static Schema,
+        row: &Row,
+        own: Option<Uuid>,
+    ) -> Result<Option<Uuid>> {
+        for key in schema.unique {
+            let value = |name: &&str| row.iter().find(|(field, _)| field.name == *name)?.1.as_ref();
+            let values: Option<Vec<&Value>> = key.iter().map(value).collect();
+            // A key with a null is never taken.
+            let Some(values) = values else { continue };
+            let mut select = Sql::select();
+            select.column("id").from(schema.collection).limit(1);
+            for (name, value) in key.iter().zip(values) {
+                select.and_where(Expr::col(*name).eq(self.dialect().value(value)));
+            }
+            select.and_where_option(own.map(|own| Expr::col("id").ne(own)));
+            let found: Vec<(Uuid,)> = self.read(self.dialect().build(&select).into()).await?;
+            if let Some((id,)) = found.into_iter().next() {
+                return Ok(Some(id));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Writes a record.
+    ///
+    /// # Errors
+    /// As [`Store::insert`].
+    pub async fn write_one(
+        &self,
+        schema: &'static Schema,
+        write: Write,
+        now: DateTime<Utc>,
+    ) -> Result<Written> {
+        let dialect = self.dialect();
+        if schema.journal && dialect == Dialect::Sqlite {
+            let origin = self.origin.clone();
+            return self.in_transaction(Single { schema, write, origin, now }).await;
+        }
+        let statement = statement(schema, &write, &self.origin, now, dialect)?;
+        match self.write_record(schema, statement).await? {
+            Some(record) => Ok(Written::Done(record)),
+            None => {
+                let select = found(schema, write.id(), &Expected::Any);
+                let found = self.fetch(schema, dialect.build(&select).into()).await?.pop();
+                Ok(Written::nothing(&write, found))
+            }
+        }
+    }
+}
+
+/// One write in a transaction of its own.
+struct Single {
+    schema: &'static Schema,
+    write: Write,
+    origin: Origin,
+    now: DateTime<Utc>,
+}
+
+impl Work for Single {
+    type Output = Written;
+
+    async fn run(
+        &self,
+        transaction: &mut Transaction<'_>,
+    ) -> std::result::Result<End<Written>, Failure> {
+        let Self { schema, write, origin, now } = self;
+        transaction.write(schema, write, origin, *now).await.map(End::Commit)
+    }
+}
+
+impl Transaction<'_> {
+    /// Writes a record, as [`Store::write_one`] does.
+    pub(super) async fn write(
+        &mut self,
+        schema: &'static Schema,
+        write: &Write,
+        origin: &Origin,
+        now: DateTime<Utc>,
+    ) -> std::result::Result<Written, Failure> {
+        let dialect = self.dialect();
+        let has_note = schema.journal && dialect == Dialect::Sqlite;
+        let before = match write {
+            Write::Update(id, _, expected) if has_note => {
+                let select = found(schema, *id, expected);
+                self.records(schema, dialect.build(&select).into()).await?.pop()
+            }
+            _ => None,
+        };
+        let statement = statement(schema, write, origin, now, dialect)?;
+        let Some(written) = self.records(schema, statement).await?.pop() else {
+            let select = found(schema, write.id(), &Expected::Any);
+            let found = self.records(schema, dialect.build(&select).into()).await?.pop();
+            return Ok(Written::nothing(write, found));
+        };
+        if has_note {
+            let note = match write {
+                Write::Delete(..) => Note::of(Some(&written), None)?,
+                _ => Note::of(before.as_ref(), Some(&written))?,
+            };
+            self.note(schema, vec![note], origin, now).await?;
+        }
+        Ok(Written::Done(written))
+    }
+}
+
+/// Builds the statement of a write. On PostgreSQL it also notes the change.
+fn statement(
+    schema: &'static Schema,
+    write: &Write,
+    origin: &Origin,
+    now: DateTime<Utc>,
+    dialect: Dialect,
+) -> Result<Statement> {
+    let is_noted = schema.journal && dialect == Dialect::Postgres;
+    let returning = || match is_noted {
+        true => Sql::returning().expr(Expr::col((schema.collection, Asterisk))),
+        false => Sql::returning().columns(schema.names()),
+    };
+    let mut old = None;
+    let (changed, statement, write) = match write {
+        Write::Create(record) => {
+            let mut insert = insert_statement(schema, [record], now, dialect)?;
+            insert.returning(returning());
+            (Changed::Created, dialect.build(&insert), insert.into())
+        }
+        Write::Update(id, row, expected) => {
+            let mut update = Sql::update();
+            update.table(schema.collection).returning(returning());
+            for (column, value) in columns(row, dialect) {
+                update.value(column, value);
+            }
+            update
+                .value("version", Expr::col((schema.collection, "version")).add(Expr::cust("1")))
+                .value("updated_at", dialect.value(&Value::Timestamp(now)))
+                .and_where(Expr::col((schema.collection, "id")).eq(*id))
+                .and_where(differs(schema, row, dialect));
+            if is_noted {
+                // The lock makes the row the latest one, also if another transaction has just changed it.
+                let mut locked = Sql::select();
+                locked.column(Asterisk).from(schema.collection).and_where(Expr::col("id").eq(*id));
+                locked.and_where_option(version_is(expected)).lock_exclusive();
+                old = Some(locked);
+                update
+                    .from("old")
+                    .and_where(Expr::col((schema.collection, "id")).equals(("old", "id")));
+            } else {
+                update.and_where_option(version_is(expected));
+            }
+            (Changed::Updated, dialect.build(&update), update.into())
+        }
+        Write::Delete(id, expected) => {
+            let mut delete = Sql::delete();
+            delete
+                .from_table(schema.collection)
+                .and_where(Expr::col("id").eq(*id))
+                .and_where_option(version_is(expected))
+                .returning(returning());
+            (Changed::Deleted, dialect.build(&delete), delete.into())
+        }
+    };
+    if !is_noted {
+        return Ok(statement.into());
+    }
+    let mut result = Sql::select();
+    result.columns(schema.names()).from("written");
+    Ok(noted(schema, Writing { old, write, changed, result }, origin, now))
+}
+
+/// Selects a record if it has the expected version.
+fn found(schema: &'static Schema, id: Uuid, expected: &Expected) -> SelectStatement {
+    let mut select = Sql::select();
+    select
+        .columns(schema.names())
+        .from(schema.collection)
+        .and_where(Expr::col("id").eq(id))
+        .and_where_option(version_is(expected));
+    select
+}
+
+/// The condition that a record has another value than the row in at least one field.
+fn differs(schema: &'static Schema, row: &Row, dialect: Dialect) -> Expr {
+    let differs = row.iter().map(|(field, value)| {
+        let value = match value {
+            Some(value) => dialect.value(value),
+            None => dialect.null(field),
+        };
+        dialect.differs(Expr::col((schema.collection, field.name)), Expr::val(value))
+    });
+    differs.reduce(ExprTrait::or).unwrap_or_else(|| Expr::cust("FALSE"))
 }
 
 pub(super) fn version_is(expected: &Expected) -> Option<Expr> {
@@ -90,22 +356,22 @@ pub(super) fn version_is(expected: &Expected) -> Option<Expr> {
 /// Builds the statement that creates records, without a RETURNING clause. All rows must have the same fields.
 pub(super) fn insert_statement<'a>(
     schema: &'static Schema,
-    rows: impl IntoIterator<Item = (Uuid, &'a Row)>,
+    records: impl IntoIterator<Item = &'a NewRecord>,
     now: DateTime<Utc>,
     dialect: Dialect,
 ) -> Result<sea_query::InsertStatement> {
     let mut insert = Sql::insert();
     insert.into_table(schema.collection);
-    for (id, row) in rows {
+    for record in records {
         let managed = [
-            ("id", Value::Id(id)),
-            ("version", Value::Integer(1)),
-            ("created_at", Value::Timestamp(now)),
+            ("id", Value::Id(record.id)),
+            ("version", Value::Integer(record.version)),
+            ("created_at", Value::Timestamp(record.created_at.unwrap_or(now))),
             ("updated_at", Value::Timestamp(now)),
         ]
         .map(|(name, value)| (Alias::new(name), dialect.value(&value)));
         let (names, values): (Vec<Alias>, Vec<SqlValue>) =
-            managed.into_iter().chain(columns(row, dialect)).unzip();
+            managed.into_iter().chain(columns(&record.row, dialect)).unzip();
         let values = values.into_iter().map(Expr::from);
         insert.columns(names).values(values).map_err(Error::internal)?;
     }

@@ -8,7 +8,7 @@ use cinequery::query::{
     prepare,
 };
 use cinequery::record::{Draft, Members};
-use cinequery::store::{Expected, Record, Store};
+use cinequery::store::{NewRecord, Record, Store, Write};
 use serde::Deserialize;
 use serde_json::Value as Json;
 use uuid::Uuid;
@@ -283,17 +283,15 @@ fn the_schema_of_the_vectors_has_every_code() {
     assert_eq!(*codes, Code::ALL.iter().map(|(code, _)| code.as_str()).collect::<Json>());
 }
 
-/// Writes the catalogue through the store, with one update for each further version.
+/// Writes the catalogue through the store.
 async fn fill(store: &Store, catalogue: &[Stored]) {
     for Stored { id, version, created_at, updated_at, written } in catalogue {
         assert_eq!(written.len(), screenings().writable().count(), "{id}");
         let members = Members(written.clone().into_iter().collect());
         let draft = Draft::read(screenings(), members).unwrap();
-        store.insert(*id, &draft, *created_at).await.unwrap();
-        for _ in 1..*version {
-            let row = draft.row();
-            store.update(screenings(), *id, row, &Expected::Any, *updated_at).await.unwrap();
-        }
+        let (row, created_at) = (draft.row().clone(), Some(*created_at));
+        let record = NewRecord { id: *id, version: *version, row, created_at };
+        store.write_one(screenings(), Write::Create(record), *updated_at).await.unwrap();
     }
 }
 

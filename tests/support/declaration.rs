@@ -62,6 +62,7 @@ pub fn declare(
         unique,
         indexes,
         searches: &[],
+        journal: true,
     }))
 }
 

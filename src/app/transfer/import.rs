@@ -32,7 +32,7 @@ pub struct Report {
     pub created: i64,
     /// The number of records that were updated.
     pub updated: i64,
-    /// The number of rows that were skipped because their record exists.
+    /// The number of rows that were skipped because their record exists or, with `update`, has these values already.
     pub skipped: i64,
     /// The number of rows that were rejected because they break a rule.
     pub rejected: i64,

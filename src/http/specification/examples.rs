@@ -81,6 +81,7 @@ pub(super) fn of_body(operation: &str, schema: &str, about: &Schema) -> Option<V
         "RevocationRequest" => json!({ "subject": "cataloguer" }),
         "UserDraft" => json!({ "name": "cataloguer", "password": PASSWORD, "role": "editor" }),
         "UserPatch" => json!({ "role": "viewer" }),
+        "RestoreRequest" => json!({ "version": 1 }),
         _ if operation.starts_with("import") => json!(format!("{}\n", draft(about))),
         _ if schema == format!("{}Draft", about.name) => draft(about),
         _ if schema == format!("{}Patch", about.name) => {

@@ -104,6 +104,7 @@ pub fn json_schema() -> Value {
                 "Fields whose values together are unique. The first list is the natural key that imports match on."
             ),
             "indexes": keys("Fields that have an index together."),
+            "journal": flag("Whether each change of a record is kept in the journal.", true),
             "fields": {
                 "type": "object",
                 "description": "The fields, in the order of the file.",

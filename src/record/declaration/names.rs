@@ -47,6 +47,9 @@ const SCHEMAS: &[&str] = &[
     "CandidateKind",
     "Canonical",
     "CatalogueSchema",
+    "Change",
+    "ChangeKind",
+    "ChangePage",
     "Collection",
     "Completion",
     "Count",
@@ -59,12 +62,14 @@ const SCHEMAS: &[&str] = &[
     "FacetItem",
     "FacetRest",
     "Facets",
+    "FieldChange",
     "FieldSchema",
     "FieldType",
     "FileFormat",
     "FilterMatch",
     "FunctionSchema",
     "Health",
+    "HistoryPage",
     "ImportReport",
     "LanguageLimits",
     "LegacyMovie",
@@ -83,6 +88,8 @@ const SCHEMAS: &[&str] = &[
     "Reason",
     "RecordType",
     "RequestClass",
+    "RestoreRequest",
+    "Revision",
     "RevocationForm",
     "RevocationRequest",
     "Role",
@@ -121,13 +128,14 @@ pub(super) enum Named {
 }
 
 /// The schemas of the OpenAPI document that a record type is the origin of.
-pub(super) fn schemas_of(name: &str) -> [String; 5] {
-    ["", "Draft", "Patch", "Page", "Field"].map(|ending| format!("{name}{ending}"))
+pub(super) fn schemas_of(name: &str) -> [String; 6] {
+    ["", "Draft", "Patch", "Page", "Field", "Restored"].map(|ending| format!("{name}{ending}"))
 }
 
 /// What operations are called after a record type: `getMovieFacets` would be that of a type `MovieFacets` too.
-pub(super) fn operations_of(name: &str) -> [String; 4] {
-    ["Facets", "Queries", "Query", "QueryWithBody"].map(|ending| format!("{name}{ending}"))
+pub(super) fn operations_of(name: &str) -> [String; 5] {
+    ["Facets", "History", "Queries", "Query", "QueryWithBody"]
+        .map(|ending| format!("{name}{ending}"))
 }
 
 /// Operations of the service that are called like one on records, such as `getSchema`.

@@ -1,0 +1,201 @@
+//! The operations on the journal: the changes of all records, the versions of one, restoring and erasing.
+
+use poem::Request;
+use poem::web::Data;
+use poem_openapi::param::{Header, Path, Query};
+use poem_openapi::registry::{MetaSchema, MetaSchemaRef, Registry};
+use poem_openapi::types::Type as Documented;
+use poem_openapi::{Object, OpenApi, Tags};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::body::{Body, Current, Input, Json, NoContent, Versioned, json};
+use super::caller::{CollectionAdministrator, Reader, SomeReader, Writer};
+use super::conditional;
+use super::records::{COLLECTION, Tag, arguments};
+use crate::app::App;
+use crate::app::history::{self, ChangePage, ChangesRequest, HistoryPage, Restored};
+use crate::app::selection::Selection;
+use crate::error::Result;
+use crate::store::Record;
+
+/// The operations on the versions of a record.
+pub(super) struct Operations;
+
+#[OpenApi(prefix_path = COLLECTION, tag = "Tag::Records")]
+impl Operations {
+    /// List the versions of a {record}
+    ///
+    /// Returns the versions of the {record} from its journal, the latest first: who changed it, when, and which fields
+    /// differ. The journal keeps versions for 90 days, unless the service is configured otherwise. It also has the
+    /// versions of a deleted {record}. Returns 404 `not_found` for an unknown id.
+    #[oai(path = "/:id/history", method = "get")]
+    async fn history(
+        &self,
+        caller: Reader,
+        app: Data<&App>,
+        /// The id of the {record}.
+        id: Path<Uuid>,
+        /// `next_before` of the previous page.
+        before: Query<Option<i64>>,
+        /// The maximum number of versions per page.
+        #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
+        limit: Query<Option<i32>>,
+    ) -> Result<Json<HistoryPage>> {
+        let store = app.store_for(&caller.identity);
+        let limit = limit.0.map(i64::from);
+        history::history(&store, &caller.identity, caller.schema, id.0, before.0, limit)
+            .await
+            .map(Json)
+    }
+
+    /// Restore a version of a {record}
+    ///
+    /// Sets the fields of the {record} to their values in an earlier version, which makes a new version. A deleted
+    /// {record} is created again, with the same id. Fields that the version lacks keep their values, and `left_out`
+    /// names the fields that are no longer declared. Returns 404 `not_found` if the journal does not have the version,
+    /// 412 `precondition_failed` if the {record} has changed since the version in `If-Match`, 409 `duplicate` if its
+    /// natural key exists, and 400 `invalid_record` if the values break rules of the current declaration.
+    #[oai(path = "/:id/restore", method = "post")]
+    async fn restore(
+        &self,
+        caller: Writer,
+        /// The id of the {record}.
+        id: Path<Uuid>,
+        /// The ETag of the version to replace. Default: any version.
+        #[oai(name = "If-Match")]
+        if_match: Header<Option<String>>,
+        body: Body<RestoreRequest>,
+    ) -> Result<Current<Restored>> {
+        let expected = conditional::optional(if_match.0.as_deref())?;
+        let Writer { identity, schema, store } = caller;
+        history::restore(&store, &identity, schema, id.0, body.0.version, &expected)
+            .await
+            .map(Current)
+    }
+
+    /// Erase the history of a {record}
+    ///
+    /// Deletes all versions of the {record} from the journal, for example because they have personal data. The current
+    /// version stays. The erasure is an entry of the journal itself. It requires the scope `admin`. Returns 404
+    /// `not_found` if the journal has no version of the {record}.
+    #[oai(path = "/:id/history", method = "delete")]
+    async fn erase(
+        &self,
+        caller: CollectionAdministrator,
+        /// The id of the {record}.
+        id: Path<Uuid>,
+    ) -> Result<NoContent> {
+        history::erase(&caller.store, &caller.identity, caller.schema, id.0)
+            .await
+            .map(|()| NoContent)
+    }
+}
+
+#[derive(Tags)]
+enum ChangesTag {
+    /// The journal of changes of all records.
+    #[oai(rename = "changes")]
+    Changes,
+}
+
+/// The operations on the changes of all collections.
+pub(super) struct ChangeOperations;
+
+#[OpenApi(tag = "ChangesTag::Changes")]
+impl ChangeOperations {
+    /// List changes
+    ///
+    /// Returns the changes of the records that the token allows reading, in the order of their positions. To follow the
+    /// journal, send `next_after` as `after` again and again: no change is missed, and changes that depend on each
+    /// other come in their order. With a filter, a page may be empty although `has_more` is true. The journal keeps
+    /// changes for 90 days, unless the service is configured otherwise. Returns 400 `invalid_query` for an invalid
+    /// filter.
+    #[oai(path = "/api/v1/changes", method = "get")]
+    #[allow(clippy::too_many_arguments, reason = "each is a documented query parameter")]
+    async fn changes(
+        &self,
+        caller: SomeReader,
+        app: Data<&App>,
+        request: &Request,
+        /// The position after which the page starts. Default: the beginning of the journal.
+        after: Query<Option<i64>>,
+        /// The collection. Default: all that the token allows reading or, with a filter, the first.
+        collection: Query<Option<String>>,
+        /// A filter on the record after the change, or before it if it was deleted.
+        filter: Query<Option<String>>,
+        /// The maximum number of changes per page.
+        #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
+        limit: Query<Option<i32>>,
+    ) -> Result<Json<ChangePage>> {
+        let parameters = arguments(request);
+        let selection = Selection { filter: filter.0, parameters, ..Selection::default() };
+        let (collection, limit) = (collection.0, limit.0.map(i64::from));
+        let request = ChangesRequest { collection, after: after.0, selection, limit };
+        history::changes(&app.store_for(&caller.0), app.catalogue(), &caller.0, request)
+            .await
+            .map(Json)
+    }
+}
+
+/// The version to restore.
+#[derive(Object, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RestoreRequest {
+    /// The version.
+    version: i64,
+}
+
+impl Input for RestoreRequest {
+    fn read(bytes: &[u8], _request: &Request) -> Result<Self> {
+        json(bytes)
+    }
+}
+
+impl Versioned for Restored {
+    const NAME: &'static str = "record";
+
+    fn version(&self) -> Option<i64> {
+        Some(self.record.version())
+    }
+}
+
+impl Documented for Restored {
+    const IS_REQUIRED: bool = true;
+    type RawValueType = Self;
+    type RawElementValueType = Self;
+
+    fn name() -> std::borrow::Cow<'static, str> {
+        "{Record}Restored".into()
+    }
+
+    fn schema_ref() -> MetaSchemaRef {
+        MetaSchemaRef::Reference(Self::name().into_owned())
+    }
+
+    fn register(registry: &mut Registry) {
+        Record::register(registry);
+        let left_out = MetaSchema {
+            description: Some("The fields of the earlier version that are no longer declared."),
+            items: Some(Box::new(MetaSchemaRef::Inline(Box::new(MetaSchema::new("string"))))),
+            ..MetaSchema::new("array")
+        };
+        registry.create_schema::<Self, _>(Self::name().into_owned(), |_| MetaSchema {
+            description: Some("A restored record."),
+            required: vec!["record", "left_out"],
+            properties: vec![
+                ("record", Record::schema_ref()),
+                ("left_out", MetaSchemaRef::Inline(Box::new(left_out))),
+            ],
+            ..MetaSchema::new("object")
+        });
+    }
+
+    fn as_raw_value(&self) -> Option<&Self> {
+        Some(self)
+    }
+
+    fn raw_element_iter<'a>(&'a self) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
+        Box::new(std::iter::once(self))
+    }
+}

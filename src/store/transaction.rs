@@ -1,0 +1,263 @@
+//! Transactions of several statements, the same for both engines.
+
+use futures_util::TryStreamExt;
+use sea_query_sqlx::SqlxValues;
+use sqlx::{AssertSqlSafe, Connection as _, Database, Postgres, Sqlite};
+
+use super::connection::Open;
+use super::failure::{Attempts, FailureClass, database_error};
+use super::lease::{Lease, Limit, Parts};
+use super::postgres::Servers;
+use super::record::{Record, Records, Sink as _};
+use super::sqlite::SqliteFile;
+use super::{Engine, Row, Store};
+use crate::error::{Error, Result};
+use crate::query::{Dialect, Schema, Statement};
+
+/// Why the work of a transaction failed.
+pub(super) enum Failure {
+    /// The database failed. After a conflict with another transaction the work is retried.
+    Database(sqlx::Error),
+    /// The work failed. It is not retried.
+    Own(Error),
+}
+
+impl From<sqlx::Error> for Failure {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Own(error)
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Database(error) => database_error(error),
+            Failure::Own(error) => error,
+        }
+    }
+}
+
+/// How a transaction ends.
+pub(super) enum End<T> {
+    Commit(T),
+    RollBack(T),
+}
+
+/// The work of a transaction. It may run several times, because conflicts are retried.
+pub(super) trait Work: Send + Sync + 'static {
+    /// What the caller gets.
+    type Output: Send + 'static;
+
+    /// Runs the statements.
+    fn run(
+        &self,
+        transaction: &mut Transaction<'_>,
+    ) -> impl Future<Output = std::result::Result<End<Self::Output>, Failure>> + Send;
+}
+
+/// An open transaction.
+pub(super) struct Transaction<'c> {
+    session: Session<'c>,
+    limit: Limit,
+}
+
+/// The connection of a transaction.
+pub(super) enum Session<'c> {
+    Sqlite(sqlx::Transaction<'c, Sqlite>),
+    Postgres(sqlx::Transaction<'c, Postgres>),
+}
+
+/// What opens connections whose transactions are sessions.
+pub(super) trait Begin: Open {
+    /// The statement that begins a transaction.
+    const BEGIN: &'static str;
+
+    fn session(transaction: sqlx::Transaction<'_, Self::Database>) -> Session<'_>;
+}
+
+impl Begin for SqliteFile {
+    /// Takes the lock for writing at once, because a later attempt to get it could fail.
+    const BEGIN: &'static str = "BEGIN IMMEDIATE";
+
+    fn session(transaction: sqlx::Transaction<'_, Sqlite>) -> Session<'_> {
+        Session::Sqlite(transaction)
+    }
+}
+
+impl Begin for Servers {
+    const BEGIN: &'static str = "BEGIN";
+
+    fn session(transaction: sqlx::Transaction<'_, Postgres>) -> Session<'_> {
+        Session::Postgres(transaction)
+    }
+}
+
+/// Runs the same code on either engine. Each statement has the time limit of its connection.
+macro_rules! on_session {
+    ($transaction:expr, $connection:ident => $body:expr) => {{
+        let Transaction { session, limit } = $transaction;
+        match session {
+            Session::Sqlite(open) => {
+                let $connection = &mut **open;
+                limit.within($body).await
+            }
+            Session::Postgres(open) => {
+                let $connection = &mut **open;
+                limit.within($body).await
+            }
+        }
+    }};
+}
+
+impl<'c> Transaction<'c> {
+    /// Begins a transaction.
+    pub(super) async fn begin<O: Begin>(
+        connection: &'c mut <O::Database as Database>::Connection,
+        limit: Limit,
+    ) -> sqlx::Result<Self> {
+        let begun = limit.within(connection.begin_with(AssertSqlSafe(O::BEGIN.to_owned()))).await?;
+        Ok(Self { session: O::session(begun), limit })
+    }
+
+    /// Returns the SQL dialect of the database.
+    pub(super) fn dialect(&self) -> Dialect {
+        match self.session {
+            Session::Sqlite(_) => Dialect::Sqlite,
+            Session::Postgres(_) => Dialect::Postgres,
+        }
+    }
+
+    /// Returns the rows of a statement.
+    pub(super) async fn rows<T: Row>(
+        &mut self,
+        Statement { sql, values }: Statement,
+    ) -> sqlx::Result<Vec<T>> {
+        let query = (AssertSqlSafe(sql), SqlxValues(values));
+        on_session!(self, connection => sqlx::query_as_with(query.0, query.1).fetch_all(connection))
+    }
+
+    /// Returns the records of a statement.
+    pub(super) async fn records(
+        &mut self,
+        schema: &'static Schema,
+        Statement { sql, values }: Statement,
+    ) -> sqlx::Result<Vec<Record>> {
+        let mut records = Records::of(schema);
+        let sink = &mut records;
+        let query = (AssertSqlSafe(sql), SqlxValues(values));
+        on_session!(self, connection => async {
+            let mut rows = sqlx::query_with(query.0, query.1).fetch(connection);
+            while let Some(row) = rows.try_next().await? {
+                sink.push(&row)?;
+            }
+            Ok(())
+        })?;
+        Ok(records.list)
+    }
+
+    /// Runs a statement and returns the number of its rows.
+    pub(super) async fn execute(
+        &mut self,
+        Statement { sql, values }: Statement,
+    ) -> sqlx::Result<u64> {
+        let query = (AssertSqlSafe(sql), SqlxValues(values));
+        on_session!(self, connection => async {
+            Ok(sqlx::query_with(query.0, query.1).execute(connection).await?.rows_affected())
+        })
+    }
+
+    pub(super) async fn commit(self) -> sqlx::Result<()> {
+        let Self { session, limit } = self;
+        match session {
+            Session::Sqlite(open) => limit.within(open.commit()).await,
+            Session::Postgres(open) => limit.within(open.commit()).await,
+        }
+    }
+
+    pub(super) async fn roll_back(self) -> sqlx::Result<()> {
+        let Self { session, limit } = self;
+        match session {
+            Session::Sqlite(open) => limit.within(open.rollback()).await,
+            Session::Postgres(open) => limit.within(open.rollback()).await,
+        }
+    }
+}
+
+impl Store {
+    /// Runs work in a transaction, and retries it after a conflict with another one.
+    ///
+    /// This runs as a separate task, so the transaction ends normally even if the caller is cancelled.
+    pub(super) async fn in_transaction<W: Work>(&self, work: W) -> Result<W::Output> {
+        let store = self.clone();
+        let task = tokio::spawn(async move {
+            let mut attempts = Attempts::default();
+            loop {
+                let outcome = match &store.shared.engine {
+                    Engine::Sqlite { write, .. } => {
+                        let mut lease = write.lease(store.share.as_ref()).await?;
+                        attempt(&mut lease, &work).await
+                    }
+                    Engine::Postgres(lanes) => {
+                        let pool = lanes.of(store.lane);
+                        let mut lease = pool.lease(store.share.as_ref()).await?;
+                        attempt(&mut lease, &work).await
+                    }
+                };
+                match outcome {
+                    Err(Failure::Database(error)) if attempts.again(&error).await => {}
+                    outcome => return Ok(outcome?),
+                }
+            }
+        });
+        task.await.map_err(Error::internal)?
+    }
+}
+
+/// Runs work once, in one transaction on this connection.
+pub(super) async fn attempt<O: Begin, W: Work>(
+    lease: &mut Lease<O>,
+    work: &W,
+) -> std::result::Result<W::Output, Failure> {
+    let Parts { connection, limit } = lease.parts()?;
+    let mut has_ended = true;
+    let outcome = async {
+        let mut transaction = Transaction::begin::<O>(connection, limit).await?;
+        match work.run(&mut transaction).await {
+            Ok(End::Commit(output)) => Ok(transaction.commit().await.map(|()| output)?),
+            Ok(End::RollBack(output)) => Ok(transaction.roll_back().await.map(|()| output)?),
+            Err(failure) => {
+                has_ended = may_respond(&failure) && transaction.roll_back().await.is_ok();
+                Err(failure)
+            }
+        }
+    };
+    let outcome = outcome.await;
+    let outcome = match outcome {
+        Ok(output) => Ok(lease.settle(Ok(output))?),
+        Err(Failure::Own(error)) => {
+            lease.settle(Ok(()))?;
+            Err(Failure::Own(error))
+        }
+        Err(Failure::Database(error)) => Ok(lease.settle(Err(error))?),
+    };
+    if !has_ended {
+        lease.doubt();
+    }
+    outcome
+}
+
+/// Returns whether the connection can still end its transaction.
+fn may_respond(failure: &Failure) -> bool {
+    match failure {
+        Failure::Own(_) => true,
+        Failure::Database(error) => {
+            matches!(FailureClass::of(error), FailureClass::Statement | FailureClass::Conflict)
+        }
+    }
+}
