@@ -1,6 +1,7 @@
 //! The capabilities of the service, independent of HTTP: one file each. Every function takes the store
 //! and the identity of the caller, and checks the scope that it needs.
 
+pub mod bulk;
 pub mod cursor;
 pub mod edit;
 pub mod facets;

@@ -194,6 +194,16 @@ pub struct LimitSettings {
     )]
     pub journal_retention: Duration,
 
+    /// How long the responses to requests with an Idempotency-Key are stored
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "CINEQUERY_IDEMPOTENCY_RETENTION",
+        default_value = "24h",
+        value_parser = retention
+    )]
+    pub idempotency_retention: Duration,
+
     /// Maximum number of client connections. Over this limit, the service disconnects the client that has kept
     /// it waiting longest
     #[arg(

@@ -96,8 +96,14 @@ kinds! {
     LastAdministrator = "last_administrator", 409, "The last administrator must stay";
     /// Several records match where only one may; `records` lists them.
     Ambiguous = "ambiguous", 409, "Several records match";
+    /// Another request with the same `Idempotency-Key` has not ended; `Retry-After` says when to retry.
+    IdempotencyKeyInUse = "idempotency_key_in_use", 409, "The idempotency key is in use";
+    /// Another request was sent with the same `Idempotency-Key`.
+    IdempotencyKeyReused = "idempotency_key_reused", 422, "The idempotency key belongs to another request";
     /// A record with the same natural key exists.
     Duplicate = "duplicate", 409, "The record already exists";
+    /// Another number of records matches the filter than `expect`; `matched` is the number.
+    UnexpectedCount = "unexpected_count", 409, "Another number of records matches";
     /// The record has changed since the version in `If-Match`.
     PreconditionFailed = "precondition_failed", 412, "The record has changed";
     /// The body exceeds the size limit.
@@ -189,6 +195,8 @@ pub enum There {
     Current(serde_json::Value),
     /// Several records match where only one may. This is their JSON.
     Several(Vec<serde_json::Value>),
+    /// So many records match.
+    Matching(i64),
 }
 
 /// An error with a public part for the client and a cause for the log.

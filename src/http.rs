@@ -7,6 +7,7 @@
 //! 3. The operation.
 
 mod body;
+mod bulk;
 mod caller;
 mod conditional;
 mod connection;
@@ -18,6 +19,7 @@ mod guide;
 mod health;
 mod history;
 mod host;
+mod idempotency;
 mod legacy;
 mod limits;
 mod malformed;
@@ -54,7 +56,7 @@ use crate::app::App;
 /// The operations on the records of a collection. Each is declared once, with `{records}` in its path, and
 /// served for every collection of the catalogue.
 type OnRecords = (
-    ((records::Operations, history::Operations), facets::Operations),
+    ((records::Operations, history::Operations), (bulk::Operations, facets::Operations)),
     (transfer::Operations, saved::Operations),
 );
 
@@ -68,7 +70,8 @@ type OnService = (
 );
 
 fn on_records() -> OnRecords {
-    let records = ((records::Operations, history::Operations), facets::Operations);
+    let bulk = (bulk::Operations, facets::Operations);
+    let records = ((records::Operations, history::Operations), bulk);
     (records, (transfer::Operations, saved::Operations))
 }
 
@@ -84,6 +87,9 @@ routes! {
     // Records.
     get "/api/v1/{records}" as "list{Records}": "A page of {records}.";
     post "/api/v1/{records}" as "create{Record}": "The created {record}.", or InvalidRecord | Duplicate;
+    patch "/api/v1/{records}" as "bulkUpdate{Records}": "What was updated.",
+        or InvalidQuery | InvalidRecord | UnexpectedCount | Duplicate;
+    delete "/api/v1/{records}" as "bulkDelete{Records}": "What was deleted.", or InvalidQuery | UnexpectedCount;
     post "/api/v1/{records}/search" as "search{Records}": "A page of {records}.", or InvalidQuery | InvalidCursor;
     get "/api/v1/{records}/facets" as "get{Record}Facets": "The number of {records} per value or bucket.";
     get "/api/v1/{records}/export" as "export{Records}": "A file with the matching {records}.";

@@ -9,10 +9,12 @@ mod connection;
 mod explain;
 mod failure;
 mod groups;
+mod idempotency;
 mod import;
 mod journal;
 mod lease;
 mod location;
+mod matching;
 mod migrate;
 mod pool;
 mod postgres;
@@ -39,11 +41,13 @@ use tokio::sync::Semaphore;
 use self::connection::Open;
 pub use self::explain::Explained;
 use self::failure::{Attempts, FailureClass, database_error};
+pub use self::idempotency::{IdempotencyKey, Keyed, Once, Reply, ToReply};
 pub use self::import::{Conflict, MAX_LISTED, Message, Taken, TakenKey, Tally};
 pub use self::journal::{Change, Changes, Kept, Origin};
 pub use self::lease::CLIENT_GRACE;
 use self::lease::{Lease, Parts};
 pub use self::location::Location;
+pub use self::matching::{Bulk, BulkTally, MAX_MATCHING};
 pub use self::migrate::{By, State, Step};
 use self::pool::Pool;
 use self::postgres::{Servers, Work};
@@ -101,6 +105,8 @@ pub struct Bounds {
     pub transfer_share: usize,
     /// How long the journal keeps changes.
     pub journal: Duration,
+    /// How long the responses to requests with an idempotency key are stored.
+    pub idempotency: Duration,
 }
 
 impl Bounds {
@@ -118,6 +124,7 @@ impl Default for Bounds {
             transfers: 8,
             transfer_share: 2,
             journal: Duration::from_secs(90 * 24 * 60 * 60),
+            idempotency: Duration::from_secs(24 * 60 * 60),
         }
     }
 }

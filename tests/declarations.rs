@@ -359,8 +359,7 @@ fn operations_do_not_collide() {
 fn no_record_type_has_the_name_of_a_schema_of_the_api() {
     let document: Json = serde_json::from_str(include_str!("../openapi/v1.json")).unwrap();
     let schemas = document["components"]["schemas"].as_object().unwrap();
-    let made = ["Movie", "MovieDraft", "MoviePatch", "MoviePage", "MovieField"];
-    for name in schemas.keys().filter(|name| !made.contains(&name.as_str())) {
+    for name in schemas.keys().filter(|name| *name == "MovieList" || !name.starts_with("Movie")) {
         let found = check(&format!("--- x\nname = \"{name}\"\ncollection = \"movies\"\n{TITLE}"));
         let expected = format!("x:1:8: \"{name}\" cannot be used: the API has a schema `{name}`");
         assert_eq!(found, expected);

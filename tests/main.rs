@@ -12,6 +12,7 @@
 mod access;
 mod agreement;
 mod architecture;
+mod bulk;
 mod catalogue;
 mod clients;
 mod command_line;
@@ -25,6 +26,7 @@ mod failures;
 mod faults;
 mod history;
 mod http;
+mod idempotency;
 mod inspect;
 mod journal;
 mod language;

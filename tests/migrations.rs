@@ -1367,11 +1367,15 @@ async fn a_database_of_the_previous_version_loses_nothing() {
         let sentences: Vec<String> = sentences.into_iter().map(|step| step.sentence).collect();
         assert_eq!(
             sentences,
-            ["apply the migration 0006_records", "apply the migration 0007_changes"]
+            [
+                "apply the migration 0006_records",
+                "apply the migration 0007_changes",
+                "apply the migration 0008_idempotency",
+            ]
         );
         assert_eq!(
             state(&store, &schemas).await,
-            State::Behind { missing: 2, by: By::Serve }
+            State::Behind { missing: 3, by: By::Serve }
         );
         serve(&store, &schemas).await.unwrap();
         assert_eq!(contents().await, before);

@@ -1,6 +1,5 @@
 //! Reading and writing one record.
 
-use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::clock::timestamp_now;
@@ -9,17 +8,30 @@ use crate::identity::{Access, Identity};
 use crate::query::plan::{Condition, Side, Term};
 use crate::query::{BoundQuery, Field, Schema, Shape, Value, compile};
 use crate::record::{Draft, Patch, Row};
-use crate::store::{Expected, NewRecord, Record, Store, Write, Written};
+use crate::store::{Expected, Keyed, NewRecord, Once, Record, Store, Write, Written};
 
 /// Creates a record.
 ///
 /// # Errors
 /// [`Kind::Duplicate`], [`Kind::InsufficientScope`]; any database error.
 pub async fn create(store: &Store, caller: &Identity, draft: &Draft) -> Result<Record> {
+    unkeyed(create_once(store, caller, draft, None).await?)
+}
+
+/// Creates a record, once for an idempotency key.
+///
+/// # Errors
+/// As [`create`]; [`Kind::IdempotencyKeyInUse`], [`Kind::IdempotencyKeyReused`].
+pub async fn create_once(
+    store: &Store,
+    caller: &Identity,
+    draft: &Draft,
+    keyed: Option<Keyed<Written>>,
+) -> Result<Once<Record>> {
     let schema = draft.schema();
     caller.require(Access::Write, schema)?;
     let write = Write::Create(NewRecord::of(draft.row().clone()));
-    written(store, schema, caller, draft.row(), &write, timestamp_now()).await
+    written(store, schema, caller, draft.row(), write, keyed).await
 }
 
 /// Reads a record.
@@ -48,26 +60,43 @@ pub async fn replace(
     draft: &Draft,
     expected: &Expected,
 ) -> Result<Record> {
+    unkeyed(replace_once(store, caller, id, draft, expected, None).await?)
+}
+
+/// Replaces the fields of a record, once for an idempotency key.
+///
+/// # Errors
+/// As [`replace`]; [`Kind::IdempotencyKeyInUse`], [`Kind::IdempotencyKeyReused`].
+pub async fn replace_once(
+    store: &Store,
+    caller: &Identity,
+    id: Uuid,
+    draft: &Draft,
+    expected: &Expected,
+    keyed: Option<Keyed<Written>>,
+) -> Result<Once<Record>> {
     caller.require(Access::Write, draft.schema())?;
     let row = draft.replacement();
     let write = Write::Update(id, row.clone(), expected.clone());
-    written(store, draft.schema(), caller, &row, &write, timestamp_now()).await
+    written(store, draft.schema(), caller, &row, write, keyed).await
 }
 
-/// Updates some fields of a record. A record that has these values already keeps its version.
+/// Updates some fields of a record, once for an idempotency key. A record that has these values already keeps its
+/// version.
 ///
 /// # Errors
-/// The same as [`replace`].
+/// The same as [`replace_once`].
 pub async fn patch(
     store: &Store,
     caller: &Identity,
     id: Uuid,
     patch: &Patch,
     expected: &Expected,
-) -> Result<Record> {
+    keyed: Option<Keyed<Written>>,
+) -> Result<Once<Record>> {
     caller.require(Access::Write, patch.schema())?;
     let write = Write::Update(id, patch.row().clone(), expected.clone());
-    written(store, patch.schema(), caller, patch.row(), &write, timestamp_now()).await
+    written(store, patch.schema(), caller, patch.row(), write, keyed).await
 }
 
 /// Deletes a record and returns its last version.
@@ -83,28 +112,45 @@ pub async fn delete(
 ) -> Result<Record> {
     caller.require(Access::Write, schema)?;
     let write = Write::Delete(id, expected.clone());
-    written(store, schema, caller, &Row::new(), &write, timestamp_now()).await
+    unkeyed(written(store, schema, caller, &Row::new(), write, None).await?)
 }
 
-/// Writes a record. `row` has the values that it sets.
+/// Returns the outcome of work without a key.
+fn unkeyed(once: Once<Record>) -> Result<Record> {
+    match once {
+        Once::Unkeyed(record) => Ok(record),
+        Once::Stored(_) | Once::Replayed(_) => Err(Error::internal("a reply without a key")),
+    }
+}
+
+/// Writes a record, once for an idempotency key. `row` has the values that it sets.
 ///
 /// # Errors
 /// [`Kind::NotFound`]; [`Kind::PreconditionFailed`] if the record has another version than expected;
-/// [`Kind::Duplicate`]; any database error.
+/// [`Kind::Duplicate`], [`Kind::IdempotencyKeyInUse`], [`Kind::IdempotencyKeyReused`]; any database error.
 pub(super) async fn written(
     store: &Store,
     schema: &'static Schema,
     caller: &Identity,
     row: &Row,
-    write: &Write,
-    now: DateTime<Utc>,
-) -> Result<Record> {
-    match store.write_one(schema, write.clone(), now).await {
-        Ok(Written::Done(record) | Written::Unchanged(record)) => Ok(record),
-        Ok(Written::Stale(record)) => Err(stale(caller, &record)?),
-        Ok(Written::Missing) => Err(missing(schema, write.id())),
+    write: Write,
+    keyed: Option<Keyed<Written>>,
+) -> Result<Once<Record>> {
+    let now = timestamp_now();
+    let outcome = match keyed {
+        None => store.write_one(schema, write.clone(), now).await.map(Once::Unkeyed),
+        Some(keyed) => store.write_once(schema, write.clone(), keyed, now).await,
+    };
+    match outcome {
+        Ok(Once::Unkeyed(Written::Done(record) | Written::Unchanged(record))) => {
+            Ok(Once::Unkeyed(record))
+        }
+        Ok(Once::Unkeyed(Written::Stale(record))) => Err(stale(caller, &record)?),
+        Ok(Once::Unkeyed(Written::Missing)) => Err(missing(schema, write.id())),
+        Ok(Once::Stored(reply)) => Ok(Once::Stored(reply)),
+        Ok(Once::Replayed(reply)) => Ok(Once::Replayed(reply)),
         Err(error) if error.kind == Kind::Duplicate => {
-            Err(duplicate(store, schema, row, write, error).await)
+            Err(duplicate(store, schema, row, &write, error).await)
         }
         Err(error) => Err(error),
     }
@@ -127,12 +173,7 @@ async fn duplicate(
     write: &Write,
     error: Error,
 ) -> Error {
-    let keys = schema.unique.iter().map(|key| key.join(", "));
-    let keys = keys.collect::<Vec<_>>().join(" or ");
-    let detail = match keys.as_str() {
-        "" => error.detail,
-        keys => format!("a {} with the same {keys} already exists", schema.name),
-    };
+    let error = name_keys(schema, error);
     let own = matches!(write, Write::Update(..)).then(|| write.id());
     // The values of a patch, completed by those of the record.
     let mut whole = row.clone();
@@ -146,7 +187,18 @@ async fn duplicate(
     // The record may be gone again. That is no reason to fail otherwise.
     let holder = store.holder(schema, &whole, own).await.ok().flatten();
     let there = holder.map(|id| Box::new(There::Other(schema.collection, id)));
-    Error { detail, there, ..error }
+    Error { there, ..error }
+}
+
+/// Adds the fields of the unique keys to the error for a duplicate.
+pub(super) fn name_keys(schema: &Schema, error: Error) -> Error {
+    let keys = schema.unique.iter().map(|key| key.join(", "));
+    let keys = keys.collect::<Vec<_>>().join(" or ");
+    if error.kind != Kind::Duplicate || keys.is_empty() {
+        return error;
+    }
+    let detail = format!("a {} with the same {keys} already exists", schema.name);
+    Error { detail, ..error }
 }
 
 pub(super) async fn find(store: &Store, schema: &'static Schema, id: Uuid) -> Result<Record> {

@@ -18,7 +18,10 @@ use crate::query::diagnostic::did_you_mean;
 use crate::query::evaluate::{Truth, evaluate};
 use crate::query::{Argument, Schema, Value};
 use crate::record::{Catalogue, Draft, Fields, Row};
-use crate::store::{self, Changes, Expected, Kept, NewRecord, Record, Store, Write};
+use crate::store::{
+    self, Changes, Expected, IdempotencyKey, Kept, Keyed, NewRecord, Once, Record, Reply, Store,
+    Write, Written,
+};
 
 /// The maximum number of changes that a request with a filter examines.
 const MAX_EXAMINED: usize = 2000;
@@ -199,7 +202,10 @@ pub struct Restored {
     pub left_out: Vec<String>,
 }
 
-/// Restores a record to an earlier version, also if it was deleted. Fields that the version lacks keep their values, or
+/// Returns the response to a restored record.
+pub type ReplyTo = fn(&Restored) -> Result<Reply>;
+
+/// Restores a record to an earlier version, once for an idempotency key, also if it was deleted. Fields that the version lacks keep their values, or
 /// get their defaults if the record was deleted.
 ///
 /// # Errors
@@ -213,10 +219,10 @@ pub async fn restore(
     id: Uuid,
     version: i64,
     expected: &Expected,
-) -> Result<Restored> {
+    key: Option<(IdempotencyKey, ReplyTo)>,
+) -> Result<Once<Restored>> {
     caller.require(Access::Write, schema)?;
     let Kept { record: earlier, row, others: left_out } = kept(store, schema, id, version).await?;
-    let now = timestamp_now();
     let exists = match edit::find(store, schema, id).await {
         Ok(_) => true,
         Err(error) if error.kind == Kind::NotFound => false,
@@ -234,8 +240,21 @@ pub async fn restore(
         };
         Write::Create(NewRecord { id, version, row: row.clone(), created_at })
     };
-    let record = edit::written(store, schema, caller, &row, &write, now).await?;
-    Ok(Restored { record, left_out })
+    let names = left_out.clone();
+    let keyed = key.map(|(key, reply)| Keyed {
+        key,
+        reply: Box::new(move |written: &Written| match written {
+            Written::Done(record) | Written::Unchanged(record) => {
+                reply(&Restored { record: record.clone(), left_out: names.clone() }).map(Some)
+            }
+            Written::Stale(_) | Written::Missing => Ok(None),
+        }),
+    });
+    Ok(match edit::written(store, schema, caller, &row, write, keyed).await? {
+        Once::Unkeyed(record) => Once::Unkeyed(Restored { record, left_out }),
+        Once::Stored(reply) => Once::Stored(reply),
+        Once::Replayed(reply) => Once::Replayed(reply),
+    })
 }
 
 /// Erases the history of a record. The erasure itself is noted.

@@ -23,7 +23,9 @@ pub(super) fn check() -> Result<(), String> {
 
 fn problems(names: &BTreeSet<String>) -> Vec<String> {
     let known = known();
-    let is_known = |name: &String| known.values().any(|known| known == name);
+    let is_known = |name: &String| {
+        known.values().any(|known| known == name) || OF_CLIENTS.contains(&name.as_str())
+    };
     let unknown = names.iter().filter(|name| !is_known(name) && !is_service_link(name, names));
     let problem = |name: &String| {
         let nearest = nearest(&short(name), known.keys().map(String::as_str));
@@ -59,6 +61,9 @@ fn known() -> BTreeMap<String, String> {
     names
 }
 
+/// The variables of the client programs in docs/clients, which an operator may have exported.
+const OF_CLIENTS: [&str; 3] = ["CINEQUERY_URL", "CINEQUERY_USERNAME", "CINEQUERY_PASSWORD"];
+
 /// Returns whether Kubernetes sets the variable. It describes each Service of the namespace by variables of each
 /// container, and those of a Service `cinequery` or `cinequery-redis` have the prefix of the settings.
 fn is_service_link(name: &str, names: &BTreeSet<String>) -> bool {
@@ -82,6 +87,7 @@ mod tests {
             ("CINEQUERY_LISTEN", ""),
             ("CINEQUERY_JWT_SECRET_FILE", ""),
             ("CINEQUERY_LOG", ""),
+            ("CINEQUERY_PASSWORD", ""),
             ("CINEQUERY_RATELIMIT", "did you mean CINEQUERY_RATE_LIMIT?"),
             ("CINEQUERY_DATABASE", "did you mean CINEQUERY_DATABASE_URL?"),
             ("CINEQUERY_JWT_SECRETS", "did you mean CINEQUERY_JWT_SECRET?"),

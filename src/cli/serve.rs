@@ -179,6 +179,7 @@ fn bounds(settings: &LimitSettings) -> Bounds {
         transfers: settings.max_transfers.into(),
         transfer_share: settings.subject_transfers.into(),
         journal: settings.journal_retention,
+        idempotency: settings.idempotency_retention,
     }
 }
 

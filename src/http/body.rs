@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
+use poem::http::StatusCode;
 use poem::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, ETAG, LINK, LOCATION};
-use poem::http::{HeaderName, HeaderValue, StatusCode};
 use poem::{IntoResponse, Request, RequestBody, Response};
 use poem_openapi::payload::Payload;
 use poem_openapi::registry::{
@@ -20,13 +20,15 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOpti
 use serde::{Deserialize as _, Serialize};
 
 use super::caller::path_schema;
-use super::conditional::etag;
+use super::conditional::{etag, set_header};
 use super::exchange::{Exchange, Reserved};
+use super::idempotency;
 use super::limits::UNCOUNTED_BYTES;
 use crate::app::search::Page;
 use crate::error::{Error, Kind, Result};
 use crate::record::json::describe;
 use crate::record::{Draft, Members, Patch};
+use crate::store::IdempotencyKey;
 use crate::store::Record;
 
 /// The maximum body of a request with a record, in bytes.
@@ -53,6 +55,8 @@ pub(super) trait Input: Documented + Sized {
 
     /// The maximum size of the body, in bytes.
     const MAX_BYTES: usize = MAX_OTHER_BODY_BYTES;
+    /// Whether requests with this body may have an idempotency key.
+    const TAKES_KEY: bool = false;
 
     /// Parses the body. `request` has the record type of the path.
     fn read(bytes: &[u8], request: &Request) -> Result<Self>;
@@ -66,6 +70,7 @@ pub(super) trait Input: Documented + Sized {
 
 impl Input for Draft {
     const MAX_BYTES: usize = MAX_BODY_BYTES;
+    const TAKES_KEY: bool = true;
 
     fn read(bytes: &[u8], request: &Request) -> Result<Self> {
         Draft::read(path_schema(request)?, json::<Members>(bytes)?).map_err(Error::record)
@@ -75,6 +80,7 @@ impl Input for Draft {
 impl Input for Patch {
     const MEDIA_TYPES: &'static [&'static str] = PATCH;
     const MAX_BYTES: usize = MAX_BODY_BYTES;
+    const TAKES_KEY: bool = true;
 
     fn read(bytes: &[u8], request: &Request) -> Result<Self> {
         Patch::read(path_schema(request)?, json::<Members>(bytes)?).map_err(Error::record)
@@ -118,8 +124,8 @@ pub(super) fn integer<'de, D: serde::Deserializer<'de>>(
     whole.map(Some).ok_or_else(unexpected)
 }
 
-/// Extracts the body of a request.
-pub(super) struct Body<T>(pub(super) T);
+/// Extracts the body of a request, and its idempotency key.
+pub(super) struct Body<T>(pub(super) T, pub(super) Option<IdempotencyKey>);
 
 impl<'a, T: Input + Send + 'static> ApiExtractor<'a> for Body<T> {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
@@ -148,7 +154,8 @@ impl<'a, T: Input + Send + 'static> ApiExtractor<'a> for Body<T> {
             return Err(T::unsupported().into());
         }
         let bytes = read_body(request, body, T::MAX_BYTES).await?;
-        Ok(Self(T::read(&bytes, request)?))
+        let key = if T::TAKES_KEY { idempotency::key(request, &bytes)? } else { None };
+        Ok(Self(T::read(&bytes, request)?, key))
     }
 }
 
@@ -298,7 +305,7 @@ impl IntoResponse for Paged {
     fn into_response(self) -> Response {
         let mut response = json_response(self.page.into_json());
         if let Some(next) = self.next {
-            insert(&mut response, LINK, &format!("<{next}>; rel=\"next\""));
+            set_header(&mut response, LINK, &format!("<{next}>; rel=\"next\""));
         }
         response
     }
@@ -350,7 +357,7 @@ impl<T: Versioned> IntoResponse for Created<T> {
     fn into_response(self) -> Response {
         let mut response = Current(self.created).into_response();
         response.set_status(StatusCode::CREATED);
-        insert(&mut response, LOCATION, &self.location);
+        set_header(&mut response, LOCATION, &self.location);
         response
     }
 }
@@ -360,7 +367,7 @@ impl<T: Versioned> IntoResponse for Current<T> {
         let version = self.0.version();
         let mut response = Json(self.0).into_response();
         if let Some(version) = version {
-            insert(&mut response, ETAG, &etag(version));
+            set_header(&mut response, ETAG, &etag(version));
         }
         response
     }
@@ -372,7 +379,7 @@ impl<T: Versioned> IntoResponse for IfChanged<T> {
             IfChanged::Changed(value) => Current(value).into_response(),
             IfChanged::NotModified(version) => {
                 let mut response = Response::builder().status(StatusCode::NOT_MODIFIED).finish();
-                insert(&mut response, ETAG, &etag(version));
+                set_header(&mut response, ETAG, &etag(version));
                 response
             }
         }
@@ -382,14 +389,6 @@ impl<T: Versioned> IntoResponse for IfChanged<T> {
 impl IntoResponse for NoContent {
     fn into_response(self) -> Response {
         Response::builder().status(StatusCode::NO_CONTENT).finish()
-    }
-}
-
-/// Sets a response header.
-pub(super) fn insert(response: &mut Response, name: HeaderName, value: &str) {
-    // Cannot fail: tags, URLs and cursors are printable ASCII.
-    if let Ok(value) = HeaderValue::from_str(value) {
-        response.headers_mut().insert(name, value);
     }
 }
 

@@ -41,6 +41,8 @@ pub(super) mod needs {
     pub(in crate::http) const READ: &str = "read";
     /// The scope for changing records of the collection in the path.
     pub(in crate::http) const WRITE: &str = "write";
+    /// The scopes for reading and for changing records of the collection in the path.
+    pub(in crate::http) const READ_AND_WRITE: &str = "read and write";
     /// A scope for reading records of any collection.
     pub(in crate::http) const READ_SOME: &str = "read some";
     /// The scope `admin`.
@@ -58,6 +60,14 @@ pub(super) struct Reader {
 
 /// A caller with the scope for changing records of the collection in the path.
 pub(super) struct Writer {
+    pub(super) identity: Identity,
+    pub(super) schema: &'static Schema,
+    /// The database for this request.
+    pub(super) store: Store,
+}
+
+/// A caller with the scopes for reading and for changing records of the collection in the path.
+pub(super) struct ReadingWriter {
     pub(super) identity: Identity,
     pub(super) schema: &'static Schema,
     /// The database for this request.
@@ -136,6 +146,13 @@ callers! {
     };
     Writer needs WRITE, as Write: |identity, request| {
         let schema = path_schema(request)?;
+        identity.require(Access::Write, schema)?;
+        let store = app(request)?.store_for(&identity).in_request(request_id(request)?);
+        Ok(Self { identity, schema, store })
+    };
+    ReadingWriter needs READ_AND_WRITE, as Write: |identity, request| {
+        let schema = path_schema(request)?;
+        identity.require(Access::Read, schema)?;
         identity.require(Access::Write, schema)?;
         let store = app(request)?.store_for(&identity).in_request(request_id(request)?);
         Ok(Self { identity, schema, store })

@@ -1,10 +1,19 @@
 //! Conditional requests (RFC 9110, section 13). The ETag of a record is its version.
 
+use poem::Response;
 use poem::http::header::{IF_MATCH, IF_NONE_MATCH};
-use poem::http::{HeaderMap, HeaderValue};
+use poem::http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::error::{Error, Kind, Result};
 use crate::store::Expected;
+
+/// Sets a response header.
+pub(super) fn set_header(response: &mut Response, name: HeaderName, value: &str) {
+    // Cannot fail: tags, URLs and cursors are printable ASCII.
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(name, value);
+    }
+}
 
 /// Returns the entity tag of a version.
 pub(super) fn etag(version: i64) -> String {

@@ -1,6 +1,7 @@
 //! The operations on the journal: the changes of all records, the versions of one, restoring and erasing.
 
 use poem::Request;
+use poem::http::StatusCode;
 use poem::web::Data;
 use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef, Registry};
@@ -12,6 +13,7 @@ use uuid::Uuid;
 use super::body::{Body, Current, Input, Json, NoContent, Versioned, json};
 use super::caller::{CollectionAdministrator, Reader, SomeReader, Writer};
 use super::conditional;
+use super::idempotency::{self, Retriable};
 use super::records::{COLLECTION, Tag, arguments};
 use crate::app::App;
 use crate::app::history::{self, ChangePage, ChangesRequest, HistoryPage, Restored};
@@ -65,13 +67,21 @@ impl Operations {
         /// The ETag of the version to replace. Default: any version.
         #[oai(name = "If-Match")]
         if_match: Header<Option<String>>,
+        /// A key that makes the request safe to retry: a retry with the same key gets the same response.
+        #[oai(name = "Idempotency-Key")]
+        _key: Header<Option<String>>,
         body: Body<RestoreRequest>,
-    ) -> Result<Current<Restored>> {
+    ) -> Result<Retriable<Current<Restored>>> {
         let expected = conditional::optional(if_match.0.as_deref())?;
         let Writer { identity, schema, store } = caller;
-        history::restore(&store, &identity, schema, id.0, body.0.version, &expected)
+        let Body(RestoreRequest { version }, key) = body;
+        let reply: history::ReplyTo = |restored| {
+            idempotency::reply(StatusCode::OK, restored, restored.record.version(), None)
+        };
+        let key = key.map(|key| (key, reply));
+        history::restore(&store, &identity, schema, id.0, version, &expected, key)
             .await
-            .map(Current)
+            .map(|once| Retriable::of(once, Current))
     }
 
     /// Erase the history of a {record}
@@ -147,6 +157,8 @@ pub(super) struct RestoreRequest {
 }
 
 impl Input for RestoreRequest {
+    const TAKES_KEY: bool = true;
+
     fn read(bytes: &[u8], _request: &Request) -> Result<Self> {
         json(bytes)
     }

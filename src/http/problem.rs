@@ -62,6 +62,9 @@ pub(super) struct Problem {
     /// With `precondition_failed`: the current record, if the token allows reading it.
     #[serde(skip_serializing_if = "Option::is_none")]
     current: Option<Any<serde_json::Value>>,
+    /// With `unexpected_count`: the number of matching records.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    matched: Option<i64>,
 }
 
 impl Problem {
@@ -89,6 +92,10 @@ impl Problem {
             },
             current: match error.there.as_deref() {
                 Some(There::Current(record)) => Some(Any(record.clone())),
+                _ => None,
+            },
+            matched: match error.there.as_deref() {
+                Some(There::Matching(count)) => Some(*count),
                 _ => None,
             },
         }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use poem::Request;
+use poem::http::StatusCode;
 use poem::web::Data;
 use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef, Registry};
@@ -17,6 +18,7 @@ use super::body::{
 };
 use super::caller::{Reader, Writer};
 use super::conditional;
+use super::idempotency::{self, Retriable};
 use super::resource::ARGUMENT_PREFIX;
 use crate::app::search::{Count, Page, SearchRequest};
 use crate::app::selection::Selection;
@@ -106,10 +108,18 @@ impl Operations {
     /// version in `ETag`. Send the `ETag` as `If-Match` to change the {record}. The natural key is unique: a duplicate
     /// returns 409 `duplicate`. Returns 400 `invalid_record` if fields are missing, unknown or invalid.
     #[oai(path = "/", method = "post")]
-    async fn create(&self, caller: Writer, body: Body<Draft>) -> Result<Created<Record>> {
-        let record = edit::create(&caller.store, &caller.identity, &body.0).await?;
-        let location = format!("{}/{}", caller.schema.collection, record.id());
-        Ok(Created { created: record, location })
+    async fn create(
+        &self,
+        caller: Writer,
+        /// A key that makes the request safe to retry: a retry with the same key gets the same response.
+        #[oai(name = "Idempotency-Key")]
+        _key: Header<Option<String>>,
+        body: Body<Draft>,
+    ) -> Result<Retriable<Created<Record>>> {
+        let Body(draft, key) = body;
+        let keyed = idempotency::keyed(key, StatusCode::CREATED, |record| Some(location(record)));
+        let once = edit::create_once(&caller.store, &caller.identity, &draft, keyed).await?;
+        Ok(Retriable::of(once, |created| Created { location: location(&created), created }))
     }
 
     /// Get a {record}
@@ -185,10 +195,17 @@ impl Operations {
         /// The ETag of the version to replace, or `*`. Required: 428 `precondition_required` without it.
         #[oai(name = "If-Match")]
         if_match: Header<Option<String>>,
+        /// A key that makes the request safe to retry: a retry with the same key gets the same response.
+        #[oai(name = "Idempotency-Key")]
+        _key: Header<Option<String>>,
         body: Body<Draft>,
-    ) -> Result<Current<Record>> {
+    ) -> Result<Retriable<Current<Record>>> {
         let expected = conditional::required(if_match.0.as_deref())?;
-        edit::replace(&caller.store, &caller.identity, id.0, &body.0, &expected).await.map(Current)
+        let Body(draft, key) = body;
+        let keyed = idempotency::keyed(key, StatusCode::OK, |_| None);
+        let (store, identity) = (&caller.store, &caller.identity);
+        let once = edit::replace_once(store, identity, id.0, &draft, &expected, keyed).await?;
+        Ok(Retriable::of(once, Current))
     }
 
     /// Update fields of a {record}
@@ -206,10 +223,17 @@ impl Operations {
         /// The ETag of the version to update, or `*`. Required: 428 `precondition_required` without it.
         #[oai(name = "If-Match")]
         if_match: Header<Option<String>>,
+        /// A key that makes the request safe to retry: a retry with the same key gets the same response.
+        #[oai(name = "Idempotency-Key")]
+        _key: Header<Option<String>>,
         body: Body<Patch>,
-    ) -> Result<Current<Record>> {
+    ) -> Result<Retriable<Current<Record>>> {
         let expected = conditional::required(if_match.0.as_deref())?;
-        edit::patch(&caller.store, &caller.identity, id.0, &body.0, &expected).await.map(Current)
+        let Body(patch, key) = body;
+        let keyed = idempotency::keyed(key, StatusCode::OK, |_| None);
+        let (store, identity) = (&caller.store, &caller.identity);
+        let once = edit::patch(store, identity, id.0, &patch, &expected, keyed).await?;
+        Ok(Retriable::of(once, Current))
     }
 
     /// Delete a {record}
@@ -231,6 +255,11 @@ impl Operations {
             .await
             .map(|_| NoContent)
     }
+}
+
+/// Returns the URL of a created record, relative to the URL of the request.
+fn location(record: &Record) -> String {
+    format!("{}/{}", record.schema().collection, record.id())
 }
 
 /// The path of a collection. The placeholder `{records}` becomes its name.

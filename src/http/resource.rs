@@ -71,11 +71,24 @@ pub(super) fn read_only(
 }
 
 /// All operations with strict checks. Operations on records are added once per record type.
-struct Strict(Catalogue);
+pub(super) struct Strict(pub(super) Catalogue);
 
 impl OpenApi for Strict {
     fn meta() -> Vec<MetaApi> {
-        <(OnRecords, OnService)>::meta()
+        let mut merged: Vec<MetaApi> = Vec::new();
+        for api in <(OnRecords, OnService)>::meta() {
+            let mut own = MetaApi { paths: Vec::new() };
+            for path in api.paths {
+                // Otherwise the document would have the path twice, if its operations are declared in two places.
+                let mut others = merged.iter_mut().flat_map(|api| api.paths.iter_mut());
+                match others.find(|other| other.path == path.path) {
+                    Some(other) => other.operations.extend(path.operations),
+                    None => own.paths.push(path),
+                }
+            }
+            merged.push(own);
+        }
+        merged
     }
 
     fn register(registry: &mut Registry) {

@@ -17,9 +17,9 @@ mod values;
 use poem_openapi::OpenApiService;
 use serde_json::{Map, Value, json};
 
-use super::resource::placed;
+use super::ROUTES;
+use super::resource::{Strict, placed};
 use super::route::{LEGACY_SCHEMAS, LINKS, Link, Route, is_legacy};
-use super::{ROUTES, on_records, on_service};
 use crate::app::legacy::movies as legacy_movies;
 use crate::app::transfer::MAX_ROW_BYTES;
 use crate::error::Kind;
@@ -56,8 +56,7 @@ const TAGS: &[&str] = &["token", "query", "legacy", "users", "usage", "health"];
 
 /// Returns the OpenAPI document for the record types of a catalogue.
 pub fn specification(catalogue: Catalogue) -> Value {
-    let operations = (on_records(), on_service());
-    let generated = OpenApiService::new(operations, "cinequery", env!("CARGO_PKG_VERSION"));
+    let generated = OpenApiService::new(Strict(catalogue), "cinequery", env!("CARGO_PKG_VERSION"));
     let generated = generated.description(description(catalogue.schemas())).server("/").spec();
     // Parsing cannot fail: the framework renders JSON.
     let mut document: Value = serde_json::from_str(&generated).unwrap_or_default();

@@ -76,6 +76,11 @@ pub enum Shape {
         /// The maximum number of records.
         limit: u32,
     },
+    /// The ids of the records in their order, up to a limit. PostgreSQL locks the records.
+    LockedIds {
+        /// The maximum number of ids.
+        limit: u32,
+    },
     /// The number of records on all pages.
     Count,
     /// The number of records, up to a limit.
@@ -127,6 +132,14 @@ pub fn compile(query: &BoundQuery, shape: Shape, dialect: Dialect) -> Statement 
             };
             groups(&mut matching, &facet, key);
             matching.limit(u64::from(limit));
+            return compiler.statement(&matching);
+        }
+        Shape::LockedIds { limit } => {
+            compiler.filter(&mut matching, filter);
+            matching.column("id").order_by("id", Order::Asc).limit(u64::from(limit));
+            if dialect == Dialect::Postgres {
+                matching.lock_exclusive();
+            }
             return compiler.statement(&matching);
         }
         Shape::Page { limit } => limit,

@@ -71,7 +71,7 @@ macro_rules! scripts {
 }
 
 scripts! {
-    1 "catalogue", 2 "saved_queries", 3 "users", 4 "revocations", 5 "usage", 6 "records", 7 "changes"
+    1 "catalogue", 2 "saved_queries", 3 "users", 4 "revocations", 5 "usage", 6 "records", 7 "changes", 8 "idempotency"
 }
 
 fn migrator(dialect: Dialect) -> Migrator {

@@ -7,6 +7,7 @@ use sea_query::{
 };
 use uuid::Uuid;
 
+use super::idempotency::{Keyed, Once};
 use super::journal::{Changed, Note, Origin, Writing, noted};
 use super::transaction::{End, Failure, Transaction, Work};
 use super::{Record, Store};
@@ -205,6 +206,25 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Writes a record once for an idempotency key. The response is stored if the write succeeds.
+    ///
+    /// # Errors
+    /// As [`Store::insert`]; [`crate::error::Kind::IdempotencyKeyInUse`],
+    /// [`crate::error::Kind::IdempotencyKeyReused`].
+    pub async fn write_once(
+        &self,
+        schema: &'static Schema,
+        write: Write,
+        keyed: Keyed<Written>,
+        now: DateTime<Utc>,
+    ) -> Result<Once<Written>> {
+        let origin = self.origin.clone();
+        let work = Single { schema, write, origin, now };
+        self.once(work, keyed, now).await
+    }
+}
+
 /// One write in a transaction of its own.
 struct Single {
     schema: &'static Schema,
@@ -335,7 +355,7 @@ fn found(schema: &'static Schema, id: Uuid, expected: &Expected) -> SelectStatem
 }
 
 /// The condition that a record has another value than the row in at least one field.
-fn differs(schema: &'static Schema, row: &Row, dialect: Dialect) -> Expr {
+pub(super) fn differs(schema: &'static Schema, row: &Row, dialect: Dialect) -> Expr {
     let differs = row.iter().map(|(field, value)| {
         let value = match value {
             Some(value) => dialect.value(value),

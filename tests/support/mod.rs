@@ -40,6 +40,11 @@ impl Database {
         Self { location: Location::Postgres(postgres::create_database().await), _folder: None }
     }
 
+    /// Returns the same database for another instance. The first one must outlive it.
+    pub fn again(&self) -> Self {
+        Self { location: self.location.clone(), _folder: None }
+    }
+
     /// Returns the URL for `--database`.
     pub fn url(&self) -> String {
         match &self.location {

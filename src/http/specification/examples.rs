@@ -45,6 +45,8 @@ fn of_parameter(operation: &str, name: &str, about: &Schema) -> Option<Value> {
         ("legacyListExpiredMovies", "to") => json!("2026-12-31"),
         (_, "order_by") => json!(order(about)?),
         (_, "limit") => json!(20),
+        // So a form of Swagger UI changes nothing until its user decides otherwise.
+        (_, "dry_run") => json!(true),
         (_, "by") => json!(about.natural_key().last()?),
         (_, "interval") => match last_key(about)?.ty {
             Type::Integer => json!("decade"),

@@ -20,6 +20,10 @@ pub(super) fn requirements(
     let alternatives = match needs {
         Some(needs::READ) => scopes(Access::Read, about),
         Some(needs::WRITE) => scopes(Access::Write, about),
+        Some(needs::READ_AND_WRITE) => {
+            let both = [Access::Read, Access::Write];
+            vec![both.iter().flat_map(|access| scopes(*access, about)).flatten().collect()]
+        }
         Some(needs::READ_SOME) => scopes(Access::Read, schemas),
         Some(needs::ADMIN) => vec![vec![ADMIN_SCOPE.to_owned()]],
         Some(_) => vec![Vec::new()],

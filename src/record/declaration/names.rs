@@ -128,8 +128,9 @@ pub(super) enum Named {
 }
 
 /// The schemas of the OpenAPI document that a record type is the origin of.
-pub(super) fn schemas_of(name: &str) -> [String; 6] {
-    ["", "Draft", "Patch", "Page", "Field", "Restored"].map(|ending| format!("{name}{ending}"))
+pub(super) fn schemas_of(name: &str) -> [String; 7] {
+    ["", "BulkReport", "Draft", "Patch", "Page", "Field", "Restored"]
+        .map(|ending| format!("{name}{ending}"))
 }
 
 /// What operations are called after a record type: `getMovieFacets` would be that of a type `MovieFacets` too.
