@@ -164,13 +164,28 @@ impl Admission {
 
     /// Counts a request and decides on it. Returns `None` if the policy has no limit.
     pub async fn admit(&self, policy: Policy, key: &str) -> Option<Decision> {
+        self.admit_several(policy, key, NonZeroU32::MIN).await
+    }
+
+    /// Counts as many requests as `cost`, at most almost as many as the limit allows at once, and admits all or none. Returns
+    /// `None` if the policy has no limit.
+    pub async fn admit_several(
+        &self,
+        policy: Policy,
+        key: &str,
+        cost: NonZeroU32,
+    ) -> Option<Decision> {
         let limit = self.limits.of(policy)?;
+        // One less than the limit: a batch has been counted once before its size is known.
+        let most = NonZeroU32::new(limit.requests.get() - 1).unwrap_or(NonZeroU32::MIN);
+        let cost = cost.min(most);
         if let Some(shared) = &self.shared
-            && let Some(decision) = shared.admit(policy, limit, key).await
+            && let Some(decision) = shared.admit(policy, limit, key, cost).await
         {
             return Some(decision);
         }
-        let charge = || self.local.admit(policy, key, self.instances());
+        let cells = self.instances().saturating_mul(cost.get());
+        let charge = || self.local.admit(policy, key, cells);
         match policy.is_of_attempts() {
             true => self.undecided.count(policy, key, charge),
             false => charge(),

@@ -1,6 +1,7 @@
 //! The capabilities of the service, independent of HTTP: one file each. Every function takes the store
 //! and the identity of the caller, and checks the scope that it needs.
 
+pub mod batch;
 pub mod bulk;
 pub mod cursor;
 pub mod edit;
@@ -105,6 +106,21 @@ impl App {
         let is_admitted = decision.is_none_or(|decision| decision.is_admitted);
         self.0.ledger.count(&identity.subject, class, is_admitted);
         decision
+    }
+
+    /// Counts the further items of a batch against the rate limit of the caller's role. The request itself is counted as
+    /// its first item.
+    ///
+    /// # Errors
+    /// [`Kind::TooManyRequests`].
+    pub async fn admit_items(&self, identity: &Identity, items: usize) -> Result<()> {
+        let further = u32::try_from(items.saturating_sub(1)).unwrap_or(u32::MAX);
+        let Some(further) = NonZeroU32::new(further) else { return Ok(()) };
+        let policy = Policy::from(Role::holding(&identity.scopes));
+        match self.0.admission.admit_several(policy, &identity.subject, further).await {
+            Some(decision) if !decision.is_admitted => Err(rejection(&decision)),
+            _ => Ok(()),
+        }
     }
 
     /// Verifies a token and returns its contents.

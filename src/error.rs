@@ -102,6 +102,8 @@ kinds! {
     IdempotencyKeyReused = "idempotency_key_reused", 422, "The idempotency key belongs to another request";
     /// A record with the same natural key exists.
     Duplicate = "duplicate", 409, "The record already exists";
+    /// A write of an all-or-nothing batch failed; `errors` says which.
+    BatchFailed = "batch_failed", 409, "Nothing was written";
     /// Another number of records matches the filter than `expect`; `matched` is the number.
     UnexpectedCount = "unexpected_count", 409, "Another number of records matches";
     /// The record has changed since the version in `If-Match`.

@@ -6,6 +6,7 @@
 //! 2. `resource`: methods and query parameters, exactly as the OpenAPI document lists them.
 //! 3. The operation.
 
+mod batch;
 mod body;
 mod bulk;
 mod caller;
@@ -56,31 +57,32 @@ use crate::app::App;
 /// The operations on the records of a collection. Each is declared once, with `{records}` in its path, and
 /// served for every collection of the catalogue.
 type OnRecords = (
-    ((records::Operations, history::Operations), (bulk::Operations, facets::Operations)),
+    (
+        (records::Operations, history::Operations),
+        ((bulk::Operations, batch::Operations), facets::Operations),
+    ),
     (transfer::Operations, saved::Operations),
 );
 
-/// All other operations: changes, queries, tokens, users, usage, the legacy routes, `/livez` and `/readyz`.
+/// All other operations: changes, batches, queries, tokens, users, usage, the legacy routes, `/livez` and `/readyz`.
 type OnService = (
     (
-        (history::ChangeOperations, query::Operations),
+        ((history::ChangeOperations, batch::SeveralOperations), query::Operations),
         (token::Operations, (users::Operations, usage::Operations)),
     ),
     (legacy::Operations, health::Operations),
 );
 
 fn on_records() -> OnRecords {
-    let bulk = (bulk::Operations, facets::Operations);
+    let bulk = ((bulk::Operations, batch::Operations), facets::Operations);
     let records = ((records::Operations, history::Operations), bulk);
     (records, (transfer::Operations, saved::Operations))
 }
 
 fn on_service() -> OnService {
+    let several = ((history::ChangeOperations, batch::SeveralOperations), query::Operations);
     let accounts = (token::Operations, (users::Operations, usage::Operations));
-    (
-        ((history::ChangeOperations, query::Operations), accounts),
-        (legacy::Operations, health::Operations),
-    )
+    ((several, accounts), (legacy::Operations, health::Operations))
 }
 
 routes! {
@@ -90,6 +92,7 @@ routes! {
     patch "/api/v1/{records}" as "bulkUpdate{Records}": "What was updated.",
         or InvalidQuery | InvalidRecord | UnexpectedCount | Duplicate;
     delete "/api/v1/{records}" as "bulkDelete{Records}": "What was deleted.", or InvalidQuery | UnexpectedCount;
+    post "/api/v1/{records}/batch" as "batch{Records}": "The results by position.", or InvalidRecord | BatchFailed;
     post "/api/v1/{records}/search" as "search{Records}": "A page of {records}.", or InvalidQuery | InvalidCursor;
     get "/api/v1/{records}/facets" as "get{Record}Facets": "The number of {records} per value or bucket.";
     get "/api/v1/{records}/export" as "export{Records}": "A file with the matching {records}.";
@@ -102,6 +105,7 @@ routes! {
     get "/api/v1/{records}/{id}/history" as "get{Record}History": "A page of versions.";
     delete "/api/v1/{records}/{id}/history" as "erase{Record}History": "The history was erased.";
     post "/api/v1/{records}/{id}/restore" as "restore{Record}": "The restored {record}.", or InvalidRecord | Duplicate;
+    post "/api/v1/batch" as "writeBatch": "The results by position.", or InvalidRecord | BatchFailed;
     get "/api/v1/changes" as "listChanges": "A page of changes.", or InvalidQuery;
 
     // Saved queries.

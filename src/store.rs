@@ -5,6 +5,7 @@
 //! single statements too, so a cancelled request leaves nothing open. Work that needs a transaction runs as a
 //! task of its own. Writes that conflict with another transaction are retried.
 
+mod batch;
 mod connection;
 mod explain;
 mod failure;
@@ -38,6 +39,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Connection as _, FromRow};
 use tokio::sync::Semaphore;
 
+pub use self::batch::{Item, ItemOutcome};
 use self::connection::Open;
 pub use self::explain::Explained;
 use self::failure::{Attempts, FailureClass, database_error};

@@ -12,6 +12,7 @@
 mod access;
 mod agreement;
 mod architecture;
+mod batch;
 mod bulk;
 mod catalogue;
 mod clients;

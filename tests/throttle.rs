@@ -1,6 +1,7 @@
 //! Rate limits: in one process, and across several instances with a real Redis.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -577,4 +578,27 @@ fn redis_urls_are_validated() {
         assert!(Redis::new(wrong, None).is_err(), "{wrong}");
     }
     assert!(Redis::new("redis://:secret@localhost:6379/1", None).is_ok());
+}
+
+/// A batch costs as much as its items, or the whole limit.
+#[tokio::test]
+async fn a_batch_counts_as_its_items() {
+    let redis = RedisServer::start();
+    for admission in [local("10/h"), shared("10/h", &redis).await] {
+        let cost = |cost| NonZeroU32::new(cost).unwrap();
+        let admit = async |key: &str, n| {
+            let decision = admission.admit_several(Policy::Editor, key, cost(n)).await.unwrap();
+            (decision.is_admitted, decision.remaining > 0 || decision.wait > Duration::ZERO)
+        };
+        assert!(admit("a", 4).await.0);
+        assert!(admit("a", 4).await.0);
+        // Two are left: all of a batch is admitted or nothing.
+        assert_eq!(admit("a", 4).await, (false, true));
+        assert!(admit("a", 2).await.0);
+        assert!(!admit("a", 1).await.0);
+        // More than the limit: what is left when the request itself was counted.
+        assert!(admit("b", 1).await.0);
+        assert!(admit("b", 1000).await.0);
+        assert!(!admit("b", 1).await.0);
+    }
 }

@@ -109,10 +109,10 @@ impl Local {
         Self(Policy::ALL.iter().filter_map(limiter).collect())
     }
 
-    /// Counts a request once per instance, because each instance may admit as many requests.
-    pub(super) fn admit(&self, policy: Policy, key: &str, instances: u32) -> Option<Decision> {
+    /// Counts a request as several: once per instance, because each instance may admit as many requests.
+    pub(super) fn admit(&self, policy: Policy, key: &str, cells: u32) -> Option<Decision> {
         let Limiter { limit, governor, .. } = self.0.get(&policy)?;
-        let cells = NonZeroU32::new(instances).unwrap_or(NonZeroU32::MIN).min(limit.requests);
+        let cells = NonZeroU32::new(cells).unwrap_or(NonZeroU32::MIN).min(limit.requests);
         // The first error means more cells than the limit, which `min` rules out.
         let (is_admitted, remaining, wait) =
             match governor.check_key_n(&key.to_owned(), cells).ok()? {

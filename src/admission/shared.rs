@@ -3,6 +3,7 @@
 //! A separate task keeps the connection: it reconnects when the connection is lost, and registers this instance
 //! in Redis every second. A request never waits for a connection.
 
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
@@ -112,7 +113,13 @@ impl Shared {
     }
 
     /// Asks Redis to decide. Returns `None` if it does not respond in time.
-    pub(super) async fn admit(&self, policy: Policy, limit: Limit, key: &str) -> Option<Decision> {
+    pub(super) async fn admit(
+        &self,
+        policy: Policy,
+        limit: Limit,
+        key: &str,
+        cost: NonZeroU32,
+    ) -> Option<Decision> {
         let Link { number, connection: Some(mut connection) } = self.link() else { return None };
         let interval = limit.interval();
         let mut call = self.admit.prepare_invoke();
@@ -122,13 +129,14 @@ impl Shared {
         call.arg(microseconds(interval))
             .arg(limit.requests.get())
             .arg(microseconds(self.local.ahead(policy, key, number)))
-            .arg(FORGOTTEN_AFTER.as_secs());
+            .arg(FORGOTTEN_AFTER.as_secs())
+            .arg(cost.get());
         let call = call.invoke_async::<(bool, i64, u32)>(&mut connection);
         let response = timeout(RESPONSE_TIMEOUT, call).await;
         let (is_admitted, ahead, undecided) = self.checked(number, response)?;
         let ahead = Duration::from_micros(u64::try_from(ahead).unwrap_or_default());
         self.local.write(policy, key, ahead, number);
-        Some(Decision { undecided, ..decision(policy, limit, is_admitted, ahead) })
+        Some(Decision { undecided, ..decision(policy, limit, is_admitted, ahead, cost) })
     }
 
     /// Settles an attempt that Redis charged.
@@ -229,12 +237,19 @@ async fn keep(shared: Weak<Shared>) {
     }
 }
 
-fn decision(policy: Policy, limit: Limit, is_admitted: bool, ahead: Duration) -> Decision {
+fn decision(
+    policy: Policy,
+    limit: Limit,
+    is_admitted: bool,
+    ahead: Duration,
+    cost: NonZeroU32,
+) -> Decision {
     let (interval, requests) = (limit.interval(), limit.requests.get());
     let room = interval.saturating_mul(requests).saturating_sub(ahead);
     let remaining = room.as_micros() / interval.as_micros().max(1);
     let remaining = u32::try_from(remaining).unwrap_or(u32::MAX).min(requests);
-    let wait = if is_admitted { Duration::ZERO } else { interval.saturating_sub(room) };
+    let needed = interval.saturating_mul(cost.get());
+    let wait = if is_admitted { Duration::ZERO } else { needed.saturating_sub(room) };
     let (counted, undecided, reset) = (None, 0, ahead);
     Decision { policy, limit, is_admitted, counted, remaining, undecided, wait, reset }
 }

@@ -157,7 +157,7 @@ pub(super) async fn written(
 }
 
 /// Returns the error for a write that expected another version. It has the record, if the caller may read it.
-fn stale(caller: &Identity, record: &Record) -> Result<Error> {
+pub(super) fn stale(caller: &Identity, record: &Record) -> Result<Error> {
     let detail = format!("the record has version \"{}\" now", record.version());
     let may_read = caller.require(Access::Read, record.schema()).is_ok();
     let current = may_read.then(|| serde_json::to_value(record).map_err(Error::internal));

@@ -45,6 +45,8 @@ pub(super) mod needs {
     pub(in crate::http) const READ_AND_WRITE: &str = "read and write";
     /// A scope for reading records of any collection.
     pub(in crate::http) const READ_SOME: &str = "read some";
+    /// A scope for changing records of any collection.
+    pub(in crate::http) const WRITE_SOME: &str = "write some";
     /// The scope `admin`.
     pub(in crate::http) const ADMIN: &str = "admin";
 }
@@ -77,6 +79,14 @@ pub(super) struct ReadingWriter {
 /// A caller with a scope for reading records of at least one collection. The operation checks the collection that
 /// the request names.
 pub(super) struct SomeReader(pub(super) Identity);
+
+/// A caller with a scope for changing records of at least one collection. The operation checks the collections that
+/// the request names.
+pub(super) struct SomeWriter {
+    pub(super) identity: Identity,
+    /// The database for this request.
+    pub(super) store: Store,
+}
 
 /// A caller with the scope `admin`.
 pub(super) struct Administrator(pub(super) Identity);
@@ -161,6 +171,12 @@ callers! {
         let schemas = app(request)?.catalogue().schemas();
         identity.require_one(Access::Read, schemas)?;
         Ok(Self(identity))
+    };
+    SomeWriter needs WRITE_SOME, as Write: |identity, request| {
+        let app = app(request)?;
+        identity.require_one(Access::Write, app.catalogue().schemas())?;
+        let store = app.store_for(&identity).in_request(request_id(request)?);
+        Ok(Self { identity, store })
     };
     Administrator needs ADMIN, as Admin: |identity, _| {
         identity.require_admin()?;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use poem_openapi::Enum;
 use sea_query::{Expr, ExprTrait, OnConflict, Query as Sql};
+use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use uuid::Uuid;
 
@@ -48,8 +49,9 @@ const WAITED_FOR_IMPORT: &str = "timed out waiting for another import; retry lat
 
 /// What to do if a record with the same natural key exists: `fail` imports nothing, `skip` keeps the existing
 /// record, `update` sets the fields that the row has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Enum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Enum, Deserialize)]
 #[oai(rename = "OnConflict", rename_all = "lowercase")]
+#[serde(rename_all = "lowercase")]
 pub enum Conflict {
     /// Import nothing, not even other records.
     #[default]

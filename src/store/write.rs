@@ -160,18 +160,8 @@ impl Store {
         row: &Row,
         own: Option<Uuid>,
     ) -> Result<Option<Uuid>> {
-        for key in schema.unique {
-            let value = |name: &&str| row.iter().find(|(field, _)| field.name == *name)?.1.as_ref();
-            let values: Option<Vec<&Value>> = key.iter().map(value).collect();
-            // A key with a null is never taken.
-            let Some(values) = values else { continue };
-            let mut select = Sql::select();
-            select.column("id").from(schema.collection).limit(1);
-            for (name, value) in key.iter().zip(values) {
-                select.and_where(Expr::col(*name).eq(self.dialect().value(value)));
-            }
-            select.and_where_option(own.map(|own| Expr::col("id").ne(own)));
-            let found: Vec<(Uuid,)> = self.read(self.dialect().build(&select).into()).await?;
+        for (_, statement) in holder_statements(schema, row, own, self.dialect()) {
+            let found: Vec<(Uuid,)> = self.read(statement).await?;
             if let Some((id,)) = found.into_iter().next() {
                 return Ok(Some(id));
             }
@@ -343,8 +333,30 @@ fn statement(
     Ok(noted(schema, Writing { old, write, changed, result }, origin, now))
 }
 
+/// Builds a statement for each unique key that the values have: it selects the id of another record with the key. The
+/// number is the position of the key; 0 is the natural key.
+pub(super) fn holder_statements(
+    schema: &'static Schema,
+    row: &Row,
+    own: Option<Uuid>,
+    dialect: Dialect,
+) -> impl Iterator<Item = (usize, Statement)> {
+    schema.unique.iter().enumerate().filter_map(move |(position, key)| {
+        let value = |name: &&str| row.iter().find(|(field, _)| field.name == *name)?.1.as_ref();
+        // A key with a null is never taken.
+        let values = key.iter().map(value).collect::<Option<Vec<&Value>>>()?;
+        let mut select = Sql::select();
+        select.column("id").from(schema.collection).limit(1);
+        for (name, value) in key.iter().zip(values) {
+            select.and_where(Expr::col(*name).eq(dialect.value(value)));
+        }
+        select.and_where_option(own.map(|own| Expr::col("id").ne(own)));
+        Some((position, dialect.build(&select).into()))
+    })
+}
+
 /// Selects a record if it has the expected version.
-fn found(schema: &'static Schema, id: Uuid, expected: &Expected) -> SelectStatement {
+pub(super) fn found(schema: &'static Schema, id: Uuid, expected: &Expected) -> SelectStatement {
     let mut select = Sql::select();
     select
         .columns(schema.names())

@@ -25,6 +25,7 @@ pub(super) fn requirements(
             vec![both.iter().flat_map(|access| scopes(*access, about)).flatten().collect()]
         }
         Some(needs::READ_SOME) => scopes(Access::Read, schemas),
+        Some(needs::WRITE_SOME) => scopes(Access::Write, schemas),
         Some(needs::ADMIN) => vec![vec![ADMIN_SCOPE.to_owned()]],
         Some(_) => vec![Vec::new()],
         None => return json!([]),

@@ -41,6 +41,11 @@ const SYSTEM_COLUMNS: &[&str] = &["cmax", "cmin", "ctid", "tableoid", "xmax", "x
 
 /// The schemas of the OpenAPI document that no record type is the origin of.
 const SCHEMAS: &[&str] = &[
+    "BatchItem",
+    "BatchOperation",
+    "BatchReport",
+    "BatchRequest",
+    "BatchResult",
     "BoundValue",
     "CalendarUnit",
     "Candidate",
