@@ -369,3 +369,35 @@ async fn integers_may_be_written_with_a_fraction_or_an_exponent() {
     })
     .await;
 }
+
+/// A client can send back what it got. The fields that it cannot write must be unchanged.
+#[tokio::test]
+async fn what_was_read_can_be_sent_back() {
+    served_on_both(async |client| {
+        let path = client.post("/api/v1/movies", &movie("One")).await.location();
+        let read = client.get(&path).await.json();
+        let put = async |body: &Value| client.change("PUT", &path, JSON, Some("\"1\""), body).await;
+        let same = put(&read).await;
+        assert_eq!((same.status, same.json()), (200, read.clone()));
+        for (field, value) in [
+            ("id", json!("01890a5d-ac96-774b-bcce-b302099a8057")),
+            ("version", json!(2)),
+            ("version", json!("1")),
+            ("created_at", Value::Null),
+            ("updated_at", json!("2024-01-01T00:00:00Z")),
+        ] {
+            let mut other = read.clone();
+            other[field] = value;
+            let problem = put(&other).await.problem(400, "invalid_record");
+            assert_eq!(problem["errors"][0]["pointer"], format!("/{field}"));
+        }
+        let mut renamed = read.clone();
+        renamed["title"] = json!("Two");
+        assert_eq!(put(&renamed).await.header("etag"), "\"2\"");
+        // Its version is another one now.
+        put(&renamed).await.problem(412, "precondition_failed");
+        // A record that is created has no values to compare with.
+        client.post("/api/v1/movies", &read).await.problem(400, "invalid_record");
+    })
+    .await;
+}

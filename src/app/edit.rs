@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use crate::clock::timestamp_now;
-use crate::error::{Error, Kind, Result, There};
+use crate::error::{Error, Kind, Result, There, Violation};
 use crate::identity::{Access, Identity};
 use crate::query::plan::{Condition, Side, Term};
 use crate::query::{BoundQuery, Field, Schema, Shape, Value, compile};
@@ -75,7 +75,23 @@ pub async fn replace_once(
     expected: &Expected,
     keyed: Option<Keyed<Written>>,
 ) -> Result<Once<Record>> {
-    caller.require(Access::Write, draft.schema())?;
+    let schema = draft.schema();
+    caller.require(Access::Write, schema)?;
+    if !draft.claims().is_empty() {
+        let record = find(store, schema, id).await?;
+        let differs =
+            |(field, value): &&(&Field, Option<Value>)| record.value(field.name) != value.as_ref();
+        let violations = draft.claims().iter().filter(differs).map(|(field, _)| {
+            let detail =
+                "differs from the value of the record, which clients cannot change; leave it out";
+            Violation::new(field.name, detail)
+        });
+        let violations: Vec<Violation> = violations.collect();
+        // With another version, the write is rejected for that, or is the retry of one that was done.
+        if !violations.is_empty() && expected.allows(record.version()) {
+            return Err(Error::record(violations));
+        }
+    }
     let row = draft.replacement();
     let write = Write::Update(id, row.clone(), expected.clone());
     written(store, draft.schema(), caller, &row, write, keyed).await

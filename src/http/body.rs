@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
-use poem::http::StatusCode;
 use poem::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, ETAG, LINK, LOCATION};
+use poem::http::{Method, StatusCode};
 use poem::{IntoResponse, Request, RequestBody, Response};
 use poem_openapi::payload::Payload;
 use poem_openapi::registry::{
@@ -73,7 +73,12 @@ impl Input for Draft {
     const TAKES_KEY: bool = true;
 
     fn read(bytes: &[u8], request: &Request) -> Result<Self> {
-        Draft::read(path_schema(request)?, json::<Members>(bytes)?).map_err(Error::record)
+        let (schema, members) = (path_schema(request)?, json::<Members>(bytes)?);
+        let draft = match *request.method() {
+            Method::PUT => Draft::read_replacement(schema, members),
+            _ => Draft::read(schema, members),
+        };
+        draft.map_err(Error::record)
     }
 }
 

@@ -71,6 +71,8 @@ pub struct Draft {
     row: Row,
     /// For each field of the row, whether its value was sent. Otherwise the value is the default, or null.
     sent: Vec<bool>,
+    /// The values that were sent for fields that its author does not write. They must be those of the record.
+    claims: Row,
 }
 
 /// A JSON merge patch (RFC 7396) of a record: values for some of the writable fields.
@@ -91,7 +93,37 @@ impl Draft {
     ) -> Result<Self, Vec<Violation>> {
         let (read, unknown) = read(schema, members.into(), Absent::IsDefault, Author::Client);
         let (row, sent) = reject_unknown(schema, read, unknown)?;
-        Ok(Self { schema, author: Author::Client, row, sent })
+        Ok(Self { schema, author: Author::Client, row, sent, claims: Row::new() })
+    }
+
+    /// Reads a record that replaces another one. It may have the fields that clients cannot write, as a response has
+    /// them: [`Draft::claims`].
+    ///
+    /// # Errors
+    /// Every rule that the record breaks.
+    pub fn read_replacement<V: Into<Argument>>(
+        schema: &'static Schema,
+        members: Members<V>,
+    ) -> Result<Self, Vec<Violation>> {
+        let (mut claims, mut violations, mut others) = (Row::new(), Vec::new(), Vec::new());
+        for (name, value) in members.0 {
+            let Some(field) = schema.field(&name).filter(|field| !field.writable) else {
+                others.push((name, value));
+                continue;
+            };
+            match value.into() {
+                Argument::NULL => claims.push((field, None)),
+                argument => match argument.read(field.ty) {
+                    Ok(value) => claims.push((field, Some(value))),
+                    Err(misread) => violations.push(Violation::new(&name, misread.message)),
+                },
+            }
+        }
+        match Self::read(schema, Members(others)) {
+            Ok(draft) if violations.is_empty() => Ok(Self { claims, ..draft }),
+            Ok(_) => Err(violations),
+            Err(more) => Err(violations.into_iter().chain(more).collect()),
+        }
     }
 
     /// Reads a record that may have other members, and returns the names of those.
@@ -104,13 +136,13 @@ impl Draft {
         author: Author,
     ) -> (Result<Self, Vec<Violation>>, Vec<String>) {
         let (read, unknown) = read(schema, fields, Absent::IsDefault, author);
-        (read.map(|(row, sent)| Self { schema, author, row, sent }), unknown)
+        (read.map(|(row, sent)| Self { schema, author, row, sent, claims: Row::new() }), unknown)
     }
 
     /// A record from values for all fields of its declaration, in the order of the schema, which obey every rule.
     pub fn of(schema: &'static Schema, row: Row) -> Self {
         let sent = vec![true; row.len()];
-        Self { schema, author: Author::Operator, row, sent }
+        Self { schema, author: Author::Operator, row, sent, claims: Row::new() }
     }
 
     /// Its record type.
@@ -128,6 +160,12 @@ impl Draft {
     pub fn replacement(&self) -> Row {
         let written = self.row.iter().filter(|(field, _)| self.author.writes(field));
         written.cloned().collect()
+    }
+
+    /// The values that were sent for fields that clients cannot write, such as the version. A replacement is rejected if
+    /// they differ from those of the record.
+    pub fn claims(&self) -> &Row {
+        &self.claims
     }
 
     /// Returns the values that were sent. An import with `update` sets them in the existing record and keeps its other
