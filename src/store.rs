@@ -49,7 +49,7 @@ pub use self::journal::{Change, Changes, Kept, Origin};
 pub use self::lease::CLIENT_GRACE;
 use self::lease::{Lease, Parts};
 pub use self::location::Location;
-pub use self::matching::{Bulk, BulkTally, MAX_MATCHING};
+pub use self::matching::{Bulk, BulkTally, MAX_MATCHING, unexpected_count};
 pub use self::migrate::{By, State, Step};
 use self::pool::Pool;
 use self::postgres::{Servers, Work};

@@ -33,7 +33,7 @@ const REJECTED: &[Case] = &[
     ("GET", "/api/v1/movies/%ff", "", "", 400, "invalid_parameter"),
     ("GET", "/api/v1/movies/17", "", "", 404, "not_found"),
     ("GET", "/api/v1/movies/00000000-0000-0000-0000-000000000000", "", "", 404, "not_found"),
-    ("DELETE", "/api/v1/movies", "", "", 405, "method_not_allowed"),
+    ("PUT", "/api/v1/movies", "", "", 405, "method_not_allowed"),
     ("BREW", "/api/v1/movies", "", "", 405, "method_not_allowed"),
     ("TRACE", "/livez", "", "", 405, "method_not_allowed"),
     ("POST", "/docs", "", "", 405, "method_not_allowed"),
@@ -158,7 +158,11 @@ const HINTS: &[(&str, &str, &str)] = &[
     ("POST", "/api/v1/screening/search", "unknown path; did you mean /api/v1/screenings/search?"),
     ("GET", "/api/v1/movies/", "unknown path; did you mean /api/v1/movies?"),
     ("GET", "/api/v1/cinemas", "unknown path; see /docs for the routes"),
-    ("DELETE", "/api/v1/movies", "unsupported method; expected one of: GET, HEAD, OPTIONS, POST"),
+    (
+        "PUT",
+        "/api/v1/movies",
+        "unsupported method; expected one of: DELETE, GET, HEAD, OPTIONS, PATCH, POST",
+    ),
     ("POST", "/livez", "unsupported method; expected one of: GET, HEAD, OPTIONS"),
 ];
 
@@ -180,7 +184,7 @@ async fn a_response_that_comes_before_the_body_is_read_closes_the_connection() {
     let body = json!({"filter": "title = 'x'"}).to_string();
     for (method, path, media_type, status, connection) in [
         ("POST", "/nothing", JSON, 404, "close"),
-        ("DELETE", MOVIES, JSON, 405, "close"),
+        ("PUT", MOVIES, JSON, 405, "close"),
         ("POST", "/api/v1/movies/search?limit=5", JSON, 400, "close"),
         ("POST", "/api/v1/movies/search", "text/plain", 415, "close"),
         ("GET", "/docs", JSON, 200, "close"),
@@ -319,7 +323,7 @@ async fn each_path_has_its_methods() {
         .await;
     let record = format!("{MOVIES}/{}", created["id"].as_str().unwrap());
     for (path, allow) in [
-        (MOVIES, "GET, HEAD, OPTIONS, POST"),
+        (MOVIES, "DELETE, GET, HEAD, OPTIONS, PATCH, POST"),
         (record.as_str(), "DELETE, GET, HEAD, OPTIONS, PATCH, PUT"),
         ("/api/v1/movies/search", "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"),
         ("/api/token", "OPTIONS, POST"),

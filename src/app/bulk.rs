@@ -8,9 +8,9 @@ use super::{edit, search};
 use crate::clock::timestamp_now;
 use crate::error::{Error, Kind, Result};
 use crate::identity::{Access, Identity};
-use crate::query::Schema;
+use crate::query::{Schema, Shape, compile};
 use crate::record::Patch;
-use crate::store::{Bulk, BulkTally, Keyed, MAX_MATCHING, Once, Store};
+use crate::store::{Bulk, BulkTally, Keyed, MAX_MATCHING, Once, Store, unexpected_count};
 
 /// The number of records that a dry run lists.
 const LISTED: i64 = 20;
@@ -38,7 +38,7 @@ impl From<BulkTally> for BulkReport {
 pub struct BulkRequest {
     /// The records. It must have a filter.
     pub selection: Selection,
-    /// The number of records that must match; `None` in a dry run.
+    /// The number of records that must match.
     pub expected: Option<i64>,
     /// The values to set; `None` to delete the records.
     pub patch: Option<Patch>,
@@ -70,8 +70,8 @@ pub async fn preview(
 /// Changes or deletes the matching records, if as many match as expected, once for an idempotency key.
 ///
 /// # Errors
-/// [`Kind::InvalidParameter`] without an expected number or with too large a one; [`Kind::InvalidQuery`];
-/// [`Kind::UnexpectedCount`] if another number matches; [`Kind::Duplicate`] if two records would have the same unique
+/// [`Kind::InvalidParameter`] for too large an expected number; [`Kind::InvalidQuery`];
+/// [`Kind::UnexpectedCount`] if another number matches, or without an expected number; [`Kind::Duplicate`] if two records would have the same unique
 /// key; [`Kind::InsufficientScope`]; any database error.
 pub async fn write(
     store: &Store,
@@ -84,18 +84,20 @@ pub async fn write(
     // The number of matches reveals values.
     caller.require(Access::Read, schema)?;
     let BulkRequest { selection, expected, patch } = request;
-    let expected = expected.and_then(|expected| u32::try_from(expected).ok());
-    let expected = expected.filter(|expected| *expected <= MAX_MATCHING).ok_or_else(|| {
-        let detail = format!(
-            "expect: expected the number of records that must match, from 0 to {MAX_MATCHING}, or dry_run=true"
-        );
-        Error::new(Kind::InvalidParameter, detail)
-    })?;
     let now = timestamp_now();
     let query = selection.bind(&selection.prepare(schema)?, now)?;
     if query.filter.is_none() {
         return Err(Error::new(Kind::InvalidParameter, "filter: expected a filter, found none"));
     }
+    let Some(expected) = expected else {
+        let count = compile(&query, Shape::Count, store.dialect());
+        return Err(unexpected_count(None, store.count(count).await?));
+    };
+    let expected = u32::try_from(expected).ok().filter(|expected| *expected <= MAX_MATCHING);
+    let expected = expected.ok_or_else(|| {
+        let detail = format!("expect: expected a number from 0 to {MAX_MATCHING}");
+        Error::new(Kind::InvalidParameter, detail)
+    })?;
     let bulk = patch.map_or(Bulk::Delete, |patch| Bulk::Update(patch.row().clone()));
     let written = store.write_matching(query, bulk, expected, keyed, now).await;
     written.map_err(|error| edit::name_keys(schema, error))

@@ -37,7 +37,7 @@ impl Operations {
         request: &Request,
         /// The filter, at most 8 KiB.
         filter: Query<String>,
-        /// The number of {records} that must match.
+        /// The number of {records} that must match. Without it, nothing is changed either.
         #[oai(validator(minimum(value = "0"), maximum(value = "10000")))]
         expect: Query<Option<i32>>,
         /// Whether to change nothing, and only return what matches.
@@ -65,7 +65,7 @@ impl Operations {
         request: &Request,
         /// The filter, at most 8 KiB.
         filter: Query<String>,
-        /// The number of {records} that must match.
+        /// The number of {records} that must match. Without it, nothing is changed either.
         #[oai(validator(minimum(value = "0"), maximum(value = "10000")))]
         expect: Query<Option<i32>>,
         /// Whether to delete nothing, and only return what matches.

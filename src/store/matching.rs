@@ -61,7 +61,8 @@ impl Work for BulkWork {
         if ids.len() != self.expected as usize {
             let count = compile(&self.query, Shape::Count, dialect);
             let count: Vec<(i64,)> = transaction.rows(count).await?;
-            return Err(unexpected(self.expected, count.first().map_or(0, |(n,)| *n)).into());
+            let matched = count.first().map_or(0, |(count,)| *count);
+            return Err(unexpected_count(Some(self.expected), matched).into());
         }
         let mut written = 0;
         for ids in ids.chunks(STEP) {
@@ -120,11 +121,16 @@ impl BulkWork {
     }
 }
 
-fn unexpected(expected: u32, matched: i64) -> Error {
-    let detail = format!(
-        "expected {expected} matching records, found {matched}; nothing was changed. Send expect={matched} if all of \
-         them are meant"
-    );
+/// Returns the error for a write by filter that expected another number of matching records, or did not say which.
+pub fn unexpected_count(expected: Option<u32>, matched: i64) -> Error {
+    let found = match expected {
+        Some(expected) => format!("expected {expected} matching records, found {matched}"),
+        None => {
+            format!("expect: expected the number of matching records, found none; {matched} match")
+        }
+    };
+    let detail =
+        format!("{found}. Nothing was changed; send expect={matched} if all of them are meant");
     let there = Some(Box::new(There::Matching(matched)));
     Error { there, ..Error::new(Kind::UnexpectedCount, detail) }
 }

@@ -75,6 +75,14 @@ impl Service {
         String::from_utf8(self.log.take().unwrap().join().unwrap()).unwrap()
     }
 
+    /// Stops the service, which writes what it has not yet written of its log, and returns the log.
+    pub fn whole_log(mut self) -> String {
+        let id = self.process.id().to_string();
+        assert!(Command::new("kill").arg(id).status().unwrap().success());
+        self.process.wait().unwrap();
+        String::from_utf8(self.log.take().unwrap().join().unwrap()).unwrap()
+    }
+
     /// Stops the service and returns its exit code.
     pub fn stop(mut self) -> Option<i32> {
         let id = self.process.id().to_string();
