@@ -1,5 +1,6 @@
 //! The routes of the journal, on both databases.
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::support::{Client, Response, served_on_both};
@@ -180,6 +181,34 @@ async fn conflicts_name_the_record_that_is_there() {
         };
         assert_eq!(stale(&client).await, client.get(&path).await.json());
         assert_eq!(stale(&client.with_scopes(&["movies:write"])).await, Value::Null);
+    })
+    .await;
+}
+
+/// No two states of a record have the same version, also if it is restored and deleted at the same time.
+#[tokio::test]
+async fn versions_are_unique_under_concurrent_restores_and_deletions() {
+    served_on_both(async |client| {
+        let path = deleted(&client).await;
+        let restore = format!("{path}/restore");
+        let work = (0..6).map(async |worker| {
+            for _ in 0..15 {
+                let response = if worker < 4 {
+                    client.post(&restore, &json!({"version": 1})).await
+                } else {
+                    client.send(client.request("DELETE", &path)).await
+                };
+                let expected = if worker < 4 { [200, 503] } else { [204, 404] };
+                assert!(expected.contains(&response.status), "{worker}: {}", response.json());
+            }
+        });
+        join_all(work).await;
+        let page = client.get(&format!("{path}/history?limit=1000")).await.json();
+        let versions =
+            page["items"].as_array().unwrap().iter().map(|item| item["version"].as_i64());
+        let versions: Vec<i64> = versions.map(Option::unwrap).collect();
+        assert!(versions.len() > 6, "{versions:?}");
+        assert!(versions.windows(2).all(|pair| pair[0] == pair[1] + 1), "{versions:?}");
     })
     .await;
 }

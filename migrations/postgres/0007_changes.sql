@@ -19,4 +19,5 @@ ALTER SEQUENCE changes_position OWNED BY changes.position;
 -- A position that no change has. So `last_value` is less than the positions of all changes that are not yet numbered.
 SELECT nextval('changes_position');
 
-CREATE INDEX changes_id_version ON changes (id, version);
+-- Unique, so that no two states of a record have the same version, also if a record is restored while others delete it.
+CREATE UNIQUE INDEX changes_id_version ON changes (id, version);

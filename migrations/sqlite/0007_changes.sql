@@ -13,4 +13,5 @@ CREATE TABLE changes (
     changed_at TEXT    NOT NULL CHECK (length(changed_at) = 27)
 ) STRICT;
 
-CREATE INDEX changes_id_version ON changes (id, version);
+-- Unique, so that no two states of a record have the same version, also if a record is restored while others delete it.
+CREATE UNIQUE INDEX changes_id_version ON changes (id, version);

@@ -12,7 +12,7 @@ use super::edit;
 use super::search::limit as page_limit;
 use super::selection::Selection;
 use crate::clock::timestamp_now;
-use crate::error::{Error, Kind, Result, Violation};
+use crate::error::{Error, Kind, Result, There, Violation};
 use crate::identity::{Access, Identity};
 use crate::query::diagnostic::did_you_mean;
 use crate::query::evaluate::{Truth, evaluate};
@@ -223,38 +223,76 @@ pub async fn restore(
 ) -> Result<Once<Restored>> {
     caller.require(Access::Write, schema)?;
     let Kept { record: earlier, row, others: left_out } = kept(store, schema, id, version).await?;
-    let exists = match edit::find(store, schema, id).await {
-        Ok(_) => true,
-        Err(error) if error.kind == Kind::NotFound => false,
-        Err(error) => return Err(error),
+    for _ in 0..MAX_ATTEMPTS {
+        let keyed = key.clone().map(|(key, reply)| keyed(key, reply, left_out.clone()));
+        let (row, write) = restoration(store, schema, &earlier, &row, expected).await?;
+        match edit::written(store, schema, caller, &row, write, keyed).await {
+            Ok(Once::Unkeyed(record)) => return Ok(Once::Unkeyed(Restored { record, left_out })),
+            Ok(Once::Stored(reply)) => return Ok(Once::Stored(reply)),
+            Ok(Once::Replayed(reply)) => return Ok(Once::Replayed(reply)),
+            // Another request has restored it, or deleted a version that was restored.
+            Err(error) if is_about_itself(&error, id) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let detail = "other requests keep restoring and deleting the record; retry".to_owned();
+    Err(Error { detail, ..Error::unavailable("a record was restored concurrently") })
+}
+
+/// The maximum number of attempts to restore a record that other requests restore or delete at the same time.
+const MAX_ATTEMPTS: usize = 5;
+
+/// Returns whether a creation failed because the record itself exists, or its version did.
+fn is_about_itself(error: &Error, id: Uuid) -> bool {
+    match error.there.as_deref() {
+        _ if error.kind == Kind::NotFound => true,
+        _ if error.kind != Kind::Duplicate => false,
+        Some(There::Other(_, other)) => *other == id,
+        _ => true,
+    }
+}
+
+fn keyed(key: IdempotencyKey, reply: ReplyTo, left_out: Vec<String>) -> Keyed<Written> {
+    let reply = move |written: &Written| match written {
+        Written::Done(record) | Written::Unchanged(record) => {
+            reply(&Restored { record: record.clone(), left_out: left_out.clone() }).map(Some)
+        }
+        Written::Stale(_) | Written::Missing => Ok(None),
     };
-    let row = checked(schema, row, exists)?;
-    let write = if exists {
-        Write::Update(id, row.clone(), expected.clone())
-    } else {
-        let last = store.changes(&Changes::OfRecord(schema, id, None), 1).await?;
-        let version = last.first().map_or(version, |last| last.version) + 1;
-        let created_at = match earlier.value("created_at") {
-            Some(Value::Timestamp(created_at)) => Some(*created_at),
-            _ => None,
-        };
-        Write::Create(NewRecord { id, version, row: row.clone(), created_at })
-    };
-    let names = left_out.clone();
-    let keyed = key.map(|(key, reply)| Keyed {
-        key,
-        reply: Box::new(move |written: &Written| match written {
-            Written::Done(record) | Written::Unchanged(record) => {
-                reply(&Restored { record: record.clone(), left_out: names.clone() }).map(Some)
+    Keyed { key, reply: Box::new(reply) }
+}
+
+/// Returns the write that restores a record, and the values that it sets.
+async fn restoration(
+    store: &Store,
+    schema: &'static Schema,
+    earlier: &Record,
+    row: &Row,
+    expected: &Expected,
+) -> Result<(Row, Write)> {
+    let id = earlier.id();
+    match edit::find(store, schema, id).await {
+        Ok(_) => {
+            let row = checked(schema, row.clone(), true)?;
+            Ok((row.clone(), Write::Update(id, row, expected.clone())))
+        }
+        Err(error) if error.kind == Kind::NotFound => {
+            if *expected != Expected::Any {
+                let detail = "the record is deleted; restore it without If-Match";
+                return Err(Error::new(Kind::PreconditionFailed, detail));
             }
-            Written::Stale(_) | Written::Missing => Ok(None),
-        }),
-    });
-    Ok(match edit::written(store, schema, caller, &row, write, keyed).await? {
-        Once::Unkeyed(record) => Once::Unkeyed(Restored { record, left_out }),
-        Once::Stored(reply) => Once::Stored(reply),
-        Once::Replayed(reply) => Once::Replayed(reply),
-    })
+            let row = checked(schema, row.clone(), false)?;
+            let last = store.changes(&Changes::OfRecord(schema, id, None), 1).await?;
+            let version = last.first().map_or(earlier.version(), |last| last.version) + 1;
+            let created_at = match earlier.value("created_at") {
+                Some(Value::Timestamp(created_at)) => Some(*created_at),
+                _ => None,
+            };
+            let record = NewRecord { id, version, row: row.clone(), created_at };
+            Ok((row, Write::Create(record)))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Erases the history of a record. The erasure itself is noted.

@@ -76,8 +76,13 @@ impl Work for BatchWork {
         let mut outcomes = Vec::with_capacity(self.items.len());
         while let Some(item) = self.items.get(outcomes.len()) {
             let rest = self.items.get(outcomes.len()..).unwrap_or_default();
+            // A creation that may change another record instead must not overtake others.
+            let is_plain = |other: &Item| {
+                matches!(other.write, Write::Create(_)) && other.on_conflict.0 == Conflict::Fail
+            };
             let is_like = |other: &&Item| {
-                matches!(other.write, Write::Create(_)) && other.schema == item.schema
+                let is_first = std::ptr::eq(*other, item) && item.new_record().is_some();
+                is_first || (is_plain(item) && is_plain(other) && other.schema == item.schema)
             };
             let creations = rest.iter().take(ROWS).take_while(is_like).count();
             match rest.split_at_checked(creations) {

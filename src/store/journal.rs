@@ -410,6 +410,13 @@ impl Work for Erasure {
             .returning(Sql::returning().column("version"));
         let versions: Vec<(i64,)> = transaction.rows(dialect.build(&delete).into()).await?;
         let Some((version,)) = versions.into_iter().max() else { return Ok(End::RollBack(None)) };
+        // Stored responses have the record too.
+        let id = self.id.to_string();
+        let mut replies = Sql::delete();
+        replies
+            .from_table("idempotency_keys")
+            .and_where(dialect.contains(Expr::col("response"), &id));
+        transaction.execute(dialect.build(&replies).into()).await?;
         let note = Note { id: self.id, version, before: None, after: None };
         transaction.note(self.schema, vec![note], &self.origin, self.now).await?;
         Ok(End::Commit(Some(())))

@@ -48,7 +48,14 @@ pub enum Write {
     Delete(Uuid, Expected),
 }
 
+/// The maximum number of attempts of a write of any version.
+const MAX_ATTEMPTS: usize = 5;
+
 impl Write {
+    fn allows_any_version(&self) -> bool {
+        matches!(self, Self::Update(.., Expected::Any) | Self::Delete(_, Expected::Any))
+    }
+
     /// Returns the id of the record.
     pub fn id(&self) -> Uuid {
         match self {
@@ -185,14 +192,19 @@ impl Store {
             return self.in_transaction(Single { schema, write, origin, now }).await;
         }
         let statement = statement(schema, &write, &self.origin, now, dialect)?;
-        match self.write_record(schema, statement).await? {
-            Some(record) => Ok(Written::Done(record)),
-            None => {
-                let select = found(schema, write.id(), &Expected::Any);
-                let found = self.fetch(schema, dialect.build(&select).into()).await?.pop();
-                Ok(Written::nothing(&write, found))
+        for _ in 0..MAX_ATTEMPTS {
+            if let Some(record) = self.write_record(schema, statement.clone()).await? {
+                return Ok(Written::Done(record));
+            }
+            let select = found(schema, write.id(), &Expected::Any);
+            let found = self.fetch(schema, dialect.build(&select).into()).await?.pop();
+            match Written::nothing(&write, found) {
+                // The record was created or changed after the write.
+                Written::Stale(_) if write.allows_any_version() => {}
+                written => return Ok(written),
             }
         }
+        Err(Error::unavailable("other requests kept changing the record"))
     }
 }
 
