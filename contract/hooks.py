@@ -117,6 +117,17 @@ def before_load_schema(context, raw_schema):
             # Schemathesis expects bytes as the body of a file, but the example is a string.
             content = operation.get("requestBody", {}).get("content", {})
             content.get("application/octet-stream", {}).pop("example", None)
+    # The document cannot say which members belong to which operation of a batch.
+    schemas["BatchItem"] = {
+        "type": "object",
+        "required": ["op", "collection", "record"],
+        "additionalProperties": False,
+        "properties": {
+            "op": {"type": "string", "enum": ["create"]},
+            "collection": {"type": "string", "enum": ["movies"]},
+            "record": {"$ref": "#/components/schemas/MovieDraft"},
+        },
+    }
     for text in texts:
         for name in text.keys() & {"If-Match", "If-None-Match"}:
             text[name].update(format="entity_tags")

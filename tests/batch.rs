@@ -1,9 +1,13 @@
 //! Batches of writes, on both databases.
 
+use cinequery::clock::timestamp_now;
 use cinequery::http::specification;
+use cinequery::record::{Draft, Members};
+use cinequery::store::{Conflict, Item, ItemOutcome, NewRecord, Once, Write};
 use serde_json::{Value, json};
 
-use crate::support::{Client, Response, catalogue, served_on_both};
+use crate::support::records::declared;
+use crate::support::{Client, Response, catalogue, on_both, served_on_both};
 
 const JSON: &str = "application/json";
 const MOVIES: &str = "/api/v1/movies/batch";
@@ -182,6 +186,55 @@ async fn a_batch_is_bounded_and_needs_the_scopes_of_its_collections() {
         assert_eq!((again.status, again.json()), (200, first.json()));
         assert_eq!(again.header("idempotency-replayed"), "true");
         assert_eq!(total(&client).await, 2);
+    })
+    .await;
+}
+
+/// A record type with two unique keys.
+const PAIRS: &str = r#"
+name = "Pair"
+collection = "pairs"
+unique = [["a"], ["b"]]
+
+[fields]
+a = { type = "text" }
+b = { type = "text" }
+"#;
+
+/// A creation that updates another record does not overtake the operations before it, nor fall behind those after it.
+#[tokio::test]
+async fn creations_that_update_keep_their_place() {
+    on_both(async |database| {
+        let schema = declared(&[PAIRS]).schemas()[0];
+        let store = database.open().await;
+        store.migrate(&[schema]).await.unwrap();
+        let item = |a: &str, b: &str, policy| {
+            let members: Members = serde_json::from_value(json!({"a": a, "b": b})).unwrap();
+            let draft = Draft::read(schema, members).unwrap();
+            let write = Write::Create(NewRecord::of(draft.row().clone()));
+            Item { schema, write, on_conflict: (policy, draft.update()) }
+        };
+        let run = async |items: Vec<Item>| {
+            let outcome = store.write_batch(items, false, None, timestamp_now()).await.unwrap();
+            let Once::Unkeyed(outcomes) = outcome else { panic!("{outcome:?}") };
+            outcomes
+                .iter()
+                .map(|outcome| match outcome {
+                    ItemOutcome::Created(_) => "created",
+                    ItemOutcome::Updated(_) => "updated",
+                    ItemOutcome::Duplicate(Some(_)) => "duplicate",
+                    other => panic!("{other:?}"),
+                })
+                .collect::<Vec<_>>()
+        };
+        let (fail, update) = (Conflict::Fail, Conflict::Update);
+        assert_eq!(run(vec![item("a1", "b1", fail)]).await, ["created"]);
+        // The first frees the key of the second.
+        let frees = vec![item("a1", "b3", update), item("a9", "b1", fail)];
+        assert_eq!(run(frees).await, ["updated", "created"]);
+        // The first takes the key of the second.
+        let takes = vec![item("a1", "b2", update), item("a2", "b2", fail), item("a3", "b4", fail)];
+        assert_eq!(run(takes).await, ["updated", "duplicate", "created"]);
     })
     .await;
 }

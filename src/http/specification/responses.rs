@@ -109,6 +109,7 @@ fn errors(operation: &Value, route: &Route) -> Vec<Kind> {
         | Kind::BodyTooLarge
         | Kind::UnsupportedMediaType => has_body,
         Kind::NotFound => has_path,
+        Kind::IdempotencyKeyInUse | Kind::IdempotencyKeyReused => takes("Idempotency-Key"),
         Kind::PreconditionFailed => takes("If-Match"),
         Kind::PreconditionRequired => needs_match,
         _ => false,

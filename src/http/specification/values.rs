@@ -27,6 +27,9 @@ const NAME: &str = r"^[^\x00-\x1F\x7F-\x9F]*[^.\x00-\x1F\x7F-\x9F][^\x00-\x1F\x7
 /// The name of a `$parameter` (grammar/filter.pest).
 const PARAMETER: &str = "^[A-Za-z_][A-Za-z0-9_]*$";
 
+/// An idempotency key, without its optional quotes.
+const IDEMPOTENCY_KEY: &str = "^[!#-~]{1,255}$";
+
 /// The patterns of members, by schema and member.
 const PATTERNS: &[(&str, &str, &str)] = &[
     ("RevocationRequest", "subject", TEXT_PATTERN),
@@ -72,7 +75,7 @@ pub(super) fn of_members(name: &str, schema: &mut Value) {
         schema["x-extensible-enum"] = values;
     }
     // Requests with unknown members are rejected.
-    let is_closed = ["Draft", "Patch", "Request", "SavedParameter"];
+    let is_closed = ["BatchItem", "Draft", "Patch", "Request", "SavedParameter"];
     let is_closed = is_closed.iter().any(|suffix| name.ends_with(suffix));
     if is_closed {
         schema["additionalProperties"] = json!(false);
@@ -155,6 +158,7 @@ pub(super) fn of_parameter(
         (_, "by") => *schema = reference(&format!("{}Field", about.name)),
         (_, "cursor") => schema["pattern"] = json!(CURSOR),
         (_, "If-Match" | "If-None-Match") => schema["pattern"] = json!(ENTITY_TAGS),
+        (_, "Idempotency-Key") => schema["pattern"] = json!(IDEMPOTENCY_KEY),
         (_, "interval") => {
             let names = Interval::names().collect::<Vec<_>>().join("|");
             schema["pattern"] = json!(format!("^({names}|[1-9][0-9]{{0,17}})$"));
