@@ -201,7 +201,14 @@ def before_call(context, case, kwargs):
     if case.meta and case.meta.generation.mode.is_positive:
         use_existing_movie(case)
         use_valid_cursor(case)
+        use_new_key(case)
         make_consistent(case)
+
+
+def use_new_key(case):
+    """Replaces the idempotency key: one that another request has used is rejected, however valid it is."""
+    if case.headers and "Idempotency-Key" in case.headers:
+        case.headers["Idempotency-Key"] = str(uuid4())
 
 
 def protect_test_user(case):
