@@ -33,10 +33,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sea_query_sqlx::SqlxValues;
+use sqlx::FromRow;
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{AssertSqlSafe, Connection as _, FromRow};
 use tokio::sync::Semaphore;
 
 pub use self::batch::{Item, ItemOutcome};
@@ -47,7 +46,6 @@ pub use self::idempotency::{IdempotencyKey, Keyed, Once, Reply, ToReply};
 pub use self::import::{Conflict, MAX_LISTED, Message, Taken, TakenKey, Tally};
 pub use self::journal::{Change, Changes, Kept, Origin};
 pub use self::lease::CLIENT_GRACE;
-use self::lease::{Lease, Parts};
 pub use self::location::Location;
 pub use self::matching::{Bulk, BulkTally, MAX_MATCHING, unexpected_count};
 pub use self::migrate::{By, State, Step};
@@ -440,26 +438,6 @@ impl Store {
         Ok(rows.into_iter().map(|(text,)| text).collect())
     }
 
-    /// Runs statements in one transaction and returns the row of the last. Rolls back if the last has no row.
-    ///
-    /// This runs as a separate task, so the transaction ends normally even if the caller is cancelled.
-    async fn transact<T>(&self, before: Vec<Statement>, last: Statement) -> Result<Option<T>>
-    where
-        T: Row + 'static,
-    {
-        let store = self.clone();
-        let task = tokio::spawn(async move {
-            let mut attempts = Attempts::default();
-            loop {
-                match on!(write store, lease => transaction(&mut lease, &before, &last).await) {
-                    Err(error) if attempts.again(&error).await => {}
-                    outcome => return outcome.map_err(database_error),
-                }
-            }
-        });
-        task.await.map_err(Error::internal)?
-    }
-
     /// Returns the engine and its version, such as "PostgreSQL 17.5".
     ///
     /// # Errors
@@ -513,48 +491,6 @@ impl Store {
 /// Creates a statement without parameters.
 fn plain(sql: &str) -> Statement {
     Statement { sql: sql.to_owned(), values: sea_query::Values(Vec::new()) }
-}
-
-async fn transaction<O, T>(
-    lease: &mut Lease<O>,
-    before: &[Statement],
-    last: &Statement,
-) -> sqlx::Result<Option<T>>
-where
-    O: Open,
-    T: for<'r> FromRow<'r, <O::Database as sqlx::Database>::Row> + Send + Unpin,
-    for<'c> &'c mut <O::Database as sqlx::Database>::Connection:
-        sqlx::Executor<'c, Database = O::Database>,
-    SqlxValues: sqlx::IntoArguments<O::Database>,
-{
-    let Parts { connection, limit } = lease.parts()?;
-    let mut has_ended = true;
-    let work = async {
-        let mut transaction = limit.within(connection.begin()).await?;
-        let steps = async {
-            for Statement { sql, values } in before {
-                let (sql, values) = (AssertSqlSafe(sql.clone()), SqlxValues(values.clone()));
-                limit.within(sqlx::query_with(sql, values).execute(&mut *transaction)).await?;
-            }
-            let (sql, values) = (AssertSqlSafe(last.sql.clone()), SqlxValues(last.values.clone()));
-            let query = sqlx::query_as_with(sql, values);
-            Ok(limit.within(query.fetch_all(&mut *transaction)).await?.into_iter().next())
-        };
-        match steps.await {
-            Ok(Some(row)) => limit.within(transaction.commit()).await.map(|()| Some(row)),
-            Ok(None) => limit.within(transaction.rollback()).await.map(|()| None),
-            Err(error) => {
-                has_ended = limit.within(transaction.rollback()).await.is_ok();
-                Err(error)
-            }
-        }
-    };
-    let outcome = work.await;
-    let outcome = lease.settle(outcome);
-    if !has_ended {
-        lease.doubt();
-    }
-    outcome
 }
 
 async fn open_sqlite(path: PathBuf, missing: Missing, bounds: Bounds) -> Result<Engine> {

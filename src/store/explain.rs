@@ -6,7 +6,8 @@ use sea_query_sqlx::SqlxValues;
 use serde::Deserialize;
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
-use super::{Engine, Parts, Store, database_error};
+use super::lease::Parts;
+use super::{Engine, Store, database_error};
 use crate::error::{Error, Result};
 use crate::query::Statement;
 

@@ -1,5 +1,7 @@
 //! Transactions of several statements, the same for both engines.
 
+use std::marker::PhantomData;
+
 use futures_util::TryStreamExt;
 use sea_query_sqlx::SqlxValues;
 use sqlx::{AssertSqlSafe, Connection as _, Database, Postgres, Sqlite};
@@ -190,6 +192,15 @@ impl<'c> Transaction<'c> {
 }
 
 impl Store {
+    /// Runs statements in one transaction and returns the row of the last. Rolls back if the last has no row.
+    pub(super) async fn transact<T: Row + 'static>(
+        &self,
+        before: Vec<Statement>,
+        last: Statement,
+    ) -> Result<Option<T>> {
+        self.in_transaction(Sequence { before, last, row: PhantomData }).await
+    }
+
     /// Runs work in a transaction, and retries it after a conflict with another one.
     ///
     /// This runs as a separate task, so the transaction ends normally even if the caller is cancelled.
@@ -216,6 +227,31 @@ impl Store {
             }
         });
         task.await.map_err(Error::internal)?
+    }
+}
+
+/// Statements of which the last returns a row. Without a row the transaction is rolled back.
+struct Sequence<T> {
+    before: Vec<Statement>,
+    last: Statement,
+    row: PhantomData<fn() -> T>,
+}
+
+impl<T: Row + 'static> Work for Sequence<T> {
+    type Output = Option<T>;
+
+    async fn run(
+        &self,
+        transaction: &mut Transaction<'_>,
+    ) -> std::result::Result<End<Option<T>>, Failure> {
+        for statement in &self.before {
+            transaction.execute(statement.clone()).await?;
+        }
+        let rows = transaction.rows(self.last.clone()).await?;
+        Ok(match rows.into_iter().next() {
+            Some(row) => End::Commit(Some(row)),
+            None => End::RollBack(None),
+        })
     }
 }
 
