@@ -242,7 +242,8 @@ impl Given {
     fn selection(self, filter: Option<String>, order_by: Option<String>) -> Selection {
         let parameters = self.parameters.into_iter();
         let parameters = parameters.map(|(name, value)| (name, Argument::Untyped(value)));
-        Selection { filter, order_by, parameters: parameters.collect(), ..Selection::default() }
+        let filters = filter.into_iter().collect();
+        Selection { filters, order_by, parameters: parameters.collect(), ..Selection::default() }
     }
 }
 

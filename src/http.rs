@@ -16,6 +16,7 @@ mod documentation;
 mod envelope;
 mod exchange;
 mod facets;
+mod filters;
 mod guide;
 mod health;
 mod history;
@@ -88,7 +89,7 @@ fn on_service() -> OnService {
 routes! {
     // Records.
     get "/api/v1/{records}" as "list{Records}": "A page of {records}.";
-    post "/api/v1/{records}" as "create{Record}": "The created {record}.", or InvalidRecord | Duplicate;
+    post "/api/v1/{records}" as "create{Record}": "The {record}.", or InvalidRecord | Duplicate;
     patch "/api/v1/{records}" as "bulkUpdate{Records}": "What was updated.",
         or InvalidQuery | InvalidRecord | UnexpectedCount | Duplicate;
     delete "/api/v1/{records}" as "bulkDelete{Records}": "What was deleted.", or InvalidQuery | UnexpectedCount;

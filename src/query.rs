@@ -40,6 +40,7 @@ pub mod diagnostic;
 pub mod dialect;
 pub mod evaluate;
 pub mod facet;
+mod filters;
 pub mod format;
 pub mod limits;
 pub mod literal;
@@ -57,6 +58,7 @@ pub use compile::{Shape, Statement, compile};
 pub use diagnostic::{Code, Diagnostic, Fault};
 pub use dialect::Dialect;
 pub use facet::Facet;
+use filters::Filters;
 pub use plan::Plan;
 pub use schema::{Field, Schema, Search};
 use suggestion::Reading;
@@ -73,7 +75,7 @@ pub struct Prepared<'a> {
     pub warnings: Vec<Diagnostic>,
     /// How much of each limit the filter uses.
     pub usage: limits::Usage,
-    filter: Option<&'a str>,
+    filters: Filters<'a>,
 }
 
 /// Parses and checks a filter and an order together.
@@ -85,54 +87,55 @@ pub fn prepare<'a>(
     order_by: Option<&str>,
     schema: &'static Schema,
 ) -> Result<Prepared<'a>, Vec<Diagnostic>> {
-    prepare_within(None, filter, order_by, schema)
+    prepare_within(None, filter.into_iter().collect(), order_by, schema)
 }
 
-/// Like [`prepare`], for the records that also satisfy `within`. Callers use it for conditions that
-/// they have as a tree and not as text. The values of `within` must fit its fields, because its
-/// problems have no place in the filter's text.
+/// Like [`prepare`], for the records that match all of several filters and also satisfy `within`. Callers use it for
+/// conditions that they have as a tree and not as text. The values of `within` must fit its fields, because its
+/// problems have no place in the texts.
 ///
 /// # Errors
 /// As for [`prepare`].
 pub fn prepare_within<'a>(
     within: Option<&ast::Expr>,
-    filter: Option<&'a str>,
+    filters: Vec<&'a str>,
     order_by: Option<&str>,
     schema: &'static Schema,
 ) -> Result<Prepared<'a>, Vec<Diagnostic>> {
-    let in_filter = |text: &str| read_filter(text, schema);
+    let filters = Filters(filters);
     let in_order = |text: &str| read_order(text, schema);
     let mut problems = Vec::new();
     let mut warnings = Vec::new();
     let mut ast = ast::Query::default();
     let mut usage = limits::Usage::default();
-    match filter.map(parse::filter).transpose() {
-        Ok(None) => {}
-        Ok(Some(parsed)) => {
-            let places = suggestion::keep_readable(parsed.warnings).into_iter();
-            let places = places.take(limits::MAX_DIAGNOSTICS);
-            let text = filter.unwrap_or_default();
-            warnings = places.map(|warning| warning.locate("filter", text)).collect();
-            ast.filter = Some(parsed.expr);
-            usage = parsed.usage;
+    let mut terms: Vec<ast::Expr> = within.cloned().into_iter().collect();
+    for (position, parsed) in filters.parse().into_iter().enumerate() {
+        match parsed {
+            Ok(parsed) => {
+                let (name, text) = (filters.name(position), filters.text(position));
+                let places = suggestion::keep_readable(parsed.warnings).into_iter();
+                warnings.extend(places.map(|warning| warning.locate(&name, text)));
+                terms.push(parsed.expr);
+                usage = parsed.usage;
+            }
+            Err(faults) => problems.extend(locate_in(&filters, position, faults, schema)),
         }
-        Err(faults) => problems.extend(locate(faults, "filter", filter, in_filter)),
     }
-    if let Some(within) = within {
-        let terms = [within.clone()].into_iter().chain(ast.filter.take());
-        ast.filter = Some(ast::Expr::all(terms.collect()));
-    }
+    warnings.truncate(limits::MAX_DIAGNOSTICS);
+    ast.filter = (!terms.is_empty()).then(|| ast::Expr::all(terms));
     match order_by.map(parse::order_by).transpose() {
         Ok(keys) => ast.order_by = keys.unwrap_or_default(),
         Err(faults) => problems.extend(locate(faults, "order_by", order_by, in_order)),
     }
     match check(&ast, schema) {
         Ok(plan) if problems.is_empty() => {
-            return Ok(Prepared { ast, plan, warnings, usage, filter });
+            return Ok(Prepared { ast, plan, warnings, usage, filters });
         }
         Ok(_) => {}
         Err(faults) => {
-            problems.extend(locate(faults.filter, "filter", filter, in_filter));
+            for (position, faults) in filters.separate(faults.filter).into_iter().enumerate() {
+                problems.extend(locate_in(&filters, position, faults, schema));
+            }
             problems.extend(locate(faults.order_by, "order_by", order_by, in_order));
         }
     }
@@ -140,13 +143,47 @@ pub fn prepare_within<'a>(
     Err(problems)
 }
 
-/// Parses and checks a filter again, with the edit of a suggestion.
-fn read_filter(text: &str, schema: &'static Schema) -> Reading {
-    let checked = parse::filter(text).and_then(|parsed| {
-        let query = ast::Query { filter: Some(parsed.expr), ..ast::Query::default() };
-        check(&query, schema).map_err(|faults| faults.filter)
-    });
-    let Err(faults) = checked else { return Reading::default() };
+/// Adds line and column to the problems of a filter, and removes suggestions that do not help.
+fn locate_in(
+    filters: &Filters<'_>,
+    position: usize,
+    faults: Vec<Fault>,
+    schema: &'static Schema,
+) -> Vec<Diagnostic> {
+    let read = |text: &str| read_filter(filters, position, text, schema);
+    locate(faults, &filters.name(position), Some(filters.text(position)), read)
+}
+
+/// Parses and checks a filter again, with the edit of a suggestion. The other filters are as they were.
+fn read_filter(
+    filters: &Filters<'_>,
+    position: usize,
+    text: &str,
+    schema: &'static Schema,
+) -> Reading {
+    let mut texts = filters.0.clone();
+    if let Some(own) = texts.get_mut(position) {
+        *own = text;
+    }
+    let changed = Filters(texts);
+    let mut terms = Vec::new();
+    let mut faults = Vec::new();
+    for (other, parsed) in changed.parse().into_iter().enumerate() {
+        match parsed {
+            Ok(parsed) => terms.push(parsed.expr),
+            Err(found) if other == position => faults = found,
+            Err(_) => {}
+        }
+    }
+    if faults.is_empty() {
+        let filter = (!terms.is_empty()).then(|| ast::Expr::all(terms));
+        let query = ast::Query { filter, ..ast::Query::default() };
+        let found = check(&query, schema).err().map(|faults| changed.separate(faults.filter));
+        faults = found.and_then(|of_all| of_all.into_iter().nth(position)).unwrap_or_default();
+    }
+    if faults.is_empty() {
+        return Reading::default();
+    }
     let outline = parse::outline(text);
     let place = diagnostic::Span::default();
     let predicates = outline.iter().flat_map(|expr| expr.predicates(place));
@@ -176,10 +213,11 @@ impl Prepared<'_> {
         now: chrono::DateTime<chrono::Utc>,
     ) -> Result<BoundQuery, Vec<Diagnostic>> {
         bind(&self.plan, arguments, now).map_err(|faults| {
-            let bound = faults.filter.into_iter();
-            let text = self.filter.unwrap_or_default();
-            let mut problems: Vec<Diagnostic> =
-                bound.map(|fault| fault.locate("filter", text)).collect();
+            let mut problems: Vec<Diagnostic> = Vec::new();
+            for (position, bound) in self.filters.separate(faults.filter).into_iter().enumerate() {
+                let (name, text) = (self.filters.name(position), self.filters.text(position));
+                problems.extend(bound.into_iter().map(|fault| fault.locate(&name, text)));
+            }
             problems.extend(faults.arguments.into_iter().map(|(name, fault)| {
                 let text = arguments.get(&name).and_then(Argument::text).unwrap_or_default();
                 let span = diagnostic::Span::new(0, text.len());

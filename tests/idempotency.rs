@@ -74,6 +74,72 @@ async fn a_retry_gets_the_same_response() {
 }
 
 #[tokio::test]
+async fn a_creation_keeps_or_updates_what_is_there() {
+    served_on_both(async |client| {
+        let first = create(&client, "first", &movie("One")).await;
+        let path = first.location();
+        let other = |genre: &str| {
+            let mut movie = movie("One");
+            movie["genre"] = json!(genre);
+            movie
+        };
+        let put = async |policy: &str, key: &str, body: &Value| {
+            let path = format!("/api/v1/movies?on_conflict={policy}");
+            send(&client, ("POST", &path), key, None, body).await
+        };
+        let kept = put("skip", "a", &other("war")).await;
+        assert_eq!((kept.status, kept.header("etag"), kept.header("location")), (200, "\"1\"", ""));
+        assert_eq!(kept.json(), first.json());
+        let updated = put("update", "b", &other("war")).await;
+        assert_eq!((updated.status, updated.header("etag")), (200, "\"2\""));
+        assert_eq!(updated.json(), client.get(&path).await.json());
+        assert_eq!(updated.json()["genre"], "war");
+        // The record has these values already, so it keeps its version.
+        let same = put("update", "c", &other("war")).await;
+        assert_eq!((same.status, same.header("etag")), (200, "\"2\""));
+        check_replayed(&kept, &put("skip", "a", &other("war")).await);
+        check_replayed(&updated, &put("update", "b", &other("war")).await);
+        put("skip", "b", &other("war")).await.problem(422, "idempotency_key_reused");
+        let rejected = put("fail", "d", &other("war")).await;
+        let problem = rejected.problem(409, "duplicate");
+        assert_eq!(problem["existing_id"], first.json()["id"]);
+        put("keep", "e", &other("war")).await.problem(400, "invalid_parameter");
+        for policy in ["skip", "update"] {
+            let created = put(policy, policy, &movie(policy)).await;
+            assert_eq!((created.status, created.header("etag")), (201, "\"1\""));
+            assert_eq!(client.get(&created.location()).await.json(), created.json());
+            check_replayed(&created, &put(policy, policy, &movie(policy)).await);
+        }
+        assert_eq!(count(&client).await, 3);
+        // What is there may be a record that the token does not allow reading.
+        let writer = client.with_scopes(&["movies:write"]);
+        for policy in ["skip", "update"] {
+            let path = format!("/api/v1/movies?on_conflict={policy}");
+            let response = writer.post(&path, &movie("One")).await;
+            response.problem(403, "insufficient_scope");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_legacy_route_takes_a_key() {
+    served_on_both(async |client| {
+        let create = async |key: &str, title: &str| {
+            send(&client, ("POST", "/api"), key, None, &movie(title)).await
+        };
+        let first = create("a", "One").await;
+        assert_eq!(first.status, 200);
+        check_replayed(&first, &create("a", "One").await);
+        create("a", "Two").await.problem(422, "idempotency_key_reused");
+        create("b", "One").await.problem(400, "invalid_record");
+        create("b", "Two").await;
+        assert_eq!(count(&client).await, 2);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_key_belongs_to_one_request_of_one_user() {
     served_on_both(async |client| {
         create(&client, "k", &movie("One")).await;

@@ -25,6 +25,7 @@ mod examples;
 mod facets;
 mod failures;
 mod faults;
+mod filters;
 mod history;
 mod http;
 mod idempotency;

@@ -581,8 +581,8 @@ async fn exercise(store: &Store, schema: &'static Schema) {
                 _ => format!("{} is not null", field.name),
             };
             let order_by = Some(field.name.to_owned());
-            let filter = Some(filter);
-            let selection = Selection { filter, order_by, ..Default::default() };
+            let filters = vec![filter];
+            let selection = Selection { filters, order_by, ..Default::default() };
             let request = SearchRequest { selection, ..Default::default() };
             let page: Page<Json> = search_in(store, &caller, schema, request).await.unwrap();
             assert_eq!(page.items, [serde_json::to_value(&written).unwrap()], "{}", field.name);

@@ -8,7 +8,10 @@ use crate::identity::{Access, Identity};
 use crate::query::plan::{Condition, Side, Term};
 use crate::query::{BoundQuery, Field, Schema, Shape, Value, compile};
 use crate::record::{Draft, Patch, Row};
-use crate::store::{Expected, Keyed, NewRecord, Once, Record, Store, Write, Written};
+use crate::store::{
+    Conflict, Expected, IdempotencyKey, Item, ItemOutcome, Keyed, NewRecord, Once, Record, Reply,
+    Store, Write, Written,
+};
 
 /// Creates a record.
 ///
@@ -32,6 +35,76 @@ pub async fn create_once(
     caller.require(Access::Write, schema)?;
     let write = Write::Create(NewRecord::of(draft.row().clone()));
     written(store, schema, caller, draft.row(), write, keyed).await
+}
+
+/// A record that was created, or the one that has its natural key.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Upserted {
+    /// The record was created.
+    Created(Record),
+    /// The record exists. It was kept or updated, as the policy says.
+    Existing(Record),
+}
+
+/// Returns the response to a creation.
+pub type UpsertReply = fn(&Upserted) -> Result<Reply>;
+
+/// Creates a record or, if its natural key exists, keeps or updates that record, once for an idempotency key.
+///
+/// # Errors
+/// As [`create_once`]. Unless the policy is [`Conflict::Fail`], [`Kind::Duplicate`] is for other unique keys, and the
+/// caller needs the scope for reading too, because the record may be another one.
+pub async fn upsert(
+    store: &Store,
+    caller: &Identity,
+    draft: &Draft,
+    policy: Conflict,
+    key: Option<(IdempotencyKey, UpsertReply)>,
+) -> Result<Once<Upserted>> {
+    let schema = draft.schema();
+    if policy == Conflict::Fail {
+        let keyed = key.map(|(key, reply)| {
+            let reply = move |written: &Written| match written {
+                Written::Done(record) => reply(&Upserted::Created(record.clone())).map(Some),
+                _ => Ok(None),
+            };
+            Keyed { key, reply: Box::new(reply) }
+        });
+        let once = create_once(store, caller, draft, keyed).await?;
+        return once.try_map(|record| Ok(Upserted::Created(record)));
+    }
+    caller.require(Access::Write, schema)?;
+    caller.require(Access::Read, schema)?;
+    let write = Write::Create(NewRecord::of(draft.row().clone()));
+    let item = Item { schema, write, on_conflict: (policy, draft.update()) };
+    let keyed = key.map(|(key, reply)| {
+        let reply = move |outcomes: &Vec<ItemOutcome>| match upserted(schema, outcomes) {
+            Ok(written) => reply(&written).map(Some),
+            Err(_) => Ok(None),
+        };
+        Keyed { key, reply: Box::new(reply) }
+    });
+    let once = store.write_batch(vec![item], true, keyed, timestamp_now()).await?;
+    once.try_map(|outcomes| upserted(schema, &outcomes))
+}
+
+/// Returns the outcome of a batch of one creation.
+///
+/// # Errors
+/// [`Kind::Duplicate`].
+fn upserted(schema: &'static Schema, outcomes: &[ItemOutcome]) -> Result<Upserted> {
+    match outcomes.first() {
+        Some(ItemOutcome::Created(record)) => Ok(Upserted::Created(record.clone())),
+        Some(ItemOutcome::Updated(record) | ItemOutcome::Skipped(record)) => {
+            Ok(Upserted::Existing(record.clone()))
+        }
+        Some(ItemOutcome::Duplicate(holder)) => {
+            let there = holder.map(|id| Box::new(There::Other(schema.collection, id)));
+            let error = Error::new(Kind::Duplicate, "a record with the same key already exists");
+            Err(Error { there, ..name_keys(schema, error) })
+        }
+        _ => Err(Error::internal("a creation without an outcome")),
+    }
 }
 
 /// Reads a record.

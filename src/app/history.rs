@@ -320,7 +320,7 @@ pub async fn erase(
 /// Returns a page of changes.
 ///
 /// # Errors
-/// [`Kind::InvalidParameter`] for an unknown collection; [`Kind::InvalidQuery`]; [`Kind::InsufficientScope`]; any database error.
+/// [`Kind::InvalidParameter`] for an unknown collection or one without a journal; [`Kind::InvalidQuery`]; [`Kind::InsufficientScope`]; any database error.
 pub async fn changes(
     store: &Store,
     catalogue: Catalogue,
@@ -330,7 +330,7 @@ pub async fn changes(
     let ChangesRequest { collection, after, selection, limit } = request;
     let limit = page_limit(limit)? as usize;
     let schema = match &collection {
-        None if selection.filter.is_some() => catalogue.schemas().first().copied(),
+        None if !selection.is_everything() => catalogue.schemas().first().copied(),
         None => None,
         Some(name) => Some(catalogue.find(name).ok_or_else(|| {
             let known = catalogue.schemas().iter().map(|schema| schema.collection);
@@ -341,6 +341,10 @@ pub async fn changes(
     let collections: Vec<&'static str> = match schema {
         Some(schema) => {
             caller.require(Access::Read, schema)?;
+            if !schema.journal {
+                let detail = format!("{} has no journal", schema.collection);
+                return Err(Error::new(Kind::InvalidParameter, detail));
+            }
             vec![schema.collection]
         }
         None => {
@@ -348,7 +352,7 @@ pub async fn changes(
             catalogue.schemas().iter().filter(may_read).map(|schema| schema.collection).collect()
         }
     };
-    let query = match schema.filter(|_| selection.filter.is_some()) {
+    let query = match schema.filter(|_| !selection.is_everything()) {
         None => None,
         Some(schema) => {
             Some((schema, selection.bind(&selection.prepare(schema)?, timestamp_now())?))

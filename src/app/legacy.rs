@@ -14,7 +14,7 @@ use crate::identity::{Access, Identity};
 use crate::query::ast::{Comparison, Expr, Literal, Matching};
 use crate::query::{Argument, Arguments, Field, Schema, Shape, Type, Value, compile};
 use crate::record::{Catalogue, Draft};
-use crate::store::{Expected, Record, Store, Written};
+use crate::store::{Expected, Keyed, Once, Record, Store, Written};
 
 /// The maximum number of movies that an error for an ambiguous title lists.
 const MAX_LISTED: u32 = 100;
@@ -133,7 +133,8 @@ pub async fn find(
     .flatten()
     .collect();
     let within = (!terms.is_empty()).then(|| Expr::all(terms));
-    let selection = Selection { within, filter, parameters, ..Selection::default() };
+    let filters = filter.into_iter().collect();
+    let selection = Selection { within, filters, parameters, ..Selection::default() };
     export(store, caller, schema, &selection, LIST).await
 }
 
@@ -160,13 +161,18 @@ pub async fn expired(
     export(store, caller, schema, &selection, LIST).await
 }
 
-/// Creates a movie.
+/// Creates a movie, once for an idempotency key.
 ///
 /// # Errors
 /// [`Kind::InvalidRecord`] if a movie with this title and year exists; [`Kind::InsufficientScope`]; any error of
 /// the database.
-pub async fn create(store: &Store, caller: &Identity, draft: &Draft) -> Result<Record> {
-    super::edit::create(store, caller, draft).await.map_err(|error| match error.kind {
+pub async fn create(
+    store: &Store,
+    caller: &Identity,
+    draft: &Draft,
+    keyed: Option<Keyed<Written>>,
+) -> Result<Once<Record>> {
+    super::edit::create_once(store, caller, draft, keyed).await.map_err(|error| match error.kind {
         // The previous service returned 400 for a duplicate.
         Kind::Duplicate => {
             let violation = Violation::new("title", "already exists for this release_year");

@@ -422,7 +422,8 @@ pub async fn run(
         }
     }
     let SavedQuery { filter, order_by, .. } = query;
-    let selection = Selection { within: None, filter, order_by, parameters };
+    let filters = filter.into_iter().collect();
+    let selection = Selection { within: None, filters, order_by, parameters };
     search::page(store, schema, SearchRequest { selection, limit, cursor, count, why }).await
 }
 

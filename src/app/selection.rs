@@ -11,8 +11,8 @@ use crate::query::{Arguments, BoundQuery, Prepared, Schema, prepare_within};
 pub struct Selection {
     /// A condition that the service adds to the filter.
     pub within: Option<Expr>,
-    /// The filter; without one, all records match.
-    pub filter: Option<String>,
+    /// The filters, all of which must match; without one, all records match.
+    pub filters: Vec<String>,
     /// The sort order; the default is the order of creation.
     pub order_by: Option<String>,
     /// The values of the `$parameters` of the filter.
@@ -27,17 +27,22 @@ impl Selection {
 
     /// Selects the records that match a filter, in order of creation.
     pub fn filter(filter: impl Into<String>) -> Self {
-        Self { filter: Some(filter.into()), ..Self::default() }
+        Self { filters: vec![filter.into()], ..Self::default() }
     }
 
-    /// Parses and checks the filter and the order.
+    /// Returns whether it selects all records, and has no values for parameters.
+    pub fn is_everything(&self) -> bool {
+        self.within.is_none() && self.filters.is_empty() && self.parameters.is_empty()
+    }
+
+    /// Parses and checks the filters and the order.
     ///
     /// # Errors
     /// [`crate::error::Kind::InvalidQuery`].
     pub fn prepare(&self, schema: &'static Schema) -> Result<Prepared<'_>> {
-        let Self { within, filter, order_by, .. } = self;
-        prepare_within(within.as_ref(), filter.as_deref(), order_by.as_deref(), schema)
-            .map_err(Error::query)
+        let Self { within, filters, order_by, .. } = self;
+        let filters = filters.iter().map(String::as_str).collect();
+        prepare_within(within.as_ref(), filters, order_by.as_deref(), schema).map_err(Error::query)
     }
 
     /// Binds the values of the parameters to the prepared query.

@@ -98,7 +98,7 @@ pub async fn match_record(
     let prepared = selection.prepare(schema)?;
     let now = timestamp_now();
     let query = selection.bind(&prepared, now)?;
-    let whole = Span::new(0, selection.filter.as_deref().unwrap_or_default().len());
+    let whole = Span::new(0, selection.filters.first().map_or(0, String::len));
     let filter = prepared.ast.filter.as_ref();
     let predicates = filter.map(|filter| filter.predicates(whole)).unwrap_or_default();
     let tests = predicates.into_iter().map(|(place, predicate)| {

@@ -149,7 +149,7 @@ fn range(start: i32, end: i32) -> Option<std::ops::Range<usize>> {
 /// Returns the text that a problem is in, by the name of its parameter.
 fn text<'a>(selection: &'a Selection, parameter: &str) -> Option<&'a str> {
     match parameter {
-        "filter" => selection.filter.as_deref(),
+        "filter" => selection.filters.first().map(String::as_str),
         "order_by" => selection.order_by.as_deref(),
         other => match selection.parameters.get(other.strip_prefix("p.")?)? {
             Argument::Untyped(text) | Argument::Text(text) => Some(text),

@@ -347,6 +347,12 @@ pub(super) struct Created<T> {
 /// The current version of a resource.
 pub(super) struct Current<T>(pub(super) T);
 
+/// A created resource, or the one that is there.
+pub(super) enum CreatedOrCurrent<T> {
+    Created(Created<T>),
+    Current(Current<T>),
+}
+
 /// The current version of a resource, or 304 if the client has it.
 pub(super) enum IfChanged<T> {
     /// The client does not have this version.
@@ -375,6 +381,15 @@ impl<T: Versioned> IntoResponse for Current<T> {
             set_header(&mut response, ETAG, &etag(version));
         }
         response
+    }
+}
+
+impl<T: Versioned> IntoResponse for CreatedOrCurrent<T> {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Created(created) => created.into_response(),
+            Self::Current(current) => current.into_response(),
+        }
     }
 }
 
@@ -447,6 +462,10 @@ responses! {
         ])
     ];
     [T: Versioned] Created<T>, [T] => [created::<T>()];
+    [T: Versioned] CreatedOrCurrent<T>, [T] => [
+        created::<T>(),
+        documented(200, Some(T::schema_ref()), &[T::TAG])
+    ];
     [T: Versioned] Current<T>, [T] => [documented(200, Some(T::schema_ref()), &[T::TAG])];
     [T: Versioned] IfChanged<T>, [T] => [
         documented(200, Some(T::schema_ref()), &[T::TAG]),

@@ -9,8 +9,9 @@ use poem_openapi::types::Type as Documented;
 
 use super::body::{Body, Json};
 use super::caller::ReadingWriter;
+use super::filters::{Filters, arguments};
 use super::idempotency::{Retriable, unversioned};
-use super::records::{COLLECTION, Tag, arguments};
+use super::records::{COLLECTION, Tag};
 use crate::app::bulk::{self, BulkReport, BulkRequest};
 use crate::app::selection::Selection;
 use crate::error::Result;
@@ -35,8 +36,8 @@ impl Operations {
         &self,
         caller: ReadingWriter,
         request: &Request,
-        /// The filter, at most 8 KiB.
-        filter: Query<String>,
+        /// The filter, at most 8 KiB. Repeat the parameter to join filters by `and`.
+        filter: Query<Filters>,
         /// The number of {records} that must match. Without it, nothing is changed either.
         #[oai(validator(minimum(value = "0"), maximum(value = "10000")))]
         expect: Query<Option<i32>>,
@@ -63,8 +64,8 @@ impl Operations {
         &self,
         caller: ReadingWriter,
         request: &Request,
-        /// The filter, at most 8 KiB.
-        filter: Query<String>,
+        /// The filter, at most 8 KiB. Repeat the parameter to join filters by `and`.
+        filter: Query<Filters>,
         /// The number of {records} that must match. Without it, nothing is changed either.
         #[oai(validator(minimum(value = "0"), maximum(value = "10000")))]
         expect: Query<Option<i32>>,
@@ -78,11 +79,12 @@ impl Operations {
 
 fn bulk_request(
     request: &Request,
-    filter: String,
+    filters: Filters,
     expected: Option<i32>,
     patch: Option<Patch>,
 ) -> BulkRequest {
-    let selection = Selection { parameters: arguments(request), ..Selection::filter(filter) };
+    let selection =
+        Selection { filters: filters.0, parameters: arguments(request), ..Selection::default() };
     BulkRequest { selection, expected: expected.map(i64::from), patch }
 }
 

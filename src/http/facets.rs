@@ -7,7 +7,8 @@ use poem_openapi::param::Query;
 
 use super::body::Json;
 use super::caller::Reader;
-use super::records::{COLLECTION, Tag, arguments};
+use super::filters::{Filters, arguments};
+use super::records::{COLLECTION, Tag};
 use crate::app::App;
 use crate::app::facets::{Facets, FacetsRequest, facets};
 use crate::app::selection::Selection;
@@ -33,8 +34,8 @@ impl Operations {
         request: &Request,
         /// The field to count by.
         by: Query<String>,
-        /// The filter, at most 8 KiB. Default: all {records}.
-        filter: Query<Option<String>>,
+        /// The filter, at most 8 KiB. Repeat the parameter to join filters by `and`. Default: all {records}.
+        filter: Query<Option<Filters>>,
         /// The size of the buckets. Default: one item per value. For integers: `decade`, `century`, or a
         /// width, at whose multiples buckets start. For dates, and for timestamps in UTC: `day`, `week`
         /// (starts on Monday), `month`, `quarter`, `year`.
@@ -45,7 +46,7 @@ impl Operations {
     ) -> Result<Json<Facets>> {
         let request = FacetsRequest {
             selection: Selection {
-                filter: filter.0,
+                filters: Filters::of(filter.0),
                 parameters: arguments(request),
                 ..Selection::default()
             },

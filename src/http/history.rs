@@ -13,8 +13,9 @@ use uuid::Uuid;
 use super::body::{Body, Current, Input, Json, NoContent, Versioned, json};
 use super::caller::{CollectionAdministrator, Reader, SomeReader, Writer};
 use super::conditional;
+use super::filters::{Filters, arguments};
 use super::idempotency::{self, Retriable};
-use super::records::{COLLECTION, Tag, arguments};
+use super::records::{COLLECTION, Tag};
 use crate::app::App;
 use crate::app::history::{self, ChangePage, ChangesRequest, HistoryPage, Restored};
 use crate::app::selection::Selection;
@@ -132,14 +133,16 @@ impl ChangeOperations {
         after: Query<Option<i64>>,
         /// The collection. Default: all that the token allows reading or, with a filter, the first.
         collection: Query<Option<String>>,
-        /// A filter on the record after the change, or before it if it was deleted.
-        filter: Query<Option<String>>,
+        /// A filter on the record after the change, or before it if it was deleted. Repeat the parameter to join filters
+        /// by `and`.
+        filter: Query<Option<Filters>>,
         /// The maximum number of changes per page.
         #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
         limit: Query<Option<i32>>,
     ) -> Result<Json<ChangePage>> {
         let parameters = arguments(request);
-        let selection = Selection { filter: filter.0, parameters, ..Selection::default() };
+        let selection =
+            Selection { filters: Filters::of(filter.0), parameters, ..Selection::default() };
         let (collection, limit) = (collection.0, limit.0.map(i64::from));
         let request = ChangesRequest { collection, after: after.0, selection, limit };
         history::changes(&app.store_for(&caller.0), app.catalogue(), &caller.0, request)

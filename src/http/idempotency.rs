@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::conditional::{etag, set_header};
 use crate::error::{Error, Kind, Result};
-use crate::store::{IdempotencyKey, Keyed, Once, Record, Reply, Written};
+use crate::store::{IdempotencyKey, Keyed, Once, Reply, Written};
 
 /// The request header with the key.
 const KEY: &str = "Idempotency-Key";
@@ -55,15 +55,11 @@ pub(super) fn key(request: &Request, body: &[u8]) -> Result<Option<IdempotencyKe
     Ok(Some(IdempotencyKey { key: key.to_owned(), fingerprint: hash.finalize().to_vec() }))
 }
 
-/// Returns a key with the response to a write that has this status. `location` is that of a created record.
-pub(super) fn keyed(
-    key: Option<IdempotencyKey>,
-    status: StatusCode,
-    location: fn(&Record) -> Option<String>,
-) -> Option<Keyed<Written>> {
+/// Returns a key with the response to a write of a record, which has this status.
+pub(super) fn keyed(key: Option<IdempotencyKey>, status: StatusCode) -> Option<Keyed<Written>> {
     let reply = move |written: &Written| match written {
         Written::Done(record) | Written::Unchanged(record) => {
-            reply(status, record, record.version(), location(record)).map(Some)
+            reply(status, record, record.version(), None).map(Some)
         }
         Written::Stale(_) | Written::Missing => Ok(None),
     };

@@ -2,9 +2,10 @@
 
 mod parameters;
 
+use poem::http::StatusCode;
 use poem::web::Data;
 use poem::{IntoResponse, Request, Response};
-use poem_openapi::param::Query;
+use poem_openapi::param::{Header, Query};
 use poem_openapi::registry::{MetaResponses, Registry};
 use poem_openapi::types::Type as _;
 use poem_openapi::{ApiResponse, Object, OpenApi, Tags};
@@ -13,12 +14,14 @@ pub(super) use self::parameters::missing_json;
 use self::parameters::{Body, Parameters};
 use super::body::{Json, documented};
 use super::caller::{Reader, Writer};
-use super::records::arguments;
+use super::filters::arguments;
+use super::idempotency::{Retriable, unversioned};
 use super::stream::streamed;
 use crate::app::App;
 use crate::app::legacy::{self, Criteria, LegacyMovie};
 use crate::app::transfer::Export;
 use crate::error::Result;
+use crate::store::{Keyed, Reply, Written};
 
 #[derive(Tags)]
 enum Tag {
@@ -31,6 +34,16 @@ enum Tag {
     /// be `2024-01-05`, `2024/1/5` or a date-time, whose time and time zone are ignored.
     #[oai(rename = "legacy")]
     Legacy,
+}
+
+/// Returns the response to store for a creation.
+fn created(written: &Written) -> Result<Option<Reply>> {
+    match written {
+        Written::Done(movie) => {
+            unversioned(StatusCode::OK, &LegacyMovie::try_from(movie)?).map(Some)
+        }
+        _ => Ok(None),
+    }
 }
 
 pub(super) struct Operations;
@@ -57,7 +70,10 @@ impl Operations {
     async fn create(
         &self,
         caller: Writer,
-        body: Body,
+        mut body: Body,
+        /// A key that makes the request safe to retry: a retry with the same key gets the same response.
+        #[oai(name = "Idempotency-Key")]
+        _key: Header<Option<String>>,
         /// The title.
         title: Query<Option<String>>,
         /// The main genre.
@@ -66,7 +82,8 @@ impl Operations {
         release_year: Query<Option<String>>,
         /// The last day on which the movie may be shown.
         expiry_date: Query<Option<String>>,
-    ) -> Result<Json<LegacyMovie>> {
+    ) -> Result<Retriable<Json<LegacyMovie>>> {
+        let key = body.take_key();
         let draft = Parameters::new(
             body,
             [
@@ -77,8 +94,10 @@ impl Operations {
             ],
         )
         .draft(caller.schema)?;
-        let movie = legacy::create(&caller.store, &caller.identity, &draft).await?;
-        LegacyMovie::try_from(&movie).map(Json)
+        let keyed = key.map(|key| Keyed { key, reply: Box::new(created) });
+        let once = legacy::create(&caller.store, &caller.identity, &draft, keyed).await?;
+        let once = once.try_map(|movie| LegacyMovie::try_from(&movie))?;
+        Ok(Retriable::of(once, Json))
     }
 
     /// Delete a movie by title

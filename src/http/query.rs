@@ -7,7 +7,7 @@ use poem_openapi::{OpenApi, Tags};
 
 use super::body::Json;
 use super::caller::{Caller, SomeReader};
-use super::records::arguments;
+use super::filters::{Filters, arguments};
 use crate::app::App;
 use crate::app::inspect::{
     self, CatalogueSchema, Check, Completion, Explanation, PositionEncoding,
@@ -74,8 +74,8 @@ impl Operations {
         caller: SomeReader,
         app: Data<&App>,
         request: &Request,
-        /// The filter, at most 8 KiB.
-        filter: Query<Option<String>>,
+        /// The filter, at most 8 KiB. Repeat the parameter to join filters by `and`.
+        filter: Query<Option<Filters>>,
         /// The order: fields with optional `asc` or `desc`, separated by commas.
         order_by: Query<Option<String>>,
         /// The maximum number of records per page.
@@ -85,7 +85,7 @@ impl Operations {
         collection: Query<Option<String>>,
     ) -> Result<Json<Explanation>> {
         let selection = Selection {
-            filter: filter.0,
+            filters: Filters::of(filter.0),
             order_by: order_by.0,
             parameters: arguments(request),
             ..Selection::default()

@@ -14,20 +14,22 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::body::{
-    Body, Created, Current, Found, IfChanged, Input, Json, NoContent, Paged, integer, json,
+    Body, Created, CreatedOrCurrent, Current, Found, IfChanged, Input, Json, NoContent, Paged,
+    integer, json,
 };
 use super::caller::{Reader, Writer};
 use super::conditional;
+use super::filters::{Filters, arguments};
 use super::idempotency::{self, Retriable};
-use super::resource::ARGUMENT_PREFIX;
+use crate::app::edit::Upserted;
 use crate::app::search::{Count, Page, SearchRequest};
 use crate::app::selection::Selection;
 use crate::app::why::{Match, Reason};
 use crate::app::{App, edit, history, search, why};
 use crate::error::Result;
-use crate::query::{Argument, Arguments, Diagnostic};
+use crate::query::Diagnostic;
 use crate::record::{Draft, Members, Patch};
-use crate::store::Record;
+use crate::store::{Conflict, Record, Reply};
 
 /// The operations on the records of a collection.
 pub(super) struct Operations;
@@ -47,8 +49,8 @@ impl Operations {
         caller: Reader,
         app: Data<&App>,
         request: &Request,
-        /// The filter, at most 8 KiB. Default: all {records}.
-        filter: Query<Option<String>>,
+        /// The filter, at most 8 KiB. Repeat the parameter to join filters by `and`. Default: all {records}.
+        filter: Query<Option<Filters>>,
         /// The order: fields with optional `asc` or `desc`, separated by commas. Default: order of creation.
         order_by: Query<Option<String>>,
         /// The maximum number of {records} per page.
@@ -64,7 +66,7 @@ impl Operations {
     ) -> Result<Paged> {
         let search = SearchRequest {
             selection: Selection {
-                filter: filter.0,
+                filters: Filters::of(filter.0),
                 order_by: order_by.0,
                 parameters: arguments(request),
                 ..Selection::default()
@@ -106,7 +108,8 @@ impl Operations {
     ///
     /// Creates a {record} and returns it, with its URL in `Location` (relative to the request URL) and its
     /// version in `ETag`. Send the `ETag` as `If-Match` to change the {record}. The natural key is unique: a duplicate
-    /// returns 409 `duplicate`. Returns 400 `invalid_record` if fields are missing, unknown or invalid.
+    /// returns 409 `duplicate`, unless `on_conflict` says otherwise. Returns 400 `invalid_record` if fields are missing,
+    /// unknown or invalid.
     #[oai(path = "/", method = "post")]
     async fn create(
         &self,
@@ -114,12 +117,21 @@ impl Operations {
         /// A key that makes the request safe to retry: a retry with the same key gets the same response.
         #[oai(name = "Idempotency-Key")]
         _key: Header<Option<String>>,
+        /// What to do if a {record} with the natural key exists: `skip` returns it with 200, and `update` sets the
+        /// fields of the body first. Both need the scope for reading too. Default: `fail`.
+        on_conflict: Query<Option<Conflict>>,
         body: Body<Draft>,
-    ) -> Result<Retriable<Created<Record>>> {
+    ) -> Result<Retriable<CreatedOrCurrent<Record>>> {
         let Body(draft, key) = body;
-        let keyed = idempotency::keyed(key, StatusCode::CREATED, |record| Some(location(record)));
-        let once = edit::create_once(&caller.store, &caller.identity, &draft, keyed).await?;
-        Ok(Retriable::of(once, |created| Created { location: location(&created), created }))
+        let key = key.map(|key| (key, created as edit::UpsertReply));
+        let policy = on_conflict.0.unwrap_or_default();
+        let once = edit::upsert(&caller.store, &caller.identity, &draft, policy, key).await?;
+        Ok(Retriable::of(once, |upserted| match upserted {
+            Upserted::Created(created) => {
+                CreatedOrCurrent::Created(Created { location: location(&created), created })
+            }
+            Upserted::Existing(record) => CreatedOrCurrent::Current(Current(record)),
+        }))
     }
 
     /// Get a {record}
@@ -202,7 +214,7 @@ impl Operations {
     ) -> Result<Retriable<Current<Record>>> {
         let expected = conditional::required(if_match.0.as_deref())?;
         let Body(draft, key) = body;
-        let keyed = idempotency::keyed(key, StatusCode::OK, |_| None);
+        let keyed = idempotency::keyed(key, StatusCode::OK);
         let (store, identity) = (&caller.store, &caller.identity);
         let once = edit::replace_once(store, identity, id.0, &draft, &expected, keyed).await?;
         Ok(Retriable::of(once, Current))
@@ -230,7 +242,7 @@ impl Operations {
     ) -> Result<Retriable<Current<Record>>> {
         let expected = conditional::required(if_match.0.as_deref())?;
         let Body(patch, key) = body;
-        let keyed = idempotency::keyed(key, StatusCode::OK, |_| None);
+        let keyed = idempotency::keyed(key, StatusCode::OK);
         let (store, identity) = (&caller.store, &caller.identity);
         let once = edit::patch(store, identity, id.0, &patch, &expected, keyed).await?;
         Ok(Retriable::of(once, Current))
@@ -257,6 +269,15 @@ impl Operations {
     }
 }
 
+/// Returns the response to store for a creation.
+fn created(upserted: &Upserted) -> Result<Reply> {
+    let (status, record, location) = match upserted {
+        Upserted::Created(record) => (StatusCode::CREATED, record, Some(location(record))),
+        Upserted::Existing(record) => (StatusCode::OK, record, None),
+    };
+    idempotency::reply(status, record, record.version(), location)
+}
+
 /// Returns the URL of a created record, relative to the URL of the request.
 fn location(record: &Record) -> String {
     format!("{}/{}", record.schema().collection, record.id())
@@ -264,15 +285,6 @@ fn location(record: &Record) -> String {
 
 /// The path of a collection. The placeholder `{records}` becomes its name.
 pub(super) const COLLECTION: &str = "/api/v1/{records}";
-
-/// Returns the values for the `$parameters` of a filter: the query parameters named `p.NAME`.
-pub(super) fn arguments(request: &Request) -> Arguments {
-    let pairs: Vec<(String, String)> = request.params().unwrap_or_default();
-    let arguments = pairs.into_iter().filter_map(|(name, value)| {
-        Some((name.strip_prefix(ARGUMENT_PREFIX)?.to_owned(), Argument::Untyped(value)))
-    });
-    arguments.collect()
-}
 
 /// Returns the URL of the next page: the query of the request with another cursor. The URL is relative (RFC 8288,
 /// section 3.1), because a proxy may have stripped a prefix of the path that the client sees.
@@ -329,7 +341,7 @@ impl From<SearchBody> for SearchRequest {
         let parameters = body.parameters.unwrap_or_default().into_iter();
         Self {
             selection: Selection {
-                filter: body.filter,
+                filters: body.filter.into_iter().collect(),
                 order_by: body.order_by,
                 parameters: parameters.map(|(name, Any(json))| (name, json.into())).collect(),
                 ..Selection::default()

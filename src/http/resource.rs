@@ -18,6 +18,7 @@ use poem_openapi::{OpenApi, OpenApiService};
 
 use super::conditional;
 use super::envelope::{METHODS, error_response, from_status};
+use super::filters::{ARGUMENT_PREFIX, REPEATABLE};
 use super::route::is_legacy;
 use super::unknown::Known;
 use super::{OnRecords, OnService, on_records, on_service};
@@ -32,9 +33,6 @@ type Methods = HashMap<Method, BoxEndpoint<'static>>;
 
 /// The placeholder for the name of a collection in paths.
 const RECORDS: &str = "{records}";
-
-/// The prefix of the query parameters with the values for the `$parameters` of a filter.
-pub(super) const ARGUMENT_PREFIX: &str = "p.";
 
 /// The suffix of the paths that run a saved query.
 const SAVED_FILTER: &str = "/results";
@@ -125,6 +123,7 @@ fn add_strict<A: OpenApi>(
             let query = query.map(|parameter| Parameter {
                 name: parameter.name.clone(),
                 is_required: parameter.required,
+                is_repeatable: is_repeatable(&parameter.schema),
                 expectation: expectation(&parameter.schema, &registry),
             });
             documented.insert((pattern.clone(), operation.method), query.collect());
@@ -184,8 +183,15 @@ struct Parameter {
     name: String,
     /// Whether it is required.
     is_required: bool,
+    /// Whether it may be sent several times.
+    is_repeatable: bool,
     /// The expected values, for error messages.
     expectation: String,
+}
+
+/// Returns whether a parameter with this schema may be sent several times.
+fn is_repeatable(schema: &MetaSchemaRef) -> bool {
+    matches!(schema, MetaSchemaRef::Inline(schema) if schema.format == Some(REPEATABLE))
 }
 
 /// Describes the values of a schema as they are written in a query, for error messages.
@@ -262,7 +268,9 @@ impl StrictOperation {
                 }
                 return reject(format!("unknown query parameter {name:?}; {help}"));
             }
-            if seen.contains(&name) {
+            let is_repeatable =
+                self.query.iter().any(|known| known.name == name && known.is_repeatable);
+            if seen.contains(&name) && !is_repeatable {
                 return reject(format!("repeated query parameter {name:?}; send it once"));
             }
             seen.push(name);

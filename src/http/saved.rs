@@ -15,7 +15,8 @@ use super::body::{
 };
 use super::caller::{Reader, Writer};
 use super::conditional;
-use super::records::{Tag, arguments, next_url, unique_members};
+use super::filters::arguments;
+use super::records::{Tag, next_url, unique_members};
 use crate::app::App;
 use crate::app::saved::{self, RunRequest, SavedQuery, SavedQueryDraft, SavedQueryPage};
 use crate::app::search::Count;

@@ -19,7 +19,8 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 use super::body::{Json, MAX_BODY_BYTES, chunks, is_media_type, reject_content_coding};
 use super::caller::{Reader, Writer};
 use super::exchange::Exchange;
-use super::records::{COLLECTION, Tag, arguments};
+use super::filters::{Filters, arguments};
+use super::records::{COLLECTION, Tag};
 use super::stream::streamed;
 use crate::app::App;
 use crate::app::selection::Selection;
@@ -56,13 +57,16 @@ impl Operations {
         caller: Reader,
         app: Data<&App>,
         request: &Request,
-        /// The filter, at most 8 KiB. Default: all {records}.
-        filter: Query<Option<String>>,
+        /// The filter, at most 8 KiB. Repeat the parameter to join filters by `and`. Default: all {records}.
+        filter: Query<Option<Filters>>,
         /// The format of the file.
         format: Query<Option<Format>>,
     ) -> Result<Download> {
-        let selection =
-            Selection { filter: filter.0, parameters: arguments(request), ..Selection::default() };
+        let selection = Selection {
+            filters: Filters::of(filter.0),
+            parameters: arguments(request),
+            ..Selection::default()
+        };
         let (store, format) = (app.store_for(&caller.identity), format.0.unwrap_or_default());
         let form = Form::File(format);
         let records =

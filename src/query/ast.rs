@@ -121,6 +121,32 @@ impl Expr {
         }
     }
 
+    /// Moves all places `by` bytes further on.
+    pub(super) fn shift(&mut self, by: usize) {
+        match self {
+            Expr::All(terms) | Expr::Any(terms) => terms.iter_mut().for_each(|term| {
+                term.span = term.span.shifted(by);
+                term.node.shift(by);
+            }),
+            Expr::Not(inner) => {
+                inner.span = inner.span.shifted(by);
+                inner.node.shift(by);
+            }
+            Expr::Predicate(predicate) => {
+                let Predicate { subject, test } = predicate.as_mut();
+                subject.span = subject.span.shifted(by);
+                subject.node.shift(by);
+                test.span = test.span.shifted(by);
+                for operand in test.node.operands_mut() {
+                    operand.span = operand.span.shifted(by);
+                    if let Operand::Subject(subject) = &mut operand.node {
+                        subject.shift(by);
+                    }
+                }
+            }
+        }
+    }
+
     /// Negates the expression.
     pub fn negate(self) -> Self {
         Expr::Not(Box::new(self.into()))
@@ -181,6 +207,15 @@ pub struct Subject {
     pub field: Spanned<Name>,
 }
 
+impl Subject {
+    fn shift(&mut self, by: usize) {
+        if let Some(function) = &mut self.function {
+            function.span = function.span.shifted(by);
+        }
+        self.field.span = self.field.span.shifted(by);
+    }
+}
+
 /// A test of a subject.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Test {
@@ -232,6 +267,15 @@ impl Test {
             Test::Compare { operand, .. } | Test::Match { operand, .. } => vec![operand],
             Test::Between { low, high, .. } => vec![low, high],
             Test::In { items, .. } => items.iter().collect(),
+            Test::Flag | Test::Null { .. } => Vec::new(),
+        }
+    }
+
+    fn operands_mut(&mut self) -> Vec<&mut Spanned<Operand>> {
+        match self {
+            Test::Compare { operand, .. } | Test::Match { operand, .. } => vec![operand],
+            Test::Between { low, high, .. } => vec![low, high],
+            Test::In { items, .. } => items.iter_mut().collect(),
             Test::Flag | Test::Null { .. } => Vec::new(),
         }
     }

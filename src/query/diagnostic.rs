@@ -25,6 +25,11 @@ impl Span {
         Self::new(self.start.min(other.start), self.end.max(other.end))
     }
 
+    /// The span `by` bytes further on.
+    pub fn shifted(self, by: usize) -> Self {
+        Self::new(self.start + by, self.end + by)
+    }
+
     /// Whether the two share a byte, or an empty one lies inside the other.
     pub fn touches(self, other: Self) -> bool {
         self.start < other.end && other.start < self.end
@@ -218,7 +223,7 @@ impl Fault {
     }
 
     /// Converts the place to line and column. `parameter` names the text: `filter`, `order_by` or
-    /// `p.NAME`.
+    /// `p.NAME`, or `filter[2]` for the second of several filters.
     pub fn locate(self, parameter: &str, text: &str) -> Diagnostic {
         let Span { start, end } = self.span;
         let (line, column) = line_and_column(text, start);
@@ -300,7 +305,7 @@ impl Misread {
 pub struct Diagnostic {
     /// A stable code to match on.
     pub code: Code,
-    /// The text that has the problem: `filter`, `order_by` or `p.NAME`.
+    /// The text that has the problem: `filter`, `order_by` or `p.NAME`; `filter[2]` is the second of several filters.
     pub parameter: String,
     /// What was expected and what was found.
     pub message: String,

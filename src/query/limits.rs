@@ -33,3 +33,15 @@ pub struct Usage {
     /// The number of items of its longest list, up to [`MAX_IN_ITEMS`].
     pub in_items: usize,
 }
+
+impl Usage {
+    /// Returns how much two filters use together.
+    pub(super) fn joined(self, other: Self) -> Self {
+        Self {
+            text_bytes: self.text_bytes + other.text_bytes,
+            depth: self.depth.max(other.depth),
+            predicates: self.predicates + other.predicates,
+            in_items: self.in_items.max(other.in_items),
+        }
+    }
+}

@@ -49,6 +49,20 @@ pub enum Once<T> {
     Replayed(Reply),
 }
 
+impl<T> Once<T> {
+    /// Converts the outcome of a request without a key.
+    ///
+    /// # Errors
+    /// Those of `convert`.
+    pub fn try_map<U>(self, convert: impl FnOnce(T) -> Result<U>) -> Result<Once<U>> {
+        Ok(match self {
+            Self::Unkeyed(outcome) => Once::Unkeyed(convert(outcome)?),
+            Self::Stored(reply) => Once::Stored(reply),
+            Self::Replayed(reply) => Once::Replayed(reply),
+        })
+    }
+}
+
 /// Returns the response to an outcome.
 pub type ToReply<T> = Box<dyn Fn(&T) -> Result<Option<Reply>> + Send + Sync>;
 

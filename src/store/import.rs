@@ -47,8 +47,8 @@ const ADVISORY_LOCK: i64 = 0x696d_706f_7274_7321;
 /// The detail for an import that waited for another one, of this instance or of another.
 const WAITED_FOR_IMPORT: &str = "timed out waiting for another import; retry later";
 
-/// What to do if a record with the same natural key exists: `fail` imports nothing, `skip` keeps the existing
-/// record, `update` sets the fields that the row has.
+/// What to do if a record with the same natural key exists: `fail` writes nothing, `skip` keeps the existing
+/// record, `update` sets the fields that the row or the body has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Enum, Deserialize)]
 #[oai(rename = "OnConflict", rename_all = "lowercase")]
 #[serde(rename_all = "lowercase")]

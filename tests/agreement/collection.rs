@@ -188,7 +188,7 @@ impl<'s> Collection<'s> {
 
         let mut request = SearchRequest {
             selection: Selection {
-                filter: filter.clone(),
+                filters: filter.clone().into_iter().collect(),
                 order_by: order_by.clone(),
                 parameters: parameters.clone(),
                 ..Selection::default()

@@ -128,7 +128,7 @@ async fn count(
     }
     let caller = collection.caller();
     let selection = Selection {
-        filter: filter.clone(),
+        filters: filter.clone().into_iter().collect(),
         parameters: parameters.clone(),
         ..Selection::default()
     };
@@ -158,7 +158,7 @@ async fn count(
     }
 
     for (position, (item, (_, ids))) in actual.items.iter().zip(shown).enumerate() {
-        let joined = match &selection.filter {
+        let joined = match selection.filters.first() {
             Some(filter) => format!("({filter}) and {}", item.filter),
             None => item.filter.clone(),
         };
@@ -180,7 +180,7 @@ async fn count(
         // A later search binds `today` and `now` to a later time, so its result may differ.
         if position < SEARCHED && !item_query.plan.uses_clock {
             let request = SearchRequest {
-                selection: Selection { filter: Some(joined.clone()), ..selection.clone() },
+                selection: Selection { filters: vec![joined.clone()], ..selection.clone() },
                 limit: Some(1),
                 cursor: None,
                 why: false,

@@ -1,21 +1,35 @@
 //! The parameters of a legacy request, from the query string or from a JSON body (also for GET).
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime};
+use poem::http::Method;
 use poem::{Request, RequestBody};
 use poem_openapi::param::Query;
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use serde_json::Value as Json;
 
 use super::super::body::{MAX_OTHER_BODY_BYTES, json, read_body};
+use super::super::idempotency;
 use crate::error::{Error, Kind, Result, Violation};
 use crate::query::diagnostic::did_you_mean;
 use crate::query::limits::{MAX_DIAGNOSTICS, MAX_TEXT_BYTES};
 use crate::query::{Schema, literal, value};
 use crate::record::{Draft, Members};
+use crate::store::IdempotencyKey;
 
 /// The members of the JSON body; empty without a body. The OpenAPI document describes it in prose, because
 /// OpenAPI has no bodies of GET and DELETE.
-pub(super) struct Body(Members<Json>);
+pub(super) struct Body {
+    members: Members<Json>,
+    /// The idempotency key of a POST.
+    key: Option<IdempotencyKey>,
+}
+
+impl Body {
+    /// Takes the idempotency key out.
+    pub(super) fn take_key(&mut self) -> Option<IdempotencyKey> {
+        self.key.take()
+    }
+}
 
 impl<'a> ApiExtractor<'a> for Body {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::PoemExtractor];
@@ -28,14 +42,18 @@ impl<'a> ApiExtractor<'a> for Body {
         _options: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
         let bytes = read_body(request, body, MAX_OTHER_BODY_BYTES).await?;
+        let key = match *request.method() {
+            Method::POST => idempotency::key(request, &bytes)?,
+            _ => None,
+        };
         if bytes.is_empty() {
-            return Ok(Self(Members(Vec::new())));
+            return Ok(Self { members: Members(Vec::new()), key });
         }
         let media_type = request.content_type().unwrap_or_default();
         if !super::super::body::is_media_type(media_type, "application/json") {
             return Err(missing_json().into());
         }
-        Ok(Self(json(&bytes)?))
+        Ok(Self { members: json(&bytes)?, key })
     }
 }
 
@@ -56,7 +74,7 @@ pub(super) struct Parameters {
 impl Parameters {
     /// Combines the members of a body with the query parameters. A parameter in both is an error.
     pub(super) fn new<const N: usize>(
-        Body(Members(mut members)): Body,
+        Body { members: Members(mut members), .. }: Body,
         query: [(&'static str, Query<Option<String>>); N],
     ) -> Self {
         let mut violations = Vec::new();

@@ -131,6 +131,7 @@ pub(super) fn of_parameter(
     let schema = &mut parameter["schema"];
     match (operation, name.as_str()) {
         (_, "filter" | "order_by") if LENIENT.contains(&operation) => {}
+        (_, "Idempotency-Key") => schema["pattern"] = json!(IDEMPOTENCY_KEY),
         ("completeQuery", "caret") => {
             schema["minimum"] = json!(0);
             schema["maximum"] = json!(limits::MAX_TEXT_BYTES);
@@ -143,6 +144,10 @@ pub(super) fn of_parameter(
         }
         (_, "filter" | "order_by") => {
             limit_text(schema);
+            if let Some(schema) = schema.as_object_mut() {
+                // It marks parameters that may be repeated, and is not one of the formats of OpenAPI.
+                schema.remove("format");
+            }
             if operation.starts_with("legacy") {
                 parameter["allowEmptyValue"] = json!(true);
             }
@@ -158,7 +163,6 @@ pub(super) fn of_parameter(
         (_, "by") => *schema = reference(&format!("{}Field", about.name)),
         (_, "cursor") => schema["pattern"] = json!(CURSOR),
         (_, "If-Match" | "If-None-Match") => schema["pattern"] = json!(ENTITY_TAGS),
-        (_, "Idempotency-Key") => schema["pattern"] = json!(IDEMPOTENCY_KEY),
         (_, "interval") => {
             let names = Interval::names().collect::<Vec<_>>().join("|");
             schema["pattern"] = json!(format!("^({names}|[1-9][0-9]{{0,17}})$"));
