@@ -4,7 +4,7 @@
 use std::num::NonZeroU32;
 
 use poem_openapi::Object;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::query::Diagnostic;
@@ -140,7 +140,7 @@ impl Kind {
 }
 
 /// One rule that a record breaks.
-#[derive(Debug, Clone, PartialEq, Eq, Object, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Object, Serialize, Deserialize)]
 #[oai(skip_serializing_if_is_none)]
 pub struct Violation {
     /// In a file of records, the line on which the record starts, counted from 1.

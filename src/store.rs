@@ -43,7 +43,7 @@ use self::connection::Open;
 pub use self::explain::Explained;
 use self::failure::{Attempts, FailureClass, database_error};
 pub use self::idempotency::{IdempotencyKey, Keyed, Once, Reply, ToReply};
-pub use self::import::{Conflict, MAX_LISTED, Message, Taken, TakenKey, Tally};
+pub use self::import::{Conflict, KeyedImport, MAX_LISTED, Message, Tally};
 pub use self::journal::{Change, Changes, Kept, Origin};
 pub use self::lease::CLIENT_GRACE;
 pub use self::location::Location;

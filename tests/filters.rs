@@ -72,16 +72,17 @@ async fn they_are_joined_by_and() {
 #[tokio::test]
 async fn each_diagnostic_names_its_own() {
     let client = Client::of(crate::support::Database::sqlite()).await;
-    let check = async |filters: &[&str], expected: &[(&str, &str, i64, i64)]| {
+    let check = async |filters: &[&str], expected: &[(&str, &str, usize, usize)]| {
         let query: Vec<(&str, &str)> = filters.iter().map(|filter| ("filter", *filter)).collect();
         let problem = client.search(&query).await.problem(400, "invalid_query");
-        let found: Vec<(String, String, i64, i64)> = problem["diagnostics"]
+        let found: Vec<(String, String, usize, usize)> = problem["diagnostics"]
             .as_array()
             .unwrap()
             .iter()
             .map(|diagnostic| {
                 let text = |name: &str| diagnostic[name].as_str().unwrap().to_owned();
-                let number = |name: &str| diagnostic[name].as_i64().unwrap();
+                let number =
+                    |name: &str| usize::try_from(diagnostic[name].as_u64().unwrap()).unwrap();
                 (text("code"), text("parameter"), number("start"), number("end"))
             })
             .collect();
@@ -122,9 +123,9 @@ async fn each_diagnostic_names_its_own() {
     check(&["title = 'b'", day], &[("out_of_range", "filter[2]", 14, 27)]).await;
     // The limits are those of all filters together.
     let half = vec!["release_year = 1"; 150].join(" or ");
-    check(&[&half, &half], &[("too_many_predicates", "filter[2]", 0, half.len() as i64)]).await;
+    check(&[&half, &half], &[("too_many_predicates", "filter[2]", 0, half.len())]).await;
     let long = format!("title = '{}'", "x".repeat(6000));
-    check(&[&long, &long], &[("text_too_long", "filter[2]", 0, long.len() as i64)]).await;
+    check(&[&long, &long], &[("text_too_long", "filter[2]", 0, long.len())]).await;
 }
 
 #[tokio::test]

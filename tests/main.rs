@@ -40,6 +40,7 @@ mod paper;
 mod proxy;
 mod records;
 mod request_lines;
+mod resumed;
 mod rolling;
 mod saved;
 mod store;

@@ -1371,11 +1371,12 @@ async fn a_database_of_the_previous_version_loses_nothing() {
                 "apply the migration 0006_records",
                 "apply the migration 0007_changes",
                 "apply the migration 0008_idempotency",
+                "apply the migration 0009_import_progress",
             ]
         );
         assert_eq!(
             state(&store, &schemas).await,
-            State::Behind { missing: 3, by: By::Serve }
+            State::Behind { missing: 4, by: By::Serve }
         );
         serve(&store, &schemas).await.unwrap();
         assert_eq!(contents().await, before);

@@ -13,7 +13,7 @@ use poem_openapi::Enum;
 
 pub use self::export::{Export, Form, Part, export};
 pub(crate) use self::import::read_error;
-pub use self::import::{Import, Opened, Report, begin, open};
+pub use self::import::{Import, ImportKey, Opened, Report, begin, open};
 pub use self::infer::infer;
 pub use self::row::MAX_ROW_BYTES;
 

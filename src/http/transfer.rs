@@ -1,30 +1,34 @@
 //! Import and export of records as files. Both stream: no file is held in memory.
 
 use std::io::{ErrorKind, Seek, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
+use poem::http::StatusCode;
 use poem::http::header::CONTENT_DISPOSITION;
 use poem::web::Data;
 use poem::{IntoResponse, Request, RequestBody, Response};
-use poem_openapi::param::Query;
+use poem_openapi::param::{Header, Query};
 use poem_openapi::registry::{
     MetaMediaType, MetaRequest, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef, Registry,
 };
 use poem_openapi::{ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOptions, OpenApi};
+use sha2::{Digest, Sha256};
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use super::body::{Json, MAX_BODY_BYTES, chunks, is_media_type, reject_content_coding};
 use super::caller::{Reader, Writer};
 use super::exchange::Exchange;
 use super::filters::{Filters, arguments};
+use super::idempotency::{self, Retriable, unversioned};
 use super::records::{COLLECTION, Tag};
 use super::stream::streamed;
 use crate::app::App;
 use crate::app::selection::Selection;
-use crate::app::transfer::{self, Export, Form, Format, Report};
+use crate::app::transfer::{self, Export, Form, Format, ImportKey, Report};
 use crate::error::{Error, Kind, Result, retry_after};
 use crate::store::Conflict;
 
@@ -85,26 +89,32 @@ impl Operations {
     /// With `on_conflict=fail`, all rows are imported in one transaction, or none: an invalid or existing row
     /// returns 400 `rows_rejected` with `errors` by line. Otherwise the import commits every thousand rows;
     /// invalid rows are skipped and reported by line.
+    ///
+    /// With an `Idempotency-Key`, the retry of an import that was interrupted continues after the last commit, and its
+    /// report is about the whole file. The retry of one that has ended gets its report.
     #[oai(path = "/import", method = "post")]
     async fn import(
         &self,
         caller: Writer,
+        /// A key that makes the request safe to retry: a retry with the same key and file gets the same report.
+        #[oai(name = "Idempotency-Key")]
+        _key: Header<Option<String>>,
         /// What to do with a {record} that exists already. Default: `fail`.
         on_conflict: Query<Option<Conflict>>,
         /// The format of the file. It must agree with the media type, unless that is `application/octet-stream`.
         format: Query<Option<Format>>,
         upload: Upload,
-    ) -> Result<Json<Report>> {
+    ) -> Result<Retriable<Json<Report>>> {
         let format = upload.format(format.0)?;
-        let file = upload.file;
+        let Upload { file, key, .. } = upload;
         let import = transfer::begin(&caller.store, &caller.identity, caller.schema)?;
         let policy = on_conflict.0.unwrap_or_default();
-        let report = if policy == Conflict::Fail {
-            import.run(buffered(file).await?, format, policy, |_| {}).await
+        let once = if policy == Conflict::Fail {
+            import.run_once(buffered(file).await?, format, policy, key).await?
         } else {
-            import.run(SyncIoBridge::new(StreamReader::new(file)), format, policy, |_| {}).await
+            import.run_once(SyncIoBridge::new(StreamReader::new(file)), format, policy, key).await?
         };
-        report.map(Json)
+        Ok(Retriable::of(once, Json))
     }
 }
 
@@ -113,6 +123,8 @@ struct Upload {
     file: BoxStream<'static, std::io::Result<Bytes>>,
     /// The format that the media type names.
     format: Option<Format>,
+    /// The idempotency key.
+    key: Option<ImportKey>,
 }
 
 impl Upload {
@@ -192,9 +204,21 @@ impl<'a> ApiExtractor<'a> for Upload {
         reject_content_coding(request)?;
         let exchange = Exchange::of(request)?;
         exchange.lift_time_limit();
-        let file = limited(chunks(exchange, body)?).boxed();
-        Ok(Self { file, format })
+        let key = idempotency::key(request, &[])?;
+        let file = limited(chunks(exchange, body)?);
+        let Some(key) = key else { return Ok(Self { file: file.boxed(), format, key: None }) };
+        let hash = Arc::new(Mutex::new(Sha256::new()));
+        let digest = hash.clone();
+        let file = file.inspect_ok(move |bytes| locked(&hash).update(bytes)).boxed();
+        let digest = Box::new(move || locked(&digest).clone().finalize().to_vec());
+        let reply = |report: &Report| unversioned(StatusCode::OK, report);
+        Ok(Self { file, format, key: Some(ImportKey { key, digest, reply }) })
     }
+}
+
+fn locked(hash: &Mutex<Sha256>) -> MutexGuard<'_, Sha256> {
+    // A hash has no invalid state.
+    hash.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Applies the limits of an import to a stream of bytes.

@@ -2,7 +2,7 @@
 //! transaction of the write, so a retry gets the same response and writes nothing.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sea_query::{Expr, ExprTrait, Order, Query as Sql};
+use sea_query::{Condition, Expr, ExprTrait, Order, Query as Sql};
 use serde::{Deserialize, Serialize};
 
 use super::Store;
@@ -90,81 +90,102 @@ impl<W: Work> Work for KeyedWork<W> {
         &self,
         transaction: &mut Transaction<'_>,
     ) -> std::result::Result<End<Self::Output>, Failure> {
-        if let Some(reply) = self.find(transaction).await? {
-            return Ok(End::RollBack(Once::Replayed(reply)));
+        let Self { subject, keyed: Keyed { key, reply }, kept, now, .. } = self;
+        let slot = Slot { subject, key, kept: *kept, now: *now };
+        match slot.enter(transaction).await? {
+            Some(stored) if stored.fingerprint != key.fingerprint => return Err(reused().into()),
+            Some(Stored { reply: Some(reply), .. }) => {
+                return Ok(End::RollBack(Once::Replayed(reply)));
+            }
+            Some(_) => return Err(in_use(1).into()),
+            None => {}
         }
         Ok(match self.work.run(transaction).await? {
             End::Commit(output) => {
-                let Some(reply) = (self.keyed.reply)(&output)? else {
+                let Some(reply) = reply(&output)? else {
                     return Ok(End::Commit(Once::Unkeyed(output)));
                 };
-                self.store(transaction, &reply).await?;
-                End::Commit(Once::Stored(reply))
+                let (fingerprint, reply) = (key.fingerprint.clone(), Some(reply));
+                let stored = Stored { fingerprint, reply, progress: None };
+                slot.store(transaction, &stored).await?;
+                End::Commit(stored.reply.map_or(Once::Unkeyed(output), Once::Stored))
             }
             End::RollBack(output) => End::RollBack(Once::Unkeyed(output)),
         })
     }
 }
 
-impl<W: Work> KeyedWork<W> {
-    /// Returns the response to an earlier request with the key.
+/// The place of a key in the table, for one transaction.
+pub(super) struct Slot<'a> {
+    /// The subject whose key it is.
+    pub(super) subject: &'a str,
+    /// The key.
+    pub(super) key: &'a IdempotencyKey,
+    /// How long responses are stored.
+    pub(super) kept: TimeDelta,
+    /// The time of the request.
+    pub(super) now: DateTime<Utc>,
+}
+
+/// What is stored for a key.
+pub(super) struct Stored {
+    /// A hash of the request.
+    pub(super) fingerprint: Vec<u8>,
+    /// The response; `None` for an import that has not ended.
+    pub(super) reply: Option<Reply>,
+    /// What an import that has not ended has committed, as JSON.
+    pub(super) progress: Option<String>,
+}
+
+impl Slot<'_> {
+    /// Returns what is stored for the key, and rejects other requests with it until the transaction ends.
     ///
     /// # Errors
-    /// [`Kind::IdempotencyKeyInUse`] if another request with the key has not ended;
-    /// [`Kind::IdempotencyKeyReused`] if the earlier request was another one; [`Kind::TooManyRequests`] if the subject
-    /// has too many keys.
-    async fn find(
+    /// [`Kind::IdempotencyKeyInUse`] if another transaction has the key.
+    pub(super) async fn enter(
         &self,
         transaction: &mut Transaction<'_>,
-    ) -> std::result::Result<Option<Reply>, Failure> {
-        let (dialect, key) = (transaction.dialect(), &self.keyed.key);
+    ) -> std::result::Result<Option<Stored>, Failure> {
+        let (dialect, key) = (transaction.dialect(), &self.key.key);
         // On SQLite the transaction is the only one that writes.
         if dialect == Dialect::Postgres {
             // The length of the subject, so that no two pairs give the same text.
-            let name = format!("{} {} {}", self.subject.len(), self.subject, key.key);
+            let name = format!("{} {} {key}", self.subject.len(), self.subject);
             let lock = "SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))";
             let values = vec![name.into()];
             let statement = Statement { sql: lock.to_owned(), values: sea_query::Values(values) };
             let locked: Vec<(bool,)> = transaction.rows(statement).await?;
             if locked != [(true,)] {
-                return Err(in_use().into());
+                return Err(in_use(1).into());
             }
         }
         let mut select = Sql::select();
         select
-            .columns(["fingerprint", "response", "created_at"])
+            .columns(["fingerprint", "response", "progress", "created_at"])
             .from(TABLE)
-            .and_where(Expr::col("subject").eq(self.subject.as_str()))
-            .and_where(Expr::col("key").eq(key.key.as_str()));
-        type Row = (Vec<u8>, String, DateTime<Utc>);
+            .cond_where(self.is_own());
+        type Row = (Vec<u8>, String, Option<String>, DateTime<Utc>);
         let rows: Vec<Row> = transaction.rows(dialect.build(&select).into()).await?;
-        match rows.into_iter().next() {
-            Some((fingerprint, response, created_at)) if created_at + self.kept > self.now => {
-                if fingerprint != key.fingerprint {
-                    return Err(reused().into());
-                }
-                let reply = serde_json::from_str(&response).map_err(Error::internal)?;
-                return Ok(Some(reply));
-            }
+        let Some((fingerprint, response, progress, created_at)) = rows.into_iter().next() else {
+            return Ok(None);
+        };
+        if created_at.checked_add_signed(self.kept).is_some_and(|end| end <= self.now) {
             // It has expired and is not swept yet.
-            Some(_) => {
-                let mut delete = Sql::delete();
-                delete
-                    .from_table(TABLE)
-                    .and_where(Expr::col("subject").eq(self.subject.as_str()))
-                    .and_where(Expr::col("key").eq(key.key.as_str()));
-                transaction.execute(dialect.build(&delete).into()).await?;
-            }
-            None => {}
+            self.clear(transaction).await?;
+            return Ok(None);
         }
-        Ok(None)
+        let reply = serde_json::from_str(&response).map_err(Error::internal)?;
+        Ok(Some(Stored { fingerprint, reply, progress }))
     }
 
-    /// Stores the response.
-    async fn store(
+    /// Stores something for the key, for which nothing is stored.
+    ///
+    /// # Errors
+    /// [`Kind::TooManyRequests`] if the subject has too many keys.
+    pub(super) async fn store(
         &self,
         transaction: &mut Transaction<'_>,
-        reply: &Reply,
+        stored: &Stored,
     ) -> std::result::Result<(), Failure> {
         let dialect = transaction.dialect();
         let end = |order| {
@@ -172,7 +193,7 @@ impl<W: Work> KeyedWork<W> {
             select
                 .column("number")
                 .from(TABLE)
-                .and_where(Expr::col("subject").eq(self.subject.as_str()))
+                .and_where(Expr::col("subject").eq(self.subject))
                 .order_by("number", order)
                 .limit(1);
             Statement::from(dialect.build(&select))
@@ -186,27 +207,75 @@ impl<W: Work> KeyedWork<W> {
         let mut insert = Sql::insert();
         insert
             .into_table(TABLE)
-            .columns(["subject", "key", "number", "fingerprint", "response", "created_at"])
-            .values([
-                Expr::val(self.subject.as_str()),
-                Expr::val(self.keyed.key.key.as_str()),
-                Expr::val(number),
-                Expr::val(self.keyed.key.fingerprint.clone()),
-                Expr::val(serde_json::to_string(reply).map_err(Error::internal)?),
-                Expr::val(dialect.value(&Value::Timestamp(self.now))),
-            ])
+            .columns(["subject", "key", "number", "created_at"].into_iter().chain(CONTENT))
+            .values(
+                [
+                    Expr::val(self.subject),
+                    Expr::val(self.key.key.as_str()),
+                    Expr::val(number),
+                    Expr::val(dialect.value(&Value::Timestamp(self.now))),
+                ]
+                .into_iter()
+                .chain(content(stored)?),
+            )
             .map_err(Error::internal)?;
         transaction.execute(dialect.build(&insert).into()).await?;
         Ok(())
     }
+
+    /// Replaces what is stored for the key.
+    pub(super) async fn replace(
+        &self,
+        transaction: &mut Transaction<'_>,
+        stored: &Stored,
+    ) -> std::result::Result<(), Failure> {
+        let mut update = Sql::update();
+        update.table(TABLE).values(CONTENT.into_iter().zip(content(stored)?));
+        update.cond_where(self.is_own());
+        let statement = transaction.dialect().build(&update).into();
+        transaction.execute(statement).await?;
+        Ok(())
+    }
+
+    /// Deletes what is stored for the key.
+    pub(super) async fn clear(
+        &self,
+        transaction: &mut Transaction<'_>,
+    ) -> std::result::Result<(), Failure> {
+        let mut delete = Sql::delete();
+        delete.from_table(TABLE).cond_where(self.is_own());
+        let statement = transaction.dialect().build(&delete).into();
+        transaction.execute(statement).await?;
+        Ok(())
+    }
+
+    fn is_own(&self) -> Condition {
+        Condition::all()
+            .add(Expr::col("subject").eq(self.subject))
+            .add(Expr::col("key").eq(self.key.key.as_str()))
+    }
 }
 
-fn in_use() -> Error {
+/// The columns of what is stored for a key.
+const CONTENT: [&str; 3] = ["fingerprint", "response", "progress"];
+
+fn content(stored: &Stored) -> Result<[Expr; 3]> {
+    let Stored { fingerprint, reply, progress } = stored;
+    let response = serde_json::to_string(reply).map_err(Error::internal)?;
+    Ok([Expr::val(fingerprint.clone()), Expr::val(response), Expr::val(progress.clone())])
+}
+
+/// The error for a key that another request has. `seconds` is a good time for a retry.
+pub(super) fn in_use(seconds: u32) -> Error {
     let detail = "another request with this Idempotency-Key has not ended; retry later";
-    Error { retry_after: Some(retry_after(1)), ..Error::new(Kind::IdempotencyKeyInUse, detail) }
+    Error {
+        retry_after: Some(retry_after(seconds)),
+        ..Error::new(Kind::IdempotencyKeyInUse, detail)
+    }
 }
 
-fn reused() -> Error {
+/// The error for a key that was sent with another request.
+pub(super) fn reused() -> Error {
     let detail =
         "another request was sent with this Idempotency-Key; send a new key with a new request";
     Error::new(Kind::IdempotencyKeyReused, detail)
@@ -230,9 +299,14 @@ impl Store {
     where
         W::Output: Sync,
     {
-        let kept = TimeDelta::from_std(self.shared.bounds.idempotency).unwrap_or(TimeDelta::MAX);
+        let kept = self.keys_kept();
         let subject = self.origin.subject.to_string();
         self.in_transaction(KeyedWork { work, subject, keyed, kept, now }).await
+    }
+
+    /// Returns how long responses are stored.
+    pub(super) fn keys_kept(&self) -> TimeDelta {
+        TimeDelta::from_std(self.shared.bounds.idempotency).unwrap_or(TimeDelta::MAX)
     }
 
     /// Deletes some of the keys that have expired ([`super::Bounds::idempotency`]), the oldest first. Returns whether
@@ -241,8 +315,7 @@ impl Store {
     /// # Errors
     /// Any database error.
     pub async fn sweep_keys(&self, now: DateTime<Utc>) -> Result<bool> {
-        let kept = TimeDelta::from_std(self.shared.bounds.idempotency).unwrap_or(TimeDelta::MAX);
-        let Some(moment) = now.checked_sub_signed(kept) else { return Ok(false) };
+        let Some(moment) = now.checked_sub_signed(self.keys_kept()) else { return Ok(false) };
         let dialect = self.dialect();
         let mut oldest = Sql::select();
         oldest

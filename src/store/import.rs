@@ -1,35 +1,31 @@
 //! Imports: writes of many records, in one transaction or in one per thousand records.
 
-use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasher, RandomState};
+mod resume;
+mod rows;
+
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use poem_openapi::Enum;
-use sea_query::{Expr, ExprTrait, OnConflict, Query as Sql};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
-use uuid::Uuid;
 
-use super::failure::{Attempts, is_duplicate, is_lock_timeout};
-use super::journal::{Changed, Note, Origin, Writing, noted};
+pub use self::resume::KeyedImport;
+use self::resume::{Entry, Open, Passed, Release, Run};
+use self::rows::{Lines, Writer};
+use super::failure::{Attempts, is_lock_timeout};
+use super::idempotency::{Once, Stored};
+use super::journal::Origin;
 use super::lease::{Lease, Parts};
 use super::pool::Pool;
 use super::postgres::IMPORT_LOCK_TIMEOUT;
 use super::transaction::{Begin, Failure, Transaction};
-use super::write::{NewRecord, columns, insert_statement};
-use super::{Engine, Record, Store, TRANSFER_QUEUE, TRANSFER_STATEMENT, plain};
-use crate::clock::timestamp_now;
-use crate::error::{Error, Result, retry_after};
-use crate::query::{Dialect, Field, Schema, Statement, Value};
-use crate::record::{Draft, Row};
+use super::{Engine, Store, TRANSFER_QUEUE, TRANSFER_STATEMENT, plain};
+use crate::error::{Error, Result, Violation, retry_after};
+use crate::query::{Dialect, Schema};
+use crate::record::Draft;
 
 /// The number of records between two commits, for imports that commit before their end.
 const BATCH: usize = 1000;
-
-/// The maximum number of records of one statement. More are not faster, and both engines limit the number of
-/// parameters: SQLite to 32,766, PostgreSQL to 65,535.
-const ROWS: usize = 100;
 
 /// The maximum number of listed lines. Further lines are only counted.
 pub const MAX_LISTED: usize = 100;
@@ -88,7 +84,7 @@ pub enum Message {
 }
 
 /// The committed outcome of an import.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Tally {
     /// The number of created records.
     pub inserted: u64,
@@ -98,68 +94,8 @@ pub struct Tally {
     pub skipped: u64,
     /// The number of records whose natural key exists, under [`Conflict::Fail`], or another unique key.
     pub conflicting: u64,
-    /// The first [`MAX_LISTED`] of these.
-    pub conflicts: Vec<Taken>,
-}
-
-/// A row with a unique key that is taken.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Taken {
-    /// The line of the row.
-    pub line: u64,
-    /// The key.
-    pub key: TakenKey,
-}
-
-/// The key of a row that is taken.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TakenKey {
-    /// The natural key.
-    Natural {
-        /// Its values, in the order of the record type's fields.
-        values: Vec<Value>,
-        /// The line of the earlier row with this key, if it is known that the record came from this file.
-        earlier: Option<u64>,
-    },
-    /// One of the other unique keys, each with the names and values of its fields. No policy applies to them.
-    Other(Vec<Vec<(&'static str, Value)>>),
-}
-
-impl Taken {
-    /// A row that is taken by one of its unique keys other than the natural one.
-    fn by_another_key(schema: &'static Schema, line: u64, draft: &Draft) -> Self {
-        let value = |name: &&'static str| {
-            let sent = draft.row().iter().find(|(field, _)| field.name == *name);
-            sent.and_then(|(_, value)| Some((*name, value.clone()?)))
-        };
-        let keys = schema.unique.iter().skip(1).map(|key| key.iter().filter_map(value).collect());
-        Self { line, key: TakenKey::Other(keys.collect()) }
-    }
-}
-
-/// The most rows of a file whose keys are remembered: 16 bytes each.
-const MAX_REMEMBERED: usize = 100_000;
-
-/// The lines of the records that a transaction has created, by the hash of their natural key. Keys would take too much
-/// memory, and two with the same hash of 64 bits only lead to a wrong line in a message.
-#[derive(Default)]
-struct Lines {
-    hasher: RandomState,
-    lines: HashMap<u64, u64>,
-}
-
-impl Lines {
-    fn remember(&mut self, line: u64, key: &[Option<&Value>]) {
-        if !key.is_empty() && self.lines.len() < MAX_REMEMBERED {
-            self.lines.insert(self.hasher.hash_one(key), line);
-        }
-    }
-
-    fn taken(&self, line: u64, key: &[Option<&Value>]) -> Taken {
-        let earlier = self.lines.get(&self.hasher.hash_one(key)).copied();
-        let values = key.iter().flatten().copied().cloned().collect();
-        Taken { line, key: TakenKey::Natural { values, earlier } }
-    }
+    /// The first [`MAX_LISTED`] of these, by line.
+    pub conflicts: Vec<Violation>,
 }
 
 impl Tally {
@@ -179,8 +115,7 @@ impl Tally {
 }
 
 impl Store {
-    /// Writes records as they arrive. This runs as a separate task, so the transaction ends normally even if the
-    /// caller is cancelled. Imports of one process write one at a time.
+    /// Writes records as they arrive.
     ///
     /// # Errors
     /// Any database error. Uncommitted records are then rolled back.
@@ -190,14 +125,35 @@ impl Store {
         policy: Conflict,
         records: mpsc::Receiver<Message>,
     ) -> Result<Tally> {
+        match self.import_once(schema, policy, records, None).await? {
+            Once::Unkeyed(tally) => Ok(tally),
+            Once::Stored(_) | Once::Replayed(_) => Err(Error::internal("a reply without a key")),
+        }
+    }
+
+    /// Writes records as they arrive, once for an idempotency key. This runs as a separate task, so the transaction ends
+    /// normally even if the caller is cancelled. Imports of one process write one at a time.
+    ///
+    /// # Errors
+    /// As [`Store::import`]; [`crate::error::Kind::IdempotencyKeyInUse`],
+    /// [`crate::error::Kind::IdempotencyKeyReused`].
+    pub async fn import_once(
+        &self,
+        schema: &'static Schema,
+        policy: Conflict,
+        records: mpsc::Receiver<Message>,
+        keyed: Option<KeyedImport>,
+    ) -> Result<Once<Tally>> {
         let store = self.transfers();
+        let run =
+            keyed.map(|keyed| Run::new(keyed, self.origin.subject.to_string(), self.keys_kept()));
         let task = match &self.shared.engine {
             Engine::Sqlite { write, .. } => {
-                tokio::spawn(run(store, write.clone(), schema, policy, records))
+                tokio::spawn(released(store, write.clone(), schema, policy, records, run))
             }
             Engine::Postgres(lanes) => {
                 let pool = lanes.of(store.lane).clone();
-                tokio::spawn(run(store, pool, schema, policy, records))
+                tokio::spawn(released(store, pool, schema, policy, records, run))
             }
         };
         task.await.map_err(Error::internal)?
@@ -227,20 +183,41 @@ impl Store {
     }
 }
 
-/// Writes the records in one or several transactions, depending on the policy.
-async fn run<O: Begin>(
+/// Writes the records, and lets another request continue if this one does not come to its end.
+async fn released<O: Begin>(
     store: Store,
     pool: Pool<O>,
     schema: &'static Schema,
     policy: Conflict,
+    records: mpsc::Receiver<Message>,
+    run: Option<Run>,
+) -> Result<Once<Tally>> {
+    let outcome = write(&store, &pool, schema, policy, records, run.as_ref()).await;
+    if let (Ok(Once::Unkeyed(_)) | Err(_), Some(run)) = (&outcome, run)
+        && let Err(error) = store.in_transaction(Release(run)).await
+    {
+        // A retry has to wait for it to expire.
+        tracing::warn!(error = %error.detail, "cannot release the idempotency key of an import");
+    }
+    outcome
+}
+
+/// Writes the records in one or several transactions, depending on the policy.
+async fn write<O: Begin>(
+    store: &Store,
+    pool: &Pool<O>,
+    schema: &'static Schema,
+    policy: Conflict,
     mut records: mpsc::Receiver<Message>,
-) -> Result<Tally> {
+    run: Option<&Run>,
+) -> Result<Once<Tally>> {
     let mut tally = Tally::default();
+    let mut passed = Passed::default();
     let mut turn_limit = FIRST_TURN_TIMEOUT;
     loop {
         let (first, next) = batch(&mut records).await;
         if next == Next::BrokenOff {
-            return Ok(tally);
+            return Ok(Once::Unkeyed(tally));
         }
         let _turn = store.import_turn(turn_limit).await?;
         turn_limit = TURN_TIMEOUT;
@@ -250,20 +227,43 @@ async fn run<O: Begin>(
         let (written, next) = loop {
             let limit = store.import_statement();
             let mut lease = pool.lease_within(TRANSFER_QUEUE, limit).await?;
+            let passed = passed.clone();
+            let records = &mut records;
             let mut file =
-                File { schema, records: &mut records, first: &first, next, has_taken: false };
+                File { schema, records, first: &first, next, has_taken: false, run, passed };
             let outcome = transaction(&mut lease, &mut file, policy, &store.origin).await;
             match outcome {
                 Err(Failure::Database(error))
                     if !file.has_taken && attempts.again(&error).await => {}
                 Err(failure) => return Err(failure.into()),
-                Ok(written) => break (written, file.next),
+                Ok(outcome) => break (outcome, (file.next, file.passed)),
             }
         };
-        tally.add(written);
-        if next != Next::More {
-            return Ok(tally);
+        passed = next.1;
+        match written {
+            Outcome::Written(written) => tally.add(written),
+            Outcome::Ended(reply) => return Ok(reply),
+            Outcome::Earlier(stored) => return replay(stored, next.0, records, run).await,
         }
+        if next.0 != Next::More {
+            return Ok(Once::Unkeyed(tally));
+        }
+    }
+}
+
+/// Reads the rest of a file whose import has ended before, and returns the response.
+async fn replay(
+    stored: Stored,
+    mut next: Next,
+    mut records: mpsc::Receiver<Message>,
+    run: Option<&Run>,
+) -> Result<Once<Tally>> {
+    while next == Next::More {
+        next = batch(&mut records).await.1;
+    }
+    match run {
+        Some(run) if next != Next::BrokenOff => run.replay(stored).map(Once::Replayed),
+        _ => Ok(Once::Unkeyed(Tally::default())),
     }
 }
 
@@ -276,6 +276,34 @@ struct File<'a> {
     next: Next,
     /// Whether batches after the first were taken.
     has_taken: bool,
+    /// The import, if it has an idempotency key.
+    run: Option<&'a Run>,
+    /// The records of the file up to here, if the import has a key.
+    passed: Passed,
+}
+
+impl File<'_> {
+    /// Returns the rows that no earlier request has committed.
+    fn fresh<'r>(
+        &mut self,
+        open: Option<&Open>,
+        rows: &'r [(u64, Draft)],
+    ) -> Result<&'r [(u64, Draft)]> {
+        match open {
+            Some(open) => open.fresh(&mut self.passed, rows),
+            None => Ok(rows),
+        }
+    }
+}
+
+/// The outcome of a transaction of an import.
+enum Outcome {
+    /// Records were written, or rolled back.
+    Written(Tally),
+    /// The import has ended, with this response if it has a key.
+    Ended(Once<Tally>),
+    /// An import with the same key has ended before.
+    Earlier(Stored),
 }
 
 /// Writes in one transaction, and commits or rolls it back as the policy requires.
@@ -284,7 +312,7 @@ async fn transaction<O: Begin>(
     file: &mut File<'_>,
     policy: Conflict,
     origin: &Origin,
-) -> std::result::Result<Tally, Failure> {
+) -> std::result::Result<Outcome, Failure> {
     let Parts { connection, limit } = lease.parts()?;
     // A failed transaction is not rolled back here: closing its connection does that.
     let outcome = match Transaction::begin::<O>(connection, limit).await {
@@ -292,7 +320,7 @@ async fn transaction<O: Begin>(
         Err(error) => Err(error.into()),
     };
     match outcome {
-        Ok(tally) => Ok(lease.settle(Ok(tally))?),
+        Ok(outcome) => Ok(lease.settle(Ok(outcome))?),
         Err(Failure::Database(error)) => {
             let outcome = lease.settle(Err(error));
             lease.doubt();
@@ -307,23 +335,41 @@ async fn write_all(
     file: &mut File<'_>,
     policy: Conflict,
     origin: &Origin,
-) -> std::result::Result<Tally, Failure> {
+) -> std::result::Result<Outcome, Failure> {
     wait_for_imports(&mut transaction).await?;
+    let open = match file.run {
+        None => None,
+        Some(run) => match run.enter(&mut transaction, &file.passed).await? {
+            Entry::Open(open) => Some(open),
+            Entry::Ended(stored) => {
+                transaction.roll_back().await?;
+                return Ok(Outcome::Earlier(stored));
+            }
+        },
+    };
     let mut writing = Writer { schema: file.schema, policy, origin, lines: Lines::default() };
-    let mut tally = writing.write(&mut transaction, file.first).await?;
+    let rows = file.fresh(open.as_ref(), file.first)?;
+    let mut tally = writing.write(&mut transaction, rows).await?;
     while policy == Conflict::Fail && file.next == Next::More {
         let (rows, next) = batch(file.records).await;
         (file.next, file.has_taken) = (next, true);
-        tally.add(writing.write(&mut transaction, &rows).await?);
+        let rows = file.fresh(open.as_ref(), &rows)?;
+        tally.add(writing.write(&mut transaction, rows).await?);
     }
     let is_broken_off = policy == Conflict::Fail && file.next == Next::BrokenOff;
     let is_conflicting = policy == Conflict::Fail && tally.conflicting > 0;
     if is_conflicting || is_broken_off || file.next == Next::RollBack {
         transaction.roll_back().await?;
-        return Ok(tally.rolled_back());
+        return Ok(Outcome::Written(tally.rolled_back()));
     }
+    let Some((run, open)) = file.run.zip(open) else {
+        transaction.commit().await?;
+        return Ok(Outcome::Written(tally));
+    };
+    let is_last = file.next == Next::End;
+    let once = run.leave(&mut transaction, open, &file.passed, tally.clone(), is_last).await?;
     transaction.commit().await?;
-    Ok(tally)
+    Ok(if is_last { Outcome::Ended(once) } else { Outcome::Written(tally) })
 }
 
 /// Waits for other imports. Without this, two imports that write the same rows in different orders could deadlock.
@@ -369,253 +415,4 @@ async fn batch(records: &mut mpsc::Receiver<Message>) -> (Vec<(u64, Draft)>, Nex
         }
     }
     (batch, Next::More)
-}
-
-/// Writes the batches of one transaction.
-struct Writer<'a> {
-    schema: &'static Schema,
-    policy: Conflict,
-    origin: &'a Origin,
-    lines: Lines,
-}
-
-impl Writer<'_> {
-    /// Writes a batch, several records with each statement.
-    async fn write(
-        &mut self,
-        transaction: &mut Transaction<'_>,
-        batch: &[(u64, Draft)],
-    ) -> std::result::Result<Tally, Failure> {
-        let schema = self.schema;
-        let mut tally = Tally::default();
-        let now = timestamp_now();
-        for rows in statements(schema, batch, self.policy) {
-            let new = |(_, draft): &(u64, Draft)| NewRecord::of(draft.row().clone());
-            let records: Vec<NewRecord> = rows.iter().map(new).collect();
-            if let Some(written) = self.attempt(transaction, rows, &records, now).await? {
-                tally.add(self.count(rows, &records, &written));
-                continue;
-            }
-            // One of the rows, or several.
-            for (row, record) in rows.chunks(1).zip(records.chunks(1)) {
-                match self.attempt(transaction, row, record, now).await? {
-                    Some(written) => tally.add(self.count(row, record, &written)),
-                    None => tally.add(Tally {
-                        conflicting: 1,
-                        conflicts: row
-                            .iter()
-                            .map(|(line, draft)| Taken::by_another_key(schema, *line, draft))
-                            .collect(),
-                        ..Tally::default()
-                    }),
-                }
-            }
-        }
-        Ok(tally)
-    }
-
-    /// Writes records and returns the ids of those that were written. Returns `None`, and writes nothing, if a row has a
-    /// unique key that is taken and that the statement does not handle. This can happen only if there are other keys
-    /// than the natural one, and only then a savepoint is worth its time.
-    async fn attempt(
-        &self,
-        transaction: &mut Transaction<'_>,
-        rows: &[(u64, Draft)],
-        records: &[NewRecord],
-        now: DateTime<Utc>,
-    ) -> std::result::Result<Option<HashSet<Uuid>>, Failure> {
-        if self.schema.unique.len() <= 1 {
-            return self.upsert(transaction, rows, records, now).await.map(Some);
-        }
-        transaction.execute(plain("SAVEPOINT rows")).await?;
-        match self.upsert(transaction, rows, records, now).await {
-            Ok(written) => {
-                transaction.execute(plain("RELEASE SAVEPOINT rows")).await?;
-                Ok(Some(written))
-            }
-            Err(Failure::Database(error)) if is_duplicate(&error) => {
-                transaction.execute(plain("ROLLBACK TO SAVEPOINT rows")).await?;
-                Ok(None)
-            }
-            Err(failure) => Err(failure),
-        }
-    }
-
-    /// Counts what became of the rows of a statement.
-    fn count(
-        &mut self,
-        rows: &[(u64, Draft)],
-        records: &[NewRecord],
-        written: &HashSet<Uuid>,
-    ) -> Tally {
-        let (schema, policy) = (self.schema, self.policy);
-        let is_created = |record: &NewRecord| written.contains(&record.id);
-        let created = records.iter().filter(|record| is_created(record)).count() as u64;
-        let others = records.len() as u64 - created;
-        let rows = rows.iter().zip(records);
-        let taken = rows.clone().filter(|(_, record)| !is_created(record));
-        let tally = match policy {
-            Conflict::Skip => Tally { inserted: created, skipped: others, ..Tally::default() },
-            Conflict::Update => {
-                let updated = written.len() as u64 - created;
-                let skipped = others - updated;
-                Tally { inserted: created, updated, skipped, ..Tally::default() }
-            }
-            Conflict::Fail => Tally {
-                inserted: created,
-                conflicting: others,
-                conflicts: taken
-                    .map(|((line, draft), _)| self.lines.taken(*line, &natural_key(schema, draft)))
-                    .collect(),
-                ..Tally::default()
-            },
-        };
-        if policy == Conflict::Fail {
-            for ((line, draft), _) in rows.filter(|(_, record)| is_created(record)) {
-                self.lines.remember(*line, &natural_key(schema, draft));
-            }
-        }
-        tally
-    }
-
-    /// Creates the records, or treats conflicts as the policy requires, and notes the changes. Returns the ids of the
-    /// written records. An existing record keeps its id.
-    async fn upsert(
-        &self,
-        transaction: &mut Transaction<'_>,
-        rows: &[(u64, Draft)],
-        records: &[NewRecord],
-        now: DateTime<Utc>,
-    ) -> std::result::Result<HashSet<Uuid>, Failure> {
-        let Self { schema, policy, origin, .. } = *self;
-        let dialect = transaction.dialect();
-        let key = schema.natural_key();
-        let mut insert = insert_statement(schema, records, now, dialect)?;
-        if !key.is_empty() {
-            let mut conflict = OnConflict::columns(key.iter().copied());
-            match policy {
-                Conflict::Fail | Conflict::Skip => conflict.do_nothing(),
-                Conflict::Update => {
-                    let first = rows.first().map(|(_, draft)| draft.update());
-                    let written = first.unwrap_or_default();
-                    conflict
-                        .update_columns(columns(&written, dialect).map(|(column, _)| column))
-                        .update_column("updated_at")
-                        .value(
-                            "version",
-                            Expr::col((schema.collection, "version")).add(Expr::cust("1")),
-                        )
-                        .action_and_where(has_other_values(schema, &written, dialect))
-                }
-            };
-            insert.on_conflict(conflict);
-        }
-        let ids = |written: Vec<(Uuid,)>| written.into_iter().map(|(id,)| id).collect();
-        if !schema.journal {
-            insert.returning(Sql::returning().columns(["id"]));
-            return Ok(ids(transaction.rows(dialect.build(&insert).into()).await?));
-        }
-        let updates = policy == Conflict::Update && !key.is_empty();
-        if dialect == Dialect::Postgres && !updates {
-            insert.returning_all();
-            let mut result = Sql::select();
-            result.column("id").from("written");
-            let write = insert.into();
-            let writing = Writing { old: None, write, changed: Changed::Created, result };
-            return Ok(ids(transaction.rows(noted(schema, writing, origin, now)).await?));
-        }
-        insert.returning(Sql::returning().columns(schema.names()));
-        let insert: Statement = dialect.build(&insert).into();
-        let (before, written) = loop {
-            transaction.execute(plain("SAVEPOINT upsert")).await?;
-            let before = match updates {
-                true => transaction.records(schema, existing(schema, rows, dialect)).await?,
-                false => Vec::new(),
-            };
-            let before: HashMap<Uuid, Record> =
-                before.into_iter().map(|record| (record.id(), record)).collect();
-            let written = transaction.records(schema, insert.clone()).await?;
-            let is_known =
-                |record: &Record| record.version() == 1 || before.contains_key(&record.id());
-            if written.iter().all(is_known) {
-                transaction.execute(plain("RELEASE SAVEPOINT upsert")).await?;
-                break (before, written);
-            }
-            // Another transaction has created one of the records meanwhile. Now it is visible.
-            transaction.execute(plain("ROLLBACK TO SAVEPOINT upsert")).await?;
-        };
-        let notes = written.iter().map(|record| Note::of(before.get(&record.id()), Some(record)));
-        transaction.note(schema, notes.collect::<Result<_>>()?, origin, now).await?;
-        Ok(written.iter().map(Record::id).collect())
-    }
-}
-
-/// The condition that a record of the table differs from the row that conflicts with it.
-fn has_other_values(schema: &Schema, written: &Row, dialect: Dialect) -> Expr {
-    let columns = written.iter().map(|(field, _)| {
-        let own = Expr::col((schema.collection, field.name));
-        dialect.differs(own, Expr::col(("excluded", field.name)))
-    });
-    columns.reduce(ExprTrait::or).unwrap_or_else(|| Expr::cust("FALSE"))
-}
-
-/// Selects the records that have the natural keys of rows, and locks them on PostgreSQL.
-fn existing(schema: &'static Schema, rows: &[(u64, Draft)], dialect: Dialect) -> Statement {
-    let is_key = |field: &&Field| schema.natural_key().contains(&field.name);
-    let same = rows.iter().map(|(_, draft)| {
-        let values = draft.row().iter().filter(|(field, _)| is_key(field));
-        let same = values.map(|(field, value)| match value {
-            Some(value) => Expr::col(field.name).eq(dialect.value(value)),
-            // A null never conflicts.
-            None => Expr::cust("FALSE"),
-        });
-        same.reduce(ExprTrait::and).unwrap_or_else(|| Expr::cust("FALSE"))
-    });
-    let mut select = Sql::select();
-    select.columns(schema.names()).from(schema.collection);
-    select.and_where_option(same.reduce(ExprTrait::or));
-    if dialect == Dialect::Postgres {
-        select.lock_exclusive();
-    }
-    dialect.build(&select).into()
-}
-
-/// Splits a batch into the rows of single statements. The rows of one statement have distinct natural keys,
-/// because PostgreSQL rejects a statement that overwrites a row twice. With `update` they also have the same fields,
-/// because a statement sets the same columns for all rows.
-fn statements<'b>(
-    schema: &Schema,
-    batch: &'b [(u64, Draft)],
-    policy: Conflict,
-) -> Vec<&'b [(u64, Draft)]> {
-    let mut statements = Vec::new();
-    let mut keys: HashSet<Vec<Option<&Value>>> = HashSet::with_capacity(ROWS);
-    let mut rest = batch;
-    let mut length = 0;
-    for (_, draft) in batch {
-        let key = natural_key(schema, draft);
-        // Without a natural key, records never conflict.
-        let is_repeated = !key.is_empty() && keys.contains(&key);
-        let has_other_fields = policy == Conflict::Update
-            && rest.first().is_some_and(|(_, first)| !draft.has_fields_of(first));
-        if length == ROWS || is_repeated || has_other_fields {
-            let (rows, others) = rest.split_at(length);
-            statements.push(rows);
-            rest = others;
-            length = 0;
-            keys.clear();
-        }
-        keys.insert(key);
-        length += 1;
-    }
-    if !rest.is_empty() {
-        statements.push(rest);
-    }
-    statements
-}
-
-fn natural_key<'d>(schema: &Schema, draft: &'d Draft) -> Vec<Option<&'d Value>> {
-    let is_key = |name| schema.natural_key().contains(&name);
-    let fields = draft.row().iter().filter(|(field, _)| is_key(field.name));
-    fields.map(|(_, value)| value.as_ref()).collect()
 }

@@ -71,7 +71,8 @@ macro_rules! scripts {
 }
 
 scripts! {
-    1 "catalogue", 2 "saved_queries", 3 "users", 4 "revocations", 5 "usage", 6 "records", 7 "changes", 8 "idempotency"
+    1 "catalogue", 2 "saved_queries", 3 "users", 4 "revocations", 5 "usage", 6 "records", 7 "changes", 8 "idempotency",
+    9 "import_progress"
 }
 
 fn migrator(dialect: Dialect) -> Migrator {

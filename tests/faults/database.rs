@@ -2,6 +2,7 @@
 
 mod clocks;
 mod cuts;
+mod keys;
 mod kills;
 mod load;
 mod outage;

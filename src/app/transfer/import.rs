@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Cursor, Read};
+use std::sync::{Arc, OnceLock};
 
 use poem_openapi::Object;
 use serde::Serialize;
@@ -13,10 +14,12 @@ use super::ndjson::Lines;
 use super::row::{MAX_NAME, Row};
 use crate::error::{Error, Kind, Result, Violation};
 use crate::identity::{Access, Identity};
+use crate::query::Schema;
 use crate::query::limits::MAX_DIAGNOSTICS;
-use crate::query::{Schema, Value};
 use crate::record::{Author, Draft, Fields};
-use crate::store::{Conflict, MAX_LISTED, Message, Place, Store, Taken, TakenKey, Tally};
+use crate::store::{
+    Conflict, IdempotencyKey, KeyedImport, MAX_LISTED, Message, Once, Place, Reply, Store, Tally,
+};
 
 /// The most records that have been read and not yet been written.
 const QUEUE: usize = 256;
@@ -104,7 +107,8 @@ impl Import {
         progress: impl Fn(u64) + Send + 'static,
     ) -> Result<Report> {
         let schema = self.schema;
-        self.run_when_open(move || open(input, format, schema), policy, progress).await
+        let open = move || open(input, format, schema);
+        unkeyed(self.run_when_open(open, policy, progress, None).await?)
     }
 
     /// Does the same as [`Import::run`] for a file that has been opened for this record type.
@@ -117,7 +121,22 @@ impl Import {
         policy: Conflict,
         progress: impl Fn(u64) + Send + 'static,
     ) -> Result<Report> {
-        self.run_when_open(|| Ok(file), policy, progress).await
+        unkeyed(self.run_when_open(|| Ok(file), policy, progress, None).await?)
+    }
+
+    /// Does the same as [`Import::run`], once for an idempotency key.
+    ///
+    /// # Errors
+    /// As [`Import::run`]; [`Kind::IdempotencyKeyInUse`], [`Kind::IdempotencyKeyReused`].
+    pub async fn run_once(
+        self,
+        input: impl Read + Send + 'static,
+        format: Format,
+        policy: Conflict,
+        key: Option<ImportKey>,
+    ) -> Result<Once<Report>> {
+        let schema = self.schema;
+        self.run_when_open(move || open(input, format, schema), policy, |_| {}, key).await
     }
 
     async fn run_when_open(
@@ -125,12 +144,27 @@ impl Import {
         open: impl FnOnce() -> Result<Opened> + Send + 'static,
         policy: Conflict,
         progress: impl Fn(u64) + Send + 'static,
-    ) -> Result<Report> {
+        key: Option<ImportKey>,
+    ) -> Result<Once<Report>> {
         let Self { store, schema, author, place } = self;
         let (sender, receiver) = mpsc::channel(QUEUE);
+        let finished: Arc<OnceLock<Reading>> = Arc::default();
+        let keyed = key.map(|ImportKey { key, digest, reply }| {
+            let finished = finished.clone();
+            let reply = move |tally: &Tally| {
+                let read =
+                    finished.get().ok_or_else(|| Error::internal("the file has not ended"))?;
+                match read.report(tally.clone(), policy) {
+                    Ok(report) => reply(&report).map(Some),
+                    Err(_) => Ok(None),
+                }
+            };
+            KeyedImport { key, digest, reply: Box::new(reply) }
+        });
+        let read = finished.clone();
         let reading = tokio::task::spawn_blocking(move || {
             let _place = place;
-            let mut read = Reading {
+            let mut reading = Reading {
                 schema,
                 author,
                 rows: 0,
@@ -138,21 +172,50 @@ impl Import {
                 errors: Vec::new(),
                 ignored: BTreeSet::new(),
             };
-            let outcome = open().and_then(|file| read.all(file.0, policy, &sender, progress));
-            (read, outcome)
+            let file = open()?;
+            reading.all(file.0, &sender, progress)?;
+            let is_rejected = policy == Conflict::Fail && reading.rejected > 0;
+            // Nothing else sets it.
+            let _ = read.set(reading);
+            // If the channel is closed, the database has failed, and its error is returned.
+            let end = if is_rejected { Message::RollBack } else { Message::End };
+            let _ = sender.blocking_send(end);
+            Ok(())
         });
         // A database error returns at once. The reader notices the closed channel when it next sends a record.
-        let tally = store.import(schema, policy, receiver).await?;
-        let (read, outcome) = reading.await.map_err(Error::internal)?;
-        if let Err(mut error) = outcome {
-            let written = tally.inserted + tally.updated;
-            if written > 0 {
-                let detail = &error.detail;
-                error.detail = format!("{detail}; {written} records before it have been written");
+        let once = store.import_once(schema, policy, receiver, keyed).await?;
+        let outcome: Result<()> = reading.await.map_err(Error::internal)?;
+        once.try_map(|tally| match (outcome, finished.get()) {
+            (Ok(()), Some(read)) => read.report(tally, policy),
+            (Ok(()), None) => Err(Error::internal("the file has not ended")),
+            (Err(mut error), _) => {
+                let written = tally.inserted + tally.updated;
+                if written > 0 {
+                    let detail = &error.detail;
+                    error.detail =
+                        format!("{detail}; {written} records before it have been written");
+                }
+                Err(error)
             }
-            return Err(error);
-        }
-        read.report(tally, policy)
+        })
+    }
+}
+
+/// An idempotency key of an import.
+pub struct ImportKey {
+    /// The key. Its fingerprint is about the request without the file.
+    pub key: IdempotencyKey,
+    /// Returns a hash of the file, which has been read to its end.
+    pub digest: Box<dyn Fn() -> Vec<u8> + Send + Sync>,
+    /// Returns the response to store.
+    pub reply: fn(&Report) -> Result<Reply>,
+}
+
+/// Returns the report of an import without a key.
+fn unkeyed(once: Once<Report>) -> Result<Report> {
+    match once {
+        Once::Unkeyed(report) => Ok(report),
+        Once::Stored(_) | Once::Replayed(_) => Err(Error::internal("a reply without a key")),
     }
 }
 
@@ -171,7 +234,6 @@ impl Reading {
     fn all(
         &mut self,
         mut rows: Rows<impl BufRead>,
-        policy: Conflict,
         records: &mpsc::Sender<Message>,
         progress: impl Fn(u64),
     ) -> Result<()> {
@@ -194,9 +256,6 @@ impl Reading {
             self.rows = count;
             progress(count);
         }
-        let is_rejected = policy == Conflict::Fail && self.rejected > 0;
-        // If the channel is closed, the database has failed, and its error is returned.
-        let _ = records.blocking_send(if is_rejected { Message::RollBack } else { Message::End });
         Ok(())
     }
 
@@ -213,17 +272,16 @@ impl Reading {
         draft
     }
 
-    fn report(mut self, tally: Tally, policy: Conflict) -> Result<Report> {
-        let conflicts = tally.conflicts.iter();
-        self.errors
-            .extend(conflicts.map(|taken| Violation::of_all(describe(taken)).on_line(taken.line)));
-        self.errors.sort_by_key(|violation| violation.line);
-        let lines: BTreeSet<_> = self.errors.iter().map(|violation| violation.line).collect();
+    fn report(&self, tally: Tally, policy: Conflict) -> Result<Report> {
+        let mut errors = self.errors.clone();
+        errors.extend(tally.conflicts);
+        errors.sort_by_key(|violation| violation.line);
+        let lines: BTreeSet<_> = errors.iter().map(|violation| violation.line).collect();
         if let Some(first_unlisted) = lines.iter().nth(MAX_LISTED) {
-            self.errors.retain(|violation| violation.line < *first_unlisted);
+            errors.retain(|violation| violation.line < *first_unlisted);
         }
         let rejected = self.rejected.saturating_add(tally.conflicting);
-        let ignored: Vec<String> = self.ignored.into_iter().take(MAX_DIAGNOSTICS).collect();
+        let ignored: Vec<String> = self.ignored.iter().take(MAX_DIAGNOSTICS).cloned().collect();
         let is_cut = rejected > MAX_LISTED as u64;
         let listed = if is_cut { "; the first ones are listed" } else { "" };
         // With `fail`, another policy could import the rows whose record exists.
@@ -238,15 +296,12 @@ impl Reading {
                 names => format!("; ignored unknown or read-only fields: {}", names.join(", ")),
             };
             let error = Error::new(Kind::EveryRowRejected, rows + &names);
-            return Err(Error { violations: self.errors, ..error });
+            return Err(Error { violations: errors, ..error });
         }
         if policy == Conflict::Fail && rejected > 0 {
             let rows = if rejected == 1 { "row was" } else { "rows were" };
             let detail = format!("{rejected} {rows} rejected{listed}");
-            return Err(Error {
-                violations: self.errors,
-                ..Error::new(Kind::RowsRejected, detail)
-            });
+            return Err(Error { violations: errors, ..Error::new(Kind::RowsRejected, detail) });
         }
         let count = |count| i64::try_from(count).unwrap_or(i64::MAX);
         Ok(Report {
@@ -254,45 +309,9 @@ impl Reading {
             updated: count(tally.updated),
             skipped: count(tally.skipped),
             rejected: count(rejected),
-            errors: self.errors,
+            errors,
             ignored,
         })
-    }
-}
-
-/// Describes a conflict, such as `"Wings" (1927) already exists (line 3)`, or `a record with isbn "9780156837507" already
-/// exists` if the key is not the natural one.
-fn describe(taken: &Taken) -> String {
-    match &taken.key {
-        TakenKey::Natural { values, earlier } => {
-            let mut values = values.iter().map(shown);
-            let first = values.next().unwrap_or_default();
-            let others = values.collect::<Vec<_>>().join(", ");
-            let others = if others.is_empty() { others } else { format!(" ({others})") };
-            let line = earlier.map(|line| format!(" (line {line})")).unwrap_or_default();
-            format!("{first}{others} already exists{line}")
-        }
-        TakenKey::Other(keys) => {
-            let key = |key: &Vec<(&str, Value)>| {
-                let fields = key.iter().map(|(name, value)| format!("{name} {}", shown(value)));
-                fields.collect::<Vec<_>>().join(", ")
-            };
-            let keys = keys.iter().map(key).collect::<Vec<_>>().join(" or ");
-            format!("a record with {keys} already exists")
-        }
-    }
-}
-
-/// Returns a value of a key, cut to a length that fits into a message.
-fn shown(value: &Value) -> String {
-    const LONGEST: usize = 70;
-    match value {
-        Value::Text(text) => {
-            let start: String = text.chars().take(LONGEST).collect();
-            let cut = if start.len() < text.len() { "…" } else { "" };
-            format!("{start:?}{cut}")
-        }
-        other => other.to_string(),
     }
 }
 
