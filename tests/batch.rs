@@ -138,6 +138,7 @@ async fn without_atomic_each_item_has_its_result() {
         for (position, id) in [(0, &one), (2, &two), (3, &one), (4, &one), (5, &two)] {
             assert_eq!(ids[position], id["id"], "{position}");
         }
+        assert_eq!(ids[6], unknown);
         assert_eq!(report["results"][5]["current"], two);
         assert_eq!(report["results"][7]["errors"][0]["pointer"], "/record/title");
         let path = format!("/api/v1/movies/{}", one["id"].as_str().unwrap());
@@ -151,6 +152,16 @@ async fn without_atomic_each_item_has_its_result() {
 #[tokio::test]
 async fn a_batch_is_bounded_and_needs_the_scopes_of_its_collections() {
     served_on_both(async |client| {
+        // serde accepts an array for a structure, and reports `null` as a mistake of syntax.
+        for (operation, expected) in [
+            (json!(["create", null, null, null, {}, null]), "expected a JSON object, found an array"),
+            (json!({"op": null}), "expected a string, found another value"),
+            (json!({"op": "upsert"}), "expected one of create, replace, patch, delete, found"),
+        ] {
+            let problem = send(&client, MOVIES, json!({"operations": [operation]})).await;
+            let problem = problem.problem(400, "invalid_body");
+            assert!(problem["detail"].as_str().unwrap().starts_with(expected), "{problem}");
+        }
         let of = |collection: &str, record: Value| {
             json!({"op": "create", "collection": collection, "record": record})
         };

@@ -58,6 +58,17 @@ async fn nothing_happens_unless_as_many_match_as_expected() {
             let items = dry["items"].as_array().unwrap();
             assert_eq!((items.len(), &items[1]["title"]), (20, &json!("m2")));
         }
+        let detail = async |query: &[(&str, &str)]| {
+            let problem = send(&client, "DELETE", query, json!({})).await;
+            problem.problem(409, "unexpected_count")["detail"].as_str().unwrap().to_owned()
+        };
+        assert!(
+            detail(&with(("expect", "1")))
+                .await
+                .ends_with("send expect=125 if all of them are meant")
+        );
+        let none = [("filter", "genre = 'none'"), ("expect", "1")];
+        assert!(detail(&none).await.ends_with("correct the filter"));
         assert_eq!(total(&client, "version = 1").await, 250);
         let changes = client.get("/api/v1/changes?limit=1000").await.json();
         assert_eq!(changes["items"].as_array().unwrap().len(), 250);

@@ -61,7 +61,9 @@ async fn a_version_is_read_and_restored() {
         let second = client.get(&format!("{path}?version=2")).await;
         assert_eq!((second.status, second.header("etag")), (200, "\"2\""));
         assert_eq!(second.json()["genre"], "war");
-        for unknown in ["4", "5", "0", "-1", "9223372036854775807"] {
+        let deletion = client.get(&format!("{path}?version=4")).await.problem(404, "not_found");
+        assert!(deletion["detail"].as_str().unwrap().contains("is the deletion"), "{deletion}");
+        for unknown in ["5", "0", "-1", "9223372036854775807"] {
             let unknown = client.get(&format!("{path}?version={unknown}")).await;
             unknown.problem(404, "not_found");
         }
@@ -129,6 +131,8 @@ async fn changes_are_followed_and_filtered() {
         );
         filtered("gnre = $g").await.problem(400, "invalid_query");
         client.get("/api/v1/changes?collection=move").await.problem(400, "invalid_parameter");
+        // A value for a parameter without a filter that uses it.
+        client.get("/api/v1/changes?p.g=war").await.problem(400, "invalid_query");
     })
     .await;
 }
@@ -158,6 +162,9 @@ async fn an_administrator_erases_a_history() {
             .await
             .problem(404, "not_found");
         client.get(unknown).await.problem(404, "not_found");
+        client.get(&format!("{unknown}?before=2")).await.problem(404, "not_found");
+        let first = client.get(&format!("{history}?before=1")).await;
+        assert_eq!(first.json(), json!({"items": []}));
     })
     .await;
 }
@@ -174,6 +181,11 @@ async fn conflicts_name_the_record_that_is_there() {
         let renamed = patch(&client, &other, json!({"title": "One"})).await;
         assert_eq!(renamed.location(), path);
         assert_eq!(renamed.problem(409, "duplicate")["existing_id"], id);
+        // A restored record has earlier values, which a token without the scope for reading must not get.
+        let writer = client.with_scopes(&["movies:write"]);
+        let restore = format!("{path}/restore");
+        let restored = writer.change("POST", &restore, JSON, None, &json!({"version": 1})).await;
+        restored.problem(403, "insufficient_scope");
         // A client can merge without another request, if it may read.
         let stale = async |client: &Client| {
             let change = client.change("PATCH", &path, PATCH, Some("\"7\""), &json!({})).await;

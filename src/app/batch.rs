@@ -307,10 +307,7 @@ fn result(
             };
             BatchResult { current, ..problem(Some(record.id()), &error) }
         }
-        ItemOutcome::Missing => {
-            let detail = format!("no {} has this id", schema.name);
-            problem(None, &Error::new(Kind::NotFound, detail))
-        }
+        ItemOutcome::Missing(id) => problem(Some(*id), &edit::missing(schema, *id)),
         ItemOutcome::Duplicate(holder) => {
             let error = Error::new(Kind::Duplicate, "a record with the same key already exists");
             problem(*holder, &edit::name_keys(schema, error))

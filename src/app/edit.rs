@@ -302,6 +302,6 @@ pub(super) async fn find(store: &Store, schema: &'static Schema, id: Uuid) -> Re
     store.fetch(schema, statement).await?.pop().ok_or_else(|| missing(schema, id))
 }
 
-fn missing(schema: &Schema, id: Uuid) -> Error {
+pub(super) fn missing(schema: &Schema, id: Uuid) -> Error {
     Error::new(Kind::NotFound, format!("no {} has the id {id}", schema.name))
 }

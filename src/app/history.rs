@@ -163,8 +163,11 @@ pub async fn history(
     require_journal(schema)?;
     let limit = page_limit(limit)?;
     let mut changes = store.changes(&Changes::OfRecord(schema, id, before), limit + 1).await?;
-    if changes.is_empty() && before.is_none() {
-        edit::get(store, caller, schema, id).await?;
+    if changes.is_empty() {
+        let any = Changes::OfRecord(schema, id, None);
+        if before.is_none() || store.changes(&any, 1).await?.is_empty() {
+            edit::get(store, caller, schema, id).await?;
+        }
     }
     let has_more = changes.len() > limit as usize;
     changes.truncate(limit as usize);
@@ -205,8 +208,8 @@ pub struct Restored {
 /// Returns the response to a restored record.
 pub type ReplyTo = fn(&Restored) -> Result<Reply>;
 
-/// Restores a record to an earlier version, once for an idempotency key, also if it was deleted. Fields that the version lacks keep their values, or
-/// get their defaults if the record was deleted.
+/// Restores a record to an earlier version, once for an idempotency key, also if it was deleted. Fields that the version
+/// lacks keep their values, or get their defaults if the record was deleted.
 ///
 /// # Errors
 /// [`Kind::NotFound`] if the journal does not have the version; [`Kind::PreconditionFailed`] if the record has another
@@ -222,6 +225,8 @@ pub async fn restore(
     key: Option<(IdempotencyKey, ReplyTo)>,
 ) -> Result<Once<Restored>> {
     caller.require(Access::Write, schema)?;
+    // The response has values of earlier versions.
+    caller.require(Access::Read, schema)?;
     let Kept { record: earlier, row, others: left_out } = kept(store, schema, id, version).await?;
     for _ in 0..MAX_ATTEMPTS {
         let keyed = key.clone().map(|(key, reply)| keyed(key, reply, left_out.clone()));
@@ -410,6 +415,11 @@ async fn kept(store: &Store, schema: &'static Schema, id: Uuid, version: i64) ->
     // The version itself, or the next one, which has it as its `before`.
     let next = version.checked_add(2).ok_or_else(not_kept)?;
     let changes = store.changes(&Changes::OfRecord(schema, id, Some(next)), 2).await?;
+    let is_deletion = |change: &store::Change| change.before.is_some() && change.after.is_none();
+    if changes.iter().any(|change| change.version == version && is_deletion(change)) {
+        let detail = format!("version {version} is the deletion of the {} {id}", schema.name);
+        return Err(Error::new(Kind::NotFound, detail));
+    }
     let json = changes.iter().find_map(|change| {
         if change.version == version {
             return change.after.as_ref();

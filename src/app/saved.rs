@@ -19,6 +19,7 @@ use crate::query::ast::{Comparison, Expr, Literal};
 use crate::query::diagnostic::did_you_mean;
 use crate::query::limits::{MAX_DIAGNOSTICS, MAX_PREDICATES, MAX_TEXT_BYTES};
 use crate::query::{Argument, Arguments, Diagnostic, Plan, Schema, Type, Value, prepare};
+use crate::record::json::objects;
 use crate::record::{Draft, Row, saved_queries};
 use crate::store::{Expected, Record, Store, Written};
 
@@ -101,7 +102,7 @@ pub struct SavedQueryDraft {
     #[oai(validator(min_length = 1, max_length = 8192))]
     pub order_by: Option<String>,
     /// Defaults and descriptions of the `$parameters` of the filter. Parameters without either can be omitted.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "objects")]
     pub parameters: Option<Vec<SavedParameter>>,
 }
 

@@ -22,6 +22,7 @@ use crate::error::Result;
 use crate::identity::Identity;
 use crate::query::Schema;
 use crate::record::Members;
+use crate::record::json::objects;
 use crate::store::{Conflict, IdempotencyKey, Store};
 
 /// The operations on batches of one collection.
@@ -106,7 +107,14 @@ pub(super) struct BatchRequest {
     atomic: Option<bool>,
     /// The operations, in their order; at most 1000.
     #[oai(validator(min_items = "1", max_items = "1000"))]
+    #[serde(deserialize_with = "operations")]
     operations: Vec<Operation>,
+}
+
+fn operations<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<Vec<Operation>, D::Error> {
+    Ok(objects(deserializer)?.unwrap_or_default())
 }
 
 /// A write of a batch.

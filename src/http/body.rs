@@ -17,7 +17,8 @@ use poem_openapi::registry::{
 };
 use poem_openapi::types::Type as Documented;
 use poem_openapi::{ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOptions};
-use serde::{Deserialize as _, Serialize};
+use serde::de::IgnoredAny;
+use serde::{Deserialize as _, Deserializer, Serialize};
 
 use super::caller::path_schema;
 use super::conditional::{etag, set_header};
@@ -26,7 +27,7 @@ use super::idempotency;
 use super::limits::UNCOUNTED_BYTES;
 use crate::app::search::Page;
 use crate::error::{Error, Kind, Result};
-use crate::record::json::describe;
+use crate::record::json::{Object, describe};
 use crate::record::{Draft, Members, Patch};
 use crate::store::IdempotencyKey;
 use crate::store::Record;
@@ -98,13 +99,16 @@ impl Input for Patch {
 /// [`Kind::InvalidBody`].
 pub(super) fn json<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     let invalid = |detail: String| Error::new(Kind::InvalidBody, detail);
-    // serde would also accept an array with the members in order.
-    if bytes.trim_ascii_start().first() == Some(&b'[') {
-        return Err(invalid("expected a JSON object, found an array".to_owned()));
-    }
-    serde_json::from_slice(bytes).map_err(|error| {
+    let read = serde_json::from_slice::<Object<T>>(bytes);
+    read.map(|Object(read)| read).map_err(|error| {
         let (line, column) = (error.line(), error.column());
-        invalid(format!("{} at line {line} column {column}", describe(&error)))
+        // serde reports a value that is no name of an enum as a mistake of syntax.
+        let is_json = || serde_json::from_slice::<IgnoredAny>(bytes).is_ok();
+        let description = match error.is_syntax() && is_json() {
+            true => "expected a string, found another value".to_owned(),
+            false => describe(&error),
+        };
+        invalid(format!("{description} at line {line} column {column}"))
     })
 }
 
@@ -112,7 +116,7 @@ pub(super) fn json<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T> {
 ///
 /// # Errors
 /// A number with a fraction or out of range, and other types.
-pub(super) fn integer<'de, D: serde::Deserializer<'de>>(
+pub(super) fn integer<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> std::result::Result<Option<i32>, D::Error> {
     let Some(number) = Option::<serde_json::Number>::deserialize(deserializer)? else {

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::body::{Body, Current, Input, Json, NoContent, Versioned, json};
-use super::caller::{CollectionAdministrator, Reader, SomeReader, Writer};
+use super::caller::{CollectionAdministrator, Reader, ReadingWriter, SomeReader};
 use super::conditional;
 use super::filters::{Filters, arguments};
 use super::idempotency::{self, Retriable};
@@ -62,7 +62,7 @@ impl Operations {
     #[oai(path = "/:id/restore", method = "post")]
     async fn restore(
         &self,
-        caller: Writer,
+        caller: ReadingWriter,
         /// The id of the {record}.
         id: Path<Uuid>,
         /// The ETag of the version to replace. Default: any version.
@@ -74,7 +74,7 @@ impl Operations {
         body: Body<RestoreRequest>,
     ) -> Result<Retriable<Current<Restored>>> {
         let expected = conditional::optional(if_match.0.as_deref())?;
-        let Writer { identity, schema, store } = caller;
+        let ReadingWriter { identity, schema, store } = caller;
         let Body(RestoreRequest { version }, key) = body;
         let reply: history::ReplyTo = |restored| {
             idempotency::reply(StatusCode::OK, restored, restored.record.version(), None)

@@ -1,5 +1,10 @@
-//! The errors of JSON that clients send, in the terms of JSON instead of those of Rust.
+//! JSON that clients send: objects are objects, and errors are in the terms of JSON instead of those of Rust.
 
+use std::marker::PhantomData;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::error::Category;
 
 use crate::query::diagnostic::did_you_mean;
@@ -16,6 +21,38 @@ const TERMS: &[(&str, &str)] = &[
     ("sequence", "an array"),
     ("unit value", "null"),
 ];
+
+/// A value that is written as an object. For a structure serde also accepts an array with the members in order.
+pub struct Object<T>(pub T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+        deserializer.deserialize_map(Members(PhantomData))
+    }
+}
+
+/// Deserializes an array of objects, or null.
+///
+/// # Errors
+/// An item that is not an object, and those of its members.
+pub fn objects<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<T>>, D::Error> {
+    let objects = Option::<Vec<Object<T>>>::deserialize(deserializer)?;
+    Ok(objects.map(|objects| objects.into_iter().map(|Object(object)| object).collect()))
+}
 
 /// Describes what was found in a text and what was expected there, without the place.
 pub fn describe(error: &serde_json::Error) -> String {

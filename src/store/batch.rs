@@ -46,8 +46,8 @@ pub enum ItemOutcome {
     Skipped(Record),
     /// The record has another version than expected.
     Stale(Record),
-    /// No record has the id.
-    Missing,
+    /// No record has this id.
+    Missing(Uuid),
     /// A unique key exists, of the record with this id if it is known.
     Duplicate(Option<Uuid>),
 }
@@ -55,7 +55,7 @@ pub enum ItemOutcome {
 impl ItemOutcome {
     /// Returns whether nothing was written, because of an error.
     pub fn is_failure(&self) -> bool {
-        matches!(self, Self::Stale(_) | Self::Missing | Self::Duplicate(_))
+        matches!(self, Self::Stale(_) | Self::Missing(_) | Self::Duplicate(_))
     }
 }
 
@@ -222,7 +222,7 @@ impl BatchWork {
             (Written::Done(record), Write::Delete(..)) => ItemOutcome::Deleted(record),
             (Written::Done(record) | Written::Unchanged(record), _) => ItemOutcome::Updated(record),
             (Written::Stale(record), _) => ItemOutcome::Stale(record),
-            (Written::Missing, _) => ItemOutcome::Missing,
+            (Written::Missing, _) => ItemOutcome::Missing(item.write.id()),
         })
     }
 }

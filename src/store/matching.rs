@@ -129,8 +129,14 @@ pub fn unexpected_count(expected: Option<u32>, matched: i64) -> Error {
             format!("expect: expected the number of matching records, found none; {matched} match")
         }
     };
-    let detail =
-        format!("{found}. Nothing was changed; send expect={matched} if all of them are meant");
+    let advice = match matched {
+        0 => "correct the filter".to_owned(),
+        1.. if matched <= i64::from(MAX_MATCHING) => {
+            format!("send expect={matched} if all of them are meant")
+        }
+        _ => format!("select at most {MAX_MATCHING} records at a time"),
+    };
+    let detail = format!("{found}. Nothing was changed; {advice}");
     let there = Some(Box::new(There::Matching(matched)));
     Error { there, ..Error::new(Kind::UnexpectedCount, detail) }
 }
