@@ -27,11 +27,16 @@ fn expected() -> String {
     format!(
         "signed in for 1800 s\n\
          created The Third Man, version 1\n\
+         retried: the same movie\n\
          found {}\n\
          walked {} movies on {} pages\n\
          updated to version 2, expiring 2032-06-30\n\
+         history: updated, created\n\
          rejected: unknown_field at column 1: unknown field \"gnre\"; did you mean \"genre\"?\n\
-         deleted\n",
+         wrote a batch: 201, 201\n\
+         deleted 2 that match a filter\n\
+         deleted\n\
+         restored as version 4\n",
         noir.join(", "),
         movies.len(),
         movies.len().div_ceil(10),

@@ -148,7 +148,21 @@ const TOUR_PRINTS: &[&[&str]] = &[
     &["{\"name\":\"by-genre\",", "\"default\":1990", "{\"items\":[{", "\"genre\":\"comedy\","],
     &["\"sql\":\"SELECT ", "\"plan\":[\"", "\"movies_genre_expiry_date\""],
     &["\"genre\":\"comedy\",", "\"version\":2,"],
-    &["{\"created\":0,\"updated\":0,\"skipped\":608,\"rejected\":0,"],
+    &["201 Created", "idempotency-replayed: true", "\"title\":\"My Retry\","],
+    &[
+        "{\"results\":[{\"status\":201,",
+        "{\"matched\":2,\"written\":0,\"items\":[{",
+        PROBLEM,
+        "\"matched\":2,",
+        "{\"matched\":2,\"written\":2}",
+    ],
+    &[
+        "{\"items\":[{\"version\":3,\"kind\":\"deleted\",",
+        "{\"field\":\"genre\",\"before\":\"drama\",\"after\":\"comedy\"}",
+        "\"version\":4,",
+        "{\"items\":[{\"position\":",
+    ],
+    &["{\"created\":0,\"updated\":0,\"skipped\":610,\"rejected\":0,"],
 ];
 
 /// Parts of the output of the fence of docs/legacy.md.

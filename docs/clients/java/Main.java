@@ -4,20 +4,35 @@ import cinequery.client.ApiClient;
 import cinequery.client.ApiException;
 import cinequery.client.ApiResponse;
 import cinequery.client.api.MoviesApi;
+import cinequery.client.api.MoviesApi.APIBatchMoviesRequest;
+import cinequery.client.api.MoviesApi.APIBulkDeleteMoviesRequest;
+import cinequery.client.api.MoviesApi.APICreateMovieRequest;
+import cinequery.client.api.MoviesApi.APIGetMovieHistoryRequest;
 import cinequery.client.api.MoviesApi.APIListMoviesRequest;
+import cinequery.client.api.MoviesApi.APIRestoreMovieRequest;
 import cinequery.client.api.MoviesApi.APIUpdateMovieRequest;
 import cinequery.client.api.TokenApi;
+import cinequery.client.model.BatchItem;
+import cinequery.client.model.BatchOperation;
+import cinequery.client.model.BatchReport;
+import cinequery.client.model.BatchRequest;
 import cinequery.client.model.Diagnostic;
+import cinequery.client.model.HistoryPage;
 import cinequery.client.model.Movie;
+import cinequery.client.model.MovieBulkReport;
 import cinequery.client.model.MovieDraft;
 import cinequery.client.model.MoviePage;
 import cinequery.client.model.MoviePatch;
+import cinequery.client.model.MovieRestored;
 import cinequery.client.model.Problem;
+import cinequery.client.model.RestoreRequest;
 import cinequery.client.model.Token;
 import cinequery.client.model.TokenRequest;
 import com.fasterxml.jackson.core.JsonProcessingException;
 import java.time.LocalDate;
+import java.util.List;
 import java.util.Objects;
+import java.util.UUID;
 
 /**
  * Signs in, then creates, finds, changes and deletes a movie.
@@ -40,13 +55,22 @@ public class Main {
         request -> request.setHeader("Authorization", "Bearer " + token.getAccessToken()));
     MoviesApi movies = new MoviesApi(client);
 
-    ApiResponse<Movie> created = movies.createMovieWithHttpInfo(new MovieDraft()
-        .title("The Third Man")
-        .genre("film noir")
-        .releaseYear(1949)
-        .expiryDate(LocalDate.of(2031, 12, 31)));
+    // With an idempotency key, a request whose response was lost can be sent again.
+    APICreateMovieRequest create = APICreateMovieRequest.newBuilder()
+        .idempotencyKey(UUID.randomUUID().toString())
+        .movieDraft(new MovieDraft()
+            .title("The Third Man")
+            .genre("film noir")
+            .releaseYear(1949)
+            .expiryDate(LocalDate.of(2031, 12, 31)))
+        .build();
+    ApiResponse<Movie> created = movies.createMovieWithHttpInfo(create);
     Movie movie = created.getData();
     System.out.printf("created %s, version %d%n", movie.getTitle(), movie.getVersion());
+    if (!movies.createMovie(create).getId().equals(movie.getId())) {
+      throw new IllegalStateException("a retry created another movie");
+    }
+    System.out.println("retried: the same movie");
 
     MoviePage found = movies.listMovies(APIListMoviesRequest.newBuilder()
         .filter("genre = \"film noir\" and release_year between 1940 and 1949")
@@ -77,6 +101,12 @@ public class Main {
     System.out.printf("updated to version %d, expiring %s%n",
         movie.getVersion(), movie.getExpiryDate());
 
+    HistoryPage history = movies.getMovieHistory(
+        APIGetMovieHistoryRequest.newBuilder().id(movie.getId()).build());
+    System.out.println("history: " + history.getItems().stream()
+        .map(revision -> revision.getKind().getValue())
+        .collect(joining(", ")));
+
     try {
       movies.listMovies(APIListMoviesRequest.newBuilder().filter("gnre = \"film noir\"").build());
       throw new IllegalStateException("a filter with an unknown field was accepted");
@@ -89,8 +119,37 @@ public class Main {
           diagnostic.getColumn(), diagnostic.getMessage(), diagnostic.getHelp());
     }
 
+    BatchRequest batch = new BatchRequest();
+    for (String title : List.of("Batch One", "Batch Two")) {
+      batch.addOperationsItem(new BatchItem()
+          .op(BatchOperation.CREATE)
+          .putRecordItem("title", title)
+          .putRecordItem("genre", "drama")
+          .putRecordItem("release_year", 2001)
+          .putRecordItem("expiry_date", "2031-12-31"));
+    }
+    BatchReport results = movies.batchMovies(
+        APIBatchMoviesRequest.newBuilder().batchRequest(batch).build());
+    System.out.println("wrote a batch: " + results.getResults().stream()
+        .map(result -> result.getStatus().toString())
+        .collect(joining(", ")));
+
+    // Nothing is deleted unless exactly so many movies match.
+    MovieBulkReport report = movies.bulkDeleteMovies(APIBulkDeleteMoviesRequest.newBuilder()
+        .filter("title starts with \"Batch \"")
+        .expect(2)
+        .build());
+    System.out.printf("deleted %d that match a filter%n", report.getWritten());
+
     movies.deleteMovie(movie.getId(), etag(updated));
     System.out.println("deleted");
+    ApiResponse<MovieRestored> restored = movies.restoreMovieWithHttpInfo(
+        APIRestoreMovieRequest.newBuilder()
+            .id(movie.getId())
+            .restoreRequest(new RestoreRequest().version(1L))
+            .build());
+    System.out.printf("restored as version %d%n", restored.getData().getRecord().getVersion());
+    movies.deleteMovie(movie.getId(), etag(restored));
   }
 
   private static String environment(String name) {

@@ -4,11 +4,33 @@ import os
 from collections.abc import Iterator
 from datetime import date
 from typing import TypeVar
+from uuid import uuid4
 
 from cinequery_client import AuthenticatedClient, Client
-from cinequery_client.api.movies import create_movie, delete_movie, list_movies, update_movie
+from cinequery_client.api.movies import (
+    batch_movies,
+    bulk_delete_movies,
+    create_movie,
+    delete_movie,
+    get_movie_history,
+    list_movies,
+    restore_movie,
+    update_movie,
+)
 from cinequery_client.api.token import sign_in
-from cinequery_client.models import Diagnostic, Movie, MovieDraft, MoviePatch, Problem, TokenRequest
+from cinequery_client.models import (
+    BatchItem,
+    BatchItemRecordType0,
+    BatchOperation,
+    BatchRequest,
+    Diagnostic,
+    Movie,
+    MovieDraft,
+    MoviePatch,
+    Problem,
+    RestoreRequest,
+    TokenRequest,
+)
 from cinequery_client.types import UNSET, Unset
 
 T = TypeVar("T")
@@ -31,17 +53,21 @@ def main() -> None:
 
 def tour(client: AuthenticatedClient) -> None:
     # `sync_detailed` has the headers too. A change names the version it is made to by its ETag.
-    created = create_movie.sync_detailed(
-        client=client,
-        body=MovieDraft(
-            title="The Third Man",
-            genre="film noir",
-            release_year=1949,
-            expiry_date=date(2031, 12, 31),
-        ),
+    # With an idempotency key, a request whose response was lost can be sent again.
+    key = str(uuid4())
+    draft = MovieDraft(
+        title="The Third Man",
+        genre="film noir",
+        release_year=1949,
+        expiry_date=date(2031, 12, 31),
     )
+    created = create_movie.sync_detailed(client=client, body=draft, idempotency_key=key)
     movie = accepted(created.parsed)
     print(f"created {movie.title}, version {movie.version}")
+    retried = accepted(create_movie.sync(client=client, body=draft, idempotency_key=key))
+    if retried.id != movie.id:
+        raise SystemExit("a retry created another movie")
+    print("retried: the same movie")
 
     found = accepted(
         list_movies.sync(
@@ -65,16 +91,52 @@ def tour(client: AuthenticatedClient) -> None:
     movie = accepted(updated.parsed)
     print(f"updated to version {movie.version}, expiring {movie.expiry_date}")
 
+    history = accepted(get_movie_history.sync(movie.id, client=client))
+    print(f"history: {', '.join(revision.kind for revision in history.items)}")
+
     match list_movies.sync(client=client, filter_='gnre = "film noir"'):
         case Problem(diagnostics=[Diagnostic() as at, *_]):
             print(f"rejected: {at.code} at column {at.column}: {at.message}; {at.help_}")
         case _:
             raise SystemExit("a field that does not exist was found")
 
-    match delete_movie.sync(movie.id, client=client, if_match=updated.headers["ETag"]):
+    batch = BatchRequest(
+        operations=[
+            BatchItem(
+                op=BatchOperation.CREATE,
+                record=BatchItemRecordType0.from_dict(
+                    {
+                        "title": title,
+                        "genre": "drama",
+                        "release_year": 2001,
+                        "expiry_date": "2031-12-31",
+                    }
+                ),
+            )
+            for title in ("Batch One", "Batch Two")
+        ]
+    )
+    results = accepted(batch_movies.sync(client=client, body=batch)).results
+    print(f"wrote a batch: {', '.join(str(result.status) for result in results)}")
+
+    # Nothing is deleted unless exactly so many movies match.
+    report = accepted(
+        bulk_delete_movies.sync(client=client, filter_='title starts with "Batch "', expect=2)
+    )
+    print(f"deleted {report.written} that match a filter")
+
+    remove(client, movie, updated.headers["ETag"])
+    print("deleted")
+    restored = restore_movie.sync_detailed(movie.id, client=client, body=RestoreRequest(version=1))
+    print(f"restored as version {accepted(restored.parsed).record.version}")
+    remove(client, movie, restored.headers["ETag"])
+
+
+def remove(client: AuthenticatedClient, movie: Movie, version: str) -> None:
+    """Deletes a movie that has this version."""
+    match delete_movie.sync(movie.id, client=client, if_match=version):
         case Problem() as problem:
             raise failure(problem)
-    print("deleted")
 
 
 def pages(client: AuthenticatedClient) -> Iterator[list[Movie]]:

@@ -20,16 +20,23 @@ api.use({
   onRequest: ({ request }) => request.headers.set("Authorization", `Bearer ${token.access_token}`),
 });
 
-const created = await api.POST("/api/v1/movies", {
-  body: {
-    title: "The Third Man",
-    genre: "film noir",
-    release_year: 1949,
-    expiry_date: "2031-12-31",
-  },
-});
+// With an idempotency key, a request whose response was lost can be sent again.
+const key = crypto.randomUUID();
+const create = () =>
+  api.POST("/api/v1/movies", {
+    params: { header: { "Idempotency-Key": key } },
+    body: {
+      title: "The Third Man",
+      genre: "film noir",
+      release_year: 1949,
+      expiry_date: "2031-12-31",
+    },
+  });
+const created = await create();
 const { id, title, version } = accepted(created);
 console.log(`created ${title}, version ${version}`);
+if (accepted(await create()).id !== id) throw new Error("a retry created another movie");
+console.log("retried: the same movie");
 
 const found = accepted(
   await api.GET("/api/v1/movies", {
@@ -67,6 +74,11 @@ const updated = await api.PATCH("/api/v1/movies/{id}", {
 const movie = accepted(updated);
 console.log(`updated to version ${movie.version}, expiring ${movie.expiry_date}`);
 
+const history = accepted(
+  await api.GET("/api/v1/movies/{id}/history", { params: { path: { id } } }),
+);
+console.log(`history: ${history.items.map(({ kind }) => kind).join(", ")}`);
+
 const { error: problem } = await api.GET("/api/v1/movies", {
   params: { query: { filter: 'gnre = "film noir"' } },
 });
@@ -75,12 +87,40 @@ if (diagnostic === undefined) throw new Error("a field that does not exist was f
 const { code, column, message, help } = diagnostic;
 console.log(`rejected: ${code} at column ${column}: ${message}; ${help}`);
 
-accepted(
-  await api.DELETE("/api/v1/movies/{id}", {
-    params: { path: { id }, header: ifMatch(updated.response) },
+const batch = accepted(
+  await api.POST("/api/v1/movies/batch", {
+    body: {
+      operations: ["Batch One", "Batch Two"].map((title) => ({
+        op: "create" as const,
+        record: { title, genre: "drama", release_year: 2001, expiry_date: "2031-12-31" },
+      })),
+    },
   }),
 );
+console.log(`wrote a batch: ${batch.results.map(({ status }) => status).join(", ")}`);
+
+// Nothing is deleted unless exactly so many movies match.
+const report = accepted(
+  await api.DELETE("/api/v1/movies", {
+    params: { query: { filter: 'title starts with "Batch "', expect: 2 } },
+  }),
+);
+console.log(`deleted ${report.written} that match a filter`);
+
+const remove = async (response: Response) =>
+  accepted(
+    await api.DELETE("/api/v1/movies/{id}", {
+      params: { path: { id }, header: ifMatch(response) },
+    }),
+  );
+await remove(updated.response);
 console.log("deleted");
+const restored = await api.POST("/api/v1/movies/{id}/restore", {
+  params: { path: { id } },
+  body: { version: 1 },
+});
+console.log(`restored as version ${accepted(restored).record.version}`);
+await remove(restored.response);
 
 /** Returns the data of a response, or ends the program if it is a problem. */
 function accepted<T>(response: { data: T; error?: never } | { data?: never; error: Problem }): T {

@@ -10,9 +10,14 @@ use std::iter::successors;
 use std::process::ExitCode;
 
 use chrono::NaiveDate;
-use cinequery::types::{MovieDraft, MoviePatch, Problem, TokenRequest};
+use cinequery::types::{
+    BatchItem, BatchOperation, BatchRequest, MovieDraft, MoviePatch, Problem, RestoreRequest,
+    TokenRequest,
+};
 use cinequery::{Client, Error, ResponseValue};
 use reqwest::header::{AUTHORIZATION, ETAG, HeaderMap};
+use serde_json::json;
+use uuid::Uuid;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -39,8 +44,15 @@ async fn tour() -> Result<()> {
         .genre("film noir")
         .release_year(1949)
         .expiry_date(day(2031, 12, 31)?);
-    let created = api.create_movie().body(movie).send().await?;
+    // With an idempotency key, a request whose response was lost can be sent again.
+    let key = Uuid::new_v4().to_string();
+    let create = || api.create_movie().idempotency_key(&*key).body(movie.clone()).send();
+    let created = create().await?;
     println!("created {}, version {}", *created.title, created.version);
+    if create().await?.id != created.id {
+        return Err("a retry created another movie".into());
+    }
+    println!("retried: the same movie");
 
     let found = api
         .list_movies()
@@ -70,6 +82,10 @@ async fn tour() -> Result<()> {
         .await?;
     println!("updated to version {}, expiring {}", updated.version, updated.expiry_date);
 
+    let history = api.get_movie_history().id(created.id).send().await?;
+    let kinds = history.items.iter().map(|revision| revision.kind.to_string());
+    println!("history: {}", kinds.collect::<Vec<_>>().join(", "));
+
     match api.list_movies().filter(r#"gnre = "film noir""#).send().await {
         Err(Error::ErrorResponse(problem)) => {
             let diagnostic = problem.diagnostics.first().ok_or("a problem without a diagnostic")?;
@@ -83,8 +99,29 @@ async fn tour() -> Result<()> {
         Ok(_) => return Err("a field that does not exist was found".into()),
     }
 
+    let operations = ["Batch One", "Batch Two"].map(|title| {
+        let record = json!({
+            "title": title, "genre": "drama", "release_year": 2001, "expiry_date": "2031-12-31",
+        });
+        BatchItem::builder().op(BatchOperation::Create).record(record.as_object().cloned()).try_into()
+    });
+    let operations = operations.into_iter().collect::<std::result::Result<Vec<BatchItem>, _>>()?;
+    let batch = BatchRequest::builder().operations(operations);
+    let batch = api.batch_movies().body(batch).send().await?;
+    let statuses = batch.results.iter().map(|result| result.status.to_string());
+    println!("wrote a batch: {}", statuses.collect::<Vec<_>>().join(", "));
+
+    // Nothing is deleted unless exactly so many movies match.
+    let filter = r#"title starts with "Batch ""#;
+    let report = api.bulk_delete_movies().filter(filter).expect(2_u32).send().await?;
+    println!("deleted {} that match a filter", report.written);
+
     api.delete_movie().id(created.id).if_match(etag(&updated)?).send().await?;
     println!("deleted");
+    let version = RestoreRequest::builder().version(1);
+    let restored = api.restore_movie().id(created.id).body(version).send().await?;
+    println!("restored as version {}", restored.record.version);
+    api.delete_movie().id(created.id).if_match(etag(&restored)?).send().await?;
     Ok(())
 }
 
