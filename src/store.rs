@@ -9,6 +9,7 @@ mod batch;
 mod connection;
 mod explain;
 mod failure;
+mod group_commit;
 mod groups;
 mod idempotency;
 mod import;
@@ -42,6 +43,7 @@ pub use self::batch::{Item, ItemOutcome};
 use self::connection::Open;
 pub use self::explain::Explained;
 use self::failure::{Attempts, FailureClass, database_error};
+use self::group_commit::Queue;
 pub use self::idempotency::{IdempotencyKey, Keyed, Once, Reply, ToReply};
 pub use self::import::{Conflict, KeyedImport, MAX_LISTED, Message, Tally};
 pub use self::journal::{Change, Changes, Kept, Origin};
@@ -161,7 +163,7 @@ struct Shared {
 
 #[derive(Debug)]
 enum Engine {
-    Sqlite { read: Lanes<SqliteFile>, write: Pool<SqliteFile>, path: PathBuf },
+    Sqlite { read: Lanes<SqliteFile>, write: Pool<SqliteFile>, queue: Arc<Queue>, path: PathBuf },
     Postgres(Lanes<Servers>),
 }
 
@@ -513,7 +515,8 @@ async fn open_sqlite(path: PathBuf, missing: Missing, bounds: Bounds) -> Result<
         }
         let file = SqliteFile::reader_anywhere(&path).await?;
         let write = pool(&file, 1, bounds.statement, bounds.queue)?;
-        return Ok(Engine::Sqlite { read: lanes(&file)?, write, path });
+        let queue = Arc::default();
+        return Ok(Engine::Sqlite { read: lanes(&file)?, write, queue, path });
     }
     if let Some(message) = missing_folder(&path) {
         return Err(Error::internal(format!("cannot create {}: {message}", path.display())));
@@ -524,7 +527,8 @@ async fn open_sqlite(path: PathBuf, missing: Missing, bounds: Bounds) -> Result<
     let write = pool(&SqliteFile::writer(&path), 1, bounds.statement, bounds.queue)?;
     // Create the file now, so that errors are reported now.
     drop(write.lease(None).await.map_err(|error| sqlite::of_file(error, &path))?);
-    Ok(Engine::Sqlite { read: lanes(&SqliteFile::reader(&path))?, write, path })
+    let queue = Arc::default();
+    Ok(Engine::Sqlite { read: lanes(&SqliteFile::reader(&path))?, write, queue, path })
 }
 
 fn open_postgres(url: &str, bounds: Bounds) -> Result<Engine> {

@@ -1,9 +1,10 @@
 //! The routes of records, on both databases.
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::command_line::{Service, folder_of};
-use crate::support::{Client, on_both, served_on_both, token};
+use crate::support::{Client, on_both, served_on_both, token, token_of};
 
 const JSON: &str = "application/json";
 const PATCH: &str = "application/merge-patch+json";
@@ -398,6 +399,45 @@ async fn what_was_read_can_be_sent_back() {
         put(&renamed).await.problem(412, "precondition_failed");
         // A record that is created has no values to compare with.
         client.post("/api/v1/movies", &read).await.problem(400, "invalid_record");
+    })
+    .await;
+}
+
+/// On SQLite such writes share a transaction. Each has its own outcome, also if others of its group fail.
+#[tokio::test]
+async fn concurrent_writes_have_their_own_outcomes() {
+    served_on_both(async |client| {
+        let movie = |title: &str| {
+            json!({"title": title, "genre": "g", "release_year": 2001, "expiry_date": "2024-03-31"})
+        };
+        let path = client.post("/api/v1/movies", &movie("changed")).await.location();
+        let writes = (0..60).map(|n| {
+            // Of several users, because each has a share of the database.
+            let scopes = ["movies:read", "movies:write"];
+            let client = client.with_token(Some(token_of(&format!("user-{}", n % 7), &scopes)));
+            let path = path.clone();
+            async move {
+                let response = match n % 3 {
+                    0 => client.post("/api/v1/movies", &movie(&format!("own {n}"))).await,
+                    1 => client.post("/api/v1/movies", &movie(&format!("shared {}", n % 4))).await,
+                    _ => {
+                        let patch = json!({"genre": format!("g{n}")});
+                        client.change("PATCH", &path, "application/json", Some("\"1\""), &patch).await
+                    }
+                };
+                (n % 3, response.status)
+            }
+        });
+        let outcomes = join_all(writes).await;
+        let count = |kind: usize, status: u16| {
+            outcomes.iter().filter(|outcome| **outcome == (kind, status)).count()
+        };
+        assert_eq!((count(0, 201), count(1, 201), count(1, 409)), (20, 4, 16), "{outcomes:?}");
+        assert_eq!((count(2, 200), count(2, 412)), (1, 19), "{outcomes:?}");
+        let page = client.search(&[("count", "exact")]).await.json();
+        assert_eq!(page["total"], 25);
+        let changes = client.get("/api/v1/changes?limit=1000").await.json();
+        assert_eq!(changes["items"].as_array().unwrap().len(), 26);
     })
     .await;
 }

@@ -104,6 +104,14 @@ impl<O: Open> Pool<O> {
         .boxed()
     }
 
+    /// Returns a connection for requests that wait together, of which the first has asked at that time.
+    ///
+    /// # Errors
+    /// As [`Pool::lease`].
+    pub(super) fn lease_since(&self, asked_at: Instant) -> BoxFuture<'_, Result<Lease<O>>> {
+        self.wait(self.queue, asked_at).boxed()
+    }
+
     /// Waits for a connection until `limit` after `asked_at`.
     async fn wait(&self, limit: Duration, asked_at: Instant) -> Result<Lease<O>> {
         let status = self.pool.status();

@@ -8,11 +8,12 @@ use sqlx::{AssertSqlSafe, Connection as _, Database, Postgres, Sqlite};
 
 use super::connection::Open;
 use super::failure::{Attempts, FailureClass, database_error};
+use super::group_commit::Answer;
 use super::lease::{Lease, Limit, Parts};
 use super::postgres::Servers;
 use super::record::{Record, Records, Sink as _};
 use super::sqlite::SqliteFile;
-use super::{Engine, Row, Store};
+use super::{Engine, Lane, Row, Store};
 use crate::error::{Error, Result};
 use crate::query::{Dialect, Schema, Statement};
 
@@ -203,8 +204,18 @@ impl Store {
 
     /// Runs work in a transaction, and retries it after a conflict with another one.
     ///
-    /// This runs as a separate task, so the transaction ends normally even if the caller is cancelled.
+    /// This runs as a separate task, so the transaction ends normally even if the caller is cancelled. On SQLite,
+    /// writes of requests that wait for the writer share a transaction.
     pub(super) async fn in_transaction<W: Work>(&self, work: W) -> Result<W::Output> {
+        let work = match &self.shared.engine {
+            Engine::Sqlite { write, queue, .. } if self.lane == Lane::Requests => {
+                match self.in_group(queue, write, work).await? {
+                    Answer::Done(outcome) => return outcome,
+                    Answer::Alone(work) => work,
+                }
+            }
+            _ => work,
+        };
         let store = self.clone();
         let task = tokio::spawn(async move {
             let mut attempts = Attempts::default();
@@ -289,7 +300,7 @@ pub(super) async fn attempt<O: Begin, W: Work>(
 }
 
 /// Returns whether the connection can still end its transaction.
-fn may_respond(failure: &Failure) -> bool {
+pub(super) fn may_respond(failure: &Failure) -> bool {
     match failure {
         Failure::Own(_) => true,
         Failure::Database(error) => {

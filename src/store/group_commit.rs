@@ -1,0 +1,340 @@
+//! Group commit on SQLite: writes that wait for the writer run in one transaction, each in its savepoint with its own
+//! outcome. All of them are acknowledged after one flush.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use tokio::sync::oneshot;
+
+use super::failure::{FailureClass, database_error, queue_is_full};
+use super::lease::{Lease, Parts};
+use super::pool::Pool;
+use super::sqlite::SqliteFile;
+use super::transaction::{End, Failure, Transaction, Work, attempt, may_respond};
+use super::{MAX_WAITING, Store, plain};
+use crate::error::{Error, Result};
+
+/// The maximum number of writes of a group. More make each other wait, and hardly save anything.
+const MAX_MEMBERS: usize = 64;
+
+/// The answer to work that was queued.
+pub(super) enum Answer<W: Work> {
+    /// It was done, or has failed.
+    Done(Result<W::Output>),
+    /// It was not done, because of others in its group or another process. It can be done alone.
+    Alone(W),
+}
+
+/// Work in the queue or in a group.
+trait Member: Send {
+    fn subject(&self) -> &str;
+
+    fn asked_at(&self) -> Instant;
+
+    /// Runs the work as the only one of its transaction, and answers.
+    fn alone<'a>(self: Box<Self>, lease: &'a mut Lease<SqliteFile>) -> BoxFuture<'a, ()>;
+
+    /// Runs the work in the transaction of a group.
+    fn run<'a>(&'a mut self, transaction: &'a mut Transaction<'_>) -> BoxFuture<'a, Ran>;
+
+    /// Answers with the outcome.
+    fn acknowledge(self: Box<Self>);
+
+    /// Answers that the work was not done.
+    fn dismiss(self: Box<Self>);
+
+    /// Answers with an error.
+    fn reject(self: Box<Self>, error: Error);
+}
+
+/// What the work of a group has left behind.
+enum Ran {
+    /// Changes to commit.
+    Changes,
+    /// Nothing that should be committed.
+    Nothing,
+    /// A transaction that cannot go on.
+    Broken,
+}
+
+struct Queued<W: Work> {
+    work: W,
+    subject: Arc<str>,
+    asked_at: Instant,
+    outcome: Option<std::result::Result<W::Output, Failure>>,
+    answer: oneshot::Sender<Answer<W>>,
+}
+
+impl<W: Work> Member for Queued<W> {
+    fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    fn asked_at(&self) -> Instant {
+        self.asked_at
+    }
+
+    fn alone<'a>(mut self: Box<Self>, lease: &'a mut Lease<SqliteFile>) -> BoxFuture<'a, ()> {
+        async move {
+            match attempt(lease, &self.work).await {
+                // Another process writes. The work is retried after a pause, in which others can go on.
+                Err(Failure::Database(error))
+                    if FailureClass::of(&error) == FailureClass::Conflict =>
+                {
+                    self.dismiss();
+                }
+                outcome => {
+                    self.outcome = Some(outcome);
+                    self.acknowledge();
+                }
+            }
+        }
+        .boxed()
+    }
+
+    fn run<'a>(&'a mut self, transaction: &'a mut Transaction<'_>) -> BoxFuture<'a, Ran> {
+        async move {
+            let (outcome, ran) = match self.work.run(transaction).await {
+                Ok(End::Commit(output)) => (Ok(output), Ran::Changes),
+                Ok(End::RollBack(output)) => (Ok(output), Ran::Nothing),
+                Err(failure) if may_respond(&failure) => (Err(failure), Ran::Nothing),
+                Err(failure) => (Err(failure), Ran::Broken),
+            };
+            self.outcome = Some(outcome);
+            ran
+        }
+        .boxed()
+    }
+
+    fn acknowledge(self: Box<Self>) {
+        let Self { outcome, answer, work, .. } = *self;
+        // The caller may have been cancelled.
+        let _ = answer.send(match outcome {
+            Some(outcome) => Answer::Done(outcome.map_err(Error::from)),
+            None => Answer::Alone(work),
+        });
+    }
+
+    fn dismiss(self: Box<Self>) {
+        let _ = self.answer.send(Answer::Alone(self.work));
+    }
+
+    fn reject(self: Box<Self>, error: Error) {
+        let _ = self.answer.send(Answer::Done(Err(error)));
+    }
+}
+
+/// The writes that wait for the writer.
+#[derive(Default)]
+pub(super) struct Queue(Mutex<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    members: VecDeque<Box<dyn Member>>,
+    /// Whether a task runs groups.
+    is_served: bool,
+}
+
+impl std::fmt::Debug for Queue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} writes", self.lock().members.len())
+    }
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the next group: first up to `share` writes of each subject, so that many writes of one do not delay the
+    /// others, then further ones in their order.
+    fn take(&self, share: usize) -> Vec<Box<dyn Member>> {
+        let mut waiting = self.lock();
+        let mut counts: HashMap<String, usize> = HashMap::new();
+        let mut group = Vec::new();
+        let mut others = VecDeque::new();
+        for member in std::mem::take(&mut waiting.members) {
+            let count = counts.entry(member.subject().to_owned()).or_default();
+            *count += 1;
+            match group.len() < MAX_MEMBERS && *count <= share {
+                true => group.push(member),
+                false => others.push_back(member),
+            }
+        }
+        let room = (MAX_MEMBERS - group.len()).min(others.len());
+        group.extend(others.drain(..room));
+        waiting.members = others;
+        group
+    }
+
+    /// Takes the writes that satisfy a condition out.
+    fn remove(&self, condition: impl Fn(&dyn Member) -> bool) -> Vec<Box<dyn Member>> {
+        let mut waiting = self.lock();
+        let members = std::mem::take(&mut waiting.members);
+        let (removed, others): (Vec<_>, Vec<_>) =
+            members.into_iter().partition(|member| condition(member.as_ref()));
+        waiting.members = others.into();
+        removed
+    }
+}
+
+impl Store {
+    /// Queues work for the writer, and waits until its group has been committed.
+    ///
+    /// # Errors
+    /// Those of the work; [`crate::error::Kind::Unavailable`] if the writer does not become free in time, or too many
+    /// writes wait.
+    pub(super) async fn in_group<W: Work>(
+        &self,
+        queue: &Arc<Queue>,
+        writer: &Pool<SqliteFile>,
+        work: W,
+    ) -> Result<Answer<W>> {
+        let (answer, answered) = oneshot::channel();
+        let (subject, asked_at) = (self.origin.subject.clone(), Instant::now());
+        let member = Queued { work, subject, asked_at, outcome: None, answer };
+        let share = self.shared.bounds.share;
+        {
+            let mut waiting = queue.lock();
+            let members = &mut waiting.members;
+            // A subject with few writes finds a place although another one fills the queue.
+            let own = || members.iter().filter(|other| other.subject() == member.subject()).count();
+            let is_full = members.len() >= MAX_WAITING
+                && (members.len() >= 2 * MAX_WAITING || own() >= share);
+            if is_full {
+                return Err(queue_is_full(members.len()));
+            }
+            members.push_back(Box::new(member));
+            if !std::mem::replace(&mut waiting.is_served, true) {
+                let (queue, writer, limit) = (queue.clone(), writer.clone(), self.shared.bounds);
+                tokio::spawn(async move { serve(&queue, &writer, share, limit.queue).await });
+            }
+        }
+        answered.await.map_err(Error::internal)
+    }
+}
+
+/// Serves a queue until it is empty.
+async fn serve(queue: &Arc<Queue>, writer: &Pool<SqliteFile>, share: usize, limit: Duration) {
+    let serving = Serving(queue.clone());
+    while let Some(oldest) = serving.oldest() {
+        let (started, left) = (Instant::now(), limit.saturating_sub(oldest.elapsed()));
+        match writer.lease_since(oldest).await {
+            Ok(mut lease) => run(&mut lease, queue.take(share)).await,
+            Err(error) => {
+                // If the writer is busy, those that came later still wait.
+                let is_busy = started.elapsed() >= left;
+                let has_waited = |member: &dyn Member| member.asked_at().elapsed() >= limit;
+                for member in queue.remove(|member| !is_busy || has_waited(member)) {
+                    member.reject(copied(&error));
+                }
+            }
+        }
+    }
+}
+
+/// Returns the same error for another request.
+fn copied(error: &Error) -> Error {
+    let cause = error.cause.as_ref().map(|cause| cause.to_string().into());
+    let (detail, retry_after) = (error.detail.clone(), error.retry_after);
+    Error { cause, retry_after, ..Error::new(error.kind, detail) }
+}
+
+/// The task that serves a queue. Another one can start when it ends, also if a write has panicked.
+struct Serving(Arc<Queue>);
+
+impl Serving {
+    /// Returns when the oldest write was queued. Without one, the task must end.
+    fn oldest(&self) -> Option<Instant> {
+        let mut waiting = self.0.lock();
+        let oldest = waiting.members.front().map(|member| member.asked_at());
+        waiting.is_served = oldest.is_some();
+        oldest
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let mut waiting = self.0.lock();
+            waiting.is_served = false;
+            // Their callers get an internal error.
+            waiting.members.clear();
+        }
+    }
+}
+
+/// Runs a group in one transaction, and answers its members.
+async fn run(lease: &mut Lease<SqliteFile>, mut group: Vec<Box<dyn Member>>) {
+    if group.len() <= 1 {
+        for member in group {
+            member.alone(lease).await;
+        }
+        return;
+    }
+    let (done, broken) = match write(lease, &mut group).await {
+        Ok(()) => (group.len(), None),
+        Err(Stop::At(position)) => (0, Some(position)),
+        Err(Stop::Silent) => {
+            for member in group {
+                member.reject(database_error(FailureClass::silent()));
+            }
+            return;
+        }
+    };
+    for (position, member) in group.into_iter().enumerate() {
+        // A write whose statement broke the transaction keeps its error. Nothing of the others was committed.
+        match position < done || broken == Some(Some(position)) {
+            true => member.acknowledge(),
+            false => member.dismiss(),
+        }
+    }
+}
+
+/// Why a group was not committed.
+enum Stop {
+    /// A statement has failed, of the member with this position if it is one's.
+    At(Option<usize>),
+    /// The writer does not respond, so it is unknown whether the group was committed.
+    Silent,
+}
+
+/// Runs the members in one transaction and commits it.
+async fn write(
+    lease: &mut Lease<SqliteFile>,
+    group: &mut [Box<dyn Member>],
+) -> std::result::Result<(), Stop> {
+    let Ok(Parts { connection, limit }) = lease.parts() else { return Err(Stop::At(None)) };
+    let work = async {
+        let begun = Transaction::begin::<SqliteFile>(connection, limit).await;
+        let mut transaction = begun.map_err(|_| Stop::At(None))?;
+        // A savepoint that was rolled back to is still there for the next member.
+        let mut next = Some("SAVEPOINT member");
+        for (position, member) in group.iter_mut().enumerate() {
+            if let Some(next) = next {
+                transaction.execute(plain(next)).await.map_err(|_| Stop::At(None))?;
+            }
+            next = match member.run(&mut transaction).await {
+                Ran::Changes => Some("RELEASE member; SAVEPOINT member"),
+                Ran::Nothing => {
+                    let undo = plain("ROLLBACK TO member");
+                    transaction.execute(undo).await.map_err(|_| Stop::At(None))?;
+                    None
+                }
+                Ran::Broken => return Err(Stop::At(Some(position))),
+            };
+        }
+        transaction.commit().await.map_err(|error| match FailureClass::of(&error) {
+            FailureClass::Silent | FailureClass::Lost => Stop::Silent,
+            _ => Stop::At(None),
+        })
+    };
+    let outcome = work.await;
+    if lease.settle(Ok(())).is_err() || outcome.is_err() {
+        lease.doubt();
+    }
+    outcome
+}
