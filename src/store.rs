@@ -25,6 +25,7 @@ mod revocations;
 mod row;
 mod share;
 mod sqlite;
+mod texts;
 mod transaction;
 mod usage;
 mod users;

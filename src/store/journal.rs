@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_query::{
-    CommonTableExpression, Expr, ExprTrait, Order, Query as Sql, SelectStatement,
-    SubQueryStatement, WithClause,
+    CommonTableExpression, Expr, ExprTrait, InsertStatement, Order, Query as Sql, SelectStatement,
+    SubQueryStatement, Value as SqlValue, WithClause,
 };
 use uuid::Uuid;
 
@@ -35,10 +35,10 @@ const COLUMNS: [&str; 8] =
 /// The maximum number of changes that one statement deletes.
 const SWEPT: u64 = 1000;
 
-/// Publishes a position before all that the transaction takes, until it ends. It selects from the sequence. The key has
-/// 31 bits of the position, of which readers know the others.
+/// Publishes a position before all that the transaction takes, until it ends. The key has 31 bits of the position, of
+/// which readers know the others. A migration has taken the first position, so there is a last one.
 const TURN: &str = "pg_advisory_xact_lock_shared(CAST(CAST('changes_position' AS regclass) AS oid)::int, \
-                    (last_value & 2147483647)::int)";
+                    (pg_sequence_last_value('changes_position') & 2147483647)::int)";
 
 /// Who changes records, for the journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,15 +162,16 @@ pub(super) fn noted(
         with.cte(table);
         entry.left_join("old", Expr::col(("old", "id")).equals(("written", "id")));
     }
+    let [collection, subject, request_id, changed_at] = note_values(schema, origin, now);
     let row = [
-        Expr::val(schema.collection),
+        Expr::val(collection),
         Expr::col(("written", "id")),
         version,
         before,
         after,
-        Expr::val(&*origin.subject),
-        Expr::val(origin.request_id.as_deref()),
-        Expr::val(Dialect::Postgres.value(&Value::Timestamp(now))),
+        Expr::val(subject),
+        Expr::val(request_id),
+        Expr::val(changed_at),
     ];
     entry.exprs(row);
     let mut insert = Sql::insert();
@@ -178,12 +179,60 @@ pub(super) fn noted(
     // Cannot fail: there are as many expressions as columns.
     let _ = insert.select_from(entry);
     let mut turn = Sql::select();
-    turn.expr(Expr::cust(TURN)).from("changes_position");
+    turn.expr(Expr::cust(TURN));
     let cte = |name: &'static str| CommonTableExpression::new().table_name(name).to_owned();
     with.cte(cte("written").query(write).to_owned());
     with.cte(cte("turn").query(turn).materialized(true).to_owned());
     with.cte(cte("noted").query(insert).to_owned());
     Dialect::Postgres.build(&with.query(result)).into()
+}
+
+/// Builds the statement of PostgreSQL that creates a record and notes that. It needs no JSON from the database, because
+/// the record is known. `insert` returns the id.
+pub(super) fn noted_creation(
+    schema: &'static Schema,
+    insert: InsertStatement,
+    version: i64,
+    record: String,
+    origin: &Origin,
+    now: DateTime<Utc>,
+) -> Statement {
+    let mut turn = Sql::select();
+    turn.expr(Expr::cust(TURN));
+    let [collection, subject, request_id, changed_at] = note_values(schema, origin, now);
+    let mut entry = Sql::select();
+    // As above, the position is taken after the lock, and after the record is inserted.
+    entry.from("turn").from("written");
+    entry.exprs([
+        Expr::val(collection),
+        Expr::col(("written", "id")),
+        Expr::val(version),
+        Expr::cust("NULL"),
+        Expr::val(record).cast_as("json"),
+        Expr::val(subject),
+        Expr::val(request_id),
+        Expr::val(changed_at),
+    ]);
+    let mut note = Sql::insert();
+    note.into_table(TABLE).columns(COLUMNS).returning(Sql::returning().column("position"));
+    // Cannot fail: there are as many expressions as columns.
+    let _ = note.select_from(entry);
+    let cte = |name: &'static str| CommonTableExpression::new().table_name(name).to_owned();
+    let mut with = WithClause::new();
+    with.cte(cte("written").query(insert).to_owned());
+    with.cte(cte("turn").query(turn).materialized(true).to_owned());
+    Dialect::Postgres.build(&with.query(note)).into()
+}
+
+/// Returns the values of a note that do not depend on the record: the collection, the subject, the id of the request,
+/// and the time.
+pub(super) fn note_values(schema: &Schema, origin: &Origin, now: DateTime<Utc>) -> [SqlValue; 4] {
+    [
+        schema.collection.into(),
+        (*origin.subject).into(),
+        origin.request_id.as_deref().into(),
+        Dialect::Postgres.value(&Value::Timestamp(now)),
+    ]
 }
 
 /// Builds the JSON of the record in a row. Names of fields need no escaping.
@@ -233,7 +282,7 @@ impl Transaction<'_> {
         }
         let dialect = self.dialect();
         if dialect == Dialect::Postgres {
-            self.execute(plain(&format!("SELECT {TURN} FROM changes_position"))).await?;
+            self.execute(plain(&format!("SELECT {TURN}"))).await?;
         }
         let json = |json: Option<String>| match dialect {
             Dialect::Sqlite => Expr::val(json),

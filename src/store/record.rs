@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 
+use chrono::{DateTime, Utc};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
 use super::row::{Cell, Columns};
+use super::write::NewRecord;
 use crate::query::plan::SortKey;
 use crate::query::{Field, Schema, Value, evaluate};
 
@@ -50,6 +52,20 @@ impl Record {
             (Some(id), Some(version)) => Ok(Self { schema, id, version, values }),
             _ => Err(sqlx::Error::Decode("a record without id or version".into())),
         }
+    }
+
+    /// Returns a record as the statement that creates it stores it.
+    pub(super) fn created(schema: &'static Schema, new: &NewRecord, now: DateTime<Utc>) -> Self {
+        let NewRecord { id, version, row, created_at } = new;
+        let value = |field: &'static Field| match field.name {
+            "id" => Some(Value::Id(*id)),
+            "version" => Some(Value::Integer(*version)),
+            "created_at" => Some(Value::Timestamp(created_at.unwrap_or(now))),
+            "updated_at" => Some(Value::Timestamp(now)),
+            _ => row.iter().find(|(own, _)| std::ptr::eq(*own, field))?.1.clone(),
+        };
+        let values = schema.fields.iter().map(value).collect();
+        Self { schema, id: *id, version: *version, values }
     }
 
     /// Returns a record that the journal has. Fields that it lacks are null.

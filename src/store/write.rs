@@ -8,7 +8,8 @@ use sea_query::{
 use uuid::Uuid;
 
 use super::idempotency::{Keyed, Once};
-use super::journal::{Changed, Note, Origin, Writing, noted};
+use super::journal::{Changed, Note, Origin, Writing, note_values, noted, noted_creation};
+use super::texts::{self, Form, Kind};
 use super::transaction::{End, Failure, Transaction, Work};
 use super::{Record, Store};
 use crate::clock::timestamp_now;
@@ -187,9 +188,15 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<Written> {
         let dialect = self.dialect();
-        if schema.journal && dialect == Dialect::Sqlite {
+        if dialect == Dialect::Sqlite {
             let origin = self.origin.clone();
             return self.in_transaction(Single { schema, write, origin, now }).await;
+        }
+        if let Write::Create(new) = &write {
+            let record = Record::created(schema, new, now);
+            let statement = creation(schema, new, &record, &self.origin, now, dialect)?;
+            let _: Vec<(i64,)> = self.write(statement).await?;
+            return Ok(Written::Done(record));
         }
         let statement = statement(schema, &write, &self.origin, now, dialect)?;
         for _ in 0..MAX_ATTEMPTS {
@@ -258,6 +265,14 @@ impl Transaction<'_> {
     ) -> std::result::Result<Written, Failure> {
         let dialect = self.dialect();
         let has_note = schema.journal && dialect == Dialect::Sqlite;
+        if let Write::Create(new) = write {
+            let record = Record::created(schema, new, now);
+            self.execute(creation(schema, new, &record, origin, now, dialect)?).await?;
+            if has_note {
+                self.note(schema, vec![Note::of(None, Some(&record))?], origin, now).await?;
+            }
+            return Ok(Written::Done(record));
+        }
         let before = match write {
             Write::Update(id, _, expected) if has_note => {
                 let select = found(schema, *id, expected);
@@ -282,8 +297,51 @@ impl Transaction<'_> {
     }
 }
 
-/// Builds the statement of a write. On PostgreSQL it also notes the change.
+/// Returns the statement of an update or a deletion. On PostgreSQL it also notes the change.
 fn statement(
+    schema: &'static Schema,
+    write: &Write,
+    origin: &Origin,
+    now: DateTime<Utc>,
+    dialect: Dialect,
+) -> Result<Statement> {
+    let is_noted = schema.journal && dialect == Dialect::Postgres;
+    let id = || SqlValue::from(write.id());
+    let versions = |expected: &Expected| match expected {
+        Expected::Any => (None, Vec::new()),
+        Expected::Versions(versions) => {
+            let values = versions.iter().copied().map(SqlValue::from).collect();
+            (Some(versions.len()), values)
+        }
+    };
+    let (kind, row, mut values) = match write {
+        Write::Create(_) => return Err(Error::internal("a creation is no change")),
+        Write::Update(_, row, expected) => {
+            let (count, versions) = versions(expected);
+            let found = [id()].into_iter().chain(versions.clone()).filter(|_| is_noted);
+            let set = columns(row, dialect).map(|(_, value)| value);
+            let updated_at = dialect.value(&Value::Timestamp(now));
+            let differing =
+                row.iter().map(|(field, value)| plain_value(field, value.as_ref(), dialect));
+            let values = found.chain(set).chain([updated_at, id()]).chain(differing);
+            let values = values.chain(versions.into_iter().filter(|_| !is_noted));
+            (Kind::Update(count), row.clone(), values.collect())
+        }
+        Write::Delete(_, expected) => {
+            let (count, versions) = versions(expected);
+            let values: Vec<SqlValue> = [id()].into_iter().chain(versions).collect();
+            (Kind::Delete(count), Row::new(), values)
+        }
+    };
+    if is_noted {
+        values.extend(note_values(schema, origin, now));
+    }
+    let form = Form::new(dialect, schema, &row, kind);
+    texts::statement(form, values, || build(schema, write, origin, now, dialect))
+}
+
+/// Builds the statement of an update or a deletion.
+fn build(
     schema: &'static Schema,
     write: &Write,
     origin: &Origin,
@@ -297,11 +355,7 @@ fn statement(
     };
     let mut old = None;
     let (changed, statement, write) = match write {
-        Write::Create(record) => {
-            let mut insert = insert_statement(schema, [record], now, dialect)?;
-            insert.returning(returning());
-            (Changed::Created, dialect.build(&insert), insert.into())
-        }
+        Write::Create(_) => return Err(Error::internal("a creation is no change")),
         Write::Update(id, row, expected) => {
             let mut update = Sql::update();
             update.table(schema.collection).returning(returning());
@@ -381,10 +435,7 @@ pub(super) fn found(schema: &'static Schema, id: Uuid, expected: &Expected) -> S
 /// The condition that a record has another value than the row in at least one field.
 pub(super) fn differs(schema: &'static Schema, row: &Row, dialect: Dialect) -> Expr {
     let differs = row.iter().map(|(field, value)| {
-        let value = match value {
-            Some(value) => dialect.value(value),
-            None => dialect.null(field),
-        };
+        let value = plain_value(field, value.as_ref(), dialect);
         dialect.differs(Expr::col((schema.collection, field.name)), Expr::val(value))
     });
     differs.reduce(ExprTrait::or).unwrap_or_else(|| Expr::cust("FALSE"))
@@ -393,8 +444,38 @@ pub(super) fn differs(schema: &'static Schema, row: &Row, dialect: Dialect) -> E
 pub(super) fn version_is(expected: &Expected) -> Option<Expr> {
     match expected {
         Expected::Any => None,
+        Expected::Versions(versions) if versions.is_empty() => Some(Expr::cust("FALSE")),
         Expected::Versions(versions) => Some(Expr::col("version").is_in(versions.iter().copied())),
     }
+}
+
+/// Returns the statement that creates a record. On PostgreSQL it also notes the change. It returns no columns: the record
+/// is known.
+fn creation(
+    schema: &'static Schema,
+    new: &NewRecord,
+    record: &Record,
+    origin: &Origin,
+    now: DateTime<Utc>,
+    dialect: Dialect,
+) -> Result<Statement> {
+    let inserted = new_values(new, now, dialect).map(|(_, value)| value);
+    let form = Form::new(dialect, schema, &new.row, Kind::Create);
+    let build_insert = || insert_statement(schema, [new], now, dialect);
+    if !schema.journal || dialect == Dialect::Sqlite {
+        return texts::statement(form, inserted.collect(), || {
+            Ok(dialect.build(&build_insert()?).into())
+        });
+    }
+    let json = serde_json::to_string(record).map_err(Error::internal)?;
+    let [collection, subject, request_id, changed_at] = note_values(schema, origin, now);
+    let noted = [collection, record.version().into(), json.as_str().into()];
+    let noted = noted.into_iter().chain([subject, request_id, changed_at]);
+    texts::statement(form, inserted.chain(noted).collect(), || {
+        let mut insert = build_insert()?;
+        insert.returning(Sql::returning().column("id"));
+        Ok(noted_creation(schema, insert, record.version(), json.clone(), origin, now))
+    })
 }
 
 /// Builds the statement that creates records, without a RETURNING clause. All rows must have the same fields.
@@ -407,33 +488,45 @@ pub(super) fn insert_statement<'a>(
     let mut insert = Sql::insert();
     insert.into_table(schema.collection);
     for record in records {
-        let managed = [
-            ("id", Value::Id(record.id)),
-            ("version", Value::Integer(record.version)),
-            ("created_at", Value::Timestamp(record.created_at.unwrap_or(now))),
-            ("updated_at", Value::Timestamp(now)),
-        ]
-        .map(|(name, value)| (Alias::new(name), dialect.value(&value)));
-        let (names, values): (Vec<Alias>, Vec<SqlValue>) =
-            managed.into_iter().chain(columns(&record.row, dialect)).unzip();
+        let (names, values): (Vec<Alias>, Vec<SqlValue>) = new_values(record, now, dialect).unzip();
         let values = values.into_iter().map(Expr::from);
         insert.columns(names).values(values).map_err(Error::internal)?;
     }
     Ok(insert)
 }
 
+/// Returns the columns of a new record.
+fn new_values(
+    record: &NewRecord,
+    now: DateTime<Utc>,
+    dialect: Dialect,
+) -> impl Iterator<Item = (Alias, SqlValue)> + '_ {
+    let managed = [
+        ("id", Value::Id(record.id)),
+        ("version", Value::Integer(record.version)),
+        ("created_at", Value::Timestamp(record.created_at.unwrap_or(now))),
+        ("updated_at", Value::Timestamp(now)),
+    ]
+    .map(|(name, value)| (Alias::new(name), dialect.value(&value)));
+    managed.into_iter().chain(columns(&record.row, dialect))
+}
+
 /// Returns the columns for these values: one for each field, and a folded one for each searchable text.
 pub(super) fn columns(row: &Row, dialect: Dialect) -> impl Iterator<Item = (Alias, SqlValue)> + '_ {
     row.iter().flat_map(move |(field, value)| {
-        let plain = match value {
-            Some(value) => dialect.value(value),
-            None => dialect.null(field),
-        };
+        let plain = plain_value(field, value.as_ref(), dialect);
         let folded = field
             .searchable
             .then(|| (folded_column(field), folded_value(field, value.as_ref(), dialect)));
         std::iter::once((Alias::new(field.name), plain)).chain(folded)
     })
+}
+
+fn plain_value(field: &Field, value: Option<&Value>, dialect: Dialect) -> SqlValue {
+    match value {
+        Some(value) => dialect.value(value),
+        None => dialect.null(field),
+    }
 }
 
 fn folded_value(field: &Field, value: Option<&Value>, dialect: Dialect) -> SqlValue {
