@@ -496,7 +496,7 @@ pub(super) fn insert_statement<'a>(
 }
 
 /// Returns the columns of a new record.
-fn new_values(
+pub(super) fn new_values(
     record: &NewRecord,
     now: DateTime<Utc>,
     dialect: Dialect,

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 
 use chrono::{DateTime, Utc};
-use sea_query::{Expr, ExprTrait, OnConflict, Query as Sql};
+use sea_query::{Expr, ExprTrait, OnConflict, Query as Sql, Value as SqlValue};
 use uuid::Uuid;
 
 use super::{Conflict, Tally};
@@ -13,9 +13,10 @@ use crate::error::{Result, Violation};
 use crate::query::{Dialect, Field, Schema, Statement, Value};
 use crate::record::{Draft, Row};
 use crate::store::failure::is_duplicate;
-use crate::store::journal::{Changed, Note, Origin, Writing, noted};
+use crate::store::journal::{Changed, Note, Origin, Writing, note_values, noted};
+use crate::store::texts::{self, Form, Kind};
 use crate::store::transaction::{Failure, Transaction};
-use crate::store::write::{NewRecord, columns, insert_statement};
+use crate::store::write::{NewRecord, columns, insert_statement, new_values};
 use crate::store::{Record, plain};
 
 /// The maximum number of records of one statement. More are not faster, and both engines limit the number of
@@ -197,49 +198,50 @@ impl Writer<'_> {
     ) -> std::result::Result<HashSet<Uuid>, Failure> {
         let Self { schema, policy, origin, .. } = *self;
         let dialect = transaction.dialect();
-        let key = schema.natural_key();
-        let mut insert = insert_statement(schema, records, now, dialect)?;
-        if !key.is_empty() {
-            let mut conflict = OnConflict::columns(key.iter().copied());
-            match policy {
-                Conflict::Fail | Conflict::Skip => conflict.do_nothing(),
-                Conflict::Update => {
-                    let first = rows.first().map(|(_, draft)| draft.update());
-                    let written = first.unwrap_or_default();
-                    conflict
-                        .update_columns(columns(&written, dialect).map(|(column, _)| column))
-                        .update_column("updated_at")
-                        .value(
-                            "version",
-                            Expr::col((schema.collection, "version")).add(Expr::cust("1")),
-                        )
-                        .action_and_where(has_other_values(schema, &written, dialect))
-                }
+        let updates = policy == Conflict::Update && !schema.natural_key().is_empty();
+        let is_noted = schema.journal && dialect == Dialect::Postgres && !updates;
+        // The fields that an update sets are those of the file.
+        let first = rows.first().filter(|_| updates);
+        let set = first.map(|(_, draft)| draft.update()).unwrap_or_default();
+        let values = records.iter().flat_map(|new| new_values(new, now, dialect));
+        let mut values: Vec<SqlValue> = values.map(|(_, value)| value).collect();
+        if is_noted {
+            values.extend(note_values(schema, origin, now));
+        }
+        let form = Form::new(dialect, schema, &set, Kind::Import(records.len(), policy));
+        let insert = texts::statement(form, values, || {
+            let mut insert = insert_statement(schema, records, now, dialect)?;
+            if let Some(conflict) = on_conflict(schema, updates, &set, dialect) {
+                insert.on_conflict(conflict);
+            }
+            if is_noted {
+                insert.returning_all();
+                let mut result = Sql::select();
+                result.column("id").from("written");
+                let write = insert.into();
+                let writing = Writing { old: None, write, changed: Changed::Created, result };
+                return Ok(noted(schema, writing, origin, now));
+            }
+            match updates && schema.journal {
+                true => insert.returning(Sql::returning().columns(schema.names())),
+                false => insert.returning(Sql::returning().columns(["id"])),
             };
-            insert.on_conflict(conflict);
+            Ok(dialect.build(&insert).into())
+        })?;
+        if !updates || !schema.journal {
+            let written: Vec<(Uuid,)> = transaction.rows(insert).await?;
+            let written: HashSet<Uuid> = written.into_iter().map(|(id,)| id).collect();
+            if schema.journal && !is_noted {
+                let created = records.iter().filter(|new| written.contains(&new.id));
+                let notes = created.map(|new| Record::created(schema, new, now));
+                let notes = notes.map(|record| Note::of(None, Some(&record)));
+                transaction.note(schema, notes.collect::<Result<_>>()?, origin, now).await?;
+            }
+            return Ok(written);
         }
-        let ids = |written: Vec<(Uuid,)>| written.into_iter().map(|(id,)| id).collect();
-        if !schema.journal {
-            insert.returning(Sql::returning().columns(["id"]));
-            return Ok(ids(transaction.rows(dialect.build(&insert).into()).await?));
-        }
-        let updates = policy == Conflict::Update && !key.is_empty();
-        if dialect == Dialect::Postgres && !updates {
-            insert.returning_all();
-            let mut result = Sql::select();
-            result.column("id").from("written");
-            let write = insert.into();
-            let writing = Writing { old: None, write, changed: Changed::Created, result };
-            return Ok(ids(transaction.rows(noted(schema, writing, origin, now)).await?));
-        }
-        insert.returning(Sql::returning().columns(schema.names()));
-        let insert: Statement = dialect.build(&insert).into();
         let (before, written) = loop {
             transaction.execute(plain("SAVEPOINT upsert")).await?;
-            let before = match updates {
-                true => transaction.records(schema, existing(schema, rows, dialect)).await?,
-                false => Vec::new(),
-            };
+            let before = transaction.records(schema, existing(schema, rows, dialect)).await?;
             let before: HashMap<Uuid, Record> =
                 before.into_iter().map(|record| (record.id(), record)).collect();
             let written = transaction.records(schema, insert.clone()).await?;
@@ -256,6 +258,29 @@ impl Writer<'_> {
         transaction.note(schema, notes.collect::<Result<_>>()?, origin, now).await?;
         Ok(written.iter().map(Record::id).collect())
     }
+}
+
+/// What an insert does with a natural key that exists.
+fn on_conflict(
+    schema: &'static Schema,
+    updates: bool,
+    set: &Row,
+    dialect: Dialect,
+) -> Option<OnConflict> {
+    let key = schema.natural_key();
+    if key.is_empty() {
+        return None;
+    }
+    let mut conflict = OnConflict::columns(key.iter().copied());
+    match updates {
+        false => conflict.do_nothing(),
+        true => conflict
+            .update_columns(columns(set, dialect).map(|(column, _)| column))
+            .update_column("updated_at")
+            .value("version", Expr::col((schema.collection, "version")).add(Expr::cust("1")))
+            .action_and_where(has_other_values(schema, set, dialect)),
+    };
+    Some(conflict)
 }
 
 /// The condition that a record of the table differs from the row that conflicts with it.
