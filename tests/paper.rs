@@ -167,7 +167,7 @@ const TOUR_PRINTS: &[&[&str]] = &[
 
 /// Parts of the output of the fence of docs/legacy.md.
 const LEGACY_ROUTES: &[&[&str]] = &[&[
-    "{\"title\":\"My Movie\",\"genre\":\"drama\",\"release_year\":2000,\"expiry_date\":\"2024-01-05\"}",
+    "{\"title\":\"An Old Movie\",\"genre\":\"drama\",\"release_year\":2000,\"expiry_date\":\"2024-01-05\"}",
     "{\"movies\":[{\"title\":",
 ]];
 

@@ -73,6 +73,8 @@ impl Query {
             };
             show(schema, &request, self.limit, dialect)
         } else {
+            // A mistake in the filter is reported even if there is no database.
+            selection.prepare(schema).map_err(|error| explain_in(error, &selection))?;
             let store = open_to_read(&self.database, catalogue).await?;
             let found = find(&store, catalogue, schema, request).await;
             store.close().await;

@@ -101,7 +101,7 @@ pub(super) fn json<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     let invalid = |detail: String| Error::new(Kind::InvalidBody, detail);
     let read = serde_json::from_slice::<Object<T>>(bytes);
     read.map(|Object(read)| read).map_err(|error| {
-        let (line, column) = (error.line(), error.column());
+        let (line, column) = (error.line(), error.column().max(1));
         // serde reports a value that is no name of an enum as a mistake of syntax.
         let is_json = || serde_json::from_slice::<IgnoredAny>(bytes).is_ok();
         let description = match error.is_syntax() && is_json() {

@@ -20,8 +20,8 @@ use crate::error::{Error, Result};
 /// The maximum number of writes of a group. More make each other wait, and hardly save anything.
 const MAX_MEMBERS: usize = 64;
 
-/// The answer to work that was queued.
-pub(super) enum Answer<W: Work> {
+/// What became of work that was queued.
+pub(super) enum Decision<W: Work> {
     /// It was done, or has failed.
     Done(Result<W::Output>),
     /// It was not done, because of others in its group or another process. It can be done alone.
@@ -34,19 +34,19 @@ trait Member: Send {
 
     fn asked_at(&self) -> Instant;
 
-    /// Runs the work as the only one of its transaction, and answers.
+    /// Runs the work as the only one of its transaction, and reports the outcome.
     fn alone<'a>(self: Box<Self>, lease: &'a mut Lease<SqliteFile>) -> BoxFuture<'a, ()>;
 
     /// Runs the work in the transaction of a group.
     fn run<'a>(&'a mut self, transaction: &'a mut Transaction<'_>) -> BoxFuture<'a, Ran>;
 
-    /// Answers with the outcome.
+    /// Reports the outcome.
     fn acknowledge(self: Box<Self>);
 
-    /// Answers that the work was not done.
+    /// Reports that the work was not done.
     fn dismiss(self: Box<Self>);
 
-    /// Answers with an error.
+    /// Reports an error.
     fn reject(self: Box<Self>, error: Error);
 }
 
@@ -65,7 +65,7 @@ struct Queued<W: Work> {
     subject: Arc<str>,
     asked_at: Instant,
     outcome: Option<std::result::Result<W::Output, Failure>>,
-    answer: oneshot::Sender<Answer<W>>,
+    caller: oneshot::Sender<Decision<W>>,
 }
 
 impl<W: Work> Member for Queued<W> {
@@ -110,20 +110,20 @@ impl<W: Work> Member for Queued<W> {
     }
 
     fn acknowledge(self: Box<Self>) {
-        let Self { outcome, answer, work, .. } = *self;
+        let Self { outcome, caller, work, .. } = *self;
         // The caller may have been cancelled.
-        let _ = answer.send(match outcome {
-            Some(outcome) => Answer::Done(outcome.map_err(Error::from)),
-            None => Answer::Alone(work),
+        let _ = caller.send(match outcome {
+            Some(outcome) => Decision::Done(outcome.map_err(Error::from)),
+            None => Decision::Alone(work),
         });
     }
 
     fn dismiss(self: Box<Self>) {
-        let _ = self.answer.send(Answer::Alone(self.work));
+        let _ = self.caller.send(Decision::Alone(self.work));
     }
 
     fn reject(self: Box<Self>, error: Error) {
-        let _ = self.answer.send(Answer::Done(Err(error)));
+        let _ = self.caller.send(Decision::Done(Err(error)));
     }
 }
 
@@ -192,10 +192,10 @@ impl Store {
         queue: &Arc<Queue>,
         writer: &Pool<SqliteFile>,
         work: W,
-    ) -> Result<Answer<W>> {
-        let (answer, answered) = oneshot::channel();
+    ) -> Result<Decision<W>> {
+        let (caller, decided) = oneshot::channel();
         let (subject, asked_at) = (self.origin.subject.clone(), Instant::now());
-        let member = Queued { work, subject, asked_at, outcome: None, answer };
+        let member = Queued { work, subject, asked_at, outcome: None, caller };
         let share = self.shared.bounds.share;
         {
             let mut waiting = queue.lock();
@@ -213,7 +213,7 @@ impl Store {
                 tokio::spawn(async move { serve(&queue, &writer, share, limit.queue).await });
             }
         }
-        answered.await.map_err(Error::internal)
+        decided.await.map_err(Error::internal)
     }
 }
 
@@ -267,7 +267,7 @@ impl Drop for Serving {
     }
 }
 
-/// Runs a group in one transaction, and answers its members.
+/// Runs a group in one transaction, and reports their outcomes.
 async fn run(lease: &mut Lease<SqliteFile>, mut group: Vec<Box<dyn Member>>) {
     if group.len() <= 1 {
         for member in group {

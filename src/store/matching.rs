@@ -126,7 +126,9 @@ pub fn unexpected_count(expected: Option<u32>, matched: i64) -> Error {
     let found = match expected {
         Some(expected) => format!("expected {expected} matching records, found {matched}"),
         None => {
-            format!("expect: expected the number of matching records, found none; {matched} match")
+            format!(
+                "missing query parameter \"expect\", the number of matching records: {matched} match"
+            )
         }
     };
     let advice = match matched {

@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, Connection as _, Database, Postgres, Sqlite};
 
 use super::connection::Open;
 use super::failure::{Attempts, FailureClass, database_error};
-use super::group_commit::Answer;
+use super::group_commit::Decision;
 use super::lease::{Lease, Limit, Parts};
 use super::postgres::Servers;
 use super::record::{Record, Records, Sink as _};
@@ -210,8 +210,8 @@ impl Store {
         let work = match &self.shared.engine {
             Engine::Sqlite { write, queue, .. } if self.lane == Lane::Requests => {
                 match self.in_group(queue, write, work).await? {
-                    Answer::Done(outcome) => return outcome,
-                    Answer::Alone(work) => work,
+                    Decision::Done(outcome) => return outcome,
+                    Decision::Alone(work) => work,
                 }
             }
             _ => work,
