@@ -225,6 +225,8 @@ async function everyOperation(page) {
   );
   const rank = ({ method, operationId }) => {
     if (last.includes(operationId)) return 100;
+    // The example of a batch is the same movie, which it skips.
+    if (operationId === "createMovie") return -1;
     // The legacy routes create the same movie, so they run after it is deleted.
     return order.indexOf(method) + (operationId.startsWith("legacy") ? 10 : 0);
   };

@@ -17,6 +17,7 @@ mod envelope;
 mod exchange;
 mod facets;
 mod filters;
+mod forms;
 mod guide;
 mod health;
 mod history;

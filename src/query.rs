@@ -118,7 +118,10 @@ pub fn prepare_within<'a>(
                 terms.push(parsed.expr);
                 usage = parsed.usage;
             }
-            Err(faults) => problems.extend(locate_in(&filters, position, faults, schema)),
+            Err(faults) if problems.len() < limits::MAX_DIAGNOSTICS => {
+                problems.extend(locate_in(&filters, position, faults, schema));
+            }
+            Err(_) => {}
         }
     }
     warnings.truncate(limits::MAX_DIAGNOSTICS);
@@ -134,6 +137,9 @@ pub fn prepare_within<'a>(
         Ok(_) => {}
         Err(faults) => {
             for (position, faults) in filters.separate(faults.filter).into_iter().enumerate() {
+                if problems.len() >= limits::MAX_DIAGNOSTICS {
+                    break;
+                }
                 problems.extend(locate_in(&filters, position, faults, schema));
             }
             problems.extend(locate(faults.order_by, "order_by", order_by, in_order));

@@ -29,6 +29,7 @@ mod texts;
 mod transaction;
 mod usage;
 mod users;
+mod work;
 mod write;
 
 use std::path::{Path, PathBuf};

@@ -1,8 +1,10 @@
 //! Changing and deleting all records that match a filter, on both databases.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
-use crate::support::{Client, Response, served_on_both};
+use crate::support::{Client, Database, Response, served_on_both, token_of};
 
 const JSON: &str = "application/json";
 
@@ -136,4 +138,38 @@ async fn a_change_by_filter_is_retried_once() {
         send(&writer, "DELETE", &guess, Value::Null).await.problem(403, "insufficient_scope");
     })
     .await;
+}
+
+/// On SQLite the writes that wait are taken in turns of the users.
+#[tokio::test]
+async fn many_changes_of_one_user_do_not_delay_the_write_of_another() {
+    let client = Client::of(Database::sqlite()).await;
+    fill(&client, 1000).await;
+    let scopes = ["movies:read", "movies:write"];
+    let flood = (0..40).map(|n| {
+        let client = client.with_token(Some(token_of("flood", &scopes)));
+        async move {
+            let query = [("filter", "title != 'own'"), ("expect", "1000")];
+            let genre = json!({"genre": format!("g{n}")});
+            send(&client, "PATCH", &query, genre).await.status
+        }
+    });
+    let other = async {
+        // The others are waiting then.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let other = client.with_token(Some(token_of("other", &scopes)));
+        let movie = json!({
+            "title": "own", "genre": "g", "release_year": 2001, "expiry_date": "2024-03-31",
+        });
+        other.post("/api/v1/movies", &movie).await.status
+    };
+    let (statuses, status) = futures_util::join!(futures_util::future::join_all(flood), other);
+    assert_eq!(status, 201);
+    // Some of the many have waited too long.
+    assert!(statuses.iter().all(|status| [200, 503].contains(status)), "{statuses:?}");
+    let database = client.database();
+    let before = "SELECT CAST(count(DISTINCT request_id) AS text) FROM changes WHERE subject = 'flood' \
+                  AND position < (SELECT position FROM changes WHERE subject = 'other')";
+    let before = database.rows(before).await[0][0].clone().unwrap();
+    assert!(before.parse::<u32>().unwrap() < 10, "{before} changes of 40 came first");
 }

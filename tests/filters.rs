@@ -124,6 +124,11 @@ async fn each_diagnostic_names_its_own() {
     // The limits are those of all filters together.
     let half = vec!["release_year = 1"; 150].join(" or ");
     check(&[&half, &half], &[("too_many_predicates", "filter[2]", 0, half.len())]).await;
+    let query = vec![("filter", "("); 20];
+    let problem = client.search(&query).await.problem(400, "invalid_query");
+    assert_eq!(problem["diagnostics"].as_array().unwrap().len(), 20);
+    let query = vec![("filter", "title = 'a'"); 21];
+    client.search(&query).await.problem(400, "invalid_parameter");
     let long = format!("title = '{}'", "x".repeat(6000));
     check(&[&long, &long], &[("text_too_long", "filter[2]", 0, long.len())]).await;
 }

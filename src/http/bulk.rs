@@ -10,6 +10,7 @@ use poem_openapi::types::Type as Documented;
 use super::body::{Body, Json};
 use super::caller::ReadingWriter;
 use super::filters::{Filters, arguments};
+use super::forms::{array, described, forms};
 use super::idempotency::{Retriable, unversioned};
 use super::records::{COLLECTION, Tag};
 use crate::app::bulk::{self, BulkReport, BulkRequest};
@@ -106,55 +107,24 @@ async fn write(
     Ok(Retriable::of(once, |tally| Json(BulkReport::from(tally))))
 }
 
-impl Documented for BulkReport {
-    const IS_REQUIRED: bool = true;
-    type RawValueType = Self;
-    type RawElementValueType = Self;
-
-    fn name() -> std::borrow::Cow<'static, str> {
-        "{Record}BulkReport".into()
-    }
-
-    fn schema_ref() -> MetaSchemaRef {
-        MetaSchemaRef::Reference(Self::name().into_owned())
-    }
-
-    fn register(registry: &mut Registry) {
+forms! {
+    BulkReport => "{Record}BulkReport", |registry| {
         Record::register(registry);
         let integer = |description| {
-            MetaSchemaRef::Inline(Box::new(MetaSchema {
-                description: Some(description),
-                ..MetaSchema::new_with_format("integer", "int64")
-            }))
+            described(MetaSchema::new_with_format("integer", "int64"), description)
         };
-        let items = MetaSchema {
-            description: Some("In a dry run, the first 20 of the matching records."),
-            items: Some(Box::new(Record::schema_ref())),
-            ..MetaSchema::new("array")
-        };
-        registry.create_schema::<Self, _>(Self::name().into_owned(), |_| MetaSchema {
+        let written = "The number of records that were changed or deleted. Records that have the values already are not \
+                       counted; it is 0 in a dry run.";
+        let items = "In a dry run, the first 20 of the matching records, as they are.";
+        MetaSchema {
             description: Some("What a write by filter did, or would do."),
             required: vec!["matched", "written"],
             properties: vec![
                 ("matched", integer("The number of matching records.")),
-                (
-                    "written",
-                    integer(
-                        "The number of records that were changed or deleted. Records that have the values already are \
-                         not counted; it is 0 in a dry run.",
-                    ),
-                ),
-                ("items", MetaSchemaRef::Inline(Box::new(items))),
+                ("written", integer(written)),
+                ("items", described(array(Record::schema_ref()), items)),
             ],
             ..MetaSchema::new("object")
-        });
-    }
-
-    fn as_raw_value(&self) -> Option<&Self> {
-        Some(self)
-    }
-
-    fn raw_element_iter<'a>(&'a self) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
-        Box::new(std::iter::once(self))
-    }
+        }
+    };
 }

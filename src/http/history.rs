@@ -14,6 +14,7 @@ use super::body::{Body, Current, Input, Json, NoContent, Versioned, json};
 use super::caller::{CollectionAdministrator, Reader, ReadingWriter, SomeReader};
 use super::conditional;
 use super::filters::{Filters, arguments};
+use super::forms::{array, described, forms};
 use super::idempotency::{self, Retriable};
 use super::records::{COLLECTION, Tag};
 use crate::app::App;
@@ -175,42 +176,19 @@ impl Versioned for Restored {
     }
 }
 
-impl Documented for Restored {
-    const IS_REQUIRED: bool = true;
-    type RawValueType = Self;
-    type RawElementValueType = Self;
-
-    fn name() -> std::borrow::Cow<'static, str> {
-        "{Record}Restored".into()
-    }
-
-    fn schema_ref() -> MetaSchemaRef {
-        MetaSchemaRef::Reference(Self::name().into_owned())
-    }
-
-    fn register(registry: &mut Registry) {
+forms! {
+    Restored => "{Record}Restored", |registry| {
         Record::register(registry);
-        let left_out = MetaSchema {
-            description: Some("The fields of the earlier version that are no longer declared."),
-            items: Some(Box::new(MetaSchemaRef::Inline(Box::new(MetaSchema::new("string"))))),
-            ..MetaSchema::new("array")
-        };
-        registry.create_schema::<Self, _>(Self::name().into_owned(), |_| MetaSchema {
+        let text = MetaSchemaRef::Inline(Box::new(MetaSchema::new("string")));
+        let left_out = "The fields of the earlier version that are no longer declared.";
+        MetaSchema {
             description: Some("A restored record."),
             required: vec!["record", "left_out"],
             properties: vec![
                 ("record", Record::schema_ref()),
-                ("left_out", MetaSchemaRef::Inline(Box::new(left_out))),
+                ("left_out", described(array(text), left_out)),
             ],
             ..MetaSchema::new("object")
-        });
-    }
-
-    fn as_raw_value(&self) -> Option<&Self> {
-        Some(self)
-    }
-
-    fn raw_element_iter<'a>(&'a self) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
-        Box::new(std::iter::once(self))
-    }
+        }
+    };
 }

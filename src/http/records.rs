@@ -20,6 +20,7 @@ use super::body::{
 use super::caller::{Reader, Writer};
 use super::conditional;
 use super::filters::{Filters, arguments};
+use super::forms::{array, described, forms};
 use super::idempotency::{self, Retriable};
 use crate::app::edit::Upserted;
 use crate::app::search::{Count, Page, SearchRequest};
@@ -354,27 +355,11 @@ impl From<SearchBody> for SearchRequest {
     }
 }
 
-impl Documented for Page {
-    const IS_REQUIRED: bool = true;
-    type RawValueType = Self;
-    type RawElementValueType = Self;
-
-    fn name() -> std::borrow::Cow<'static, str> {
-        "{Record}Page".into()
-    }
-
-    fn schema_ref() -> MetaSchemaRef {
-        MetaSchemaRef::Reference(Self::name().into_owned())
-    }
-
-    fn register(registry: &mut Registry) {
+forms! {
+    Page => "{Record}Page", |registry| {
         Record::register(registry);
         Diagnostic::register(registry);
         Reason::register(registry);
-        let described = |schema: MetaSchema, description| {
-            MetaSchemaRef::Inline(Box::new(MetaSchema { description: Some(description), ..schema }))
-        };
-        let array = |items| MetaSchema { items: Some(Box::new(items)), ..MetaSchema::new("array") };
         let properties = vec![
             (
                 "items",
@@ -421,55 +406,14 @@ impl Documented for Page {
                 ),
             ),
         ];
-        registry.create_schema::<Self, _>(Self::name().into_owned(), |_| MetaSchema {
+        MetaSchema {
             description: Some("A page of records."),
             required: vec!["items", "warnings"],
             properties,
             ..MetaSchema::new("object")
-        });
-    }
-
-    fn as_raw_value(&self) -> Option<&Self> {
-        Some(self)
-    }
-
-    fn raw_element_iter<'a>(&'a self) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
-        Box::new(std::iter::once(self))
-    }
-}
-
-/// Documents the forms of a record. The OpenAPI document has one schema per form and record type.
-macro_rules! forms {
-    ($($form:ty => $name:literal),+) => {$(
-        impl Documented for $form {
-            const IS_REQUIRED: bool = true;
-            type RawValueType = Self;
-            type RawElementValueType = Self;
-
-            fn name() -> std::borrow::Cow<'static, str> {
-                $name.into()
-            }
-
-            fn schema_ref() -> MetaSchemaRef {
-                MetaSchemaRef::Reference($name.to_owned())
-            }
-
-            fn register(registry: &mut Registry) {
-                registry.create_schema::<Self, _>($name.to_owned(), |_| MetaSchema::new("object"));
-            }
-
-            fn as_raw_value(&self) -> Option<&Self> {
-                Some(self)
-            }
-
-            fn raw_element_iter<'a>(&'a self) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
-                Box::new(std::iter::once(self))
-            }
         }
-    )+};
+    };
 }
-
-forms! { Record => "{Record}", Draft => "{Record}Draft", Patch => "{Record}Patch" }
 
 /// The tag that groups the operations of a collection.
 #[derive(Tags)]

@@ -26,6 +26,7 @@ use crate::app::legacy::movies as legacy_movies;
 use crate::error::{Error, Kind};
 use crate::query::ast::Literal;
 use crate::query::diagnostic::did_you_mean;
+use crate::query::limits::MAX_FILTERS;
 use crate::query::{Argument, Field, Schema, format};
 use crate::record::Catalogue;
 
@@ -270,6 +271,12 @@ impl StrictOperation {
             }
             let is_repeatable =
                 self.query.iter().any(|known| known.name == name && known.is_repeatable);
+            let count = seen.iter().filter(|seen| **seen == name).count();
+            if is_repeatable && count >= MAX_FILTERS {
+                return reject(format!(
+                    "{name}: expected at most {MAX_FILTERS} of them, found more"
+                ));
+            }
             if seen.contains(&name) && !is_repeatable {
                 return reject(format!("repeated query parameter {name:?}; send it once"));
             }

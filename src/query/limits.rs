@@ -9,6 +9,9 @@ pub const MAX_DEPTH: usize = 32;
 /// The maximum number of predicates in a filter.
 pub const MAX_PREDICATES: usize = 200;
 
+/// The maximum number of filters of one request, which `and` joins.
+pub const MAX_FILTERS: usize = 20;
+
 /// The maximum number of items in a list.
 pub const MAX_IN_ITEMS: usize = 1000;
 

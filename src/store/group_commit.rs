@@ -9,7 +9,9 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
-use super::failure::{FailureClass, database_error, queue_is_full};
+use super::failure::{
+    FailureClass, database_error, is_conflict, no_free_connection, queue_is_full,
+};
 use super::lease::{Lease, Parts};
 use super::pool::Pool;
 use super::sqlite::SqliteFile;
@@ -19,6 +21,9 @@ use crate::error::{Error, Result};
 
 /// The maximum number of writes of a group. More make each other wait, and hardly save anything.
 const MAX_MEMBERS: usize = 64;
+
+/// After this time a group is committed as it is, so that writes do not wait for many slow ones of others.
+const MAX_GROUP_TIME: Duration = Duration::from_millis(50);
 
 /// What became of work that was queued.
 pub(super) enum Decision<W: Work> {
@@ -33,6 +38,9 @@ trait Member: Send {
     fn subject(&self) -> &str;
 
     fn asked_at(&self) -> Instant;
+
+    /// Whether no caller waits for the outcome any more.
+    fn is_abandoned(&self) -> bool;
 
     /// Runs the work as the only one of its transaction, and reports the outcome.
     fn alone<'a>(self: Box<Self>, lease: &'a mut Lease<SqliteFile>) -> BoxFuture<'a, ()>;
@@ -77,15 +85,15 @@ impl<W: Work> Member for Queued<W> {
         self.asked_at
     }
 
+    fn is_abandoned(&self) -> bool {
+        self.caller.is_closed()
+    }
+
     fn alone<'a>(mut self: Box<Self>, lease: &'a mut Lease<SqliteFile>) -> BoxFuture<'a, ()> {
         async move {
             match attempt(lease, &self.work).await {
                 // Another process writes. The work is retried after a pause, in which others can go on.
-                Err(Failure::Database(error))
-                    if FailureClass::of(&error) == FailureClass::Conflict =>
-                {
-                    self.dismiss();
-                }
+                Err(Failure::Database(error)) if is_conflict(&error) => self.dismiss(),
                 outcome => {
                     self.outcome = Some(outcome);
                     self.acknowledge();
@@ -149,25 +157,30 @@ impl Queue {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the next group: first up to `share` writes of each subject, so that many writes of one do not delay the
-    /// others, then further ones in their order.
-    fn take(&self, share: usize) -> Vec<Box<dyn Member>> {
+    /// Takes the next group, in turns of the subjects, so that many writes of one do not delay the others. Writes whose
+    /// caller was cancelled are dropped: nothing of them has been written.
+    fn take(&self) -> Vec<Box<dyn Member>> {
         let mut waiting = self.lock();
         let mut counts: HashMap<String, usize> = HashMap::new();
-        let mut group = Vec::new();
-        let mut others = VecDeque::new();
-        for member in std::mem::take(&mut waiting.members) {
+        let members = std::mem::take(&mut waiting.members).into_iter();
+        let turns = members.filter(|member| !member.is_abandoned()).map(|member| {
             let count = counts.entry(member.subject().to_owned()).or_default();
             *count += 1;
-            match group.len() < MAX_MEMBERS && *count <= share {
-                true => group.push(member),
-                false => others.push_back(member),
-            }
-        }
-        let room = (MAX_MEMBERS - group.len()).min(others.len());
-        group.extend(others.drain(..room));
-        waiting.members = others;
+            (*count, member)
+        });
+        let mut turns: Vec<_> = turns.collect();
+        turns.sort_by_key(|(turn, _)| *turn);
+        let mut group: Vec<_> = turns.into_iter().map(|(_, member)| member).collect();
+        waiting.members = group.split_off(MAX_MEMBERS.min(group.len())).into();
         group
+    }
+
+    /// Puts writes back that did not get their turn.
+    fn put_back(&self, members: Vec<Box<dyn Member>>) {
+        let mut waiting = self.lock();
+        for member in members.into_iter().rev() {
+            waiting.members.push_front(member);
+        }
     }
 
     /// Takes the writes that satisfy a condition out.
@@ -209,8 +222,9 @@ impl Store {
             }
             members.push_back(Box::new(member));
             if !std::mem::replace(&mut waiting.is_served, true) {
-                let (queue, writer, limit) = (queue.clone(), writer.clone(), self.shared.bounds);
-                tokio::spawn(async move { serve(&queue, &writer, share, limit.queue).await });
+                let (queue, writer) = (queue.clone(), writer.clone());
+                let limit = self.shared.bounds.queue;
+                tokio::spawn(async move { serve(&queue, &writer, limit).await });
             }
         }
         decided.await.map_err(Error::internal)
@@ -218,12 +232,17 @@ impl Store {
 }
 
 /// Serves a queue until it is empty.
-async fn serve(queue: &Arc<Queue>, writer: &Pool<SqliteFile>, share: usize, limit: Duration) {
+async fn serve(queue: &Arc<Queue>, writer: &Pool<SqliteFile>, limit: Duration) {
     let serving = Serving(queue.clone());
     while let Some(oldest) = serving.oldest() {
         let (started, left) = (Instant::now(), limit.saturating_sub(oldest.elapsed()));
         match writer.lease_since(oldest).await {
-            Ok(mut lease) => run(&mut lease, queue.take(share)).await,
+            Ok(mut lease) => {
+                for member in queue.remove(|member| member.asked_at().elapsed() > limit) {
+                    member.reject(no_free_connection(1, limit));
+                }
+                run(&mut lease, queue).await;
+            }
             Err(error) => {
                 // If the writer is busy, those that came later still wait.
                 let is_busy = started.elapsed() >= left;
@@ -267,8 +286,9 @@ impl Drop for Serving {
     }
 }
 
-/// Runs a group in one transaction, and reports their outcomes.
-async fn run(lease: &mut Lease<SqliteFile>, mut group: Vec<Box<dyn Member>>) {
+/// Runs the next group in one transaction, and reports the outcomes.
+async fn run(lease: &mut Lease<SqliteFile>, queue: &Queue) {
+    let mut group = queue.take();
     if group.len() <= 1 {
         for member in group {
             member.alone(lease).await;
@@ -276,7 +296,10 @@ async fn run(lease: &mut Lease<SqliteFile>, mut group: Vec<Box<dyn Member>>) {
         return;
     }
     let (done, broken) = match write(lease, &mut group).await {
-        Ok(()) => (group.len(), None),
+        Ok(done) => {
+            queue.put_back(group.split_off(done));
+            (done, None)
+        }
         Err(Stop::At(position)) => (0, Some(position)),
         Err(Stop::Silent) => {
             for member in group {
@@ -302,18 +325,24 @@ enum Stop {
     Silent,
 }
 
-/// Runs the members in one transaction and commits it.
+/// Runs the members in one transaction and commits it. Returns how many of them got their turn.
 async fn write(
     lease: &mut Lease<SqliteFile>,
     group: &mut [Box<dyn Member>],
-) -> std::result::Result<(), Stop> {
+) -> std::result::Result<usize, Stop> {
+    let started = Instant::now();
     let Ok(Parts { connection, limit }) = lease.parts() else { return Err(Stop::At(None)) };
     let work = async {
         let begun = Transaction::begin::<SqliteFile>(connection, limit).await;
         let mut transaction = begun.map_err(|_| Stop::At(None))?;
         // A savepoint that was rolled back to is still there for the next member.
         let mut next = Some("SAVEPOINT member");
+        let mut done = 0;
         for (position, member) in group.iter_mut().enumerate() {
+            if position > 0 && started.elapsed() > MAX_GROUP_TIME {
+                break;
+            }
+            done = position + 1;
             if let Some(next) = next {
                 transaction.execute(plain(next)).await.map_err(|_| Stop::At(None))?;
             }
@@ -330,11 +359,70 @@ async fn write(
         transaction.commit().await.map_err(|error| match FailureClass::of(&error) {
             FailureClass::Silent | FailureClass::Lost => Stop::Silent,
             _ => Stop::At(None),
-        })
+        })?;
+        Ok(done)
     };
     let outcome = work.await;
     if lease.settle(Ok(())).is_err() || outcome.is_err() {
         lease.doubt();
     }
     outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Nothing;
+
+    impl Work for Nothing {
+        type Output = ();
+
+        async fn run(
+            &self,
+            _transaction: &mut Transaction<'_>,
+        ) -> std::result::Result<End<()>, Failure> {
+            Ok(End::Commit(()))
+        }
+    }
+
+    fn queued(subject: &str) -> (Box<dyn Member>, oneshot::Receiver<Decision<Nothing>>) {
+        let (caller, decided) = oneshot::channel();
+        let (subject, asked_at) = (Arc::from(subject), Instant::now());
+        let member = Queued { work: Nothing, subject, asked_at, outcome: None, caller };
+        (Box::new(member), decided)
+    }
+
+    /// The subjects of each group.
+    fn groups(subjects: &[&str]) -> Vec<String> {
+        let queue = Queue::default();
+        let (members, _callers): (Vec<_>, Vec<_>) = subjects.iter().map(|s| queued(s)).unzip();
+        queue.lock().members.extend(members);
+        let group = || {
+            let group = queue.take();
+            let subjects: String = group.iter().map(|member| member.subject().to_owned()).collect();
+            Some(subjects).filter(|subjects| !subjects.is_empty())
+        };
+        std::iter::from_fn(group).collect()
+    }
+
+    #[test]
+    fn many_writes_of_one_subject_do_not_delay_others() {
+        let flood = ["a"; 3 * MAX_MEMBERS];
+        let subjects = [&flood[..], &["b", "c", "b"]].concat();
+        let groups = groups(&subjects);
+        let first = format!("abcab{}", "a".repeat(MAX_MEMBERS - 5));
+        assert_eq!(groups.first(), Some(&first));
+        assert_eq!(groups.iter().map(String::len).sum::<usize>(), subjects.len());
+        assert!(groups.iter().skip(1).all(|group| group.chars().all(|subject| subject == 'a')));
+    }
+
+    #[test]
+    fn a_cancelled_write_is_dropped() {
+        let queue = Queue::default();
+        let (member, caller) = queued("a");
+        queue.lock().members.push_back(member);
+        drop(caller);
+        assert!(queue.take().is_empty());
+    }
 }

@@ -8,9 +8,9 @@ use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
 use super::row::{Cell, Columns};
-use super::write::NewRecord;
 use crate::query::plan::SortKey;
 use crate::query::{Field, Schema, Value, evaluate};
+use crate::record::Row;
 
 /// Receives the rows of a statement. It is cleared before a statement is retried.
 pub(super) trait Sink: Send {
@@ -54,18 +54,22 @@ impl Record {
         }
     }
 
-    /// Returns a record as the statement that creates it stores it.
-    pub(super) fn created(schema: &'static Schema, new: &NewRecord, now: DateTime<Utc>) -> Self {
-        let NewRecord { id, version, row, created_at } = new;
+    /// Returns a record of these values. `times` are those of its creation and its last change.
+    pub(super) fn new(
+        schema: &'static Schema,
+        (id, version): (Uuid, i64),
+        [created_at, updated_at]: [DateTime<Utc>; 2],
+        row: &Row,
+    ) -> Self {
         let value = |field: &'static Field| match field.name {
-            "id" => Some(Value::Id(*id)),
-            "version" => Some(Value::Integer(*version)),
-            "created_at" => Some(Value::Timestamp(created_at.unwrap_or(now))),
-            "updated_at" => Some(Value::Timestamp(now)),
+            "id" => Some(Value::Id(id)),
+            "version" => Some(Value::Integer(version)),
+            "created_at" => Some(Value::Timestamp(created_at)),
+            "updated_at" => Some(Value::Timestamp(updated_at)),
             _ => row.iter().find(|(own, _)| std::ptr::eq(*own, field))?.1.clone(),
         };
         let values = schema.fields.iter().map(value).collect();
-        Self { schema, id: *id, version: *version, values }
+        Self { schema, id, version, values }
     }
 
     /// Returns a record that the journal has. Fields that it lacks are null.

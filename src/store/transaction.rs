@@ -1,20 +1,17 @@
 //! Transactions of several statements, the same for both engines.
 
-use std::marker::PhantomData;
-
 use futures_util::TryStreamExt;
 use sea_query_sqlx::SqlxValues;
 use sqlx::{AssertSqlSafe, Connection as _, Database, Postgres, Sqlite};
 
+use super::Row;
 use super::connection::Open;
-use super::failure::{Attempts, FailureClass, database_error};
-use super::group_commit::Decision;
+use super::failure::{FailureClass, database_error};
 use super::lease::{Lease, Limit, Parts};
 use super::postgres::Servers;
 use super::record::{Record, Records, Sink as _};
 use super::sqlite::SqliteFile;
-use super::{Engine, Lane, Row, Store};
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::query::{Dialect, Schema, Statement};
 
 /// Why the work of a transaction failed.
@@ -189,80 +186,6 @@ impl<'c> Transaction<'c> {
             Session::Sqlite(open) => limit.within(open.rollback()).await,
             Session::Postgres(open) => limit.within(open.rollback()).await,
         }
-    }
-}
-
-impl Store {
-    /// Runs statements in one transaction and returns the row of the last. Rolls back if the last has no row.
-    pub(super) async fn transact<T: Row + 'static>(
-        &self,
-        before: Vec<Statement>,
-        last: Statement,
-    ) -> Result<Option<T>> {
-        self.in_transaction(Sequence { before, last, row: PhantomData }).await
-    }
-
-    /// Runs work in a transaction, and retries it after a conflict with another one.
-    ///
-    /// This runs as a separate task, so the transaction ends normally even if the caller is cancelled. On SQLite,
-    /// writes of requests that wait for the writer share a transaction.
-    pub(super) async fn in_transaction<W: Work>(&self, work: W) -> Result<W::Output> {
-        let work = match &self.shared.engine {
-            Engine::Sqlite { write, queue, .. } if self.lane == Lane::Requests => {
-                match self.in_group(queue, write, work).await? {
-                    Decision::Done(outcome) => return outcome,
-                    Decision::Alone(work) => work,
-                }
-            }
-            _ => work,
-        };
-        let store = self.clone();
-        let task = tokio::spawn(async move {
-            let mut attempts = Attempts::default();
-            loop {
-                let outcome = match &store.shared.engine {
-                    Engine::Sqlite { write, .. } => {
-                        let mut lease = write.lease(store.share.as_ref()).await?;
-                        attempt(&mut lease, &work).await
-                    }
-                    Engine::Postgres(lanes) => {
-                        let pool = lanes.of(store.lane);
-                        let mut lease = pool.lease(store.share.as_ref()).await?;
-                        attempt(&mut lease, &work).await
-                    }
-                };
-                match outcome {
-                    Err(Failure::Database(error)) if attempts.again(&error).await => {}
-                    outcome => return Ok(outcome?),
-                }
-            }
-        });
-        task.await.map_err(Error::internal)?
-    }
-}
-
-/// Statements of which the last returns a row. Without a row the transaction is rolled back.
-struct Sequence<T> {
-    before: Vec<Statement>,
-    last: Statement,
-    row: PhantomData<fn() -> T>,
-}
-
-impl<T: Row + 'static> Work for Sequence<T> {
-    type Output = Option<T>;
-
-    async fn run(
-        &self,
-        transaction: &mut Transaction<'_>,
-    ) -> std::result::Result<End<Option<T>>, Failure> {
-        for statement in &self.before {
-            transaction.execute(statement.clone()).await?;
-        }
-        let rows = transaction.rows(self.last.clone()).await?;
-        Ok(match rows.into_iter().next() {
-            Some(row) => End::Commit(Some(row)),
-            None => End::RollBack(None),
-        })
     }
 }
 

@@ -84,6 +84,12 @@ impl NewRecord {
     pub fn of(row: Row) -> Self {
         Self { id: Uuid::now_v7(), version: 1, row, created_at: None }
     }
+
+    /// Returns the record as it is stored.
+    pub(super) fn record(&self, schema: &'static Schema, now: DateTime<Utc>) -> Record {
+        let times = [self.created_at.unwrap_or(now), now];
+        Record::new(schema, (self.id, self.version), times, &self.row)
+    }
 }
 
 /// The outcome of a write.
@@ -193,7 +199,7 @@ impl Store {
             return self.in_transaction(Single { schema, write, origin, now }).await;
         }
         if let Write::Create(new) = &write {
-            let record = Record::created(schema, new, now);
+            let record = new.record(schema, now);
             let statement = creation(schema, new, &record, &self.origin, now, dialect)?;
             let _: Vec<(i64,)> = self.write(statement).await?;
             return Ok(Written::Done(record));
@@ -266,7 +272,7 @@ impl Transaction<'_> {
         let dialect = self.dialect();
         let has_note = schema.journal && dialect == Dialect::Sqlite;
         if let Write::Create(new) = write {
-            let record = Record::created(schema, new, now);
+            let record = new.record(schema, now);
             self.execute(creation(schema, new, &record, origin, now, dialect)?).await?;
             if has_note {
                 self.note(schema, vec![Note::of(None, Some(&record))?], origin, now).await?;

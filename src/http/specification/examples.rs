@@ -85,7 +85,7 @@ pub(super) fn of_body(operation: &str, schema: &str, about: &Schema) -> Option<V
         "UserPatch" => json!({ "role": "viewer" }),
         "RestoreRequest" => json!({ "version": 1 }),
         "BatchRequest" => json!({
-            "operations": [{ "op": "create", "collection": about.collection, "record": draft(about) }]
+            "operations": [{ "op": "create", "on_conflict": "skip", "collection": about.collection, "record": draft(about) }]
         }),
         _ if operation.starts_with("import") => json!(format!("{}\n", draft(about))),
         _ if schema == format!("{}Draft", about.name) => draft(about),

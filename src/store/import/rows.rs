@@ -233,7 +233,7 @@ impl Writer<'_> {
             let written: HashSet<Uuid> = written.into_iter().map(|(id,)| id).collect();
             if schema.journal && !is_noted {
                 let created = records.iter().filter(|new| written.contains(&new.id));
-                let notes = created.map(|new| Record::created(schema, new, now));
+                let notes = created.map(|new| new.record(schema, now));
                 let notes = notes.map(|record| Note::of(None, Some(&record)));
                 transaction.note(schema, notes.collect::<Result<_>>()?, origin, now).await?;
             }
