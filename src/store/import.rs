@@ -45,7 +45,7 @@ const WAITED_FOR_IMPORT: &str = "timed out waiting for another import; retry lat
 
 /// What to do if a record with the same natural key exists: `fail` writes nothing, `skip` keeps the existing
 /// record, `update` sets the fields that the row or the body has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Enum, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Enum, Deserialize)]
 #[oai(rename = "OnConflict", rename_all = "lowercase")]
 #[serde(rename_all = "lowercase")]
 pub enum Conflict {

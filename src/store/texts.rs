@@ -5,7 +5,6 @@ use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
 use sea_query::{Value as SqlValue, Values};
 
-use super::import::Conflict;
 use crate::error::Result;
 use crate::query::{Dialect, Schema, Statement};
 use crate::record::Row;
@@ -31,8 +30,8 @@ pub(super) enum Kind {
     Update(Option<usize>),
     /// As for an update.
     Delete(Option<usize>),
-    /// The number of records, and what to do if a natural key exists. The fields are those that an update sets.
-    Import(usize, Conflict),
+    /// The number of records, and whether it updates those whose natural key exists. The fields are those that it sets then.
+    Import(usize, bool),
 }
 
 impl Form {

@@ -208,7 +208,7 @@ impl Writer<'_> {
         if is_noted {
             values.extend(note_values(schema, origin, now));
         }
-        let form = Form::new(dialect, schema, &set, Kind::Import(records.len(), policy));
+        let form = Form::new(dialect, schema, &set, Kind::Import(records.len(), updates));
         let insert = texts::statement(form, values, || {
             let mut insert = insert_statement(schema, records, now, dialect)?;
             if let Some(conflict) = on_conflict(schema, updates, &set, dialect) {
