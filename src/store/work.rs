@@ -1,7 +1,5 @@
 //! Running work in a transaction: with other writes that wait, or alone.
 
-use std::marker::PhantomData;
-
 use super::failure::Attempts;
 use super::group_commit::Decision;
 use super::transaction::{End, Failure, Transaction, Work, attempt};
@@ -16,7 +14,8 @@ impl Store {
         before: Vec<Statement>,
         last: Statement,
     ) -> Result<Option<T>> {
-        self.in_transaction(Sequence { before, last, row: PhantomData }).await
+        let first = |rows: Vec<T>| rows.into_iter().next();
+        self.in_transaction(Sequence { before, last, first }).await
     }
 
     /// Runs work in a transaction, and retries it after a conflict with another one.
@@ -62,7 +61,7 @@ impl Store {
 struct Sequence<T> {
     before: Vec<Statement>,
     last: Statement,
-    row: PhantomData<fn() -> T>,
+    first: fn(Vec<T>) -> Option<T>,
 }
 
 impl<T: Row + 'static> Work for Sequence<T> {
@@ -76,7 +75,7 @@ impl<T: Row + 'static> Work for Sequence<T> {
             transaction.execute(statement.clone()).await?;
         }
         let rows = transaction.rows(self.last.clone()).await?;
-        Ok(match rows.into_iter().next() {
+        Ok(match (self.first)(rows) {
             Some(row) => End::Commit(Some(row)),
             None => End::RollBack(None),
         })
