@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import os
+from copy import deepcopy
 from datetime import date
 from pathlib import Path
 from uuid import uuid4
@@ -117,10 +118,11 @@ def before_load_schema(context, raw_schema):
             # Schemathesis expects bytes as the body of a file, but the example is a string.
             content = operation.get("requestBody", {}).get("content", {})
             content.get("application/octet-stream", {}).pop("example", None)
-    # The document cannot say which members belong to which operation of a batch.
-    schemas["BatchItem"] = {
+    # The document cannot say which members belong to which operation of a batch, and that a batch of several collections
+    # needs the collection of each.
+    item = {
         "type": "object",
-        "required": ["op", "collection", "record"],
+        "required": ["op", "record"],
         "additionalProperties": False,
         "properties": {
             "op": {"type": "string", "enum": ["create"]},
@@ -128,8 +130,16 @@ def before_load_schema(context, raw_schema):
             "record": {"$ref": "#/components/schemas/MovieDraft"},
         },
     }
+    request = schemas["BatchRequest"]
+    several = deepcopy(request)
+    several["properties"]["operations"]["items"] = {**item, "required": [*item["required"], "collection"]}
+    schemas["BatchItem"] = item
+    schemas["SeveralBatchRequest"] = several
+    body = raw_schema["paths"]["/api/v1/batch"]["post"]["requestBody"]["content"]["application/json"]
+    body["schema"] = {"$ref": "#/components/schemas/SeveralBatchRequest"}
     # With it, an invalid record has a result of its own in a response of 200.
-    del schemas["BatchRequest"]["properties"]["atomic"]
+    for batch in (request, several):
+        del batch["properties"]["atomic"]
     for text in texts:
         for name in text.keys() & {"If-Match", "If-None-Match"}:
             text[name].update(format="entity_tags")
