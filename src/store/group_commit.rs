@@ -269,7 +269,8 @@ impl Serving {
     /// Returns when the oldest write was queued. Without one, the task must end.
     fn oldest(&self) -> Option<Instant> {
         let mut waiting = self.0.lock();
-        let oldest = waiting.members.front().map(|member| member.asked_at());
+        // Turns have changed their order.
+        let oldest = waiting.members.iter().map(|member| member.asked_at()).min();
         waiting.is_served = oldest.is_some();
         oldest
     }
