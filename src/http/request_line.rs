@@ -68,7 +68,16 @@ impl RequestLines {
                     rest = after;
                     continue;
                 }
-                At::Headers => self.take_header(byte),
+                At::Headers => {
+                    let length = rest.iter().position(|byte| *byte == b'\n').map(|end| end + 1);
+                    let (line, after) = rest.split_at(length.unwrap_or(rest.len()));
+                    self.take_header(line);
+                    if let Some(encoded) = &mut encoded {
+                        encoded.extend_from_slice(line);
+                    }
+                    rest = after;
+                    continue;
+                }
                 At::Line { is_empty, is_in_query } => {
                     let escape = if is_in_query { escape(byte) } else { None };
                     if let Some(escape) = escape {
@@ -95,15 +104,24 @@ impl RequestLines {
         encoded
     }
 
-    fn take_header(&mut self, byte: u8) {
-        if byte != b'\n' {
-            if self.header.len() <= MAX_LOOKED_AT {
-                self.header.push(byte);
-            }
+    /// Takes a header line, or a part of one: only the last part ends with a newline.
+    fn take_header(&mut self, part: &[u8]) {
+        let room = (MAX_LOOKED_AT + 1).saturating_sub(self.header.len());
+        let Some(end) = part.strip_suffix(b"\n") else {
+            self.header.extend(part.iter().take(room));
+            return;
+        };
+        if self.header.is_empty() {
+            self.end_header(end);
             return;
         }
-        let line = std::mem::take(&mut self.header);
-        let line = line.strip_suffix(b"\r").unwrap_or(&line);
+        let mut line = std::mem::take(&mut self.header);
+        line.extend(end.iter().take(room));
+        self.end_header(&line);
+    }
+
+    fn end_header(&mut self, line: &[u8]) {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
         if line.is_empty() {
             self.at = match (self.is_unusual, self.length.take()) {
                 (true, _) => At::Unknown,
@@ -114,20 +132,20 @@ impl RequestLines {
         }
         let name_length = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
         let (name, value) = line.split_at(name_length);
-        let name = name.trim_ascii().to_ascii_lowercase();
-        match &name[..] {
-            b"content-length" => {
-                let value = value.get(1..).unwrap_or_default().trim_ascii();
-                let digits = std::str::from_utf8(value).ok();
-                let digits = digits.filter(|it| it.bytes().all(|byte| byte.is_ascii_digit()));
-                let length = digits.and_then(|digits| digits.parse().ok());
-                let is_whole = line.len() <= MAX_LOOKED_AT;
-                self.is_unusual |= length.is_none() || self.length.is_some() || !is_whole;
-                self.length = length;
-            }
-            b"transfer-encoding" | b"upgrade" => self.is_unusual = true,
+        let is = |known: &[u8]| name.trim_ascii().eq_ignore_ascii_case(known);
+        if is(b"content-length") {
+            let value = value.get(1..).unwrap_or_default().trim_ascii();
+            let digits = std::str::from_utf8(value).ok();
+            let digits = digits.filter(|it| it.bytes().all(|byte| byte.is_ascii_digit()));
+            let length = digits.and_then(|digits| digits.parse().ok());
+            let is_whole = line.len() <= MAX_LOOKED_AT;
+            self.is_unusual |= length.is_none() || self.length.is_some() || !is_whole;
+            self.length = length;
+        } else if is(b"transfer-encoding") || is(b"upgrade") {
+            self.is_unusual = true;
+        } else {
             // A line that continues the one before is obsolete, and read in different ways.
-            _ => self.is_unusual |= line.first().is_some_and(u8::is_ascii_whitespace),
+            self.is_unusual |= line.first().is_some_and(u8::is_ascii_whitespace);
         }
     }
 }
