@@ -147,12 +147,7 @@ impl Tokens {
     /// # Errors
     /// Returns [`Kind::Unauthenticated`] if this service did not issue the token, or if it has expired.
     pub fn verify(&self, token: &str) -> Result<Bearer> {
-        let header = strict_header(token)?;
-        let mut keys = std::iter::once(&self.signing).chain(&self.others);
-        let key = keys.find(|key| Some(&key.id) == header.kid.as_ref());
-        let key = key.ok_or_else(|| rejected("no secret matches the kid of the token"))?;
-        let claims = decode::<Claims>(token, &key.decoding, &self.validation).map_err(rejected)?;
-        let Claims { sub, iat, exp, jti, scope, rev, .. } = claims.claims;
+        let Claims { sub, iat, exp, jti, scope, rev, .. } = self.claims(token)?;
         check_claims(&sub, iat, exp)?;
         Ok(Bearer {
             identity: Identity {
@@ -163,6 +158,26 @@ impl Tokens {
             issued: IssuedAt::Revision(rev),
             expires_at: exp,
         })
+    }
+}
+
+impl Tokens {
+    /// Returns the claims of a token with a valid signature. Most tokens have that of the first secret, so it comes first:
+    /// to find the secret by `kid`, the header would be parsed once more.
+    fn claims(&self, token: &str) -> Result<Claims> {
+        check_length(token)?;
+        if let Ok(found) = decode::<Claims>(token, &self.signing.decoding, &self.validation)
+            && found.header.kid.as_ref() == Some(&self.signing.id)
+        {
+            check_header(&found.header)?;
+            return Ok(found.claims);
+        }
+        let header = strict_header(token)?;
+        let mut keys = std::iter::once(&self.signing).chain(&self.others);
+        let key = keys.find(|key| Some(&key.id) == header.kid.as_ref());
+        let key = key.ok_or_else(|| rejected("no secret matches the kid of the token"))?;
+        let found = decode::<Claims>(token, &key.decoding, &self.validation).map_err(rejected)?;
+        Ok(found.claims)
     }
 }
 
@@ -181,10 +196,17 @@ pub(super) fn validation(algorithms: Vec<Algorithm>, issuer: &str, audience: &st
 /// Decodes the header of a token. Rejects tokens that are too long, have critical extensions (RFC 7515, section
 /// 4.1.11; none is supported) or contain a key.
 pub(super) fn strict_header(token: &str) -> Result<Header> {
-    if token.len() > MAX_TOKEN_BYTES {
-        return Err(rejected("the token is too long"));
-    }
+    check_length(token)?;
     let header = decode_header(token).map_err(rejected)?;
+    check_header(&header)?;
+    Ok(header)
+}
+
+fn check_length(token: &str) -> Result<()> {
+    if token.len() > MAX_TOKEN_BYTES { Err(rejected("the token is too long")) } else { Ok(()) }
+}
+
+fn check_header(header: &Header) -> Result<()> {
     if header.crit.is_some() {
         return Err(rejected("the token has critical extensions (crit)"));
     }
@@ -192,7 +214,7 @@ pub(super) fn strict_header(token: &str) -> Result<Header> {
     {
         return Err(rejected("the token contains a key or the URL of one"));
     }
-    Ok(header)
+    Ok(())
 }
 
 /// Rejects tokens that lack a valid subject, have expired, were issued in the future, or live longer than their
