@@ -124,10 +124,10 @@ pub(super) async fn page(
     let limit = limit(request.limit)?;
     let selection = &request.selection;
     let prepared = selection.prepare(schema)?;
-    let search = fingerprint(schema, &prepared.ast, &selection.parameters);
+    let search = || fingerprint(schema, &prepared.ast, &selection.parameters);
     let order = &prepared.plan.order;
     let cursor = match &request.cursor {
-        Some(text) => Some(Cursor::decode(text, &search, order)?),
+        Some(text) => Some(Cursor::decode(text, &search(), order)?),
         None => None,
     };
     let as_of = cursor.as_ref().map_or_else(timestamp_now, |cursor| cursor.as_of);
@@ -145,7 +145,7 @@ pub(super) async fn page(
     };
     let next_cursor = match found.last() {
         Some(keys) if found.has_more() => {
-            Some(Cursor { as_of, keys: keys.to_vec() }.encode(&search)?)
+            Some(Cursor { as_of, keys: keys.to_vec() }.encode(&search())?)
         }
         _ => None,
     };
