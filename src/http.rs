@@ -44,7 +44,10 @@ mod unknown;
 mod usage;
 mod users;
 
-use poem::{Endpoint, EndpointExt, Request, Route};
+use std::sync::LazyLock;
+
+use poem::error::NotFoundError;
+use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response, Route};
 
 pub use self::body::MAX_BODY_BYTES;
 pub use self::guide::files as guide;
@@ -55,6 +58,7 @@ pub use self::specification::specification;
 pub use self::transfer::{IMPORT_IDLE_TIMEOUT, MAX_IMPORT_BYTES};
 use self::unknown::Known;
 use crate::app::App;
+use crate::error::{Error, Kind};
 
 /// The operations on the records of a collection. Each is declared once, with `{records}` in its path, and
 /// served for every collection of the catalogue.
@@ -172,18 +176,52 @@ async fn canonical(mut request: Request) -> poem::Result<Request> {
 
 /// Returns the endpoint that serves all routes.
 fn endpoint(app: App) -> impl Endpoint + 'static {
-    let specification = specification(app.catalogue());
-    Route::new()
-        .nest("/", resource::routes(app.catalogue(), Known::of(&specification)))
-        .at("/openapi.json", documentation::specification(&specification))
+    let catalogue = app.catalogue();
+    // Building the document takes most of the time of a start, so that happens when it is needed.
+    let known = LazyLock::new(Box::new(move || Known::of(&specification(catalogue))) as _);
+    let pages = Route::new()
+        .at("/openapi.json", documentation::specification(catalogue))
         .at("/docs", documentation::page())
         .at("/docs/", documentation::redirect())
         .at("/docs/:file", documentation::file())
         .at("/docs/guide", guide::redirect("guide/index.html"))
         .at("/docs/guide/", guide::redirect("index.html"))
-        .at("/docs/guide/:file", guide::file())
+        .at("/docs/guide/:file", guide::file());
+    Routes { operations: resource::routes(catalogue), pages, known }
         .data(app)
         .before(canonical)
         .before(host::check)
         .around(envelope::wrap)
+}
+
+/// The documented operations and the pages. They have a router each: in one router the operations would be nested, and
+/// each request would be routed twice.
+struct Routes<O> {
+    operations: O,
+    pages: Route,
+    known: LazyLock<Known, Box<dyn FnOnce() -> Known + Send>>,
+}
+
+impl<O: Endpoint> Endpoint for Routes<O> {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> poem::Result<Response> {
+        let uri = request.uri().clone();
+        let path = uri.path();
+        if path.contains('%') && resource::decode(path).is_none() {
+            let detail = "expected percent-encoded UTF-8 in the path; write `%` as `%25`";
+            return Ok(envelope::error_response(Error::new(Kind::InvalidParameter, detail)));
+        }
+        let is_page = path == "/openapi.json" || path == "/docs" || path.starts_with("/docs/");
+        let response = match is_page {
+            true => self.pages.call(request).await,
+            false => self.operations.call(request).await.map(IntoResponse::into_response),
+        };
+        match response {
+            Err(error) if error.is::<NotFoundError>() => {
+                Ok(envelope::error_response(self.known.error(path)))
+            }
+            other => other,
+        }
+    }
 }

@@ -99,13 +99,8 @@ pub(super) struct CollectionAdministrator {
     pub(super) store: Store,
 }
 
-/// The id of a request, in its data.
-#[derive(Clone)]
-pub(super) struct RequestId(pub(super) String);
-
 fn request_id(request: &Request) -> Result<&str> {
-    let id = request.data::<RequestId>().map(|RequestId(id)| id.as_str());
-    id.ok_or_else(|| Error::internal("a request without `RequestId` in its data"))
+    Ok(&Exchange::of(request)?.request_id)
 }
 
 /// Returns the record type of the path of a request.

@@ -19,6 +19,7 @@ use sha2::{Digest, Sha256};
 use super::envelope::{Shared, accepts_gzip, error_response};
 use super::resource::read_only;
 use crate::error::{Error, Kind};
+use crate::record::Catalogue;
 
 /// The content security policy: the page may load resources of this service only. Swagger UI needs `data:` URLs for
 /// its icons.
@@ -132,11 +133,12 @@ impl Fixed {
 
 /// `GET /openapi.json`
 pub(super) fn specification(
-    specification: &serde_json::Value,
+    catalogue: Catalogue,
 ) -> impl IntoEndpoint<Endpoint = RouteMethod> + use<> {
-    let text = specification.to_string();
-    let file =
-        LazyLock::new(move || Fixed::new("application/json", "public, max-age=60", text.clone()));
+    let file = LazyLock::new(move || {
+        let text = super::specification(catalogue).to_string();
+        Fixed::new("application/json", "public, max-age=60", text)
+    });
     read_only(make_sync(move |request| file.respond(&request)))
 }
 

@@ -23,12 +23,10 @@ use poem::{Body, Endpoint, Request, Response, Result};
 use tokio::io::BufReader;
 use uuid::Uuid;
 
-use super::caller::RequestId;
 use super::exchange::{Exchange, Reserved};
 use super::limits::{MAX_HEADER_BYTES, UNCOUNTED_BYTES};
 use super::probe::PROBES;
-use super::problem;
-use super::throttle::Noted;
+use super::{problem, throttle};
 use crate::error::{Error, Kind};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -56,7 +54,8 @@ pub(super) const METHODS: [Method; 9] = [
 /// Handles a request. It always returns a response with the request id, also after errors and panics.
 pub(super) async fn wrap<E: Endpoint>(endpoint: E, mut request: Request) -> Result<Response> {
     let started = Instant::now();
-    let id = request_id(request.headers());
+    let exchange = Exchange::of(&request)?.clone();
+    let id = exchange.request_id.as_str();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let accepts_gzip = accepts_gzip(request.headers());
     let has_body = has_body(request.headers());
@@ -64,10 +63,6 @@ pub(super) async fn wrap<E: Endpoint>(endpoint: E, mut request: Request) -> Resu
     if !METHODS.contains(&method) {
         request.set_method(Method::TRACE);
     }
-    let noted = Arc::new(Noted::default());
-    request.set_data(noted.clone());
-    request.set_data(RequestId(id.clone()));
-    let exchange = Exchange::of(&request)?;
     let response = match admit(&exchange, &request).await {
         Ok(_reserved) => {
             let call = pin!(call(&endpoint, request));
@@ -80,23 +75,25 @@ pub(super) async fn wrap<E: Endpoint>(endpoint: E, mut request: Request) -> Resu
         Err(error) => error_response(error),
     };
     if let Some(error) = take_error(&mut response) {
-        log_cause(&error, &id);
+        log_cause(&error, id);
         let parts = std::mem::take(&mut response).into_parts().0;
-        response = problem::response(&error, &path, &id, parts);
+        response = problem::response(&error, &path, id, parts);
     }
     if accepts_gzip && is_compressible(&mut response) {
         response = compressed(response).await?;
     }
     if let Err(error) = reserve(&exchange, &mut response).await {
-        log_cause(&error, &id);
-        response = problem::response(&error, &path, &id, Response::default().into_parts().0);
+        log_cause(&error, id);
+        response = problem::response(&error, &path, id, Response::default().into_parts().0);
     }
     let is_last = exchange.is_stopping() || exchange.client.is_extra;
     if is_last || (has_body && !exchange.has_read_body()) {
         // hyper closes the connection if the rest of the body has not arrived. The header announces it to the client.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    noted.write(response.headers_mut());
+    if let Some(decision) = exchange.decision.get() {
+        throttle::write_headers(decision, response.headers_mut());
+    }
     response.headers_mut().insert(NOSNIFF, HeaderValue::from_static("nosniff"));
     response.headers_mut().append(VARY, HeaderValue::from_static("accept-encoding"));
     if !response.headers().contains_key(CACHE_CONTROL) {
@@ -104,7 +101,7 @@ pub(super) async fn wrap<E: Endpoint>(endpoint: E, mut request: Request) -> Resu
         let private = HeaderValue::from_static("private, no-cache");
         response.headers_mut().insert(CACHE_CONTROL, private);
     }
-    if let Ok(id) = HeaderValue::from_str(&id) {
+    if let Ok(id) = HeaderValue::from_str(id) {
         response.headers_mut().insert(X_REQUEST_ID, id);
     }
     let status = response.status().as_u16();
@@ -262,7 +259,7 @@ async fn compressed(mut response: Response) -> Result<Response, Error> {
 }
 
 /// Returns the request id of the client if it is short and printable, otherwise a new one.
-fn request_id(headers: &HeaderMap) -> String {
+pub(super) fn request_id(headers: &HeaderMap) -> String {
     headers
         .get(X_REQUEST_ID)
         .and_then(|id| id.to_str().ok())

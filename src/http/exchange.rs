@@ -2,7 +2,7 @@
 
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::Limits;
 use super::connection::{Client, Connections};
 use super::probe::LastProbe;
+use crate::admission::Decision;
 use crate::error::{Error, Result};
 
 /// The maximum time that a request waits for memory.
@@ -54,6 +55,10 @@ fn kibibytes(bytes: usize) -> usize {
 
 /// One request and its response.
 pub(super) struct Exchange {
+    /// The id of the request, which the response and the log repeat.
+    pub(super) request_id: String,
+    /// The rate-limit decision about the request, for the headers of its response.
+    pub(super) decision: OnceLock<Decision>,
     pub(super) service: Arc<Service>,
     pub(super) client: Arc<Client>,
     /// The deadline of the request. `None` while the service waits for the client.
@@ -63,9 +68,10 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    pub(super) fn new(service: Arc<Service>, client: Arc<Client>) -> Self {
+    pub(super) fn new(service: Arc<Service>, client: Arc<Client>, request_id: String) -> Self {
         let deadline = Mutex::new(Some(Instant::now() + service.limits.request));
-        Self { service, client, deadline, has_read_body: AtomicBool::new(false) }
+        let (decision, has_read_body) = (OnceLock::new(), AtomicBool::new(false));
+        Self { request_id, decision, service, client, deadline, has_read_body }
     }
 
     /// Notes that the body of the request was read to its end.
@@ -82,8 +88,8 @@ impl Exchange {
     ///
     /// # Errors
     /// [`crate::error::Kind::Internal`] if the request did not come through [`super::serve()`].
-    pub(super) fn of(request: &Request) -> Result<Arc<Self>> {
-        let exchange = request.data::<Arc<Self>>().cloned();
+    pub(super) fn of(request: &Request) -> Result<&Arc<Self>> {
+        let exchange = request.data::<Arc<Self>>();
         exchange.ok_or_else(|| Error::internal("a request without `Exchange` in its data"))
     }
 

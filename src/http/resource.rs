@@ -8,10 +8,9 @@ use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use hyper::body::Body as _;
 use poem::endpoint::BoxEndpoint;
-use poem::error::NotFoundError;
 use poem::http::header::{ALLOW, CONTENT_LENGTH};
 use poem::http::{HeaderValue, Method};
-use poem::{Endpoint, EndpointExt, IntoEndpoint, IntoResponse, Request, Response, RouteMethod};
+use poem::{Endpoint, EndpointExt, IntoEndpoint, Request, Response, RouteMethod};
 use poem_openapi::error::{AuthorizationError, ParseParamError, ParsePathError};
 use poem_openapi::registry::{MetaApi, MetaParamIn, MetaSchemaRef, Registry};
 use poem_openapi::{OpenApi, OpenApiService};
@@ -20,7 +19,6 @@ use super::conditional;
 use super::envelope::{METHODS, error_response, from_status};
 use super::filters::{ARGUMENT_PREFIX, REPEATABLE};
 use super::route::is_legacy;
-use super::unknown::Known;
 use super::{OnRecords, OnService, on_records, on_service};
 use crate::app::legacy::movies as legacy_movies;
 use crate::error::{Error, Kind};
@@ -38,22 +36,9 @@ const RECORDS: &str = "{records}";
 /// The suffix of the paths that run a saved query.
 const SAVED_FILTER: &str = "/results";
 
-/// Returns the routes of all documented operations for a catalogue. The error for an unknown path names the most
-/// similar one of `known`.
-pub(super) fn routes(catalogue: Catalogue, known: Known) -> impl Endpoint {
-    let known = Arc::new(known);
-    let routes = OpenApiService::new(Strict(catalogue), "", "").into_endpoint();
-    routes.around(move |routes, request: Request| {
-        let (known, uri) = (known.clone(), request.uri().clone());
-        async move {
-            match routes.call(request).await {
-                Err(error) if error.is::<NotFoundError>() => {
-                    Ok(error_response(known.error(uri.path())))
-                }
-                other => other.map(IntoResponse::into_response),
-            }
-        }
-    })
+/// Returns the routes of all documented operations for a catalogue.
+pub(super) fn routes(catalogue: Catalogue) -> impl Endpoint {
+    OpenApiService::new(Strict(catalogue), "", "").into_endpoint()
 }
 
 /// Returns a GET route that is not in the OpenAPI document. It accepts no query parameters.

@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::connection::{Admission, Client, Stream};
+use super::envelope::request_id;
 use super::exchange::{Exchange, Service};
 use super::limits::MAX_HEADER_BYTES;
 use super::{Limits, endpoint};
@@ -241,7 +242,8 @@ impl Opened {
         let local = LocalAddr(Addr::SocketAddr(self.local));
         let peer = RemoteAddr(Addr::SocketAddr(self.peer));
         let mut request: Request = (request, local, peer, Scheme::HTTP).into();
-        let exchange = Exchange::new(self.service.clone(), self.client.clone());
+        let id = request_id(request.headers());
+        let exchange = Exchange::new(self.service.clone(), self.client.clone(), id);
         request.set_data(Arc::new(exchange));
         let response = endpoint.get_response(request).await;
         self.client.starts_over();

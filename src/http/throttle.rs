@@ -1,12 +1,12 @@
 //! Rate limits of callers, and the response headers that describe them (draft-ietf-httpapi-ratelimit-headers-10).
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::{Arc, OnceLock};
 
 use poem::http::{HeaderMap, HeaderName, HeaderValue};
 use poem::web::RemoteAddr;
 use poem::{Addr, Request};
 
+use super::exchange::Exchange;
 use crate::admission::{Admission, Decision, Forwarded};
 use crate::app::usage::Class;
 use crate::app::{App, rejection};
@@ -16,25 +16,18 @@ use crate::identity::Identity;
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const STATE: HeaderName = HeaderName::from_static("ratelimit");
 
-/// The rate-limit decision about a request, for the headers of its response. The request carries it to [`admit`].
-#[derive(Default)]
-pub(super) struct Noted(OnceLock<Decision>);
-
-impl Noted {
-    /// Sets the rate-limit headers. Remaining requests and reset time are those at the time of the decision.
-    /// Without further requests they only improve.
-    pub(super) fn write(&self, headers: &mut HeaderMap) {
-        let Some(decision) = self.0.get() else { return };
-        let (name, limit) = (decision.policy.name(), decision.limit);
-        let window = limit.window.as_secs();
-        let policy = format!("\"{name}\";q={};w={window}", limit.requests);
-        let reset = decision.reset.as_millis().div_ceil(1000);
-        let state = format!("\"{name}\";r={};t={reset}", decision.remaining);
-        for (field, value) in [(POLICY, policy), (STATE, state)] {
-            // Cannot fail: names and numbers are printable ASCII.
-            if let Ok(value) = HeaderValue::from_str(&value) {
-                headers.insert(field, value);
-            }
+/// Sets the rate-limit headers for a decision. Remaining requests and reset time are those at the time of the decision.
+/// Without further requests they only improve.
+pub(super) fn write_headers(decision: &Decision, headers: &mut HeaderMap) {
+    let (name, limit) = (decision.policy.name(), decision.limit);
+    let window = limit.window.as_secs();
+    let policy = format!("\"{name}\";q={};w={window}", limit.requests);
+    let reset = decision.reset.as_millis().div_ceil(1000);
+    let state = format!("\"{name}\";r={};t={reset}", decision.remaining);
+    for (field, value) in [(POLICY, policy), (STATE, state)] {
+        // Cannot fail: names and numbers are printable ASCII.
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(field, value);
         }
     }
 }
@@ -48,10 +41,8 @@ pub(super) async fn admit(request: &Request, identity: &Identity, class: Class) 
         .data::<App>()
         .ok_or_else(|| Error::internal("a request without `App` in its data"))?;
     let Some(decision) = app.admit(identity, class).await else { return Ok(()) };
-    if let Some(noted) = request.data::<Arc<Noted>>() {
-        // Already set only if a request is counted twice, which does not happen.
-        let _ = noted.0.set(decision);
-    }
+    // Already set only if a request is counted twice, which does not happen.
+    let _ = Exchange::of(request)?.decision.set(decision);
     if decision.is_admitted { Ok(()) } else { Err(rejection(&decision)) }
 }
 

@@ -205,7 +205,7 @@ impl<'a> ApiExtractor<'a> for Upload {
         let exchange = Exchange::of(request)?;
         exchange.lift_time_limit();
         let key = idempotency::key(request, &[])?;
-        let file = limited(chunks(exchange, body)?);
+        let file = limited(chunks(exchange.clone(), body)?);
         let Some(key) = key else { return Ok(Self { file: file.boxed(), format, key: None }) };
         let hash = Arc::new(Mutex::new(Sha256::new()));
         let digest = hash.clone();
