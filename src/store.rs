@@ -23,6 +23,7 @@ mod postgres;
 mod record;
 mod revocations;
 mod row;
+mod rows;
 mod share;
 mod sqlite;
 mod texts;
@@ -40,6 +41,7 @@ use sqlx::FromRow;
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
 use tokio::sync::Semaphore;
+use uuid::Uuid;
 
 pub use self::batch::{Item, ItemOutcome};
 use self::connection::Open;
@@ -61,11 +63,13 @@ pub use self::revocations::{Revocation, Revoked};
 pub use self::share::Place;
 use self::share::{Places, Share, Shares};
 use self::sqlite::SqliteFile;
+use self::texts::{Form, Kind};
 pub use self::usage::Usage;
 pub use self::users::{User, UserChange};
 pub use self::write::{Expected, NewRecord, Write, Written};
 use crate::error::{Error, Result};
 use crate::query::{Dialect, Schema, Statement};
+use crate::record::Row as Values;
 
 /// The maximum time of one statement of an import or an export.
 const TRANSFER_STATEMENT: Duration = Duration::from_secs(30);
@@ -348,7 +352,19 @@ impl Store {
         let mut is_first = true;
         loop {
             let (sql, values) = (sql.clone(), values.clone());
-            let outcome = on!(read self, lease => lease.records(sql, values, sink).await);
+            let outcome = match &self.shared.engine {
+                Engine::Sqlite { read, .. } => {
+                    let mut lease = read.of(self.lane).lease(self.share.as_ref()).await?;
+                    let array = lease.rows(rows::array(sink.schema(), &sql), values).await;
+                    array.and_then(|array| {
+                        array.iter().try_for_each(|(rows,): &(String,)| rows::read(rows, sink))
+                    })
+                }
+                Engine::Postgres(lanes) => {
+                    let mut lease = lanes.of(self.lane).lease(self.share.as_ref()).await?;
+                    lease.records(sql, values, sink).await
+                }
+            };
             match outcome {
                 Err(error)
                     if is_first
@@ -395,6 +411,22 @@ impl Store {
                 outcome => return outcome.map_err(database_error),
             }
         }
+    }
+
+    /// Returns the record with an id, if there is one.
+    ///
+    /// # Errors
+    /// Any database error.
+    pub async fn find(&self, schema: &'static Schema, id: Uuid) -> Result<Option<Record>> {
+        let dialect = self.dialect();
+        let form = Form::new(dialect, schema, &Values::default(), Kind::Find);
+        let statement = texts::statement(form, vec![id.into()], || {
+            use sea_query::{Expr, ExprTrait as _, Query};
+            let mut select = Query::select();
+            select.expr(Expr::cust(schema.select_list)).from(schema.collection);
+            Ok(dialect.build(select.and_where(Expr::col("id").eq(id))).into())
+        })?;
+        Ok(self.fetch(schema, statement).await?.pop())
     }
 
     /// Returns the records that a statement selects, in its order.

@@ -5,8 +5,7 @@ use uuid::Uuid;
 use crate::clock::timestamp_now;
 use crate::error::{Error, Kind, Result, There, Violation};
 use crate::identity::{Access, Identity};
-use crate::query::plan::{Condition, Side, Term};
-use crate::query::{BoundQuery, Field, Schema, Shape, Value, compile};
+use crate::query::{Field, Schema, Value};
 use crate::record::{Draft, Patch, Row};
 use crate::store::{
     Conflict, Expected, IdempotencyKey, Item, ItemOutcome, Keyed, NewRecord, Once, Record, Reply,
@@ -291,15 +290,7 @@ pub(super) fn name_keys(schema: &Schema, error: Error) -> Error {
 }
 
 pub(super) async fn find(store: &Store, schema: &'static Schema, id: Uuid) -> Result<Record> {
-    let field = schema.field("id").ok_or_else(|| Error::internal("a record has no id"))?;
-    let by_id = Condition::Compare(
-        Term::whole(field),
-        crate::query::ast::Comparison::Equal,
-        Side::Value(Value::Id(id)),
-    );
-    let query = BoundQuery { schema, filter: Some(by_id), order: Vec::new(), after: None };
-    let statement = compile(&query, Shape::Page { limit: 1 }, store.dialect());
-    store.fetch(schema, statement).await?.pop().ok_or_else(|| missing(schema, id))
+    store.find(schema, id).await?.ok_or_else(|| missing(schema, id))
 }
 
 pub(super) fn missing(schema: &Schema, id: Uuid) -> Error {

@@ -14,6 +14,9 @@ use crate::record::Row;
 
 /// Receives the rows of a statement. It is cleared before a statement is retried.
 pub(super) trait Sink: Send {
+    /// Returns the schema of the rows.
+    fn schema(&self) -> &'static Schema;
+
     /// Discards all rows.
     fn clear(&mut self);
 
@@ -146,6 +149,10 @@ impl Records {
 }
 
 impl Sink for Records {
+    fn schema(&self) -> &'static Schema {
+        self.schema
+    }
+
     fn clear(&mut self) {
         self.list.clear();
     }
@@ -221,7 +228,8 @@ impl<'q> Documents<'q> {
             self.json.extend_from_slice(b"\":");
             match row.cell(position, field.ty)? {
                 None => self.json.extend_from_slice(b"null"),
-                Some(cell) => serde_json::to_writer(&mut self.json, &cell)
+                Some(cell) => cell
+                    .write_json(&mut self.json)
                     .map_err(|error| sqlx::Error::Decode(error.into()))?,
             }
         }
@@ -231,6 +239,10 @@ impl<'q> Documents<'q> {
 }
 
 impl Sink for Documents<'_> {
+    fn schema(&self) -> &'static Schema {
+        self.schema
+    }
+
     fn clear(&mut self) {
         self.json.clear();
         (self.count, self.last) = (0, None);

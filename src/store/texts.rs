@@ -1,4 +1,5 @@
-//! The SQL of writes, which is built once for each form of a write: building it takes longer than sending it.
+//! The SQL of writes, and of reading one record, which is built once for each form: building it takes longer than
+//! sending it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, PoisonError, RwLock};
@@ -12,7 +13,7 @@ use crate::record::Row;
 /// The maximum number of texts. Clients choose the fields of an update, and there are many sets of fields.
 const MAX_TEXTS: usize = 1024;
 
-/// What the SQL of a write depends on, besides the values.
+/// What the SQL of a statement depends on, besides the values.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct Form {
     dialect: Dialect,
@@ -22,9 +23,10 @@ pub(super) struct Form {
     kind: Kind,
 }
 
-/// The kind of a write.
+/// The kind of a statement.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
+    Find,
     Create,
     /// The number of expected versions; `None` for any version.
     Update(Option<usize>),
@@ -44,7 +46,7 @@ impl Form {
 
 static TEXTS: LazyLock<RwLock<HashMap<Form, Arc<str>>>> = LazyLock::new(RwLock::default);
 
-/// Returns the statement of a write. `build` builds it with its values; the next time it has the same form, the values
+/// Returns a statement. `build` builds it with its values; the next time it has the same form, the values
 /// alone are used, in the order of the placeholders. A debug build checks that they are the same.
 ///
 /// # Errors
