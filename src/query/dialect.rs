@@ -1,8 +1,8 @@
 //! All differences between SQLite and PostgreSQL in statements.
 
 use sea_query::{
-    Expr, ExprTrait, Func, PostgresQueryBuilder, QueryStatementWriter, SqliteQueryBuilder,
-    Value as SqlValue, Values,
+    Expr, ExprTrait, Func, InsertStatement, PostgresQueryBuilder, QueryStatementWriter,
+    SqliteQueryBuilder, Value as SqlValue, Values,
 };
 
 use super::facet::{CalendarPart, Facet, Interval};
@@ -25,6 +25,16 @@ impl Dialect {
         match self {
             Dialect::Sqlite => statement.build(SqliteQueryBuilder),
             Dialect::Postgres => statement.build(PostgresQueryBuilder),
+        }
+    }
+
+    /// Builds an insert of several rows, for a transaction that is rolled back if the insert fails. SQLite would copy each
+    /// page that the statement changes to a file, to undo the rows before the failure: half the time of an import.
+    pub fn build_rows(self, insert: &InsertStatement) -> (String, Values) {
+        let (sql, values) = self.build(insert);
+        match self {
+            Dialect::Sqlite => (sql.replacen("INSERT INTO", "INSERT OR FAIL INTO", 1), values),
+            Dialect::Postgres => (sql, values),
         }
     }
 

@@ -345,7 +345,7 @@ async fn write(
             }
             done = position + 1;
             if let Some(next) = next {
-                transaction.execute(plain(next)).await.map_err(|_| Stop::At(None))?;
+                transaction.precede(next);
             }
             next = match member.run(&mut transaction).await {
                 Ran::Changes => Some("RELEASE member; SAVEPOINT member"),

@@ -162,7 +162,8 @@ pub(super) fn noted(
         with.cte(table);
         entry.left_join("old", Expr::col(("old", "id")).equals(("written", "id")));
     }
-    let [collection, subject, request_id, changed_at] = note_values(schema, origin, now);
+    let [collection, subject, request_id, changed_at] =
+        note_values(schema, origin, now, Dialect::Postgres);
     let row = [
         Expr::val(collection),
         Expr::col(("written", "id")),
@@ -199,7 +200,8 @@ pub(super) fn noted_creation(
 ) -> Statement {
     let mut turn = Sql::select();
     turn.expr(Expr::cust(TURN));
-    let [collection, subject, request_id, changed_at] = note_values(schema, origin, now);
+    let [collection, subject, request_id, changed_at] =
+        note_values(schema, origin, now, Dialect::Postgres);
     let mut entry = Sql::select();
     // As above, the position is taken after the lock, and after the record is inserted.
     entry.from("turn").from("written");
@@ -226,12 +228,17 @@ pub(super) fn noted_creation(
 
 /// Returns the values of a note that do not depend on the record: the collection, the subject, the id of the request,
 /// and the time.
-pub(super) fn note_values(schema: &Schema, origin: &Origin, now: DateTime<Utc>) -> [SqlValue; 4] {
+pub(super) fn note_values(
+    schema: &Schema,
+    origin: &Origin,
+    now: DateTime<Utc>,
+    dialect: Dialect,
+) -> [SqlValue; 4] {
     [
         schema.collection.into(),
         (*origin.subject).into(),
         origin.request_id.as_deref().into(),
-        Dialect::Postgres.value(&Value::Timestamp(now)),
+        dialect.value(&Value::Timestamp(now)),
     ]
 }
 
@@ -243,6 +250,7 @@ fn json(table: &'static str, schema: &Schema) -> Expr {
 }
 
 /// A change that is noted with a statement of its own.
+#[derive(Clone)]
 pub(super) struct Note {
     pub(super) id: Uuid,
     pub(super) version: i64,
@@ -266,6 +274,29 @@ impl Note {
         };
         Ok(Self { id, version, before: json(before)?, after: json(after)? })
     }
+
+    /// Returns the values of the row, in the order of its columns.
+    pub(super) fn values(
+        self,
+        schema: &Schema,
+        origin: &Origin,
+        now: DateTime<Utc>,
+        dialect: Dialect,
+    ) -> [SqlValue; 8] {
+        let [collection, subject, request_id, changed_at] =
+            note_values(schema, origin, now, dialect);
+        let Self { id, version, before, after } = self;
+        [
+            collection,
+            id.into(),
+            version.into(),
+            before.into(),
+            after.into(),
+            subject,
+            request_id,
+            changed_at,
+        ]
+    }
 }
 
 impl Transaction<'_> {
@@ -284,29 +315,36 @@ impl Transaction<'_> {
         if dialect == Dialect::Postgres {
             self.execute(plain(&format!("SELECT {TURN}"))).await?;
         }
-        let json = |json: Option<String>| match dialect {
-            Dialect::Sqlite => Expr::val(json),
-            Dialect::Postgres => Expr::val(json).cast_as("json"),
-        };
-        let mut insert = Sql::insert();
-        insert.into_table(TABLE).columns(COLUMNS);
-        for Note { id, version, before, after } in notes {
-            insert
-                .values([
-                    Expr::val(schema.collection),
-                    Expr::val(id),
-                    Expr::val(version),
-                    json(before),
-                    json(after),
-                    Expr::val(&*origin.subject),
-                    Expr::val(origin.request_id.as_deref()),
-                    Expr::val(dialect.value(&Value::Timestamp(now))),
-                ])
-                .map_err(Error::internal)?;
-        }
-        self.execute(dialect.build(&insert).into()).await?;
+        self.execute(note_statement(schema, notes, origin, now, dialect)?).await?;
         Ok(())
     }
+}
+
+/// Builds the statement that notes changes.
+pub(super) fn note_statement(
+    schema: &Schema,
+    notes: Vec<Note>,
+    origin: &Origin,
+    now: DateTime<Utc>,
+    dialect: Dialect,
+) -> Result<Statement> {
+    let json = |json: SqlValue| match dialect {
+        Dialect::Sqlite => Expr::val(json),
+        Dialect::Postgres => Expr::val(json).cast_as("json"),
+    };
+    let mut insert = Sql::insert();
+    insert.into_table(TABLE).columns(COLUMNS);
+    for note in notes {
+        let [collection, id, version, before, after, subject, request_id, changed_at] =
+            note.values(schema, origin, now, dialect);
+        let [before, after] = [before, after].map(json);
+        let [collection, id, version] = [collection, id, version].map(Expr::val);
+        let [subject, request_id, changed_at] = [subject, request_id, changed_at].map(Expr::val);
+        insert
+            .values([collection, id, version, before, after, subject, request_id, changed_at])
+            .map_err(Error::internal)?;
+    }
+    Ok(dialect.build_rows(&insert).into())
 }
 
 /// Which changes to read.

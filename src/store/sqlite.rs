@@ -19,6 +19,10 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 /// than a millisecond.
 const INSTRUCTIONS: i32 = 10_000;
 
+/// The memory for pages of the connection that writes, in KiB. With the default of 2 MiB, an import of 100,000 movies
+/// wrote and read each page many times before its commit.
+const WRITER_CACHE_KIB: u32 = 32 * 1024;
+
 /// How a database file is opened.
 #[derive(Debug, Clone)]
 pub(super) struct SqliteFile(SqliteConnectOptions);
@@ -35,7 +39,8 @@ impl SqliteFile {
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             // An acknowledged commit survives a power loss.
-            .synchronous(SqliteSynchronous::Full);
+            .synchronous(SqliteSynchronous::Full)
+            .pragma("cache_size", format!("-{WRITER_CACHE_KIB}"));
         Self(options)
     }
 

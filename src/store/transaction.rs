@@ -2,7 +2,7 @@
 
 use futures_util::TryStreamExt;
 use sea_query_sqlx::SqlxValues;
-use sqlx::{AssertSqlSafe, Connection as _, Database, Postgres, Sqlite};
+use sqlx::{AssertSqlSafe, Connection as _, Database, Executor as _, Postgres, Sqlite};
 
 use super::Row;
 use super::connection::Open;
@@ -65,6 +65,8 @@ pub(super) trait Work: Send + Sync + 'static {
 pub(super) struct Transaction<'c> {
     session: Session<'c>,
     limit: Limit,
+    /// SQL without values that is sent with the next statement.
+    before: Option<&'static str>,
 }
 
 /// The connection of a transaction.
@@ -101,7 +103,7 @@ impl Begin for Servers {
 /// Runs the same code on either engine. Each statement has the time limit of its connection.
 macro_rules! on_session {
     ($transaction:expr, $connection:ident => $body:expr) => {{
-        let Transaction { session, limit } = $transaction;
+        let Transaction { session, limit, .. } = $transaction;
         match session {
             Session::Sqlite(open) => {
                 let $connection = &mut **open;
@@ -122,7 +124,25 @@ impl<'c> Transaction<'c> {
         limit: Limit,
     ) -> sqlx::Result<Self> {
         let begun = limit.within(connection.begin_with(AssertSqlSafe(O::BEGIN.to_owned()))).await?;
-        Ok(Self { session: O::session(begun), limit })
+        Ok(Self { session: O::session(begun), limit, before: None })
+    }
+
+    /// Sends SQL together with the next statement, without a round trip of its own. It has no values and returns nothing.
+    /// Only for SQLite: PostgreSQL prepares one statement at a time.
+    pub(super) fn precede(&mut self, sql: &'static str) {
+        self.before = Some(sql);
+    }
+
+    /// Returns the query of a statement, and of the SQL that comes before it.
+    fn query(
+        &mut self,
+        Statement { sql, values }: Statement,
+    ) -> (AssertSqlSafe<String>, SqlxValues) {
+        let sql = match self.before.take() {
+            Some(before) => format!("{before}; {sql}"),
+            None => sql,
+        };
+        (AssertSqlSafe(sql), SqlxValues(values))
     }
 
     /// Returns the SQL dialect of the database.
@@ -134,11 +154,8 @@ impl<'c> Transaction<'c> {
     }
 
     /// Returns the rows of a statement.
-    pub(super) async fn rows<T: Row>(
-        &mut self,
-        Statement { sql, values }: Statement,
-    ) -> sqlx::Result<Vec<T>> {
-        let query = (AssertSqlSafe(sql), SqlxValues(values));
+    pub(super) async fn rows<T: Row>(&mut self, statement: Statement) -> sqlx::Result<Vec<T>> {
+        let query = self.query(statement);
         on_session!(self, connection => sqlx::query_as_with(query.0, query.1).fetch_all(connection))
     }
 
@@ -146,11 +163,11 @@ impl<'c> Transaction<'c> {
     pub(super) async fn records(
         &mut self,
         schema: &'static Schema,
-        Statement { sql, values }: Statement,
+        statement: Statement,
     ) -> sqlx::Result<Vec<Record>> {
         let mut records = Records::of(schema);
         let sink = &mut records;
-        let query = (AssertSqlSafe(sql), SqlxValues(values));
+        let query = self.query(statement);
         on_session!(self, connection => async {
             let mut rows = sqlx::query_with(query.0, query.1).fetch(connection);
             while let Some(row) = rows.try_next().await? {
@@ -162,18 +179,21 @@ impl<'c> Transaction<'c> {
     }
 
     /// Runs a statement and returns the number of its rows.
-    pub(super) async fn execute(
-        &mut self,
-        Statement { sql, values }: Statement,
-    ) -> sqlx::Result<u64> {
-        let query = (AssertSqlSafe(sql), SqlxValues(values));
+    pub(super) async fn execute(&mut self, statement: Statement) -> sqlx::Result<u64> {
+        let query = self.query(statement);
         on_session!(self, connection => async {
-            Ok(sqlx::query_with(query.0, query.1).execute(connection).await?.rows_affected())
+            let mut results = connection.fetch_many(sqlx::query_with(query.0, query.1));
+            let mut affected = 0;
+            while let Some(result) = results.try_next().await? {
+                // The last one is that of the statement. SQLite repeats it for a statement that changes nothing.
+                affected = result.left().map_or(affected, |result| result.rows_affected());
+            }
+            Ok(affected)
         })
     }
 
     pub(super) async fn commit(self) -> sqlx::Result<()> {
-        let Self { session, limit } = self;
+        let Self { session, limit, .. } = self;
         match session {
             Session::Sqlite(open) => limit.within(open.commit()).await,
             Session::Postgres(open) => limit.within(open.commit()).await,
@@ -181,7 +201,7 @@ impl<'c> Transaction<'c> {
     }
 
     pub(super) async fn roll_back(self) -> sqlx::Result<()> {
-        let Self { session, limit } = self;
+        let Self { session, limit, .. } = self;
         match session {
             Session::Sqlite(open) => limit.within(open.rollback()).await,
             Session::Postgres(open) => limit.within(open.rollback()).await,

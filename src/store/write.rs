@@ -8,7 +8,9 @@ use sea_query::{
 use uuid::Uuid;
 
 use super::idempotency::{Keyed, Once};
-use super::journal::{Changed, Note, Origin, Writing, note_values, noted, noted_creation};
+use super::journal::{
+    Changed, Note, Origin, Writing, note_statement, note_values, noted, noted_creation,
+};
 use super::texts::{self, Form, Kind};
 use super::transaction::{End, Failure, Transaction, Work};
 use super::{Record, Store};
@@ -274,9 +276,6 @@ impl Transaction<'_> {
         if let Write::Create(new) = write {
             let record = new.record(schema, now);
             self.execute(creation(schema, new, &record, origin, now, dialect)?).await?;
-            if has_note {
-                self.note(schema, vec![Note::of(None, Some(&record))?], origin, now).await?;
-            }
             return Ok(Written::Done(record));
         }
         let before = match write {
@@ -340,7 +339,7 @@ fn statement(
         }
     };
     if is_noted {
-        values.extend(note_values(schema, origin, now));
+        values.extend(note_values(schema, origin, now, dialect));
     }
     let form = Form::new(dialect, schema, &row, kind);
     texts::statement(form, values, || build(schema, write, origin, now, dialect))
@@ -455,8 +454,8 @@ pub(super) fn version_is(expected: &Expected) -> Option<Expr> {
     }
 }
 
-/// Returns the statement that creates a record. On PostgreSQL it also notes the change. It returns no columns: the record
-/// is known.
+/// Returns the SQL that creates a record and notes that: one statement on PostgreSQL, two on SQLite. It returns no record,
+/// because the record is known.
 fn creation(
     schema: &'static Schema,
     new: &NewRecord,
@@ -468,13 +467,25 @@ fn creation(
     let inserted = new_values(new, now, dialect).map(|(_, value)| value);
     let form = Form::new(dialect, schema, &new.row, Kind::Create);
     let build_insert = || insert_statement(schema, [new], now, dialect);
-    if !schema.journal || dialect == Dialect::Sqlite {
+    if !schema.journal {
         return texts::statement(form, inserted.collect(), || {
             Ok(dialect.build(&build_insert()?).into())
         });
     }
+    if dialect == Dialect::Sqlite {
+        let note = Note::of(None, Some(record))?;
+        let noted = note.clone().values(schema, origin, now, dialect);
+        let values: Vec<SqlValue> = inserted.chain(noted).collect();
+        return texts::statement(form, values, || {
+            let insert: Statement = dialect.build(&build_insert()?).into();
+            let note = note_statement(schema, vec![note], origin, now, dialect)?;
+            let sql = format!("{}; {}", insert.sql, note.sql);
+            let values = insert.values.into_iter().chain(note.values).collect();
+            Ok(Statement { sql, values: sea_query::Values(values) })
+        });
+    }
     let json = serde_json::to_string(record).map_err(Error::internal)?;
-    let [collection, subject, request_id, changed_at] = note_values(schema, origin, now);
+    let [collection, subject, request_id, changed_at] = note_values(schema, origin, now, dialect);
     let noted = [collection, record.version().into(), json.as_str().into()];
     let noted = noted.into_iter().chain([subject, request_id, changed_at]);
     texts::statement(form, inserted.chain(noted).collect(), || {

@@ -206,7 +206,7 @@ impl Writer<'_> {
         let values = records.iter().flat_map(|new| new_values(new, now, dialect));
         let mut values: Vec<SqlValue> = values.map(|(_, value)| value).collect();
         if is_noted {
-            values.extend(note_values(schema, origin, now));
+            values.extend(note_values(schema, origin, now, dialect));
         }
         let form = Form::new(dialect, schema, &set, Kind::Import(records.len(), updates));
         let insert = texts::statement(form, values, || {
@@ -226,7 +226,7 @@ impl Writer<'_> {
                 true => insert.returning(Sql::returning().columns(schema.names())),
                 false => insert.returning(Sql::returning().columns(["id"])),
             };
-            Ok(dialect.build(&insert).into())
+            Ok(dialect.build_rows(&insert).into())
         })?;
         if !updates || !schema.journal {
             let written: Vec<(Uuid,)> = transaction.rows(insert).await?;
