@@ -9,7 +9,7 @@ CASES ?= 100000
 SCHEMAS ?= 300
 SEED ?= $(shell date +%s)
 
-.PHONY: help run test contract faults attack sdk check fmt bench peers agree fuzz openapi docs pictures image manifests tools postgres redis
+.PHONY: help run test contract faults attack sdk check fmt bench load peers agree fuzz openapi docs pictures image manifests tools postgres redis
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -48,9 +48,15 @@ check:  ## Check formatting, lints and documentation with warnings denied
 fmt:  ## Format the code
 	$(CARGO) fmt
 
-bench:  ## Measure each stage of the filter language, and whether the time of a sign-in reveals which users exist
+bench: load  ## Measure each stage of the filter language, whether the time of a sign-in reveals which users exist, and `load`
 	$(CARGO) bench --bench language
 	$(CARGO) bench --bench sign_in
+
+# `make load LOAD="requests --rounds 2 --workloads search"` passes arguments on: benches/load/load.py --help
+load: postgres  ## Measure the service under load, beside a bare program, pgbench and PocketBase (half an hour)
+	$(CARGO) build --release --bin cinequery
+	$(CARGO) build --release --target-dir target --manifest-path benches/load/bare/Cargo.toml
+	benches/load/load.py $(LOAD)
 
 # First measures with the service's own build, then in one binary with cql2. The latter enables pest features that
 # cql2 needs and the service does not.
