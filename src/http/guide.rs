@@ -51,7 +51,8 @@ sources! {
         "records" = "../../docs/records.md",
         "clients" = "../../docs/clients/README.md",
         "legacy" = "../../docs/legacy.md",
-        "compare" = "../../docs/compare.md";
+        "compare" = "../../docs/compare.md",
+        "performance" = "../../docs/performance.md";
     "Run it":
         "configuration" = "../../docs/configuration.md",
         "containers" = "../../docs/operate/containers.md",
@@ -103,6 +104,13 @@ const MAX_SHOWN: usize = 20;
 
 const STYLE: (&str, &str) = ("guide.css", include_str!("guide.css"));
 
+/// The pictures of the pages: path in the repository, the last part of the URL, content.
+const PICTURES: &[(&str, &str, &str)] = &[(
+    "docs/pictures/performance.svg",
+    "performance.svg",
+    include_str!("../../docs/pictures/performance.svg"),
+)];
+
 /// The documents outside the manual that a page may link to: path in the repository, URL from a page. A literal that
 /// starts with two dots would be an included file, for the test of the image.
 const OTHERS: &[(&str, &str)] = &[("openapi/v1.json", concat!("..", "/../openapi.json"))];
@@ -121,7 +129,10 @@ pub fn files() -> Vec<(String, &'static str, String)> {
     let pages = sources().map(|source| (format!("{}.html", source.name), HTML, page(source)));
     let (name, style) = STYLE;
     let style = (name.to_owned(), "text/css; charset=utf-8", style.to_owned());
-    pages.chain([style]).collect()
+    let pictures = PICTURES.iter().map(|(_, name, content)| {
+        ((*name).to_owned(), "image/svg+xml; charset=utf-8", (*content).to_owned())
+    });
+    pages.chain([style]).chain(pictures).collect()
 }
 
 fn sources() -> impl Iterator<Item = &'static Source> {
@@ -158,8 +169,10 @@ impl Source {
         let path = parts.join("/");
         let page = sources().find(|source| source.path() == path);
         let page = page.map(|source| format!("{}.html", source.name));
-        let other = || OTHERS.iter().find(|(other, _)| *other == path);
-        let url = page.or_else(|| other().map(|(_, url)| (*url).to_owned()))?;
+        let pictures = PICTURES.iter().map(|(path, url, _)| (*path, *url));
+        let mut others = OTHERS.iter().copied().chain(pictures);
+        let other = others.find(|(other, _)| *other == path).map(|(_, url)| url.to_owned());
+        let url = page.or(other)?;
         Some(if fragment.is_empty() { url } else { format!("{url}#{fragment}") })
     }
 }
@@ -192,6 +205,11 @@ fn body(source: &'static Source) -> String {
             Event::End(TagEnd::Link) if !is_link_kept => {
                 is_link_kept = true;
                 *event = Event::Text(CowStr::Borrowed(""));
+            }
+            Event::Start(Tag::Image { dest_url, .. }) => {
+                if let Some(url) = source.url(dest_url) {
+                    *dest_url = CowStr::from(url);
+                }
             }
             Event::Start(Tag::Heading { .. }) => heading = Some((at, String::new())),
             Event::Text(text) | Event::Code(text) => {
