@@ -50,6 +50,7 @@ mod scan;
 pub mod schema;
 mod suggestion;
 pub mod text;
+pub mod trigram;
 pub mod value;
 
 pub use bind::{Argument, Arguments, BoundQuery, bind};

@@ -6,6 +6,7 @@
 //! task of its own. Writes that conflict with another transaction are retried.
 
 mod batch;
+mod choice;
 mod connection;
 mod explain;
 mod failure;

@@ -140,6 +140,16 @@ fn mistakes_are_reported_at_their_places() {
              such as 1994",
         ),
         (
+            format!(
+                "{HEAD}{TITLE}search = false\ntrigram = true\n[fields.year]\ntype = \"integer\"\n\
+                 trigram = true\n[fields.note]\ntype = \"text\"\ntrigram = \"yes\""
+            ),
+            "6:1: `trigram` is for texts that are searched, and this has `search = false`; remove one of \
+             the two keys\n\
+             9:1: `trigram` is for fields of type text, and this is an integer\n\
+             12:11: `trigram`: expected true or false, found a text; write `trigram = true`",
+        ),
+        (
             format!("{HEAD}{TITLE}read_only = true"),
             "3:9: `title` is required, and clients cannot write it; add a `default`, or `required = \
              false`\n\

@@ -312,6 +312,11 @@ const SERVED: &[(&str, &[&str], &[&str])] = &[
         &["movies_title_release_year", "movies_release_year"],
     ),
     ("title contains 'movie' or genre ends with '7'", &["PRIMARY KEY"], &["movies_pkey"]),
+    (
+        "title contains 'MOVIE 4321'",
+        &["PRIMARY KEY", "cinequery__movies__title__trigrams"],
+        &["cinequery_movies_title_folded_trigram"],
+    ),
 ];
 
 #[tokio::test]

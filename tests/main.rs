@@ -48,6 +48,7 @@ mod support;
 mod throttle;
 mod tokens;
 mod transfer;
+mod trigrams;
 mod usage;
 mod users;
 mod why;

@@ -8,7 +8,7 @@ use super::{edit, search};
 use crate::clock::timestamp_now;
 use crate::error::{Error, Kind, Result};
 use crate::identity::{Access, Identity};
-use crate::query::{Schema, Shape, compile};
+use crate::query::{Schema, Shape};
 use crate::record::Patch;
 use crate::store::{Bulk, BulkTally, Keyed, MAX_MATCHING, Once, Store, unexpected_count};
 
@@ -90,7 +90,7 @@ pub async fn write(
         return Err(Error::new(Kind::InvalidParameter, "filter: expected a filter, found none"));
     }
     let Some(expected) = expected else {
-        let count = compile(&query, Shape::Count, store.dialect());
+        let count = store.statement(&query, Shape::Count).await?;
         return Err(unexpected_count(None, store.count(count).await?));
     };
     let expected = u32::try_from(expected).ok().filter(|expected| *expected <= MAX_MATCHING);

@@ -10,7 +10,7 @@ use super::selection::Selection;
 use crate::clock::timestamp_now;
 use crate::error::{Error, Kind, Result};
 use crate::identity::{Access, Identity};
-use crate::query::{Diagnostic, Facet, Schema, Shape, compile, format};
+use crate::query::{Diagnostic, Facet, Schema, Shape, format};
 use crate::store::Store;
 
 /// A request to count records.
@@ -90,7 +90,7 @@ pub async fn facets(
     let as_of = timestamp_now();
     let query = request.selection.bind(&prepared, as_of)?;
 
-    let statement = compile(&query, Shape::Groups { facet, limit }, store.dialect());
+    let statement = store.statement(&query, Shape::Groups { facet, limit }).await?;
     let groups = store.groups(statement, facet.key_type()).await?;
     // Each group has the totals. Without a group, nothing matches.
     let (values, total) = groups.first().map_or((0, 0), |group| (group.groups, group.total));

@@ -11,7 +11,7 @@ use super::why::{Reason, why_nothing};
 use crate::clock::timestamp_now;
 use crate::error::{Error, Kind, Result};
 use crate::identity::{Access, Identity};
-use crate::query::{BoundQuery, Diagnostic, Dialect, Schema, Shape, Statement, compile};
+use crate::query::{Diagnostic, Schema, Shape};
 use crate::store::{Documents, Store};
 
 /// The default of `limit`: the maximum number of records of a page, or of items of a facet.
@@ -136,12 +136,12 @@ pub(super) async fn page(
         query.continue_after(&cursor.keys);
     }
 
-    let dialect = store.dialect();
     let mut found = Documents::new(schema, order, limit, b',');
-    store.fetch_into(&mut found, page_statement(&query, limit, dialect)).await?;
+    let statement = store.statement(&query, page_shape(limit)).await?;
+    store.fetch_into(&mut found, statement).await?;
     let total = match request.count {
         Count::None => None,
-        Count::Exact => Some(store.count(compile(&query, Shape::Count, dialect)).await?),
+        Count::Exact => Some(store.count(store.statement(&query, Shape::Count).await?).await?),
     };
     let next_cursor = match found.last() {
         Some(keys) if found.has_more() => {
@@ -161,9 +161,9 @@ pub(super) async fn page(
     Ok(Page { items, about })
 }
 
-/// Compiles the statement for a page. It selects one more record, to know whether there is a next page.
-pub(crate) fn page_statement(query: &BoundQuery, limit: u32, dialect: Dialect) -> Statement {
-    compile(query, Shape::Page { limit: limit + 1 }, dialect)
+/// Returns the shape of a page: one more record, to know whether there is a next page.
+pub(crate) fn page_shape(limit: u32) -> Shape {
+    Shape::Page { limit: limit + 1 }
 }
 
 /// Validates a requested limit. Returns the default if there is none.

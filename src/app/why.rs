@@ -16,8 +16,7 @@ use crate::query::diagnostic::{Span, count};
 use crate::query::evaluate::{Truth, evaluate};
 use crate::query::text::nfc;
 use crate::query::{
-    Argument, Arguments, BoundQuery, Diagnostic, Prepared, Schema, Shape, bind, check, compile,
-    format,
+    Argument, Arguments, BoundQuery, Diagnostic, Prepared, Schema, Shape, bind, check, format,
 };
 use crate::store::Store;
 
@@ -175,7 +174,7 @@ pub(super) async fn why_nothing(
         };
         // Counting one further shows whether there are more.
         let shape = Shape::CountUpTo { limit: MAX_COUNT + 1 };
-        let found = store.count(compile(&query, shape, store.dialect())).await?;
+        let found = store.count(store.statement(&query, shape).await?).await?;
         let (without, capped) = (found.min(i64::from(MAX_COUNT)), found > i64::from(MAX_COUNT));
         let instead = respelt(store, schema, condition, parameters, &mut spellings).await?;
         let condition = format::filter(condition);

@@ -12,13 +12,13 @@ use super::{
     CollectionSettings, Given, Outcome, catalogue, explain_in, location, open_to_read, operator,
     print,
 };
-use crate::app::search::{About, Count, SearchRequest, page_statement, search};
+use crate::app::search::{About, Count, SearchRequest, page_shape, search};
 use crate::app::why::Reason;
 use crate::clock::timestamp_now;
 use crate::config::DatabaseSettings;
 use crate::error::Error;
 use crate::query::compile::Bound;
-use crate::query::{Diagnostic, Dialect, Schema};
+use crate::query::{Diagnostic, Dialect, Schema, compile};
 use crate::record::Catalogue;
 use crate::store::{Location, Store};
 
@@ -134,7 +134,7 @@ fn show(
     let selection = &request.selection;
     let prepared = selection.prepare(schema)?;
     let query = selection.bind(&prepared, timestamp_now())?;
-    let statement = page_statement(&query, limit, dialect);
+    let statement = compile(&query, page_shape(limit), dialect);
     let values = (1..).zip(statement.bound());
     let values = values.map(|(position, Bound { ty, value })| {
         format!("\n-- {position}: {value} ({})", ty.as_str())

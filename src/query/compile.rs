@@ -16,6 +16,7 @@ use super::limits::{MAX_YEAR, MIN_YEAR};
 use super::plan::{Condition, Part, Side, SortKey, Term};
 use super::schema::{Field, Schema};
 use super::text::{after_prefix, fold};
+use super::trigram::Candidates;
 use super::value::{Type, Value};
 
 /// A statement and its bound values.
@@ -107,7 +108,19 @@ const LITERAL_LIMITS: [u32; 4] = [21, 101, 1000, 1001];
 
 /// Compiles a query.
 pub fn compile(query: &BoundQuery, shape: Shape, dialect: Dialect) -> Statement {
-    let compiler = Compiler { dialect };
+    compile_by(Compiler { dialect, candidates: None }, query, shape)
+}
+
+/// Compiles a query for SQLite that reads only the candidates of an index of trigrams, if there is one for the filter.
+/// The result is that of [`compile`].
+pub fn compile_for_candidates(query: &BoundQuery, shape: Shape) -> Statement {
+    let candidates = Candidates::of(query)
+        .map(|candidates| Expr::cust_with_values(candidates.condition(), [candidates.sought]));
+    compile_by(Compiler { dialect: Dialect::Sqlite, candidates }, query, shape)
+}
+
+fn compile_by(compiler: Compiler, query: &BoundQuery, shape: Shape) -> Statement {
+    let dialect = compiler.dialect;
     let mut matching = Sql::select();
     matching.from(query.schema.collection);
     let filter = query.filter.as_ref();
@@ -196,7 +209,7 @@ pub fn compile_frequent(
     limit: u32,
     dialect: Dialect,
 ) -> Statement {
-    let compiler = Compiler { dialect };
+    let compiler = Compiler { dialect, candidates: None };
     let starts = Condition::Match(field, Matching::StartsWith, Value::Text(fold(start)));
     let mut values = Sql::select();
     values.column(field.name).from(schema.collection);
@@ -219,6 +232,8 @@ pub fn folded_column(field: &Field) -> Alias {
 
 struct Compiler {
     dialect: Dialect,
+    /// A condition that the filter implies.
+    candidates: Option<Expr>,
 }
 
 impl Compiler {
@@ -234,6 +249,7 @@ impl Compiler {
         conditions: impl IntoIterator<Item = &'a Condition<Value>>,
     ) {
         let conditions = conditions.into_iter().map(|condition| self.condition(condition));
+        let conditions = self.candidates.clone().into_iter().chain(conditions);
         if let Some(all) = conditions.reduce(ExprTrait::and) {
             select.and_or_where(LogicalChainOper::And(all));
         }
@@ -315,6 +331,11 @@ impl Compiler {
         match matching {
             // An empty needle is in every text; for null the result is unknown.
             _ if needle.is_empty() => column().gte(""),
+            Matching::Contains | Matching::EndsWith
+                if field.trigram && self.dialect.matches_by_pattern(needle) =>
+            {
+                Dialect::pattern(column(), matching, needle)
+            }
             Matching::Contains => self.dialect.contains(column(), needle),
             Matching::EndsWith => self.dialect.ends_with(column(), needle),
             Matching::StartsWith => match after_prefix(needle) {

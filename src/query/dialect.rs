@@ -5,10 +5,21 @@ use sea_query::{
     SqliteQueryBuilder, Value as SqlValue, Values,
 };
 
+use super::ast::Matching;
 use super::facet::{CalendarPart, Facet, Interval};
 use super::plan::Part;
 use super::schema::Field;
+use super::trigram;
 use super::value::{Type, Value};
+
+/// A test of a text by a pattern, in PostgreSQL.
+const PATTERN_TEST: &str = "$1 LIKE $2";
+
+/// Whether a statement must be planned for its values each time. A plan for any values assumes that many texts match a
+/// pattern, and then reads the whole table in order for a rare one.
+pub fn depends_on_values(sql: &str) -> bool {
+    sql.contains(" LIKE ")
+}
 
 /// A database engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -162,6 +173,29 @@ impl Dialect {
             Dialect::Postgres => "strpos",
         };
         Expr::from(Func::cust(function).args([column, Expr::val(text)])).gt(Expr::cust("0"))
+    }
+
+    /// Whether text is searched by a pattern where a field has an index of trigrams. PostgreSQL uses the index for
+    /// patterns alone. It knows the trigrams of words, and would read all of the index for a text without one.
+    pub fn matches_by_pattern(self, text: &str) -> bool {
+        let mut words = text.split(|character: char| !character.is_alphanumeric());
+        self == Dialect::Postgres && words.any(trigram::is_long_enough)
+    }
+
+    /// Builds a test of PostgreSQL whether the column contains the text or ends with it.
+    pub fn pattern(column: Expr, matching: Matching, text: &str) -> Expr {
+        let mut pattern = String::with_capacity(text.len() + 2);
+        pattern.push('%');
+        for character in text.chars() {
+            if matches!(character, '%' | '_' | '\\') {
+                pattern.push('\\');
+            }
+            pattern.push(character);
+        }
+        if matching == Matching::Contains {
+            pattern.push('%');
+        }
+        Expr::cust_with_exprs(PATTERN_TEST, [column, Expr::val(pattern)])
     }
 
     /// Builds a test whether the column ends with the text. The text must not be empty, because

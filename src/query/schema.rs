@@ -102,6 +102,8 @@ pub struct Field {
     /// Whether it is a text that `contains`, `starts with` and `ends with` search. Its folded form is then in
     /// a second column.
     pub searchable: bool,
+    /// Whether it is a searchable text with an index of trigrams, for `contains` and `ends with`.
+    pub trigram: bool,
     /// Its previous name, from which a migration renames the column.
     pub renamed_from: Option<&'static str>,
     /// An example for the OpenAPI document, as text; empty if there is none.

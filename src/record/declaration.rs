@@ -91,7 +91,7 @@ const SEARCH_KEYS: &[&str] = &["description", "filter"];
 const TEXT_KEYS: &[&str] = &["name", "collection", "description", "filter", "type", "renamed_from"];
 
 /// The keys whose value is true or false.
-const FLAG_KEYS: &[&str] = &["journal", "required", "search", "read_only"];
+const FLAG_KEYS: &[&str] = &["journal", "required", "search", "trigram", "read_only"];
 
 /// Something that is wrong with a declaration, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -513,6 +513,7 @@ fn managed() -> [Field; 4] {
         writable: false,
         managed: true,
         searchable: false,
+        trigram: false,
         renamed_from: None,
         example,
     };

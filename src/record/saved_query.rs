@@ -41,6 +41,7 @@ fn text(
         writable: true,
         managed: false,
         searchable: true,
+        trigram: false,
         renamed_from: None,
         example: "",
     }

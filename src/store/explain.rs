@@ -67,9 +67,13 @@ fn sqlite_plan(steps: Vec<SqliteStep>) -> (Vec<String>, Vec<String>) {
 }
 
 /// Returns the index in a step such as `SEARCH movies USING COVERING INDEX name (genre=?)`. The primary key has no
-/// index name. Automatic indexes, which exist only for the statement, are left out.
+/// index name. An index of trigrams is a virtual table, as in `SCAN name VIRTUAL TABLE INDEX 0:M1`. Automatic indexes,
+/// which exist only for the statement, are left out.
 fn sqlite_index(step: &str) -> Option<&str> {
     const PRIMARY_KEY: &str = "PRIMARY KEY";
+    if let Some((table, _)) = step.split_once(" VIRTUAL TABLE INDEX ") {
+        return table.strip_prefix("SCAN ");
+    }
     let (_, access) = step.split_once(" USING ")?;
     if access.starts_with(PRIMARY_KEY) || access.starts_with("INTEGER PRIMARY KEY") {
         return Some(PRIMARY_KEY);

@@ -13,6 +13,7 @@ use super::connection::{Deadline, Held, Keeper, Open};
 use super::failure::FailureClass;
 use super::record::Sink;
 use super::row::Columns;
+use crate::query::dialect::depends_on_values;
 
 /// How much longer than the database the client waits for a statement. The database's own limit comes first,
 /// so a statement that is only slow leaves a usable connection.
@@ -31,6 +32,11 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a statement may continue after its caller was cancelled. Most statements end within this time;
 /// the others are interrupted.
 const ABANDONED_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// Whether a connection keeps a statement prepared.
+fn is_kept(sql: &str) -> bool {
+    sql.len() <= MAX_KEPT_BYTES && !depends_on_values(sql)
+}
 
 /// How the last statement of a lease ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -147,7 +153,7 @@ impl<O: Open> Lease<O> {
         SqlxValues: sqlx::IntoArguments<O::Database>,
     {
         let Parts { connection, limit } = self.parts()?;
-        let is_kept = sql.len() <= MAX_KEPT_BYTES;
+        let is_kept = is_kept(&sql);
         let query = sqlx::query_as_with(AssertSqlSafe(sql), SqlxValues(values)).persistent(is_kept);
         let rows = limit.within(query.fetch_all(&mut *connection)).await;
         self.settle(rows)
@@ -166,7 +172,7 @@ impl<O: Open> Lease<O> {
         SqlxValues: sqlx::IntoArguments<O::Database>,
     {
         let Parts { connection, limit } = self.parts()?;
-        let is_kept = sql.len() <= MAX_KEPT_BYTES;
+        let is_kept = is_kept(&sql);
         let query = sqlx::query_with(AssertSqlSafe(sql), SqlxValues(values)).persistent(is_kept);
         let read = async {
             let mut rows = query.fetch(&mut *connection);

@@ -12,7 +12,7 @@ use super::transaction::{End, Failure, Transaction, Work};
 use super::write::{columns, differs};
 use super::{Record, Store};
 use crate::error::{Error, Kind, Result, There};
-use crate::query::{BoundQuery, Schema, Shape, Statement, Value, compile};
+use crate::query::{BoundQuery, Schema, Shape, Statement, Value};
 use crate::record::Row;
 
 /// The maximum number of records that such a write may change.
@@ -55,11 +55,11 @@ impl Work for BulkWork {
         &self,
         transaction: &mut Transaction<'_>,
     ) -> std::result::Result<End<BulkTally>, Failure> {
-        let dialect = transaction.dialect();
         let shape = Shape::LockedIds { limit: self.expected + 1 };
-        let ids: Vec<(Uuid,)> = transaction.rows(compile(&self.query, shape, dialect)).await?;
+        let select = transaction.statement(&self.query, shape).await?;
+        let ids: Vec<(Uuid,)> = transaction.rows(select).await?;
         if ids.len() != self.expected as usize {
-            let count = compile(&self.query, Shape::Count, dialect);
+            let count = transaction.statement(&self.query, Shape::Count).await?;
             let count: Vec<(i64,)> = transaction.rows(count).await?;
             let matched = count.first().map_or(0, |(count,)| *count);
             return Err(unexpected_count(Some(self.expected), matched).into());

@@ -4,8 +4,11 @@
 mod apply;
 mod change;
 mod diff;
+mod features;
+mod sql;
 mod step;
 mod table;
+mod trigrams;
 
 use std::time::{Duration, Instant};
 
@@ -194,16 +197,17 @@ impl Store {
         let scripts = SCRIPTS.iter().filter(|script| pending.contains(&script.number));
         let mut plan: Vec<Step> = scripts.map(|script| script.step(self.dialect())).collect();
         let applied = self.applied(pending.contains(&1), schemas).await?;
+        let (extent, features) = (Extent::All(drops), self.features_after_migration().await?);
         let steps = match &self.shared.engine {
             Engine::Postgres(lanes) => {
                 let servers = lanes.requests.opener().working_on(Work::Migrations);
                 let Opened { connection, .. } = servers.open().await.map_err(database_error)?;
                 let mut worker = Worker::Postgres(connection);
-                self.steps_from(&applied, schemas, Extent::All(drops), &mut worker).await?
+                self.steps_from(&applied, schemas, extent, features, &mut worker).await?
             }
             Engine::Sqlite { write, .. } => {
-                self.steps_from(&applied, schemas, Extent::All(drops), &mut Worker::Sqlite(write))
-                    .await?
+                let mut worker = Worker::Sqlite(write);
+                self.steps_from(&applied, schemas, extent, features, &mut worker).await?
             }
         };
         plan.extend(steps.applied);
@@ -241,7 +245,8 @@ impl Store {
                 return Ok(State::Foreign);
             }
         }
-        let steps = steps(&tables, schemas, &[], By::Serve, self.dialect());
+        let features = self.features().await?;
+        let steps = steps(&tables, schemas, &[], By::Serve, features);
         let Steps { applied: steps, left } = steps.map_err(Error::internal)?;
         let by = match steps.iter().any(|step| step.by == By::Migrate) {
             true => By::Migrate,

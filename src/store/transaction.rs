@@ -12,6 +12,7 @@ use super::postgres::Servers;
 use super::record::{Record, Records, Sink as _};
 use super::sqlite::SqliteFile;
 use crate::error::Error;
+use crate::query::dialect::depends_on_values;
 use crate::query::{Dialect, Schema, Statement};
 
 /// Why the work of a transaction failed.
@@ -155,8 +156,11 @@ impl<'c> Transaction<'c> {
 
     /// Returns the rows of a statement.
     pub(super) async fn rows<T: Row>(&mut self, statement: Statement) -> sqlx::Result<Vec<T>> {
+        let is_kept = !depends_on_values(&statement.sql);
         let query = self.query(statement);
-        on_session!(self, connection => sqlx::query_as_with(query.0, query.1).fetch_all(connection))
+        on_session!(self, connection => {
+            sqlx::query_as_with(query.0, query.1).persistent(is_kept).fetch_all(connection)
+        })
     }
 
     /// Returns the records of a statement.

@@ -18,6 +18,7 @@ pub fn field(name: &'static str, ty: Type) -> Field {
         writable: true,
         managed: false,
         searchable: ty == Type::Text,
+        trigram: false,
         renamed_from: None,
         example: "",
     }

@@ -62,6 +62,8 @@ struct Shape {
     extras: [bool; 3],
     /// Whether a text can be searched.
     is_searchable: bool,
+    /// Whether a text that can be searched has an index of trigrams.
+    has_trigrams: bool,
     /// Whether the field is read-only; only if it is nullable.
     is_read_only: bool,
     value: Index,
@@ -81,16 +83,19 @@ fn shape(ty: &'static str, required: impl Strategy<Value = bool>) -> impl Strate
         "text" => bounds.prop_map(Some).boxed(),
         _ => prop::option::weighted(0.8, bounds).boxed(),
     };
-    let flags = (prop::bool::weighted(0.75), prop::bool::weighted(0.15));
+    let flags = (prop::bool::weighted(0.75), any::<bool>(), prop::bool::weighted(0.15));
     (required, bounds, any::<[bool; 3]>(), flags, any::<Index>()).prop_map(
-        move |(is_required, bounds, extras, (is_searchable, is_read_only), value)| Shape {
-            ty,
-            is_required,
-            bounds,
-            extras,
-            is_searchable,
-            is_read_only: is_read_only && !is_required,
-            value,
+        move |(is_required, bounds, extras, (is_searchable, has_trigrams, is_read_only), value)| {
+            Shape {
+                ty,
+                is_required,
+                bounds,
+                extras,
+                is_searchable,
+                has_trigrams,
+                is_read_only: is_read_only && !is_required,
+                value,
+            }
         },
     )
 }
@@ -131,6 +136,9 @@ impl Shape {
         }
         if self.ty == "text" && !self.is_searchable {
             lines.push("search = false".to_owned());
+        }
+        if self.ty == "text" && self.is_searchable && self.has_trigrams {
+            lines.push("trigram = true".to_owned());
         }
         if !self.is_required {
             lines.push("required = false".to_owned());

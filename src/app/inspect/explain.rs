@@ -5,7 +5,7 @@ use poem_openapi::types::Any;
 use serde::Serialize;
 
 use super::readable;
-use crate::app::search::{self, page_statement};
+use crate::app::search::{self, page_shape};
 use crate::app::selection::Selection;
 use crate::clock::timestamp_now;
 use crate::error::Result;
@@ -84,7 +84,7 @@ pub async fn explain(
     let limit = search::limit(limit)?;
     let prepared = selection.prepare(schema)?;
     let query = selection.bind(&prepared, timestamp_now())?;
-    let statement = page_statement(&query, limit, store.dialect());
+    let statement = store.statement(&query, page_shape(limit)).await?;
     let Explained { lines: plan, indexes } = store.explain(&statement).await?;
     let values = statement.bound().into_iter();
     let values = values.map(|Bound { ty, value }| BoundValue { ty, value: Any(value) });

@@ -4,7 +4,7 @@ use crate::app::selection::Selection;
 use crate::clock::timestamp_now;
 use crate::error::Result;
 use crate::identity::{Access, Identity};
-use crate::query::{BoundQuery, Schema, Shape, Statement, Value, compile};
+use crate::query::{BoundQuery, Schema, Shape, Statement, Value};
 use crate::store::{Documents, Place, Store};
 
 use super::{Format, csv};
@@ -122,7 +122,7 @@ impl Export {
         if self.is_done {
             return Ok(None);
         }
-        let statement = compile(&self.query, Shape::Page { limit: PAGE }, self.store.dialect());
+        let statement = self.store.statement(&self.query, Shape::Page { limit: PAGE }).await?;
         let (part, last) = match self.form {
             Form::File(Format::Csv) => {
                 let found = self.store.fetch(self.schema(), statement).await?;

@@ -21,6 +21,7 @@ pub(super) const FIELD_KEYS: &[&str] = &[
     "default",
     "renamed_from",
     "search",
+    "trigram",
     "read_only",
     "description",
     "example",
@@ -74,11 +75,21 @@ impl Reader<'_> {
             writable: !is_read_only,
             managed: false,
             searchable: ty == Type::Text,
+            trigram: false,
             renamed_from: None,
             example: "",
         };
         if let Some(entry) = self.key_of(table, "search", ty, Type::Text) {
             field.searchable = self.flag(std::slice::from_ref(entry), "search", true);
+        }
+        if let Some(entry) = self.key_of(table, "trigram", ty, Type::Text) {
+            field.trigram = self.flag(std::slice::from_ref(entry), "trigram", false);
+            if field.trigram && !field.searchable {
+                let message =
+                    "`trigram` is for texts that are searched, and this has `search = false`";
+                let help = "remove one of the two keys";
+                self.report(Mistake::new(entry.span, message).help(help));
+            }
         }
         if let Some(entry) = find(table, "renamed_from") {
             field.renamed_from = self.name(Named::Field, entry).map(|(name, _)| name);

@@ -68,6 +68,10 @@ pub fn json_schema() -> Value {
             "search": flag(
                 "Whether `contains`, `starts with` and `ends with` search it. It is for texts.", true
             ),
+            "trigram": flag(
+                "Whether an index makes `contains` and `ends with` fast for three characters or more. It is for texts.",
+                false
+            ),
             "read_only": flag("Whether clients can only read it.", false),
             "description": description("One sentence for the API's documentation."),
             "example": {"type": value, "description": "A value for the API's documentation."}

@@ -7,8 +7,11 @@ use sqlx::{AssertSqlSafe, PgConnection, SqliteConnection};
 use uuid::Uuid;
 
 use super::diff::{Steps, steps, undeclared};
+use super::features::Features;
+use super::sql::{literal, quoted};
 use super::step::{Action, By, Meaning, Question, Step};
-use super::table::{Column, Folded, Folding, Index, Table, literal, quoted};
+use super::table::{Column, Folded, Folding, Index, Table};
+use super::trigrams::CREATE_EXTENSION;
 use crate::clock::timestamp_now;
 use crate::error::{Error, Kind, Result};
 use crate::query::{Dialect, Schema, Value};
@@ -85,6 +88,14 @@ impl Worker<'_> {
                 lease.settle(Ok(()))
             }
         }
+    }
+
+    /// Runs statements that need no transaction, or can be in none.
+    async fn run_each(&mut self, statements: &[String]) -> sqlx::Result<()> {
+        for statement in statements {
+            self.run(statement).await?;
+        }
+        Ok(())
     }
 
     async fn rows<T: Row>(&mut self, sql: &str) -> sqlx::Result<Vec<T>> {
@@ -207,7 +218,9 @@ impl Store {
         let first = first_movies()?;
         let declared = schemas.iter().find(|schema| schema.collection == FIRST_COLLECTION);
         let Some(declared) = declared else { return Ok(false) };
-        let steps = steps(&[first], &[*declared], &[], By::Migrate, self.dialect());
+        // An index of trigrams is built where it is.
+        let features = Features { dialect: self.dialect(), trigrams: false };
+        let steps = steps(&[first], &[*declared], &[], By::Migrate, features);
         if steps.map_err(Error::internal)?.applied.is_empty() {
             return Ok(false);
         }
@@ -263,11 +276,12 @@ impl Store {
         applied: &[Table],
         schemas: &[&'static Schema],
         extent: Extent<'_>,
+        features: Features,
         worker: &mut Worker<'_>,
     ) -> Result<Steps> {
         let (by, drops) = (extent.by(), extent.drops());
         let Steps { applied: steps, left } =
-            steps(applied, schemas, drops, by, self.dialect()).map_err(Error::internal)?;
+            steps(applied, schemas, drops, by, features).map_err(Error::internal)?;
         let mut inspected = Vec::new();
         for mut step in steps {
             let is_noted = applied.iter().any(|table| table.collection == step.collection);
@@ -288,6 +302,33 @@ impl Store {
         Ok(Steps { applied: inspected, left })
     }
 
+    /// Installs what the declarations need, where that is possible, and returns what the database can do then. Searches
+    /// need nothing of it to work.
+    async fn install_features(
+        &self,
+        schemas: &[&'static Schema],
+        worker: &mut Worker<'_>,
+    ) -> Result<Features> {
+        let features = self.features().await?;
+        let wants_trigrams = |schema: &&Schema| schema.fields.iter().any(|field| field.trigram);
+        if features.trigrams || !schemas.iter().copied().any(|schema| wants_trigrams(&schema)) {
+            return Ok(features);
+        }
+        let cause = match worker.run(CREATE_EXTENSION).await {
+            Ok(()) => "its operators are not in the search_path of the role".to_owned(),
+            Err(error) => describe(&error),
+        };
+        let features = self.features().await?;
+        if !features.trigrams {
+            tracing::warn!(
+                cause,
+                "cannot use the extension pg_trgm, so `contains` and `ends with` have no index; as a superuser, \
+                 run `CREATE EXTENSION pg_trgm` in the database, then restart"
+            );
+        }
+        Ok(features)
+    }
+
     /// Brings the tables to the declarations.
     pub(super) async fn apply_declarations(
         &self,
@@ -297,9 +338,10 @@ impl Store {
     ) -> Result<Vec<Table>> {
         worker.wait_for_orphans().await.map_err(database_error)?;
         self.drop_first_movies(schemas, worker).await?;
+        let features = self.install_features(schemas, worker).await?;
         let mut tables = self.applied(false, schemas).await?;
         let Steps { applied: steps, left } =
-            self.steps_from(&tables, schemas, extent, worker).await?;
+            self.steps_from(&tables, schemas, extent, features, worker).await?;
         let list = |texts: Vec<&str>| texts.join("\n  ");
         let problems: Vec<&str> = steps.iter().filter_map(|step| step.problem.as_deref()).collect();
         if !problems.is_empty() {
@@ -371,7 +413,7 @@ impl Store {
                 }
                 Action::DropIndex => worker.run(&sql.join(";")).await?,
                 Action::BuildIndex(index) => {
-                    build_index(&step.collection, index, &sql.join(";"), worker).await?;
+                    build_index(&step.collection, index, sql, worker).await?;
                 }
                 // Filled above. The others have a problem, or are not steps of a declaration.
                 Action::Fill(_) | Action::Migration | Action::Reject => {}
@@ -492,7 +534,7 @@ async fn rebuild(
 async fn build_index(
     collection: &str,
     index: &Index,
-    sql: &str,
+    sql: &[String],
     worker: &mut Worker<'_>,
 ) -> sqlx::Result<()> {
     let text = |text: &str| literal(&Value::Text(text.to_owned()), Dialect::Postgres);
@@ -527,7 +569,7 @@ async fn build_index(
                 Ok(())
             }
             Some((false, _, false)) => worker.run(&drop).await,
-            None => worker.run(sql).await,
+            None => worker.run_each(sql).await,
         };
         let Err(error) = worked else { continue };
         // An invalid index would slow down writes, and a unique one would reject some, without serving anything.

@@ -2,8 +2,10 @@
 
 use chrono::{DateTime, Utc};
 
+use super::sql::quoted;
 use super::step::{Action, By, Step};
-use super::table::{Column, Folded, Folding, Index, Table, folded_name, quoted, saved_queries_of};
+use super::table::{Column, Folded, Folding, Index, Table, folded_name, saved_queries_of};
+use super::trigrams::Trigrams;
 use crate::query::{Dialect, Type};
 
 /// Records that are folded in one go.
@@ -187,11 +189,9 @@ impl Change {
             Self::Unfold(name) => format!("stop writing the column for searching {of}.{name}"),
             Self::CreateIndex(index) => {
                 let kind = if index.unique { "a unique index" } else { "an index" };
-                format!("build {kind} on {} of {of}", index.columns.join(", "))
+                format!("build {kind} on {} of {of}", index.subject())
             }
-            Self::DropIndex(index) => {
-                format!("drop the index on {} of {of}", index.columns.join(", "))
-            }
+            Self::DropIndex(index) => format!("drop the index on {} of {of}", index.subject()),
             Self::Retype { name, to } => {
                 format!("drop {of}.{name}, to add it as {}", to.with_article())
             }
@@ -212,22 +212,32 @@ impl Change {
         let is_postgres = dialect == Dialect::Postgres;
         let sql = match self {
             Self::CreateTable(table) => std::iter::once(table.create(collection, dialect))
-                .chain(table.create_indexes())
+                .chain(table.create_indexes(dialect))
                 .collect(),
-            Self::DropTable => vec![
-                format!("DROP TABLE {}", quoted(collection)),
-                format!("DELETE {}", saved_queries_of(collection, dialect)),
-            ],
+            Self::DropTable => trigrams_of(before, dialect)
+                .flat_map(|(_, trigrams)| trigrams.drop())
+                .chain([
+                    format!("DROP TABLE {}", quoted(collection)),
+                    format!("DELETE {}", saved_queries_of(collection, dialect)),
+                ])
+                .collect(),
             Self::RenameColumn { from, to } => {
                 let is_folded = |column: &Column| column.folded.is_some();
                 let is_folded = before.and_then(|table| table.column(from)).is_some_and(is_folded);
                 let folded = is_folded.then(|| (folded_name(from), folded_name(to)));
-                std::iter::once((from.clone(), to.clone()))
-                    .chain(folded)
-                    .map(|(from, to)| {
+                let columns =
+                    std::iter::once((from.clone(), to.clone())).chain(folded).map(|(from, to)| {
                         format!("{alter} RENAME COLUMN {} TO {}", quoted(&from), quoted(&to))
-                    })
-                    .collect()
+                    });
+                let (mut first, mut last) = (Vec::new(), Vec::new());
+                for (index, trigrams) in trigrams_of(before, dialect) {
+                    if is_on(index, from) {
+                        let [before, after] = trigrams.rename(&folded_name(to));
+                        first.extend(before);
+                        last.extend(after);
+                    }
+                }
+                first.into_iter().chain(columns).chain(last).collect()
             }
             // Existing records are known to satisfy the check, and need not be read for it.
             Self::AddColumn(column) if is_postgres => {
@@ -244,14 +254,14 @@ impl Change {
                 .iter()
                 .map(|definition| format!("{alter} ADD COLUMN {definition}"))
                 .collect(),
-            Self::DropColumn(name) => drop_column(name, before, &alter, dialect),
+            Self::DropColumn(name) => drop_column(name, before, collection, dialect),
             Self::Retype { name, .. } => {
                 // The guard fails if a record was created after the records were counted.
                 let guard = [
                     format!("{alter} ADD COLUMN {GUARD} integer CHECK (false)"),
                     format!("{alter} DROP COLUMN {GUARD}"),
                 ];
-                guard.into_iter().chain(drop_column(name, before, &alter, dialect)).collect()
+                guard.into_iter().chain(drop_column(name, before, collection, dialect)).collect()
             }
             Self::Relax(_) | Self::Require(_) | Self::Unfold(_) if !is_postgres => {
                 let is_shaped = |old: &Table, new: &Table| {
@@ -301,15 +311,15 @@ impl Change {
                 return (vec![update], Action::Fill(name.clone()));
             }
             Self::CreateIndex(index) if is_postgres => {
-                let sql = vec![index.create(collection, "CONCURRENTLY ")];
+                let sql = index.create(collection, "CONCURRENTLY ", dialect);
                 return (sql, Action::BuildIndex(index.clone()));
             }
-            Self::CreateIndex(index) => vec![index.create(collection, "")],
+            Self::CreateIndex(index) => index.create(collection, "", dialect),
             Self::DropIndex(index) if is_postgres && !index.unique => {
                 let sql = format!("DROP INDEX CONCURRENTLY IF EXISTS {}", quoted(&index.name));
                 return (vec![sql], Action::DropIndex);
             }
-            Self::DropIndex(index) => drop_index(index, &alter, dialect),
+            Self::DropIndex(index) => drop_index(index, collection, dialect),
             Self::Misname { .. } => return (Vec::new(), Action::Reject),
         };
         (sql, Action::Transaction)
@@ -342,25 +352,48 @@ fn is_on(index: &Index, field: &str) -> bool {
     index.columns.iter().any(|column| column == field || *column == folded_name(field))
 }
 
+/// What SQLite has in place of the indexes of trigrams.
+fn trigrams_of(
+    table: Option<&Table>,
+    dialect: Dialect,
+) -> impl Iterator<Item = (&Index, Trigrams)> {
+    let table = table.filter(|_| dialect == Dialect::Sqlite);
+    table.into_iter().flat_map(|table| {
+        let of =
+            |index| Index::trigrams(index, &table.collection).map(|trigrams| (index, trigrams));
+        table.indexes.iter().filter_map(of)
+    })
+}
+
 /// Drops a column, its folded column and the indexes that it is part of.
-fn drop_column(name: &str, before: Option<&Table>, alter: &str, dialect: Dialect) -> Vec<String> {
+fn drop_column(
+    name: &str,
+    before: Option<&Table>,
+    collection: &str,
+    dialect: Dialect,
+) -> Vec<String> {
     let indexes = before.iter().flat_map(|table| &table.indexes);
     let indexes = indexes.filter(|index| is_on(index, name));
     let column = before.and_then(|table| table.column(name));
     let folded = column.and_then(|column| column.folded.as_ref());
     let names = std::iter::once(name.to_owned()).chain(folded.map(|_| folded_name(name)));
+    let alter = format!("ALTER TABLE {}", quoted(collection));
     indexes
-        .flat_map(|index| drop_index(index, alter, dialect))
+        .flat_map(|index| drop_index(index, collection, dialect))
         .chain(names.map(|name| format!("{alter} DROP COLUMN {}", quoted(&name))))
         .collect()
 }
 
 /// Drops an index in a transaction. In PostgreSQL that of a unique key may belong to a constraint, as in the
 /// first table of movies.
-fn drop_index(index: &Index, alter: &str, dialect: Dialect) -> Vec<String> {
-    let name = quoted(&index.name);
+fn drop_index(index: &Index, collection: &str, dialect: Dialect) -> Vec<String> {
+    if let (Some(trigrams), Dialect::Sqlite) = (index.trigrams(collection), dialect) {
+        return trigrams.drop();
+    }
+    let (name, table) = (quoted(&index.name), quoted(collection));
     let constraint = index.unique && dialect == Dialect::Postgres;
-    let constraint = constraint.then(|| format!("{alter} DROP CONSTRAINT IF EXISTS {name}"));
+    let constraint =
+        constraint.then(|| format!("ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {name}"));
     constraint.into_iter().chain([format!("DROP INDEX IF EXISTS {name}")]).collect()
 }
 
@@ -375,7 +408,11 @@ fn rebuild(after: &Table) -> (Vec<String>, Action) {
         format!("ALTER TABLE {COPY} RENAME TO {table}"),
     ];
     let action = Action::Rebuild(copy.len());
-    (copy.into_iter().chain(after.create_indexes()).collect(), action)
+    let create = |index: &Index| match index.trigrams(&after.collection) {
+        Some(trigrams) => trigrams.create_table_triggers().into(),
+        None => index.create(&after.collection, "", Dialect::Sqlite),
+    };
+    (copy.into_iter().chain(after.indexes.iter().flat_map(create)).collect(), action)
 }
 
 pub(super) fn bounds_in_words(ty: Type, bounds: Option<(i64, i64)>) -> String {

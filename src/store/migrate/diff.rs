@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 
 use super::change::{Change, bounds_in_words};
+use super::features::Features;
+use super::sql::{literal, quoted};
 use super::step::{By, Meaning, Question, Step};
-use super::table::{Column, Folding, Table, literal, quoted, saved_queries_of};
+use super::table::{Column, Folding, Table, saved_queries_of};
 use crate::clock::timestamp_now;
 use crate::query::diagnostic::did_you_mean;
 use crate::query::{Dialect, Field, Schema, Type};
@@ -48,8 +50,9 @@ pub(super) fn steps(
     declared: &[&'static Schema],
     drops: &[String],
     by: By,
-    dialect: Dialect,
+    features: Features,
 ) -> Result<Steps, String> {
+    let Features { dialect, .. } = features;
     let now = timestamp_now();
     let mut diffs: Vec<TableDiff> =
         applied.iter().map(|table| TableDiff::of(Some(table.clone()), by, dialect, now)).collect();
@@ -80,10 +83,10 @@ pub(super) fn steps(
     taken.extend(declared.iter().map(|schema| schema.collection.to_owned()));
     for schema in declared {
         match diffs.iter_mut().find(|diff| diff.is_of(schema.collection)) {
-            Some(diff) => diff.compare(schema, &mut taken),
+            Some(diff) => diff.compare(schema, Table::possible(schema, features), &mut taken),
             None => {
                 let mut diff = TableDiff::of(None, by, dialect, now);
-                let mut table = Table::of(schema);
+                let mut table = Table::possible(schema, features);
                 // Its own name is among those that are taken; an index cannot have that of another table.
                 for index in &mut table.indexes {
                     index.rename(schema.collection, &taken);
@@ -190,8 +193,7 @@ impl TableDiff {
         self.origins.get(column).cloned().unwrap_or_else(|| "NULL".to_owned())
     }
 
-    fn compare(&mut self, schema: &'static Schema, taken: &mut BTreeSet<String>) {
-        let declared = Table::of(schema);
+    fn compare(&mut self, schema: &'static Schema, declared: Table, taken: &mut BTreeSet<String>) {
         for field in schema.fields {
             let Some(from) = field.renamed_from else { continue };
             if let Some(problem) = self.misnamed(field, from, schema) {

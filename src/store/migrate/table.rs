@@ -6,8 +6,15 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::features::Features;
+use super::sql::{literal, quoted};
+use super::trigrams::{self, Trigrams};
 use crate::query::text::fold;
 use crate::query::{Argument, Dialect, Field, Schema, Type, Value};
+
+/// How many kilobytes of new texts PostgreSQL may keep beside an index of trigrams, until it adds them all at once. That
+/// makes writes faster; searches read all of them.
+const PENDING_KB: u32 = 1024;
 
 /// The longest identifier of PostgreSQL, in bytes. It truncates longer ones.
 const MAX_IDENTIFIER: usize = 63;
@@ -74,6 +81,9 @@ pub(super) struct Index {
     pub(super) columns: Vec<String>,
     #[serde(default, skip_serializing_if = "is_false")]
     pub(super) unique: bool,
+    /// Whether it is on the trigrams of its only column, a folded one.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(super) trigram: bool,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -90,8 +100,7 @@ impl Table {
         let mut add = |columns: Vec<String>, unique| {
             // A unique index serves searches as well.
             if !indexes.iter().any(|index| index.columns == columns) {
-                let name = preferred_name(&collection, &columns, unique);
-                indexes.push(Index { name, columns, unique });
+                indexes.push(Index::of(&collection, columns, unique, false));
             }
         };
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
@@ -106,7 +115,17 @@ impl Table {
         if let Some(field) = first.filter(|field| field.searchable) {
             add(vec![folded_name(field.name)], false);
         }
+        for field in schema.fields.iter().filter(|field| field.trigram) {
+            indexes.push(Index::of(&collection, vec![folded_name(field.name)], false, true));
+        }
         Self { collection, columns, indexes }
+    }
+
+    /// The same for a database that may not be able to have all indexes.
+    pub(super) fn possible(schema: &Schema, features: Features) -> Self {
+        let mut table = Self::of(schema);
+        table.indexes.retain(|index| features.trigrams || !index.trigram);
+        table
     }
 
     pub(super) fn column(&self, name: &str) -> Option<&Column> {
@@ -119,9 +138,8 @@ impl Table {
 
     /// The index on the same columns, by whatever name.
     pub(super) fn same_index(&self, other: &Index) -> Option<&Index> {
-        let is_same =
-            |index: &&Index| (&index.columns, index.unique) == (&other.columns, other.unique);
-        self.indexes.iter().find(is_same)
+        let on = |index: &Index| (index.columns.clone(), index.unique, index.trigram);
+        self.indexes.iter().find(|index| on(index) == on(other))
     }
 
     /// The texts whose folded columns are in use.
@@ -148,8 +166,9 @@ impl Table {
     }
 
     /// The statements that create its indexes, where no other connection uses the table.
-    pub(super) fn create_indexes(&self) -> Vec<String> {
-        self.indexes.iter().map(|index| index.create(&self.collection, "")).collect()
+    pub(super) fn create_indexes(&self, dialect: Dialect) -> Vec<String> {
+        let create = |index: &Index| index.create(&self.collection, "", dialect);
+        self.indexes.iter().flat_map(create).collect()
     }
 
     /// The names of all columns of the database, for a list.
@@ -248,12 +267,40 @@ impl Column {
 }
 
 impl Index {
-    /// `CREATE INDEX`; `how` is a word such as `CONCURRENTLY ` before the name.
-    pub(super) fn create(&self, collection: &str, how: &str) -> String {
+    fn of(collection: &str, columns: Vec<String>, unique: bool, trigram: bool) -> Self {
+        let mut index = Self { name: String::new(), columns, unique, trigram };
+        index.name = index.preferred_name(collection);
+        index
+    }
+
+    /// The statements that create it; `how` is a word such as `CONCURRENTLY ` before the name.
+    pub(super) fn create(&self, collection: &str, how: &str, dialect: Dialect) -> Vec<String> {
         let unique = if self.unique { "UNIQUE " } else { "" };
         let columns: Vec<String> = self.columns.iter().map(|name| quoted(name)).collect();
-        let (name, table) = (quoted(&self.name), quoted(collection));
-        format!("CREATE {unique}INDEX {how}{name} ON {table} ({})", columns.join(", "))
+        let (name, table, columns) = (quoted(&self.name), quoted(collection), columns.join(", "));
+        match (self.trigrams(collection), dialect) {
+            (None, _) => vec![format!("CREATE {unique}INDEX {how}{name} ON {table} ({columns})")],
+            (Some(trigrams), Dialect::Sqlite) => trigrams.create(),
+            (Some(_), Dialect::Postgres) => vec![
+                trigrams::CREATE_EXTENSION.to_owned(),
+                format!(
+                    "CREATE INDEX {how}{name} ON {table} USING gin ({columns} gin_trgm_ops) \
+                     WITH (gin_pending_list_limit = {PENDING_KB})"
+                ),
+            ],
+        }
+    }
+
+    /// What it is on, in words.
+    pub(super) fn subject(&self) -> String {
+        let columns = self.columns.join(", ");
+        if self.trigram { format!("the trigrams of {columns}") } else { columns }
+    }
+
+    /// What SQLite has in its place, if it is on trigrams.
+    pub(super) fn trigrams(&self, collection: &str) -> Option<Trigrams> {
+        let column = self.columns.first().filter(|_| self.trigram)?;
+        Some(Trigrams::of(collection, column))
     }
 
     /// Gives it a name that is not taken: the one it has, or else one with a hash.
@@ -263,8 +310,32 @@ impl Index {
                 return;
             }
             // An index that was renamed with its columns may have the name that this one would get.
-            self.name = hashed_name(collection, &self.columns, self.unique, attempt);
+            self.name = self.hashed_name(collection, attempt);
         }
+    }
+
+    /// `cinequery_COLLECTION_FIELD_FIELD`, unless that is too long. Indexes share their names with tables, and no collection
+    /// begins like that.
+    fn preferred_name(&self, collection: &str) -> String {
+        let name = self.full_name(collection);
+        if name.len() <= MAX_IDENTIFIER { name } else { self.hashed_name(collection, 0) }
+    }
+
+    /// A name that no other index has: the beginning of the preferred name, and a hash of what it is on.
+    fn hashed_name(&self, collection: &str, attempt: u32) -> String {
+        let Self { columns, unique, trigram, .. } = self;
+        let kind = if *trigram { "trigram" } else { "" };
+        let of = format!("{collection}({}){unique}{attempt}{kind}", columns.join(","));
+        let hash = Sha256::digest(of);
+        let hash: String = hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        let most = MAX_IDENTIFIER - hash.len() - 1;
+        let start: String = self.full_name(collection).chars().take(most).collect();
+        format!("{start}_{hash}")
+    }
+
+    fn full_name(&self, collection: &str) -> String {
+        let kind = if self.trigram { "_trigram" } else { "" };
+        format!("cinequery_{collection}_{}{kind}", self.columns.join("_"))
     }
 }
 
@@ -273,52 +344,8 @@ pub(super) fn folded_name(name: &str) -> String {
     format!("{name}_folded")
 }
 
-/// The name of an index: `cinequery_COLLECTION_FIELD_FIELD`, unless that is too long. Indexes share their names with
-/// tables, and no collection begins like that.
-fn preferred_name(collection: &str, columns: &[String], unique: bool) -> String {
-    let name = format!("cinequery_{collection}_{}", columns.join("_"));
-    if name.len() <= MAX_IDENTIFIER { name } else { hashed_name(collection, columns, unique, 0) }
-}
-
-/// A name that no other index has: the beginning of the preferred name, and a hash of what it is on.
-fn hashed_name(collection: &str, columns: &[String], unique: bool, attempt: u32) -> String {
-    let of = format!("{collection}({}){unique}{attempt}", columns.join(","));
-    let hash = Sha256::digest(of);
-    let hash: String = hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-    let name = format!("cinequery_{collection}_{}", columns.join("_"));
-    let most = MAX_IDENTIFIER - hash.len() - 1;
-    let start: String = name.chars().take(most).collect();
-    format!("{start}_{hash}")
-}
-
 /// Returns `FROM … WHERE …` for the saved queries of a collection.
 pub(super) fn saved_queries_of(collection: &str, dialect: Dialect) -> String {
     let collection = literal(&Value::Text(collection.to_owned()), dialect);
     format!("FROM saved_queries WHERE collection = {collection}")
-}
-
-/// An identifier in quotes: a declared name may be a keyword of SQL.
-pub(super) fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-/// A value as SQL writes it, for statements that take no placeholders, such as `ALTER TABLE`.
-pub(super) fn literal(value: &Value, dialect: Dialect) -> String {
-    match (value, dialect) {
-        // The number without its sign would not fit into 64 bits, and SQLite would make it a float.
-        (Value::Integer(i64::MIN), Dialect::Sqlite) => "0x8000000000000000".to_owned(),
-        (Value::Boolean(flag), Dialect::Sqlite) => i32::from(*flag).to_string(),
-        (Value::Integer(_) | Value::Boolean(_), _) => value.to_string(),
-        (Value::Id(id), Dialect::Sqlite) => format!("X'{}'", id.simple()),
-        (Value::Text(_) | Value::Date(_) | Value::Timestamp(_) | Value::Id(_), _) => {
-            let text = value.to_string().replace('\'', "''");
-            // In PostgreSQL it depends on the session whether a backslash is special in '…', but not in E'…'.
-            match dialect {
-                Dialect::Postgres if text.contains('\\') => {
-                    format!("E'{}'", text.replace('\\', "\\\\"))
-                }
-                _ => format!("'{text}'"),
-            }
-        }
-    }
 }
