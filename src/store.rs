@@ -42,7 +42,6 @@ use sqlx::FromRow;
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
 use tokio::sync::Semaphore;
-use uuid::Uuid;
 
 pub use self::batch::{Item, ItemOutcome};
 use self::connection::Open;
@@ -64,13 +63,11 @@ pub use self::revocations::{Revocation, Revoked};
 pub use self::share::Place;
 use self::share::{Places, Share, Shares};
 use self::sqlite::SqliteFile;
-use self::texts::{Form, Kind};
 pub use self::usage::Usage;
 pub use self::users::{User, UserChange};
 pub use self::write::{Expected, NewRecord, Write, Written};
 use crate::error::{Error, Result};
 use crate::query::{Dialect, Schema, Statement};
-use crate::record::Row as Values;
 
 /// The maximum time of one statement of an import or an export.
 const TRANSFER_STATEMENT: Duration = Duration::from_secs(30);
@@ -412,22 +409,6 @@ impl Store {
                 outcome => return outcome.map_err(database_error),
             }
         }
-    }
-
-    /// Returns the record with an id, if there is one.
-    ///
-    /// # Errors
-    /// Any database error.
-    pub async fn find(&self, schema: &'static Schema, id: Uuid) -> Result<Option<Record>> {
-        let dialect = self.dialect();
-        let form = Form::new(dialect, schema, &Values::default(), Kind::Find);
-        let statement = texts::statement(form, vec![id.into()], || {
-            use sea_query::{Expr, ExprTrait as _, Query};
-            let mut select = Query::select();
-            select.expr(Expr::cust(schema.select_list)).from(schema.collection);
-            Ok(dialect.build(select.and_where(Expr::col("id").eq(id))).into())
-        })?;
-        Ok(self.fetch(schema, statement).await?.pop())
     }
 
     /// Returns the records that a statement selects, in its order.

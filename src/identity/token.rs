@@ -159,9 +159,7 @@ impl Tokens {
             expires_at: exp,
         })
     }
-}
 
-impl Tokens {
     /// Returns the claims of a token with a valid signature. Most tokens have that of the first secret, so it comes first:
     /// to find the secret by `kid`, the header would be parsed once more.
     fn claims(&self, token: &str) -> Result<Claims> {

@@ -166,6 +166,19 @@ impl Store {
         self.write_one(schema, Write::Delete(id, expected.clone()), timestamp_now()).await
     }
 
+    /// Returns the record with an id, if there is one.
+    ///
+    /// # Errors
+    /// Any database error.
+    pub async fn find(&self, schema: &'static Schema, id: Uuid) -> Result<Option<Record>> {
+        let dialect = self.dialect();
+        let form = Form::new(dialect, schema, &Row::new(), Kind::Find);
+        let statement = texts::statement(form, vec![id.into()], || {
+            Ok(dialect.build(&found(schema, id, &Expected::Any)).into())
+        })?;
+        Ok(self.fetch(schema, statement).await?.pop())
+    }
+
     /// Returns the id of another record that has a unique key of these values, if there is one.
     ///
     /// # Errors
