@@ -9,7 +9,7 @@ CASES ?= 100000
 SCHEMAS ?= 300
 SEED ?= $(shell date +%s)
 
-.PHONY: help run test contract faults attack sdk check fmt bench load regress peers agree fuzz openapi docs pictures image manifests tools postgres redis
+.PHONY: help run test contract faults attack sdk check fmt bench load plans regress peers agree fuzz openapi docs pictures image manifests tools postgres redis
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -57,6 +57,10 @@ load: postgres  ## Measure the service under load, beside a bare program, pgbenc
 	$(CARGO) build --release --bin cinequery
 	$(CARGO) build --release --target-dir target --manifest-path benches/load/bare/Cargo.toml
 	benches/load/load.py $(LOAD)
+
+plans: postgres  ## Compare access paths with their alternatives for 300 questions on 1,000,000 movies (fifteen minutes)
+	$(CARGO) build --release --bin cinequery
+	CARGO='$(CARGO)' benches/plans.py $(if $(PUBLISH),--publish)
 
 # `make regress RECORD=1` records the counts of the current code instead.
 regress:  ## Count the instructions of two stages under valgrind, and compare them with benches/regress.toml

@@ -31,6 +31,7 @@
 //! assert_eq!(mistakes[0].suggestion.as_ref().unwrap().text, "genre");
 //! ```
 
+pub mod access;
 pub mod ast;
 pub mod bind;
 pub mod check;
@@ -48,6 +49,8 @@ pub mod parse;
 pub mod plan;
 mod scan;
 pub mod schema;
+pub mod shape;
+pub mod statistics;
 mod suggestion;
 pub mod text;
 pub mod trigram;
@@ -55,13 +58,14 @@ pub mod value;
 
 pub use bind::{Argument, Arguments, BoundQuery, bind};
 pub use check::check;
-pub use compile::{Shape, Statement, compile};
+pub use compile::{Statement, compile};
 pub use diagnostic::{Code, Diagnostic, Fault};
 pub use dialect::Dialect;
 pub use facet::Facet;
 use filters::Filters;
 pub use plan::Plan;
 pub use schema::{Field, Schema, Search};
+pub use shape::Shape;
 use suggestion::Reading;
 pub use value::{Type, Value};
 

@@ -27,6 +27,7 @@ mod row;
 mod rows;
 mod share;
 mod sqlite;
+mod statistics;
 mod texts;
 mod transaction;
 mod usage;
@@ -63,6 +64,7 @@ pub use self::revocations::{Revocation, Revoked};
 pub use self::share::Place;
 use self::share::{Places, Share, Shares};
 use self::sqlite::SqliteFile;
+use self::statistics::Samples;
 pub use self::usage::Usage;
 pub use self::users::{User, UserChange};
 pub use self::write::{Expected, NewRecord, Write, Written};
@@ -163,6 +165,7 @@ struct Shared {
     /// Limits concurrent imports. Each has a thread that reads its file.
     imports: Places,
     exports: Places,
+    samples: Samples,
 }
 
 #[derive(Debug)]
@@ -264,6 +267,7 @@ impl Store {
             import_turn: Arc::new(Semaphore::new(1)),
             imports: Places::new("imports", bounds.transfers, bounds.transfer_share),
             exports: Places::new("exports", bounds.transfers, bounds.transfer_share),
+            samples: Samples::default(),
         };
         let origin = Origin::default();
         Ok(Self { shared: Arc::new(shared), lane: Lane::Requests, share: None, origin })

@@ -37,6 +37,7 @@ mod migrations;
 mod movies;
 mod oidc;
 mod paper;
+mod paths;
 mod proxy;
 mod records;
 mod request_lines;

@@ -254,6 +254,15 @@ def write(path, rows):
             writer.writerow({**row, **dict.fromkeys(MEASURES), **rounded})
 
 
+def with_section(page, part, text):
+    """The page with this text between the marks of a part."""
+    begin, end = f"<!-- {part}: begin -->", f"<!-- {part}: end -->"
+    if begin not in page or end not in page:
+        sys.exit(f"{PAGE} has no {begin} … {end}")
+    before, _, rest = page.partition(begin)
+    return f"{before}{begin}\n\n{text}\n\n{end}{rest.partition(end)[2]}"
+
+
 def publish():
     """Writes all results into the documents: the tables, the plot, and the medians as a file."""
     rows = read(RESULTS)
@@ -271,11 +280,7 @@ def publish():
         rounds = 1 + max(row["round"] for row in own)
         said += f", {facts['movies']:,} movies" if part in ("requests", "transfer", "pages") else ""
         said += f". Median of {rounds} rounds." if rounds > 1 else "."
-        begin, end = f"<!-- {part}: begin -->", f"<!-- {part}: end -->"
-        if begin not in page or end not in page:
-            sys.exit(f"{PAGE} has no {begin} … {end}")
-        before, _, rest = page.partition(begin)
-        page = f"{before}{begin}\n\n{said}\n\n{table(part, own)}\n\n{end}{rest.partition(end)[2]}"
+        page = with_section(page, part, f"{said}\n\n{table(part, own)}")
         if part == "requests":
             PICTURE.write_text(picture(own))
     PAGE.write_text(page)

@@ -80,6 +80,7 @@ pub async fn serve_within(
     let service = Arc::new(Service::new(limits));
     let flushing = tokio::spawn(flush(app.clone()));
     let sweeping = tokio::spawn(sweep(app.clone()));
+    let sampling = tokio::spawn(sample(app.clone()));
     let local = listener.local_addr()?;
     let (stopping, stopped) = watch::channel(());
     let mut connections = JoinSet::new();
@@ -131,6 +132,7 @@ pub async fn serve_within(
     }
     flushing.abort();
     sweeping.abort();
+    sampling.abort();
     let close = async {
         if let Err(error) = app.flush_usage().await {
             tracing::warn!(cause = error.cause, "usage counts since the last flush are lost");
@@ -181,6 +183,11 @@ async fn flush(app: App) {
             );
         }
     }
+}
+
+/// Keeps the statistics of the collections.
+async fn sample(app: App) {
+    app.store().keep_statistics(app.catalogue().schemas()).await;
 }
 
 /// An accepted connection.

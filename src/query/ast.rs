@@ -321,6 +321,18 @@ impl Comparison {
         }
     }
 
+    /// Returns the operator of the negated comparison.
+    pub fn negated(self) -> Self {
+        match self {
+            Self::Equal => Self::NotEqual,
+            Self::NotEqual => Self::Equal,
+            Self::Less => Self::GreaterOrEqual,
+            Self::LessOrEqual => Self::Greater,
+            Self::Greater => Self::LessOrEqual,
+            Self::GreaterOrEqual => Self::Less,
+        }
+    }
+
     /// Returns the operator for exchanged sides.
     pub fn turned(self) -> Self {
         match self {

@@ -364,6 +364,13 @@ impl Checker {
     }
 }
 
+/// Negates a condition. A comparison gets the opposite operator, which an index may serve and which is unknown for null
+/// too.
 fn negate(condition: Condition<Slot>) -> Condition<Slot> {
-    Condition::Not(Box::new(condition))
+    match condition {
+        Condition::Compare(left, operator, right) => {
+            Condition::Compare(left, operator.negated(), right)
+        }
+        other => Condition::Not(Box::new(other)),
+    }
 }

@@ -4,17 +4,19 @@ use std::fmt::Write;
 
 use chrono::NaiveDate;
 use sea_query::{
-    Alias, Expr, ExprTrait, LogicalChainOper, NullOrdering, Order, Query as Sql, SelectStatement,
-    Value as SqlValue, Values,
+    Alias, Expr, ExprTrait, IntoColumnRef, LogicalChainOper, NullOrdering, Order, Query as Sql,
+    SelectStatement, Value as SqlValue, Values,
 };
 
+use super::access::{Access, varying};
 use super::ast::{Comparison, Direction, Matching};
 use super::bind::BoundQuery;
-use super::dialect::Dialect;
+use super::dialect::{Dialect, FOR_VALUES};
 use super::facet::Facet;
 use super::limits::{MAX_YEAR, MIN_YEAR};
 use super::plan::{Condition, Part, Side, SortKey, Term};
 use super::schema::{Field, Schema};
+use super::shape::Shape;
 use super::text::{after_prefix, fold};
 use super::trigram::Candidates;
 use super::value::{Type, Value};
@@ -69,38 +71,6 @@ fn bound(value: &SqlValue) -> Bound {
     Bound { ty, value }
 }
 
-/// What a statement returns about the matching records.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Shape {
-    /// The records themselves, in order.
-    Page {
-        /// The maximum number of records.
-        limit: u32,
-    },
-    /// The ids of the records in their order, up to a limit. PostgreSQL locks the records.
-    LockedIds {
-        /// The maximum number of ids.
-        limit: u32,
-    },
-    /// The number of records on all pages.
-    Count,
-    /// The number of records, up to a limit.
-    CountUpTo {
-        /// The limit, where counting stops.
-        limit: u32,
-    },
-    /// The number of records for each value of a field or each bucket, with the columns of a
-    /// [`Group`](super::facet::Group). Values are ordered by count, the greatest first, and then by
-    /// value; buckets are ordered by value. Null comes after the values of the
-    /// same count, and after all buckets.
-    Groups {
-        /// The field and interval.
-        facet: Facet,
-        /// The maximum number of groups.
-        limit: u32,
-    },
-}
-
 /// Page sizes that are written into the statement: common ones with one more row, which shows whether
 /// there is a next page, and that of an export. PostgreSQL plans a bound LIMIT again each time. Literals
 /// of all sizes would fill the statement cache.
@@ -108,15 +78,33 @@ const LITERAL_LIMITS: [u32; 4] = [21, 101, 1000, 1001];
 
 /// Compiles a query.
 pub fn compile(query: &BoundQuery, shape: Shape, dialect: Dialect) -> Statement {
-    compile_by(Compiler { dialect, candidates: None }, query, shape)
+    compile_for_access(query, shape, dialect, Access::default())
+}
+
+/// Compiles a query for an access path. The result is that of [`compile`].
+pub fn compile_for_access(
+    query: &BoundQuery,
+    shape: Shape,
+    dialect: Dialect,
+    access: Access,
+) -> Statement {
+    let for_values = access.for_values;
+    let mut statement = compile_by(Compiler { access, ..Compiler::of(dialect) }, query, shape);
+    if for_values {
+        statement.sql.push_str(FOR_VALUES);
+    }
+    statement
 }
 
 /// Compiles a query for SQLite that reads only the candidates of an index of trigrams, if there is one for the filter.
 /// The result is that of [`compile`].
 pub fn compile_for_candidates(query: &BoundQuery, shape: Shape) -> Statement {
-    let candidates = Candidates::of(query)
-        .map(|candidates| Expr::cust_with_values(candidates.condition(), [candidates.sought]));
-    compile_by(Compiler { dialect: Dialect::Sqlite, candidates }, query, shape)
+    let Some(candidates) = Candidates::of(query) else {
+        return compile(query, shape, Dialect::Sqlite);
+    };
+    let condition = Expr::cust_with_values(candidates.condition(), [candidates.sought]);
+    let compiler = Compiler { candidates: Some(condition), ..Compiler::of(Dialect::Sqlite) };
+    compile_by(Compiler { access: Access::of_candidates(), ..compiler }, query, shape)
 }
 
 fn compile_by(compiler: Compiler, query: &BoundQuery, shape: Shape) -> Statement {
@@ -148,8 +136,9 @@ fn compile_by(compiler: Compiler, query: &BoundQuery, shape: Shape) -> Statement
             return compiler.statement(&matching);
         }
         Shape::LockedIds { limit } => {
-            compiler.filter(&mut matching, filter);
-            matching.column("id").order_by("id", Order::Asc).limit(u64::from(limit));
+            let conjuncts = compiler.filter(&mut matching, filter);
+            compiler.order(&mut matching, &varying(&SortKey::by_id(query.schema), &conjuncts));
+            matching.column("id").limit(u64::from(limit));
             if dialect == Dialect::Postgres {
                 matching.lock_exclusive();
             }
@@ -157,15 +146,18 @@ fn compile_by(compiler: Compiler, query: &BoundQuery, shape: Shape) -> Statement
         }
         Shape::Page { limit } => limit,
     };
-    compiler.filter(&mut matching, filter.into_iter().chain(&query.after));
-    compiler.order(&mut matching, &query.order);
-    if dialect.finds_ids_first() && query.filter.is_some() && !query.order.is_empty() {
+    let conjuncts = compiler.filter(&mut matching, filter.into_iter().chain(&query.after));
+    let order = varying(&query.order, &conjuncts);
+    compiler.order(&mut matching, &order);
+    if dialect.stores_by_id() && query.filter.is_some() && !query.order.is_empty() {
         matching.column("id").limit(u64::from(limit));
         let mut page = Sql::select();
         page.expr(Expr::cust(query.schema.select_list))
             .from(query.schema.collection)
             .and_where(Expr::col("id").in_subquery(matching));
-        compiler.order(&mut page, &query.order);
+        for key in &order {
+            order_by(&mut page, *key, Expr::col(key.field.name));
+        }
         return compiler.statement(&page);
     }
     matching.expr(Expr::cust(query.schema.select_list));
@@ -209,7 +201,7 @@ pub fn compile_frequent(
     limit: u32,
     dialect: Dialect,
 ) -> Statement {
-    let compiler = Compiler { dialect, candidates: None };
+    let compiler = Compiler::of(dialect);
     let starts = Condition::Match(field, Matching::StartsWith, Value::Text(fold(start)));
     let mut values = Sql::select();
     values.column(field.name).from(schema.collection);
@@ -232,8 +224,11 @@ pub fn folded_column(field: &Field) -> Alias {
 
 struct Compiler {
     dialect: Dialect,
+    access: Access,
     /// A condition that the filter implies.
     candidates: Option<Expr>,
+    /// Whether it builds conditions that are not looked up in an index.
+    hides_columns: bool,
 }
 
 impl Compiler {
@@ -241,51 +236,61 @@ impl Compiler {
         self.dialect.build(select).into()
     }
 
-    /// Adds conditions that must all be true. It adds them as one link of a chain, because sea-query
-    /// would copy the expression in `and_where`.
+    fn of(dialect: Dialect) -> Self {
+        Self { dialect, access: Access::default(), candidates: None, hides_columns: false }
+    }
+
+    /// Builds a column of the filter.
+    fn column(&self, column: impl IntoColumnRef) -> Expr {
+        let column = Expr::col(column);
+        if self.hides_columns { self.dialect.hidden(column) } else { column }
+    }
+
+    /// Adds conditions that must all be true, and returns them without their conjunctions. It adds them as one link of a
+    /// chain, because sea-query would copy the expression in `and_where`.
     fn filter<'a>(
         &self,
         select: &mut SelectStatement,
         conditions: impl IntoIterator<Item = &'a Condition<Value>>,
-    ) {
-        let conditions = conditions.into_iter().map(|condition| self.condition(condition));
-        let conditions = self.candidates.clone().into_iter().chain(conditions);
-        if let Some(all) = conditions.reduce(ExprTrait::and) {
+    ) -> Vec<&'a Condition<Value>> {
+        let hiding = Self { hides_columns: true, ..Self::of(self.dialect) };
+        let conjuncts: Vec<_> = conditions.into_iter().flat_map(Condition::conjuncts).collect();
+        let built = conjuncts.iter().enumerate().map(|(position, condition)| {
+            let visible = self.access.visible.as_ref();
+            let is_visible = visible.is_none_or(|visible| visible.contains(&position));
+            if is_visible { self.condition(condition) } else { hiding.condition(condition) }
+        });
+        let built = self.candidates.clone().into_iter().chain(built);
+        if let Some(all) = built.reduce(ExprTrait::and) {
             select.and_or_where(LogicalChainOper::And(all));
         }
+        conjuncts
     }
 
+    /// Adds the order in which the matching records are found. Without the first key, no index has it.
     fn order(&self, select: &mut SelectStatement, keys: &[SortKey]) {
-        for key in keys {
-            let order = match key.direction {
-                Direction::Ascending => Order::Asc,
-                Direction::Descending => Order::Desc,
-            };
-            // Only for nullable fields, because SQLite uses no index for `NULLS LAST`.
-            if key.field.nullable {
-                select.order_by_with_nulls(key.field.name, order, NullOrdering::Last);
-            } else {
-                select.order_by(key.field.name, order);
-            }
+        for (position, key) in keys.iter().enumerate() {
+            let column = Expr::col(key.field.name);
+            let is_hidden = position == 0 && self.access.hides_order;
+            order_by(select, *key, if is_hidden { self.dialect.hidden(column) } else { column });
         }
     }
 
     fn condition(&self, condition: &Condition<Value>) -> Expr {
         match condition {
             Condition::All(terms) => match terms.as_slice() {
-                // From `between`, or the range of a year.
                 [
-                    Condition::Compare(low, Comparison::GreaterOrEqual, Side::Value(least)),
-                    Condition::Compare(high, Comparison::LessOrEqual, Side::Value(greatest)),
-                ] if low == high && low.part != Part::Year => {
-                    self.term(*low).between(self.value(least), self.value(greatest))
+                    Condition::Compare(term, _, Side::Value(low)),
+                    Condition::Compare(_, _, Side::Value(high)),
+                ] if condition.is_between() => {
+                    self.term(*term).between(self.value(low), self.value(high))
                 }
                 terms => self.chain(terms, true, ExprTrait::and),
             },
             Condition::Any(terms) => self.chain(terms, false, ExprTrait::or),
             Condition::Not(inner) => self.condition(inner).not(),
-            Condition::Flag(field) => Expr::col(field.name).eq(true),
-            Condition::Null(field) => Expr::col(field.name).is_null(),
+            Condition::Flag(field) => self.column(field.name).eq(true),
+            Condition::Null(field) => self.column(field.name).is_null(),
             Condition::Compare(left, operator, Side::Value(Value::Integer(year)))
                 if left.part == Part::Year =>
             {
@@ -327,7 +332,7 @@ impl Compiler {
     }
 
     fn matching(&self, field: &Field, matching: Matching, needle: &str) -> Expr {
-        let column = || Expr::col(folded_column(field));
+        let column = || self.column(folded_column(field));
         match matching {
             // An empty needle is in every text; for null the result is unknown.
             _ if needle.is_empty() => column().gte(""),
@@ -346,11 +351,24 @@ impl Compiler {
     }
 
     fn term(&self, term: Term) -> Expr {
-        self.dialect.part(Expr::col(term.field.name), term.part)
+        self.dialect.part(self.column(term.field.name), term.part)
     }
 
     fn value(&self, value: &Value) -> Expr {
         Expr::val(self.dialect.value(value))
+    }
+}
+
+fn order_by(select: &mut SelectStatement, key: SortKey, column: Expr) {
+    let order = match key.direction {
+        Direction::Ascending => Order::Asc,
+        Direction::Descending => Order::Desc,
+    };
+    // Only for nullable fields, because SQLite uses no index for `NULLS LAST`.
+    if key.field.nullable {
+        select.order_by_expr_with_nulls(column, order, NullOrdering::Last);
+    } else {
+        select.order_by_expr(column, order);
     }
 }
 

@@ -130,15 +130,20 @@ fn known(value: Option<Value>, test: impl Fn(&Value) -> bool) -> Truth {
 }
 
 fn read(term: Term, record: &impl Fields) -> Option<Value> {
-    let value = record.field(term.field)?;
-    Some(match (term.part, value) {
+    record.field(term.field).map(|value| part_of(term.part, value))
+}
+
+/// Returns the part of a field's value.
+pub(super) fn part_of(part: Part, value: Value) -> Value {
+    match (part, value) {
         (Part::Year, Value::Date(date)) => Value::Integer(date.year().into()),
         (Part::Month, Value::Date(date)) => Value::Integer(date.month().into()),
         (_, value) => value,
-    })
+    }
 }
 
-fn decides(operator: Comparison, ordering: Ordering) -> bool {
+/// Whether a comparison is true for a left side that is less than, equal to or greater than the right side.
+pub(super) fn decides(operator: Comparison, ordering: Ordering) -> bool {
     match operator {
         Comparison::Equal => ordering.is_eq(),
         Comparison::NotEqual => ordering.is_ne(),

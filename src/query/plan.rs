@@ -30,6 +30,30 @@ pub enum Condition<V> {
     Null(&'static Field),
 }
 
+impl<V> Condition<V> {
+    /// Returns the conditions that must all be true. A `between`, or the range of a year, is one of them.
+    pub fn conjuncts(&self) -> Vec<&Self> {
+        match self {
+            Self::All(terms) if !self.is_between() => {
+                terms.iter().flat_map(Self::conjuncts).collect()
+            }
+            other => vec![other],
+        }
+    }
+
+    /// Whether it is a range with both ends, which SQL has an operator for.
+    pub fn is_between(&self) -> bool {
+        let Self::All(terms) = self else { return false };
+        matches!(
+            terms.as_slice(),
+            [
+                Self::Compare(low, Comparison::GreaterOrEqual, Side::Value(_)),
+                Self::Compare(high, Comparison::LessOrEqual, Side::Value(_)),
+            ] if low == high && low.part != Part::Year
+        )
+    }
+}
+
 /// The right side of a comparison.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Side<V> {
@@ -132,6 +156,14 @@ pub struct SortKey {
     pub field: &'static Field,
     /// The direction; nulls come last in both directions.
     pub direction: Direction,
+}
+
+impl SortKey {
+    /// Returns the order by id.
+    pub fn by_id(schema: &Schema) -> Vec<Self> {
+        let id = schema.field("id").into_iter();
+        id.map(|field| Self { field, direction: Direction::Ascending }).collect()
+    }
 }
 
 /// A checked query.

@@ -1,16 +1,18 @@
-//! The statement of a query. SQLite reads the candidates of an index of trigrams if they are few.
+//! The statement of a query, for the fastest access path.
 //!
-//! Its planner cannot know how many they are, and many candidates take longer than reading the table in order. So they
-//! are counted first, up to a bound.
+//! The statistics of a collection determine it, except for indexes of trigrams. PostgreSQL chooses these itself. On SQLite
+//! the candidates of such an index are counted first, up to the number with which another path is faster.
 
 use sea_query::Values;
 
 use super::Store;
 use super::transaction::Transaction;
 use crate::error::{Kind, Result};
-use crate::query::compile::compile_for_candidates;
+use crate::query::access::Access;
+use crate::query::compile::{compile_for_access, compile_for_candidates};
+use crate::query::statistics::Statistics;
 use crate::query::trigram::{Candidates, Tables};
-use crate::query::{BoundQuery, Dialect, Schema, Shape, Statement, compile};
+use crate::query::{BoundQuery, Dialect, Schema, Shape, Statement};
 
 /// How many records can be read in the order of their ids in the time that one candidate takes.
 const READ_BY_ID: u64 = 20;
@@ -18,27 +20,29 @@ const READ_BY_ID: u64 = 20;
 /// How many records can be read in the order of an index in that time.
 const READ_BY_INDEX: u64 = 2;
 
-/// The number of records for which the bound on the candidates is meant.
+/// The number of records of a collection without statistics for which the bound on the candidates is meant.
 const EXPECTED_RECORDS: u64 = 1_000_000;
 
 impl Store {
-    /// Compiles a query. On SQLite it may ask the database for the fastest way.
+    /// Compiles a query for the fastest access path that is known. On SQLite it may ask the database for it.
     ///
     /// # Errors
     /// Returns [`Kind::Unavailable`] if the database does not respond.
     pub async fn statement(&self, query: &BoundQuery, shape: Shape) -> Result<Statement> {
-        let dialect = self.dialect();
-        let Some(probe) = Probe::of(query, shape, dialect) else {
-            return Ok(compile(query, shape, dialect));
+        let (dialect, statistics) = (self.dialect(), self.statistics(query.schema));
+        let statistics = statistics.as_deref();
+        let Some(probe) = Probe::of(query, shape, dialect, statistics) else {
+            return Ok(by_statistics(query, shape, dialect, statistics));
         };
-        match self.read(probe.statement.clone()).await {
-            Ok(counted) => Ok(probe.chosen(query, shape, &counted)),
+        match self.read::<Counted>(probe.statement.clone()).await {
+            Ok(counted) if probe.finds_few(&counted) => Ok(compile_for_candidates(query, shape)),
+            Ok(_) => Ok(by_statistics(query, shape, dialect, statistics)),
             Err(error) if error.kind == Kind::Unavailable => Err(error),
             Err(error) => {
                 // For example, an instance of another declaration has dropped the index.
                 let cause = error.cause.map(|cause| cause.to_string()).unwrap_or(error.detail);
                 tracing::warn!(cause, "searching without an index of trigrams");
-                Ok(compile(query, shape, dialect))
+                Ok(by_statistics(query, shape, dialect, statistics))
             }
         }
     }
@@ -50,14 +54,27 @@ impl Transaction<'_> {
         &mut self,
         query: &BoundQuery,
         shape: Shape,
+        statistics: Option<&Statistics>,
     ) -> sqlx::Result<Statement> {
         let dialect = self.dialect();
-        let Some(probe) = Probe::of(query, shape, dialect) else {
-            return Ok(compile(query, shape, dialect));
-        };
-        let counted: Vec<Counted> = self.rows(probe.statement.clone()).await?;
-        Ok(probe.chosen(query, shape, &counted))
+        if let Some(probe) = Probe::of(query, shape, dialect, statistics) {
+            let counted: Vec<Counted> = self.rows(probe.statement.clone()).await?;
+            if probe.finds_few(&counted) {
+                return Ok(compile_for_candidates(query, shape));
+            }
+        }
+        Ok(by_statistics(query, shape, dialect, statistics))
     }
+}
+
+fn by_statistics(
+    query: &BoundQuery,
+    shape: Shape,
+    dialect: Dialect,
+    statistics: Option<&Statistics>,
+) -> Statement {
+    let access = Access::of(query, shape, dialect, statistics);
+    compile_for_access(query, shape, dialect, access)
 }
 
 /// The number of candidates, up to the bound, and about the number of records.
@@ -66,17 +83,59 @@ type Counted = (i64, i64);
 /// A count of the candidates of a query.
 struct Probe {
     statement: Statement,
+    bound: u64,
+    guess: Option<Guess>,
+}
+
+/// What is assumed about the other access paths of a collection without statistics.
+#[derive(Clone, Copy)]
+struct Guess {
     /// The maximum number of records of the result; `None` if the whole table is read without the index.
     limit: Option<u64>,
     /// How many records can be read without the index in the time that one candidate takes.
     cost: u64,
-    bound: u64,
 }
 
 impl Probe {
     /// Returns the probe for a query that an index of trigrams can serve.
-    fn of(query: &BoundQuery, shape: Shape, dialect: Dialect) -> Option<Self> {
+    fn of(
+        query: &BoundQuery,
+        shape: Shape,
+        dialect: Dialect,
+        statistics: Option<&Statistics>,
+    ) -> Option<Self> {
         let candidates = Candidates::of(query).filter(|_| dialect == Dialect::Sqlite)?;
+        let other = statistics.and_then(|known| Access::cheapest(query, shape, dialect, known));
+        let (bound, guess) = match other {
+            #[expect(clippy::cast_precision_loss, reason = "the cost of one candidate is small")]
+            Some(path) => (whole(path.cost / READ_BY_ID as f64), None),
+            None => {
+                let guess = Guess::of(query, shape);
+                (guess.bound(), Some(guess))
+            }
+        };
+        let Tables { trigrams, numbers } = &candidates.tables;
+        let sql = format!(
+            "SELECT count(*), (SELECT coalesce(max(number), 0) FROM \"{numbers}\") \
+             FROM (SELECT 1 FROM \"{trigrams}\"(?) LIMIT ?)"
+        );
+        let values = Values(vec![candidates.sought.into(), bound.into()]);
+        // Without a bound the other path is faster in any case.
+        (bound > 0).then_some(Self { statement: Statement { sql, values }, bound, guess })
+    }
+
+    /// Whether reading the candidates is faster than another access path.
+    fn finds_few(&self, counted: &[Counted]) -> bool {
+        let Some((candidates, records)) = counted.first() else { return false };
+        let [candidates, records] =
+            [candidates, records].map(|number| u64::try_from(*number).unwrap_or_default());
+        candidates < self.bound
+            && self.guess.is_none_or(|guess| guess.is_slower(candidates, records))
+    }
+}
+
+impl Guess {
+    fn of(query: &BoundQuery, shape: Shape) -> Self {
         let first = query.order.first().map(|key| key.field.name);
         let (limit, cost) = match shape {
             Shape::Page { limit } if first.is_none_or(|name| name == "id") => {
@@ -88,38 +147,32 @@ impl Probe {
             Shape::LockedIds { limit } | Shape::CountUpTo { limit } => (Some(limit), READ_BY_ID),
             Shape::Page { .. } | Shape::Count | Shape::Groups { .. } => (None, READ_BY_ID),
         };
-        let limit = limit.map(u64::from);
-        let bound = match limit {
-            Some(limit) => (limit * EXPECTED_RECORDS / cost).isqrt(),
-            None => EXPECTED_RECORDS / cost,
-        };
-        let Tables { trigrams, numbers } = &candidates.tables;
-        let sql = format!(
-            "SELECT count(*), (SELECT coalesce(max(number), 0) FROM \"{numbers}\") \
-             FROM (SELECT 1 FROM \"{trigrams}\"(?) LIMIT ?)"
-        );
-        let values = Values(vec![candidates.sought.into(), bound.into()]);
-        Some(Self { statement: Statement { sql, values }, limit, cost, bound })
+        Self { limit: limit.map(u64::from), cost }
     }
 
-    fn chosen(&self, query: &BoundQuery, shape: Shape, counted: &[Counted]) -> Statement {
-        match counted.first().is_some_and(|counted| self.is_selective(*counted)) {
-            true => compile_for_candidates(query, shape),
-            false => compile(query, shape, Dialect::Sqlite),
+    fn bound(self) -> u64 {
+        match self.limit {
+            Some(limit) => (limit * EXPECTED_RECORDS / self.cost).isqrt(),
+            None => EXPECTED_RECORDS / self.cost,
         }
     }
 
-    /// Whether reading the candidates is faster than reading the table until the page is full.
-    fn is_selective(&self, (candidates, records): Counted) -> bool {
-        let [candidates, records] =
-            [candidates, records].map(|number| u64::try_from(number).unwrap_or_default());
+    /// Whether reading the table until the page is full takes longer than reading the candidates.
+    fn is_slower(self, candidates: u64, records: u64) -> bool {
         // If so many of the records match, the page is full after this part of the table.
         let read = match self.limit {
             Some(limit) => (limit.saturating_mul(records) / candidates.max(1)).min(records),
             None => records,
         };
-        candidates < self.bound && candidates.saturating_mul(self.cost) <= read
+        candidates.saturating_mul(self.cost) <= read
     }
+}
+
+/// Returns a number without its fraction, at most [`EXPECTED_RECORDS`].
+fn whole(number: f64) -> u64 {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is clamped")]
+    let whole = number.clamp(0.0, 1e6) as u64;
+    whole
 }
 
 /// Whether records can be read in the order of a field.

@@ -1,6 +1,7 @@
 //! Writes of all records that match a filter, if as many match as expected.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use sea_query::{Expr, ExprTrait, Query as Sql};
@@ -12,6 +13,7 @@ use super::transaction::{End, Failure, Transaction, Work};
 use super::write::{columns, differs};
 use super::{Record, Store};
 use crate::error::{Error, Kind, Result, There};
+use crate::query::statistics::Statistics;
 use crate::query::{BoundQuery, Schema, Shape, Statement, Value};
 use crate::record::Row;
 
@@ -42,6 +44,7 @@ pub struct BulkTally {
 struct BulkWork {
     schema: &'static Schema,
     query: BoundQuery,
+    statistics: Option<Arc<Statistics>>,
     bulk: Bulk,
     expected: u32,
     origin: Origin,
@@ -56,10 +59,11 @@ impl Work for BulkWork {
         transaction: &mut Transaction<'_>,
     ) -> std::result::Result<End<BulkTally>, Failure> {
         let shape = Shape::LockedIds { limit: self.expected + 1 };
-        let select = transaction.statement(&self.query, shape).await?;
+        let statistics = self.statistics.as_deref();
+        let select = transaction.statement(&self.query, shape, statistics).await?;
         let ids: Vec<(Uuid,)> = transaction.rows(select).await?;
         if ids.len() != self.expected as usize {
-            let count = transaction.statement(&self.query, Shape::Count).await?;
+            let count = transaction.statement(&self.query, Shape::Count, statistics).await?;
             let count: Vec<(i64,)> = transaction.rows(count).await?;
             let matched = count.first().map_or(0, |(count,)| *count);
             return Err(unexpected_count(Some(self.expected), matched).into());
@@ -158,7 +162,8 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<Once<BulkTally>> {
         let (schema, origin) = (query.schema, self.origin.clone());
-        let work = BulkWork { schema, query, bulk, expected, origin, now };
+        let statistics = self.statistics(schema);
+        let work = BulkWork { schema, query, statistics, bulk, expected, origin, now };
         let Some(keyed) = keyed else {
             return self.in_transaction(work).await.map(Once::Unkeyed);
         };

@@ -3,12 +3,15 @@
 use std::cell::Cell;
 use std::collections::{BTreeSet, HashSet};
 
-use chrono::{DateTime, Utc};
+use chrono::Utc;
 use cinequery::app::search::{Count, SearchRequest};
 use cinequery::app::selection::Selection;
 use cinequery::identity::Identity;
+use cinequery::query::access::Access;
+use cinequery::query::compile::compile_for_access;
 use cinequery::query::evaluate::{Truth, compare, evaluate};
-use cinequery::query::{Arguments, Dialect, Prepared, Schema, Value, format, prepare};
+use cinequery::query::statistics::Statistics;
+use cinequery::query::{BoundQuery, Dialect, Schema, Shape, Value, format, prepare};
 use cinequery::record::{Draft, Row};
 use cinequery::store::{Expected, Record, Store};
 use proptest::prelude::any;
@@ -23,6 +26,9 @@ use crate::support::records::search_in;
 use crate::support::{Database, all, identity};
 
 const ROWS: usize = 30;
+
+/// Of how many records the statistics know these as a sample, so that access paths differ.
+const RECORDS: u64 = 1_000_000;
 
 /// The maximum number of records to generate until [`ROWS`] of them have different unique keys.
 const CANDIDATES: usize = 3 * ROWS;
@@ -220,7 +226,9 @@ impl<'s> Collection<'s> {
                 break;
             }
         }
-        let expected = expected(&prepared, &parameters, as_of.unwrap_or(now), rows);
+        let bound = prepared.bind(&parameters, as_of.unwrap_or(now)).unwrap();
+        let expected = expected(&bound, rows);
+        self.compare_paths(&bound, store, &expected).await.map_err(disagree)?;
         let expected: Vec<Json> =
             expected.iter().map(|row| serde_json::to_value(row).unwrap()).collect();
         if found == expected {
@@ -243,17 +251,39 @@ impl<'s> Collection<'s> {
         }
         Err(disagree(differences.join("\n")))
     }
+
+    /// Compares the estimate of the statistics with the number of expected records, and the result of every access path
+    /// with them.
+    async fn compare_paths(
+        &self,
+        query: &BoundQuery,
+        store: &Store,
+        expected: &[Record],
+    ) -> Result<(), String> {
+        let Self { schema, rows, .. } = self;
+        let statistics = Statistics::of(schema, RECORDS, rows).unwrap();
+        let estimated = statistics.number(&query.filter) * rows.len() as f64 / RECORDS as f64;
+        if (estimated - (expected.len() as f64).max(0.5)).abs() > 1e-6 {
+            return Err(format!("{estimated} records estimated, {} expected", expected.len()));
+        }
+        let dialect = store.dialect();
+        let limit = u32::try_from(ROWS).unwrap();
+        for path in Access::paths(query, Shape::Page { limit }, dialect, &statistics) {
+            let statement =
+                compile_for_access(query, Shape::Page { limit }, dialect, path.access.clone());
+            let found = store.fetch(schema, statement.clone()).await;
+            let found = found.map_err(|error| format!("{path:?}: {error:?}"))?;
+            if found != expected {
+                return Err(format!("{path:?} finds {found:?}: {}", statement.sql));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Returns the records that the evaluator finds, in order.
-fn expected(
-    prepared: &Prepared<'_>,
-    parameters: &Arguments,
-    now: DateTime<Utc>,
-    rows: &[Record],
-) -> Vec<Record> {
-    let query = prepared.bind(parameters, now).unwrap();
-    let holds = |row: &&Record| evaluate(&query, *row) == Truth::True;
+fn expected(query: &BoundQuery, rows: &[Record]) -> Vec<Record> {
+    let holds = |row: &&Record| evaluate(query, *row) == Truth::True;
     let mut expected: Vec<Record> = rows.iter().filter(holds).cloned().collect();
     expected.sort_by(|left, right| compare(&query.order, left, right));
     expected

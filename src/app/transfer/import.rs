@@ -185,6 +185,9 @@ impl Import {
         // A database error returns at once. The reader notices the closed channel when it next sends a record.
         let once = store.import_once(schema, policy, receiver, keyed).await?;
         let outcome: Result<()> = reading.await.map_err(Error::internal)?;
+        if let Some(read) = finished.get() {
+            store.note_writes(schema, read.rows);
+        }
         once.try_map(|tally| match (outcome, finished.get()) {
             (Ok(()), Some(read)) => read.report(tally, policy),
             (Ok(()), None) => Err(Error::internal("the file has not ended")),
