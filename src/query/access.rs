@@ -5,6 +5,8 @@
 //! whole table, or an index for each alternative of an `or` (Selinger et al., Access Path Selection in a Relational
 //! Database Management System, 1979). The statement then hides the other paths from the planner.
 
+use fixedbitset::FixedBitSet;
+
 use super::ast::{Comparison, Matching};
 use super::bind::BoundQuery;
 use super::dialect::{Costs, Dialect};
@@ -181,11 +183,15 @@ struct Reading<'q> {
     costs: Costs,
     /// The conditions that all matching records satisfy, and how an index looks them up.
     conjuncts: Vec<&'q Condition<Value>>,
+    /// The records of the sample for which each of them is true, and their estimated number in the collection.
+    samples: Vec<FixedBitSet>,
+    numbers: Vec<f64>,
     lookups: Vec<Option<Lookup>>,
     /// The keys of the order; none if the result has no order.
     order: Vec<SortKey>,
     limit: Option<f64>,
-    /// The number of matching records.
+    /// The matching records of the sample, and their estimated number in the collection.
+    sample: FixedBitSet,
     matching: f64,
     /// All columns of the filter and the order.
     columns: Vec<Column>,
@@ -214,12 +220,18 @@ impl<'q> Reading<'q> {
         let keys = order.iter().map(|key| key.field).chain(further).map(Column::Own);
         let mut columns: Vec<Column> = keys.collect();
         conjuncts.iter().for_each(|condition| columns_of(condition, &mut columns));
+        let samples = conjuncts.iter().map(|condition| statistics.matching(condition));
+        let samples: Vec<FixedBitSet> = samples.collect();
+        let sample = intersection(statistics, &samples);
         Self {
             schema: query.schema,
             statistics,
             dialect,
             costs: dialect.costs(),
-            matching: statistics.number(conjuncts.iter().copied()),
+            matching: statistics.number_of(&sample),
+            sample,
+            numbers: samples.iter().map(|sample| statistics.number_of(sample)).collect(),
+            samples,
             lookups: conjuncts.iter().map(|condition| Lookup::of(condition)).collect(),
             conjuncts,
             order,
@@ -303,12 +315,14 @@ impl<'q> Reading<'q> {
     /// one for the other end of its range. SQLite would take the first of several.
     fn range(&self, column: Column) -> (Vec<usize>, Option<End>) {
         let least = |is_wanted: &dyn Fn(End) -> bool| {
-            let lookups = self.lookups.iter().enumerate();
-            let own = lookups.filter_map(|(position, lookup)| Some((position, (*lookup)?)));
-            let own = own.filter(|(_, lookup)| lookup.column == column && is_wanted(lookup.end));
-            own.min_by(|left, right| self.number(&[left.0]).total_cmp(&self.number(&[right.0])))
+            let lookups = self.lookups.iter().zip(&self.numbers).enumerate();
+            let own = lookups.filter_map(|(position, (lookup, number))| {
+                let Lookup { end, .. } = (*lookup).filter(|lookup| lookup.column == column)?;
+                is_wanted(end).then_some((position, end, number))
+            });
+            own.min_by(|left, right| left.2.total_cmp(right.2))
         };
-        let Some((position, Lookup { end, .. })) = least(&|_| true) else {
+        let Some((position, end, _)) = least(&|_| true) else {
             return (Vec::new(), None);
         };
         let other = end.other().and_then(|other| least(&|end| end == other));
@@ -318,7 +332,7 @@ impl<'q> Reading<'q> {
             let is_own = lookup.is_some_and(|own| own.column == column && is_point(own.end));
             is_point(end) && is_own && *other != position
         });
-        let others = other.map(|(position, _)| position).into_iter();
+        let others = other.map(|(position, ..)| position).into_iter();
         let others = others.chain(equal.map(|(position, _)| position));
         (std::iter::once(position).chain(others).collect(), Some(end))
     }
@@ -375,18 +389,21 @@ impl<'q> Reading<'q> {
 
     /// Estimates how many records satisfy these conditions.
     fn number(&self, positions: &[usize]) -> f64 {
-        let conditions = positions.iter().filter_map(|position| self.conjuncts.get(*position));
-        self.statistics.number(conditions.copied())
+        self.statistics.number_of(&self.sample_of(positions))
+    }
+
+    fn sample_of(&self, positions: &[usize]) -> FixedBitSet {
+        let samples = positions.iter().filter_map(|position| self.samples.get(*position));
+        intersection(self.statistics, samples)
     }
 
     /// Estimates how many of the entries of an index are read in its order until the page is full, if it has this many
     /// keys of the order.
     fn until_full(&self, entries: f64, used: &[usize], keys: usize) -> f64 {
         // The first match may come late, for example for the oldest of the movies in the order of their years.
-        let used = used.iter().filter_map(|position| self.conjuncts.get(*position)).copied();
         let known = self.order.get(..keys).unwrap_or_default();
         let (before, group) =
-            self.statistics.until_match(known, used, self.conjuncts.iter().copied());
+            self.statistics.until_match(known, &self.sample_of(used), &self.sample);
         // Records that differ only in other keys are sorted, so they are read to the end of their group.
         let group = if keys < self.order.len() { group } else { 0.0 };
         (self.page(entries) + before + group).min(entries)
@@ -430,6 +447,18 @@ impl Column {
     fn is_id(self) -> bool {
         matches!(self, Self::Own(field) if field.name == "id")
     }
+}
+
+/// Returns the records of a sample that are in each of these parts of it.
+fn intersection<'s>(
+    statistics: &Statistics,
+    parts: impl IntoIterator<Item = &'s FixedBitSet>,
+) -> FixedBitSet {
+    let mut parts = parts.into_iter();
+    let Some(first) = parts.next() else { return statistics.all() };
+    let mut all = first.clone();
+    parts.for_each(|part| all.intersect_with(part));
+    all
 }
 
 /// Adds the columns that a condition reads.

@@ -89,39 +89,39 @@ impl Statistics {
     /// Estimates the number of records for which all conditions are true. It is never 0: a condition without a match in
     /// the sample may have some in the collection.
     pub fn number<'a>(&self, conditions: impl IntoIterator<Item = &'a Condition<Value>>) -> f64 {
-        real(self.matching(conditions).count_ones(..)).max(0.5) * self.weight()
+        let matching = conditions.into_iter().map(|condition| self.matching(condition));
+        self.number_of(&matching.reduce(|one, next| &one & &next).unwrap_or_else(|| self.all()))
     }
 
-    /// Estimates how many of the records for which `within` is true come, in the order of these keys, before the first for
-    /// which `matching` is true, and how many have the same value of the only key as that one. The first number is 0 if
-    /// they are as few as when the matching ones are distributed evenly.
-    pub fn until_match<'a>(
+    /// Estimates the number of records of which these are the sample's. It is never 0.
+    pub(super) fn number_of(&self, records: &FixedBitSet) -> f64 {
+        real(records.count_ones(..)).max(0.5) * self.weight()
+    }
+
+    /// Estimates how many of the records of `within` come, in the order of these keys, before the first of `matching`, and
+    /// how many have the same value of the only key as that one. The first number is 0 if they are as few as when the
+    /// matching ones are distributed evenly.
+    pub(super) fn until_match(
         &self,
         keys: &[SortKey],
-        within: impl IntoIterator<Item = &'a Condition<Value>>,
-        matching: impl IntoIterator<Item = &'a Condition<Value>>,
+        within: &FixedBitSet,
+        matching: &FixedBitSet,
     ) -> (f64, f64) {
         /// With even distances between the matches, the first comes later once in fifty times (the exponential
         /// distribution, e^-4).
         const USUAL_DISTANCES: f64 = 4.0;
         let Some((first, others)) = keys.split_first() else { return (0.0, 0.0) };
-        let (within, matching) = (self.matching(within), self.matching(matching));
+        let (earlier, run) = self.column(first.field).first_run(first.direction, matching);
         let is_within = |owner: &&u16| within.contains(usize::from(**owner));
-        let is_match = |owner: &u16| matching.contains(usize::from(*owner));
-        let (mut before, mut group) = (0, 0);
-        for run in self.column(first.field).runs(first.direction) {
-            if !run.iter().any(is_match) {
-                before += run.iter().filter(is_within).count();
-                continue;
-            }
+        let mut before = earlier.iter().filter(is_within).count();
+        let mut group = 0;
+        if others.is_empty() {
+            group = run.iter().filter(is_within).count().saturating_sub(1);
+        } else if run.len() > 1 {
             let mut run: Vec<u16> = run.iter().filter(is_within).copied().collect();
-            if others.is_empty() {
-                group = run.len() - 1;
-            } else {
-                run.sort_unstable_by(|left, right| self.compare(others, *left, *right));
-                before += run.iter().take_while(|owner| !is_match(owner)).count();
-            }
-            break;
+            run.sort_unstable_by(|left, right| self.compare(others, *left, *right));
+            before +=
+                run.iter().take_while(|owner| !matching.contains(usize::from(**owner))).count();
         }
         let matches = matching.count_ones(..);
         let usual = USUAL_DISTANCES * real(within.count_ones(..)) / real(matches + 1);
@@ -143,12 +143,9 @@ impl Statistics {
         self.records / real(self.size)
     }
 
-    fn matching<'a>(
-        &self,
-        conditions: impl IntoIterator<Item = &'a Condition<Value>>,
-    ) -> FixedBitSet {
-        let conditions = conditions.into_iter().map(|condition| self.split(condition).matching);
-        conditions.reduce(|one, next| &one & &next).unwrap_or_else(|| self.all())
+    /// Returns the records of the sample for which a condition is true.
+    pub(super) fn matching(&self, condition: &Condition<Value>) -> FixedBitSet {
+        self.split(condition).matching
     }
 
     fn split(&self, condition: &Condition<Value>) -> Split {
@@ -215,7 +212,8 @@ impl Statistics {
         Split::of(matching, &(&left_column.known & &right_column.known))
     }
 
-    fn all(&self) -> FixedBitSet {
+    /// Returns all records of the sample.
+    pub(super) fn all(&self) -> FixedBitSet {
         let mut all = FixedBitSet::with_capacity(self.size);
         all.insert_range(..);
         all
@@ -264,22 +262,24 @@ impl Sorted {
         self.values.get(usize::from(*self.positions.get(usize::from(owner))?))
     }
 
-    /// Returns the records of each value, in the order of the values.
-    fn runs(&self, direction: Direction) -> impl Iterator<Item = &[u16]> {
-        let mut rest = self.owners.as_slice();
-        let mut lengths = self.values.chunk_by(|one, next| one == next).map(<[Value]>::len);
-        std::iter::from_fn(move || {
-            let (run, others) = match direction {
-                Direction::Ascending => rest.split_at_checked(lengths.next()?)?,
-                Direction::Descending => {
-                    let start = rest.len().checked_sub(lengths.next_back()?)?;
-                    let (others, run) = rest.split_at_checked(start)?;
-                    (run, others)
-                }
-            };
-            rest = others;
-            Some(run)
-        })
+    /// Returns the first records in an order that have the same value as one of these, and the records before them.
+    fn first_run(&self, direction: Direction, wanted: &FixedBitSet) -> (&[u16], &[u16]) {
+        let is_wanted = |owner: &u16| wanted.contains(usize::from(*owner));
+        let found = match direction {
+            Direction::Ascending => self.owners.iter().position(is_wanted),
+            Direction::Descending => self.owners.iter().rposition(is_wanted),
+        };
+        let Some(value) = found.and_then(|found| self.values.get(found)) else {
+            return (&self.owners, &[]);
+        };
+        let start = self.values.partition_point(|own| own < value);
+        let end = self.values.partition_point(|own| own <= value);
+        let run = self.owners.get(start..end).unwrap_or_default();
+        let before = match direction {
+            Direction::Ascending => self.owners.get(..start),
+            Direction::Descending => self.owners.get(end..),
+        };
+        (before.unwrap_or_default(), run)
     }
 
     fn compared(&self, operator: Comparison, value: &Value) -> FixedBitSet {
