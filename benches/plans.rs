@@ -90,7 +90,8 @@ async fn measure(
         .map_err(|problems| format!("{question:?}: {problems:?}"))?;
     let shape = shape(movies, question.result)?;
     let chosen = store.statement(&query, shape).await?;
-    let time = fastest(store, &query, shape, &chosen, EXECUTIONS, LIMIT).await.unwrap_or(LIMIT);
+    let time = fastest(store, &query, shape, &chosen, EXECUTIONS, LIMIT).await;
+    let time = time.ok_or_else(|| format!("{question:?} failed or took too long"))?;
     let mut best = (time, chosen.sql.clone());
     for other in alternatives(store, &query, shape) {
         if other.sql != chosen.sql

@@ -2,16 +2,18 @@
 //! compare the results of all paths.
 
 use std::io::Cursor;
+use std::time::Duration;
 
 use chrono::Utc;
 use cinequery::app::transfer::{Format, begin};
 use cinequery::query::access::Access;
+use cinequery::query::statistics::Statistics;
 use cinequery::query::{Arguments, BoundQuery, Dialect, Facet, Shape, compile, prepare};
 use cinequery::store::{Conflict, Store};
 use serde_json::json;
 
 use crate::support::records::movies;
-use crate::support::{identity, on_both};
+use crate::support::{all, identity, on_both};
 
 /// The number of movies. One of a thousand is a western and the others are dramas; each year has a hundredth of them,
 /// and each title one.
@@ -126,19 +128,37 @@ async fn a_large_import_is_sampled() {
         let keeper = store.clone();
         let keeping = tokio::spawn(async move { keeper.keep_statistics(&[movies()]).await });
         fill(&store).await;
-        while store.statistics(movies()).is_none() {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
+        let sampled = async {
+            while store.statistics(movies()).is_none() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), sampled).await.unwrap();
         keeping.abort();
     })
     .await;
 }
 
-/// Without statistics, and where there is no choice, statements stay as they are.
-#[test]
-fn nothing_is_hidden_without_statistics() {
-    for dialect in [Dialect::Sqlite, Dialect::Postgres] {
-        let query = bound("genre = 'western'", "title");
-        assert_eq!(Access::of(&query, PAGE, dialect, None), Access::default());
+/// Where there is no choice, or too many tests to evaluate each on the sample, statements stay as they are.
+#[tokio::test]
+async fn nothing_is_hidden_without_a_choice() {
+    let database = crate::support::Database::sqlite();
+    let store = database.open().await;
+    fill(&store).await;
+    let statistics = Statistics::of(movies(), 1_000_000, &all(&store, movies()).await).unwrap();
+    let paths = |filter: &str, order_by: &str, shape: Shape, dialect: Dialect| {
+        Access::paths(&bound(filter, order_by), shape, dialect, &statistics).len()
+    };
+    let many = |tests: usize| vec!["title contains 'x'"; tests].join(" and ");
+    assert_eq!(paths(&many(33), "id", PAGE, Dialect::Sqlite), 0, "too many tests");
+    assert!(paths(&many(32), "id", PAGE, Dialect::Sqlite) > 0);
+    let none = [
+        ("genre = 'western'", "created_at", PAGE, "no index has the order"),
+        ("genre = 'western'", "id", Shape::Count, "a count has no order"),
+        ("title contains 'western'", "id", PAGE, "planned for its values"),
+    ];
+    for (filter, order_by, shape, why) in none {
+        assert_eq!(paths(filter, order_by, shape, Dialect::Postgres), 0, "{why}");
     }
+    assert!(paths("genre = 'western'", "id", PAGE, Dialect::Postgres) > 0);
 }

@@ -16,6 +16,10 @@ use super::shape::Shape;
 use super::statistics::Statistics;
 use super::value::Value;
 
+/// The maximum number of tests of a filter for which a path is chosen. Each is evaluated for the whole sample, which takes
+/// up to 0.2 ms.
+const MAX_TESTS: usize = 32;
+
 /// What a statement hides from the planner of the database. The default is nothing.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Access {
@@ -61,19 +65,6 @@ impl Access {
         Self { visible: Some(Vec::new()), hides_order: true, for_values: false }
     }
 
-    /// Chooses the path for a query. Without statistics, or where the planner needs no help, nothing is hidden.
-    pub fn of(
-        query: &BoundQuery,
-        shape: Shape,
-        dialect: Dialect,
-        statistics: Option<&Statistics>,
-    ) -> Self {
-        let Some(statistics) = statistics else { return Self::default() };
-        Self::cheapest(query, shape, dialect, statistics)
-            .map(|path| path.access)
-            .unwrap_or_default()
-    }
-
     /// Returns the cheapest path of a query; `None` if there is no choice.
     pub fn cheapest(
         query: &BoundQuery,
@@ -93,14 +84,26 @@ impl Access {
         dialect: Dialect,
         statistics: &Statistics,
     ) -> Vec<Path> {
-        let Some(filter) = &query.filter else { return Vec::new() };
-        let reading = Reading::of(query, filter, shape, dialect, statistics);
-        if dialect.has_statistics() && (reading.order.is_empty() || has_pattern(filter, dialect)) {
+        let Some(filter) = query.filter.as_ref().filter(|filter| filter.tests() <= MAX_TESTS)
+        else {
+            return Vec::new();
+        };
+        let has_order = matches!(shape, Shape::Page { .. } | Shape::LockedIds { .. });
+        if dialect.has_statistics() && (!has_order || has_pattern(filter, dialect)) {
             return Vec::new();
         }
+        let reading = Reading::of(query, filter, shape, dialect, statistics);
         let by_index = Index::all(query.schema).filter_map(|index| reading.by_index(index));
-        let paths: Vec<Path> =
-            by_index.chain(reading.by_alternatives()).chain([reading.by_scan()]).collect();
+        let mut paths: Vec<Path> = by_index.collect();
+        if let Some(path) = reading.by_alternatives() {
+            // Whether the indexes of the alternatives help another index depends on the values.
+            let is_choice = paths.iter().any(|path| path.access.hides_order);
+            paths.push(path);
+            if is_choice && dialect.has_statistics() {
+                paths.iter_mut().for_each(|path| path.access.for_values = true);
+            }
+        }
+        paths.push(reading.by_scan());
         let is_sorted = paths.iter().all(|path| path.access.hides_order);
         if dialect.has_statistics() && is_sorted { Vec::new() } else { paths }
     }

@@ -41,6 +41,15 @@ impl<V> Condition<V> {
         }
     }
 
+    /// Returns the number of its comparisons and other tests.
+    pub fn tests(&self) -> usize {
+        match self {
+            Self::All(terms) | Self::Any(terms) => terms.iter().map(Self::tests).sum(),
+            Self::Not(inner) => inner.tests(),
+            _ => 1,
+        }
+    }
+
     /// Whether it is a range with both ends, which SQL has an operator for.
     pub fn is_between(&self) -> bool {
         let Self::All(terms) = self else { return false };

@@ -204,8 +204,13 @@ impl Statistics {
         let (left_column, right_column) = (self.column(left.field), self.column(right.field));
         let matches = left_column.owners.iter().zip(&left_column.values).filter(|(owner, own)| {
             right_column.value(**owner).is_some_and(|other| {
-                let own = part_of(left.part, (*own).clone());
-                decides(operator, own.cmp(&part_of(right.part, other.clone())))
+                let order = match (left.part, right.part) {
+                    (Part::Whole, Part::Whole) => (*own).cmp(other),
+                    (left, right) => {
+                        part_of(left, (*own).clone()).cmp(&part_of(right, other.clone()))
+                    }
+                };
+                decides(operator, order)
             })
         });
         let matching = left_column.records(matches.map(|(owner, _)| owner));

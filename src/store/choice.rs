@@ -8,7 +8,7 @@ use sea_query::Values;
 use super::Store;
 use super::transaction::Transaction;
 use crate::error::{Kind, Result};
-use crate::query::access::Access;
+use crate::query::access::{Access, Path};
 use crate::query::compile::{compile_for_access, compile_for_candidates};
 use crate::query::statistics::Statistics;
 use crate::query::trigram::{Candidates, Tables};
@@ -30,19 +30,19 @@ impl Store {
     /// Returns [`Kind::Unavailable`] if the database does not respond.
     pub async fn statement(&self, query: &BoundQuery, shape: Shape) -> Result<Statement> {
         let (dialect, statistics) = (self.dialect(), self.statistics(query.schema));
-        let statistics = statistics.as_deref();
-        let Some(probe) = Probe::of(query, shape, dialect, statistics) else {
-            return Ok(by_statistics(query, shape, dialect, statistics));
+        let path = statistics.and_then(|known| Access::cheapest(query, shape, dialect, &known));
+        let Some(probe) = Probe::of(query, shape, dialect, path.as_ref()) else {
+            return Ok(by_path(query, shape, dialect, path));
         };
         match self.read::<Counted>(probe.statement.clone()).await {
             Ok(counted) if probe.finds_few(&counted) => Ok(compile_for_candidates(query, shape)),
-            Ok(_) => Ok(by_statistics(query, shape, dialect, statistics)),
+            Ok(_) => Ok(by_path(query, shape, dialect, path)),
             Err(error) if error.kind == Kind::Unavailable => Err(error),
             Err(error) => {
                 // For example, an instance of another declaration has dropped the index.
                 let cause = error.cause.map(|cause| cause.to_string()).unwrap_or(error.detail);
                 tracing::warn!(cause, "searching without an index of trigrams");
-                Ok(by_statistics(query, shape, dialect, statistics))
+                Ok(by_path(query, shape, dialect, path))
             }
         }
     }
@@ -57,23 +57,19 @@ impl Transaction<'_> {
         statistics: Option<&Statistics>,
     ) -> sqlx::Result<Statement> {
         let dialect = self.dialect();
-        if let Some(probe) = Probe::of(query, shape, dialect, statistics) {
+        let path = statistics.and_then(|known| Access::cheapest(query, shape, dialect, known));
+        if let Some(probe) = Probe::of(query, shape, dialect, path.as_ref()) {
             let counted: Vec<Counted> = self.rows(probe.statement.clone()).await?;
             if probe.finds_few(&counted) {
                 return Ok(compile_for_candidates(query, shape));
             }
         }
-        Ok(by_statistics(query, shape, dialect, statistics))
+        Ok(by_path(query, shape, dialect, path))
     }
 }
 
-fn by_statistics(
-    query: &BoundQuery,
-    shape: Shape,
-    dialect: Dialect,
-    statistics: Option<&Statistics>,
-) -> Statement {
-    let access = Access::of(query, shape, dialect, statistics);
+fn by_path(query: &BoundQuery, shape: Shape, dialect: Dialect, path: Option<Path>) -> Statement {
+    let access = path.map(|path| path.access).unwrap_or_default();
     compile_for_access(query, shape, dialect, access)
 }
 
@@ -97,15 +93,14 @@ struct Guess {
 }
 
 impl Probe {
-    /// Returns the probe for a query that an index of trigrams can serve.
+    /// Returns the probe for a query that an index of trigrams can serve. `other` is the cheapest path without it.
     fn of(
         query: &BoundQuery,
         shape: Shape,
         dialect: Dialect,
-        statistics: Option<&Statistics>,
+        other: Option<&Path>,
     ) -> Option<Self> {
         let candidates = Candidates::of(query).filter(|_| dialect == Dialect::Sqlite)?;
-        let other = statistics.and_then(|known| Access::cheapest(query, shape, dialect, known));
         let (bound, guess) = match other {
             #[expect(clippy::cast_precision_loss, reason = "the cost of one candidate is small")]
             Some(path) => (whole(path.cost / READ_BY_ID as f64), None),

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use super::{Store, plain};
 use crate::error::Result;
 use crate::query::statistics::{MAX_SAMPLE, Statistics};
-use crate::query::{Dialect, Schema};
+use crate::query::{Dialect, Schema, Type};
 
 /// How often samples are taken again.
 const INTERVAL: Duration = Duration::from_secs(60 * 60);
@@ -17,9 +17,21 @@ const INTERVAL: Duration = Duration::from_secs(60 * 60);
 /// The minimum number of records of a collection with statistics. Below it, every access path is fast.
 const MIN_RECORDS: u64 = 1000;
 
+/// The pause after a failure.
+const RETRY_AFTER: Duration = Duration::from_secs(60);
+
 /// The expected number of records of a sample. A random sample is then below [`MAX_SAMPLE`] with near certainty: eight
 /// standard deviations.
 const SAMPLE: u64 = MAX_SAMPLE as u64 * 7 / 8;
+
+/// The expected number of values of a sample: of a collection with many fields, fewer records are sampled.
+const VALUES: u64 = 40_000;
+
+/// The number of characters of a text that are sampled. Texts can be long, and a sample stays in memory.
+const MAX_CHARACTERS: u32 = 100;
+
+/// How often a sample is taken again with half the probability, if there are more records than was estimated.
+const ATTEMPTS: u32 = 8;
 
 /// The expected number of records that PostgreSQL reads for a sample. Of a larger table it reads random pages.
 const MAX_READ: u64 = 1_000_000;
@@ -40,6 +52,7 @@ impl Store {
     pub async fn keep_statistics(&self, schemas: &[&'static Schema]) {
         let store = self.transfers();
         loop {
+            let mut pause = INTERVAL;
             for schema in schemas {
                 if let Err(error) = store.sample(schema).await {
                     tracing::warn!(
@@ -47,11 +60,12 @@ impl Store {
                         cause = error.cause,
                         "no sample of the records taken; searches may be slower; retrying later"
                     );
+                    pause = RETRY_AFTER;
                 }
             }
             let outdated = self.shared.samples.outdated.notified();
             // Either way it is time.
-            let _ = tokio::time::timeout(INTERVAL, outdated).await;
+            let _ = tokio::time::timeout(pause, outdated).await;
         }
     }
 
@@ -76,7 +90,15 @@ impl Store {
         let statistics = if records < MIN_RECORDS {
             None
         } else {
-            let sample = self.fetch(schema, plain(&choose(schema, records, dialect))).await?;
+            let (mut records, mut sample) = (records, Vec::new());
+            for _ in 0..ATTEMPTS {
+                sample = self.fetch(schema, plain(&choose(schema, records, dialect))).await?;
+                if sample.len() < MAX_SAMPLE {
+                    break;
+                }
+                // These are the first records, and not random ones.
+                records *= 2;
+            }
             Statistics::of(schema, records, &sample).map(Arc::new)
         };
         let mut latest = self.shared.samples.latest.write().unwrap_or_else(PoisonError::into_inner);
@@ -106,23 +128,28 @@ impl Store {
 
 /// Returns the statement that chooses the records of a sample, each with the same probability.
 fn choose(schema: &Schema, records: u64, dialect: Dialect) -> String {
-    let Schema { collection: table, select_list, .. } = schema;
+    let table = schema.collection;
+    let columns = schema.fields.iter().map(|field| match field.ty {
+        Type::Text => format!("substr(\"{0}\", 1, {MAX_CHARACTERS}) AS \"{0}\"", field.name),
+        _ => format!("\"{}\"", field.name),
+    });
+    let columns = columns.collect::<Vec<_>>().join(", ");
+    let wanted = SAMPLE.min(VALUES / (schema.fields.len() as u64).max(1));
     match dialect {
         Dialect::Sqlite => {
-            let chosen = (SAMPLE * RANDOM / records).clamp(1, RANDOM);
+            let chosen = (wanted * RANDOM / records).clamp(1, RANDOM);
             // The smallest index has the ids.
             format!(
-                "SELECT {select_list} FROM \"{table}\" WHERE id IN (SELECT id FROM \"{table}\" \
+                "SELECT {columns} FROM \"{table}\" WHERE id IN (SELECT id FROM \"{table}\" \
                  WHERE random() & {} < {chosen} LIMIT {MAX_SAMPLE})",
                 RANDOM - 1
             )
         }
         Dialect::Postgres => {
             let read = records.min(MAX_READ);
-            let percent = 100 * MAX_READ / records.max(MAX_READ);
             format!(
-                "SELECT {select_list} FROM \"{table}\" TABLESAMPLE SYSTEM ({percent}) \
-                 WHERE random() < {SAMPLE}::float / {read} LIMIT {MAX_SAMPLE}"
+                "SELECT {columns} FROM \"{table}\" TABLESAMPLE SYSTEM (100.0 * {read} / {records}) \
+                 WHERE random() < {wanted}::float / {read} LIMIT {MAX_SAMPLE}"
             )
         }
     }

@@ -277,6 +277,14 @@ impl<'s> Collection<'s> {
                 return Err(format!("{path:?} finds {found:?}: {}", statement.sql));
             }
         }
+        for path in Access::paths(query, Shape::Count, dialect, &statistics) {
+            let statement = compile_for_access(query, Shape::Count, dialect, path.access.clone());
+            let count =
+                store.count(statement.clone()).await.map_err(|error| format!("{error:?}"))?;
+            if count != i64::try_from(expected.len()).unwrap() {
+                return Err(format!("{path:?} counts {count}: {}", statement.sql));
+            }
+        }
         Ok(())
     }
 }
