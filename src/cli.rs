@@ -1,5 +1,6 @@
 //! The command line: one file for each subcommand.
 
+mod backup;
 mod changes;
 mod check;
 mod demo;
@@ -15,6 +16,8 @@ mod migrate;
 mod openapi;
 mod query;
 mod records;
+mod restore;
+mod schedule;
 mod serve;
 mod token;
 mod user;
@@ -67,6 +70,10 @@ enum Command {
     Migrate(migrate::Migrate),
     /// Validate the configuration without starting the server
     Check(check::Check),
+    /// Write a backup of a SQLite database, also while it is served
+    Backup(backup::Backup),
+    /// Create a SQLite database from a backup
+    Restore(restore::Restore),
     /// Import records from a file of JSON lines or CSV
     Import(import::Import),
     /// Export records to a file of JSON lines or CSV
@@ -125,6 +132,8 @@ async fn run(command: Command) -> Outcome {
         Command::Healthcheck(healthcheck) => healthcheck.run().await,
         Command::Migrate(migrate) => migrate.run().await,
         Command::Check(check) => check.run().await,
+        Command::Backup(backup) => backup.run().await,
+        Command::Restore(restore) => restore.run().await,
         Command::Import(import) => import.run().await,
         Command::Export(export) => export.run().await,
         Command::Query(query) => query.run().await,

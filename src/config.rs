@@ -104,6 +104,10 @@ pub struct ServeSettings {
     #[command(flatten)]
     pub limits: LimitSettings,
 
+    /// Scheduled backups.
+    #[command(flatten)]
+    pub backup: BackupSettings,
+
     /// How long to keep serving requests after SIGTERM or SIGINT. Meanwhile `/readyz` returns 503, so that load
     /// balancers stop sending requests [default: 0s on a terminal, else 5s]
     #[arg(
@@ -118,6 +122,35 @@ pub struct ServeSettings {
     /// Start without applying migrations
     #[arg(long, env = "CINEQUERY_NO_MIGRATE", value_parser = FalseyValueParser::new())]
     pub no_migrate: bool,
+}
+
+/// Scheduled backups of a SQLite database.
+#[derive(Debug, Clone, Args)]
+pub struct BackupSettings {
+    /// Write backups of a SQLite database regularly. The time is added to the name: /backups/movies.db becomes
+    /// /backups/movies-20260131T020000Z.db
+    #[arg(long, value_name = "FILE", env = "CINEQUERY_BACKUP")]
+    pub backup: Option<PathBuf>,
+
+    /// Time between two backups, such as 6h or 7d
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "CINEQUERY_BACKUP_INTERVAL",
+        default_value = "1d",
+        value_parser = backup_interval
+    )]
+    pub backup_interval: Duration,
+
+    /// Number of backups to keep; older ones are deleted
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        env = "CINEQUERY_BACKUP_KEEP",
+        default_value_t = 7,
+        value_parser = clap::value_parser!(u16).range(1..)
+    )]
+    pub backup_keep: u16,
 }
 
 /// Limits on connections, memory and time.
@@ -373,6 +406,11 @@ fn statement_timeout(text: &str) -> Result<Duration, String> {
 
 fn queue_timeout(text: &str) -> Result<Duration, String> {
     duration(text, Duration::ZERO, Duration::from_secs(60), "0s to 1m")
+}
+
+fn backup_interval(text: &str) -> Result<Duration, String> {
+    let (minute, year) = (Duration::from_secs(60), Duration::from_secs(366 * 24 * 60 * 60));
+    duration(text, minute, year, "1m to 366d")
 }
 
 fn shutdown_delay(text: &str) -> Result<Duration, String> {

@@ -5,6 +5,7 @@
 //! single statements too, so a cancelled request leaves nothing open. Work that needs a transaction runs as a
 //! task of its own. Writes that conflict with another transaction are retried.
 
+pub mod backup;
 mod batch;
 mod choice;
 mod connection;
@@ -36,7 +37,7 @@ mod work;
 mod write;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use sqlx::FromRow;
@@ -44,6 +45,7 @@ use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
 use tokio::sync::Semaphore;
 
+use self::backup::InUse;
 pub use self::batch::{Item, ItemOutcome};
 use self::connection::Open;
 pub use self::explain::Explained;
@@ -170,7 +172,18 @@ struct Shared {
 
 #[derive(Debug)]
 enum Engine {
-    Sqlite { read: Lanes<SqliteFile>, write: Pool<SqliteFile>, queue: Arc<Queue>, path: PathBuf },
+    Sqlite {
+        read: Lanes<SqliteFile>,
+        write: Pool<SqliteFile>,
+        queue: Arc<Queue>,
+        path: PathBuf,
+        /// Whether the file had neither a log nor a lock file when it was opened.
+        is_alone: bool,
+        /// Held if the file may be written.
+        in_use: Option<InUse>,
+        /// Set while the file has the mark that it is served.
+        is_marked: OnceLock<()>,
+    },
     Postgres(Lanes<Servers>),
 }
 
@@ -494,6 +507,7 @@ impl Store {
 
     /// Closes all connections. Connections in use are closed when their statements have ended.
     pub async fn close(&self) {
+        self.clear_mark().await;
         match &self.shared.engine {
             Engine::Sqlite { read, write, .. } => {
                 for pool in read.all() {
@@ -518,6 +532,7 @@ fn plain(sql: &str) -> Statement {
 async fn open_sqlite(path: PathBuf, missing: Missing, bounds: Bounds) -> Result<Engine> {
     let pool =
         |file: &SqliteFile, size, statement, queue| Pool::new(file.clone(), size, statement, queue);
+    let is_alone = backup::is_alone(&path);
     let [requests, transfers, reserved] = SQLITE_READERS;
     let lanes = |file: &SqliteFile| {
         Ok::<_, Error>(Lanes {
@@ -535,8 +550,9 @@ async fn open_sqlite(path: PathBuf, missing: Missing, bounds: Bounds) -> Result<
         }
         let file = SqliteFile::reader_anywhere(&path).await?;
         let write = pool(&file, 1, bounds.statement, bounds.queue)?;
-        let queue = Arc::default();
-        return Ok(Engine::Sqlite { read: lanes(&file)?, write, queue, path });
+        let (read, queue, is_marked) = (lanes(&file)?, Arc::default(), OnceLock::new());
+        let in_use = None;
+        return Ok(Engine::Sqlite { read, write, queue, path, is_alone, in_use, is_marked });
     }
     if let Some(message) = missing_folder(&path) {
         return Err(Error::internal(format!("cannot create {}: {message}", path.display())));
@@ -545,10 +561,14 @@ async fn open_sqlite(path: PathBuf, missing: Missing, bounds: Bounds) -> Result<
     // not wait for its lock there.
     let _guard = sqlite::lock_beside(path.clone()).await?;
     let write = pool(&SqliteFile::writer(&path), 1, bounds.statement, bounds.queue)?;
-    // Create the file now, so that errors are reported now.
+    let in_use = Some(InUse::enter(&path)?);
+    let failed = |error| Error::internal(format!("cannot create {}: {error}", path.display()));
+    backup::create(&path).map_err(failed)?;
+    // Create the database now, so that errors are reported now.
     drop(write.lease(None).await.map_err(|error| sqlite::of_file(error, &path))?);
-    let queue = Arc::default();
-    Ok(Engine::Sqlite { read: lanes(&SqliteFile::reader(&path))?, write, queue, path })
+    let read = lanes(&SqliteFile::reader(&path))?;
+    let (queue, is_marked) = (Arc::default(), OnceLock::new());
+    Ok(Engine::Sqlite { read, write, queue, path, is_alone, in_use, is_marked })
 }
 
 fn open_postgres(url: &str, bounds: Bounds) -> Result<Engine> {

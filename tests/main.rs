@@ -12,6 +12,7 @@
 mod access;
 mod agreement;
 mod architecture;
+mod backup;
 mod batch;
 mod bulk;
 mod catalogue;

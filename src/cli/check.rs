@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::schedule::Schedule;
+use super::serve::INCOMPLETE_COPY;
 use super::user::first_password;
 use super::{Outcome, SecretSource, catalogue, explain, location, print, serve};
 use crate::config::{Auth, DatabaseSettings, ServeSettings, TokenSettings};
@@ -24,6 +26,12 @@ Exit codes:
   3  the database cannot be reached
   4  migrations are pending, or the database does not exist: run `cinequery migrate`
   5  the tables belong to a newer version or to another program";
+
+/// What is wrong if the count of revocations is behind their table.
+const LACKS_REVOCATIONS: &str =
+    "it is older than its revocations: tables of different backups are mixed; restore one backup";
+
+const NO_USERS: &str = "it has no users: `serve` creates the first administrator; if there were users, it is not complete";
 
 #[derive(Args)]
 #[command(after_help = HELP)]
@@ -92,6 +100,11 @@ impl Check {
             }
         };
         lines.push(("database", format!("ok: {}", found.version)));
+        lines.extend(found.warnings.iter().map(|warning| ("warning", (*warning).to_owned())));
+        if let Some(damage) = found.damage {
+            lines.push(("database", damage.to_owned()));
+            return Verdict::Invalid;
+        }
         let (verdict, message) = match found.state {
             State::Current => (Verdict::Ready, "ok".to_owned()),
             State::Behind { missing, .. } if found.missing_privilege.is_some() => (
@@ -148,6 +161,7 @@ impl Check {
             source => drop(source.read()?),
         }
         serve::check_administrator(&self.serve, &location)?;
+        Schedule::of(&self.serve.backup, &location)?;
         Ok((location, catalogue))
     }
 }
@@ -174,6 +188,9 @@ struct Found {
     missing_privilege: Option<String>,
     /// Fields and collections that are in the database but not declared.
     undeclared: Vec<String>,
+    /// Why records are missing, if some are.
+    damage: Option<&'static str>,
+    warnings: Vec<&'static str>,
     /// Whether there is an administrator or a password for the first one, and otherwise what is wrong.
     administrator: Result<(), String>,
 }
@@ -196,6 +213,17 @@ async fn reach(
         State::Foreign => Vec::new(),
         State::Current | State::Behind { .. } => store.undeclared(catalogue.schemas()).await?,
     };
+    let (mut damage, mut warnings) = (None, Vec::new());
+    if store.is_incomplete_copy().await {
+        damage = Some(INCOMPLETE_COPY);
+    } else if matches!(state, State::Current) {
+        if store.lacks_revocations().await? {
+            damage = Some(LACKS_REVOCATIONS);
+        }
+        if settings.auth == Auth::Password && !store.has_users().await? {
+            warnings.push(NO_USERS);
+        }
+    }
     let administrator = match (settings.auth, state) {
         (Auth::Password, State::Current) => {
             let file = settings.admin_password_file.as_deref();
@@ -204,5 +232,5 @@ async fn reach(
         _ => Ok(()),
     };
     store.close().await;
-    Ok(Found { version, state, missing_privilege, undeclared, administrator })
+    Ok(Found { version, state, missing_privilege, undeclared, damage, warnings, administrator })
 }

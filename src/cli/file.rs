@@ -151,6 +151,23 @@ impl Write for Target {
     }
 }
 
+/// Returns a progress display of bytes. It is hidden unless standard error is a terminal.
+pub(super) fn bytes_progress() -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(0);
+    match ProgressStyle::with_template("{wide_bar} {bytes} of about {total_bytes}, {elapsed}") {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+/// Writes a size with its unit, such as 412.0 MiB.
+pub(super) fn size(bytes: u64) -> String {
+    indicatif::BinaryBytes(bytes).to_string()
+}
+
 /// Returns a progress display with the rate of rows. It is hidden unless standard error is a terminal.
 pub(super) fn progress() -> ProgressBar {
     if !std::io::stderr().is_terminal() {

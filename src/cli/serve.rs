@@ -11,6 +11,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::schedule::Schedule;
 use super::user::{ensure_administrator, new_password};
 use super::{Outcome, SecretSource, catalogue, explain, location, migrate};
 use crate::admission::{Admission, Limits, Proxies, Redis};
@@ -59,6 +60,7 @@ impl Serve {
             return Err(format!("--database: {message}"));
         }
         check_administrator(&self.serve, &location)?;
+        let backups = Schedule::of(&self.serve.backup, &location)?;
         if let Some(warning) = unused(&self.serve) {
             tracing::warn!("{warning}");
         }
@@ -75,6 +77,9 @@ impl Serve {
         let store =
             Store::open_within(location.clone(), Missing::Create, bounds(&self.serve.limits));
         let store = store.await.map_err(explain)?;
+        if store.is_incomplete_copy().await {
+            tracing::warn!("{INCOMPLETE_COPY}");
+        }
         if !self.serve.no_migrate {
             migrate(&store, catalogue).await?;
         }
@@ -88,12 +93,21 @@ impl Serve {
         let admission = throttle.start().await;
         let app = App::new(catalogue, store, provider, tokens, hasher, admission);
         let stop = stop_signal()?;
+        app.store().mark_served().await;
+        let backups = backups.map(|backups| tokio::spawn(backups.run()));
         let limits = http::Limits { connections: connections.into(), ..limits(&self.serve) };
         let served = http::serve_within(listener, app, limits, stop).await;
+        if let Some(backups) = backups {
+            backups.abort();
+        }
         served.map_err(|error| error.to_string())?;
         Ok(ExitCode::SUCCESS)
     }
 }
+
+/// What is wrong with a database file that was copied while it was in use.
+pub(super) const INCOMPLETE_COPY: &str = "the database file was copied while it was in use, without its log (FILE-wal): its newest records are missing; \
+     restore a backup (`cinequery restore`)";
 
 /// How many connections the system keeps until they are accepted, as far as its `somaxconn` (4096 by default)
 /// allows. A connection beyond them is dropped, and its client tries again only after 1, 3 and 7 seconds.

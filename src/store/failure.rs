@@ -93,6 +93,12 @@ pub(super) fn is_read_only(error: &sqlx::Error) -> bool {
     matches!(sqlite_code(&code), Some(SQLITE_READONLY | SQLITE_CANTOPEN))
 }
 
+/// Returns whether another process has SQLite's file.
+pub(super) fn is_busy(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code()).unwrap_or_default();
+    matches!(sqlite_code(&code), Some(SQLITE_BUSY | SQLITE_LOCKED))
+}
+
 /// Returns whether the server did not respond, or reports that it is starting (SQLSTATE 57P03).
 pub(super) fn is_starting(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());

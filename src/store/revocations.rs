@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sea_query::{Expr, ExprTrait, OnConflict, Order, Query as Sql};
 
-use super::Store;
+use super::{Store, plain};
 use crate::error::{Error, Result};
 use crate::query::{Statement, Value};
 
@@ -50,6 +50,17 @@ impl Store {
             .from("cinequery_meta")
             .and_where(Expr::col("name").eq(NAME));
         self.count(self.dialect().build(&select).into()).await
+    }
+
+    /// Whether there are revocations that the count does not include. A restored table can be newer than the rest.
+    ///
+    /// # Errors
+    /// Any database error.
+    pub async fn lacks_revocations(&self) -> Result<bool> {
+        // One statement, so that both are of one moment.
+        let sql = "SELECT count(*) FROM revocations WHERE revision > \
+                   (SELECT CAST(value AS bigint) FROM cinequery_meta WHERE name = 'revocations')";
+        Ok(self.count(plain(sql)).await? > 0)
     }
 
     /// Returns the revocations after that number, of tokens that have not expired, in ascending order.

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use sea_query::{Expr, ExprTrait, Order, Query as Sql, QueryStatementWriter};
 
 use super::write::version_is;
-use super::{Expected, Revoked, Store};
+use super::{Expected, Revoked, Store, plain};
 use crate::error::{Error, Result};
 use crate::query::Value;
 
@@ -87,6 +87,14 @@ impl Store {
         let mut select = Sql::select();
         select.expr(Expr::cust("count(*)")).from("users").and_where(Expr::col("role").eq(role));
         Ok(self.count(self.dialect().build(&select).into()).await? > 0)
+    }
+
+    /// Returns whether there are any users.
+    ///
+    /// # Errors
+    /// Any database error.
+    pub async fn has_users(&self) -> Result<bool> {
+        Ok(self.count(plain("SELECT count(*) FROM users")).await? > 0)
     }
 
     /// Adds a user.

@@ -119,7 +119,7 @@ pub fn folder_of(files: &[(&str, &str)]) -> TempDir {
     folder
 }
 
-const MOVIES: &str = concat!(
+pub const MOVIES: &str = concat!(
     "{\"title\":\"One\",\"genre\":\"drama\",\"release_year\":2001,\"expiry_date\":\"2024-01-31\",\"stars\":3}\n",
     "\n",
     "{\"title\":\"Two\",\"genre\":\"comedy\",\"release_year\":2002,\"expiry_date\":\"2024-02-29\"}\r\n",

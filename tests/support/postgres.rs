@@ -87,7 +87,7 @@ wait "$server"
 "#;
 
 /// Returns the folder of PostgreSQL's server programs: on PATH, or Debian's.
-pub(super) fn programs() -> PathBuf {
+pub fn programs() -> PathBuf {
     let on_path = std::env::var_os("PATH").unwrap_or_default();
     let debian = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut debian: Vec<PathBuf> = debian.map(|version| version.path().join("bin")).collect();
