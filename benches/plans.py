@@ -7,7 +7,6 @@ fastest, on SQLite and on PostgreSQL.
 
 import argparse
 import json
-import os
 import pathlib
 import subprocess
 import sys
@@ -18,23 +17,12 @@ sys.path.insert(0, str(HERE / "load"))
 
 import movies  # noqa: E402
 import processes  # noqa: E402
+import regress  # noqa: E402
 import report  # noqa: E402
 from programs import Cinequery  # noqa: E402
 
 # The first of so many movies is of a genre that few others have.
 RARE = 50_000
-
-
-def build():
-    """Builds the benchmark. Returns its path."""
-    command = [os.environ.get("CARGO", "cargo"), "bench", "--bench", "plans", "--no-run"]
-    command += ["--message-format=json-render-diagnostics"]
-    output = subprocess.run(command, cwd=HERE.parent, stdout=subprocess.PIPE, text=True, check=True)
-    for line in output.stdout.splitlines():
-        message = json.loads(line)
-        if message.get("executable") and message["target"]["name"] == "plans":
-            return message["executable"]
-    sys.exit("cargo built no benchmark named plans")
 
 
 def write(path, count):
@@ -81,7 +69,7 @@ def main():
     parser.add_argument("--publish", action="store_true", help="write the tables into docs/performance.md")
     options = parser.parse_args()
     options.binary = options.binary.resolve()
-    program, tables = build(), []
+    program, tables = regress.build("plans"), []
     with tempfile.TemporaryDirectory(prefix="cinequery-plans-") as folder:
         folder = pathlib.Path(folder)
         folder.chmod(0o755)

@@ -28,16 +28,16 @@ REPEATS = 3
 TOLERANCE = 0.03
 
 
-def build():
-    """Builds the benchmark. Returns its path."""
-    command = [os.environ.get("CARGO", "cargo"), "bench", "--bench", "regress", "--no-run"]
+def build(name):
+    """Builds a benchmark. Returns its path."""
+    command = [os.environ.get("CARGO", "cargo"), "bench", "--bench", name, "--no-run"]
     command += ["--message-format=json-render-diagnostics"]
     output = subprocess.run(command, cwd=HERE.parent, stdout=subprocess.PIPE, text=True, check=True)
     for line in output.stdout.splitlines():
         message = json.loads(line)
-        if message.get("executable") and message["target"]["name"] == "regress":
+        if message.get("executable") and message["target"]["name"] == name:
             return message["executable"]
-    sys.exit("cargo built no benchmark named regress")
+    sys.exit(f"cargo built no benchmark named {name}")
 
 
 def count(program, stage):
@@ -56,7 +56,7 @@ def main():
         sys.exit("valgrind not found; on Debian: sudo apt-get install valgrind")
     version = subprocess.run(["rustc", "--version"], capture_output=True, text=True, check=True)
     compiler = f"{version.stdout.strip()}, {platform.machine()}"
-    program = build()
+    program = build("regress")
     counts = {stage: min(count(program, stage) for _ in range(REPEATS)) for stage in STAGES}
     if sys.argv[1:] == ["--record"]:
         lines = [f"# {text}\n{stage} = {counts[stage]}\n" for stage, text in STAGES.items()]
