@@ -56,6 +56,7 @@ sources! {
     "Run it":
         "configuration" = "../../docs/configuration.md",
         "containers" = "../../docs/operate/containers.md",
+        "backup" = "../../docs/operate/backup.md",
         "proxy" = "../../docs/operate/proxy.md",
         "migrations" = "../../docs/migrations.md",
         "security" = "../../docs/security.md",
