@@ -94,16 +94,8 @@ impl Access {
         }
         let reading = Reading::of(query, filter, shape, dialect, statistics);
         let by_index = Index::all(query.schema).filter_map(|index| reading.by_index(index));
-        let mut paths: Vec<Path> = by_index.collect();
-        if let Some(path) = reading.by_alternatives() {
-            // Whether the indexes of the alternatives help another index depends on the values.
-            let is_choice = paths.iter().any(|path| path.access.hides_order);
-            paths.push(path);
-            if is_choice && dialect.has_statistics() {
-                paths.iter_mut().for_each(|path| path.access.for_values = true);
-            }
-        }
-        paths.push(reading.by_scan());
+        let paths: Vec<Path> =
+            by_index.chain(reading.by_alternatives()).chain([reading.by_scan()]).collect();
         let is_sorted = paths.iter().all(|path| path.access.hides_order);
         if dialect.has_statistics() && is_sorted { Vec::new() } else { paths }
     }
