@@ -36,7 +36,7 @@ mod users;
 mod work;
 mod write;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -56,6 +56,7 @@ pub use self::import::{Conflict, KeyedImport, MAX_LISTED, Message, Tally};
 pub use self::journal::{Change, Changes, Kept, Origin};
 pub use self::lease::CLIENT_GRACE;
 pub use self::location::Location;
+pub(crate) use self::location::{beside, missing_folder};
 pub use self::matching::{Bulk, BulkTally, MAX_MATCHING, unexpected_count};
 pub use self::migrate::{By, State, Step};
 use self::pool::Pool;
@@ -592,18 +593,4 @@ fn open_postgres(url: &str, bounds: Bounds) -> Result<Engine> {
 fn not_migrated(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     let detail = "the database is not migrated: run `cinequery migrate`".to_owned();
     Error { detail, ..Error::unavailable(cause) }
-}
-
-/// Returns a message if the folder of a file does not exist.
-pub(crate) fn missing_folder(file: &Path) -> Option<String> {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty())?;
-    (!folder.is_dir()).then(|| format!("the folder {} does not exist", folder.display()))
-}
-
-/// Returns the path of a file that belongs to the database file.
-pub(crate) fn beside(database: &Path, extension: &str) -> PathBuf {
-    let mut name = database.as_os_str().to_owned();
-    name.push(".");
-    name.push(extension);
-    PathBuf::from(name)
 }

@@ -1,6 +1,6 @@
-//! The location of a database.
+//! The location of a database, and of the files beside it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// The location of a database.
@@ -43,4 +43,18 @@ impl FromStr for Location {
         }
         Ok(Location::Sqlite(PathBuf::from(path)))
     }
+}
+
+/// Returns a message if the folder of a file does not exist.
+pub(crate) fn missing_folder(file: &Path) -> Option<String> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty())?;
+    (!folder.is_dir()).then(|| format!("the folder {} does not exist", folder.display()))
+}
+
+/// Returns the path of a file that belongs to the database file.
+pub(crate) fn beside(database: &Path, extension: &str) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push(".");
+    name.push(extension);
+    PathBuf::from(name)
 }
