@@ -294,12 +294,25 @@ impl<'q> Reading<'q> {
     fn path(&self, cost: f64, sorts: bool, used: Vec<usize>) -> Path {
         let hides_order = sorts && self.has_order();
         let access = match self.dialect.has_statistics() {
-            // The columns stay visible, because the planner has statistics of columns but not of expressions. With the
-            // values it chooses to read the order, and without the order it chooses well in any case.
-            true => Access { visible: None, hides_order, for_values: !hides_order },
+            // With the values the planner chooses to read the order, and without the order it chooses well.
+            true => Access {
+                visible: hides_order.then(|| self.with_simple_conditions(&used)),
+                hides_order,
+                for_values: !hides_order,
+            },
             false => Access { visible: Some(used), hides_order, for_values: false },
         };
         Path { access, cost }
+    }
+
+    /// Returns the conditions that stay visible to PostgreSQL: its planner has statistics of columns but not of expressions.
+    /// An `or` that the path does not use is hidden, because the planner would also look up each of its alternatives.
+    fn with_simple_conditions(&self, used: &[usize]) -> Vec<usize> {
+        let conditions = self.conjuncts.iter().enumerate();
+        let simple = conditions.filter(|(position, condition)| {
+            used.contains(position) || !matches!(condition, Condition::Any(_))
+        });
+        simple.map(|(position, _)| position).collect()
     }
 
     fn has_order(&self) -> bool {

@@ -74,7 +74,7 @@ impl Dialect {
                 Costs { by_id: 1.0, entry: 0.5, in_order: 25.0, found: 22.0, sorted: 0.3 }
             }
             Dialect::Postgres => {
-                Costs { by_id: 2.0, entry: 0.3, in_order: 4.0, found: 4.0, sorted: 0.5 }
+                Costs { by_id: 2.0, entry: 0.3, in_order: 4.0, found: 5.0, sorted: 0.5 }
             }
         }
     }
