@@ -224,7 +224,9 @@ fn value(screening: &Screening, field: &str) -> Option<Value> {
 
 /// The order of a search by `order_by`, by values: nulls last in both directions.
 fn compare(left: &Screening, right: &Screening, order_by: &str) -> Ordering {
-    for key in order_by.split(", ").filter(|key| !key.is_empty()).chain(["id"]) {
+    // Records with the same keys are in the direction of the last key.
+    let last = if order_by.ends_with(" desc") { "id desc" } else { "id" };
+    for key in order_by.split(", ").filter(|key| !key.is_empty()).chain([last]) {
         let (field, descending) = match key.strip_suffix(" desc") {
             Some(field) => (field, true),
             None => (key, false),

@@ -18,6 +18,10 @@ const MAX_CHARACTERS: usize = 16 * 1024;
 /// The length of a fingerprint, in bytes.
 const FINGERPRINT_BYTES: usize = 12;
 
+/// The version of how orders are completed: records with the same keys are in the order of their ids, in the direction of
+/// the last key. A cursor of another version would skip records.
+const ORDER: u8 = 2;
+
 /// The end of a page.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cursor {
@@ -86,7 +90,7 @@ impl Cursor {
 /// Returns the fingerprint of a search: of its record type, canonical filter and order, and parameters.
 pub fn fingerprint(schema: &Schema, query: &ast::Query, arguments: &Arguments) -> String {
     let mut hash = Sha256::new();
-    hash.update(format!("{}\n{}", schema.name, format::query(query)));
+    hash.update(format!("{}\n{}\n{ORDER}", schema.name, format::query(query)));
     for (name, argument) in arguments {
         let value = match argument {
             Argument::Untyped(text) | Argument::Text(text) => text.clone(),

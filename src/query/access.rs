@@ -101,17 +101,6 @@ impl Access {
     }
 }
 
-/// Returns the keys of an order without those that have the same value in all matching records.
-pub(super) fn varying(order: &[SortKey], conjuncts: &[&Condition<Value>]) -> Vec<SortKey> {
-    let is_fixed = |key: &&SortKey| {
-        let own = |lookup: &Lookup| {
-            lookup.end == End::Equality && lookup.column == Column::Own(key.field)
-        };
-        conjuncts.iter().filter_map(|condition| Lookup::of(condition)).any(|lookup| own(&lookup))
-    };
-    order.iter().filter(|key| !is_fixed(key)).copied().collect()
-}
-
 /// A condition that an index can look up.
 #[derive(Clone, Copy)]
 struct Lookup {
@@ -164,6 +153,11 @@ impl Lookup {
             }
             Condition::Flag(field) | Condition::Null(field) => (Column::Own(field), End::Equality),
             Condition::Match(field, Matching::StartsWith, _) => (Column::Folded(field), End::Both),
+            Condition::Beyond(fields, operator, _) => {
+                let is_lower = *operator == Comparison::Greater;
+                let end = if is_lower { End::Lower } else { End::Upper };
+                (Column::Own(fields.first()?), end)
+            }
             _ => return None,
         };
         Some(Self { column, end })
@@ -211,7 +205,7 @@ impl<'q> Reading<'q> {
             Shape::Count => (None, Vec::new(), None),
             Shape::Groups { facet, .. } => (None, Vec::new(), Some(facet.field())),
         };
-        let order = varying(&order, &conjuncts);
+        let order = SortKey::varying(&order, &conjuncts);
         let keys = order.iter().map(|key| key.field).chain(further).map(Column::Own);
         let mut columns: Vec<Column> = keys.collect();
         conjuncts.iter().for_each(|condition| columns_of(condition, &mut columns));
@@ -485,6 +479,7 @@ fn columns_of(condition: &Condition<Value>, into: &mut Vec<Column>) {
         }
         Condition::In(term, _) => into.push(Column::Own(term.field)),
         Condition::Match(field, ..) => into.push(Column::Folded(field)),
+        Condition::Beyond(fields, ..) => into.extend(fields.iter().copied().map(Column::Own)),
     }
 }
 

@@ -34,10 +34,15 @@ impl BoundQuery {
     /// Limits the query to the records after the one whose sort keys have these values. `keys` has
     /// one value for each key of the order, `None` for null.
     ///
-    /// With keys (a, b, id) the predicate is `a > ? or (a = ? and (b > ? or (b = ? and id > ?)))`.
-    /// Nulls are greater than everything in both directions. The predicate is preceded by a bound on
-    /// the first key, which is redundant but lets the database use an index.
+    /// With keys (a, b, id) in the same direction the predicate is `(a, b, id) > (?, ?, ?)`, which an index finds at once.
+    /// With different directions, or with nulls, it is `a > ? or (a = ? and (b > ? or (b = ? and id > ?)))`: nulls are greater
+    /// than everything in both directions. This one is preceded by a bound on the first key, which is redundant but lets
+    /// the database use an index.
     pub fn continue_after(&mut self, keys: &[Option<Value>]) {
+        if let Some(beyond) = self.beyond_row(keys) {
+            self.after = Some(beyond);
+            return;
+        }
         let mut after: Option<Condition<Value>> = None;
         for (key, value) in self.order.iter().zip(keys).rev() {
             let greater = beyond(key, value.as_ref());
@@ -61,6 +66,28 @@ impl BoundQuery {
             (Some(bound), Some(after)) => Some(Condition::All(vec![bound, after])),
             (_, after) => after,
         };
+    }
+}
+
+impl BoundQuery {
+    /// Returns the condition for records after the one with these sort keys, as one comparison of several fields; `None` if
+    /// the keys differ in direction or can be null.
+    fn beyond_row(&self, keys: &[Option<Value>]) -> Option<Condition<Value>> {
+        let conjuncts = self.filter.iter().flat_map(Condition::conjuncts).collect::<Vec<_>>();
+        let varying = SortKey::varying(&self.order, &conjuncts);
+        let direction = varying.first()?.direction;
+        let is_alike = |key: &SortKey| key.direction == direction && !key.field.nullable;
+        if varying.len() < 2 || !varying.iter().all(is_alike) {
+            return None;
+        }
+        let known = self.order.iter().zip(keys).filter(|(key, _)| varying.contains(key));
+        let values = known.map(|(_, value)| value.clone()).collect::<Option<Vec<Value>>>()?;
+        let operator = match direction {
+            Direction::Ascending => Comparison::Greater,
+            Direction::Descending => Comparison::Less,
+        };
+        let fields = varying.iter().map(|key| key.field).collect();
+        Some(Condition::Beyond(fields, operator, values))
     }
 }
 
@@ -236,6 +263,10 @@ impl Binder<'_> {
                 // The checker allows only text here, and text prints as itself.
                 let folded = fold(&self.slot(slot).to_string());
                 Condition::Match(field, *matching, Value::Text(folded))
+            }
+            Condition::Beyond(fields, operator, slots) => {
+                let values = slots.iter().map(|slot| self.slot(slot)).collect();
+                Condition::Beyond(fields.clone(), *operator, values)
             }
         }
     }

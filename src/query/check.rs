@@ -333,8 +333,10 @@ impl Checker {
     fn order(&mut self, keys: &[ast::OrderKey]) -> Vec<SortKey> {
         let mut order: Vec<SortKey> = Vec::with_capacity(keys.len() + 1);
         let id = Spanned::from(ast::Name::from("id"));
-        let ascending = Spanned::from(ast::Direction::Ascending);
-        let tie_breaker = ast::OrderKey { field: id, direction: ascending };
+        // In the direction of the key before, so that an index has the whole order.
+        let direction = keys.last().map_or(ast::Direction::Ascending, |key| key.direction.node);
+        let direction = Spanned::from(direction);
+        let tie_breaker = ast::OrderKey { field: id, direction };
         let mut earlier_end = 0;
         for key in keys.iter().chain([&tie_breaker]) {
             if self.faults.len() >= MAX_DIAGNOSTICS {

@@ -8,7 +8,7 @@ use sea_query::{
     SelectStatement, Value as SqlValue, Values,
 };
 
-use super::access::{Access, varying};
+use super::access::Access;
 use super::ast::{Comparison, Direction, Matching};
 use super::bind::BoundQuery;
 use super::dialect::{Dialect, FOR_VALUES};
@@ -137,7 +137,8 @@ fn compile_by(compiler: Compiler, query: &BoundQuery, shape: Shape) -> Statement
         }
         Shape::LockedIds { limit } => {
             let conjuncts = compiler.filter(&mut matching, filter);
-            compiler.order(&mut matching, &varying(&SortKey::by_id(query.schema), &conjuncts));
+            compiler
+                .order(&mut matching, &SortKey::varying(&SortKey::by_id(query.schema), &conjuncts));
             matching.column("id").limit(u64::from(limit));
             if dialect == Dialect::Postgres {
                 matching.lock_exclusive();
@@ -147,7 +148,7 @@ fn compile_by(compiler: Compiler, query: &BoundQuery, shape: Shape) -> Statement
         Shape::Page { limit } => limit,
     };
     let conjuncts = compiler.filter(&mut matching, filter.into_iter().chain(&query.after));
-    let order = varying(&query.order, &conjuncts);
+    let order = SortKey::varying(&query.order, &conjuncts);
     compiler.order(&mut matching, &order);
     if dialect.stores_by_id() && query.filter.is_some() && !query.order.is_empty() {
         matching.column("id").limit(u64::from(limit));
@@ -316,6 +317,15 @@ impl Compiler {
             }
             Condition::Match(field, matching, needle) => {
                 self.matching(field, *matching, &needle.to_string())
+            }
+            Condition::Beyond(fields, operator, values) => {
+                let fields = fields.iter().map(|field| self.column(field.name));
+                let fields = Expr::tuple(fields);
+                let values = Expr::tuple(values.iter().map(|value| self.value(value)));
+                match operator {
+                    Comparison::Less => fields.lt(values),
+                    _ => fields.gt(values),
+                }
             }
         }
     }

@@ -113,6 +113,11 @@ fn holds(condition: &Condition<Value>, record: &impl Fields) -> Truth {
                 None => Truth::Unknown,
             }
         }
+        Condition::Beyond(fields, operator, values) => {
+            let own = fields.iter().map(|field| record.field(field));
+            let own: Option<Vec<Value>> = own.collect();
+            own.map_or(Truth::Unknown, |own| decides(*operator, own.cmp(values)).into())
+        }
         Condition::In(term, values) => known(read(*term, record), |value| values.contains(value)),
         Condition::Match(field, matching, needle) => known(record.field(field), |value| {
             let (text, needle) = (fold(&value.to_string()), needle.to_string());

@@ -28,6 +28,9 @@ pub enum Condition<V> {
     Match(&'static Field, Matching, V),
     /// A field that must be null.
     Null(&'static Field),
+    /// Fields that, in the order of the list, must be greater or less than the values, as in a row comparison of SQL. None
+    /// of them is nullable. Only cursors need it.
+    Beyond(Vec<&'static Field>, Comparison, Vec<V>),
 }
 
 impl<V> Condition<V> {
@@ -47,6 +50,20 @@ impl<V> Condition<V> {
             Self::All(terms) | Self::Any(terms) => terms.iter().map(Self::tests).sum(),
             Self::Not(inner) => inner.tests(),
             _ => 1,
+        }
+    }
+
+    /// Whether a field has the same value in all records that satisfy it.
+    fn fixes(&self, field: &Field) -> bool {
+        match self {
+            Self::Compare(term, Comparison::Equal, Side::Value(_)) => {
+                term.field == field && term.part == Part::Whole
+            }
+            Self::In(term, values) => {
+                term.field == field && term.part == Part::Whole && values.len() == 1
+            }
+            Self::Flag(own) | Self::Null(own) => *own == field,
+            _ => false,
         }
     }
 
@@ -168,6 +185,12 @@ pub struct SortKey {
 }
 
 impl SortKey {
+    /// Returns the keys of an order without those that have the same value in all records that satisfy the conditions.
+    pub(super) fn varying<V>(order: &[Self], conjuncts: &[&Condition<V>]) -> Vec<Self> {
+        let is_fixed = |key: &&Self| conjuncts.iter().any(|condition| condition.fixes(key.field));
+        order.iter().filter(|key| !is_fixed(key)).copied().collect()
+    }
+
     /// Returns the order by id.
     pub fn by_id(schema: &Schema) -> Vec<Self> {
         let id = schema.field("id").into_iter();

@@ -193,6 +193,18 @@ impl Statistics {
                 };
                 Split::of(matching, &column.known)
             }
+            Condition::Beyond(fields, operator, values) => {
+                let columns: Vec<&Sorted> = fields.iter().map(|field| self.column(field)).collect();
+                let is_beyond = |owner: &u16| {
+                    let own = columns.iter().map(|column| column.value(*owner));
+                    decides(*operator, own.cmp(values.iter().map(Some)))
+                };
+                let all = self.all();
+                let owners = (0..).take(self.size).filter(is_beyond);
+                let mut matching = FixedBitSet::with_capacity(self.size);
+                owners.for_each(|owner| matching.insert(owner.into()));
+                Split::of(matching, &all)
+            }
             Condition::Match(field, matching, needle) => {
                 let column = self.folded(field);
                 Split::of(column.matching(*matching, &needle.to_string()), &column.known)

@@ -268,13 +268,29 @@ impl<'s> Collection<'s> {
         }
         let dialect = store.dialect();
         let limit = u32::try_from(ROWS).unwrap();
-        for path in Access::paths(query, Shape::Page { limit }, dialect, &statistics) {
-            let statement =
-                compile_for_access(query, Shape::Page { limit }, dialect, path.access.clone());
-            let found = store.fetch(schema, statement.clone()).await;
-            let found = found.map_err(|error| format!("{path:?}: {error:?}"))?;
-            if found != expected {
-                return Err(format!("{path:?} finds {found:?}: {}", statement.sql));
+        let mut later = query.clone();
+        let (before, rest) = expected.split_at(expected.len() / 2);
+        if let Some(last) = before.last() {
+            later.continue_after(&last.sort_keys(&query.order));
+        }
+        for (query, expected) in [(query, expected), (&later, rest)] {
+            for path in Access::paths(query, Shape::Page { limit }, dialect, &statistics) {
+                let statement =
+                    compile_for_access(query, Shape::Page { limit }, dialect, path.access.clone());
+                let found = store.fetch(schema, statement.clone()).await;
+                let found = found.map_err(|error| format!("{path:?}: {error:?}"))?;
+                if found != expected {
+                    return Err(format!("{path:?} finds {found:?}: {}", statement.sql));
+                }
+            }
+        }
+        let shape = Shape::CountUpTo { limit: 2 };
+        for path in Access::paths(query, shape, dialect, &statistics) {
+            let statement = compile_for_access(query, shape, dialect, path.access.clone());
+            let count =
+                store.count(statement.clone()).await.map_err(|error| format!("{error:?}"))?;
+            if count != i64::try_from(expected.len().min(2)).unwrap() {
+                return Err(format!("{path:?} counts {count} up to 2: {}", statement.sql));
             }
         }
         for path in Access::paths(query, Shape::Count, dialect, &statistics) {
