@@ -102,7 +102,7 @@ manifests: ## Validate deploy/kubernetes.yaml against the Kubernetes schemas
 	@deploy/validate.sh
 
 tools:  ## Install the tools that check the OpenAPI document into target/tools
-	@contract/tools.sh node
+	@contract/tools.sh node promtool systemd proxies
 
 postgres:  ## Find PostgreSQL's server programs, or install them (as root with apt-get)
 	@tests/support/postgres.sh faults

@@ -2,10 +2,10 @@
 # Installs the tools for the contract checks into target/tools, at pinned versions. Tools that are already
 # installed at that version are kept.
 #
-#   contract/tools.sh [python] [node] [java] [chromium]
+#   contract/tools.sh [python] [node] [java] [chromium] [promtool] [systemd] [proxies]
 #
-# Python packages, including Node.js, come from PyPI, and Node.js packages from npm. Java and Chromium are
-# those of the system; if they are missing, they are installed as root on Debian.
+# Python packages, including Node.js, come from PyPI, and Node.js packages from npm. The others are those of the system. If
+# they are missing, Java and Chromium are installed as root on Debian, and the rest is extracted from Debian's packages.
 set -eu
 cd "$(dirname "$0")/.."
 tools=target/tools
@@ -71,9 +71,48 @@ install_chromium() {
     command -v chromium >/dev/null 2>&1 || fail "chromium not found on PATH; install it"
 }
 
+# extracted FOLDER PACKAGE...: downloads Debian packages and extracts them, without installing or starting anything.
+extracted() {
+    into=$tools/$1 && shift
+    rm -rf "$into" && mkdir -p "$into"
+    (cd "$into" && { [ "$(id -u)" -ne 0 ] || apt-get update -qq; } && apt-get download -qq "$@" &&
+        for package in ./*.deb; do dpkg -x "$package" .; done && rm ./*.deb) >/dev/null 2>&1
+}
+
+# program NAME FOLDER PACKAGE...: makes a program available as target/tools/NAME: that of the system, or that of packages.
+program() {
+    name=$1 folder=$2 && shift 2
+    [ -x "$tools/$name" ] && return
+    mkdir -p "$tools"
+    if command -v "$name" >/dev/null 2>&1; then
+        ln -s "$(command -v "$name")" "$tools/$name"
+        return
+    fi
+    [ -d "$tools/$folder" ] || extracted "$folder" "$@" || { rm -rf "${tools:?}/$folder"; fail "downloading $name failed; install it"; }
+    found=$(find "$PWD/$tools/$folder" -path '*bin/*' -type f -name "$name" | head -n 1)
+    [ -n "$found" ] || fail "the packages of $name do not contain it"
+    libraries=$(find "$PWD/$tools/$folder" -name '*.so*' -exec dirname {} + | sort -u | tr '\n' ':')
+    printf '#!/bin/sh\nLD_LIBRARY_PATH=%s exec %s "$@"\n' "$libraries" "$found" >"$tools/$name"
+    chmod +x "$tools/$name"
+}
+
+install_promtool() {
+    program promtool prometheus prometheus
+}
+
+install_systemd() {
+    program systemd-analyze systemd systemd libsystemd-shared
+}
+
+install_proxies() {
+    for name in nginx caddy haproxy; do
+        program $name proxies nginx caddy haproxy liblua5.3-0 libopentracing-c-wrapper0 libopentracing1
+    done
+}
+
 for tool in "$@"; do
     case $tool in
-    python | node | java | chromium) "install_$tool" ;;
-    *) fail "unknown tool $tool; expected python, node, java or chromium" ;;
+    python | node | java | chromium | promtool | systemd | proxies) "install_$tool" ;;
+    *) fail "unknown tool $tool; expected python, node, java, chromium, promtool, systemd or proxies" ;;
     esac
 done

@@ -28,10 +28,11 @@ use self::attempt::{MAX_WAITING, Undecided};
 pub use self::forwarded::Forwarded;
 pub use self::limit::{Limit, Limits};
 use self::local::Local;
-pub use self::proxies::Proxies;
+pub use self::proxies::{Proxies, network_of};
 pub use self::shared::Redis;
 use self::shared::Shared;
 use crate::identity::Role;
+use crate::telemetry::metrics::{self, METRICS};
 
 macro_rules! policies {
     ($($(#[doc = $meaning:literal])+ $policy:ident = $name:literal;)+) => {
@@ -126,6 +127,17 @@ pub enum Scope {
     Fallback,
 }
 
+impl Scope {
+    /// The name in metrics, as in the response of `/readyz`.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Process => "local",
+            Self::Instances => "redis",
+            Self::Fallback => "fallback",
+        }
+    }
+}
+
 /// Admits or rejects requests.
 pub struct Admission {
     limits: Limits,
@@ -175,6 +187,20 @@ impl Admission {
         key: &str,
         cost: NonZeroU32,
     ) -> Option<Decision> {
+        let decision = self.decide(policy, key, cost).await?;
+        let outcome = if decision.is_admitted { "admitted" } else { "rejected" };
+        // Redis has counted the request if this process has not.
+        let scope = match (&self.shared, decision.counted) {
+            (None, _) => Scope::Process,
+            (Some(_), None) => Scope::Instances,
+            (Some(_), Some(_)) => Scope::Fallback,
+        };
+        let labels = metrics::Decision { policy: policy.name(), outcome, scope: scope.name() };
+        METRICS.decisions.get_or_create(&labels).inc();
+        Some(decision)
+    }
+
+    async fn decide(&self, policy: Policy, key: &str, cost: NonZeroU32) -> Option<Decision> {
         let limit = self.limits.of(policy)?;
         // One less than the limit: a batch has been counted once before its size is known.
         let most = NonZeroU32::new(limit.requests.get() - 1).unwrap_or(NonZeroU32::MIN);
@@ -222,9 +248,9 @@ impl Admission {
         }
     }
 
-    /// Returns the IP address of the client, for limits by IP address: of the peer or, if the peer is a trusted
-    /// proxy, from its headers.
-    pub fn client(&self, peer: IpAddr, forwarded: &Forwarded<'_>) -> IpAddr {
+    /// Returns the IP address of the client: of the peer or, if the peer is a trusted proxy, from its headers. There is no
+    /// peer for a connection over a Unix socket.
+    pub fn client(&self, peer: Option<IpAddr>, forwarded: &Forwarded<'_>) -> IpAddr {
         self.proxies.client(peer, &forwarded.nodes())
     }
 }

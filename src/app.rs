@@ -21,6 +21,7 @@ pub mod why;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use self::usage::{Class, Ledger};
 use crate::admission::{Admission, Decision, Policy};
@@ -28,6 +29,8 @@ use crate::error::{Error, Kind, Result};
 use crate::identity::{Bearer, Hasher, Identity, Provider, Revocations, Role, Tokens};
 use crate::record::Catalogue;
 use crate::store::Store;
+use crate::telemetry::log;
+use crate::telemetry::metrics::METRICS;
 
 /// The state that all requests share. Cloning is cheap.
 #[derive(Clone)]
@@ -96,6 +99,13 @@ impl App {
         let flushed =
             tokio::spawn(async move { app.0.ledger.flush(&app.0.store.reserved()).await });
         flushed.await.map_err(Error::internal)?
+    }
+
+    /// Sets the metrics about the database and the revocations to what they are now.
+    pub fn report(&self) {
+        self.0.store.report();
+        METRICS.revocations_lag.set(self.0.revocations.lag().as_secs_f64());
+        METRICS.dropped_lines.inner().store(log::dropped_lines(), Ordering::Relaxed);
     }
 
     /// Counts a request of the caller against the rate limit of their role. Returns the decision, or `None`

@@ -1,6 +1,7 @@
 //! The command line: one file for each subcommand.
 
 mod backup;
+mod bind;
 mod changes;
 mod check;
 mod demo;
@@ -104,12 +105,13 @@ type Outcome = Result<ExitCode, String>;
 
 /// Parses the command line, runs the subcommand and returns its exit code.
 pub fn main() -> ExitCode {
-    let matches = habits::add(Cli::command()).get_matches();
+    let command = habits::add(Cli::command());
+    let matches = command.get_matches();
     let Cli { log, command } = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     // A demo prints a token and requests to paste. Log lines would scroll them away.
     let default = if matches!(command, Command::Demo(_)) { "warn" } else { "info" };
     let log = log.log.as_deref().unwrap_or(default);
-    let outcome = telemetry::start(log).and_then(|_log| {
+    let outcome = telemetry::log::start(log).and_then(|_log| {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()

@@ -1,5 +1,5 @@
-//! Settings. A flag takes precedence over an environment variable, and both over the default. Secrets can
-//! also be read from a file.
+//! Settings. A flag takes precedence over an environment variable, this one over the file of settings, and that one over
+//! the default. Secrets can also be read from a file.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -16,7 +16,13 @@ use clap::{Args, ValueEnum};
 pub struct LogSettings {
     /// Log level: error, warn, info, debug or trace, also by module (`warn,cinequery=debug`)
     /// [default: info; `demo`: warn]
-    #[arg(long, value_name = "LEVEL", env = "CINEQUERY_LOG", global = true)]
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        env = "CINEQUERY_LOG",
+        global = true,
+        help_heading = "Observability"
+    )]
     pub log: Option<String>,
 }
 
@@ -75,37 +81,54 @@ pub struct TokenSettings {
 /// Settings of `serve`.
 #[derive(Debug, Clone, Args)]
 pub struct ServeSettings {
-    /// Host name or IP address to listen on, and the port. Terminate TLS in front of the service
-    #[arg(long, value_name = "HOST:PORT", env = "CINEQUERY_LISTEN", default_value = DEFAULT_LISTEN)]
+    /// Host name or IP address to listen on, and the port; or a Unix socket, unix:PATH. Terminate TLS in front of the
+    /// service
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        env = "CINEQUERY_LISTEN",
+        default_value = DEFAULT_LISTEN,
+        help_heading = "Listening"
+    )]
     pub listen: Listen,
 
     /// How users sign in
-    #[arg(long, env = "CINEQUERY_AUTH", default_value = "password")]
+    #[arg(long, env = "CINEQUERY_AUTH", default_value = "password", help_heading = "Identity")]
     pub auth: Auth,
 
     /// The issuer of tokens with `--auth oidc`.
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Identity")]
     pub oidc: OidcSettings,
 
     /// File with the password of the first administrator, `admin`, who is created if there is no
     /// administrator. Without it, `serve` generates a password and prints it once, only on a terminal
-    #[arg(long, value_name = "FILE", env = "CINEQUERY_ADMIN_PASSWORD_FILE")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "CINEQUERY_ADMIN_PASSWORD_FILE",
+        help_heading = "Identity"
+    )]
     pub admin_password_file: Option<PathBuf>,
 
     /// Allow `--auth open` on an IP address that other machines can reach
-    #[arg(long, env = "CINEQUERY_ALLOW_OPEN", value_parser = FalseyValueParser::new())]
+    #[arg(
+        long,
+        env = "CINEQUERY_ALLOW_OPEN",
+        value_parser = FalseyValueParser::new(),
+        help_heading = "Identity"
+    )]
     pub allow_open: bool,
 
     /// Rate limits
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Rate limits")]
     pub throttle: ThrottleSettings,
 
     /// Limits on connections, memory and time.
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Limits")]
     pub limits: LimitSettings,
 
     /// Scheduled backups.
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Backups")]
     pub backup: BackupSettings,
 
     /// How long to keep serving requests after SIGTERM or SIGINT. Meanwhile `/readyz` returns 503, so that load
@@ -115,13 +138,46 @@ pub struct ServeSettings {
         value_name = "DURATION",
         env = "CINEQUERY_SHUTDOWN_DELAY",
         allow_negative_numbers = true,
-        value_parser = shutdown_delay
+        value_parser = shutdown_delay,
+        help_heading = "Listening"
     )]
     pub shutdown_delay: Option<Duration>,
 
+    /// What operators see.
+    #[command(flatten, next_help_heading = "Observability")]
+    pub observability: ObservabilitySettings,
+
     /// Start without applying migrations
-    #[arg(long, env = "CINEQUERY_NO_MIGRATE", value_parser = FalseyValueParser::new())]
+    #[arg(
+        long,
+        env = "CINEQUERY_NO_MIGRATE",
+        value_parser = FalseyValueParser::new(),
+        help_heading = "Database"
+    )]
     pub no_migrate: bool,
+}
+
+/// What operators see.
+#[derive(Debug, Clone, Args)]
+pub struct ObservabilitySettings {
+    /// Host name or IP address and port for operators, such as 127.0.0.1:9090, or unix:PATH: /metrics for Prometheus.
+    /// Every client that can connect may read it
+    #[arg(long, value_name = "HOST:PORT", env = "CINEQUERY_ADMIN_LISTEN")]
+    pub admin_listen: Option<Listen>,
+
+    /// Log the filter and the order of requests, without the values in them
+    #[arg(long, env = "CINEQUERY_LOG_QUERIES", value_parser = FalseyValueParser::new())]
+    pub log_queries: bool,
+
+    /// Log statements that take at least this time; 0s for none
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "CINEQUERY_SLOW_STATEMENT",
+        default_value = "1s",
+        value_parser = slow_statement
+    )]
+    pub slow_statement: Duration,
 }
 
 /// Scheduled backups of a SQLite database.
@@ -314,24 +370,30 @@ pub const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 /// Environment variables that [`TokenSettings::given_secret`] reads. All other variables belong to a flag.
 pub const SECRET_VARIABLES: [&str; 2] = ["CINEQUERY_JWT_SECRET", "CINEQUERY_JWT_SECRET_FILE"];
 
-/// A host name or an IP address, and a port.
+/// Where to listen: a host name or an IP address with a port, or a Unix socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listen(String);
+pub enum Listen {
+    /// `HOST:PORT`.
+    Host(String),
+    /// `unix:PATH`.
+    Unix(PathBuf),
+}
 
 impl Listen {
-    /// Returns the socket addresses of the host, in the order of the resolver; at least one. An IPv4-mapped one, such as
+    /// Returns the socket addresses of the host, in the order of the resolver; at least one, and none for a Unix socket. `setting` is the flag. An IPv4-mapped one, such as
     /// `[::ffff:127.0.0.1]:8080`, becomes that of IPv4, whose rules apply to it.
     ///
     /// # Errors
     /// A message if the host name cannot be resolved.
-    pub async fn resolve(&self) -> Result<Vec<SocketAddr>, String> {
-        let failed = |error| format!("--listen: cannot resolve the host of {self}: {error}");
-        let found = tokio::net::lookup_host(self.0.as_str()).await.map_err(failed)?;
+    pub async fn resolve(&self, setting: &str) -> Result<Vec<SocketAddr>, String> {
+        let Self::Host(host) = self else { return Ok(Vec::new()) };
+        let failed = |error| format!("{setting}: cannot resolve the host of {self}: {error}");
+        let found = tokio::net::lookup_host(host.as_str()).await.map_err(failed)?;
         let canonical =
             |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
         let addresses: Vec<_> = found.map(canonical).collect();
         if addresses.is_empty() {
-            return Err(format!("--listen: the host of {self} has no IP address"));
+            return Err(format!("{setting}: the host of {self} has no IP address"));
         }
         Ok(addresses)
     }
@@ -349,15 +411,22 @@ impl FromStr for Listen {
             .rsplit_once(':')
             .is_some_and(|(host, port)| is_host(host) && port.parse::<u16>().is_ok());
         if is_named || text.parse::<SocketAddr>().is_ok() {
-            return Ok(Self(text.to_owned()));
+            return Ok(Self::Host(text.to_owned()));
         }
-        Err("expected HOST:PORT, such as 127.0.0.1:8080, localhost:8080 or [::1]:8080".to_owned())
+        match text.strip_prefix("unix:") {
+            Some(path) if !path.is_empty() => Ok(Self::Unix(path.into())),
+            _ => Err("expected HOST:PORT, such as 127.0.0.1:8080, localhost:8080 or [::1]:8080, or unix:PATH"
+                .to_owned()),
+        }
     }
 }
 
 impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        match self {
+            Self::Host(host) => f.write_str(host),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
     }
 }
 
@@ -406,6 +475,10 @@ fn statement_timeout(text: &str) -> Result<Duration, String> {
 
 fn queue_timeout(text: &str) -> Result<Duration, String> {
     duration(text, Duration::ZERO, Duration::from_secs(60), "0s to 1m")
+}
+
+fn slow_statement(text: &str) -> Result<Duration, String> {
+    duration(text, Duration::ZERO, Duration::from_secs(600), "0s to 10m")
 }
 
 fn backup_interval(text: &str) -> Result<Duration, String> {

@@ -265,6 +265,14 @@ impl Error {
         }
     }
 
+    /// Returns the error with its cause, for the log.
+    pub fn chain(&self) -> String {
+        match &self.cause {
+            Some(cause) => format!("{self}: {cause}"),
+            None => self.to_string(),
+        }
+    }
+
     /// Creates an internal error: a bug, or a failure that a retry cannot solve.
     pub fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         let detail = "internal error; quote the request ID when you report it";

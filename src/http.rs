@@ -2,10 +2,11 @@
 //!
 //! A request passes three layers, from the outside in:
 //!
-//! 1. `envelope`: request id, log, panics, compression. Errors become problem documents here only.
+//! 1. `envelope`: request id, panics, compression. Errors become problem documents here only. `event` notes the request.
 //! 2. `resource`: methods and query parameters, exactly as the OpenAPI document lists them.
 //! 3. The operation.
 
+mod admin;
 mod batch;
 mod body;
 mod bulk;
@@ -14,6 +15,7 @@ mod conditional;
 mod connection;
 mod documentation;
 mod envelope;
+mod event;
 mod exchange;
 mod facets;
 mod filters;
@@ -25,6 +27,7 @@ mod host;
 mod idempotency;
 mod legacy;
 mod limits;
+mod listener;
 mod malformed;
 mod probe;
 mod problem;
@@ -52,8 +55,9 @@ use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response, Route};
 pub use self::body::MAX_BODY_BYTES;
 pub use self::guide::files as guide;
 pub use self::limits::Limits;
+pub use self::listener::{Listener, SocketFile};
 use self::route::routes;
-pub use self::serve::{serve, serve_within};
+pub use self::serve::{Settings, serve, serve_with};
 pub use self::specification::specification;
 pub use self::transfer::{IMPORT_IDLE_TIMEOUT, MAX_IMPORT_BYTES};
 use self::unknown::Known;
@@ -187,11 +191,15 @@ fn endpoint(app: App) -> impl Endpoint + 'static {
         .at("/docs/guide", guide::redirect("guide/index.html"))
         .at("/docs/guide/", guide::redirect("index.html"))
         .at("/docs/guide/:file", guide::file());
+    let admitting = app.clone();
     Routes { operations: resource::routes(catalogue), pages, known }
         .data(app)
         .before(canonical)
         .before(host::check)
-        .around(envelope::wrap)
+        .around(move |endpoint, request| {
+            let app = admitting.clone();
+            async move { envelope::wrap(app.admission(), endpoint, request).await }
+        })
 }
 
 /// The documented operations and the pages. They have a router each: in one router the operations would be nested, and

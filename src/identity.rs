@@ -7,6 +7,7 @@ mod name;
 mod oidc;
 mod open;
 mod password;
+mod rejection;
 mod revocation;
 mod role;
 mod secret;
@@ -20,6 +21,7 @@ pub use self::open::Open;
 pub use self::password::{
     Hasher, MAX_PASSWORD_BYTES, MIN_PASSWORD, Passwords, password_problem, random_password,
 };
+pub use self::rejection::{Reason, Rejection};
 pub use self::revocation::Revocations;
 pub use self::role::{ADMIN_SCOPE, Role};
 pub use self::secret::{MIN_SECRET_BYTES, Secrets};

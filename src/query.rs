@@ -107,51 +107,84 @@ pub fn prepare_within<'a>(
     order_by: Option<&str>,
     schema: &'static Schema,
 ) -> Result<Prepared<'a>, Vec<Diagnostic>> {
-    let filters = Filters(filters);
-    let in_order = |text: &str| read_order(text, schema);
-    let mut problems = Vec::new();
-    let mut warnings = Vec::new();
-    let mut ast = ast::Query::default();
-    let mut usage = limits::Usage::default();
-    let mut terms: Vec<ast::Expr> = within.cloned().into_iter().collect();
-    for (position, parsed) in filters.parse().into_iter().enumerate() {
-        match parsed {
-            Ok(parsed) => {
-                let (name, text) = (filters.name(position), filters.text(position));
-                let places = suggestion::keep_readable(parsed.warnings).into_iter();
-                warnings.extend(places.map(|warning| warning.locate(&name, text)));
-                terms.push(parsed.expr);
-                usage = parsed.usage;
-            }
-            Err(faults) if problems.len() < limits::MAX_DIAGNOSTICS => {
-                problems.extend(locate_in(&filters, position, faults, schema));
-            }
-            Err(_) => {}
-        }
+    Parsed::of(within, filters, order_by).check(schema)
+}
+
+/// Filters and an order that were parsed. Some of them may be malformed: their problems are reported together with those
+/// that a check finds in the others.
+#[derive(Debug)]
+pub struct Parsed<'a, 'o> {
+    within: Option<ast::Expr>,
+    filters: Filters<'a>,
+    trees: Vec<Result<parse::Parsed, Vec<Fault>>>,
+    order_by: Option<&'o str>,
+    order: Result<Vec<ast::OrderKey>, Vec<Fault>>,
+}
+
+impl<'a, 'o> Parsed<'a, 'o> {
+    /// Parses filters and an order, for [`prepare_within`].
+    pub fn of(
+        within: Option<&ast::Expr>,
+        filters: Vec<&'a str>,
+        order_by: Option<&'o str>,
+    ) -> Self {
+        let filters = Filters(filters);
+        let trees = filters.parse();
+        let order = order_by.map(parse::order_by).transpose().map(Option::unwrap_or_default);
+        Self { within: within.cloned(), filters, trees, order_by, order }
     }
-    warnings.truncate(limits::MAX_DIAGNOSTICS);
-    ast.filter = (!terms.is_empty()).then(|| ast::Expr::all(terms));
-    match order_by.map(parse::order_by).transpose() {
-        Ok(keys) => ast.order_by = keys.unwrap_or_default(),
-        Err(faults) => problems.extend(locate(faults, "order_by", order_by, in_order)),
-    }
-    match check(&ast, schema) {
-        Ok(plan) if problems.is_empty() => {
-            return Ok(Prepared { ast, plan, warnings, usage, filters });
-        }
-        Ok(_) => {}
-        Err(faults) => {
-            for (position, faults) in filters.separate(faults.filter).into_iter().enumerate() {
-                if problems.len() >= limits::MAX_DIAGNOSTICS {
-                    break;
+
+    /// Checks them against the schema of a record type.
+    ///
+    /// # Errors
+    /// Returns the problems of all texts, each with its place; at most [`limits::MAX_DIAGNOSTICS`].
+    pub fn check(self, schema: &'static Schema) -> Result<Prepared<'a>, Vec<Diagnostic>> {
+        let Self { within, filters, trees, order_by, order } = self;
+        let in_order = |text: &str| read_order(text, schema);
+        let mut problems = Vec::new();
+        let mut warnings = Vec::new();
+        let mut ast = ast::Query::default();
+        let mut usage = limits::Usage::default();
+        let mut terms: Vec<ast::Expr> = within.into_iter().collect();
+        for (position, parsed) in trees.into_iter().enumerate() {
+            match parsed {
+                Ok(parsed) => {
+                    let (name, text) = (filters.name(position), filters.text(position));
+                    let places = suggestion::keep_readable(parsed.warnings).into_iter();
+                    warnings.extend(places.map(|warning| warning.locate(&name, text)));
+                    terms.push(parsed.expr);
+                    usage = parsed.usage;
                 }
-                problems.extend(locate_in(&filters, position, faults, schema));
+                Err(faults) if problems.len() < limits::MAX_DIAGNOSTICS => {
+                    problems.extend(locate_in(&filters, position, faults, schema));
+                }
+                Err(_) => {}
             }
-            problems.extend(locate(faults.order_by, "order_by", order_by, in_order));
         }
+        warnings.truncate(limits::MAX_DIAGNOSTICS);
+        ast.filter = (!terms.is_empty()).then(|| ast::Expr::all(terms));
+        match order {
+            Ok(keys) => ast.order_by = keys,
+            Err(faults) => problems.extend(locate(faults, "order_by", order_by, in_order)),
+        }
+        match check(&ast, schema) {
+            Ok(plan) if problems.is_empty() => {
+                return Ok(Prepared { ast, plan, warnings, usage, filters });
+            }
+            Ok(_) => {}
+            Err(faults) => {
+                for (position, faults) in filters.separate(faults.filter).into_iter().enumerate() {
+                    if problems.len() >= limits::MAX_DIAGNOSTICS {
+                        break;
+                    }
+                    problems.extend(locate_in(&filters, position, faults, schema));
+                }
+                problems.extend(locate(faults.order_by, "order_by", order_by, in_order));
+            }
+        }
+        problems.truncate(limits::MAX_DIAGNOSTICS);
+        Err(problems)
     }
-    problems.truncate(limits::MAX_DIAGNOSTICS);
-    Err(problems)
 }
 
 /// Adds line and column to the problems of a filter, and removes suggestions that do not help.

@@ -20,6 +20,7 @@ mod lease;
 mod location;
 mod matching;
 mod migrate;
+mod observer;
 mod pool;
 mod postgres;
 mod record;
@@ -59,6 +60,7 @@ pub use self::location::Location;
 pub(crate) use self::location::{beside, missing_folder};
 pub use self::matching::{Bulk, BulkTally, MAX_MATCHING, unexpected_count};
 pub use self::migrate::{By, State, Step};
+use self::observer::Observer;
 use self::pool::Pool;
 use self::postgres::{Servers, Work};
 pub use self::record::{Documents, Record};
@@ -73,6 +75,8 @@ pub use self::users::{User, UserChange};
 pub use self::write::{Expected, NewRecord, Write, Written};
 use crate::error::{Error, Result};
 use crate::query::{Dialect, Schema, Statement};
+use crate::telemetry::account::{self, Stage, Timer};
+use crate::telemetry::metrics::{EXPORT, IMPORT, METRICS, WRITER};
 
 /// The maximum time of one statement of an import or an export.
 const TRANSFER_STATEMENT: Duration = Duration::from_secs(30);
@@ -118,6 +122,8 @@ pub struct Bounds {
     pub journal: Duration,
     /// How long the responses to requests with an idempotency key are stored.
     pub idempotency: Duration,
+    /// The time from which on a statement is logged as slow; zero for never.
+    pub slow_statement: Duration,
 }
 
 impl Bounds {
@@ -136,6 +142,7 @@ impl Default for Bounds {
             transfer_share: 2,
             journal: Duration::from_secs(90 * 24 * 60 * 60),
             idempotency: Duration::from_secs(24 * 60 * 60),
+            slow_statement: Duration::from_secs(1),
         }
     }
 }
@@ -344,6 +351,7 @@ impl Store {
         loop {
             let (sql, values) = (sql.clone(), values.clone());
             let outcome = on!(read self, lease => lease.rows(sql, values).await);
+            account::count_rows(outcome.as_ref().map_or(0, Vec::len));
             match outcome {
                 Err(error)
                     if is_first
@@ -372,8 +380,11 @@ impl Store {
                 Engine::Sqlite { read, .. } => {
                     let mut lease = read.of(self.lane).lease(self.share.as_ref()).await?;
                     let array = lease.rows(rows::array(sink.schema(), &sql), values).await;
+                    drop(lease);
+                    let _timer = Timer::start(Stage::Encode);
                     array.and_then(|array| {
-                        array.iter().try_for_each(|(rows,): &(String,)| rows::read(rows, sink))
+                        let counts = array.iter().map(|(rows,): &(String,)| rows::read(rows, sink));
+                        counts.sum()
                     })
                 }
                 Engine::Postgres(lanes) => {
@@ -392,7 +403,10 @@ impl Store {
                     is_first = false;
                     sink.clear();
                 }
-                outcome => return outcome.map_err(database_error),
+                outcome => {
+                    account::count_rows(outcome.map_err(database_error)?);
+                    return Ok(());
+                }
             }
         }
     }
@@ -506,6 +520,25 @@ impl Store {
         }
     }
 
+    /// Sets the metrics about connections to what they are now.
+    pub fn report(&self) {
+        match &self.shared.engine {
+            Engine::Sqlite { read, write, queue, .. } => {
+                read.all().into_iter().for_each(Pool::report);
+                write.report();
+                // Writes wait in the queue and not in the pool.
+                let waiting = i64::try_from(queue.len()).unwrap_or(i64::MAX);
+                METRICS.waiting.get_or_create(&WRITER).inc_by(waiting);
+            }
+            Engine::Postgres(lanes) => lanes.all().into_iter().for_each(Pool::report),
+        }
+        let Shared { imports, exports, .. } = self.shared.as_ref();
+        for (direction, places) in [(IMPORT, imports), (EXPORT, exports)] {
+            let taken = i64::try_from(places.taken()).unwrap_or(i64::MAX);
+            METRICS.transfers.get_or_create(&direction).set(taken);
+        }
+    }
+
     /// Closes all connections. Connections in use are closed when their statements have ended.
     pub async fn close(&self) {
         self.clear_mark().await;
@@ -531,15 +564,17 @@ fn plain(sql: &str) -> Statement {
 }
 
 async fn open_sqlite(path: PathBuf, missing: Missing, bounds: Bounds) -> Result<Engine> {
-    let pool =
-        |file: &SqliteFile, size, statement, queue| Pool::new(file.clone(), size, statement, queue);
+    let pool = |file: &SqliteFile, name, size, statement, queue| {
+        let observer = Observer::new(name, bounds.slow_statement);
+        Pool::new(file.clone(), size, statement, queue, observer)
+    };
     let is_alone = backup::is_alone(&path);
     let [requests, transfers, reserved] = SQLITE_READERS;
     let lanes = |file: &SqliteFile| {
         Ok::<_, Error>(Lanes {
-            requests: pool(file, requests, bounds.statement, bounds.queue)?,
-            transfers: pool(file, transfers, TRANSFER_STATEMENT, TRANSFER_QUEUE)?,
-            reserved: pool(file, reserved, RESERVED_STATEMENT, RESERVED_QUEUE)?,
+            requests: pool(file, "requests", requests, bounds.statement, bounds.queue)?,
+            transfers: pool(file, "transfers", transfers, TRANSFER_STATEMENT, TRANSFER_QUEUE)?,
+            reserved: pool(file, "upkeep", reserved, RESERVED_STATEMENT, RESERVED_QUEUE)?,
         })
     };
     if missing == Missing::ReadOnly {
@@ -550,7 +585,7 @@ async fn open_sqlite(path: PathBuf, missing: Missing, bounds: Bounds) -> Result<
             return Err(Error::internal(message));
         }
         let file = SqliteFile::reader_anywhere(&path).await?;
-        let write = pool(&file, 1, bounds.statement, bounds.queue)?;
+        let write = pool(&file, "writer", 1, bounds.statement, bounds.queue)?;
         let (read, queue, is_marked) = (lanes(&file)?, Arc::default(), OnceLock::new());
         let in_use = None;
         return Ok(Engine::Sqlite { read, write, queue, path, is_alone, in_use, is_marked });
@@ -561,7 +596,7 @@ async fn open_sqlite(path: PathBuf, missing: Missing, bounds: Bounds) -> Result<
     // If several processes open a new file together, the switch to WAL would fail for some of them: SQLite does
     // not wait for its lock there.
     let _guard = sqlite::lock_beside(path.clone()).await?;
-    let write = pool(&SqliteFile::writer(&path), 1, bounds.statement, bounds.queue)?;
+    let write = pool(&SqliteFile::writer(&path), "writer", 1, bounds.statement, bounds.queue)?;
     let in_use = Some(InUse::enter(&path)?);
     let failed = |error| Error::internal(format!("cannot create {}: {error}", path.display()));
     backup::create(&path).map_err(failed)?;
@@ -575,17 +610,18 @@ async fn open_sqlite(path: PathBuf, missing: Missing, bounds: Bounds) -> Result<
 fn open_postgres(url: &str, bounds: Bounds) -> Result<Engine> {
     let servers =
         |statement| Servers::of(url, Work::Statements(statement)).map_err(Error::internal);
-    let lane = |size: u32, statement, queue| {
-        let pool = Pool::new(servers(statement)?, size as usize, statement, queue)?;
+    let lane = |name, size: u32, statement, queue| {
+        let observer = Observer::new(name, bounds.slow_statement);
+        let pool = Pool::new(servers(statement)?, size as usize, statement, queue, observer)?;
         pool.check_unused();
         Ok::<_, Error>(pool)
     };
     let requests = bounds.connections.max(Bounds::MIN_CONNECTIONS);
     let requests = requests - POSTGRES_RESERVED - POSTGRES_TRANSFERS;
     Ok(Engine::Postgres(Lanes {
-        requests: lane(requests, bounds.statement, bounds.queue)?,
-        transfers: lane(POSTGRES_TRANSFERS, TRANSFER_STATEMENT, TRANSFER_QUEUE)?,
-        reserved: lane(POSTGRES_RESERVED, RESERVED_STATEMENT, RESERVED_QUEUE)?,
+        requests: lane("requests", requests, bounds.statement, bounds.queue)?,
+        transfers: lane("transfers", POSTGRES_TRANSFERS, TRANSFER_STATEMENT, TRANSFER_QUEUE)?,
+        reserved: lane("upkeep", POSTGRES_RESERVED, RESERVED_STATEMENT, RESERVED_QUEUE)?,
     }))
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use cinequery::admission::{
-    Admission, Forwarded, Limit, Limits, Outcome, Policy, Proxies, Redis, Scope,
+    Admission, Forwarded, Limit, Limits, Outcome, Policy, Proxies, Redis, Scope, network_of,
 };
 use cinequery::clock::timestamp_now;
 use cinequery::identity::{Hasher, Open, Passwords};
@@ -177,7 +177,7 @@ fn forwarding_headers_are_used_only_from_trusted_proxies() {
     let check = |proxies: &str, peer: &str, list: &str, forwarded: &str, expected: &str| {
         let lines = |value| if str::is_empty(value) { vec![] } else { vec![value] };
         let fields = Forwarded { x_forwarded_for: lines(list), forwarded: lines(forwarded) };
-        let client = admission(proxies).client(peer.parse().unwrap(), &fields);
+        let client = network_of(admission(proxies).client(peer.parse().ok(), &fields));
         let expected = expected.parse::<IpAddr>().unwrap();
         assert_eq!(client, expected, "{proxies}: {peer}, {list}, {forwarded}");
     };
@@ -190,7 +190,7 @@ fn forwarding_headers_are_used_only_from_trusted_proxies() {
     }
     // Several header lines form one list.
     let fields = Forwarded { x_forwarded_for: vec!["198.51.100.7", "10.0.0.2"], forwarded: vec![] };
-    let client = admission("10.0.0.0/8").client("10.0.0.1".parse().unwrap(), &fields);
+    let client = admission("10.0.0.0/8").client("10.0.0.1".parse().ok(), &fields);
     assert_eq!(client.to_string(), "198.51.100.7");
     for wrong in ["", "10.0.0.0/33", "proxy", "10.0.0.1,"] {
         assert!(wrong.parse::<Proxies>().is_err(), "{wrong}");

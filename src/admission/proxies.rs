@@ -1,6 +1,6 @@
 //! The IP address of the client of a request.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 use std::sync::Once;
 
@@ -42,24 +42,33 @@ fn canonical(network: IpNet) -> IpNet {
 impl Proxies {
     /// Returns the IP address of the client. Each proxy appends the node that called it, so nodes are read from
     /// last to first while they are trusted proxies. Nodes further left may be forged.
-    pub(super) fn client(&self, peer: IpAddr, nodes: &[String]) -> IpAddr {
-        let mut client = peer.to_canonical();
-        if !nodes.is_empty() && !self.trusts(client) {
+    ///
+    /// Without a peer, the connection came over a Unix socket, from a proxy that the permissions of its file have admitted.
+    pub(super) fn client(&self, peer: Option<IpAddr>, nodes: &[String]) -> IpAddr {
+        let (mut client, mut is_trusted) = match peer.map(|peer| peer.to_canonical()) {
+            Some(peer) => (peer, self.trusts(peer)),
+            None => (LOCAL, true),
+        };
+        if !nodes.is_empty() && !is_trusted {
             hint(client);
         }
         for node in nodes.iter().rev() {
             match ip(node) {
-                Some(ip) if self.trusts(client) => client = ip.to_canonical(),
+                Some(ip) if is_trusted => client = ip.to_canonical(),
                 _ => break,
             }
+            is_trusted = self.trusts(client);
         }
-        network_of(client)
+        client
     }
 
     fn trusts(&self, ip: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&ip))
     }
 }
+
+/// The client of a connection over a Unix socket, if its proxy does not name another.
+const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Logs that a proxy may be missing from the configuration. Logs it once, because clients can send such headers
 /// too and must not be able to fill the log.
@@ -90,7 +99,7 @@ fn ip(node: &str) -> Option<IpAddr> {
 
 /// Returns what is counted as one client: an IPv4 address, or a /64 network in IPv6, because a single customer
 /// usually gets that many.
-fn network_of(ip: IpAddr) -> IpAddr {
+pub fn network_of(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(_) => ip,
         IpAddr::V6(ip) => IpAddr::V6((u128::from(ip) & !u128::from(u64::MAX)).into()),

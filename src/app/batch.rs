@@ -297,7 +297,9 @@ fn result(
     };
     Ok(match outcome {
         ItemOutcome::Created(record) => done(201, record, true),
-        ItemOutcome::Updated(record) | ItemOutcome::Skipped(record) => done(200, record, true),
+        ItemOutcome::Updated(record)
+        | ItemOutcome::Unchanged(record)
+        | ItemOutcome::Skipped(record) => done(200, record, true),
         ItemOutcome::Deleted(record) => done(204, record, false),
         ItemOutcome::Stale(record) => {
             let error = edit::stale(caller, record)?;

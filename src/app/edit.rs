@@ -94,9 +94,11 @@ pub async fn upsert(
 fn upserted(schema: &'static Schema, outcomes: &[ItemOutcome]) -> Result<Upserted> {
     match outcomes.first() {
         Some(ItemOutcome::Created(record)) => Ok(Upserted::Created(record.clone())),
-        Some(ItemOutcome::Updated(record) | ItemOutcome::Skipped(record)) => {
-            Ok(Upserted::Existing(record.clone()))
-        }
+        Some(
+            ItemOutcome::Updated(record)
+            | ItemOutcome::Unchanged(record)
+            | ItemOutcome::Skipped(record),
+        ) => Ok(Upserted::Existing(record.clone())),
         Some(ItemOutcome::Duplicate(holder)) => {
             let there = holder.map(|id| Box::new(There::Other(schema.collection, id)));
             let error = Error::new(Kind::Duplicate, "a record with the same key already exists");

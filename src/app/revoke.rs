@@ -10,6 +10,8 @@ use crate::error::{Error, Kind, Result, Violation};
 use crate::identity::{Bearer, Identity, name_problem};
 use crate::query::text::nfc;
 use crate::store::{Revoked, Store};
+use crate::telemetry::account::{Account, completed};
+use crate::telemetry::audit::Audit;
 
 /// A request to revoke all tokens of a user.
 #[derive(Debug, Clone, Object, Deserialize)]
@@ -32,8 +34,27 @@ pub async fn all_of(store: &Store, caller: &Identity, request: &RevocationReques
     if subject != caller.subject {
         caller.require_admin()?;
     }
-    tracing::info!(subject, by = caller.subject, "revoked all tokens of a user");
-    store.revoke(&Revoked::Subject(subject), timestamp_now()).await
+    let by = caller.subject.clone();
+    revoke(store, "revoke", by, Some(subject.clone()), Revoked::Subject(subject)).await
+}
+
+/// Revokes tokens and logs that, also if the client disconnects meanwhile.
+async fn revoke(
+    store: &Store,
+    action: &'static str,
+    subject: String,
+    user: Option<String>,
+    what: Revoked,
+) -> Result<()> {
+    let store = store.clone();
+    let write = async move {
+        store.revoke(&what, timestamp_now()).await?;
+        let account = Account::current();
+        let audit = Audit::by(action, &subject, account.as_deref());
+        Audit { user: user.as_deref(), ..audit }.log();
+        Ok(())
+    };
+    completed(write).await.map_err(Error::internal)?
 }
 
 /// Revokes one token, without a scope, because possession of the token is enough. An invalid token is not an
@@ -51,10 +72,11 @@ pub async fn one(app: &App, token: &str) -> Result<()> {
     let store = app.store_for(&identity);
     let expires_at = DateTime::from_timestamp(expires_at, 0);
     let expires_at = expires_at.ok_or_else(|| Error::internal("a token has no expiry time"))?;
+    let subject = identity.subject;
     let what = match token_id {
         // Clocks differ, so other instances may accept the token a little longer.
         Some(id) => Revoked::Token { id, expires_at: expires_at + chrono::Duration::minutes(1) },
-        None => Revoked::Subject(identity.subject),
+        None => Revoked::Subject(subject.clone()),
     };
-    store.revoke(&what, timestamp_now()).await
+    revoke(&store, "sign_out", subject, None, what).await
 }

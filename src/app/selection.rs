@@ -4,7 +4,8 @@ use chrono::{DateTime, Utc};
 
 use crate::error::{Error, Result};
 use crate::query::ast::Expr;
-use crate::query::{Arguments, BoundQuery, Prepared, Schema, prepare_within};
+use crate::query::{Arguments, BoundQuery, Parsed, Prepared, Schema, format};
+use crate::telemetry::account::{self, Stage, measure};
 
 /// Selects records and their order.
 #[derive(Debug, Clone, Default)]
@@ -42,7 +43,11 @@ impl Selection {
     pub fn prepare(&self, schema: &'static Schema) -> Result<Prepared<'_>> {
         let Self { within, filters, order_by, .. } = self;
         let filters = filters.iter().map(String::as_str).collect();
-        prepare_within(within.as_ref(), filters, order_by.as_deref(), schema).map_err(Error::query)
+        let parse = || Parsed::of(within.as_ref(), filters, order_by.as_deref());
+        let parsed = measure(Stage::Parse, parse);
+        let prepared = measure(Stage::Check, || parsed.check(schema)).map_err(Error::query)?;
+        account::note_query(|| format::masked(&prepared.ast));
+        Ok(prepared)
     }
 
     /// Binds the values of the parameters to the prepared query.
@@ -50,6 +55,6 @@ impl Selection {
     /// # Errors
     /// [`crate::error::Kind::InvalidQuery`].
     pub fn bind(&self, prepared: &Prepared<'_>, now: DateTime<Utc>) -> Result<BoundQuery> {
-        prepared.bind(&self.parameters, now).map_err(Error::query)
+        measure(Stage::Check, || prepared.bind(&self.parameters, now)).map_err(Error::query)
     }
 }

@@ -4,10 +4,11 @@ use std::net::IpAddr;
 
 use super::usage::Class;
 use super::{App, rejection};
-use crate::admission::{Decision, Outcome, Policy};
+use crate::admission::{Decision, Outcome, Policy, network_of};
 use crate::error::{Error, Kind, Result};
-use crate::identity::{Credentials, Issued, name_problem};
+use crate::identity::{Credentials, Issued, Reason, Rejection, name_problem};
 use crate::query::text::nfc;
+use crate::telemetry::metrics::METRICS;
 
 impl App {
     /// Signs in a client, within the rate limits of its IP address and of the user name.
@@ -21,17 +22,17 @@ impl App {
         address: IpAddr,
     ) -> Result<Issued> {
         let admission = &self.0.admission;
-        let address = address.to_string();
+        let address = network_of(address).to_string();
         // Invalid names share one key, so that long garbage cannot fill the store.
         let name = match name_problem(&credentials.username) {
             Some(_) => String::new(),
             None => nfc(&credentials.username).into_owned(),
         };
-        admitted(admission.admit(Policy::SignIn, &address).await, &address)?;
+        admitted(admission.admit(Policy::SignIn, &address).await, &name)?;
         // Charge the failure budgets first and refund them on success: otherwise parallel guesses all pass
         // before the first failure is recorded.
         let of_address = admission.attempt(Policy::FailedByAddress, &address).await;
-        let of_address = admitted(of_address, &address)?;
+        let of_address = admitted(of_address, &name)?;
         let of_name = admission.attempt(Policy::FailedByName, &name).await;
         let (of_name, issued) = match admitted(of_name, &name) {
             Ok(of_name) => (of_name, self.issue(credentials, scopes).await),
@@ -70,17 +71,19 @@ impl App {
         }
         let issued = shared.tokens.issue(&identity, revision)?;
         shared.ledger.count(&identity.subject, Class::SignIn, true);
+        METRICS.sign_ins.inc();
         Ok(issued)
     }
 }
 
 /// Returns the decision on a sign-in, or an error if it rejects the sign-in.
-fn admitted(decision: Option<Decision>, key: &str) -> Result<Option<Decision>> {
+fn admitted(decision: Option<Decision>, name: &str) -> Result<Option<Decision>> {
     match decision {
         Some(decision) if !decision.is_admitted => {
-            let limit = decision.policy.name();
-            tracing::warn!(limit, key, "sign-in rejected: rate limit exhausted");
-            Err(rejection(&decision))
+            let policy = decision.policy.name();
+            let detail = format!("the limit {policy} is exhausted");
+            let rejected = Rejection::of_sign_in(Reason::RateLimit, name, detail);
+            Err(Error { cause: Some(Box::new(rejected)), ..rejection(&decision) })
         }
         decision => Ok(decision),
     }

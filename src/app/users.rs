@@ -10,6 +10,8 @@ use crate::error::{Error, Kind, Result, Violation};
 use crate::identity::{Hasher, Identity, Role, name_problem, password_problem};
 use crate::query::text::nfc;
 use crate::store::{self, Expected, Store, UserChange};
+use crate::telemetry::account::{Account, completed};
+use crate::telemetry::audit::Audit;
 
 /// A user who signs in with a password. The password is never returned.
 #[derive(Debug, Clone, PartialEq, Object, Serialize)]
@@ -115,10 +117,15 @@ pub async fn add(
     let problems = [("name", name_problem(&name)), ("password", password_problem(&password))];
     check(problems)?;
     let hash = hasher.hash(password).await?;
-    let stored = store.add_user(&nfc(&name), &hash, role.as_str(), timestamp_now()).await;
-    let stored = stored.map_err(|error| named(error, &name))?;
-    tracing::info!(user = stored.name, by = caller.subject, role = stored.role, "user added");
-    stored.try_into()
+    let (store, subject, stored_name) =
+        (store.clone(), caller.subject.clone(), nfc(&name).into_owned());
+    let write = async move {
+        let stored = store.add_user(&stored_name, &hash, role.as_str(), timestamp_now()).await?;
+        audit("create_user", &subject, &stored, (None, Some(stored.version)));
+        Ok(stored)
+    };
+    let stored = completed(write).await.map_err(Error::internal)?;
+    stored.map_err(|error| named(error, &name))?.try_into()
 }
 
 /// Reads a user.
@@ -154,11 +161,21 @@ pub async fn change(
     };
     let change = UserChange { password_hash, role: patch.role.map(Role::as_str) };
     let (name, kept) = (find(store, name).await?.name, Role::Admin.as_str());
-    match store.change_user(&name, &change, expected, kept, timestamp_now()).await? {
-        Some(changed) => {
-            tracing::info!(user = %name, by = caller.subject, role = changed.role, "user changed");
-            changed.try_into()
+    let write = {
+        let (store, subject) = (store.clone(), caller.subject.clone());
+        let (name, expected) = (name.clone(), expected.clone());
+        async move {
+            let changed =
+                store.change_user(&name, &change, &expected, kept, timestamp_now()).await?;
+            if let Some(changed) = &changed {
+                let versions = (Some(changed.version - 1), Some(changed.version));
+                audit("update_user", &subject, changed, versions);
+            }
+            Ok::<_, Error>(changed)
         }
+    };
+    match completed(write).await.map_err(Error::internal)?? {
+        Some(changed) => changed.try_into(),
         None => Err(stale(store, &name, expected).await),
     }
 }
@@ -176,13 +193,34 @@ pub async fn remove(
 ) -> Result<()> {
     caller.require_admin()?;
     let (name, kept) = (find(store, name).await?.name, Role::Admin.as_str());
-    match store.remove_user(&name, expected, kept, timestamp_now()).await? {
-        Some(_) => {
-            tracing::info!(user = %name, by = caller.subject, "user removed");
-            Ok(())
+    let write = {
+        let (store, subject) = (store.clone(), caller.subject.clone());
+        let (name, expected) = (name.clone(), expected.clone());
+        async move {
+            let removed = store.remove_user(&name, &expected, kept, timestamp_now()).await?;
+            if let Some(removed) = &removed {
+                audit("delete_user", &subject, removed, (Some(removed.version), None));
+            }
+            Ok::<_, Error>(removed)
         }
+    };
+    match completed(write).await.map_err(Error::internal)?? {
+        Some(_) => Ok(()),
         None => Err(stale(store, &name, expected).await),
     }
+}
+
+/// Logs the write of a user.
+fn audit(
+    action: &'static str,
+    subject: &str,
+    user: &store::User,
+    (from_version, to_version): (Option<i64>, Option<i64>),
+) {
+    let account = Account::current();
+    let audit = Audit::by(action, subject, account.as_deref());
+    let (user, role) = (Some(user.name.as_str()), Some(user.role.as_str()));
+    Audit { user, role, from_version, to_version, ..audit }.log();
 }
 
 async fn find(store: &Store, name: &str) -> Result<User> {

@@ -38,9 +38,9 @@ const NO_USERS: &str = "it has no users: `serve` creates the first administrator
 pub(super) struct Check {
     #[command(flatten)]
     serve: ServeSettings,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Database")]
     database: DatabaseSettings,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Identity")]
     tokens: TokenSettings,
 }
 
@@ -150,8 +150,11 @@ impl Check {
     /// Validates everything that `serve` validates before it opens the database.
     async fn configuration(&self) -> Result<(Location, Catalogue), String> {
         let catalogue = catalogue(&self.database.records)?;
-        let addresses = self.serve.listen.resolve().await?;
+        let addresses = self.serve.listen.resolve("--listen").await?;
         serve::check_auth(&self.serve, &addresses, catalogue)?;
+        if let Some(admin) = &self.serve.observability.admin_listen {
+            admin.resolve("--admin-listen").await?;
+        }
         serve::check_temporary_folder()?;
         serve::Throttle::of(&self.serve.throttle)?;
         let location = location(&self.database)?;

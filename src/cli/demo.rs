@@ -8,7 +8,8 @@ use std::time::Duration;
 use clap::Args;
 use tokio::net::TcpListener;
 
-use super::serve::{listen, stop_signal};
+use super::bind::listen;
+use super::serve::stop_signal;
 use super::{Outcome, explain, migrate, operator, print};
 use crate::admission::{Admission, Limits, Proxies};
 use crate::app::App;
@@ -35,8 +36,9 @@ pub(super) struct Demo {
 
 impl Demo {
     pub(super) async fn run(self) -> Outcome {
-        let addresses = self.listen.resolve().await?;
-        if addresses.iter().any(|address| !address.ip().is_loopback()) {
+        let addresses = self.listen.resolve("--listen").await?;
+        let is_loopback = addresses.iter().all(|address| address.ip().is_loopback());
+        if addresses.is_empty() || !is_loopback {
             return Err(format!(
                 "the demo lets every client write, so it listens on loopback only, such as \
                  {DEFAULT_LISTEN}; found {}",

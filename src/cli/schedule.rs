@@ -7,6 +7,7 @@ use crate::clock::timestamp_now;
 use crate::config::BackupSettings;
 use crate::store::backup::{back_up_next, last_backup};
 use crate::store::{Location, missing_folder};
+use crate::telemetry::metrics::METRICS;
 
 /// What to do with PostgreSQL.
 pub(super) const BY_POSTGRES: &str = "is for SQLite; back up PostgreSQL with its own tools, such as `pg_dump` (docs/operate/backup.md)";
@@ -49,6 +50,11 @@ impl Schedule {
 
     /// Writes the backups, the first of them when the last one of an earlier process is old enough. It never returns.
     pub(super) async fn run(self) {
+        let interval = i64::try_from(self.interval.as_secs()).unwrap_or(i64::MAX);
+        METRICS.backup_interval.set(interval);
+        if let Ok(Some(last)) = last_backup(&self.file, timestamp_now()) {
+            METRICS.last_backup.set(last.timestamp());
+        }
         loop {
             let now = timestamp_now();
             let due = last_backup(&self.file, now).map(|last| match last {
@@ -67,6 +73,7 @@ impl Schedule {
             };
             match written {
                 Ok((file, bytes)) => {
+                    METRICS.last_backup.set(timestamp_now().timestamp());
                     tracing::info!(file = %file.display(), bytes, "backup written and checked");
                 }
                 Err(error) => {

@@ -1,6 +1,6 @@
 //! `cinequery serve`: runs the service.
 
-use std::io::{ErrorKind, IsTerminal};
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,22 +8,23 @@ use std::time::Duration;
 
 use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::bind::Bound;
 use super::schedule::Schedule;
 use super::user::{ensure_administrator, new_password};
 use super::{Outcome, SecretSource, catalogue, explain, location, migrate};
 use crate::admission::{Admission, Limits, Proxies, Redis};
 use crate::app::App;
 use crate::config::{
-    Auth, DatabaseSettings, LimitSettings, OidcSettings, ServeSettings, ThrottleSettings,
-    TokenSettings,
+    Auth, DatabaseSettings, OidcSettings, ServeSettings, ThrottleSettings, TokenSettings,
 };
 use crate::http;
 use crate::identity::{Ages, Hasher, Oidc, Open, Passwords, Provider, Secrets, Tokens, Trust};
 use crate::record::Catalogue;
-use crate::store::{Bounds, CLIENT_GRACE, Location, Missing, Store, missing_folder};
+use crate::store::{Bounds, CLIENT_GRACE, Location, Missing, State, Store, missing_folder};
+use crate::telemetry::metrics::{Build, METRICS};
+use crate::telemetry::trace::Tracing;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -40,16 +41,16 @@ Examples:
 pub(super) struct Serve {
     #[command(flatten)]
     serve: ServeSettings,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Database")]
     database: DatabaseSettings,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Identity")]
     tokens: TokenSettings,
 }
 
 impl Serve {
     pub(super) async fn run(self) -> Outcome {
         let catalogue = catalogue(&self.database.records)?;
-        let addresses = self.serve.listen.resolve().await?;
+        let addresses = self.serve.listen.resolve("--listen").await?;
         check_auth(&self.serve, &addresses, catalogue)?;
         check_temporary_folder()?;
         let throttle = Throttle::of(&self.serve.throttle)?;
@@ -65,17 +66,19 @@ impl Serve {
             tracing::warn!("{warning}");
         }
         let secrets = secrets(&self.serve, &self.tokens, &location)?;
+        let tracing = Tracing::start(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))?;
         // Bind before anything is written: if the port is busy, the database may be that of the other process.
-        let cannot_listen = |error| {
-            format!(
-                "cannot listen on {}: {error}; choose another port or IP address with --listen",
-                self.serve.listen
-            )
+        let socket = Bound::to(&self.serve.listen, &addresses, "--listen")?;
+        let admin = self.serve.observability.admin_listen.as_ref();
+        let admin = match admin {
+            Some(listen) => {
+                let (setting, addresses) = ("--admin-listen", listen.resolve("--admin-listen"));
+                Some(Bound::to(listen, &addresses.await?, setting)?.listen()?)
+            }
+            None => None,
         };
-        let socket = bind(&addresses).map_err(cannot_listen)?;
         let secrets = secrets.read()?;
-        let store =
-            Store::open_within(location.clone(), Missing::Create, bounds(&self.serve.limits));
+        let store = Store::open_within(location.clone(), Missing::Create, bounds(&self.serve));
         let store = store.await.map_err(explain)?;
         if store.is_incomplete_copy().await {
             tracing::warn!("{INCOMPLETE_COPY}");
@@ -83,12 +86,21 @@ impl Serve {
         if !self.serve.no_migrate {
             migrate(&store, catalogue).await?;
         }
+        if let Ok(State::Behind { missing, .. }) = store.state(catalogue.schemas()).await {
+            METRICS.pending_migrations.set(i64::try_from(missing).unwrap_or(i64::MAX));
+        }
         let hasher = Hasher::new();
         let provider = provider(&self.serve, catalogue, &store, &hasher).await?;
         // From here on clients can connect.
-        let listener = socket.listen(BACKLOG).map_err(cannot_listen)?;
+        let listener = socket.listen()?;
         let connections = raise_file_limit(self.serve.limits.max_connections);
         tracing::info!(database = ?location, "serving");
+        let database = match location {
+            Location::Sqlite(_) => "SQLite",
+            Location::Postgres(_) => "PostgreSQL",
+        };
+        let build = Build { version: env!("CARGO_PKG_VERSION"), database };
+        METRICS.build.get_or_create(&build).set(1);
         let tokens = Tokens::new(&secrets, self.tokens.token_ttl);
         let admission = throttle.start().await;
         let app = App::new(catalogue, store, provider, tokens, hasher, admission);
@@ -96,7 +108,12 @@ impl Serve {
         app.store().mark_served().await;
         let backups = backups.map(|backups| tokio::spawn(backups.run()));
         let limits = http::Limits { connections: connections.into(), ..limits(&self.serve) };
-        let served = http::serve_within(listener, app, limits, stop).await;
+        let log_queries = self.serve.observability.log_queries;
+        let settings = http::Settings { limits, log_queries, admin };
+        let served = http::serve_with(listener, app, settings, stop).await;
+        if let Some(tracing) = tracing {
+            tracing.stop().await;
+        }
         if let Some(backups) = backups {
             backups.abort();
         }
@@ -109,44 +126,11 @@ impl Serve {
 pub(super) const INCOMPLETE_COPY: &str = "the database file was copied while it was in use, without its log (FILE-wal): its newest records are missing; \
      restore a backup (`cinequery restore`)";
 
-/// How many connections the system keeps until they are accepted, as far as its `somaxconn` (4096 by default)
-/// allows. A connection beyond them is dropped, and its client tries again only after 1, 3 and 7 seconds.
-const BACKLOG: u32 = 4096;
-
 /// Open files other than the connections of clients: the database, its connections, the log.
 const OTHER_FILES: u64 = 256;
 
 /// How long requests are served after a signal to stop. On a terminal, where an operator waits, it is zero.
 const SHUTDOWN_DELAY: Duration = Duration::from_secs(5);
-
-/// Binds and listens. See [`bind`] for the choice of the address.
-pub(super) fn listen(addresses: &[SocketAddr]) -> std::io::Result<TcpListener> {
-    bind(addresses)?.listen(BACKLOG)
-}
-
-/// Binds to the first of the socket addresses that this host has: `localhost` may also resolve to `::1` where IPv6 is
-/// disabled. Until the socket listens, connections are rejected at once instead of waiting.
-///
-/// # Errors
-/// A busy port, even if another address is free: there, clients could reach the other process instead of this one.
-fn bind(addresses: &[SocketAddr]) -> std::io::Result<TcpSocket> {
-    let mut outcome = Err(ErrorKind::AddrNotAvailable.into());
-    for address in addresses {
-        outcome = bind_to(*address);
-        let is_busy = outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::AddrInUse);
-        if outcome.is_ok() || is_busy {
-            break;
-        }
-    }
-    outcome
-}
-
-fn bind_to(address: SocketAddr) -> std::io::Result<TcpSocket> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    Ok(socket)
-}
 
 /// Checks that temporary files can be created. Otherwise every import would fail.
 pub(super) fn check_temporary_folder() -> Result<(), String> {
@@ -184,8 +168,10 @@ fn raise_file_limit(connections: u16) -> u16 {
 }
 
 /// Returns the limits for the use of the database.
-fn bounds(settings: &LimitSettings) -> Bounds {
+fn bounds(settings: &ServeSettings) -> Bounds {
+    let ServeSettings { limits: settings, observability, .. } = settings;
     Bounds {
+        slow_statement: observability.slow_statement,
         statement: settings.statement_timeout,
         queue: settings.queue_timeout,
         connections: settings.database_connections,
@@ -391,7 +377,7 @@ mod tests {
     #[test]
     fn settings_have_the_defaults_of_the_library() {
         let Settings { serve } = Settings::parse_from(["serve", "--shutdown-delay", "0s"]);
-        let (bounds, usual) = (bounds(&serve.limits), Bounds::default());
+        let (bounds, usual) = (bounds(&serve), Bounds::default());
         assert_eq!(format!("{bounds:?}"), format!("{usual:?}"));
         let (limits, usual) = (limits(&serve), http::Limits::default());
         assert_eq!(format!("{limits:?}"), format!("{usual:?}"));

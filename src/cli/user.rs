@@ -15,7 +15,8 @@ use crate::clock::timestamp_now;
 use crate::config::DatabaseSettings;
 use crate::error::Kind;
 use crate::identity::{ADMIN_SCOPE, Hasher, Identity, Role, password_problem, random_password};
-use crate::store::{Expected, Missing, Store};
+use crate::store::{Expected, Missing, Origin, Store};
+use crate::telemetry::audit::Audit;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -270,15 +271,19 @@ pub(super) async fn ensure_administrator(
 ) -> Result<(), String> {
     let Some(password) = first_password(store, file).await? else { return Ok(()) };
     let hash = hasher.hash(password.text.clone()).await.map_err(explain)?;
-    match store.add_user(FIRST, &hash, Role::Admin.as_str(), timestamp_now()).await {
+    let added = store.add_user(FIRST, &hash, Role::Admin.as_str(), timestamp_now()).await;
+    if added.is_ok() {
+        let origin = Origin::default();
+        let audit = Audit::by("create_user", &origin.subject, None);
+        let role = Some(Role::Admin.as_str());
+        Audit { user: Some(FIRST), role, to_version: Some(1), ..audit }.log();
+    }
+    match added {
         Ok(_) if password.is_generated => print(&format!(
             "Created the first administrator {FIRST:?} with the password {}\nIt is not shown again.",
             password.text
         )),
-        Ok(_) => {
-            tracing::info!(user = FIRST, "created the first administrator");
-            Ok(())
-        }
+        Ok(_) => Ok(()),
         // Another instance created it, or a user without the role has this name. That user keeps its role.
         Err(error) if error.kind == Kind::Duplicate => {
             match store.has_user_with(Role::Admin.as_str()).await.map_err(explain)? {

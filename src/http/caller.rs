@@ -100,7 +100,7 @@ pub(super) struct CollectionAdministrator {
 }
 
 fn request_id(request: &Request) -> Result<&str> {
-    Ok(&Exchange::of(request)?.request_id)
+    Ok(Exchange::of(request)?.request_id())
 }
 
 /// Returns the record type of the path of a request.
@@ -133,8 +133,10 @@ macro_rules! callers {
                 options: ExtractParamOptions<()>,
             ) -> poem::Result<Self> {
                 let Authenticated(identity) = Authenticated::from_request(request, body, options).await?;
+                let exchange = Exchange::of(request)?;
+                exchange.is_from(&identity);
                 throttle::admit(request, &identity, Class::$class).await?;
-                Exchange::of(request)?.client.shows_token();
+                exchange.client.shows_token();
                 let of: fn(Identity, &Request) -> Result<Self> = $of;
                 Ok(of(identity, request)?)
             }

@@ -16,13 +16,15 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, Bytes};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{AbortHandle, Id};
 use tokio_io_timeout::TimeoutStream;
+use tokio_util::either::Either;
 
 use super::limits::UNCOUNTED_BYTES;
+use super::listener::Socket;
 use super::malformed;
 use super::request_line::RequestLines;
 
@@ -190,6 +192,11 @@ impl Connections {
         }
     }
 
+    /// Returns the number of open connections.
+    pub(super) fn count(&self) -> usize {
+        self.open().all.len()
+    }
+
     /// Adds a new connection.
     pub(super) fn add(&self, client: Arc<Client>, task: AbortHandle) {
         let mut open = self.open();
@@ -269,7 +276,7 @@ impl Open {
 /// The byte stream of a connection. It fails when the client stops reading; otherwise the connection would stay open
 /// indefinitely.
 pub(super) struct Stream {
-    stream: Pin<Box<TimeoutStream<TcpStream>>>,
+    stream: Pin<Box<TimeoutStream<Socket>>>,
     client: Arc<Client>,
     has_ended: bool,
     /// The bytes of the arriving request headers.
@@ -287,15 +294,13 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub(super) fn new(
-        stream: TcpStream,
-        client: Arc<Client>,
-        large_headers: Arc<Semaphore>,
-    ) -> Self {
+    pub(super) fn new(stream: Socket, client: Arc<Client>, large_headers: Arc<Semaphore>) -> Self {
         // Responses are written at once. Nagle's algorithm would only delay them.
-        let socket = socket2::SockRef::from(&stream);
-        let set = socket.set_tcp_nodelay(true);
-        if let Err(error) = set.and_then(|()| socket.set_send_buffer_size(SEND_BUFFER_BYTES)) {
+        let set = match &stream {
+            Either::Left(stream) => stream.set_nodelay(true).map(|()| SockRef::from(stream)),
+            Either::Right(stream) => Ok(SockRef::from(stream)),
+        };
+        if let Err(error) = set.and_then(|set| set.set_send_buffer_size(SEND_BUFFER_BYTES)) {
             tracing::debug!(%error, "socket options not set");
         }
         let mut stream = TimeoutStream::new(stream);
@@ -321,7 +326,10 @@ impl Stream {
 
     /// Sends the problem for a client that speaks HTTP/2, before the connection ends.
     pub(super) async fn reject_http2(&mut self) {
-        let Some(response) = malformed::http2().filter(|_| !self.has_ended) else { return };
+        let Some(response) = malformed::http2(self.client.address).filter(|_| !self.has_ended)
+        else {
+            return;
+        };
         self.has_ended = self.stream.write_all(&response).await.is_ok();
     }
 
@@ -345,7 +353,7 @@ impl Stream {
     /// part of a write, the bytes are the rest of a response and may have any content.
     fn replace(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Option<Poll<io::Result<()>>> {
         if self.replacement.is_none() && self.is_write_whole {
-            self.replacement = malformed::replaced(bytes);
+            self.replacement = malformed::replaced(bytes, self.client.address);
         }
         let left = self.replacement.as_mut()?;
         if left.is_empty() {
@@ -381,7 +389,8 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         if !self.has_ended
-            && let Err(error) = self.stream.get_ref().set_zero_linger()
+            && let Either::Left(stream) = self.stream.get_ref()
+            && let Err(error) = stream.set_zero_linger()
         {
             tracing::debug!(%error, "connection closed instead of reset");
         }

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
 use async_compression::tokio::bufread::GzipEncoder;
 use bytes::Bytes;
@@ -23,13 +23,17 @@ use poem::{Body, Endpoint, Request, Response, Result};
 use tokio::io::BufReader;
 use uuid::Uuid;
 
+use super::event::Event;
 use super::exchange::{Exchange, Reserved};
 use super::limits::{MAX_HEADER_BYTES, UNCOUNTED_BYTES};
 use super::probe::PROBES;
 use super::{problem, throttle};
+use crate::admission::Admission;
 use crate::error::{Error, Kind};
+use crate::telemetry::account::{Account, Stage};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const NOSNIFF: HeaderName = HeaderName::from_static("x-content-type-options");
 
 /// The maximum length of a request id that is accepted from a client.
@@ -52,21 +56,26 @@ pub(super) const METHODS: [Method; 9] = [
 ];
 
 /// Handles a request. It always returns a response with the request id, also after errors and panics.
-pub(super) async fn wrap<E: Endpoint>(endpoint: E, mut request: Request) -> Result<Response> {
-    let started = Instant::now();
+pub(super) async fn wrap<E: Endpoint>(
+    admission: &Admission,
+    endpoint: E,
+    mut request: Request,
+) -> Result<Response> {
     let exchange = Exchange::of(&request)?.clone();
-    let id = exchange.request_id.as_str();
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let id = exchange.request_id();
+    let _ = exchange.client_address.set(throttle::client_ip(&request, admission));
+    let mut event = Event::of(exchange.clone(), &request);
     let accepts_gzip = accepts_gzip(request.headers());
+    let wants_timing = wants_timing(request.headers());
     let has_body = has_body(request.headers());
     // Handled as TRACE, which no route supports, so that unknown methods return 405.
-    if !METHODS.contains(&method) {
+    if !METHODS.contains(request.method()) {
         request.set_method(Method::TRACE);
     }
     let response = match admit(&exchange, &request).await {
         Ok(_reserved) => {
-            let call = pin!(call(&endpoint, request));
-            exchange.within(call).await.and_then(|response| response)
+            let call = exchange.account.clone().within(call(&endpoint, request));
+            exchange.within(pin!(call)).await.and_then(|response| response)
         }
         Err(error) => Err(error),
     };
@@ -75,16 +84,17 @@ pub(super) async fn wrap<E: Endpoint>(endpoint: E, mut request: Request) -> Resu
         Err(error) => error_response(error),
     };
     if let Some(error) = take_error(&mut response) {
-        log_cause(&error, id);
         let parts = std::mem::take(&mut response).into_parts().0;
-        response = problem::response(&error, &path, id, parts);
+        response = problem::response(&error, event.path(), id, parts);
+        event.fails(error);
     }
     if accepts_gzip && is_compressible(&mut response) {
         response = compressed(response).await?;
     }
     if let Err(error) = reserve(&exchange, &mut response).await {
-        log_cause(&error, id);
-        response = problem::response(&error, &path, id, Response::default().into_parts().0);
+        let parts = Response::default().into_parts().0;
+        response = problem::response(&error, event.path(), id, parts);
+        event.fails(Arc::new(error));
     }
     let is_last = exchange.is_stopping() || exchange.client.is_extra;
     if is_last || (has_body && !exchange.has_read_body()) {
@@ -104,10 +114,10 @@ pub(super) async fn wrap<E: Endpoint>(endpoint: E, mut request: Request) -> Resu
     if let Ok(id) = HeaderValue::from_str(id) {
         response.headers_mut().insert(X_REQUEST_ID, id);
     }
-    let status = response.status().as_u16();
-    let microseconds = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-    tracing::info!(request_id = id, %method, path, status, microseconds, "request");
-    Ok(response)
+    if wants_timing {
+        write_timing(&exchange.account, response.headers_mut());
+    }
+    Ok(event.ends_with(response))
 }
 
 /// Reserves memory for large request headers. On connections over the limit only probes are admitted, so that the
@@ -223,21 +233,6 @@ async fn call<E: Endpoint>(endpoint: &E, request: Request) -> Result<Response, E
     }
 }
 
-fn log_cause(error: &Error, id: &str) {
-    let Some(cause) = &error.cause else { return };
-    let code = error.kind.code();
-    match error.kind {
-        Kind::Internal => tracing::error!(request_id = id, code, cause = %cause, "request failed"),
-        Kind::Unavailable => {
-            tracing::warn!(request_id = id, code, cause = %cause, "request failed: service unavailable")
-        }
-        Kind::Unauthenticated => {
-            tracing::info!(request_id = id, code, cause = %cause, "token rejected")
-        }
-        _ => tracing::debug!(request_id = id, code, cause = %cause, "request rejected"),
-    }
-}
-
 /// Compresses a response with gzip. A complete body is compressed at once: a streaming encoder needs more memory than
 /// most responses, and would keep it while a slow client reads. Other bodies are compressed as a stream.
 async fn compressed(mut response: Response) -> Result<Response, Error> {
@@ -266,6 +261,26 @@ pub(super) fn request_id(headers: &HeaderMap) -> String {
         .filter(|id| (1..=MAX_REQUEST_ID).contains(&id.len()))
         .filter(|id| id.bytes().all(|byte| byte.is_ascii_graphic()))
         .map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
+}
+
+/// Returns whether the client prefers to know how long the stages of the request took (RFC 7240).
+fn wants_timing(headers: &HeaderMap) -> bool {
+    let values = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
+    let mut preferences = values.flat_map(|value| value.split(','));
+    preferences.any(|preference| preference.trim().eq_ignore_ascii_case(SERVER_TIMING.as_str()))
+}
+
+/// Sets the header fields with the times of the stages, in milliseconds (W3C Server Timing).
+fn write_timing(account: &Account, headers: &mut HeaderMap) {
+    let of = |name: &str, time: Duration| format!("{name};dur={:.3}", time.as_secs_f64() * 1000.0);
+    let stages = Stage::ALL.iter().map(|stage| of(stage.name(), account.time_of(*stage)));
+    let times: Vec<String> = stages.chain([of("total", account.elapsed())]).collect();
+    // Cannot fail: names and numbers are printable ASCII.
+    if let Ok(times) = HeaderValue::from_str(&times.join(", ")) {
+        headers.insert(SERVER_TIMING, times);
+        let applied = HeaderValue::from_static("server-timing");
+        headers.insert(HeaderName::from_static("preference-applied"), applied);
+    }
 }
 
 fn has_body(headers: &HeaderMap) -> bool {

@@ -1,5 +1,6 @@
 //! A request and its response: its deadline, and the memory that is reserved for it.
 
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -15,6 +16,10 @@ use super::connection::{Client, Connections};
 use super::probe::LastProbe;
 use crate::admission::Decision;
 use crate::error::{Error, Result};
+use crate::identity::{Identity, Role};
+use crate::telemetry::account::Account;
+use crate::telemetry::metrics::METRICS;
+use crate::telemetry::trace::Trace;
 
 /// The maximum time that a request waits for memory.
 const MEMORY_TIMEOUT: Duration = Duration::from_secs(1);
@@ -25,6 +30,8 @@ const MAX_WAITING: usize = 8;
 /// The state that all requests of the process share.
 pub(super) struct Service {
     pub(super) limits: Limits,
+    /// Whether the log has the queries of requests.
+    log_queries: bool,
     pub(super) connections: Connections,
     /// Memory for requests and responses, in KiB.
     memory: Arc<Semaphore>,
@@ -37,8 +44,9 @@ pub(super) struct Service {
 }
 
 impl Service {
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(super) fn new(limits: Limits, log_queries: bool) -> Self {
         Self {
+            log_queries,
             connections: Connections::new(limits.connections),
             memory: Arc::new(Semaphore::new(kibibytes(limits.buffered_bytes))),
             waiting: Semaphore::new(MAX_WAITING),
@@ -47,16 +55,46 @@ impl Service {
             limits,
         }
     }
+
+    /// Sets the metrics about clients to what they are now.
+    pub(super) fn report(&self) {
+        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        METRICS.clients.set(number(self.connections.count()));
+        let free = self.memory.available_permits().saturating_mul(1024);
+        METRICS.buffered.set(number(self.limits.buffered_bytes.saturating_sub(free)));
+    }
 }
 
 fn kibibytes(bytes: usize) -> usize {
     bytes.div_ceil(1024)
 }
 
+/// An operation of the OpenAPI document.
+#[derive(Debug)]
+pub(super) struct Operation {
+    /// The operation id.
+    pub(super) id: String,
+    /// The path with placeholders.
+    pub(super) route: String,
+}
+
+/// Who has sent a request, for the log.
+#[derive(Debug)]
+pub(super) struct Caller {
+    pub(super) subject: String,
+    pub(super) role: Role,
+}
+
 /// One request and its response.
 pub(super) struct Exchange {
-    /// The id of the request, which the response and the log repeat.
-    pub(super) request_id: String,
+    /// What the request has cost.
+    pub(super) account: Arc<Account>,
+    /// The operation that its path and its method select.
+    pub(super) operation: OnceLock<&'static Operation>,
+    /// Who has sent it.
+    pub(super) caller: OnceLock<Caller>,
+    /// The IP address of the client.
+    pub(super) client_address: OnceLock<IpAddr>,
     /// The rate-limit decision about the request, for the headers of its response.
     pub(super) decision: OnceLock<Decision>,
     pub(super) service: Arc<Service>,
@@ -68,10 +106,45 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    pub(super) fn new(service: Arc<Service>, client: Arc<Client>, request_id: String) -> Self {
+    pub(super) fn new(
+        service: Arc<Service>,
+        client: Arc<Client>,
+        request_id: String,
+        trace: Option<Trace>,
+    ) -> Self {
         let deadline = Mutex::new(Some(Instant::now() + service.limits.request));
-        let (decision, has_read_body) = (OnceLock::new(), AtomicBool::new(false));
-        Self { request_id, decision, service, client, deadline, has_read_body }
+        Self {
+            account: Account::new(request_id, service.log_queries, trace),
+            operation: OnceLock::new(),
+            caller: OnceLock::new(),
+            client_address: OnceLock::new(),
+            decision: OnceLock::new(),
+            service,
+            client,
+            deadline,
+            has_read_body: AtomicBool::new(false),
+        }
+    }
+
+    /// Returns the id of the request, which the response and the log repeat.
+    pub(super) fn request_id(&self) -> &str {
+        self.account.request_id()
+    }
+
+    /// Returns the IP address of the client, which trusted proxies may have forwarded.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Internal`] if the request did not come through [`super::envelope::wrap`].
+    pub(super) fn client_address(&self) -> Result<IpAddr> {
+        let address = self.client_address.get().copied();
+        address.ok_or_else(|| Error::internal("a request without the address of its client"))
+    }
+
+    /// Notes who has sent the request.
+    pub(super) fn is_from(&self, identity: &Identity) {
+        let (subject, role) = (identity.subject.clone(), Role::holding(&identity.scopes));
+        // Already set only if a request is authenticated twice, which does not happen.
+        let _ = self.caller.set(Caller { subject, role });
     }
 
     /// Notes that the body of the request was read to its end.

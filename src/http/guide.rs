@@ -56,6 +56,7 @@ sources! {
     "Run it":
         "configuration" = "../../docs/configuration.md",
         "containers" = "../../docs/operate/containers.md",
+        "observability" = "../../docs/operate/observability.md",
         "backup" = "../../docs/operate/backup.md",
         "proxy" = "../../docs/operate/proxy.md",
         "migrations" = "../../docs/migrations.md",

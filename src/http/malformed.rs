@@ -1,5 +1,7 @@
 //! Requests that the HTTP parser rejects: a problem document and a line in the log in place of its empty response.
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
 use uuid::Uuid;
 
@@ -7,13 +9,14 @@ use super::limits::MAX_HEADER_BYTES;
 use super::problem::{MEDIA_TYPE, Problem};
 use crate::clock::timestamp_now;
 use crate::error::{Error, Kind};
+use crate::telemetry::metrics::{METRICS, OTHER_METHOD, Request};
 
 /// The headers that the parser sets. Every response of an operation has others, such as `X-Request-Id`.
 const PARSER_HEADERS: [&str; 3] = ["content-length", "connection", "date"];
 
 /// Returns the response to send in place of that of the parser, if these bytes are one as a whole: a status line, no
 /// other headers than the parser's, and no body. It is the last response of its connection.
-pub(super) fn replaced(bytes: &[u8]) -> Option<Bytes> {
+pub(super) fn replaced(bytes: &[u8], client: IpAddr) -> Option<Bytes> {
     let status = bytes.strip_prefix(b"HTTP/1.1 4").or_else(|| bytes.strip_prefix(b"HTTP/1.0 4"))?;
     let lines = std::str::from_utf8(bytes.strip_suffix(b"\r\n\r\n")?).ok()?;
     let mut headers = lines.split("\r\n").skip(1).map(|line| line.split_once(": "));
@@ -33,19 +36,19 @@ pub(super) fn replaced(bytes: &[u8]) -> Option<Bytes> {
         ),
         _ => return None,
     };
-    response(&error)
+    response(&error, client)
 }
 
 /// Returns the response to a client that starts to speak HTTP/2 without asking, for which the parser has none.
-pub(super) fn http2() -> Option<Bytes> {
+pub(super) fn http2(client: IpAddr) -> Option<Bytes> {
     let detail = "expected HTTP/1.1, found HTTP/2; send HTTP/1.1, or let a proxy accept HTTP/2";
-    response(&Error::new(Kind::MalformedRequest, detail))
+    response(&Error::new(Kind::MalformedRequest, detail), client)
 }
 
 /// Returns the whole response for an error, the last of its connection.
-fn response(error: &Error) -> Option<Bytes> {
+fn response(error: &Error, client: IpAddr) -> Option<Bytes> {
     let id = Uuid::now_v7().to_string();
-    tracing::info!(request_id = id, code = error.kind.code(), "rejected by the HTTP parser");
+    note(&id, error, client);
     // Strings and numbers always serialise.
     let body = serde_json::to_string(&Problem::of(error, "", &id)).unwrap_or_default();
     let status = error.kind.status();
@@ -60,8 +63,28 @@ fn response(error: &Error) -> Option<Bytes> {
     Some(response.into())
 }
 
+/// Notes a request of which only the client is known.
+fn note(request_id: &str, error: &Error, client: IpAddr) {
+    let (status, code) = (error.kind.status(), error.kind.code());
+    let labels = Request { operation: "", method: OTHER_METHOD, status };
+    METRICS.requests.get_or_create(&labels).observe(0.0);
+    let client = tracing::field::display(client);
+    tracing::info!(
+        request_id,
+        http.response.status_code = status,
+        status,
+        error.type = code,
+        code,
+        client.address = client,
+        client,
+        "request"
+    );
+}
+
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     #[test]
@@ -78,7 +101,11 @@ mod tests {
             ("HTTP/1.1 400", false),
             ("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", false),
         ] {
-            assert_eq!(replaced(bytes.as_bytes()).is_some(), is_replaced, "{bytes}");
+            assert_eq!(
+                replaced(bytes.as_bytes(), Ipv4Addr::LOCALHOST.into()).is_some(),
+                is_replaced,
+                "{bytes}"
+            );
         }
     }
 }

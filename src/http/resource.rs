@@ -17,9 +17,10 @@ use poem_openapi::{OpenApi, OpenApiService};
 
 use super::conditional;
 use super::envelope::{METHODS, error_response, from_status};
+use super::exchange::{Exchange, Operation};
 use super::filters::{ARGUMENT_PREFIX, REPEATABLE};
-use super::route::is_legacy;
-use super::{OnRecords, OnService, on_records, on_service};
+use super::route::{Route, is_legacy, named};
+use super::{OnRecords, OnService, ROUTES, on_records, on_service};
 use crate::app::legacy::movies as legacy_movies;
 use crate::error::{Error, Kind};
 use crate::query::ast::Literal;
@@ -46,8 +47,8 @@ pub(super) fn read_only(
     endpoint: impl Endpoint + 'static,
 ) -> impl IntoEndpoint<Endpoint = RouteMethod> {
     let endpoint = endpoint.map_to_response().boxed();
-    let strict =
-        StrictOperation { endpoint, about: None, query: Vec::new(), takes_arguments: false };
+    let (operation, about, query) = (None, None, Vec::new());
+    let strict = StrictOperation { endpoint, operation, about, query, takes_arguments: false };
     let strict = strict.boxed();
     complete(HashMap::from([(Method::GET, strict)]))
         .into_iter()
@@ -88,6 +89,9 @@ impl OpenApi for Strict {
     }
 }
 
+/// What is documented about an operation: its names, and its query parameters.
+type Documented = (Option<&'static Operation>, Vec<Parameter>);
+
 /// Adds the routes of operations. `about` is the record type of operations on records and of legacy routes.
 fn add_strict<A: OpenApi>(
     operations: A,
@@ -96,7 +100,7 @@ fn add_strict<A: OpenApi>(
 ) {
     let mut registry = Registry::new();
     A::register(&mut registry);
-    let mut documented: HashMap<(String, Method), Vec<Parameter>> = HashMap::new();
+    let mut documented: HashMap<(String, Method), Documented> = HashMap::new();
     for path in A::meta().into_iter().flat_map(|api| api.paths) {
         let pattern = route_pattern(&placed(&path.path, about));
         for operation in path.operations {
@@ -112,7 +116,8 @@ fn add_strict<A: OpenApi>(
                 is_repeatable: is_repeatable(&parameter.schema),
                 expectation: expectation(&parameter.schema, &registry),
             });
-            documented.insert((pattern.clone(), operation.method), query.collect());
+            let known = known(&path.path, &operation.method, about);
+            documented.insert((pattern.clone(), operation.method), (known, query.collect()));
         }
     }
     let mut routes = HashMap::new();
@@ -121,16 +126,35 @@ fn add_strict<A: OpenApi>(
         let path = placed(&path, about);
         let strict = methods.into_iter().filter_map(|(method, endpoint)| {
             // Undocumented routes are not served.
-            let query = documented.remove(&(path.clone(), method.clone()))?;
+            let (operation, query) = documented.remove(&(path.clone(), method.clone()))?;
             let has_filter = query.iter().any(|known| known.name == "filter");
             let takes_arguments = has_filter || path.ends_with(SAVED_FILTER);
-            Some((method, StrictOperation { endpoint, about, query, takes_arguments }.boxed()))
+            let strict = StrictOperation { endpoint, operation, about, query, takes_arguments };
+            Some((method, strict.boxed()))
         });
         let strict: Methods = strict.collect();
         if !strict.is_empty() {
             table.entry(path).or_default().extend(complete(strict));
         }
     }
+}
+
+/// Returns the id and the route of an operation, for logs and metrics. They live as long as the routes, which is as long
+/// as the process.
+fn known(
+    template: &str,
+    method: &Method,
+    about: Option<&'static Schema>,
+) -> Option<&'static Operation> {
+    let is_it = |route: &&Route| {
+        route.path == template && route.method.eq_ignore_ascii_case(method.as_str())
+    };
+    let route = ROUTES.iter().find(is_it)?;
+    let id = match about {
+        Some(schema) => named(route.id, schema),
+        None => route.id.to_owned(),
+    };
+    Some(Box::leak(Box::new(Operation { id, route: placed(template, about) })))
 }
 
 /// Returns the path of a template for a record type.
@@ -157,6 +181,8 @@ fn route_pattern(path: &str) -> String {
 /// An operation that checks its query parameters.
 struct StrictOperation {
     endpoint: BoxEndpoint<'static>,
+    /// The operation, if the document has it.
+    operation: Option<&'static Operation>,
     /// The record type of the operation, if it has one.
     about: Option<&'static Schema>,
     query: Vec<Parameter>,
@@ -203,6 +229,9 @@ impl Endpoint for StrictOperation {
     type Output = Response;
 
     async fn call(&self, mut request: Request) -> poem::Result<Response> {
+        if let Some(operation) = self.operation {
+            let _ = Exchange::of(&request)?.operation.set(operation);
+        }
         let checked = self
             .check_query(request.uri().query().unwrap_or_default())
             .and_then(|()| conditional::normalise(request.headers_mut()));

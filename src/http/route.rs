@@ -2,6 +2,7 @@
 //! descriptions as literals only, without placeholders.
 
 use crate::error::Kind;
+use crate::query::Schema;
 
 /// A route and its documentation. The placeholders `{record}`, `{Record}`, `{records}` and `{Records}` in its texts
 /// become the names of a record type. A route with `{records}` in its path is served for each collection.
@@ -30,6 +31,19 @@ macro_rules! routes {
 }
 
 pub(super) use routes;
+
+/// Replaces the placeholders `{record}`, `{Record}`, `{records}` and `{Records}` by the names of a record type.
+pub(super) fn named(text: &str, schema: &Schema) -> String {
+    let (record, records) = (schema.name, schema.collection);
+    let mut plural: Vec<char> = records.chars().collect();
+    if let Some(initial) = plural.first_mut() {
+        initial.make_ascii_uppercase();
+    }
+    text.replace("{Records}", &plural.into_iter().collect::<String>())
+        .replace("{records}", records)
+        .replace("{Record}", record)
+        .replace("{record}", &record.to_lowercase())
+}
 
 /// The operations that accept any text as a query, even an unfinished or too long one, and report its errors in a 200
 /// response.

@@ -4,7 +4,6 @@
 //! spins when no connection can be accepted. It ends an aborted response as if it were complete.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,18 +17,19 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use poem::http::uri::Scheme;
 use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Addr, Endpoint, Request};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::connection::{Admission, Client, Stream};
 use super::envelope::request_id;
 use super::exchange::{Exchange, Service};
 use super::limits::MAX_HEADER_BYTES;
-use super::{Limits, endpoint};
+use super::listener::{Listener, Socket};
+use super::{Limits, admin, endpoint};
 use crate::app::App;
 use crate::app::usage::FLUSH_INTERVAL;
 use crate::clock::timestamp_now;
+use crate::telemetry::trace::Trace;
 
 /// The maximum time for open requests to finish during a shutdown.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -49,16 +49,27 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
 /// The pause after an accept error, for example when no file descriptors are left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves requests over HTTP/1 until `stop` completes, with the default limits; see [`serve_within`].
+/// How to serve.
+#[derive(Debug, Default)]
+pub struct Settings {
+    /// Limits for clients.
+    pub limits: Limits,
+    /// Whether the log has the queries of requests, without their values.
+    pub log_queries: bool,
+    /// Where operators read the metrics; `None` for nowhere.
+    pub admin: Option<Listener>,
+}
+
+/// Serves requests over HTTP/1 until `stop` completes, with the default settings; see [`serve_with`].
 ///
 /// # Errors
 /// The error of the system if the local socket address of the listener is not available.
 pub async fn serve(
-    listener: TcpListener,
+    listener: impl Into<Listener>,
     app: App,
     stop: impl Future<Output = ()> + Send,
 ) -> std::io::Result<()> {
-    serve_within(listener, app, Limits::default(), stop).await
+    serve_with(listener, app, Settings::default(), stop).await
 }
 
 /// Serves requests over HTTP/1 until `stop` completes, and then shuts down:
@@ -70,27 +81,69 @@ pub async fn serve(
 ///
 /// # Errors
 /// The error of the system if the local socket address of the listener is not available.
-pub async fn serve_within(
-    listener: TcpListener,
+pub async fn serve_with(
+    listener: impl Into<Listener>,
     app: App,
-    limits: Limits,
+    settings: Settings,
     stop: impl Future<Output = ()> + Send,
 ) -> std::io::Result<()> {
+    let listener = listener.into();
+    let Settings { limits, log_queries, admin } = settings;
     let endpoint = Arc::new(endpoint(app.clone()));
-    let service = Arc::new(Service::new(limits));
+    let service = Arc::new(Service::new(limits, log_queries));
     let flushing = tokio::spawn(flush(app.clone()));
     let sweeping = tokio::spawn(sweep(app.clone()));
     let sampling = tokio::spawn(sample(app.clone()));
-    let local = listener.local_addr()?;
-    let (stopping, stopped) = watch::channel(());
-    let mut connections = JoinSet::new();
+    let (end, ended) = oneshot::channel::<()>();
+    if let Some(admin) = &admin {
+        tracing::info!(admin_address = %admin, "listening for operators");
+    }
+    tracing::info!(address = %listener, "listening");
+    let admin = admin.map(|listener| {
+        let endpoint = Arc::new(admin::endpoint(app.clone(), service.clone()));
+        let own = Arc::new(Service::new(Limits { connections: MAX_SCRAPES, ..limits }, false));
+        let ended = async move { drop(ended.await) };
+        tokio::spawn(async move { accept(listener, endpoint, own, ended).await })
+    });
     let delayed_stop = async {
         stop.await;
         service.is_stopping.store(true, Ordering::Relaxed);
         tokio::time::sleep(limits.shutdown_delay).await;
     };
-    let mut stop = pin!(delayed_stop);
-    tracing::info!(address = %local, "listening");
+    accept(listener, endpoint, service.clone(), delayed_stop).await?;
+    flushing.abort();
+    sweeping.abort();
+    sampling.abort();
+    let close = async {
+        if let Err(error) = app.flush_usage().await {
+            tracing::warn!(cause = error.cause, "usage counts since the last flush are lost");
+        }
+        app.store().close().await;
+    };
+    if tokio::time::timeout(CLOSE_TIMEOUT, close).await.is_err() {
+        tracing::warn!("shutting down without waiting for the database (timeout)");
+    }
+    drop(end);
+    if let Some(admin) = admin {
+        let _ = admin.await;
+    }
+    Ok(())
+}
+
+/// The maximum number of connections to read metrics.
+const MAX_SCRAPES: usize = 16;
+
+/// Accepts connections and serves them until `stop` completes. Open requests then finish.
+async fn accept(
+    listener: Listener,
+    endpoint: Arc<impl Endpoint + 'static>,
+    service: Arc<Service>,
+    stop: impl Future<Output = ()> + Send,
+) -> std::io::Result<()> {
+    let local = listener.local()?;
+    let (stopping, stopped) = watch::channel(());
+    let mut connections = JoinSet::new();
+    let mut stop = pin!(stop);
     loop {
         let accepted = tokio::select! {
             () = &mut stop => break,
@@ -106,10 +159,11 @@ pub async fn serve_within(
                 if admission == Admission::Closed {
                     continue;
                 }
-                let client = Client::new(peer.ip(), admission == Admission::Extra);
-                let client = Arc::new(client);
+                let client = Arc::new(Client::new(peer.ip, admission == Admission::Extra));
+                let (local, service_of_all) = (local.clone(), service.clone());
+                let peer = peer.address;
                 let opened =
-                    Opened { local, peer, client: client.clone(), service: service.clone() };
+                    Opened { local, peer, client: client.clone(), service: service_of_all };
                 let served = opened.serve(endpoint.clone(), stream, stopped.clone());
                 service.connections.add(client, connections.spawn(served));
             }
@@ -129,18 +183,6 @@ pub async fn serve_within(
             "shutting down without waiting for open requests (timeout)"
         );
         connections.shutdown().await;
-    }
-    flushing.abort();
-    sweeping.abort();
-    sampling.abort();
-    let close = async {
-        if let Err(error) = app.flush_usage().await {
-            tracing::warn!(cause = error.cause, "usage counts since the last flush are lost");
-        }
-        app.store().close().await;
-    };
-    if tokio::time::timeout(CLOSE_TIMEOUT, close).await.is_err() {
-        tracing::warn!("shutting down without waiting for the database (timeout)");
     }
     Ok(())
 }
@@ -192,8 +234,8 @@ async fn sample(app: App) {
 
 /// An accepted connection.
 struct Opened {
-    local: SocketAddr,
-    peer: SocketAddr,
+    local: Addr,
+    peer: Addr,
     client: Arc<Client>,
     service: Arc<Service>,
 }
@@ -203,10 +245,10 @@ impl Opened {
     async fn serve(
         self,
         endpoint: Arc<impl Endpoint + 'static>,
-        stream: TcpStream,
+        stream: Socket,
         mut stopped: watch::Receiver<()>,
     ) {
-        let peer = self.peer;
+        let peer = self.peer.clone();
         let is_extra = self.client.is_extra;
         let large_headers = self.service.connections.large_headers.clone();
         let stream = TokioIo::new(Stream::new(stream, self.client.clone(), large_headers));
@@ -246,11 +288,13 @@ impl Opened {
         request: hyper::Request<Incoming>,
     ) -> Result<hyper::Response<impl Body<Data = Bytes, Error = std::io::Error>>, Infallible> {
         self.client.starts_work();
-        let local = LocalAddr(Addr::SocketAddr(self.local));
-        let peer = RemoteAddr(Addr::SocketAddr(self.peer));
+        let local = LocalAddr(self.local.clone());
+        let peer = RemoteAddr(self.peer.clone());
         let mut request: Request = (request, local, peer, Scheme::HTTP).into();
+        let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+        let trace = Trace::of(header("traceparent"), header("tracestate"));
         let id = request_id(request.headers());
-        let exchange = Exchange::new(self.service.clone(), self.client.clone(), id);
+        let exchange = Exchange::new(self.service.clone(), self.client.clone(), id, trace);
         request.set_data(Arc::new(exchange));
         let response = endpoint.get_response(request).await;
         self.client.starts_over();

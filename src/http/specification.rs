@@ -19,7 +19,7 @@ use serde_json::{Map, Value, json};
 
 use super::ROUTES;
 use super::resource::{Strict, placed};
-use super::route::{LEGACY_SCHEMAS, LINKS, Link, Route, is_legacy};
+use super::route::{LEGACY_SCHEMAS, LINKS, Link, Route, is_legacy, named};
 use crate::app::legacy::movies as legacy_movies;
 use crate::app::transfer::MAX_ROW_BYTES;
 use crate::error::Kind;
@@ -253,19 +253,6 @@ fn complete_components(components: &mut Value, schemas: &[&'static Schema]) {
         "description": "The code of an error or a warning about a query. Codes are stable; more may be added.",
         "x-extensible-enum": codes,
     });
-}
-
-/// Replaces the placeholders `{record}`, `{Record}`, `{records}` and `{Records}` by the names of a record type.
-fn named(text: &str, schema: &Schema) -> String {
-    let (record, records) = (schema.name, schema.collection);
-    let mut plural: Vec<char> = records.chars().collect();
-    if let Some(initial) = plural.first_mut() {
-        initial.make_ascii_uppercase();
-    }
-    text.replace("{Records}", &plural.into_iter().collect::<String>())
-        .replace("{records}", records)
-        .replace("{Record}", record)
-        .replace("{record}", &record.to_lowercase())
 }
 
 /// Replaces the placeholders in all strings of a JSON value.

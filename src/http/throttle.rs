@@ -1,6 +1,6 @@
 //! Rate limits of callers, and the response headers that describe them (draft-ietf-httpapi-ratelimit-headers-10).
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use poem::http::{HeaderMap, HeaderName, HeaderValue};
 use poem::web::RemoteAddr;
@@ -50,9 +50,8 @@ pub(super) async fn admit(request: &Request, identity: &Identity, class: Class) 
 pub(super) fn client_ip(request: &Request, admission: &Admission) -> IpAddr {
     let RemoteAddr(peer) = request.remote_addr();
     let peer = match peer {
-        Addr::SocketAddr(address) => address.ip(),
-        // Unreachable: the service listens on TCP sockets only.
-        _ => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        Addr::SocketAddr(address) => Some(address.ip()),
+        _ => None,
     };
     let fields = |name: &str| {
         let values = request.headers().get_all(name).iter();

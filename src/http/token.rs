@@ -15,9 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use super::body::{Body, Input, Json, NoContent, documented, is_media_type, json, read_body};
 use super::caller::Caller;
+use super::exchange::Exchange;
 use super::legacy::missing_json;
 use super::resource::decode;
-use super::throttle;
 use crate::app::App;
 use crate::app::revoke::{self, RevocationRequest};
 use crate::error::{Error, Kind, Result};
@@ -59,7 +59,7 @@ impl Operations {
         sign_in: SignIn,
     ) -> Result<TokenResponse> {
         let SignIn { credentials, scope, rejection } = sign_in;
-        let client = throttle::client_ip(request, app.admission());
+        let client = Exchange::of(request)?.client_address()?;
         let issued = app.sign_in(credentials, scope.as_deref(), client).await;
         let issued = issued.map_err(|error| match error.kind {
             Kind::Unauthenticated => Error { kind: rejection, ..error },

@@ -19,13 +19,15 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::Mutex;
 
-use super::token::{check_claims, rejected, strict_header, validation};
+use super::rejection::{Reason, rejected};
+use super::token::{check_claims, invalid, strict_header, validation};
 use super::{
     ADMIN_SCOPE, Bearer, Credentials, Identity, IssuedAt, Provider, Role, Tokens, record_scopes,
 };
 use crate::error::{self, Error, Kind};
 use crate::query::Schema;
 use crate::query::text::nfc;
+use crate::telemetry::account::{self, Account};
 
 /// The age at which keys are fetched again. A withdrawn key is accepted for this time.
 const FRESH: Duration = Duration::from_secs(5 * 60);
@@ -220,15 +222,19 @@ impl Issuer {
         // Other kinds of tokens that the same keys sign have another `typ` (RFC 8725, section 3.11).
         let kind = header.typ.as_deref().unwrap_or("JWT").to_ascii_lowercase();
         if !["jwt", "at+jwt", "application/at+jwt"].contains(&kind.as_str()) {
-            return Err(rejected("expected an access token (typ JWT or at+jwt)"));
+            return Err(rejected(
+                Reason::Malformed,
+                "expected an access token (typ JWT or at+jwt)",
+            ));
         }
-        let id = header.kid.ok_or_else(|| rejected("the token has no kid"))?;
+        let id = header.kid.ok_or_else(|| rejected(Reason::Key, "the token has no kid"))?;
         let key = self.key(&id, header.alg).await?;
         let claims =
-            decode::<Claims>(token, &key.decoding, &key.validation).map_err(rejected)?.claims;
+            decode::<Claims>(token, &key.decoding, &key.validation).map_err(invalid)?.claims;
         check_claims(&claims.sub, claims.iat, claims.exp)?;
         if claims.jti.as_deref().is_some_and(|id| !is_id(id)) {
             return Err(rejected(
+                Reason::Claim,
                 "the jti of the token is empty, too long or has control characters",
             ));
         }
@@ -277,7 +283,7 @@ impl Issuer {
                 && known.failure.is_some()
                 && known.is_younger_than(self.ages.usable);
             if !is_usable {
-                tokio::spawn(Arc::clone(self).refresh()).await.map_err(Error::internal)?;
+                account::spawn(Arc::clone(self).refresh()).await.map_err(Error::internal)?;
             } else if self.turn.try_lock().is_ok() {
                 tokio::spawn(Arc::clone(self).refresh());
             }
@@ -285,7 +291,8 @@ impl Issuer {
         let known = self.known();
         if known.is_younger_than(self.ages.usable) {
             let found = known.find(id, algorithm);
-            return found.ok_or_else(|| rejected("the issuer has no key with this kid"));
+            return found
+                .ok_or_else(|| rejected(Reason::Key, "the issuer has no key with this kid"));
         }
         let detail =
             format!("cannot fetch the keys of the token issuer {}; retry later", self.name);
@@ -374,7 +381,11 @@ impl Issuer {
 
     async fn get<T: DeserializeOwned>(&self, url: &Url) -> Result<T, String> {
         let failed = |error: reqwest::Error| format!("{url}: {}", causes(&error.without_url()));
-        let mut response = self.client.get(url.clone()).send().await.map_err(failed)?;
+        let mut request = self.client.get(url.clone());
+        if let Some(trace) = Account::current().as_ref().and_then(|account| account.trace()) {
+            request = request.header("traceparent", trace.parent());
+        }
+        let mut response = request.send().await.map_err(failed)?;
         if response.status() != StatusCode::OK {
             return Err(format!("{url} returned status {}", response.status()));
         }

@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 
 use super::name::name_problem;
-use super::{Credentials, Identity, Provider, Role};
+use super::{Credentials, Identity, Provider, Reason, Rejection, Role};
 use crate::error::{Error, Kind, Result};
 use crate::query::Schema;
 use crate::query::text::nfc;
@@ -17,9 +17,6 @@ use crate::store::Store;
 
 /// The minimum length of a password, in characters (NIST SP 800-63B, section 3.1.1.2, without a second factor).
 pub const MIN_PASSWORD: usize = 15;
-
-/// How many characters of a rejected user name are logged.
-const MAX_LOGGED: usize = 64;
 
 /// The maximum length of a password, in bytes.
 pub const MAX_PASSWORD_BYTES: usize = 1024;
@@ -204,11 +201,12 @@ impl Passwords {
         let is_right = self.hasher.verify(password.unwrap_or_default(), hash).await?;
         let is_known = user.is_some();
         let Some(user) = user.filter(|_| is_right) else {
-            // The response must not tell, but the operator has to know whether names are being guessed.
-            let reason = if is_known { "wrong password" } else { "unknown user" };
-            let username: String = username.chars().take(MAX_LOGGED).collect();
-            tracing::info!(?username, reason, "sign-in rejected");
-            return Err(wrong());
+            let (reason, detail) = match is_known {
+                true => (Reason::Password, "wrong password"),
+                false => (Reason::User, "unknown user"),
+            };
+            let rejection = Rejection::of_sign_in(reason, &username, detail);
+            return Err(Error { cause: Some(Box::new(rejection)), ..wrong() });
         };
         let role = Role::of(&user.role)
             .ok_or_else(|| Error::internal(format!("unknown role {:?} of a user", user.role)))?;

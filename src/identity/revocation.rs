@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use tokio::sync::{Notify, watch};
 
-use super::token::{CLOCK_SKEW, rejected};
+use super::rejection::{Reason, rejected};
+use super::token::CLOCK_SKEW;
 use super::{Bearer, IssuedAt};
 use crate::clock::timestamp_now;
 use crate::error::{Error, Result};
@@ -112,6 +113,14 @@ impl Revocations {
         Self { shared: Arc::new(shared), has_started: AtomicBool::new(false) }
     }
 
+    /// Returns how old the revocations are that requests are checked against; zero without requests.
+    pub fn lag(&self) -> Duration {
+        let last = self.shared.last.borrow();
+        let is_used = last.has_failed || self.shared.is_used.load(Ordering::Relaxed);
+        let asked_at = last.known.asked_at.filter(|_| is_used);
+        asked_at.map_or(Duration::ZERO, |asked_at| asked_at.elapsed())
+    }
+
     /// Rejects revoked tokens, and tokens that were issued after more revocations than the database has.
     ///
     /// # Errors
@@ -125,10 +134,15 @@ impl Revocations {
         }
         if is_ahead(bearer, &known) {
             return Err(rejected(
+                Reason::Database,
                 "the token was issued after more revocations than the database has",
             ));
         }
-        if known.all.has(bearer) { Err(rejected("the token was revoked")) } else { Ok(()) }
+        if known.all.has(bearer) {
+            Err(rejected(Reason::Revoked, "the token was revoked"))
+        } else {
+            Ok(())
+        }
     }
 
     /// Waits for a read that ends from now on. If it fails or takes too long, returns the previous revocations, as
@@ -172,7 +186,8 @@ async fn keep_reading(shared: Weak<Shared>) {
         if !shared.is_used.swap(false, Ordering::Relaxed) {
             // The timeout lets the task notice that the service has ended.
             let _ = tokio::time::timeout(GRACE, shared.is_wanted.notified()).await;
-            if !shared.is_used.swap(false, Ordering::Relaxed) {
+            let has_failed = shared.last.borrow().has_failed;
+            if !shared.is_used.swap(false, Ordering::Relaxed) && !has_failed {
                 continue;
             }
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use chrono::Utc;
+use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{
     Algorithm, DecodingKey, EncodingKey, Header, Validation, crypto, decode, decode_header, encode,
 };
@@ -13,9 +14,10 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::name::name_problem;
+use super::rejection::{Reason, rejected};
 use super::secret::Secret;
 use super::{Identity, Secrets};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 
 /// The issuer and the audience of tokens of this service.
 const ISSUER: &str = "cinequery";
@@ -176,7 +178,7 @@ impl Tokens {
     /// Verifies a token and returns its claims.
     ///
     /// # Errors
-    /// Returns [`Kind::Unauthenticated`] if this service did not issue the token, or if it has expired.
+    /// Returns [`crate::error::Kind::Unauthenticated`] if this service did not issue the token, or if it has expired.
     pub fn verify(&self, token: &str) -> Result<Bearer> {
         let Claims { sub, iat, exp, jti, scope, rev, .. } = self.claims(token)?;
         check_claims(&sub, iat, exp)?;
@@ -200,8 +202,9 @@ impl Tokens {
         let header = strict_header(token)?;
         let mut keys = std::iter::once(&self.signing).chain(&self.others);
         let key = keys.find(|key| Some(&key.id) == header.kid.as_ref());
-        let key = key.ok_or_else(|| rejected("no secret matches the kid of the token"))?;
-        let found = decode::<Claims>(token, &key.decoding, &self.validation).map_err(rejected)?;
+        let key =
+            key.ok_or_else(|| rejected(Reason::Key, "no secret matches the kid of the token"))?;
+        let found = decode::<Claims>(token, &key.decoding, &self.validation).map_err(invalid)?;
         Ok(found.claims)
     }
 }
@@ -222,22 +225,26 @@ pub(super) fn validation(algorithms: Vec<Algorithm>, issuer: &str, audience: &st
 /// 4.1.11; none is supported) or contain a key.
 pub(super) fn strict_header(token: &str) -> Result<Header> {
     check_length(token)?;
-    let header = decode_header(token).map_err(rejected)?;
+    let header = decode_header(token).map_err(invalid)?;
     check_header(&header)?;
     Ok(header)
 }
 
 fn check_length(token: &str) -> Result<()> {
-    if token.len() > MAX_TOKEN_BYTES { Err(rejected("the token is too long")) } else { Ok(()) }
+    if token.len() > MAX_TOKEN_BYTES {
+        Err(rejected(Reason::Malformed, "the token is too long"))
+    } else {
+        Ok(())
+    }
 }
 
 fn check_header(header: &Header) -> Result<()> {
     if header.crit.is_some() {
-        return Err(rejected("the token has critical extensions (crit)"));
+        return Err(rejected(Reason::Malformed, "the token has critical extensions (crit)"));
     }
     if header.jwk.is_some() || header.jku.is_some() || header.x5u.is_some() || header.x5c.is_some()
     {
-        return Err(rejected("the token contains a key or the URL of one"));
+        return Err(rejected(Reason::Malformed, "the token contains a key or the URL of one"));
     }
     Ok(())
 }
@@ -246,23 +253,34 @@ fn check_header(header: &Header) -> Result<()> {
 /// revocation would be kept.
 pub(super) fn check_claims(subject: &str, issued_at: i64, expires_at: i64) -> Result<()> {
     if let Some(problem) = name_problem(subject) {
-        return Err(rejected(format!("the sub of the token {problem}")));
+        return Err(rejected(Reason::Claim, format!("the sub of the token {problem}")));
     }
     let now = Utc::now().timestamp();
     if expires_at.saturating_sub(now) > MAX_LIFE_SECONDS {
-        return Err(rejected("the lifetime of the token is too long"));
+        return Err(rejected(Reason::Claim, "the lifetime of the token is too long"));
     }
     if expires_at < now.saturating_sub(EXPIRY_LEEWAY) {
-        return Err(rejected("the token has expired"));
+        return Err(rejected(Reason::Expired, "the token has expired"));
     }
     let latest = now.saturating_add(CLOCK_SKEW.cast_signed());
-    if issued_at > latest { Err(rejected("the token was issued in the future")) } else { Ok(()) }
+    if issued_at > latest {
+        Err(rejected(Reason::Clock, "the token was issued in the future"))
+    } else {
+        Ok(())
+    }
 }
 
-/// Creates the error for a rejected token. The cause is for the log only.
-pub(super) fn rejected(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-    Error {
-        cause: Some(cause.into()),
-        ..Error::new(Kind::Unauthenticated, "the token is invalid or has expired")
-    }
+/// Creates the error for a token that the library has rejected.
+#[expect(clippy::needless_pass_by_value, reason = "it is for `map_err`")]
+pub(super) fn invalid(error: jsonwebtoken::errors::Error) -> Error {
+    let reason = match error.kind() {
+        ErrorKind::InvalidSignature => Reason::Signature,
+        ErrorKind::InvalidIssuer => Reason::Issuer,
+        ErrorKind::InvalidAudience => Reason::Audience,
+        ErrorKind::ExpiredSignature => Reason::Expired,
+        ErrorKind::ImmatureSignature => Reason::Clock,
+        ErrorKind::MissingRequiredClaim(_) | ErrorKind::InvalidSubject => Reason::Claim,
+        _ => Reason::Malformed,
+    };
+    rejected(reason, error.to_string())
 }

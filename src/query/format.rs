@@ -12,12 +12,12 @@ use super::ast::{
 
 /// Formats a filter as its canonical text.
 pub fn filter(expr: &Expr) -> String {
-    print(expr, Parentheses::Needed)
+    print(expr, Style::Canonical)
 }
 
 /// Formats a filter with parentheses around every `and` inside an `or`, to show precedence.
 pub fn explicit(expr: &Expr) -> String {
-    print(expr, Parentheses::Explicit)
+    print(expr, Style::Explicit)
 }
 
 /// Formats an order as its canonical text.
@@ -45,7 +45,7 @@ pub fn literal_text(value: &Literal) -> String {
 /// Formats an operand.
 pub fn operand_text(value: &Operand) -> String {
     let mut out = String::new();
-    operand(&mut out, value);
+    operand(&mut out, value, Style::Canonical);
     out
 }
 
@@ -69,30 +69,41 @@ pub fn query(query: &Query) -> String {
     format!("{filter}\n{}", order_by(&query.order_by))
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Parentheses {
-    Needed,
-    Explicit,
+/// Formats filter and order without the values, for the log. They can be personal data.
+pub fn masked(query: &Query) -> String {
+    let filter = query.filter.as_ref().map(|filter| print(filter, Style::Masked));
+    let order = Some(order_by(&query.order_by)).filter(|order| !order.is_empty());
+    let order = order.map(|order| format!("order by {order}"));
+    filter.into_iter().chain(order).collect::<Vec<_>>().join(" ")
 }
 
-fn print(expr: &Expr, style: Parentheses) -> String {
+#[derive(Clone, Copy, PartialEq)]
+enum Style {
+    Canonical,
+    /// With parentheses around every `and` inside an `or`.
+    Explicit,
+    /// With `?` for each literal, and for all of a list.
+    Masked,
+}
+
+fn print(expr: &Expr, style: Style) -> String {
     let mut out = String::new();
     expression(&mut out, expr, style);
     out
 }
 
-fn expression(out: &mut String, expr: &Expr, style: Parentheses) {
+fn expression(out: &mut String, expr: &Expr, style: Style) {
     match expr {
         Expr::All(terms) => chain(out, terms, " and ", style, |term| matches!(term, Expr::Any(_))),
         Expr::Any(terms) => chain(out, terms, " or ", style, |term| {
-            style == Parentheses::Explicit && matches!(term, Expr::All(_))
+            style == Style::Explicit && matches!(term, Expr::All(_))
         }),
         Expr::Not(inner) => {
             out.push_str("not ");
             let inner = &inner.node;
             parenthesised(out, inner, style, matches!(inner, Expr::All(_) | Expr::Any(_)));
         }
-        Expr::Predicate(test) => predicate(out, test),
+        Expr::Predicate(test) => predicate(out, test, style),
     }
 }
 
@@ -100,7 +111,7 @@ fn chain(
     out: &mut String,
     terms: &[Spanned<Expr>],
     joint: &str,
-    style: Parentheses,
+    style: Style,
     needs_parentheses: impl Fn(&Expr) -> bool,
 ) {
     for (position, Spanned { node: term, .. }) in terms.iter().enumerate() {
@@ -111,7 +122,7 @@ fn chain(
     }
 }
 
-fn parenthesised(out: &mut String, expr: &Expr, style: Parentheses, needed: bool) {
+fn parenthesised(out: &mut String, expr: &Expr, style: Style, needed: bool) {
     if needed {
         out.push('(');
     }
@@ -121,34 +132,38 @@ fn parenthesised(out: &mut String, expr: &Expr, style: Parentheses, needed: bool
     }
 }
 
-fn predicate(out: &mut String, predicate: &Predicate) {
+fn predicate(out: &mut String, predicate: &Predicate, style: Style) {
     subject(out, &predicate.subject.node);
     let not = |negated: &bool| if *negated { " not" } else { "" };
     match &predicate.test.node {
         Test::Flag => {}
         Test::Compare { operator, operand: right } => {
             push(out, format_args!(" {} ", operator.as_str()));
-            operand(out, &right.node);
+            operand(out, &right.node, style);
         }
         Test::Between { negated, low, high } => {
             push(out, format_args!("{} between ", not(negated)));
-            operand(out, &low.node);
+            operand(out, &low.node, style);
             out.push_str(" and ");
-            operand(out, &high.node);
+            operand(out, &high.node, style);
         }
         Test::In { negated, items } => {
             push(out, format_args!("{} in (", not(negated)));
             for (position, item) in items.iter().enumerate() {
+                if style == Style::Masked {
+                    out.push('?');
+                    break;
+                }
                 if position > 0 {
                     out.push_str(", ");
                 }
-                operand(out, &item.node);
+                operand(out, &item.node, style);
             }
             out.push(')');
         }
         Test::Match { negated, matching, operand: right } => {
             push(out, format_args!("{} {} ", not(negated), matching.as_str()));
-            operand(out, &right.node);
+            operand(out, &right.node, style);
         }
         Test::Null { negated } => push(out, format_args!(" is{} null", not(negated))),
     }
@@ -165,8 +180,9 @@ fn subject(out: &mut String, subject: &Subject) {
     }
 }
 
-fn operand(out: &mut String, operand: &Operand) {
+fn operand(out: &mut String, operand: &Operand, style: Style) {
     match operand {
+        Operand::Literal(_) if style == Style::Masked => out.push('?'),
         Operand::Literal(value) => literal(out, value),
         Operand::Parameter(parameter) => push(out, format_args!("${parameter}")),
         Operand::Subject(other) => subject(out, other),

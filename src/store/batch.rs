@@ -12,7 +12,7 @@ use super::import::Conflict;
 use super::journal::{Changed, Note, Origin, Writing, noted};
 use super::transaction::{End, Failure, Transaction, Work};
 use super::write::{
-    Expected, NewRecord, Write, Written, found, holder_statements, insert_statement,
+    Expected, NewRecord, Write, Written, audit, found, holder_statements, insert_statement,
 };
 use super::{Record, Store, plain};
 use crate::error::Result;
@@ -38,8 +38,10 @@ pub struct Item {
 pub enum ItemOutcome {
     /// The record was created.
     Created(Record),
-    /// The record was updated, or has the values already.
+    /// The record was updated.
     Updated(Record),
+    /// The record has the values already.
+    Unchanged(Record),
     /// The record was deleted. This is its last version.
     Deleted(Record),
     /// The record with this natural key exists and was kept.
@@ -96,6 +98,17 @@ impl Work for BatchWork {
             }
         }
         Ok(End::Commit(outcomes))
+    }
+
+    fn audit(&self, outcomes: &Vec<ItemOutcome>) {
+        for outcome in outcomes {
+            match outcome {
+                ItemOutcome::Created(record) => audit(&self.origin, Changed::Created, record),
+                ItemOutcome::Updated(record) => audit(&self.origin, Changed::Updated, record),
+                ItemOutcome::Deleted(record) => audit(&self.origin, Changed::Deleted, record),
+                _ => {}
+            }
+        }
     }
 }
 
@@ -220,7 +233,8 @@ impl BatchWork {
         }
         Ok(match (written, write) {
             (Written::Done(record), Write::Delete(..)) => ItemOutcome::Deleted(record),
-            (Written::Done(record) | Written::Unchanged(record), _) => ItemOutcome::Updated(record),
+            (Written::Done(record), _) => ItemOutcome::Updated(record),
+            (Written::Unchanged(record), _) => ItemOutcome::Unchanged(record),
             (Written::Stale(record), _) => ItemOutcome::Stale(record),
             (Written::Missing, _) => ItemOutcome::Missing(item.write.id()),
         })

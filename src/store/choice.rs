@@ -13,6 +13,7 @@ use crate::query::compile::{compile_for_access, compile_for_candidates};
 use crate::query::statistics::Statistics;
 use crate::query::trigram::{Candidates, Tables};
 use crate::query::{BoundQuery, Dialect, Schema, Shape, Statement};
+use crate::telemetry::account::{Stage, measure};
 
 /// How many records can be read in the order of their ids in the time that one candidate takes.
 const READ_BY_ID: u64 = 20;
@@ -29,13 +30,20 @@ impl Store {
     /// # Errors
     /// Returns [`Kind::Unavailable`] if the database does not respond.
     pub async fn statement(&self, query: &BoundQuery, shape: Shape) -> Result<Statement> {
-        let (dialect, statistics) = (self.dialect(), self.statistics(query.schema));
-        let path = statistics.and_then(|known| Access::cheapest(query, shape, dialect, &known));
-        let Some(probe) = Probe::of(query, shape, dialect, path.as_ref()) else {
+        let dialect = self.dialect();
+        let choose = || {
+            let statistics = self.statistics(query.schema);
+            let path = statistics.and_then(|known| Access::cheapest(query, shape, dialect, &known));
+            (Probe::of(query, shape, dialect, path.as_ref()), path)
+        };
+        let (probe, path) = measure(Stage::Compile, choose);
+        let Some(probe) = probe else {
             return Ok(by_path(query, shape, dialect, path));
         };
         match self.read::<Counted>(probe.statement.clone()).await {
-            Ok(counted) if probe.finds_few(&counted) => Ok(compile_for_candidates(query, shape)),
+            Ok(counted) if probe.finds_few(&counted) => {
+                Ok(measure(Stage::Compile, || compile_for_candidates(query, shape)))
+            }
             Ok(_) => Ok(by_path(query, shape, dialect, path)),
             Err(error) if error.kind == Kind::Unavailable => Err(error),
             Err(error) => {
@@ -70,7 +78,7 @@ impl Transaction<'_> {
 
 fn by_path(query: &BoundQuery, shape: Shape, dialect: Dialect, path: Option<Path>) -> Statement {
     let access = path.map(|path| path.access).unwrap_or_default();
-    compile_for_access(query, shape, dialect, access)
+    measure(Stage::Compile, || compile_for_access(query, shape, dialect, access))
 }
 
 /// The number of candidates, up to the bound, and about the number of records.

@@ -35,7 +35,8 @@ impl Store {
             Engine::Postgres(lanes) => {
                 let mut lease = lanes.of(self.lane).lease(self.share.as_ref()).await?;
                 let Parts { connection, limit } = lease.parts().map_err(database_error)?;
-                let explained = limit.within(explain_in_postgres(connection, statement)).await;
+                let explained =
+                    limit.run("EXPLAIN", explain_in_postgres(connection, statement)).await;
                 let (lines, tree) = lease.settle(explained).map_err(database_error)?;
                 (lines, postgres_indexes(&tree)?)
             }

@@ -8,6 +8,7 @@ use sqlx::error::DatabaseError;
 use sqlx::postgres::PgDatabaseError;
 
 use crate::error::{Error, Kind, retry_after};
+use crate::telemetry::metrics::METRICS;
 
 /// The maximum number of attempts of a write that conflicts with other transactions.
 const MAX_ATTEMPTS: u32 = 5;
@@ -132,6 +133,7 @@ impl Attempts {
         if !is_conflict(error) || self.0 >= MAX_ATTEMPTS {
             return false;
         }
+        METRICS.retries.inc();
         let most = FIRST_PAUSE.saturating_mul(1 << (self.0 - 1));
         tokio::time::sleep(most.mul_f64(random_fraction())).await;
         true

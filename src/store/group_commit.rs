@@ -18,6 +18,8 @@ use super::sqlite::SqliteFile;
 use super::transaction::{End, Failure, Transaction, Work, attempt, may_respond};
 use super::{MAX_WAITING, Store, plain};
 use crate::error::{Error, Result};
+use crate::telemetry::account::{Account, Stage};
+use crate::telemetry::metrics::{METRICS, WRITER};
 
 /// The maximum number of writes of a group. More make each other wait, and hardly save anything.
 const MAX_MEMBERS: usize = 64;
@@ -72,8 +74,39 @@ struct Queued<W: Work> {
     work: W,
     subject: Arc<str>,
     asked_at: Instant,
-    outcome: Option<std::result::Result<W::Output, Failure>>,
+    /// The account of the request.
+    account: Option<Arc<Account>>,
+    /// When its statements had been executed; the commit follows.
+    ran_at: Option<Instant>,
+    outcome: Option<std::result::Result<End<W::Output>, Failure>>,
     caller: oneshot::Sender<Decision<W>>,
+}
+
+impl<W: Work> Queued<W> {
+    /// Ends the wait for the writer.
+    fn starts(&self) -> Option<Arc<Account>> {
+        self.has_waited();
+        self.account.clone()
+    }
+
+    fn has_waited(&self) {
+        let waited = self.asked_at.elapsed();
+        METRICS.waits.get_or_create(&WRITER).observe(waited.as_secs_f64());
+        if let Some(account) = &self.account {
+            account.add(Stage::Acquire, waited);
+        }
+    }
+}
+
+/// Does work on the account of its request.
+fn on<'a, T: 'a>(
+    account: Option<Arc<Account>>,
+    work: impl Future<Output = T> + Send + 'a,
+) -> BoxFuture<'a, T> {
+    match account {
+        Some(account) => account.within(work).boxed(),
+        None => work.boxed(),
+    }
 }
 
 impl<W: Work> Member for Queued<W> {
@@ -90,38 +123,53 @@ impl<W: Work> Member for Queued<W> {
     }
 
     fn alone<'a>(mut self: Box<Self>, lease: &'a mut Lease<SqliteFile>) -> BoxFuture<'a, ()> {
-        async move {
+        let account = self.starts();
+        let work = async move {
             match attempt(lease, &self.work).await {
                 // Another process writes. The work is retried after a pause, in which others can go on.
                 Err(Failure::Database(error)) if is_conflict(&error) => self.dismiss(),
                 outcome => {
-                    self.outcome = Some(outcome);
+                    // It was logged with its commit.
+                    self.outcome = Some(outcome.map(End::RollBack));
                     self.acknowledge();
                 }
             }
-        }
-        .boxed()
+        };
+        on(account, work)
     }
 
     fn run<'a>(&'a mut self, transaction: &'a mut Transaction<'_>) -> BoxFuture<'a, Ran> {
-        async move {
-            let (outcome, ran) = match self.work.run(transaction).await {
-                Ok(End::Commit(output)) => (Ok(output), Ran::Changes),
-                Ok(End::RollBack(output)) => (Ok(output), Ran::Nothing),
-                Err(failure) if may_respond(&failure) => (Err(failure), Ran::Nothing),
-                Err(failure) => (Err(failure), Ran::Broken),
+        let account = self.starts();
+        let work = async move {
+            let outcome = self.work.run(transaction).await;
+            let ran = match &outcome {
+                Ok(End::Commit(_)) => Ran::Changes,
+                Ok(End::RollBack(_)) => Ran::Nothing,
+                Err(failure) if may_respond(failure) => Ran::Nothing,
+                Err(_) => Ran::Broken,
             };
             self.outcome = Some(outcome);
+            self.ran_at = Some(Instant::now());
             ran
-        }
-        .boxed()
+        };
+        on(account, work)
     }
 
     fn acknowledge(self: Box<Self>) {
-        let Self { outcome, caller, work, .. } = *self;
+        let Self { outcome, caller, work, account, ran_at, .. } = *self;
+        if let Some((account, ran_at)) = account.zip(ran_at) {
+            account.add(Stage::Execute, ran_at.elapsed());
+        }
+        if let Some(Ok(End::Commit(output))) = &outcome {
+            work.audit(output);
+        }
+        let done = |outcome: std::result::Result<End<W::Output>, Failure>| match outcome {
+            Ok(End::Commit(output) | End::RollBack(output)) => Ok(output),
+            Err(failure) => Err(Error::from(failure)),
+        };
         // The caller may have been cancelled.
         let _ = caller.send(match outcome {
-            Some(outcome) => Decision::Done(outcome.map_err(Error::from)),
+            Some(outcome) => Decision::Done(done(outcome)),
             None => Decision::Alone(work),
         });
     }
@@ -131,6 +179,7 @@ impl<W: Work> Member for Queued<W> {
     }
 
     fn reject(self: Box<Self>, error: Error) {
+        self.has_waited();
         let _ = self.caller.send(Decision::Done(Err(error)));
     }
 }
@@ -153,6 +202,11 @@ impl std::fmt::Debug for Queue {
 }
 
 impl Queue {
+    /// Returns the number of writes that wait.
+    pub(super) fn len(&self) -> usize {
+        self.lock().members.len()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -208,7 +262,8 @@ impl Store {
     ) -> Result<Decision<W>> {
         let (caller, decided) = oneshot::channel();
         let (subject, asked_at) = (self.origin.subject.clone(), Instant::now());
-        let member = Queued { work, subject, asked_at, outcome: None, caller };
+        let (account, ran_at, outcome) = (Account::current(), None, None);
+        let member = Queued { work, subject, asked_at, account, ran_at, outcome, caller };
         let share = self.shared.bounds.share;
         {
             let mut waiting = queue.lock();
@@ -361,6 +416,7 @@ async fn write(
             FailureClass::Silent | FailureClass::Lost => Stop::Silent,
             _ => Stop::At(None),
         })?;
+        METRICS.group_commits.observe(u32::try_from(done).map_or(0.0, f64::from));
         Ok(done)
     };
     let outcome = work.await;
@@ -390,7 +446,8 @@ mod tests {
     fn queued(subject: &str) -> (Box<dyn Member>, oneshot::Receiver<Decision<Nothing>>) {
         let (caller, decided) = oneshot::channel();
         let (subject, asked_at) = (Arc::from(subject), Instant::now());
-        let member = Queued { work: Nothing, subject, asked_at, outcome: None, caller };
+        let (account, ran_at, outcome) = (None, None, None);
+        let member = Queued { work: Nothing, subject, asked_at, account, ran_at, outcome, caller };
         (Box::new(member), decided)
     }
 

@@ -84,7 +84,8 @@ struct KeyedWork<W: Work> {
 }
 
 impl<W: Work> Work for KeyedWork<W> {
-    type Output = Once<W::Output>;
+    /// The outcome for the caller and, if its response was stored, that of the work.
+    type Output = (Once<W::Output>, Option<W::Output>);
 
     async fn run(
         &self,
@@ -95,7 +96,7 @@ impl<W: Work> Work for KeyedWork<W> {
         match slot.enter(transaction).await? {
             Some(stored) if stored.fingerprint != key.fingerprint => return Err(reused().into()),
             Some(Stored { reply: Some(reply), .. }) => {
-                return Ok(End::RollBack(Once::Replayed(reply)));
+                return Ok(End::RollBack((Once::Replayed(reply), None)));
             }
             Some(_) => return Err(in_use(1).into()),
             None => {}
@@ -103,15 +104,22 @@ impl<W: Work> Work for KeyedWork<W> {
         Ok(match self.work.run(transaction).await? {
             End::Commit(output) => {
                 let Some(reply) = reply(&output)? else {
-                    return Ok(End::Commit(Once::Unkeyed(output)));
+                    return Ok(End::Commit((Once::Unkeyed(output), None)));
                 };
-                let (fingerprint, reply) = (key.fingerprint.clone(), Some(reply));
-                let stored = Stored { fingerprint, reply, progress: None };
+                let fingerprint = key.fingerprint.clone();
+                let stored = Stored { fingerprint, reply: Some(reply.clone()), progress: None };
                 slot.store(transaction, &stored).await?;
-                End::Commit(stored.reply.map_or(Once::Unkeyed(output), Once::Stored))
+                End::Commit((Once::Stored(reply), Some(output)))
             }
-            End::RollBack(output) => End::RollBack(Once::Unkeyed(output)),
+            End::RollBack(output) => End::RollBack((Once::Unkeyed(output), None)),
         })
+    }
+
+    fn audit(&self, (once, stored): &Self::Output) {
+        match (once, stored) {
+            (Once::Unkeyed(output), _) | (_, Some(output)) => self.work.audit(output),
+            _ => {}
+        }
     }
 }
 
@@ -301,7 +309,8 @@ impl Store {
     {
         let kept = self.keys_kept();
         let subject = self.origin.subject.to_string();
-        self.in_transaction(KeyedWork { work, subject, keyed, kept, now }).await
+        let work = KeyedWork { work, subject, keyed, kept, now };
+        self.in_transaction(work).await.map(|(once, _)| once)
     }
 
     /// Returns how long responses are stored.

@@ -23,6 +23,9 @@ use super::{Engine, Store, TRANSFER_QUEUE, TRANSFER_STATEMENT, plain};
 use crate::error::{Error, Result, Violation, retry_after};
 use crate::query::{Dialect, Schema};
 use crate::record::Draft;
+use crate::telemetry::account;
+use crate::telemetry::audit::Audit;
+use crate::telemetry::metrics::{IMPORT, METRICS};
 
 /// The number of records between two commits, for imports that commit before their end.
 const BATCH: usize = 1000;
@@ -149,11 +152,11 @@ impl Store {
             keyed.map(|keyed| Run::new(keyed, self.origin.subject.to_string(), self.keys_kept()));
         let task = match &self.shared.engine {
             Engine::Sqlite { write, .. } => {
-                tokio::spawn(released(store, write.clone(), schema, policy, records, run))
+                account::spawn(released(store, write.clone(), schema, policy, records, run))
             }
             Engine::Postgres(lanes) => {
                 let pool = lanes.of(store.lane).clone();
-                tokio::spawn(released(store, pool, schema, policy, records, run))
+                account::spawn(released(store, pool, schema, policy, records, run))
             }
         };
         task.await.map_err(Error::internal)?
@@ -362,14 +365,26 @@ async fn write_all(
         transaction.roll_back().await?;
         return Ok(Outcome::Written(tally.rolled_back()));
     }
+    let written = tally.inserted + tally.updated;
+    let audit = Audit { records: Some(written), ..origin.audit("import", file.schema) };
     let Some((run, open)) = file.run.zip(open) else {
         transaction.commit().await?;
+        note(written, audit);
         return Ok(Outcome::Written(tally));
     };
     let is_last = file.next == Next::End;
     let once = run.leave(&mut transaction, open, &file.passed, tally.clone(), is_last).await?;
     transaction.commit().await?;
+    note(written, audit);
     Ok(if is_last { Outcome::Ended(once) } else { Outcome::Written(tally) })
+}
+
+/// Notes records that were committed.
+fn note(written: u64, audit: Audit<'_>) {
+    METRICS.transferred.get_or_create(&IMPORT).inc_by(written);
+    if written > 0 {
+        audit.log();
+    }
 }
 
 /// Waits for other imports. Without this, two imports that write the same rows in different orders could deadlock.

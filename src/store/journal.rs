@@ -25,6 +25,7 @@ use super::{Record, Store, plain};
 use crate::error::{Error, Result};
 use crate::query::{Argument, Dialect, Schema, Statement, Value};
 use crate::record::Row;
+use crate::telemetry::audit::Audit;
 
 const TABLE: &str = "changes";
 
@@ -47,6 +48,19 @@ pub struct Origin {
     pub subject: Arc<str>,
     /// The id of the request.
     pub request_id: Option<Arc<str>>,
+}
+
+impl Origin {
+    /// Returns a write of this origin, for the audit log.
+    pub(super) fn audit(&self, action: &'static str, schema: &Schema) -> Audit<'_> {
+        Audit {
+            action,
+            subject: &self.subject,
+            request_id: self.request_id.as_deref(),
+            collection: Some(schema.collection),
+            ..Audit::default()
+        }
+    }
 }
 
 impl Default for Origin {
@@ -507,5 +521,9 @@ impl Work for Erasure {
         let note = Note { id: self.id, version, before: None, after: None };
         transaction.note(self.schema, vec![note], &self.origin, self.now).await?;
         Ok(End::Commit(Some(())))
+    }
+
+    fn audit(&self, _erased: &Option<()>) {
+        Audit { id: Some(self.id), ..self.origin.audit("erase", self.schema) }.log();
     }
 }

@@ -1,5 +1,6 @@
 //! A connection in use. Its statements have deadlines, and their outcome decides whether it is reused.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use deadpool::managed::Object;
@@ -11,9 +12,11 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::connection::{Deadline, Held, Keeper, Open};
 use super::failure::FailureClass;
+use super::observer::Observer;
 use super::record::Sink;
 use super::row::Columns;
 use crate::query::dialect::depends_on_values;
+use crate::telemetry::account::{Stage, Timer};
 
 /// How much longer than the database the client waits for a statement. The database's own limit comes first,
 /// so a statement that is only slow leaves a usable connection.
@@ -57,6 +60,7 @@ pub(super) struct Lease<O: Open> {
     end: End,
     /// The maximum time of one statement on the database.
     statement: Duration,
+    observer: Arc<Observer>,
     share: Option<OwnedSemaphorePermit>,
 }
 
@@ -66,33 +70,42 @@ pub(super) struct Parts<'a, DB: Database> {
     pub(super) limit: Limit,
 }
 
-/// The time limit of each statement on a connection.
+/// The time limit of each statement on a connection, and who observes it.
 pub(super) struct Limit {
     deadline: Deadline,
     statement: Duration,
+    observer: Arc<Observer>,
 }
 
 impl Limit {
-    /// Runs database work with a timeout: the limit of one statement plus [`CLIENT_GRACE`].
-    pub(super) async fn within<T>(
+    /// Runs the work of one statement with a timeout: its limit plus [`CLIENT_GRACE`].
+    pub(super) async fn run<T>(
         &self,
+        sql: &str,
         work: impl Future<Output = sqlx::Result<T>>,
     ) -> sqlx::Result<T> {
+        let started = Instant::now();
         self.deadline.set(self.statement);
-        match tokio::time::timeout(self.statement + CLIENT_GRACE, work).await {
+        let outcome = match tokio::time::timeout(self.statement + CLIENT_GRACE, work).await {
             Ok(outcome) => {
                 self.deadline.clear();
                 outcome
             }
             Err(_) => Err(FailureClass::silent()),
-        }
+        };
+        self.observer.note(sql, started.elapsed());
+        outcome
     }
 }
 
 impl<O: Open> Lease<O> {
     /// Leases a connection; each statement may take `statement` on the database.
-    pub(super) fn of(held: Object<Keeper<O>>, statement: Duration) -> Self {
-        Self { held: Some(held), end: End::Reusable, statement, share: None }
+    pub(super) fn of(
+        held: Object<Keeper<O>>,
+        statement: Duration,
+        observer: Arc<Observer>,
+    ) -> Self {
+        Self { held: Some(held), end: End::Reusable, statement, observer, share: None }
     }
 
     /// Changes the time limit of statements.
@@ -114,7 +127,7 @@ impl<O: Open> Lease<O> {
         self.end = End::Unknown;
         let held = self.held.as_mut().ok_or(sqlx::Error::PoolClosed)?;
         let deadline = held.opened.deadline.clone();
-        let limit = Limit { deadline, statement };
+        let limit = Limit { deadline, statement, observer: self.observer.clone() };
         Ok(Parts { connection: &mut held.opened.connection, limit })
     }
 
@@ -153,35 +166,44 @@ impl<O: Open> Lease<O> {
         SqlxValues: sqlx::IntoArguments<O::Database>,
     {
         let Parts { connection, limit } = self.parts()?;
-        let is_kept = is_kept(&sql);
-        let query = sqlx::query_as_with(AssertSqlSafe(sql), SqlxValues(values)).persistent(is_kept);
-        let rows = limit.within(query.fetch_all(&mut *connection)).await;
+        let (is_kept, sql) = (is_kept(&sql), Arc::new(sql));
+        let query = sqlx::query_as_with(AssertSqlSafe(sql.clone()), SqlxValues(values));
+        let query = query.persistent(is_kept);
+        let _timer = Timer::start(Stage::Execute);
+        let rows = limit.run(&sql, query.fetch_all(&mut *connection)).await;
         self.settle(rows)
     }
 
-    /// Runs one statement and passes each row to `sink` as it arrives.
+    /// Runs one statement and passes each row to `sink` as it arrives. Returns their number.
     pub(super) async fn records(
         &mut self,
         sql: String,
         values: Values,
         sink: &mut impl Sink,
-    ) -> sqlx::Result<()>
+    ) -> sqlx::Result<usize>
     where
         <O::Database as Database>::Row: Columns,
         for<'c> &'c mut <O::Database as Database>::Connection: Executor<'c, Database = O::Database>,
         SqlxValues: sqlx::IntoArguments<O::Database>,
     {
         let Parts { connection, limit } = self.parts()?;
-        let is_kept = is_kept(&sql);
-        let query = sqlx::query_with(AssertSqlSafe(sql), SqlxValues(values)).persistent(is_kept);
+        let (is_kept, sql) = (is_kept(&sql), Arc::new(sql));
+        let query = sqlx::query_with(AssertSqlSafe(sql.clone()), SqlxValues(values));
+        let query = query.persistent(is_kept);
+        let mut timer = Timer::start(Stage::Execute);
         let read = async {
             let mut rows = query.fetch(&mut *connection);
+            let mut count = 0;
             while let Some(row) = rows.try_next().await? {
+                if count == 0 {
+                    timer.pass_to(Stage::Encode);
+                }
+                count += 1;
                 sink.push(&row)?;
             }
-            Ok(())
+            Ok(count)
         };
-        let read = limit.within(read).await;
+        let read = limit.run(&sql, read).await;
         self.settle(read)
     }
 }

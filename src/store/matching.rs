@@ -16,6 +16,7 @@ use crate::error::{Error, Kind, Result, There};
 use crate::query::statistics::Statistics;
 use crate::query::{BoundQuery, Schema, Shape, Statement, Value};
 use crate::record::Row;
+use crate::telemetry::audit::Audit;
 
 /// The maximum number of records that such a write may change.
 pub const MAX_MATCHING: u32 = 10_000;
@@ -73,6 +74,17 @@ impl Work for BulkWork {
             written += self.write(transaction, ids).await?;
         }
         Ok(End::Commit(BulkTally { matched: self.expected, written }))
+    }
+
+    fn audit(&self, tally: &BulkTally) {
+        let action = match self.bulk {
+            Bulk::Update(_) => "update",
+            Bulk::Delete => "delete",
+        };
+        if tally.written > 0 {
+            let records = Some(tally.written.into());
+            Audit { records, ..self.origin.audit(action, self.schema) }.log();
+        }
     }
 }
 

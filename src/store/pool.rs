@@ -5,6 +5,7 @@
 //! only if its last statement ended normally. It is closed if the statement timed out, lost the
 //! connection, left a transaction open, or was cancelled by its caller.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use deadpool::Runtime;
@@ -17,8 +18,11 @@ use super::MAX_WAITING;
 use super::connection::{Keeper, Open};
 use super::failure::{FailureClass, database_error, no_free_connection, queue_is_full};
 use super::lease::{Lease, close};
+use super::observer::Observer;
 use super::share::Share;
 use crate::error::{Error, Result};
+use crate::telemetry::account::{Stage, Timer};
+use crate::telemetry::metrics::{self, Connections, METRICS};
 
 /// How often a closing pool checks whether its last statement has ended.
 const CLOSE_INTERVAL: Duration = Duration::from_millis(10);
@@ -36,11 +40,18 @@ pub(super) struct Pool<O: Open> {
     statement: Duration,
     /// How long a request waits for a connection.
     queue: Duration,
+    observer: Arc<Observer>,
 }
 
 impl<O: Open> Clone for Pool<O> {
     fn clone(&self) -> Self {
-        Self { pool: self.pool.clone(), statement: self.statement, queue: self.queue }
+        let Self { pool, statement, queue, observer } = self;
+        Self {
+            pool: pool.clone(),
+            statement: *statement,
+            queue: *queue,
+            observer: observer.clone(),
+        }
     }
 }
 
@@ -55,13 +66,19 @@ impl<O: Open> Pool<O> {
     ///
     /// # Errors
     /// Fails only if the pool has timeouts but no runtime, and the runtime is set here.
-    pub(super) fn new(open: O, size: usize, statement: Duration, queue: Duration) -> Result<Self> {
+    pub(super) fn new(
+        open: O,
+        size: usize,
+        statement: Duration,
+        queue: Duration,
+        observer: Observer,
+    ) -> Result<Self> {
         let mut config = PoolConfig::new(size);
         // Connections are used in turn, so that none stays unused until a firewall drops it.
         config.queue_mode = QueueMode::Fifo;
         let pool = deadpool::managed::Pool::builder(Keeper::new(open)).config(config);
         let pool = pool.runtime(Runtime::Tokio1).build().map_err(Error::internal)?;
-        Ok(Self { pool, statement, queue })
+        Ok(Self { pool, statement, queue, observer: Arc::new(observer) })
     }
 
     /// Returns what opens the connections.
@@ -76,11 +93,14 @@ impl<O: Open> Pool<O> {
     /// time, or if none can be opened.
     pub(super) async fn lease(&self, share: Option<&Share>) -> Result<Lease<O>> {
         let asked_at = Instant::now();
+        let _timer = Timer::start(Stage::Acquire);
         let share = match share {
             Some(share) => Some(share.enter(self.queue).await?),
             None => None,
         };
-        let mut lease = self.wait(self.queue, asked_at).await?;
+        let waited = self.wait(self.queue, asked_at).await;
+        self.observer.waits.observe(asked_at.elapsed().as_secs_f64());
+        let mut lease = waited?;
         lease.keep(share);
         Ok(lease)
     }
@@ -97,7 +117,11 @@ impl<O: Open> Pool<O> {
     ) -> BoxFuture<'_, Result<Lease<O>>> {
         // Boxed, because the compiler cannot prove that a task that holds this future is `Send`.
         async move {
-            let mut lease = self.wait(queue, Instant::now()).await?;
+            let asked_at = Instant::now();
+            let _timer = Timer::start(Stage::Acquire);
+            let waited = self.wait(queue, asked_at).await;
+            self.observer.waits.observe(asked_at.elapsed().as_secs_f64());
+            let mut lease = waited?;
             lease.limit_to(statement);
             Ok(lease)
         }
@@ -135,7 +159,20 @@ impl<O: Open> Pool<O> {
             },
             other => Error::unavailable(other.to_string()),
         })?;
-        Ok(Lease::of(held, self.statement))
+        Ok(Lease::of(held, self.statement, self.observer.clone()))
+    }
+
+    /// Sets the metrics about connections to what they are now.
+    pub(super) fn report(&self) {
+        let (status, pool) = (self.pool.status(), self.observer.pool);
+        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        let idle = status.available.min(status.size);
+        for (state, count) in [("idle", idle), ("used", status.size - idle)] {
+            METRICS.connections.get_or_create(&Connections { pool, state }).set(number(count));
+        }
+        let label = metrics::Pool { pool };
+        METRICS.max_connections.get_or_create(&label).set(number(status.max_size));
+        METRICS.waiting.get_or_create(&label).set(number(status.waiting));
     }
 
     /// Closes all connections. Connections in use are closed when their statements have ended.

@@ -24,18 +24,18 @@ pub(super) fn array(schema: &Schema, sql: &str) -> String {
     format!("SELECT json_group_array(json_array({columns})) FROM ({sql})")
 }
 
-/// Passes each row of an array to `sink`.
+/// Passes each row of an array to `sink`. Returns their number.
 ///
 /// # Errors
 /// Fails if the array does not match the schema.
-pub(super) fn read(array: &str, sink: &mut impl Sink) -> sqlx::Result<()> {
+pub(super) fn read(array: &str, sink: &mut impl Sink) -> sqlx::Result<usize> {
     let mut deserializer = serde_json::Deserializer::from_str(array);
     let mut failure = None;
     let read = Rows { sink, failure: &mut failure }.deserialize(&mut deserializer);
-    match (failure, read.and_then(|()| deserializer.end())) {
+    match (failure, read.and_then(|count| deserializer.end().map(|()| count))) {
         (Some(failure), _) => Err(failure),
         (None, Err(error)) => Err(sqlx::Error::Decode(error.into())),
-        (None, Ok(())) => Ok(()),
+        (None, Ok(count)) => Ok(count),
     }
 }
 
@@ -46,30 +46,31 @@ struct Rows<'s, S> {
 }
 
 impl<'de, S: Sink> DeserializeSeed<'de> for Rows<'_, S> {
-    type Value = ();
+    type Value = usize;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<usize, D::Error> {
         deserializer.deserialize_seq(self)
     }
 }
 
 impl<'de, S: Sink> Visitor<'de> for Rows<'_, S> {
-    type Value = ();
+    type Value = usize;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an array of rows")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut rows: A) -> Result<(), A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut rows: A) -> Result<usize, A::Error> {
         // Kept between rows, to allocate memory once.
-        let mut values = Vec::new();
+        let (mut values, mut count) = (Vec::new(), 0);
         while rows.next_element_seed(Values(&mut values))?.is_some() {
+            count += 1;
             if let Err(failure) = self.sink.push(&Array(&values)) {
                 *self.failure = Some(failure);
                 return Err(A::Error::custom("a row does not match the schema"));
             }
         }
-        Ok(())
+        Ok(count)
     }
 }
 

@@ -103,6 +103,11 @@ impl Places {
         Self { what, all, most, shares: Shares::new(of_subject) }
     }
 
+    /// Returns how many places are taken.
+    pub(super) fn taken(&self) -> usize {
+        self.most.saturating_sub(self.all.available_permits())
+    }
+
     /// Takes a place without waiting, because places may be taken for minutes.
     ///
     /// # Errors

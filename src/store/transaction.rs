@@ -1,5 +1,7 @@
 //! Transactions of several statements, the same for both engines.
 
+use std::sync::Arc;
+
 use futures_util::TryStreamExt;
 use sea_query_sqlx::SqlxValues;
 use sqlx::{AssertSqlSafe, Connection as _, Database, Executor as _, Postgres, Sqlite};
@@ -14,6 +16,7 @@ use super::sqlite::SqliteFile;
 use crate::error::Error;
 use crate::query::dialect::depends_on_values;
 use crate::query::{Dialect, Schema, Statement};
+use crate::telemetry::account::{self, Stage, Timer};
 
 /// Why the work of a transaction failed.
 pub(super) enum Failure {
@@ -60,6 +63,9 @@ pub(super) trait Work: Send + Sync + 'static {
         &self,
         transaction: &mut Transaction<'_>,
     ) -> impl Future<Output = std::result::Result<End<Self::Output>, Failure>> + Send;
+
+    /// Logs what was written, after the commit.
+    fn audit(&self, _output: &Self::Output) {}
 }
 
 /// An open transaction.
@@ -103,16 +109,17 @@ impl Begin for Servers {
 
 /// Runs the same code on either engine. Each statement has the time limit of its connection.
 macro_rules! on_session {
-    ($transaction:expr, $connection:ident => $body:expr) => {{
+    ($transaction:expr, $sql:expr, $connection:ident => $body:expr) => {{
         let Transaction { session, limit, .. } = $transaction;
+        let _timer = Timer::start(Stage::Execute);
         match session {
             Session::Sqlite(open) => {
                 let $connection = &mut **open;
-                limit.within($body).await
+                limit.run(&$sql, $body).await
             }
             Session::Postgres(open) => {
                 let $connection = &mut **open;
-                limit.within($body).await
+                limit.run(&$sql, $body).await
             }
         }
     }};
@@ -124,7 +131,9 @@ impl<'c> Transaction<'c> {
         connection: &'c mut <O::Database as Database>::Connection,
         limit: Limit,
     ) -> sqlx::Result<Self> {
-        let begun = limit.within(connection.begin_with(AssertSqlSafe(O::BEGIN.to_owned()))).await?;
+        let _timer = Timer::start(Stage::Execute);
+        let begin = connection.begin_with(AssertSqlSafe(O::BEGIN.to_owned()));
+        let begun = limit.run(O::BEGIN, begin).await?;
         Ok(Self { session: O::session(begun), limit, before: None })
     }
 
@@ -135,15 +144,12 @@ impl<'c> Transaction<'c> {
     }
 
     /// Returns the query of a statement, and of the SQL that comes before it.
-    fn query(
-        &mut self,
-        Statement { sql, values }: Statement,
-    ) -> (AssertSqlSafe<String>, SqlxValues) {
+    fn query(&mut self, Statement { sql, values }: Statement) -> (Arc<String>, SqlxValues) {
         let sql = match self.before.take() {
             Some(before) => format!("{before}; {sql}"),
             None => sql,
         };
-        (AssertSqlSafe(sql), SqlxValues(values))
+        (Arc::new(sql), SqlxValues(values))
     }
 
     /// Returns the SQL dialect of the database.
@@ -157,10 +163,13 @@ impl<'c> Transaction<'c> {
     /// Returns the rows of a statement.
     pub(super) async fn rows<T: Row>(&mut self, statement: Statement) -> sqlx::Result<Vec<T>> {
         let is_kept = !depends_on_values(&statement.sql);
-        let query = self.query(statement);
-        on_session!(self, connection => {
-            sqlx::query_as_with(query.0, query.1).persistent(is_kept).fetch_all(connection)
-        })
+        let (sql, values) = self.query(statement);
+        let query = AssertSqlSafe(sql.clone());
+        let rows = on_session!(self, sql, connection => {
+            sqlx::query_as_with(query, values).persistent(is_kept).fetch_all(connection)
+        })?;
+        account::count_rows(rows.len());
+        Ok(rows)
     }
 
     /// Returns the records of a statement.
@@ -171,22 +180,25 @@ impl<'c> Transaction<'c> {
     ) -> sqlx::Result<Vec<Record>> {
         let mut records = Records::of(schema);
         let sink = &mut records;
-        let query = self.query(statement);
-        on_session!(self, connection => async {
-            let mut rows = sqlx::query_with(query.0, query.1).fetch(connection);
+        let (sql, values) = self.query(statement);
+        let query = AssertSqlSafe(sql.clone());
+        on_session!(self, sql, connection => async {
+            let mut rows = sqlx::query_with(query, values).fetch(connection);
             while let Some(row) = rows.try_next().await? {
                 sink.push(&row)?;
             }
             Ok(())
         })?;
+        account::count_rows(records.list.len());
         Ok(records.list)
     }
 
     /// Runs a statement and returns the number of its rows.
     pub(super) async fn execute(&mut self, statement: Statement) -> sqlx::Result<u64> {
-        let query = self.query(statement);
-        on_session!(self, connection => async {
-            let mut results = connection.fetch_many(sqlx::query_with(query.0, query.1));
+        let (sql, values) = self.query(statement);
+        let query = AssertSqlSafe(sql.clone());
+        on_session!(self, sql, connection => async {
+            let mut results = connection.fetch_many(sqlx::query_with(query, values));
             let mut affected = 0;
             while let Some(result) = results.try_next().await? {
                 // The last one is that of the statement. SQLite repeats it for a statement that changes nothing.
@@ -198,17 +210,19 @@ impl<'c> Transaction<'c> {
 
     pub(super) async fn commit(self) -> sqlx::Result<()> {
         let Self { session, limit, .. } = self;
+        let _timer = Timer::start(Stage::Execute);
         match session {
-            Session::Sqlite(open) => limit.within(open.commit()).await,
-            Session::Postgres(open) => limit.within(open.commit()).await,
+            Session::Sqlite(open) => limit.run("COMMIT", open.commit()).await,
+            Session::Postgres(open) => limit.run("COMMIT", open.commit()).await,
         }
     }
 
     pub(super) async fn roll_back(self) -> sqlx::Result<()> {
         let Self { session, limit, .. } = self;
+        let _timer = Timer::start(Stage::Execute);
         match session {
-            Session::Sqlite(open) => limit.within(open.rollback()).await,
-            Session::Postgres(open) => limit.within(open.rollback()).await,
+            Session::Sqlite(open) => limit.run("ROLLBACK", open.rollback()).await,
+            Session::Postgres(open) => limit.run("ROLLBACK", open.rollback()).await,
         }
     }
 }
@@ -223,7 +237,11 @@ pub(super) async fn attempt<O: Begin, W: Work>(
     let outcome = async {
         let mut transaction = Transaction::begin::<O>(connection, limit).await?;
         match work.run(&mut transaction).await {
-            Ok(End::Commit(output)) => Ok(transaction.commit().await.map(|()| output)?),
+            Ok(End::Commit(output)) => {
+                transaction.commit().await?;
+                work.audit(&output);
+                Ok(output)
+            }
             Ok(End::RollBack(output)) => Ok(transaction.roll_back().await.map(|()| output)?),
             Err(failure) => {
                 has_ended = may_respond(&failure) && transaction.roll_back().await.is_ok();

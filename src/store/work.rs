@@ -6,6 +6,7 @@ use super::transaction::{End, Failure, Transaction, Work, attempt};
 use super::{Engine, Lane, Row, Store};
 use crate::error::{Error, Result};
 use crate::query::Statement;
+use crate::telemetry::account;
 
 impl Store {
     /// Runs statements in one transaction and returns the row of the last. Rolls back if the last has no row.
@@ -33,7 +34,7 @@ impl Store {
             _ => work,
         };
         let store = self.clone();
-        let task = tokio::spawn(async move {
+        let task = account::spawn(async move {
             let mut attempts = Attempts::default();
             loop {
                 let outcome = match &store.shared.engine {

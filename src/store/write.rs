@@ -20,6 +20,7 @@ use crate::query::compile::folded_column;
 use crate::query::text::fold;
 use crate::query::{Dialect, Field, Schema, Statement, Value};
 use crate::record::{Draft, Row};
+use crate::telemetry::audit::Audit;
 
 /// Which version of a record a write expects to find (RFC 9110, section 13.1.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +58,14 @@ const MAX_ATTEMPTS: usize = 5;
 impl Write {
     fn allows_any_version(&self) -> bool {
         matches!(self, Self::Update(.., Expected::Any) | Self::Delete(_, Expected::Any))
+    }
+
+    fn changed(&self) -> Changed {
+        match self {
+            Self::Create(_) => Changed::Created,
+            Self::Update(..) => Changed::Updated,
+            Self::Delete(..) => Changed::Deleted,
+        }
     }
 
     /// Returns the id of the record.
@@ -217,11 +226,13 @@ impl Store {
             let record = new.record(schema, now);
             let statement = creation(schema, new, &record, &self.origin, now, dialect)?;
             let _: Vec<(i64,)> = self.write(statement).await?;
+            audit(&self.origin, Changed::Created, &record);
             return Ok(Written::Done(record));
         }
         let statement = statement(schema, &write, &self.origin, now, dialect)?;
         for _ in 0..MAX_ATTEMPTS {
             if let Some(record) = self.write_record(schema, statement.clone()).await? {
+                audit(&self.origin, write.changed(), &record);
                 return Ok(Written::Done(record));
             }
             let select = found(schema, write.id(), &Expected::Any);
@@ -273,6 +284,12 @@ impl Work for Single {
         let Self { schema, write, origin, now } = self;
         transaction.write(schema, write, origin, *now).await.map(End::Commit)
     }
+
+    fn audit(&self, written: &Written) {
+        if let Written::Done(record) = written {
+            audit(&self.origin, self.write.changed(), record);
+        }
+    }
 }
 
 impl Transaction<'_> {
@@ -313,6 +330,20 @@ impl Transaction<'_> {
         }
         Ok(Written::Done(written))
     }
+}
+
+/// Logs the write of a record: the record as it is now, or as it was before its deletion.
+pub(super) fn audit(origin: &Origin, changed: Changed, record: &Record) {
+    let version = record.version();
+    let (action, from_version, to_version) = match changed {
+        // A record that is restored has the versions of before its deletion.
+        Changed::Created if version > 1 => ("restore", None, Some(version)),
+        Changed::Created => ("create", None, Some(version)),
+        Changed::Updated => ("update", Some(version - 1), Some(version)),
+        Changed::Deleted => ("delete", Some(version), None),
+    };
+    let audit = origin.audit(action, record.schema());
+    Audit { id: Some(record.id()), from_version, to_version, ..audit }.log();
 }
 
 /// Returns the statement of an update or a deletion. On PostgreSQL it also notes the change.

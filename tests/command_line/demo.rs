@@ -18,7 +18,7 @@ async fn the_requests_of_the_demo_work() {
     while !printed.contains("2028-12-31") {
         assert_ne!(output.read_line(&mut printed).unwrap(), 0, "{printed}");
     }
-    let service = Service { process, address: String::new(), log: None };
+    let service = Service { process, address: String::new(), admin: None, log: None };
     let docs = printed.split_whitespace().find(|word| word.ends_with("/docs")).unwrap();
     assert_eq!(reqwest::get(docs).await.unwrap().status(), 200);
     // Everything after the introduction is a shell script.
@@ -49,7 +49,7 @@ fn the_demo_uses_a_free_port_if_the_default_is_busy() {
     let mut process = command.spawn().unwrap();
     let output = BufReader::new(process.stdout.take().unwrap());
     let docs = output.lines().map_while(Result::ok).find(|line| line.contains("/docs")).unwrap();
-    let service = Service { process, address: String::new(), log: None };
+    let service = Service { process, address: String::new(), admin: None, log: None };
     assert!(!docs.contains(cinequery::config::DEFAULT_LISTEN), "{docs}");
     assert_eq!(service.stop(), Some(0));
 }

@@ -40,6 +40,8 @@ pub fn run(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
 pub struct Service {
     process: Child,
     pub address: String,
+    /// The URL of the listener for operators, if it has one.
+    pub admin: Option<String>,
     log: Option<std::thread::JoinHandle<Vec<u8>>>,
 }
 
@@ -48,11 +50,17 @@ impl Service {
     pub fn start(mut command: Command) -> Self {
         let mut process = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut log = BufReader::new(process.stderr.take().unwrap());
+        let mut admin = None;
         let address = loop {
             let mut line = String::new();
             assert_ne!(log.read_line(&mut line).unwrap(), 0, "the service has exited");
-            if let Some((_, rest)) = line.split_once("\"address\":\"") {
-                break format!("http://{}", rest.split('"').next().unwrap());
+            let url = |name: &str| {
+                let (_, rest) = line.split_once(&format!("\"{name}\":\""))?;
+                Some(format!("http://{}", rest.split('"').next().unwrap()))
+            };
+            admin = url("admin_address").or(admin);
+            if let Some(address) = url("address") {
+                break address;
             }
         };
         // Read the log, so that the pipe does not fill up.
@@ -61,7 +69,7 @@ impl Service {
             let _ = log.read_to_end(&mut rest);
             rest
         });
-        Self { process, address, log: Some(log) }
+        Self { process, address, admin, log: Some(log) }
     }
 
     /// Starts the service on a database with the declarations of a folder.
@@ -277,9 +285,9 @@ fn completion_scripts_have_the_commands_and_options() {
     }
 }
 
-const PASSWORD: &str = "correct horse battery";
+pub const PASSWORD: &str = "correct horse battery";
 
-async fn signs_in(client: &Client, name: &str, password: &str) -> u16 {
+pub async fn signs_in(client: &Client, name: &str, password: &str) -> u16 {
     let credentials = json!({"username": name, "password": password});
     client.with_token(None).post("/api/token", &credentials).await.status
 }

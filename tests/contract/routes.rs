@@ -43,7 +43,9 @@ async fn each_path_has_the_methods_that_are_documented() {
 #[test]
 fn routes_without_operations_are_listed() {
     let sources = sources();
-    let of_http = sources.iter().filter(|(file, _)| file.starts_with("http"));
+    // The listener for operators has its own routes.
+    let is_public = |file: &str| file.starts_with("http") && file != "http/admin.rs";
+    let of_http = sources.iter().filter(|(file, _)| is_public(file));
     let routes = of_http.flat_map(|(_, source)| source.split(".at(\"").skip(1));
     let served: BTreeSet<&str> = routes.map(|rest| rest.split('"').next().unwrap()).collect();
     assert_eq!(served, UNDOCUMENTED.iter().map(|(path, _)| *path).collect());

@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use cinequery::app::App;
-use cinequery::http::{Limits, serve_within};
+use cinequery::http::{Limits, Settings, serve_with};
 use cinequery::identity::Identity;
 
 use super::{Database, app, identity, tokens};
@@ -50,9 +50,10 @@ impl Client {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel::<()>();
+        let settings = Settings { limits, ..Settings::default() };
         tokio::spawn(async move {
             let stopped = async { stopped.await.unwrap_or_default() };
-            serve_within(listener, app, limits, stopped).await.unwrap();
+            serve_with(listener, app, settings, stopped).await.unwrap();
         });
         Self { service: Some(Arc::new((stop, database))), ..Self::at(url) }
     }

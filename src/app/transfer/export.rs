@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::identity::{Access, Identity};
 use crate::query::{BoundQuery, Schema, Shape, Statement, Value};
 use crate::store::{Documents, Place, Store};
+use crate::telemetry::metrics::{EXPORT, METRICS};
 
 use super::{Format, csv};
 
@@ -133,6 +134,7 @@ impl Export {
             form => self.read_json(form, statement).await?,
         };
         self.is_started |= part.count > 0;
+        METRICS.transferred.get_or_create(&EXPORT).inc_by(part.count as u64);
         match last {
             Some(keys) => self.query.continue_after(&keys),
             None => self.is_done = true,

@@ -49,11 +49,14 @@ impl Write {
 }
 
 /// Returns whether a statement belongs to a write request. Statements that start a session or a transaction do not,
-/// nor do those that write the usage counts in the background.
+/// nor do those that write the usage counts and delete old changes and keys in the background.
 fn is_write(sql: &str) -> bool {
     let sql = sql.trim_start().to_lowercase();
     let writes = ["insert", "update", "delete", "with", "commit"];
-    writes.iter().any(|word| sql.starts_with(word)) && !sql.contains("usage")
+    let old = ["changes", "idempotency_keys"];
+    let is_upkeep = sql.contains("usage")
+        || sql.starts_with("delete") && old.iter().any(|table| sql.contains(table));
+    writes.iter().any(|word| sql.starts_with(word)) && !is_upkeep
 }
 
 /// Makes the nth statement of a write fail, once or every time, and counts the rows afterwards.

@@ -1,0 +1,29 @@
+//! What operators read, on a listener of its own: the metrics.
+
+use std::sync::Arc;
+
+use poem::http::StatusCode;
+use poem::{Endpoint, Request, Response, Route, get};
+
+use super::exchange::Service;
+use crate::app::App;
+use crate::telemetry::metrics::{MEDIA_TYPE, METRICS};
+
+/// Returns the endpoint of the listener for operators. It reports on `service`, and needs no token: every client that can
+/// connect may read it. Its own requests are neither logged nor counted.
+pub(super) fn endpoint(app: App, service: Arc<Service>) -> impl Endpoint + 'static {
+    let metrics = poem::endpoint::make_sync(move |_: Request| metrics(&app, &service));
+    Route::new().at("/metrics", get(metrics))
+}
+
+fn metrics(app: &App, service: &Service) -> Response {
+    service.report();
+    app.report();
+    match METRICS.text() {
+        Ok(text) => Response::builder().content_type(MEDIA_TYPE).body(text),
+        Err(error) => {
+            tracing::error!(%error, "the metrics cannot be written");
+            Response::builder().status(StatusCode::INTERNAL_SERVER_ERROR).finish()
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! The log: text on a terminal, JSON elsewhere.
+
+use std::io::IsTerminal;
+use std::sync::OnceLock;
+
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::{FormatFields, format};
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// The maximum number of lines that wait to be written. Further lines are dropped.
+const MAX_WAITING_LINES: usize = 16 * 1024;
+
+/// Formats fields for a terminal. Names with a dot are long, and most of these fields have a short name too.
+fn with_short_names() -> impl for<'w> FormatFields<'w> + 'static {
+    format::debug_fn(|writer, field, value| match field.name() {
+        "message" => write!(writer, "{value:?}"),
+        name if name.contains('.') => Ok(()),
+        name => write!(writer, " {name}={value:?}"),
+    })
+}
+
+/// Counts the lines that were dropped.
+static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
+
+/// Returns how many lines were dropped, because standard error could not be written fast enough.
+pub fn dropped_lines() -> u64 {
+    DROPPED.get().map_or(0, |dropped| dropped.dropped_lines() as u64)
+}
+
+/// Starts logging to standard error until the returned guard is dropped. A separate thread writes: if the
+/// reader of standard error stalls, log lines are lost but no request waits.
+///
+/// # Errors
+/// Fails if the filter cannot be parsed.
+pub fn start(filter: &str) -> Result<WorkerGuard, String> {
+    let mut targets: Targets = filter.parse().map_err(|error| format!("--log: {error}"))?;
+    if !filter.contains("sqlx") {
+        // PostgreSQL sends notices at every start, such as that a table already exists.
+        targets = targets.with_target("sqlx", LevelFilter::WARN);
+    }
+    let builder = NonBlockingBuilder::default().lossy(true);
+    let builder = builder.buffered_lines_limit(MAX_WAITING_LINES);
+    let (writer, guard) = builder.finish(std::io::stderr());
+    let _ = DROPPED.set(writer.error_counter());
+    let layer = tracing_subscriber::fmt::layer().with_writer(writer);
+    let layer = if std::io::stderr().is_terminal() {
+        layer.with_target(false).fmt_fields(with_short_names()).boxed()
+    } else {
+        layer.json().flatten_event(true).with_ansi(false).boxed()
+    };
+    let subscriber = tracing_subscriber::registry().with(layer.with_filter(targets));
+    subscriber.try_init().map_err(|error| error.to_string())?;
+    Ok(guard)
+}
