@@ -50,6 +50,32 @@ fn settings_of_the_image_and_the_manifests_exist() {
     }
 }
 
+/// The unit is valid, and gives the service few rights.
+#[test]
+fn the_unit_of_systemd_is_hardened() {
+    let tool = concat!(env!("CARGO_MANIFEST_DIR"), "/target/tools/systemd-analyze");
+    let unit = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/cinequery.service");
+    // The binary is not installed here.
+    let folder = folder();
+    let own = folder.path().join("cinequery.service");
+    let text = std::fs::read_to_string(unit).unwrap();
+    std::fs::write(&own, text.replace("/usr/local/bin/cinequery", "/bin/true")).unwrap();
+    let run = |arguments: &[&str]| {
+        let output = Command::new(tool).args(arguments).arg(&own).output();
+        let output = output.expect("run `make tools`, which installs systemd-analyze");
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8_lossy(&text).into_owned())
+    };
+    let (is_valid, messages) = run(&["verify"]);
+    let own_messages = messages.lines().filter(|line| line.contains("cinequery.service"));
+    assert_eq!(own_messages.collect::<Vec<_>>(), Vec::<&str>::new(), "{is_valid}: {messages}");
+    let (is_safe, report) = run(&["security", "--offline=true", "--threshold=15"]);
+    assert!(is_safe, "{report}");
+    for word in text.split([' ', '=', ':']).filter(|word| word.starts_with("CINEQUERY_")) {
+        assert!(CONFIG.contains(&format!("\"{word}\"")), "{word}");
+    }
+}
+
 #[test]
 fn the_image_agrees_with_the_package() {
     let image = format!("/rust:{}-slim-", env!("CARGO_PKG_RUST_VERSION"));

@@ -40,6 +40,7 @@ mod observability;
 mod oidc;
 mod paper;
 mod paths;
+mod proxies;
 mod proxy;
 mod records;
 mod request_lines;

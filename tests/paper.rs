@@ -288,3 +288,23 @@ fn the_records_page_lists_every_key_and_type() {
         assert!(RECORDS.contains(&row), "docs/records.md has no row for {ty}");
     }
 }
+
+/// Every message of the page about troubleshooting is one that the program has.
+#[test]
+fn the_messages_of_the_troubleshooting_page_exist() {
+    let page = include_str!("../docs/operate/troubleshooting.md");
+    let (before, _) = page.split_once("## 401").unwrap();
+    let messages = before.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let messages: Vec<&str> = messages.collect();
+    assert!(messages.len() > 15);
+    // Long texts are continued on the next line of the source.
+    let joined = |source: &str| {
+        let lines = source.lines().map(|line| line.trim().trim_end_matches('\\').to_owned());
+        lines.collect::<String>()
+    };
+    let sources: String =
+        crate::architecture::sources().iter().map(|(_, source)| joined(source)).collect();
+    for message in messages {
+        assert!(sources.contains(message), "no message has {message:?}");
+    }
+}

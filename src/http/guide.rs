@@ -56,7 +56,11 @@ sources! {
     "Run it":
         "configuration" = "../../docs/configuration.md",
         "containers" = "../../docs/operate/containers.md",
+        "checklist" = "../../docs/operate/checklist.md",
         "observability" = "../../docs/operate/observability.md",
+        "systemd" = "../../docs/operate/systemd.md",
+        "upgrade" = "../../docs/operate/upgrade.md",
+        "troubleshooting" = "../../docs/operate/troubleshooting.md",
         "backup" = "../../docs/operate/backup.md",
         "proxy" = "../../docs/operate/proxy.md",
         "migrations" = "../../docs/migrations.md",
