@@ -20,6 +20,7 @@ mod records;
 mod restore;
 mod schedule;
 mod serve;
+mod settings_file;
 mod token;
 mod user;
 
@@ -32,7 +33,7 @@ use clap_complete::Shell;
 
 use self::explain::{explain, explain_in, explain_mistakes};
 use crate::app::selection::Selection;
-use crate::config::{DatabaseSettings, LogSettings, RecordsSettings, TokenSettings};
+use crate::config::{DatabaseSettings, FileSettings, LogSettings, RecordsSettings, TokenSettings};
 use crate::identity::{Identity, Secrets, record_scopes};
 use crate::query::diagnostic::did_you_mean;
 use crate::query::{Argument, Schema};
@@ -51,10 +52,12 @@ Examples:
 
 /// Store records, serve them over HTTP and search them with a filter language
 #[derive(Parser)]
-#[command(version, propagate_version = true, after_help = EXAMPLES)]
+#[command(version, propagate_version = true, after_help = EXAMPLES, args_override_self = true)]
 struct Cli {
     #[command(flatten)]
     log: LogSettings,
+    #[command(flatten)]
+    file: FileSettings,
     #[command(subcommand)]
     command: Command,
 }
@@ -106,8 +109,16 @@ type Outcome = Result<ExitCode, String>;
 /// Parses the command line, runs the subcommand and returns its exit code.
 pub fn main() -> ExitCode {
     let command = habits::add(Cli::command());
-    let matches = command.get_matches();
-    let Cli { log, command } = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let arguments = match settings_file::add(&command, std::env::args_os().collect()) {
+        Ok(arguments) => arguments,
+        Err(message) => {
+            eprintln!("cinequery: {message}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let matches = command.get_matches_from(arguments);
+    let Cli { log, command, .. } =
+        Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     // A demo prints a token and requests to paste. Log lines would scroll them away.
     let default = if matches!(command, Command::Demo(_)) { "warn" } else { "info" };
     let log = log.log.as_deref().unwrap_or(default);

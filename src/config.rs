@@ -26,6 +26,15 @@ pub struct LogSettings {
     pub log: Option<String>,
 }
 
+/// The file of settings.
+#[derive(Debug, Clone, Args)]
+pub struct FileSettings {
+    /// File (TOML) with settings. Its keys are the names of the flags: `listen = "127.0.0.1:9000"`. Flags and environment
+    /// variables take precedence
+    #[arg(long, value_name = "FILE", env = "CINEQUERY_CONFIG", global = true)]
+    pub config: Option<PathBuf>,
+}
+
 /// Settings of the database.
 #[derive(Debug, Clone, Args)]
 pub struct DatabaseSettings {

@@ -9,6 +9,7 @@ mod import;
 mod openapi;
 mod query;
 mod serve;
+mod settings;
 mod token;
 mod user;
 
