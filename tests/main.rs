@@ -43,6 +43,7 @@ mod paths;
 mod proxies;
 mod proxy;
 mod records;
+mod recovery;
 mod request_lines;
 mod resumed;
 mod rolling;

@@ -22,7 +22,7 @@ use sqlx::{AssertSqlSafe, Connection, Row};
 use tempfile::TempDir;
 
 pub use client::{Client, Response, token, token_of};
-pub use postgres::programs as postgres_programs;
+pub use postgres::{UNPRIVILEGED_UID, programs as postgres_programs};
 pub use records::{Page, Screening, all, catalogue, movies, screenings, search};
 
 /// An empty database for a single test. It is deleted on drop (SQLite) or when the tests end (PostgreSQL).

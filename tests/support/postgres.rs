@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 /// The user id that servers run as if root runs the tests, because PostgreSQL does not run as root.
-pub(super) const UNPRIVILEGED_UID: u32 = 65534;
+pub const UNPRIVILEGED_UID: u32 = 65534;
 
 struct Cluster {
     port: u16,
