@@ -252,6 +252,16 @@ pub struct LimitSettings {
     )]
     pub database_connections: u32,
 
+    /// Number of connections that read a SQLite database for requests
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        env = "CINEQUERY_SQLITE_READERS",
+        default_value_t = 4,
+        value_parser = clap::value_parser!(u8).range(1..=64)
+    )]
+    pub sqlite_readers: u8,
+
     /// Maximum number of concurrent statements per user
     #[arg(
         long,
@@ -312,6 +322,56 @@ pub struct LimitSettings {
         value_parser = clap::value_parser!(u16).range(1..)
     )]
     pub max_connections: u16,
+
+    /// Maximum number of connections that wait to be accepted, as far as the system allows (`somaxconn`)
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        env = "CINEQUERY_BACKLOG",
+        default_value_t = DEFAULT_BACKLOG,
+        value_parser = clap::value_parser!(u16).range(1..)
+    )]
+    pub backlog: u16,
+
+    /// Maximum time for request headers to arrive, and for a connection to be idle
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "CINEQUERY_HEADER_TIMEOUT",
+        default_value = "10s",
+        value_parser = client_timeout
+    )]
+    pub header_timeout: Duration,
+
+    /// Maximum time that a client does not read a response that is ready
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "CINEQUERY_WRITE_TIMEOUT",
+        default_value = "30s",
+        value_parser = client_timeout
+    )]
+    pub write_timeout: Duration,
+
+    /// Maximum size of a body with records, in MiB
+    #[arg(
+        long,
+        value_name = "MIB",
+        env = "CINEQUERY_MAX_BODY",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u8).range(1..=64)
+    )]
+    pub max_body: u8,
+
+    /// Maximum size of an imported file, in MiB
+    #[arg(
+        long,
+        value_name = "MIB",
+        env = "CINEQUERY_MAX_IMPORT",
+        default_value_t = 1024,
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
+    pub max_import: u32,
 
     /// Memory for the bodies of requests and responses, in MiB. Bodies of up to 8 KiB are not counted
     #[arg(
@@ -375,6 +435,9 @@ pub struct OidcSettings {
 
 /// The default of `--listen`.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
+
+/// The default of `--backlog`. A connection beyond it is dropped, and its client tries again only after 1, 3 and 7 seconds.
+pub const DEFAULT_BACKLOG: u16 = 4096;
 
 /// Environment variables that [`TokenSettings::given_secret`] reads. All other variables belong to a flag.
 pub const SECRET_VARIABLES: [&str; 2] = ["CINEQUERY_JWT_SECRET", "CINEQUERY_JWT_SECRET_FILE"];
@@ -484,6 +547,10 @@ fn statement_timeout(text: &str) -> Result<Duration, String> {
 
 fn queue_timeout(text: &str) -> Result<Duration, String> {
     duration(text, Duration::ZERO, Duration::from_secs(60), "0s to 1m")
+}
+
+fn client_timeout(text: &str) -> Result<Duration, String> {
+    duration(text, Duration::from_secs(1), Duration::from_secs(3600), "1s to 1h")
 }
 
 fn slow_statement(text: &str) -> Result<Duration, String> {

@@ -52,14 +52,13 @@ use std::sync::LazyLock;
 use poem::error::NotFoundError;
 use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response, Route};
 
-pub use self::body::MAX_BODY_BYTES;
 pub use self::guide::files as guide;
-pub use self::limits::Limits;
+pub use self::limits::{DEFAULT_BODY_BYTES, DEFAULT_IMPORT_BYTES, Limits};
 pub use self::listener::{Listener, SocketFile};
 use self::route::routes;
 pub use self::serve::{Settings, serve, serve_with};
 pub use self::specification::specification;
-pub use self::transfer::{IMPORT_IDLE_TIMEOUT, MAX_IMPORT_BYTES};
+pub use self::transfer::IMPORT_IDLE_TIMEOUT;
 use self::unknown::Known;
 use crate::app::App;
 use crate::error::{Error, Kind};
@@ -191,15 +190,23 @@ fn endpoint(app: App) -> impl Endpoint + 'static {
         .at("/docs/guide", guide::redirect("guide/index.html"))
         .at("/docs/guide/", guide::redirect("index.html"))
         .at("/docs/guide/:file", guide::file());
-    let admitting = app.clone();
-    Routes { operations: resource::routes(catalogue), pages, known }
-        .data(app)
-        .before(canonical)
-        .before(host::check)
-        .around(move |endpoint, request| {
-            let app = admitting.clone();
-            async move { envelope::wrap(app.admission(), endpoint, request).await }
-        })
+    let routes = Routes { operations: resource::routes(catalogue), pages, known };
+    let endpoint = routes.data(app.clone()).before(canonical).before(host::check);
+    Enveloped { endpoint, app }
+}
+
+/// An endpoint within the outermost layer.
+struct Enveloped<E> {
+    endpoint: E,
+    app: App,
+}
+
+impl<E: Endpoint> Endpoint for Enveloped<E> {
+    type Output = Response;
+
+    fn call(&self, request: Request) -> impl Future<Output = poem::Result<Response>> + Send {
+        envelope::wrap(self.app.admission(), &self.endpoint, request)
+    }
 }
 
 /// The documented operations and the pages. They have a router each: in one router the operations would be nested, and

@@ -98,9 +98,10 @@ const MAX_WAITING: usize = 512;
 const POSTGRES_RESERVED: u32 = 2;
 const POSTGRES_TRANSFERS: u32 = 2;
 
-/// The number of connections that read SQLite: for requests, for exports and for upkeep. One more connection
-/// writes, because SQLite has one writer at a time.
-const SQLITE_READERS: [usize; 3] = [4, 1, 1];
+/// The number of connections that read SQLite for exports and for upkeep. One more connection writes, because SQLite has
+/// one writer at a time.
+const SQLITE_TRANSFERS: usize = 1;
+const SQLITE_RESERVED: usize = 1;
 
 /// Limits of the work on a database.
 #[derive(Debug, Clone, Copy)]
@@ -112,6 +113,8 @@ pub struct Bounds {
     /// Number of connections to PostgreSQL. This number times the number of instances should stay below 80 % of
     /// `max_connections`.
     pub connections: u32,
+    /// Number of connections that read SQLite for requests.
+    pub readers: usize,
     /// Maximum number of concurrent statements of one subject.
     pub share: usize,
     /// Maximum number of concurrent imports, and of concurrent exports.
@@ -137,6 +140,7 @@ impl Default for Bounds {
             statement: Duration::from_secs(5),
             queue: Duration::from_secs(1),
             connections: 8,
+            readers: 4,
             share: 3,
             transfers: 8,
             transfer_share: 2,
@@ -569,12 +573,18 @@ async fn open_sqlite(path: PathBuf, missing: Missing, bounds: Bounds) -> Result<
         Pool::new(file.clone(), size, statement, queue, observer)
     };
     let is_alone = backup::is_alone(&path);
-    let [requests, transfers, reserved] = SQLITE_READERS;
+    let requests = bounds.readers;
     let lanes = |file: &SqliteFile| {
         Ok::<_, Error>(Lanes {
             requests: pool(file, "requests", requests, bounds.statement, bounds.queue)?,
-            transfers: pool(file, "transfers", transfers, TRANSFER_STATEMENT, TRANSFER_QUEUE)?,
-            reserved: pool(file, "upkeep", reserved, RESERVED_STATEMENT, RESERVED_QUEUE)?,
+            transfers: pool(
+                file,
+                "transfers",
+                SQLITE_TRANSFERS,
+                TRANSFER_STATEMENT,
+                TRANSFER_QUEUE,
+            )?,
+            reserved: pool(file, "upkeep", SQLITE_RESERVED, RESERVED_STATEMENT, RESERVED_QUEUE)?,
         })
     };
     if missing == Missing::ReadOnly {

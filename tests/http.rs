@@ -4,7 +4,7 @@ use std::io::Read;
 use std::time::Duration;
 
 use cinequery::error::Result;
-use cinequery::http::{Limits, MAX_BODY_BYTES};
+use cinequery::http::{DEFAULT_BODY_BYTES, Limits};
 use cinequery::identity::{Credentials, Identity, Provider};
 use futures_util::future::BoxFuture;
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_TYPE};
@@ -416,7 +416,7 @@ async fn responses_are_compressed_on_request() {
 async fn chunked_bodies_are_limited_too() {
     let client = Client::of(Database::sqlite()).await;
     for (path, limit, code) in [
-        (MOVIES, MAX_BODY_BYTES, "invalid_record"),
+        (MOVIES, DEFAULT_BODY_BYTES, "invalid_record"),
         ("/api/v1/movies/search", 64 * 1024, "invalid_body"),
         ("/api/v1/revocations", 64 * 1024, "invalid_body"),
         ("/api/token", 8 * 1024, "invalid_body"),

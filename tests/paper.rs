@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use cinequery::app::search::{DEFAULT_LIMIT, MAX_LIMIT};
 use cinequery::app::transfer::MAX_ROW_BYTES;
 use cinequery::error::Kind;
-use cinequery::http::{MAX_BODY_BYTES, MAX_IMPORT_BYTES};
+use cinequery::http::{DEFAULT_BODY_BYTES, DEFAULT_IMPORT_BYTES};
 use cinequery::query::limits::MAX_TEXT_BYTES;
 use cinequery::record::{Catalogue, declaration};
 
@@ -201,8 +201,8 @@ fn the_api_page_lists_every_code() {
 
 #[test]
 fn the_api_page_lists_the_limits() {
-    let import = usize::try_from(MAX_IMPORT_BYTES).unwrap();
-    for bytes in [MAX_BODY_BYTES, import, MAX_ROW_BYTES, MAX_TEXT_BYTES] {
+    let import = usize::try_from(DEFAULT_IMPORT_BYTES).unwrap();
+    for bytes in [DEFAULT_BODY_BYTES, import, MAX_ROW_BYTES, MAX_TEXT_BYTES] {
         let is_there = API.lines().any(|line| {
             line.starts_with("| ") && line.split([' ', ',']).any(|w| w == bytes.to_string())
         });

@@ -8,12 +8,8 @@ use std::path::Path;
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
 
-use crate::config::Listen;
+use crate::config::{DEFAULT_BACKLOG, Listen};
 use crate::http::{Listener, SocketFile};
-
-/// How many connections the system keeps until they are accepted, as far as its `somaxconn` (4096 by default)
-/// allows. A connection beyond them is dropped, and its client tries again only after 1, 3 and 7 seconds.
-const BACKLOG: u16 = 4096;
 
 /// The permissions of the file of a Unix socket: its owner and its group can connect.
 const SOCKET_MODE: u32 = 0o660;
@@ -52,15 +48,15 @@ impl Bound {
         Ok(Self { socket, listen, setting })
     }
 
-    /// Listens: from now on clients can connect.
+    /// Listens: from now on clients can connect. The system keeps `backlog` connections until they are accepted.
     ///
     /// # Errors
     /// A message that names the setting.
-    pub(super) fn listen(self) -> Result<Listener, String> {
+    pub(super) fn listen(self, backlog: u16) -> Result<Listener, String> {
         let Self { socket, listen, setting } = self;
         let listener = match socket {
-            Kind::Tcp(socket) => socket.listen(BACKLOG.into()).map(Listener::Tcp),
-            Kind::Unix(socket, file) => listen_unix(socket, file),
+            Kind::Tcp(socket) => socket.listen(backlog.into()).map(Listener::Tcp),
+            Kind::Unix(socket, file) => listen_unix(socket, file, backlog),
         };
         listener.map_err(|error| failed(&listen, setting, &error))
     }
@@ -72,7 +68,7 @@ fn failed(listen: &str, setting: &str, error: &io::Error) -> String {
 
 /// Binds and listens on TCP. See [`bind`] for the choice of the address.
 pub(super) fn listen(addresses: &[SocketAddr]) -> io::Result<TcpListener> {
-    bind(addresses)?.listen(BACKLOG.into())
+    bind(addresses)?.listen(DEFAULT_BACKLOG.into())
 }
 
 /// Binds to the first of the socket addresses that this host has: `localhost` may also resolve to `::1` where IPv6 is
@@ -108,8 +104,8 @@ fn bind_unix(path: &Path) -> io::Result<(Socket, SocketFile)> {
     Ok((socket, file))
 }
 
-fn listen_unix(socket: Socket, file: SocketFile) -> io::Result<Listener> {
-    socket.listen(BACKLOG.into())?;
+fn listen_unix(socket: Socket, file: SocketFile, backlog: u16) -> io::Result<Listener> {
+    socket.listen(backlog.into())?;
     socket.set_nonblocking(true)?;
     Ok(Listener::Unix(UnixListener::from_std(socket.into())?, file))
 }

@@ -68,12 +68,13 @@ impl Serve {
         let secrets = secrets(&self.serve, &self.tokens, &location)?;
         let tracing = Tracing::start(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))?;
         // Bind before anything is written: if the port is busy, the database may be that of the other process.
+        let backlog = self.serve.limits.backlog;
         let socket = Bound::to(&self.serve.listen, &addresses, "--listen")?;
         let admin = self.serve.observability.admin_listen.as_ref();
         let admin = match admin {
             Some(listen) => {
                 let (setting, addresses) = ("--admin-listen", listen.resolve("--admin-listen"));
-                Some(Bound::to(listen, &addresses.await?, setting)?.listen()?)
+                Some(Bound::to(listen, &addresses.await?, setting)?.listen(backlog)?)
             }
             None => None,
         };
@@ -92,7 +93,7 @@ impl Serve {
         let hasher = Hasher::new();
         let provider = provider(&self.serve, catalogue, &store, &hasher).await?;
         // From here on clients can connect.
-        let listener = socket.listen()?;
+        let listener = socket.listen(backlog)?;
         let connections = raise_file_limit(self.serve.limits.max_connections);
         tracing::info!(database = ?location, "serving");
         let database = match location {
@@ -175,6 +176,7 @@ fn bounds(settings: &ServeSettings) -> Bounds {
         statement: settings.statement_timeout,
         queue: settings.queue_timeout,
         connections: settings.database_connections,
+        readers: settings.sqlite_readers.into(),
         share: settings.subject_statements.into(),
         transfers: settings.max_transfers.into(),
         transfer_share: settings.subject_transfers.into(),
@@ -190,6 +192,10 @@ fn limits(settings: &ServeSettings) -> http::Limits {
     http::Limits {
         connections: limits.max_connections.into(),
         buffered_bytes: usize::from(limits.max_buffered) * 1024 * 1024,
+        body_bytes: usize::from(limits.max_body) * 1024 * 1024,
+        import_bytes: u64::from(limits.max_import) * 1024 * 1024,
+        header: limits.header_timeout,
+        write: limits.write_timeout,
         request: limits.statement_timeout + limits.queue_timeout + CLIENT_GRACE,
         shutdown_delay: shutdown_delay.unwrap_or(delay),
     }

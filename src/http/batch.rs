@@ -12,9 +12,10 @@ use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::body::{Body, Input, Json, MAX_BODY_BYTES, json};
+use super::body::{Body, Input, Json, json};
 use super::caller::{SomeWriter, Writer};
 use super::idempotency::{Retriable, unversioned};
+use super::limits::Limits;
 use super::records::{COLLECTION, Tag, unique_members};
 use crate::app::App;
 use crate::app::batch::{self, BatchItem, BatchOperation, BatchReport};
@@ -148,8 +149,11 @@ impl From<Operation> for BatchItem {
 }
 
 impl Input for BatchRequest {
-    const MAX_BYTES: usize = MAX_BODY_BYTES;
     const TAKES_KEY: bool = true;
+
+    fn max_bytes(limits: &Limits) -> usize {
+        limits.body_bytes
+    }
 
     fn read(bytes: &[u8], _request: &Request) -> Result<Self> {
         json(bytes)

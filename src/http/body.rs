@@ -24,16 +24,13 @@ use super::caller::path_schema;
 use super::conditional::{etag, set_header};
 use super::exchange::{Exchange, Reserved};
 use super::idempotency;
-use super::limits::UNCOUNTED_BYTES;
+use super::limits::{Limits, UNCOUNTED_BYTES};
 use crate::app::search::Page;
 use crate::error::{Error, Kind, Result};
 use crate::record::json::{Object, describe};
 use crate::record::{Draft, Members, Patch};
 use crate::store::IdempotencyKey;
 use crate::store::Record;
-
-/// The maximum body of a request with a record, in bytes.
-pub const MAX_BODY_BYTES: usize = 1024 * 1024;
 
 /// The maximum body of other requests, in bytes. It is small, because parsing JSON takes many times its size.
 pub(super) const MAX_OTHER_BODY_BYTES: usize = 64 * 1024;
@@ -54,10 +51,13 @@ pub(super) trait Input: Documented + Sized {
     /// per body.
     const MEDIA_TYPES: &'static [&'static str] = &["application/json"];
 
-    /// The maximum size of the body, in bytes.
-    const MAX_BYTES: usize = MAX_OTHER_BODY_BYTES;
     /// Whether requests with this body may have an idempotency key.
     const TAKES_KEY: bool = false;
+
+    /// Returns the maximum size of the body, in bytes.
+    fn max_bytes(_limits: &Limits) -> usize {
+        MAX_OTHER_BODY_BYTES
+    }
 
     /// Parses the body. `request` has the record type of the path.
     fn read(bytes: &[u8], request: &Request) -> Result<Self>;
@@ -70,8 +70,11 @@ pub(super) trait Input: Documented + Sized {
 }
 
 impl Input for Draft {
-    const MAX_BYTES: usize = MAX_BODY_BYTES;
     const TAKES_KEY: bool = true;
+
+    fn max_bytes(limits: &Limits) -> usize {
+        limits.body_bytes
+    }
 
     fn read(bytes: &[u8], request: &Request) -> Result<Self> {
         let (schema, members) = (path_schema(request)?, json::<Members>(bytes)?);
@@ -85,8 +88,11 @@ impl Input for Draft {
 
 impl Input for Patch {
     const MEDIA_TYPES: &'static [&'static str] = PATCH;
-    const MAX_BYTES: usize = MAX_BODY_BYTES;
     const TAKES_KEY: bool = true;
+
+    fn max_bytes(limits: &Limits) -> usize {
+        limits.body_bytes
+    }
 
     fn read(bytes: &[u8], request: &Request) -> Result<Self> {
         Patch::read(path_schema(request)?, json::<Members>(bytes)?).map_err(Error::record)
@@ -162,7 +168,8 @@ impl<'a, T: Input + Send + 'static> ApiExtractor<'a> for Body<T> {
         if !T::MEDIA_TYPES.iter().any(|known| is_media_type(sent, known)) {
             return Err(T::unsupported().into());
         }
-        let bytes = read_body(request, body, T::MAX_BYTES).await?;
+        let most = T::max_bytes(&Exchange::of(request)?.service.limits);
+        let bytes = read_body(request, body, most).await?;
         let key = if T::TAKES_KEY { idempotency::key(request, &bytes)? } else { None };
         Ok(Self(T::read(&bytes, request)?, key))
     }

@@ -28,9 +28,6 @@ use super::listener::Socket;
 use super::malformed;
 use super::request_line::RequestLines;
 
-/// The maximum time that a client does not read a response that is ready. It is the only time limit of an export.
-const WRITE_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-
 /// The size of the send buffer of a socket, in bytes. By default the system would buffer megabytes for each client that
 /// does not read.
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
@@ -294,7 +291,13 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub(super) fn new(stream: Socket, client: Arc<Client>, large_headers: Arc<Semaphore>) -> Self {
+    /// Creates the stream of a client, which may leave a response unread for `write`.
+    pub(super) fn new(
+        stream: Socket,
+        client: Arc<Client>,
+        large_headers: Arc<Semaphore>,
+        write: Duration,
+    ) -> Self {
         // Responses are written at once. Nagle's algorithm would only delay them.
         let set = match &stream {
             Either::Left(stream) => stream.set_nodelay(true).map(|()| SockRef::from(stream)),
@@ -304,7 +307,7 @@ impl Stream {
             tracing::debug!(%error, "socket options not set");
         }
         let mut stream = TimeoutStream::new(stream);
-        stream.set_write_timeout(Some(WRITE_IDLE_TIMEOUT));
+        stream.set_write_timeout(Some(write));
         Self {
             stream: Box::pin(stream),
             client,

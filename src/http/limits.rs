@@ -10,6 +10,12 @@ pub(super) const MAX_HEADER_BYTES: usize = 40 * 1024;
 /// limits their number.
 pub(super) const UNCOUNTED_BYTES: usize = 8 * 1024;
 
+/// The default maximum body of a request with records, in bytes.
+pub const DEFAULT_BODY_BYTES: usize = 1024 * 1024;
+
+/// The default maximum size of an imported file, in bytes.
+pub const DEFAULT_IMPORT_BYTES: u64 = 1024 * 1024 * 1024;
+
 /// Limits for connections, memory and the time of requests.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -18,6 +24,14 @@ pub struct Limits {
     pub connections: usize,
     /// Memory for requests and responses of more than 8 KiB, in bytes.
     pub buffered_bytes: usize,
+    /// The maximum body of a request with records, in bytes.
+    pub body_bytes: usize,
+    /// The maximum size of an imported file, in bytes.
+    pub import_bytes: u64,
+    /// The maximum time for request headers to arrive, and for a connection to be idle.
+    pub header: Duration,
+    /// The maximum time that a client does not read a response that is ready. It is the only time limit of an export.
+    pub write: Duration,
     /// The maximum time that the service works on a request.
     pub request: Duration,
     /// The time between the stop signal and the end of listening. `/readyz` returns 503 meanwhile.
@@ -29,6 +43,10 @@ impl Default for Limits {
         Self {
             connections: 1024,
             buffered_bytes: 16 * 1024 * 1024,
+            body_bytes: DEFAULT_BODY_BYTES,
+            import_bytes: DEFAULT_IMPORT_BYTES,
+            header: Duration::from_secs(10),
+            write: Duration::from_secs(30),
             request: Duration::from_secs(7),
             shutdown_delay: Duration::ZERO,
         }

@@ -37,10 +37,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// The maximum time for the database to finish after that.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The maximum time for request headers to arrive, and for a connection to be idle.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The same for connections over the limit, which serve probes only.
+/// The maximum time for request headers to arrive on connections over the limit, which serve probes only.
 const EXTRA_HEADER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The start of a connection of a client that knows, or assumes, that the server speaks HTTP/2 (RFC 9113, section 3.4).
@@ -251,14 +248,16 @@ impl Opened {
         let peer = self.peer.clone();
         let is_extra = self.client.is_extra;
         let large_headers = self.service.connections.large_headers.clone();
-        let stream = TokioIo::new(Stream::new(stream, self.client.clone(), large_headers));
+        let limits = self.service.limits;
+        let stream = Stream::new(stream, self.client.clone(), large_headers, limits.write);
+        let stream = TokioIo::new(stream);
         let opened = Arc::new(self);
         // Boxed, so that an idle connection does not hold memory for the state of a request.
         let service =
             service_fn(move |request| Box::pin(opened.clone().handle(endpoint.clone(), request)));
         let mut connection = Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(if is_extra { EXTRA_HEADER_TIMEOUT } else { HEADER_TIMEOUT })
+            .header_read_timeout(if is_extra { EXTRA_HEADER_TIMEOUT } else { limits.header })
             .max_buf_size(MAX_HEADER_BYTES)
             .keep_alive(!is_extra)
             .serve_connection(stream, service);

@@ -38,15 +38,15 @@ fn description(schemas: &[&'static Schema]) -> String {
          `diagnostics` with the position and a correction. The [manual](docs/guide/index.html) has a \
          tour, the reference of the filter language and all limits.\n\n\
          Limits: a filter has at most {} KiB, {} predicates, {} items per list, and {} levels of \
-         parentheses and `not`. A request body has at most {} MiB. An imported file has at most {} GiB, \
+         parentheses and `not`. By default, a request body has at most {} MiB and an imported file {} GiB, \
          with {} KiB per row.",
         example.unwrap_or_default(),
         limits::MAX_TEXT_BYTES >> 10,
         limits::MAX_PREDICATES,
         limits::MAX_IN_ITEMS,
         limits::MAX_DEPTH,
-        super::MAX_BODY_BYTES >> 20,
-        super::MAX_IMPORT_BYTES >> 30,
+        super::DEFAULT_BODY_BYTES >> 20,
+        super::DEFAULT_IMPORT_BYTES >> 30,
         MAX_ROW_BYTES >> 10,
     )
 }

@@ -17,6 +17,7 @@ use super::body::{Body, Input, Json, NoContent, documented, is_media_type, json,
 use super::caller::Caller;
 use super::exchange::Exchange;
 use super::legacy::missing_json;
+use super::limits::Limits;
 use super::resource::decode;
 use crate::app::App;
 use crate::app::revoke::{self, RevocationRequest};
@@ -154,7 +155,10 @@ struct RevocationForm {
 
 impl Input for RevocationForm {
     const MEDIA_TYPES: &'static [&'static str] = &[FORM];
-    const MAX_BYTES: usize = 2 * MAX_TOKEN_BYTES;
+
+    fn max_bytes(_limits: &Limits) -> usize {
+        2 * MAX_TOKEN_BYTES
+    }
 
     fn read(bytes: &[u8], _request: &Request) -> Result<Self> {
         form(bytes)
@@ -278,7 +282,9 @@ impl<'a> ApiExtractor<'a> for SignIn {
 }
 
 impl Input for TokenRequest {
-    const MAX_BYTES: usize = MAX_SIGN_IN_BYTES;
+    fn max_bytes(_limits: &Limits) -> usize {
+        MAX_SIGN_IN_BYTES
+    }
 
     fn read(bytes: &[u8], _request: &Request) -> Result<Self> {
         json(bytes)

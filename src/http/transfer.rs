@@ -19,7 +19,7 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOpti
 use sha2::{Digest, Sha256};
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
-use super::body::{Json, MAX_BODY_BYTES, chunks, is_media_type, reject_content_coding};
+use super::body::{Json, chunks, is_media_type, reject_content_coding};
 use super::caller::{Reader, Writer};
 use super::exchange::Exchange;
 use super::filters::{Filters, arguments};
@@ -32,8 +32,8 @@ use crate::app::transfer::{self, Export, Form, Format, ImportKey, Report};
 use crate::error::{Error, Kind, Result, retry_after};
 use crate::store::Conflict;
 
-/// The maximum size of an imported file, in bytes.
-pub const MAX_IMPORT_BYTES: u64 = 1024 * 1024 * 1024;
+/// The maximum part of an all-or-nothing import that is buffered in memory, in bytes.
+const MAX_MEMORY_BYTES: usize = 1024 * 1024;
 
 /// How long an import waits for more data. The total time of an import is not limited.
 pub const IMPORT_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -159,7 +159,7 @@ async fn buffered(
             Error::internal(error)
         }
     };
-    let mut buffer = tempfile::spooled_tempfile(MAX_BODY_BYTES);
+    let mut buffer = tempfile::spooled_tempfile(MAX_MEMORY_BYTES);
     while let Some(bytes) = file.next().await {
         buffer.write_all(&bytes.map_err(transfer::read_error)?).map_err(failed)?;
     }
@@ -205,7 +205,8 @@ impl<'a> ApiExtractor<'a> for Upload {
         let exchange = Exchange::of(request)?;
         exchange.lift_time_limit();
         let key = idempotency::key(request, &[])?;
-        let file = limited(chunks(exchange.clone(), body)?);
+        let most = exchange.service.limits.import_bytes;
+        let file = limited(chunks(exchange.clone(), body)?, most);
         let Some(key) = key else { return Ok(Self { file: file.boxed(), format, key: None }) };
         let hash = Arc::new(Mutex::new(Sha256::new()));
         let digest = hash.clone();
@@ -225,11 +226,12 @@ fn locked(hash: &Mutex<Sha256>) -> MutexGuard<'_, Sha256> {
 ///
 /// # Errors
 /// The stream ends with [`Kind::RequestTimeout`] if no data arrives for [`IMPORT_IDLE_TIMEOUT`], and with
-/// [`Kind::BodyTooLarge`] after [`MAX_IMPORT_BYTES`].
+/// [`Kind::BodyTooLarge`] after `most` bytes.
 fn limited(
     stream: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static,
+    most: u64,
 ) -> impl Stream<Item = std::io::Result<Bytes>> + Send {
-    stream::try_unfold((Box::pin(stream), 0), async |(mut stream, read)| {
+    stream::try_unfold((Box::pin(stream), 0, most), async |(mut stream, read, most)| {
         let next = tokio::time::timeout(IMPORT_IDLE_TIMEOUT, stream.next()).await;
         let next = next.map_err(|_| {
             let seconds = IMPORT_IDLE_TIMEOUT.as_secs();
@@ -238,12 +240,11 @@ fn limited(
         })?;
         let Some(bytes) = next.transpose()? else { return Ok(None) };
         let read = read + bytes.len() as u64;
-        if read > MAX_IMPORT_BYTES {
-            let detail =
-                format!("the file is too large; expected at most {MAX_IMPORT_BYTES} bytes");
+        if read > most {
+            let detail = format!("the file is too large; expected at most {most} bytes");
             return Err(std::io::Error::other(Error::new(Kind::BodyTooLarge, detail)));
         }
-        Ok(Some((bytes, (stream, read))))
+        Ok(Some((bytes, (stream, read, most))))
     })
 }
 
@@ -292,7 +293,7 @@ mod tests {
     async fn error_kind(
         stream: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static,
     ) -> Kind {
-        let mut stream = Box::pin(limited(stream));
+        let mut stream = Box::pin(limited(stream, MOST));
         loop {
             match stream.next().await {
                 Some(Ok(_)) => {}
@@ -303,6 +304,9 @@ mod tests {
             }
         }
     }
+
+    /// The maximum size of the files of these tests, in bytes.
+    const MOST: u64 = 64 * 1024 * 1024;
 
     #[tokio::test(start_paused = true)]
     async fn an_idle_upload_times_out_and_a_slow_one_does_not() {
@@ -319,7 +323,7 @@ mod tests {
     #[tokio::test]
     async fn a_file_over_the_maximum_size_is_rejected() {
         let part = Bytes::from(vec![b' '; 1024 * 1024]);
-        let parts = MAX_IMPORT_BYTES / part.len() as u64;
+        let parts = MOST / part.len() as u64;
         let whole = std::iter::repeat_n(part, usize::try_from(parts).unwrap_or(usize::MAX));
         let whole = || stream::iter(whole.clone().map(Ok));
         assert_eq!(error_kind(whole()).await, Kind::NotFound);

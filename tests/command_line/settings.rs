@@ -5,9 +5,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Service, cinequery, folder, folder_of, run};
+use crate::support::Client;
 
 /// Runs a command with settings in `settings.toml` and in the environment. Returns its exit code and its output.
 fn run_with(
@@ -125,6 +126,39 @@ jwt-secret-file = \"secret\"
     }
     let last = ["check", "--config", "missing.toml", "--config", "settings.toml"];
     assert_eq!(run_with(folder.path(), file, &[], &last).0, 0);
+}
+
+/// The limits of clients are settings.
+#[tokio::test]
+async fn bodies_and_timeouts_have_settings() {
+    let folder = folder();
+    let mut arguments = vec!["serve", "--auth", "open", "--listen", "127.0.0.1:0"];
+    arguments.extend(["--jwt-secret", crate::support::SECRET, "--max-body", "2"]);
+    arguments.extend(["--max-import", "1", "--header-timeout", "1s", "--backlog", "16"]);
+    arguments.extend(["--sqlite-readers", "1", "--write-timeout", "5s"]);
+    let service = Service::start(cinequery(folder.path(), &arguments));
+    let client = Client::at(service.address.clone());
+    let title = |bytes: usize| json!({"title": "x".repeat(bytes)});
+    let large = client.post("/api/v1/movies", &title(3 << 19)).await;
+    large.problem(400, "invalid_record");
+    client.post("/api/v1/movies", &title(5 << 19)).await.problem(413, "body_too_large");
+    let import = client.request("POST", "/api/v1/movies/import");
+    let import = import.header("content-type", "application/x-ndjson");
+    let import = client.send(import.body(" ".repeat(3 << 19))).await;
+    import.problem(413, "body_too_large");
+    // The connection of a client that sends nothing is closed.
+    let address = service.address.strip_prefix("http://").unwrap().to_owned();
+    let closed = tokio::task::spawn_blocking(move || {
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(std::time::Duration::from_secs(8))).unwrap();
+        stream.read_to_end(&mut Vec::new())
+    });
+    // It is reset, or ends; it does not stay open.
+    let outcome = closed.await.unwrap();
+    let is_open = |error: std::io::Error| {
+        matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
+    };
+    assert!(!outcome.is_err_and(is_open));
 }
 
 /// Sends a request to a Unix socket and returns the response.
