@@ -59,6 +59,7 @@ sources! {
         "checklist" = "../../docs/operate/checklist.md",
         "observability" = "../../docs/operate/observability.md",
         "systemd" = "../../docs/operate/systemd.md",
+        "sizing" = "../../docs/operate/sizing.md",
         "upgrade" = "../../docs/operate/upgrade.md",
         "troubleshooting" = "../../docs/operate/troubleshooting.md",
         "backup" = "../../docs/operate/backup.md",
