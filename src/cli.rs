@@ -116,7 +116,14 @@ pub fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let matches = command.get_matches_from(arguments);
+    let has_file = arguments.len() > std::env::args_os().len();
+    let matches = command.try_get_matches_from(arguments).unwrap_or_else(|error| {
+        let _ = error.print();
+        if has_file && error.use_stderr() {
+            eprintln!("\nSome of these settings are in the file of --config or CINEQUERY_CONFIG.");
+        }
+        std::process::exit(error.exit_code());
+    });
     let Cli { log, command, .. } =
         Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     // A demo prints a token and requests to paste. Log lines would scroll them away.

@@ -126,6 +126,15 @@ fn cases() -> Vec<Case> {
                 json!({"code": "insufficient_scope", "subject": "rita"}),
             ),
         ),
+        post(
+            "/api/v1/movies",
+            json!({"title": "", "release_year": 2001, "expiry_date": "2030-01-31", "genre": "drama"}),
+            Some(token(&["movies:write"])),
+            and(
+                of("createMovie", "/api/v1/movies", 400),
+                json!({"code": "invalid_record", "pointers": "/title"}),
+            ),
+        ),
         get(
             "/api/v1/movies/00000000-0000-0000-0000-000000000000",
             reader(),
@@ -235,6 +244,31 @@ async fn the_log_has_no_values_of_queries() {
     .await;
 }
 
+/// The log says who has signed in, and whose revoked token is still used.
+#[tokio::test]
+async fn sign_ins_and_revoked_tokens_have_a_name() {
+    let database = Database::sqlite();
+    let service = start(&database, &[]);
+    let client = Client::at(service.address.clone()).with_token(None);
+    let credentials = json!({"username": "admin", "password": PASSWORD});
+    let signed_in = client.post("/api/token", &credentials).await.json();
+    let token = signed_in["access_token"].as_str().unwrap().to_owned();
+    let form = client.request("POST", "/api/token/revoke");
+    assert_eq!(client.send(form.form(&[("token", &token)])).await.status, 200);
+    let revoked = client.with_token(Some(token));
+    while revoked.get("/api/v1/movies").await.status != 401 {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    let events = events(service);
+    let of = |operation: &str| {
+        let found = with(&events, "request");
+        (*found.iter().rfind(|event| event["operation"] == operation).unwrap()).clone()
+    };
+    has(&of("signIn"), &json!({"user": "admin", "status": 200}));
+    has(&of("signOut"), &json!({"subject": "admin", "status": 200}));
+    has(&of("listMovies"), &json!({"subject": "admin", "reason": "revoked", "level": "WARN"}));
+}
+
 /// The audit log has an event for each write: who, what, and from which version to which.
 #[tokio::test]
 async fn each_write_is_in_the_audit_log() {
@@ -319,7 +353,8 @@ async fn each_write_is_in_the_audit_log() {
         assert_eq!(actions(&found), actions(&expected.iter().collect::<Vec<_>>()));
         for (event, expected) in found.iter().zip(&expected) {
             has(event, expected);
-            has(event, &json!({"subject": "carol", "level": "INFO"}));
+            let common = json!({"subject": "carol", "level": "INFO", "client": "127.0.0.1"});
+            has(event, &common);
             let request = with(&events, "request");
             let request = request.iter().filter(|r| r["request_id"] == event["request_id"]);
             assert_eq!(request.count(), 1, "{event}");

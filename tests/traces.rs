@@ -202,7 +202,8 @@ async fn a_collector_that_does_not_respond_is_given_up() {
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "500"),
         ("OTEL_BSP_SCHEDULE_DELAY", "100"),
     ];
-    let service = start(&Database::sqlite(), &variables);
+    let database = Database::sqlite();
+    let service = start(&database, &variables);
     let client = Client::at(service.address.clone());
     // More than the queue holds.
     for _ in 0..3000 {

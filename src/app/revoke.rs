@@ -57,26 +57,27 @@ async fn revoke(
     completed(write).await.map_err(Error::internal)?
 }
 
-/// Revokes one token, without a scope, because possession of the token is enough. An invalid token is not an
-/// error (RFC 7009, section 2.2).
+/// Revokes one token, without a scope, because possession of the token is enough. Returns whose it was. An invalid token is
+/// not an error (RFC 7009, section 2.2).
 ///
 /// # Errors
 /// Any database error.
-pub async fn one(app: &App, token: &str) -> Result<()> {
+pub async fn one(app: &App, token: &str) -> Result<Option<Identity>> {
     let bearer = match app.identify(token).await {
         Ok(bearer) => bearer,
-        Err(error) if error.kind == Kind::Unauthenticated => return Ok(()),
+        Err(error) if error.kind == Kind::Unauthenticated => return Ok(None),
         Err(error) => return Err(error),
     };
     let Bearer { identity, token_id, expires_at, .. } = bearer;
     let store = app.store_for(&identity);
     let expires_at = DateTime::from_timestamp(expires_at, 0);
     let expires_at = expires_at.ok_or_else(|| Error::internal("a token has no expiry time"))?;
-    let subject = identity.subject;
+    let subject = identity.subject.clone();
     let what = match token_id {
         // Clocks differ, so other instances may accept the token a little longer.
         Some(id) => Revoked::Token { id, expires_at: expires_at + chrono::Duration::minutes(1) },
         None => Revoked::Subject(subject.clone()),
     };
-    revoke(&store, "sign_out", subject, None, what).await
+    revoke(&store, "sign_out", subject, None, what).await?;
+    Ok(Some(identity))
 }

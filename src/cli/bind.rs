@@ -63,6 +63,11 @@ impl Bound {
 }
 
 fn failed(listen: &str, setting: &str, error: &io::Error) -> String {
+    if listen.starts_with("unix:") {
+        return format!(
+            "cannot listen on {listen}: {error}; stop the process that serves it, or choose another path with {setting}"
+        );
+    }
     format!("cannot listen on {listen}: {error}; choose another port or IP address with {setting}")
 }
 

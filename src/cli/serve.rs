@@ -84,8 +84,11 @@ impl Serve {
         if store.is_incomplete_copy().await {
             tracing::warn!("{INCOMPLETE_COPY}");
         }
-        if !self.serve.no_migrate {
-            migrate(&store, catalogue).await?;
+        match (self.serve.no_migrate, self.serve.auth) {
+            (false, _) => migrate(&store, catalogue).await?,
+            // The first administrator needs the table of users.
+            (true, Auth::Password) => store.ping().await.map_err(explain)?,
+            (true, Auth::Open | Auth::Oidc) => {}
         }
         if let Ok(State::Behind { missing, .. }) = store.state(catalogue.schemas()).await {
             METRICS.pending_migrations.set(i64::try_from(missing).unwrap_or(i64::MAX));
@@ -95,7 +98,14 @@ impl Serve {
         // From here on clients can connect.
         let listener = socket.listen(backlog)?;
         let connections = raise_file_limit(self.serve.limits.max_connections);
-        tracing::info!(database = ?location, "serving");
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            database = ?location,
+            auth = ?self.serve.auth,
+            collections = catalogue.schemas().len(),
+            traces = tracing.is_some(),
+            "serving"
+        );
         let database = match location {
             Location::Sqlite(_) => "SQLite",
             Location::Postgres(_) => "PostgreSQL",

@@ -63,7 +63,8 @@ pub(super) async fn wrap<E: Endpoint>(
 ) -> Result<Response> {
     let exchange = Exchange::of(&request)?.clone();
     let id = exchange.request_id();
-    let _ = exchange.client_address.set(throttle::client_ip(&request, admission));
+    let client = throttle::client_ip(&request, admission);
+    exchange.account.is_from(client);
     let mut event = Event::of(exchange.clone(), &request);
     let accepts_gzip = accepts_gzip(request.headers());
     let wants_timing = wants_timing(request.headers());

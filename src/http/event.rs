@@ -123,13 +123,14 @@ impl Event {
         let (level, suppressed) = self.level(rejection);
         let Self { exchange, method, status, .. } = self;
         let path = shortened(&self.path);
-        let Exchange { account, operation, caller, client_address, .. } = exchange.as_ref();
+        let Exchange { account, operation, caller, .. } = exchange.as_ref();
         let (operation, caller) = (operation.get(), caller.get());
         let route = operation.map(|operation| operation.route.as_str());
         let code = self.error.as_ref().map(|error| error.kind.code());
-        let subject = caller.map(|caller| caller.subject.as_str());
+        let of_token = rejection.and_then(|rejection| rejection.subject.as_deref());
+        let subject = caller.map(|caller| caller.subject.as_str()).or(of_token);
         let role = caller.map(|caller| caller.role.as_str());
-        let client = client_address.get().map(tracing::field::display);
+        let client = account.client().map(tracing::field::display);
         macro_rules! write {
             ($level:ident) => {
                 tracing::$level!(
@@ -147,6 +148,7 @@ impl Event {
                     error.type = code,
                     code,
                     diagnostics = self.diagnostics(),
+                    pointers = self.pointers(),
                     user.id = subject,
                     subject,
                     user.roles = role,
@@ -161,9 +163,9 @@ impl Event {
                     http.response.body.size = self.bytes,
                     bytes = self.bytes,
                     aborted = self.is_aborted.then_some(true),
-                    query = account.query(),
+                    query = account.query().filter(|query| !query.is_empty()),
                     reason = rejection.map(|rejection| rejection.reason.code()),
-                    user = rejection.and_then(|rejection| rejection.user.as_deref()),
+                    user = exchange.user.get().map(String::as_str),
                     cause = self.cause(),
                     suppressed = Some(suppressed).filter(|count| *count > 0),
                     "request"
@@ -194,7 +196,7 @@ impl Event {
 
     /// Ends the span of the request. A rejected request is no failure of the service.
     fn end_trace(&self) {
-        let Exchange { account, operation, caller, client_address, .. } = self.exchange.as_ref();
+        let Exchange { account, operation, caller, .. } = self.exchange.as_ref();
         let Some(trace) = account.trace() else { return };
         let route = operation.get().map(|operation| operation.route.as_str());
         let facts = || {
@@ -208,7 +210,7 @@ impl Event {
                 ("http.response.status_code", Some(self.status.to_string())),
                 ("error.type", code),
                 ("user.id", caller.get().map(|caller| caller.subject.clone())),
-                ("client.address", client_address.get().map(ToString::to_string)),
+                ("client.address", account.client().map(|client| client.to_string())),
             ];
             let known = attributes.into_iter().filter_map(|(name, value)| Some((name, value?)));
             (name.trim_end().to_owned(), known.collect())
@@ -218,6 +220,13 @@ impl Event {
         let has_failed = matches!(kind, Some(Kind::Internal | Kind::Unavailable));
         let failure = has_failed.then(|| self.cause().unwrap_or_default());
         trace.end(facts, failure.as_deref());
+    }
+
+    /// Returns the members of a record that break a rule.
+    fn pointers(&self) -> Option<String> {
+        let pointers = self.error.as_ref()?.violations.iter().map(|rule| rule.pointer.as_str());
+        let pointers = pointers.collect::<Vec<_>>().join(" ");
+        Some(shortened(&pointers).to_owned()).filter(|pointers| !pointers.is_empty())
     }
 
     fn count(&self) {

@@ -93,8 +93,8 @@ pub(super) struct Exchange {
     pub(super) operation: OnceLock<&'static Operation>,
     /// Who has sent it.
     pub(super) caller: OnceLock<Caller>,
-    /// The IP address of the client.
-    pub(super) client_address: OnceLock<IpAddr>,
+    /// The name that the request signs in.
+    pub(super) user: OnceLock<String>,
     /// The rate-limit decision about the request, for the headers of its response.
     pub(super) decision: OnceLock<Decision>,
     pub(super) service: Arc<Service>,
@@ -117,7 +117,7 @@ impl Exchange {
             account: Account::new(request_id, service.log_queries, trace),
             operation: OnceLock::new(),
             caller: OnceLock::new(),
-            client_address: OnceLock::new(),
+            user: OnceLock::new(),
             decision: OnceLock::new(),
             service,
             client,
@@ -136,7 +136,7 @@ impl Exchange {
     /// # Errors
     /// [`crate::error::Kind::Internal`] if the request did not come through [`super::envelope::wrap`].
     pub(super) fn client_address(&self) -> Result<IpAddr> {
-        let address = self.client_address.get().copied();
+        let address = self.account.client();
         address.ok_or_else(|| Error::internal("a request without the address of its client"))
     }
 

@@ -5,9 +5,9 @@
 
 use std::convert::Infallible;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hyper::body::{Body, Incoming};
@@ -102,8 +102,10 @@ pub async fn serve_with(
         let ended = async move { drop(ended.await) };
         tokio::spawn(async move { accept(listener, endpoint, own, ended).await })
     });
+    let stopping_at = OnceLock::new();
     let delayed_stop = async {
         stop.await;
+        let _ = stopping_at.set(Instant::now());
         service.is_stopping.store(true, Ordering::Relaxed);
         tokio::time::sleep(limits.shutdown_delay).await;
     };
@@ -124,6 +126,8 @@ pub async fn serve_with(
     if let Some(admin) = admin {
         let _ = admin.await;
     }
+    let seconds = stopping_at.get().map(|since| since.elapsed().as_secs());
+    tracing::info!(seconds, "stopped");
     Ok(())
 }
 

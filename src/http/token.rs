@@ -29,6 +29,9 @@ const FORM: &str = "application/x-www-form-urlencoded";
 /// The maximum body of a request to sign in, in bytes. It is small, because the request needs no token.
 const MAX_SIGN_IN_BYTES: usize = 8 * 1024;
 
+/// The maximum number of characters of a user name in the log.
+const MAX_LOGGED_CHARACTERS: usize = 64;
+
 #[derive(Tags)]
 enum Tag {
     /// Sign in and out. All operations on records require a token.
@@ -60,7 +63,11 @@ impl Operations {
         sign_in: SignIn,
     ) -> Result<TokenResponse> {
         let SignIn { credentials, scope, rejection } = sign_in;
-        let client = Exchange::of(request)?.client_address()?;
+        let exchange = Exchange::of(request)?;
+        let client = exchange.client_address()?;
+        let user = credentials.username.chars().take(MAX_LOGGED_CHARACTERS).collect();
+        // Already set only if a request signs in twice, which does not happen.
+        let _ = exchange.user.set(user);
         let issued = app.sign_in(credentials, scope.as_deref(), client).await;
         let issued = issued.map_err(|error| match error.kind {
             Kind::Unauthenticated => Error { kind: rejection, ..error },
@@ -84,8 +91,16 @@ impl Operations {
     /// token is required. An expired, revoked or invalid token also returns 200. A form without `token` returns
     /// 400 `invalid_request`.
     #[oai(path = "/api/token/revoke", method = "post")]
-    async fn sign_out(&self, app: Data<&App>, body: Body<RevocationForm>) -> Result<Revoked> {
-        revoke::one(&app, &body.0.token).await.map(|()| Revoked)
+    async fn sign_out(
+        &self,
+        app: Data<&App>,
+        request: &Request,
+        body: Body<RevocationForm>,
+    ) -> Result<Revoked> {
+        if let Some(identity) = revoke::one(&app, &body.0.token).await? {
+            Exchange::of(request)?.is_from(&identity);
+        }
+        Ok(Revoked)
     }
 
     /// Revoke all tokens of a user

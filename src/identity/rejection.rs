@@ -60,6 +60,8 @@ pub struct Rejection {
     pub detail: String,
     /// The name that was to be signed in; `None` for a token.
     pub user: Option<String>,
+    /// The subject of a token whose signature is right.
+    pub subject: Option<String>,
 }
 
 impl std::fmt::Display for Rejection {
@@ -77,7 +79,7 @@ impl Rejection {
     /// The rejection of a sign-in with a name.
     pub fn of_sign_in(reason: Reason, user: &str, detail: impl Into<String>) -> Self {
         let user = Some(user.chars().take(MAX_LOGGED).collect());
-        Self { reason, detail: detail.into(), user }
+        Self { reason, detail: detail.into(), user, subject: None }
     }
 
     /// Returns the rejection that caused an error.
@@ -88,7 +90,16 @@ impl Rejection {
 
 /// Creates the error for a rejected token.
 pub(super) fn rejected(reason: Reason, detail: impl Into<String>) -> Error {
-    let rejection = Rejection { reason, detail: detail.into(), user: None };
+    of_token(Rejection { reason, detail: detail.into(), user: None, subject: None })
+}
+
+/// Creates the error for a token of a subject, which was signed by the issuer.
+pub(super) fn rejected_of(subject: &str, reason: Reason, detail: impl Into<String>) -> Error {
+    let subject = Some(subject.chars().take(MAX_LOGGED).collect());
+    of_token(Rejection { reason, detail: detail.into(), user: None, subject })
+}
+
+fn of_token(rejection: Rejection) -> Error {
     Error {
         cause: Some(Box::new(rejection)),
         ..Error::new(Kind::Unauthenticated, "the token is invalid or has expired")

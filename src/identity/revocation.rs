@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use tokio::sync::{Notify, watch};
 
-use super::rejection::{Reason, rejected};
+use super::rejection::{Reason, rejected_of};
 use super::token::CLOCK_SKEW;
 use super::{Bearer, IssuedAt};
 use crate::clock::timestamp_now;
@@ -133,13 +133,14 @@ impl Revocations {
             known = self.wait(bearer).await?;
         }
         if is_ahead(bearer, &known) {
-            return Err(rejected(
+            return Err(rejected_of(
+                &bearer.identity.subject,
                 Reason::Database,
                 "the token was issued after more revocations than the database has",
             ));
         }
         if known.all.has(bearer) {
-            Err(rejected(Reason::Revoked, "the token was revoked"))
+            Err(rejected_of(&bearer.identity.subject, Reason::Revoked, "the token was revoked"))
         } else {
             Ok(())
         }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::name::name_problem;
-use super::rejection::{Reason, rejected};
+use super::rejection::{Reason, rejected, rejected_of};
 use super::secret::Secret;
 use super::{Identity, Secrets};
 use crate::error::{Error, Result};
@@ -257,10 +257,10 @@ pub(super) fn check_claims(subject: &str, issued_at: i64, expires_at: i64) -> Re
     }
     let now = Utc::now().timestamp();
     if expires_at.saturating_sub(now) > MAX_LIFE_SECONDS {
-        return Err(rejected(Reason::Claim, "the lifetime of the token is too long"));
+        return Err(rejected_of(subject, Reason::Claim, "the lifetime of the token is too long"));
     }
     if expires_at < now.saturating_sub(EXPIRY_LEEWAY) {
-        return Err(rejected(Reason::Expired, "the token has expired"));
+        return Err(rejected_of(subject, Reason::Expired, "the token has expired"));
     }
     let latest = now.saturating_add(CLOCK_SKEW.cast_signed());
     if issued_at > latest {

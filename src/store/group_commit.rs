@@ -157,11 +157,11 @@ impl<W: Work> Member for Queued<W> {
 
     fn acknowledge(self: Box<Self>) {
         let Self { outcome, caller, work, account, ran_at, .. } = *self;
-        if let Some((account, ran_at)) = account.zip(ran_at) {
+        if let (Some(account), Some(ran_at)) = (&account, ran_at) {
             account.add(Stage::Execute, ran_at.elapsed());
         }
         if let Some(Ok(End::Commit(output))) = &outcome {
-            work.audit(output);
+            Account::on(account, || work.audit(output));
         }
         let done = |outcome: std::result::Result<End<W::Output>, Failure>| match outcome {
             Ok(End::Commit(output) | End::RollBack(output)) => Ok(output),

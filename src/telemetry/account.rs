@@ -3,6 +3,7 @@
 //! An account belongs to the task of its request ([`Account::within`]). Work that continues in another task takes it along
 //! ([`spawn`]), so no function has to pass it on.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -28,6 +29,7 @@ pub struct Account {
     /// The canonical text of the query without its values; `None` if it is not asked for.
     query: Option<OnceLock<String>>,
     trace: Option<Trace>,
+    client: OnceLock<IpAddr>,
 }
 
 impl Account {
@@ -36,7 +38,16 @@ impl Account {
         let query = notes_query.then(OnceLock::new);
         let (started, stages) = (Instant::now(), Default::default());
         let (statements, rows) = (AtomicU64::new(0), AtomicU64::new(0));
-        Arc::new(Self { request_id, started, stages, statements, rows, query, trace })
+        Arc::new(Self {
+            request_id,
+            started,
+            stages,
+            statements,
+            rows,
+            query,
+            trace,
+            client: OnceLock::new(),
+        })
     }
 
     /// Returns the account of the current task.
@@ -79,6 +90,24 @@ impl Account {
     /// Returns the number of rows that the database has returned.
     pub fn rows(&self) -> u64 {
         self.rows.load(Relaxed)
+    }
+
+    /// Notes the IP address of the client.
+    pub fn is_from(&self, client: IpAddr) {
+        let _ = self.client.set(client);
+    }
+
+    /// Returns the IP address of the client, if it is known.
+    pub fn client(&self) -> Option<IpAddr> {
+        self.client.get().copied()
+    }
+
+    /// Runs a function on the account of a request.
+    pub fn on<T>(account: Option<Arc<Self>>, work: impl FnOnce() -> T) -> T {
+        match account {
+            Some(account) => CURRENT.sync_scope(account, work),
+            None => work(),
+        }
     }
 
     /// Returns the trace of the request, if it has one.

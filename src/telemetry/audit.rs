@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use super::account::Account;
+use super::trace::Trace;
 
 /// A write that was committed. Absent facts are left out.
 #[derive(Debug, Clone, Copy, Default)]
@@ -39,12 +40,18 @@ impl<'a> Audit<'a> {
     pub fn log(self) {
         let Self { action, subject, request_id, collection, user, .. } = self;
         let Self { id, role, from_version, to_version, records, .. } = self;
+        let account = Account::current();
+        let client = account.as_ref().and_then(|account| account.client());
+        let client = client.map(tracing::field::display);
         tracing::info!(
             target: "audit",
             action,
             user.id = subject,
             subject,
             request_id,
+            trace_id = account.as_ref().and_then(|account| account.trace()).map(Trace::id),
+            client.address = client,
+            client,
             collection,
             id = id.map(tracing::field::display),
             user,

@@ -35,8 +35,9 @@ fields! {
     "http.response.status_code" or "status": "the status of the response";
     "error.type" or "code": "the code of the problem, as in the response";
     "diagnostics": "the codes of the problems of the query, separated by spaces";
-    "user.id" or "subject": "who sent the request: the subject of the token";
-    "user.roles" or "role": "the role whose scopes the token has";
+    "pointers": "the members of a record that break a rule, as JSON Pointers separated by spaces";
+    "user.id" or "subject": "who sent the request: the subject of the token, also of one that has expired or was revoked";
+    "user.roles" or "role": "the role whose scopes the token has; in the audit log, that of the written user";
     "client.address" or "client": "the IP address of the client; behind a trusted proxy, the forwarded one";
     "microseconds": "the time until the response was ready or, for a streamed one, sent";
     "database_microseconds": "the part of it in which the database executed statements and sent rows";
@@ -48,7 +49,7 @@ fields! {
     "query": "with `--log-queries`, the filter and the order in canonical form, each value as `?`";
     "cause": "why the service has failed, or more about rejected credentials";
     "reason": "why a token or a sign-in was rejected: a code of the table below";
-    "user": "the name that was to be signed in, or the user that was changed";
+    "user": "the name that signs in, or the user that was changed";
     "suppressed": "how many rejections were not logged as warnings since the last one";
     "action": "what was written: `create`, `update`, `delete`, `restore`, `erase`, `import`; `create_user`, `update_user`, `delete_user`; `revoke`, `sign_out`";
     "collection": "the collection of the record";

@@ -35,6 +35,13 @@ pub fn dropped_lines() -> u64 {
 /// # Errors
 /// Fails if the filter cannot be parsed.
 pub fn start(filter: &str) -> Result<WorkerGuard, String> {
+    // A misspelt level would be a target that does not exist, and nothing would be logged.
+    let mut levels = filter.split(',').map(str::trim).filter(|part| !part.contains('='));
+    if let Some(level) = levels.find(|level| level.parse::<LevelFilter>().is_err()) {
+        return Err(format!(
+            "--log: expected error, warn, info, debug, trace or off, found {level:?}"
+        ));
+    }
     let mut targets: Targets = filter.parse().map_err(|error| format!("--log: {error}"))?;
     if !filter.contains("sqlx") {
         // PostgreSQL sends notices at every start, such as that a table already exists.

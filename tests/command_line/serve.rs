@@ -30,6 +30,35 @@ async fn a_service_stops_during_an_upload() {
     assert_eq!(service.stop(), Some(0));
 }
 
+/// A misspelt level would switch the log off.
+#[test]
+fn unknown_levels_of_the_log_are_rejected() {
+    for (level, is_valid) in [
+        ("warn", true),
+        ("WARN,audit=info", true),
+        ("off", true),
+        ("wran", false),
+        ("text", false),
+        ("wran,audit=info", false),
+        ("cinequery=foo", false),
+    ] {
+        let (code, _, log) = run(folder().path(), &["migrate", "--log", level]);
+        assert_eq!(code == 0, is_valid, "{level}: {log}");
+        assert!(is_valid || log.contains("--log: "), "{level}: {log}");
+    }
+}
+
+/// The first administrator cannot be created in a database without tables.
+#[test]
+fn a_database_without_a_table_of_users_is_not_served() {
+    let folder = folder();
+    std::fs::write(folder.path().join("admin"), PASSWORD).unwrap();
+    let arguments = ["serve", "--listen", "127.0.0.1:0", "--no-migrate"];
+    let file = ["--admin-password-file", "admin"];
+    let (code, _, log) = run(folder.path(), &[&arguments[..], &file].concat());
+    assert!(code == 1 && log.contains("the database is not migrated"), "{log}");
+}
+
 #[tokio::test]
 async fn a_service_listens_on_a_host_name() {
     let folder = folder();

@@ -191,7 +191,7 @@ fn a_service_listens_on_a_unix_socket() {
     assert_eq!(run(folder.path(), &["healthcheck", "--listen", &listen]).0, 0);
 
     let (code, _, log) = run(folder.path(), &arguments);
-    assert!(code == 1 && log.contains("choose another"), "{log}");
+    assert!(code == 1 && log.contains("choose another path"), "{log}");
     let log = service.whole_log();
     let events = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let rejected: Vec<Value> = events.filter(|event| event["reason"] == "malformed").collect();
