@@ -33,6 +33,7 @@ use crate::error::{Error, Kind};
 use crate::telemetry::account::{Account, Stage};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const PREFER: HeaderName = HeaderName::from_static("prefer");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const NOSNIFF: HeaderName = HeaderName::from_static("x-content-type-options");
 
@@ -266,7 +267,7 @@ pub(super) fn request_id(headers: &HeaderMap) -> String {
 
 /// Returns whether the client prefers to know how long the stages of the request took (RFC 7240).
 fn wants_timing(headers: &HeaderMap) -> bool {
-    let values = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
+    let values = headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
     let mut preferences = values.flat_map(|value| value.split(','));
     preferences.any(|preference| preference.trim().eq_ignore_ascii_case(SERVER_TIMING.as_str()))
 }

@@ -14,6 +14,7 @@ use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use poem::http::HeaderName;
 use poem::http::uri::Scheme;
 use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Addr, Endpoint, Request};
@@ -42,6 +43,10 @@ const EXTRA_HEADER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The start of a connection of a client that knows, or assumes, that the server speaks HTTP/2 (RFC 9113, section 3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
+
+/// The context of a request (W3C Trace Context).
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// The pause after an accept error, for example when no file descriptors are left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -295,7 +300,8 @@ impl Opened {
         let peer = RemoteAddr(self.peer.clone());
         let mut request: Request = (request, local, peer, Scheme::HTTP).into();
         let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
-        let trace = Trace::of(header("traceparent"), header("tracestate"));
+        let parent = header(TRACEPARENT);
+        let trace = Trace::of(parent, parent.and_then(|_| header(TRACESTATE)));
         let id = request_id(request.headers());
         let exchange = Exchange::new(self.service.clone(), self.client.clone(), id, trace);
         request.set_data(Arc::new(exchange));

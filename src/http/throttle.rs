@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use poem::http::header::FORWARDED;
 use poem::http::{HeaderMap, HeaderName, HeaderValue};
 use poem::web::RemoteAddr;
 use poem::{Addr, Request};
@@ -15,6 +16,9 @@ use crate::identity::Identity;
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const STATE: HeaderName = HeaderName::from_static("ratelimit");
+
+/// A name that is known at build time is found without parsing it for each request.
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Sets the rate-limit headers for a decision. Remaining requests and reset time are those at the time of the decision.
 /// Without further requests they only improve.
@@ -53,10 +57,10 @@ pub(super) fn client_ip(request: &Request, admission: &Admission) -> IpAddr {
         Addr::SocketAddr(address) => Some(address.ip()),
         _ => None,
     };
-    let fields = |name: &str| {
+    let fields = |name: HeaderName| {
         let values = request.headers().get_all(name).iter();
         values.map(|value| value.to_str().unwrap_or_default()).collect()
     };
-    let (x_forwarded_for, forwarded) = (fields("x-forwarded-for"), fields("forwarded"));
+    let (x_forwarded_for, forwarded) = (fields(X_FORWARDED_FOR), fields(FORWARDED));
     admission.client(peer, &Forwarded { x_forwarded_for, forwarded })
 }
