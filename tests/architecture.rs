@@ -44,7 +44,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("opentelemetry_sdk", &["telemetry/trace.rs"]),
     ("opentelemetry_http", &["telemetry/trace.rs"]),
     ("pulldown_cmark", &["http/guide.rs"]),
-    ("socket2", &["http/connection.rs", "cli/bind.rs"]),
+    ("socket2", &["http/connection.rs", "http/listener.rs", "cli/bind.rs"]),
     ("rustix", &["cli/serve.rs"]),
     ("toml", &["record/declaration/document.rs", "cli/settings_file.rs"]),
     ("csv", &["app/transfer"]),

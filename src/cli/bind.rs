@@ -63,12 +63,12 @@ impl Bound {
 }
 
 fn failed(listen: &str, setting: &str, error: &io::Error) -> String {
-    if listen.starts_with("unix:") {
-        return format!(
-            "cannot listen on {listen}: {error}; stop the process that serves it, or choose another path with {setting}"
-        );
-    }
-    format!("cannot listen on {listen}: {error}; choose another port or IP address with {setting}")
+    let advice = match (listen.starts_with("unix:"), error.kind()) {
+        (true, ErrorKind::AddrInUse) => "stop the process that serves it, or choose another path",
+        (true, _) => "choose another path",
+        (false, _) => "choose another port or IP address",
+    };
+    format!("cannot listen on {listen}: {error}; {advice} with {setting}")
 }
 
 /// Binds and listens on TCP. See [`bind`] for the choice of the address.
@@ -102,9 +102,10 @@ fn bind_to(address: SocketAddr) -> io::Result<TcpSocket> {
 
 /// Binds to a Unix socket.
 fn bind_unix(path: &Path) -> io::Result<(Socket, SocketFile)> {
-    let file = SocketFile::of(path.to_owned())?;
+    let mut file = SocketFile::of(path.to_owned())?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.bind(&SockAddr::unix(path)?)?;
+    file.is_bound()?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE))?;
     Ok((socket, file))
 }

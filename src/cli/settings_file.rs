@@ -3,6 +3,7 @@
 //! A setting of the file becomes a flag in front of those that were given, so that it is validated and described as they
 //! are. Of a repeated flag the last one counts.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
@@ -148,8 +149,8 @@ fn setting(command: &Command, name: &str) -> Result<Setting, String> {
     all.retain(is_setting);
     let found = all.iter().find(|argument| argument.get_long() == Some(name));
     let found = found.ok_or_else(|| {
-        let names = all.iter().filter_map(|argument| argument.get_long());
-        format!("unknown setting {name:?}; {}", did_you_mean(name, names))
+        let names: BTreeSet<&str> = all.iter().filter_map(|argument| argument.get_long()).collect();
+        format!("unknown setting {name:?}; {}", did_you_mean(name, names.iter().copied()))
     })?;
     let variable = found.get_env().map(|variable| variable.to_string_lossy().into_owned());
     let is_switch = matches!(found.get_action(), ArgAction::SetTrue);

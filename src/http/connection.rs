@@ -24,7 +24,7 @@ use tokio_io_timeout::TimeoutStream;
 use tokio_util::either::Either;
 
 use super::limits::UNCOUNTED_BYTES;
-use super::listener::Socket;
+use super::listener;
 use super::malformed;
 use super::request_line::RequestLines;
 
@@ -273,7 +273,7 @@ impl Open {
 /// The byte stream of a connection. It fails when the client stops reading; otherwise the connection would stay open
 /// indefinitely.
 pub(super) struct Stream {
-    stream: Pin<Box<TimeoutStream<Socket>>>,
+    stream: Pin<Box<TimeoutStream<listener::Connection>>>,
     client: Arc<Client>,
     has_ended: bool,
     /// The bytes of the arriving request headers.
@@ -293,7 +293,7 @@ pub(super) struct Stream {
 impl Stream {
     /// Creates the stream of a client, which may leave a response unread for `write`.
     pub(super) fn new(
-        stream: Socket,
+        stream: listener::Connection,
         client: Arc<Client>,
         large_headers: Arc<Semaphore>,
         write: Duration,

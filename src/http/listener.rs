@@ -3,15 +3,16 @@
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use poem::Addr;
+use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_util::either::Either;
 
 /// A connection of a client.
-pub(super) type Socket = Either<TcpStream, UnixStream>;
+pub(super) type Connection = Either<TcpStream, UnixStream>;
 
 /// A socket that accepts connections.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub enum Listener {
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
+    /// What identifies the socket, once it is bound.
+    bound: Option<(u64, u64)>,
     /// A locked file beside it.
     _lock: File,
 }
@@ -47,7 +50,7 @@ impl From<TcpListener> for Listener {
 
 impl Listener {
     /// Accepts a connection.
-    pub(super) async fn accept(&self) -> io::Result<(Socket, Peer)> {
+    pub(super) async fn accept(&self) -> io::Result<(Connection, Peer)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;
@@ -87,27 +90,37 @@ impl std::fmt::Display for Listener {
 }
 
 impl SocketFile {
-    /// Makes a path free for a socket. The file of a process that has ended without removing it is removed.
+    /// Makes a path free for a socket. The socket of a process that has ended without removing it is removed; nothing else
+    /// is.
     ///
     /// # Errors
-    /// [`ErrorKind::AddrInUse`] if another process listens there; any error of the system.
+    /// [`ErrorKind::AddrInUse`] if another process listens there; [`ErrorKind::AlreadyExists`] if the path is that of
+    /// another file; any error of the system.
     pub fn of(path: PathBuf) -> io::Result<Self> {
+        let existing = std::fs::symlink_metadata(&path).ok();
+        if existing.as_ref().is_some_and(|file| !file.file_type().is_socket()) {
+            let message = "the path exists and is not a socket";
+            return Err(io::Error::new(ErrorKind::AlreadyExists, message));
+        }
         let mut beside = path.clone().into_os_string();
         beside.push(".lock");
         let lock = File::options().create(true).truncate(false).write(true).open(beside)?;
-        let is_locked = lock.try_lock().is_ok();
-        let is_socket = |path: &Path| {
-            std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket())
-        };
-        if is_locked && is_socket(&path) {
-            match std::os::unix::net::UnixStream::connect(&path) {
-                Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
-                    std::fs::remove_file(&path)?;
-                }
-                _ => return Err(ErrorKind::AddrInUse.into()),
-            }
+        if lock.try_lock().is_err() || existing.is_some() && is_served(&path)? {
+            return Err(ErrorKind::AddrInUse.into());
         }
-        if is_locked { Ok(Self { path, _lock: lock }) } else { Err(ErrorKind::AddrInUse.into()) }
+        if existing.is_some() {
+            std::fs::remove_file(&path)?;
+        }
+        Ok(Self { path, bound: None, _lock: lock })
+    }
+
+    /// Notes that a socket was bound to the path. It is removed at the end, if it is still this one.
+    ///
+    /// # Errors
+    /// Any error of the system.
+    pub fn is_bound(&mut self) -> io::Result<()> {
+        self.bound = Some(identity(&self.path)?);
+        Ok(())
     }
 
     /// Returns the path of the socket.
@@ -116,10 +129,24 @@ impl SocketFile {
     }
 }
 
+/// Returns what identifies a file: its device and its inode.
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    std::fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()))
+}
+
+/// Returns whether a process listens on a Unix socket. It does not wait: a full queue is one of a process.
+fn is_served(path: &Path) -> io::Result<bool> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    let connected = socket.connect(&SockAddr::unix(path)?);
+    Ok(!connected.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused))
+}
+
 /// Removes the socket, to which no client can connect any more.
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_file(&self.path) {
+        let is_own = self.bound.is_some() && identity(&self.path).ok() == self.bound;
+        if is_own && let Err(error) = std::fs::remove_file(&self.path) {
             tracing::debug!(%error, "the file of the socket was not removed");
         }
     }

@@ -25,7 +25,7 @@ use super::connection::{Admission, Client, Stream};
 use super::envelope::request_id;
 use super::exchange::{Exchange, Service};
 use super::limits::MAX_HEADER_BYTES;
-use super::listener::{Listener, Socket};
+use super::listener::{self, Listener};
 use super::{Limits, admin, endpoint};
 use crate::app::App;
 use crate::app::usage::FLUSH_INTERVAL;
@@ -128,13 +128,18 @@ pub async fn serve_with(
         tracing::warn!("shutting down without waiting for the database (timeout)");
     }
     drop(end);
-    if let Some(admin) = admin {
-        let _ = admin.await;
+    if let Some(mut admin) = admin
+        && tokio::time::timeout(ADMIN_TIMEOUT, &mut admin).await.is_err()
+    {
+        admin.abort();
     }
     let seconds = stopping_at.get().map(|since| since.elapsed().as_secs());
     tracing::info!(seconds, "stopped");
     Ok(())
 }
+
+/// The maximum time for requests of operators to finish, after all others.
+const ADMIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The maximum number of connections to read metrics.
 const MAX_SCRAPES: usize = 16;
@@ -251,7 +256,7 @@ impl Opened {
     async fn serve(
         self,
         endpoint: Arc<impl Endpoint + 'static>,
-        stream: Socket,
+        stream: listener::Connection,
         mut stopped: watch::Receiver<()>,
     ) {
         let peer = self.peer.clone();

@@ -191,7 +191,23 @@ fn a_service_listens_on_a_unix_socket() {
     assert_eq!(run(folder.path(), &["healthcheck", "--listen", &listen]).0, 0);
 
     let (code, _, log) = run(folder.path(), &arguments);
-    assert!(code == 1 && log.contains("choose another path"), "{log}");
+    assert!(code == 1 && log.contains("stop the process that serves it"), "{log}");
+    assert!(request(&socket, live).starts_with("HTTP/1.1 200 OK\r\n"));
+    // No other file is ever removed.
+    let (other, link) = (folder.path().join("other"), folder.path().join("link"));
+    std::fs::write(&other, "precious").unwrap();
+    std::os::unix::fs::symlink(&socket, &link).unwrap();
+    for path in [&other, &link, &folder.path().join("cinequery.db")] {
+        let listen = format!("unix:{}", path.display());
+        for arguments in [
+            &["serve", "--auth", "open", "--listen", &listen][..],
+            &["serve", "--auth", "open", "--listen", "127.0.0.1:0", "--admin-listen", &listen],
+        ] {
+            let (code, _, log) = run(folder.path(), arguments);
+            assert!(code == 1 && log.contains("the path exists and is not a socket"), "{log}");
+            assert!(std::fs::symlink_metadata(path).is_ok(), "{path:?} was removed");
+        }
+    }
     let log = service.whole_log();
     let events = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let rejected: Vec<Value> = events.filter(|event| event["reason"] == "malformed").collect();
