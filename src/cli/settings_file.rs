@@ -5,7 +5,9 @@
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Command};
 use toml::{Table, Value};
@@ -16,6 +18,9 @@ use crate::query::diagnostic::did_you_mean;
 /// The flag and the environment variable that name the file.
 const FLAG: &str = "--config";
 const VARIABLE: &str = "CINEQUERY_CONFIG";
+
+/// The maximum length of the file.
+const MAX_BYTES: u64 = 1 << 20;
 
 /// The arguments with which a command prints something and ends. The file does not matter to them.
 const HELP: [&str; 6] = ["help", "--help", "-h", "--version", "-V", "completions"];
@@ -38,7 +43,7 @@ pub(super) fn add(command: &Command, arguments: Vec<OsString>) -> Result<Vec<OsS
     let Given { subcommand, at, path } = Given::of(&command, &arguments);
     let Some(path) = path else { return Ok(arguments) };
     let failed = |error: String| format!("{FLAG}: {}: {error}", path.display());
-    let text = std::fs::read_to_string(&path).map_err(|error| failed(error.to_string()))?;
+    let text = read(&path).map_err(|error| failed(error.to_string()))?;
     let settings: Table = text.parse().map_err(|error| failed(mistake(&text, &error)))?;
     let (mut of_all, mut own) = (Vec::new(), Vec::new());
     let rest = arguments.get(at..).unwrap_or_default();
@@ -63,6 +68,17 @@ pub(super) fn add(command: &Command, arguments: Vec<OsString>) -> Result<Vec<OsS
     let program: Vec<OsString> = arguments.by_ref().take(1).collect();
     let before: Vec<OsString> = arguments.by_ref().take(at.saturating_sub(1)).collect();
     Ok(program.into_iter().chain(of_all).chain(before).chain(own).chain(arguments).collect())
+}
+
+/// Reads the file, which may be a device without an end.
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_BYTES {
+        let message = format!("the file exceeds {MAX_BYTES} bytes");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+    }
+    Ok(text)
 }
 
 /// Returns a mistake in the file with its line. The line itself could have a password.

@@ -69,6 +69,8 @@ fn mistakes_in_the_file_are_reported() {
         // The line could have a password.
         assert!(!output.contains("hunter2"), "{output}");
     }
+    let (code, _, log) = run(folder().path(), &["check", "--config", "/dev/zero"]);
+    assert!(code == 1 && log.contains("the file exceeds 1048576 bytes"), "{log}");
     let (code, _, log) = run(folder().path(), &["check", "--config", "missing.toml"]);
     assert!(code == 1 && log.contains("missing.toml: No such file"), "{log}");
 }
