@@ -86,14 +86,15 @@ async fn wait_for(client: &Client, filter: &str) {
     panic!("no record with {filter}");
 }
 
-/// Repeats an import until no other request has its key.
+/// Repeats an import until no other request has its key, and until the imports of clients that have disconnected end.
 async fn retry(client: &Client, policy: &str, key: &str, file: &str) -> Response {
     for _ in 0..1000 {
         let response = import(client, policy, key, file).await;
-        if response.status != 409 {
-            return response;
-        }
-        let problem = response.problem(409, "idempotency_key_in_use");
+        let problem = match response.status {
+            409 => response.problem(409, "idempotency_key_in_use"),
+            429 => response.problem(429, "too_many_requests"),
+            _ => return response,
+        };
         assert_ne!(response.header("retry-after"), "", "{problem}");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
