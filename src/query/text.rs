@@ -24,6 +24,37 @@ pub fn fold(text: &str) -> String {
     nfc(&folded).into_owned()
 }
 
+/// Returns the text without outer white space, which nobody sees and which makes equal texts differ. White space
+/// (Unicode `White_Space`, with the no-break space U+00A0) counts, and the invisible characters that spreadsheets and
+/// pages leave around a text: U+200B, U+2060 and U+FEFF.
+pub fn trimmed(text: &str) -> &str {
+    text.trim_matches(|c: char| {
+        c.is_whitespace() || matches!(c, '\u{200B}' | '\u{2060}' | '\u{FEFF}')
+    })
+}
+
+/// Returns whether a text shows nothing: it is empty, or all of its characters are white space or invisible
+/// (Unicode `Default_Ignorable_Code_Point`, as far as texts have them, and the empty Braille pattern).
+pub fn is_blank(text: &str) -> bool {
+    let is_invisible = |c: char| {
+        c.is_whitespace()
+            || matches!(
+                c,
+                '\u{00AD}'
+                    | '\u{034F}'
+                    | '\u{061C}'
+                    | '\u{115F}'
+                    | '\u{1160}'
+                    | '\u{17B4}'
+                    | '\u{17B5}'
+            )
+            || matches!(c, '\u{180B}'..='\u{180F}' | '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}')
+            || matches!(c, '\u{2060}'..='\u{206F}' | '\u{2800}' | '\u{3164}' | '\u{FE00}'..='\u{FE0F}')
+            || matches!(c, '\u{FEFF}' | '\u{FFA0}' | '\u{E0000}'..='\u{E0FFF}')
+    };
+    text.chars().all(is_invisible)
+}
+
 /// Returns the smallest text that is greater, by code point, than every text that starts with `prefix`;
 /// `None` if there is none. It turns a prefix match into a range that can use an index.
 pub fn after_prefix(prefix: &str) -> Option<String> {

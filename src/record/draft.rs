@@ -9,6 +9,7 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use crate::error::Violation;
 use crate::query::diagnostic::did_you_mean;
 use crate::query::limits::MAX_DIAGNOSTICS;
+use crate::query::text::{is_blank, trimmed};
 use crate::query::{Argument, Field, Schema, Type, Value};
 
 /// The maximum number of members of an object, which protects memory.
@@ -216,7 +217,8 @@ pub enum Author {
 }
 
 impl Author {
-    fn writes(self, field: &Field) -> bool {
+    /// Returns whether the author writes the field.
+    pub fn writes(self, field: &Field) -> bool {
         match self {
             Self::Client => field.writable,
             Self::Operator => !field.managed,
@@ -293,7 +295,8 @@ fn reject_unknown(
     }
 }
 
-/// Reads a value of the field's type and within its bounds.
+/// Reads a value of the field's type and within its bounds. Outer white space of a text is removed, and a text that
+/// shows nothing is rejected: it would be a value that nobody can see.
 pub(super) fn read_field(field: &Field, argument: &Argument) -> Result<Option<Value>, String> {
     if *argument == Argument::NULL {
         return if field.nullable { Ok(None) } else { Err("cannot be null".to_owned()) };
@@ -302,6 +305,17 @@ pub(super) fn read_field(field: &Field, argument: &Argument) -> Result<Option<Va
         Some(help) => format!("{}; {help}", misread.message),
         None => misread.message,
     })?;
+    let value = match value {
+        // A declared minimum of 0 characters says that the empty text is a value.
+        Value::Text(text) if is_blank(&text) && !(text.is_empty() && field.bounds.contains(&0)) => {
+            let instead = if field.nullable { "send null for no value" } else { "write a text" };
+            return Err(format!("is blank; {instead}"));
+        }
+        Value::Text(text) if trimmed(&text).len() < text.len() => {
+            Value::Text(trimmed(&text).to_owned())
+        }
+        value => value,
+    };
     let (low, high) = (field.bounds.start(), field.bounds.end());
     match (&value, field.ty) {
         (Value::Text(text), Type::Text) => {

@@ -48,7 +48,8 @@ const NAMES: &[&str] = &[
 ];
 
 /// Texts that need escaping somewhere. They have no control characters and are in Unicode NFC.
-const TEXTS: &[&str] = &["a", "ß", "É", "%", "_", "\\", "'", "\"", "`", "$1", "=", " ", "#", "🎬"];
+const TEXTS: &[&str] =
+    &["a", "ß", "É", "%", "_", "\\", "'", "\"", "`", "$1", "=", "a b", "#", "🎬"];
 
 /// A field without its name.
 #[derive(Debug, Clone)]
