@@ -169,6 +169,11 @@ impl Violation {
         Self { line: None, pointer: String::new(), detail: detail.into() }
     }
 
+    /// Returns whether it is about this member of the record.
+    pub fn is_at(&self, member: &str) -> bool {
+        self.pointer.strip_prefix('/') == Some(member)
+    }
+
     /// Adds the line of the file on which the record starts.
     #[must_use]
     pub fn on_line(self, line: u64) -> Self {

@@ -1,12 +1,13 @@
 //! Declarations of record types: parsing, reports of mistakes, and inference from files of records.
 
 use std::collections::BTreeSet;
+use std::io::Cursor;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use cinequery::app::transfer::{Format, infer};
+use cinequery::app::transfer::{Format, Options, Order, infer};
 use cinequery::http::specification;
 use cinequery::query::Type;
 use cinequery::record::declaration::{MAX_FILE_BYTES, MAX_MISTAKES, Mistakes, json_schema, start};
@@ -133,7 +134,7 @@ fn mistakes_are_reported_at_their_places() {
              9:11: `default`: expected a date (YYYY-MM-DD), found \"31/12/2027\"; the year comes first: \
              write 2027-12-31\n\
              12:11: `example`: expected a text, found a date or time; write a text such as drama\n\
-             13:11: `default`: must have 1 to 500 characters, found 0\n\
+             13:11: `default`: is blank; write a text\n\
              17:11: `default`: expected a timestamp (RFC 3339), found \"2024-01-01T12:00:00\"; add the \
              offset from UTC, such as `Z`\n\
              20:11: `default`: expected an integer, found a number with a fraction; write an integer \
@@ -758,7 +759,7 @@ fn the_json_schema_fits_the_format() {
 
 /// Infers a declaration from a file, checks that it is valid, and returns it without comments and blank lines.
 fn inferred(file: &[u8], format: Format) -> String {
-    let text = infer(file, format, "things").unwrap();
+    let text = infer(Cursor::new(file.to_vec()), format, "things").unwrap();
     let catalogue = Catalogue::parse([("x.toml", text.as_str())]);
     assert!(catalogue.is_ok(), "{}\n{text}", report(&catalogue.unwrap_err()));
     text
@@ -777,10 +778,9 @@ fn a_declaration_is_inferred_from_csv() {
     let expected = "\
 # Inferred from 2 rows. It only knows this file: check types, lengths, ranges
 # and keys, and `cinequery records check` the result.
-# 1 row could not be read. The first: line 6: expected 13 cells, found 2
-# Some names in the header are not field names. To import the file, replace its header:
-# (echo 'title,release_year,code,score,on,at,flag,key,note,id_value,,title_2,and_value'; tail -n +2 FILE) | \
-cinequery import - --format csv --collection things
+# 1 row could not be read. The first: line 6: has 2 cells, but the header line has 13 names
+# To import the file:
+# cinequery import FILE --collection things --map 'id=id_value,Title (2)=title_2,and=and_value'
 name = \"Thing\"
 collection = \"things\"
 description = \"\"
@@ -837,7 +837,7 @@ type = \"id\"
 example = \"0192c9a0-5e2b-7c1a-9f3e-6b1d2c3a4f50\"
 
 # null in 1 row; 10 to 10 characters
-# these look like dates; written as YYYY-MM-DD they can have the type date
+# these look like dates; with --dates dmy or mdy they can have the type date
 [fields.note]
 type = \"text\"
 length = [1, 20]
@@ -853,7 +853,7 @@ example = 1
 
 # Left out: the column \"\". The reason: it has no name.
 
-# From the column \"Title\".
+# From the column \"Title (2)\".
 # a value in each row; 1 to 2 characters
 [fields.title_2]
 type = \"text\"
@@ -870,29 +870,29 @@ example = \"a\"
     assert_eq!(inferred(file.as_bytes(), Format::Csv), expected);
 }
 
-/// Headers, and the names of the inferred fields.
-const NAMED: &[(&str, &[&str])] = &[
-    ("a,a,a_2", &["a", "a_3", "a_2"]),
-    ("a,a,A 2,a_3", &["a", "a_4", "a_2", "a_3"]),
-    ("A,a", &["a_2", "a"]),
-    ("id,id_value", &["id_value_2", "id_value"]),
-    ("1,2,column_2", &["column", "column_3", "column_2"]),
-    ("x,,x", &["x", "", "x_2"]),
+/// Headers, the names of the inferred fields, and the mapping that an import needs.
+const NAMED: &[(&str, &[&str], &str)] = &[
+    ("a,a,a_2", &["a", "a_2_2", "a_2"], "a (2)=a_2_2"),
+    ("a,a,A 2,a_3", &["a", "a_2", "a_2_2", "a_3"], "a (2)=a_2,A 2=a_2_2"),
+    ("A,a", &["a_2", "a"], "A=a_2"),
+    ("id,id_value", &["id_value_2", "id_value"], "id=id_value_2"),
+    ("1,2,column_2", &["column", "column_3", "column_2"], "1=column,2=column_3"),
+    ("x,,x", &["x", "", "x_2"], "x (2)=x_2"),
 ];
 
 #[test]
-fn field_names_are_unique_and_the_header_for_an_import_is_printed() {
-    for (header, expected) in NAMED {
+fn field_names_are_unique_and_the_mapping_for_an_import_is_printed() {
+    for (header, expected, mapping) in NAMED {
         let cells: Vec<&str> = header.split(',').map(|_| "v").collect();
         let text = inferred(format!("{header}\n{}\n", cells.join(",")).as_bytes(), Format::Csv);
-        let advice = format!("# (echo '{}'; tail -n +2 FILE)", expected.join(","));
+        let advice = format!("# cinequery import FILE --collection things --map '{mapping}'\n");
         assert!(text.contains(&advice), "{header}: {text}");
         for name in expected.iter().filter(|name| !name.is_empty()) {
             assert_eq!(text.matches(&format!("[fields.{name}]\n")).count(), 1, "{header}: {text}");
         }
     }
     // Names that an import accepts as they are.
-    for header in ["a,b", "a,,"] {
+    for header in ["a,b", "a,,", "A,Release Year"] {
         let text = inferred(format!("{header}\n{header}\n").as_bytes(), Format::Csv);
         assert!(!text.contains("import"), "{text}");
     }
@@ -901,16 +901,12 @@ fn field_names_are_unique_and_the_header_for_an_import_is_printed() {
 /// Values of a column, and the comment on them.
 const REMARKED: &[(&[&str], &str)] = &[
     (
-        &["yes", "No"],
-        "# these look like booleans; written as true and false they can have the type boolean",
-    ),
-    (
-        &["TRUE", "FALSE"],
-        "# these look like booleans; written as true and false they can have the type boolean",
+        &["on", "OFF"],
+        "# these look like booleans; written as yes and no they can have the type boolean",
     ),
     (
         &["31/12/2027", "1/1/2028"],
-        "# these look like dates; written as YYYY-MM-DD they can have the type date",
+        "# these look like dates; with --dates dmy or mdy they can have the type date",
     ),
     (&["007", "123"], "# numbers with leading zeros, which an integer would lose"),
     (&["1.5", "2e3"], "# numbers with a fraction; there is no type for them, so they are texts"),
@@ -936,10 +932,10 @@ fn a_declaration_is_inferred_from_ndjson() {
         "# 1 row could not be read. The first: line 4: ",
         "[fields.n]\ntype = \"integer\"\nrange = [0, 9999999999]\nexample = 1\n",
         "# Left out: the column \"list\". The reason: no type has a value such as an array.\n",
-        "# Left out: the column \"mixed\". The reason: its values have several types.\n",
-        "# Left out: the column \"f\". The reason: no type has a value such as a number with a fraction.\n",
+        "[fields.mixed]\ntype = \"integer\"\n",
+        "[fields.f]\ntype = \"text\"\n",
         "# null in 1 row\n[fields.late]\ntype = \"boolean\"\nrequired = false\n",
-        "length = [0, 10]\n",
+        "[fields.empty]\ntype = \"text\"\nlength = [1, 10]\nrequired = false\n",
         "unique = [[\"n\"]]\n",
     ] {
         assert!(text.contains(part), "{part} is missing in {text}");
@@ -967,18 +963,24 @@ fn keys_are_found_in_pairs_and_near_misses_are_named() {
 #[test]
 fn messy_files_are_read() {
     let semicolons = inferred(b"\xEF\xBB\xBFa;b,c;d\r\n1;x;y\r\n", Format::Csv);
-    assert!(
-        semicolons.contains("# The columns are separated by `;`. Save the file"),
-        "{semicolons}"
-    );
     assert!(semicolons.contains("[fields.a]\ntype = \"integer\"\n"), "{semicolons}");
     assert!(semicolons.contains("[fields.b_c]\n"), "{semicolons}");
-    assert!(inferred(b"a\tb\n1\t2\n", Format::Csv).contains("separated by tabs"));
-    let failure =
-        |file: &[u8], format| infer(file, format, "things").unwrap_err().detail.to_string();
+    assert!(inferred(b"a\tb\n1\t2\n", Format::Csv).contains("[fields.b]\ntype = \"integer\"\n"));
+    let dates = "day,seen\n15/02/2030,yes\n01/03/2030,no\n";
+    let options = Options { dates: Some(Order::Dmy), ..Options::default() };
+    let dated = infer(dates.as_bytes(), options, "days").unwrap();
+    assert!(dated.contains("[fields.day]\ntype = \"date\"\n"), "{dated}");
+    assert!(dated.contains("# cinequery import FILE --collection days --dates dmy\n"), "{dated}");
+    assert!(inferred(b"a\n\xFF\n", Format::Csv).contains("example = \"\u{ff}\"\n"));
+    let failure = |file: &[u8], format| {
+        let file = Cursor::new(file.to_vec());
+        infer(file, format, "things").unwrap_err().detail.to_string()
+    };
     assert!(failure(b"", Format::Csv).contains("the file is empty"));
-    assert!(failure(b"a\n\xFF\n", Format::Csv).contains("no row can be read; line 2: not UTF-8"));
-    assert!(failure(b"\xFF\n", Format::Csv).contains("line 1: not UTF-8"));
+    assert!(
+        failure(b"{\"a\":\"\xFF\"}\n", Format::Ndjson)
+            .contains("no row can be read; line 1: not UTF-8")
+    );
     assert!(failure(b"[1]\n", Format::Ndjson).contains("no row can be read; line 1"));
     assert!(failure(b"{}\n", Format::Ndjson).contains("no column"));
 }
@@ -1000,7 +1002,7 @@ proptest! {
             file.write_record(&row).unwrap();
         }
         let file = file.into_inner().unwrap();
-        if let Ok(text) = infer(file.as_slice(), Format::Csv, "things") {
+        if let Ok(text) = infer(Cursor::new(file), Format::Csv, "things") {
             let catalogue = Catalogue::parse([("x.toml", text.as_str())]);
             prop_assert!(catalogue.is_ok(), "{}\n{text}", report(&catalogue.unwrap_err()));
         }

@@ -88,7 +88,8 @@ async fn found(store: &Store, filter: &str) -> BTreeSet<(String, i32)> {
 async fn exported(store: &Store, format: Format) -> Vec<u8> {
     let (caller, form) = (identity(&["movies:read"]), Form::File(format));
     let everything = Selection::default();
-    let mut export = transfer::export(store, &caller, movies(), &everything, form).await.unwrap();
+    let mut export =
+        transfer::export(store, &caller, movies(), &everything, form, &[]).await.unwrap();
     let mut file = export.head().unwrap();
     while let Some(part) = export.next().await.unwrap() {
         file.extend(part.bytes);

@@ -106,7 +106,7 @@ pub struct Criteria {
 /// # Errors
 /// The errors of [`export`].
 pub async fn all(store: &Store, caller: &Identity, schema: &'static Schema) -> Result<Export> {
-    export(store, caller, schema, &Selection::default(), LIST).await
+    export(store, caller, schema, &Selection::default(), LIST, &[]).await
 }
 
 /// Returns the movies that match the criteria, in order of creation.
@@ -135,7 +135,7 @@ pub async fn find(
     let within = (!terms.is_empty()).then(|| Expr::all(terms));
     let filters = filter.into_iter().collect();
     let selection = Selection { within, filters, parameters, ..Selection::default() };
-    export(store, caller, schema, &selection, LIST).await
+    export(store, caller, schema, &selection, LIST, &[]).await
 }
 
 /// Returns the movies whose expiry date is between two days, both included, in order of creation.
@@ -158,7 +158,7 @@ pub async fn expired(
     let days = [("from", from), ("to", to)];
     let days = days.map(|(name, day)| (name.to_owned(), Argument::Text(day.to_string())));
     let selection = built_in_selection(EXPIRED_BETWEEN, Arguments::from(days))?;
-    export(store, caller, schema, &selection, LIST).await
+    export(store, caller, schema, &selection, LIST, &[]).await
 }
 
 /// Creates a movie, once for an idempotency key.

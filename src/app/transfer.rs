@@ -1,43 +1,77 @@
 //! Importing and exporting records as files, which are streamed.
 
+mod cell;
+mod columns;
 mod csv;
+mod dates;
+mod encoding;
 mod export;
 mod import;
 mod infer;
-mod ndjson;
+mod json;
+mod report;
 mod row;
+mod sheet;
+mod source;
+mod workbook;
 
 use std::str::FromStr;
 
 use poem_openapi::Enum;
+use serde::{Deserialize, Serialize};
 
+pub use self::columns::{Defaults, Mapping};
+pub use self::dates::Order;
+pub use self::encoding::Encoding;
 pub use self::export::{Export, Form, Part, export};
 pub(crate) use self::import::read_error;
-pub use self::import::{Import, ImportKey, Opened, Report, begin, open};
+pub use self::import::{Import, ImportKey, Opened, Options, begin, open};
 pub use self::infer::infer;
+pub use self::report::{Problem, Report};
 pub use self::row::MAX_ROW_BYTES;
+pub use self::source::Hints;
+pub use self::workbook::MAX_WORKBOOK_BYTES;
 
-/// The format of a file of records: `ndjson` has one JSON object per line; `csv` (RFC 4180) has a header line
-/// with the names of the fields.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Enum)]
-#[oai(rename = "FileFormat", rename_all = "lowercase")]
+/// The format of a file of records: `ndjson` has one JSON object per line; `json` is an array of objects; `csv`
+/// (RFC 4180) has a header line with the names of the fields; `excel-csv` is CSV as Excel opens it, with `;` and a byte
+/// order mark; `xlsx` is a workbook of Excel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Enum, Serialize, Deserialize)]
+#[oai(rename = "FileFormat", rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub enum Format {
     /// One JSON object per line.
     #[default]
     Ndjson,
+    /// A JSON array of objects.
+    Json,
     /// Comma-separated values (RFC 4180) with a header line of field names.
     Csv,
+    /// The same for Excel: with semicolons and a byte order mark.
+    ExcelCsv,
+    /// A workbook of Excel (ECMA-376).
+    Xlsx,
 }
 
 impl Format {
     /// All formats.
-    pub const ALL: [Self; 2] = [Self::Ndjson, Self::Csv];
+    pub const ALL: [Self; 5] = [Self::Ndjson, Self::Json, Self::Csv, Self::ExcelCsv, Self::Xlsx];
 
-    /// Returns the name, which is also the file extension.
+    /// Returns the name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ndjson => "ndjson",
+            Self::Json => "json",
             Self::Csv => "csv",
+            Self::ExcelCsv => "excel-csv",
+            Self::Xlsx => "xlsx",
+        }
+    }
+
+    /// Returns the file extension.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::ExcelCsv => "csv",
+            other => other.as_str(),
         }
     }
 
@@ -45,7 +79,9 @@ impl Format {
     pub fn media_type(self) -> &'static str {
         match self {
             Self::Ndjson => "application/x-ndjson",
-            Self::Csv => "text/csv",
+            Self::Json => "application/json",
+            Self::Csv | Self::ExcelCsv => "text/csv",
+            Self::Xlsx => "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
         }
     }
 }
@@ -55,6 +91,6 @@ impl FromStr for Format {
 
     fn from_str(name: &str) -> Result<Self, String> {
         let found = Self::ALL.into_iter().find(|format| format.as_str() == name);
-        found.ok_or_else(|| format!("expected {}", Self::ALL.map(Self::as_str).join(" or ")))
+        found.ok_or_else(|| format!("expected one of: {}", Self::ALL.map(Self::as_str).join(", ")))
     }
 }

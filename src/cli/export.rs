@@ -19,6 +19,7 @@ use crate::store::Store;
 const EXAMPLES: &str = "\
 Examples:
   cinequery export movies.ndjson.gz
+  cinequery export movies.xlsx --order-by 'expiry_date' --fields title,expiry_date
   cinequery export dramas.csv --filter 'genre = \"drama\"'
   cinequery export | head -n 3";
 
@@ -28,13 +29,19 @@ pub(super) struct Export {
     /// File to write; it appears when it is complete. `.gz` is compressed; `-` is standard output
     #[arg(default_value = STREAM)]
     file: PathBuf,
-    /// Format, ndjson or csv [default: by the file name, else ndjson]
+    /// Format: ndjson, json, csv, excel-csv (with ; and a byte order mark) or xlsx [default: by the file name]
     #[arg(long)]
     format: Option<Format>,
     /// Filter, such as: genre = "drama" and release_year >= 1990 [default: all records]. It needs the flag, because the
     /// argument is the file
     #[arg(long)]
     filter: Option<String>,
+    /// Order, such as: release_year desc, title [default: order of creation]
+    #[arg(long)]
+    order_by: Option<String>,
+    /// Fields, separated by commas; tables have them in this order [default: all]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    fields: Vec<String>,
     #[command(flatten)]
     given: Given,
     #[command(flatten)]
@@ -45,14 +52,15 @@ pub(super) struct Export {
 
 impl Export {
     pub(super) async fn run(self) -> Outcome {
-        let form = Form::File(self.format.unwrap_or_else(|| file::format(&self.file)));
-        let selection = self.given.selection(self.filter, None);
+        let format = self.format.map_or_else(|| file::format(&self.file), Ok)?;
+        let selection = self.given.selection(self.filter, self.order_by);
+        let what = What { selection, form: Form::File(format), fields: self.fields };
         let catalogue = catalogue(&self.database.records)?;
         let schema = self.collection.find(catalogue)?;
         let stop = stop_signal()?;
         let store = open_to_read(&self.database, catalogue).await?;
         let output = Output::create(&self.file)?;
-        let save = save(&store, catalogue, schema, &selection, form, output);
+        let save = save(&store, catalogue, schema, &what, output);
         let saved = tokio::select! {
             saved = save => saved,
             // Dropping the output removes the incomplete file.
@@ -64,10 +72,17 @@ impl Export {
                 eprintln!("{count} exported");
                 Ok(ExitCode::SUCCESS)
             }
-            Err(Failure::Record(error)) => Err(explain_in(error, &selection)),
+            Err(Failure::Record(error)) => Err(explain_in(error, &what.selection)),
             Err(Failure::File(error)) => Err(format!("{}: {error}", self.file.display())),
         }
     }
+}
+
+/// What is exported.
+struct What {
+    selection: Selection,
+    form: Form,
+    fields: Vec<String>,
 }
 
 enum Failure {
@@ -92,11 +107,12 @@ async fn save(
     store: &Store,
     catalogue: Catalogue,
     schema: &'static Schema,
-    selection: &Selection,
-    form: Form,
+    what: &What,
     mut output: Output,
 ) -> Result<u64, Failure> {
-    let mut records = export(store, &operator(catalogue), schema, selection, form).await?;
+    let What { selection, form, fields } = what;
+    let operator = operator(catalogue);
+    let mut records = export(store, &operator, schema, selection, *form, fields).await?;
     let progress = file::progress();
     let mut count = 0;
     let mut is_read = output.write(&records.head()?)?;

@@ -1,24 +1,49 @@
-//! Files of records on the command line. `-` is standard input or output, `.gz` is compressed, and `.csv` is CSV.
+//! Files of records on the command line. `-` is standard input or output, and `.gz` is compressed.
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{ErrorKind, IsTerminal, Read, Result as IoResult, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use clap::Args;
 use flate2::Compression;
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
 use indicatif::{ProgressBar, ProgressStyle};
 use tempfile::NamedTempFile;
 
-use crate::app::transfer::Format;
+use crate::app::transfer::{Encoding, Format, Hints, Options, Order};
 use crate::store::missing_folder;
+
+/// How to read a file.
+#[derive(Args)]
+pub(super) struct FileSettings {
+    /// Format: ndjson, json, csv or xlsx [default: recognised]
+    #[arg(long)]
+    format: Option<Format>,
+    /// Encoding of a text file: utf-8, utf-16 or windows-1252 [default: recognised]
+    #[arg(long)]
+    encoding: Option<Encoding>,
+    /// Sheet of a workbook [default: the first one with a value]
+    #[arg(long, value_name = "NAME")]
+    sheet: Option<String>,
+    /// Order of day, month and year in dates such as 15/02/2030: dmy, mdy or ymd [default: such dates are rejected]
+    #[arg(long, value_name = "ORDER")]
+    dates: Option<Order>,
+}
+
+impl FileSettings {
+    pub(super) fn options(self) -> Options {
+        let Self { format, encoding, sheet, dates } = self;
+        Options { hints: Hints { format, encoding, sheet }, dates, ..Options::default() }
+    }
+}
 
 /// The name of standard input and output.
 pub(super) const STREAM: &str = "-";
 
 /// The number of rows between two updates of the progress.
-pub(super) const STEP: u64 = 256;
+const STEP: u64 = 256;
 
 fn is_stream(path: &Path) -> bool {
     path.as_os_str() == STREAM
@@ -28,12 +53,26 @@ fn is_gzip(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"))
 }
 
-/// Returns the format of a file by its name: CSV if it ends in `.csv` or `.csv.gz`, otherwise JSON lines.
-pub(super) fn format(path: &Path) -> Format {
+/// Returns the format of a file to write, by its name. Standard output, pipes, devices and names without an ending get
+/// JSON lines.
+///
+/// # Errors
+/// A message for a name with another ending.
+pub(super) fn format(path: &Path) -> Result<Format, String> {
+    let is_special = std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file());
+    if is_stream(path) || is_special {
+        return Ok(Format::default());
+    }
     let name = if is_gzip(path) { path.with_extension("") } else { path.to_owned() };
-    let extension = name.extension().unwrap_or_default();
-    let is = |format: &Format| extension.eq_ignore_ascii_case(format.as_str());
-    Format::ALL.into_iter().find(is).unwrap_or_default()
+    let Some(extension) = name.extension() else { return Ok(Format::default()) };
+    let is = |format: &Format| extension.eq_ignore_ascii_case(format.extension());
+    Format::ALL.into_iter().find(is).ok_or_else(|| {
+        let known: Vec<String> =
+            Format::ALL.iter().map(|format| format!(".{}", format.extension())).collect();
+        let mut known = known;
+        known.dedup();
+        format!("{}: unknown ending; expected {}, or --format", path.display(), known.join(", "))
+    })
 }
 
 /// Opens a file for reading, and decompresses it if its name ends in `.gz`.
@@ -178,4 +217,21 @@ pub(super) fn progress() -> ProgressBar {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
     }
+}
+
+/// Returns a progress display of rows, and what counts them.
+pub(super) fn counting() -> (ProgressBar, impl Fn(u64) + Send + 'static) {
+    let bar = progress();
+    let shown = bar.clone();
+    let count = move |count: u64| {
+        if count.is_multiple_of(STEP) {
+            shown.set_position(count);
+        }
+    };
+    (bar, count)
+}
+
+/// Quotes a text for a POSIX shell.
+pub(super) fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
 }

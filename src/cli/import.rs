@@ -6,16 +6,20 @@ use std::process::ExitCode;
 
 use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
+use tempfile::TempDir;
 
 use super::explain::{escaped, printable, rule};
-use super::file::{self, STEP};
-use super::{CollectionSettings, Outcome, catalogue, explain, migrate, open, operator};
-use crate::app::transfer::{self, Format, Opened, Report};
+use super::file::{self, FileSettings, quoted};
+use super::{
+    CollectionSettings, Outcome, catalogue, explain, location, migrate, open, open_to_read,
+    operator,
+};
+use crate::app::transfer::{self, Defaults, Mapping, Opened, Options, Report};
 use crate::config::DatabaseSettings;
 use crate::error::{Error, Kind, Violation};
 use crate::query::Schema;
-use crate::record::Catalogue;
-use crate::store::{Conflict, Missing, Store};
+use crate::record::{Author, Catalogue};
+use crate::store::{Conflict, Location, Missing, Store};
 
 /// The exit code if rows were rejected.
 const REJECTED: u8 = 2;
@@ -24,7 +28,8 @@ const EXAMPLES: &str = "\
 Examples:
   cinequery import movies.ndjson
   cinequery import movies.csv.gz --on-conflict skip
-  cat movies.csv | cinequery import - --format csv
+  cinequery import films.xlsx --map 'Film=title,Licence ends=expiry_date' --dates dmy --dry-run
+  cat movies.csv | cinequery import -
 
 Exit codes:
   0  every row was imported or skipped
@@ -34,12 +39,20 @@ Exit codes:
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Import {
-    /// File in UTF-8: one JSON object per line, or CSV with a header line. `.gz` is decompressed; `-` is standard
-    /// input
+    /// File: JSON lines, a JSON array, CSV with a header line, or .xlsx. `.gz` is decompressed; `-` is standard input
     file: PathBuf,
-    /// Format, ndjson or csv [default: by the file name, else ndjson]
+    #[command(flatten)]
+    hints: FileSettings,
+    /// Columns with the fields that they are for; may be repeated. A name with a comma or = is in double quotes;
+    /// year(COLUMN)=FIELD takes the year of dates [default: by name, regardless of case and blanks]
+    #[arg(long, value_name = "COLUMN=FIELD,…")]
+    map: Vec<Mapping>,
+    /// Values for fields of which a row has none; may be repeated
+    #[arg(long, value_name = "FIELD=VALUE,…")]
+    set: Vec<Defaults>,
+    /// Report what would be imported, with the first ten records, and change nothing
     #[arg(long)]
-    format: Option<Format>,
+    dry_run: bool,
     /// What to do if a record with the same natural key exists (for movies: title and year)
     #[arg(long, value_enum, default_value = "fail")]
     on_conflict: Conflict,
@@ -69,10 +82,24 @@ impl Import {
         let catalogue = catalogue(&self.database.records)?;
         let schema = self.collection.find(catalogue)?;
         let input = file::open(&self.file)?;
-        let format = self.format.unwrap_or_else(|| file::format(&self.file));
         let failed = |error| format!("{}: {}", self.file.display(), explain(error));
+        let options = Options {
+            mapping: self.map.into_iter().fold(Mapping::default(), Mapping::and),
+            defaults: self.set.into_iter().fold(Defaults::default(), Defaults::and),
+            ..self.hints.options()
+        };
+        if self.dry_run {
+            let (store, _scratch) = open_or_scratch(&self.database, catalogue).await?;
+            let import = transfer::begin(&store, &operator(catalogue), schema).map_err(failed)?;
+            let (bar, progress) = file::counting();
+            let report =
+                import.by_operator().dry_run(input, options, self.on_conflict, progress).await;
+            bar.finish_and_clear();
+            store.close().await;
+            return report.map(|report| print_dry_run(&report)).map_err(failed);
+        }
         // The header is checked first, so that a file that cannot be imported does not change the database.
-        let file = transfer::open(input, format, schema).map_err(failed)?;
+        let file = transfer::open(input, options, schema, Author::Operator).map_err(failed)?;
         let store = open(&self.database, Missing::Create).await?;
         migrate(&store, catalogue).await?;
         let report = load(&store, catalogue, schema, file, self.on_conflict).await;
@@ -93,6 +120,23 @@ impl Import {
     }
 }
 
+/// Opens the database for reading. If it does not exist yet, an empty one in a temporary folder takes its place.
+async fn open_or_scratch(
+    settings: &DatabaseSettings,
+    catalogue: Catalogue,
+) -> Result<(Store, Option<TempDir>), String> {
+    match location(settings)? {
+        Location::Sqlite(path) if !path.exists() => {
+            let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+            let scratch = Location::Sqlite(folder.path().join("scratch.db"));
+            let store = Store::open(scratch, Missing::Create).await.map_err(explain)?;
+            migrate(&store, catalogue).await?;
+            Ok((store, Some(folder)))
+        }
+        _ => open_to_read(settings, catalogue).await.map(|store| (store, None)),
+    }
+}
+
 /// Imports the records of a file, with a progress display.
 async fn load(
     store: &Store,
@@ -101,13 +145,7 @@ async fn load(
     file: Opened,
     policy: Conflict,
 ) -> Result<Report, Error> {
-    let bar = file::progress();
-    let shown = bar.clone();
-    let progress = move |count: u64| {
-        if count.is_multiple_of(STEP) {
-            shown.set_position(count);
-        }
-    };
+    let (bar, progress) = file::counting();
     let import = transfer::begin(store, &operator(catalogue), schema)?.by_operator();
     let report = import.run_opened(file, policy, progress).await;
     bar.finish_and_clear();
@@ -115,17 +153,78 @@ async fn load(
 }
 
 fn print(report: &Report) -> ExitCode {
-    let Report { created, updated, skipped, rejected, errors, ignored } = report;
+    let Report { created, updated, skipped, rejected, errors, ignored, trimmed, .. } = report;
     if !ignored.is_empty() {
         let names = escaped(&ignored.join(", "));
         eprintln!("warning: ignored unknown or read-only fields: {names}");
     }
+    list_problems(report);
     let more = rejected.saturating_sub(list(errors));
     if more > 0 {
         eprintln!("and {more} more");
     }
+    list(&report.existing);
+    if *trimmed > 0 {
+        eprintln!("removed outer white space of {trimmed} texts");
+    }
     eprintln!("{created} created, {updated} updated, {skipped} skipped, {rejected} rejected");
     if *rejected > 0 { ExitCode::from(REJECTED) } else { ExitCode::SUCCESS }
+}
+
+/// Prints what an import would do: the records on standard output, all else on standard error.
+fn print_dry_run(report: &Report) -> ExitCode {
+    if let Some(file) = &report.file {
+        let encoding = file.encoding.map(|encoding| format!(", {}", encoding.as_str()));
+        let delimiter =
+            file.delimiter.as_deref().map(|delimiter| format!(", delimiter {delimiter:?}"));
+        let sheet = file.sheet.as_deref().map(|sheet| format!(", sheet {sheet:?}"));
+        let facts = [encoding, delimiter, sheet].into_iter().flatten().collect::<String>();
+        eprintln!("read as {}{facts}", file.format.as_str());
+    }
+    for column in &report.columns {
+        let name = escaped(&column.name);
+        match (column.fields.as_slice(), &column.guess) {
+            ([], Some(guess)) => eprintln!("  {name} is ignored; perhaps --map {}", quoted(guess)),
+            ([], None) => eprintln!("  {name} is ignored"),
+            (fields, _) => eprintln!("  {name} is read into {}", fields.join(", ")),
+        }
+    }
+    for field in report.missing.iter().flatten() {
+        eprintln!(
+            "  {field} has no column: rename or map one, or give a value with --set {field}=VALUE"
+        );
+    }
+    for record in report.preview.iter().flatten() {
+        println!("{record}");
+    }
+    if let Some(fields) = &report.new_fields {
+        eprintln!(
+            "fields that would take the ignored columns, for the declaration:\n\n{}",
+            fields.trim_end()
+        );
+        eprintln!();
+    }
+    let code = print(report);
+    eprintln!("nothing was imported: this was a dry run");
+    code
+}
+
+/// Prints the problems of several rows, with the options that may mend them.
+fn list_problems(report: &Report) {
+    for problem in report.problems.iter().filter(|problem| problem.count > 1) {
+        let options: Vec<String> = problem
+            .parameters
+            .iter()
+            .filter_map(|parameter| parameter.split_once('='))
+            .map(|(name, value)| format!("--{name} {value}"))
+            .collect();
+        let advice = if options.is_empty() {
+            String::new()
+        } else {
+            format!("; add {}", options.join(" or "))
+        };
+        eprintln!("{}{advice}", escaped(&problem.to_string()));
+    }
 }
 
 /// Prints the broken rules and returns the number of rows that they are about.

@@ -5,8 +5,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use super::{Outcome, catalogue, explain, file, print};
-use crate::app::transfer::{Format, infer};
+use super::file::{self, FileSettings};
+use super::{Outcome, catalogue, explain, print};
+use crate::app::transfer::infer;
 use crate::config::RecordsSettings;
 use crate::query::Schema;
 use crate::record::declaration::{self, check_collection, collection_name};
@@ -51,12 +52,10 @@ struct Check {
 
 #[derive(Args)]
 struct Infer {
-    /// File in UTF-8: one JSON object per line, or CSV with a header line. `.gz` is decompressed; `-` is standard
-    /// input
+    /// File: JSON lines, a JSON array, CSV with a header line, or .xlsx. `.gz` is decompressed; `-` is standard input
     file: PathBuf,
-    /// Format, ndjson or csv [default: by the file name, else ndjson]
-    #[arg(long)]
-    format: Option<Format>,
+    #[command(flatten)]
+    hints: FileSettings,
     /// Collection, such as books [default: from the file name]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
@@ -117,9 +116,8 @@ impl Infer {
                     .ok_or("cannot derive the collection from the file name: pass it with --name")?
             }
         };
-        let format = self.format.unwrap_or_else(|| file::format(&self.file));
         let input = file::open(&self.file)?;
-        infer(input, format, &collection)
+        infer(input, self.hints.options(), &collection)
             .map_err(|error| format!("{}: {}", self.file.display(), explain(error)))
     }
 }

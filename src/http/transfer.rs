@@ -1,6 +1,7 @@
 //! Import and export of records as files. Both stream: no file is held in memory.
 
 use std::io::{ErrorKind, Seek, Write};
+use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -28,9 +29,11 @@ use super::records::{COLLECTION, Tag};
 use super::stream::streamed;
 use crate::app::App;
 use crate::app::selection::Selection;
-use crate::app::transfer::{self, Export, Form, Format, ImportKey, Report};
+use crate::app::transfer::{
+    self, Encoding, Export, Form, Format, Hints, ImportKey, Options, Order, Report,
+};
 use crate::error::{Error, Kind, Result, retry_after};
-use crate::store::Conflict;
+use crate::store::{Conflict, Once};
 
 /// The maximum part of an all-or-nothing import that is buffered in memory, in bytes.
 const MAX_MEMORY_BYTES: usize = 1024 * 1024;
@@ -45,14 +48,17 @@ pub(super) struct Operations;
 /// media type per body and treat this one as a file.
 const FILE: &str = "application/octet-stream";
 
+/// The media type of CSV with tabs.
+const TABS: &str = "text/tab-separated-values";
+
 #[OpenApi(prefix_path = COLLECTION, tag = "Tag::Records")]
 impl Operations {
     /// Export {records}
     ///
-    /// Returns all {records} that match a filter as a file, in order of creation and without a limit on their
-    /// number. Pass values for `$parameters` as query parameters named `p.NAME`. If the service fails during
-    /// the transfer, the response ends without its last chunk, so that clients detect the incomplete file. In
-    /// CSV, values that a spreadsheet would run as a formula are prefixed with an apostrophe, which an import
+    /// Returns all {records} that match a filter as a file, without a limit on their number. An order other than that of
+    /// creation takes longer if it has no index. Pass values for `$parameters` as query parameters named `p.NAME`. If the service fails during
+    /// the transfer, the response ends without its last chunk, so that clients detect the incomplete file. A workbook
+    /// (`xlsx`) is complete before it is sent, and has at most 1,048,575 {records}; its dates are dates. In CSV, values that a spreadsheet would run as a formula are prefixed with an apostrophe, which an import
     /// removes. These are values that start with `=`, `+`, `-`, `@`, TAB or CR, also after apostrophes.
     /// Returns 400 `invalid_query` for an invalid filter.
     #[oai(path = "/export", method = "get")]
@@ -63,28 +69,46 @@ impl Operations {
         request: &Request,
         /// The filter, at most 8 KiB. Repeat the parameter to join filters by `and`. Default: all {records}.
         filter: Query<Option<Filters>>,
-        /// The format of the file.
+        /// The order: fields with optional `asc` or `desc`, separated by commas. Default: order of creation.
+        order_by: Query<Option<String>>,
+        /// The fields, separated by commas. In tables they are in this order. Default: all fields.
+        fields: Query<Option<String>>,
+        /// The format of the file. Default: `ndjson`.
         format: Query<Option<Format>>,
     ) -> Result<Download> {
+        let fields = fields.0.iter().flat_map(|fields| fields.split(','));
+        let fields: Vec<String> = fields.map(|field| field.trim().to_owned()).collect();
         let selection = Selection {
             filters: Filters::of(filter.0),
+            order_by: order_by.0,
             parameters: arguments(request),
             ..Selection::default()
         };
         let (store, format) = (app.store_for(&caller.identity), format.0.unwrap_or_default());
         let form = Form::File(format);
+        if format == Format::Xlsx {
+            Exchange::of(request)?.lift_time_limit();
+        }
         let records =
-            transfer::export(&store, &caller.identity, caller.schema, &selection, form).await?;
+            transfer::export(&store, &caller.identity, caller.schema, &selection, form, &fields);
+        let records = records.await?;
         Ok(Download { records, format })
     }
 
     /// Import {records}
     ///
-    /// Imports a file and returns a report. The file has one JSON object per line (NDJSON), or is CSV with a
-    /// header line of field names. Send it as `application/x-ndjson` or `text/csv`, or as
-    /// `application/octet-stream` with `format`. A row may have 64 KiB, a file 1 GiB. An upload without data
-    /// for 30 seconds returns 408 `request_timeout`. Names that are not writable fields are ignored and listed
-    /// in the report.
+    /// Imports a file and returns a report. The file has one JSON object per line (NDJSON), is a JSON array of objects, CSV
+    /// with a header line, or a workbook (`.xlsx`). Send it with its media type, or as `application/octet-stream`: its
+    /// format, encoding and delimiter are then recognised. A row may have 64 KiB, a file 1 GiB, a workbook 64 MiB packed and
+    /// unpacked. An upload without data for 30 seconds returns 408 `request_timeout`.
+    ///
+    /// Columns are matched with fields by their names, regardless of case, blanks and punctuation; `map` gives other names.
+    /// Columns without a field are ignored and listed in the report. Values are read in every form that has one meaning,
+    /// such as `2000.0`, `2030-01-01 00:00:00`, `Jun 12 1998` or a serial day of Excel. Outer white space of texts is
+    /// removed, empty cells are null, and empty rows are ignored.
+    ///
+    /// With `dry_run=true` nothing is written. The report then shows the first ten {records} as they would be, how columns
+    /// could be mapped, and fields that would take the ignored columns. Send the file again to import it.
     ///
     /// With `on_conflict=fail`, all rows are imported in one transaction, or none: an invalid or existing row
     /// returns 400 `rows_rejected` with `errors` by line. Otherwise the import commits every thousand rows;
@@ -101,21 +125,52 @@ impl Operations {
         _key: Header<Option<String>>,
         /// What to do with a {record} that exists already. Default: `fail`.
         on_conflict: Query<Option<Conflict>>,
-        /// The format of the file. It must agree with the media type, unless that is `application/octet-stream`.
+        /// The format of the file. It must agree with the media type, unless that is `application/octet-stream`. Default: it
+        /// is recognised.
         format: Query<Option<Format>>,
+        /// The encoding of a text file. Default: it is recognised.
+        encoding: Query<Option<Encoding>>,
+        /// The sheet of a workbook. Default: the first one with a value.
+        sheet: Query<Option<String>>,
+        /// Columns with the fields that they are for, such as `Film=title,Licence ends=expiry_date`. A name with a comma or
+        /// an equals sign is in double quotes. `year(COLUMN)=FIELD` takes the year of dates.
+        map: Query<Option<String>>,
+        /// The order of day, month and year in dates whose year comes last, such as 15/02/2030. Without it, such dates are
+        /// rejected.
+        dates: Query<Option<Order>>,
+        /// Values for fields of which a row has none, such as `genre=unknown,expiry_date=2030-12-31`.
+        set: Query<Option<String>>,
+        /// Whether to report what an import would do, without importing anything. Default: false.
+        dry_run: Query<Option<bool>>,
         upload: Upload,
     ) -> Result<Retriable<Json<Report>>> {
         let format = upload.format(format.0)?;
         let Upload { file, key, .. } = upload;
+        let options = Options {
+            hints: Hints { format, encoding: encoding.0, sheet: sheet.0 },
+            mapping: parsed("map", map.0)?,
+            dates: dates.0,
+            defaults: parsed("set", set.0)?,
+        };
         let import = transfer::begin(&caller.store, &caller.identity, caller.schema)?;
         let policy = on_conflict.0.unwrap_or_default();
-        let once = if policy == Conflict::Fail {
-            import.run_once(buffered(file).await?, format, policy, key).await?
+        let stream = |file| SyncIoBridge::new(StreamReader::new(file));
+        let once = if dry_run.0.unwrap_or_default() {
+            Once::Unkeyed(import.dry_run(stream(file), options, policy, |_| {}).await?)
+        } else if policy == Conflict::Fail {
+            import.run_once(buffered(file).await?, options, policy, key).await?
         } else {
-            import.run_once(SyncIoBridge::new(StreamReader::new(file)), format, policy, key).await?
+            import.run_once(stream(file), options, policy, key).await?
         };
         Ok(Retriable::of(once, Json))
     }
+}
+
+/// Parses a parameter; without it, it is empty.
+fn parsed<T: FromStr<Err = String> + Default>(name: &str, text: Option<String>) -> Result<T> {
+    let parsed = text.map(|text| text.parse()).transpose();
+    let invalid = |detail| Error::new(Kind::InvalidParameter, format!("{name}: {detail}"));
+    parsed.map(Option::unwrap_or_default).map_err(invalid)
 }
 
 /// An uploaded file.
@@ -129,9 +184,9 @@ struct Upload {
 
 impl Upload {
     /// Returns the format of the file, from the parameter `format` or the media type.
-    fn format(&self, parameter: Option<Format>) -> Result<Format> {
+    fn format(&self, parameter: Option<Format>) -> Result<Option<Format>> {
         match (parameter, self.format) {
-            (Some(parameter), Some(sent)) if parameter != sent => {
+            (Some(parameter), Some(sent)) if parameter.media_type() != sent.media_type() => {
                 let detail = format!(
                     "format is {}, but Content-Type is {}; send the same format in both",
                     parameter.as_str(),
@@ -139,7 +194,7 @@ impl Upload {
                 );
                 Err(Error::new(Kind::InvalidParameter, detail))
             }
-            (parameter, sent) => Ok(parameter.or(sent).unwrap_or_default()),
+            (parameter, sent) => Ok(parameter.or(sent)),
         }
     }
 }
@@ -169,11 +224,16 @@ async fn buffered(
 
 /// Returns the media types of an exported file, for the OpenAPI document.
 fn file() -> Vec<MetaMediaType> {
-    let text = |format: Format| MetaMediaType {
+    let media_type = |format: Format| MetaMediaType {
         content_type: format.media_type(),
-        schema: MetaSchemaRef::Inline(Box::new(MetaSchema::new("string"))),
+        schema: MetaSchemaRef::Inline(Box::new(match format {
+            Format::Xlsx => MetaSchema::new_with_format("string", "binary"),
+            _ => MetaSchema::new("string"),
+        })),
     };
-    Format::ALL.map(text).into()
+    let mut types = Vec::from(Format::ALL.map(media_type));
+    types.dedup_by_key(|media_type| media_type.content_type);
+    types
 }
 
 impl<'a> ApiExtractor<'a> for Upload {
@@ -195,10 +255,13 @@ impl<'a> ApiExtractor<'a> for Upload {
     ) -> poem::Result<Self> {
         let media_type = request.content_type().unwrap_or_default();
         let is_sent = |format: &Format| is_media_type(media_type, format.media_type());
-        let format = Format::ALL.into_iter().find(is_sent);
+        let is_tabs = is_media_type(media_type, TABS);
+        let format = Format::ALL.into_iter().find(is_sent).or(is_tabs.then_some(Format::Csv));
         if format.is_none() && !is_media_type(media_type, FILE) {
-            let known = Format::ALL.map(Format::media_type).join(", ");
-            let detail = format!("send Content-Type: {known}, or {FILE} with `format`");
+            let mut known = Format::ALL.map(Format::media_type).to_vec();
+            known.dedup();
+            let known = known.join(", ");
+            let detail = format!("send Content-Type: {known}, {TABS}, or {FILE} for any of them");
             return Err(Error::new(Kind::UnsupportedMediaType, detail).into());
         }
         reject_content_coding(request)?;
@@ -273,12 +336,17 @@ impl IntoResponse for Download {
     fn into_response(self) -> Response {
         let Self { records, format } = self;
         let media_type = match format {
-            Format::Ndjson => format.media_type().to_owned(),
+            Format::Ndjson | Format::Json | Format::Xlsx => format.media_type().to_owned(),
             // `header=present` (RFC 4180) says that the first line names the columns.
-            Format::Csv => format!("{}; charset=utf-8; header=present", format.media_type()),
+            Format::Csv | Format::ExcelCsv => {
+                format!("{}; charset=utf-8; header=present", format.media_type())
+            }
         };
-        let file =
-            format!("attachment; filename=\"{}.{}\"", records.schema().collection, format.as_str());
+        let file = format!(
+            "attachment; filename=\"{}.{}\"",
+            records.schema().collection,
+            format.extension()
+        );
         Response::builder()
             .content_type(media_type)
             .header(CONTENT_DISPOSITION, file)

@@ -1,5 +1,6 @@
 //! Imports: writes of many records, in one transaction or in one per thousand records.
 
+mod preview;
 mod resume;
 mod rows;
 
@@ -99,6 +100,9 @@ pub struct Tally {
     pub conflicting: u64,
     /// The first [`MAX_LISTED`] of these, by line.
     pub conflicts: Vec<Violation>,
+    /// Under [`Conflict::Skip`], the first [`MAX_LISTED`] rows whose record exists, by line.
+    #[serde(default)]
+    pub existing: Vec<Violation>,
 }
 
 impl Tally {
@@ -109,6 +113,8 @@ impl Tally {
         self.conflicting += other.conflicting;
         self.conflicts.extend(other.conflicts);
         self.conflicts.truncate(MAX_LISTED);
+        let room = MAX_LISTED.saturating_sub(self.existing.len());
+        self.existing.extend(other.existing.into_iter().take(room));
     }
 
     /// Returns the outcome after a rollback, with the conflicts only.

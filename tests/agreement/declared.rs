@@ -119,7 +119,8 @@ async fn exchange(collection: &Collection<'_>) -> Result<(), String> {
 async fn exported(collection: &Collection<'_>, store: &Store) -> Vec<u8> {
     let (caller, everything) = (collection.caller(), Selection::default());
     let form = Form::File(Format::Ndjson);
-    let mut export = export(store, &caller, collection.schema, &everything, form).await.unwrap();
+    let mut export =
+        export(store, &caller, collection.schema, &everything, form, &[]).await.unwrap();
     let mut file = Vec::new();
     while let Some(part) = export.next().await.unwrap() {
         file.extend(part.bytes);

@@ -5,52 +5,79 @@
 //! characters. Reading removes one apostrophe, so that every text round-trips.
 
 use std::borrow::Cow;
-use std::io::{BufRead, Result as IoResult};
+use std::io::{BufRead, Chain, Cursor, Read, Result as IoResult};
 
 use csv_core::ReadRecordResult;
 
-use super::row::{MAX_NAME, MAX_ROW_BYTES, Row, too_long};
+use super::cell::Cell;
+use super::columns::MAX_COLUMNS;
+use super::row::{MAX_ROW_BYTES, Row, Values, too_long};
 use crate::error::{Error, Kind, Result};
-use crate::query::limits::MAX_DIAGNOSTICS;
-use crate::query::{Argument, Schema, Type, Value};
+use crate::query::text::trimmed;
+use crate::query::{Field, Value};
 use crate::store::Record;
 
-/// The maximum number of columns.
-const MAX_COLUMNS: usize = 1000;
+/// What may separate the cells of a row.
+const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
+
+/// The length of a line `sep=;` with its end.
+const SEPARATOR_LINE: usize = 7;
+
+/// The byte order mark, by which Excel recognises UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// Characters that make a cell a formula if it starts with one of them.
 const FORMULA: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
 
-/// Returns the header line: the names of the fields.
-pub(super) fn head(schema: &Schema) -> Result<Vec<u8>> {
-    write(|writer| writer.write_record(schema.names()))
+/// How CSV is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Style {
+    /// With commas (RFC 4180).
+    Standard,
+    /// As Excel opens it in most countries: with a byte order mark and semicolons.
+    Excel,
 }
 
-/// Returns the records, one per line.
-pub(super) fn records(records: &[Record]) -> Result<Vec<u8>> {
-    write(|writer| {
-        for record in records {
-            for (_, value) in record.fields() {
-                writer.write_field(match value {
-                    Some(Value::Text(text)) => guarded(text),
-                    Some(value) => value.to_string(),
-                    None => String::new(),
-                })?;
+impl Style {
+    /// Returns the start of the file: the names of the fields.
+    pub(super) fn head(self, fields: &[&'static Field]) -> Result<Vec<u8>> {
+        let mark = if self == Self::Excel { BYTE_ORDER_MARK } else { b"" };
+        let names =
+            self.write(|writer| writer.write_record(fields.iter().map(|field| field.name)))?;
+        Ok([mark, &names].concat())
+    }
+
+    /// Returns the records, one per line.
+    pub(super) fn records(self, records: &[Record], fields: &[&'static Field]) -> Result<Vec<u8>> {
+        self.write(|writer| {
+            for record in records {
+                for field in fields {
+                    writer.write_field(match record.value(field.name) {
+                        Some(Value::Text(text)) => guarded(text),
+                        Some(value) => value.to_string(),
+                        None => String::new(),
+                    })?;
+                }
+                writer.write_record(None::<&[u8]>)?;
             }
-            writer.write_record(None::<&[u8]>)?;
-        }
-        Ok(())
-    })
-}
+            Ok(())
+        })
+    }
 
-fn write(rows: impl FnOnce(&mut csv::Writer<&mut Vec<u8>>) -> csv::Result<()>) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let mut writer =
-        csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(&mut bytes);
-    rows(&mut writer).map_err(Error::internal)?;
-    writer.flush().map_err(Error::internal)?;
-    drop(writer);
-    Ok(bytes)
+    fn write(
+        self,
+        rows: impl FnOnce(&mut csv::Writer<&mut Vec<u8>>) -> csv::Result<()>,
+    ) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let mut writer = csv::WriterBuilder::new()
+            .delimiter(if self == Self::Excel { b';' } else { b',' })
+            .terminator(csv::Terminator::CRLF)
+            .from_writer(&mut bytes);
+        rows(&mut writer).map_err(Error::internal)?;
+        writer.flush().map_err(Error::internal)?;
+        drop(writer);
+        Ok(bytes)
+    }
 }
 
 fn guarded(text: &str) -> String {
@@ -64,108 +91,110 @@ pub(super) fn unguarded(text: &str) -> &str {
     text.strip_prefix('\'').filter(|_| is_guarded).unwrap_or(text)
 }
 
-/// The rows of a file.
+/// The table of a file: its header and rows.
 pub(super) struct Table<I> {
     rows: Rows<I>,
-    columns: Vec<Column>,
+    /// The first line of the header, and the names of the columns.
+    pub(super) header: (u64, Vec<String>),
+    pub(super) delimiter: u8,
 }
 
-/// A column of a file.
-struct Column {
-    name: String,
-    is_text: bool,
-    is_nullable: bool,
-}
-
-impl<I: BufRead> Table<I> {
-    /// Opens a file and reads its header line.
+impl<I: BufRead> Table<Chain<Cursor<Vec<u8>>, I>> {
+    /// Opens a file and reads its header line. A first line `sep=;`, as Excel reads it, names the delimiter; otherwise it
+    /// is the one that the header has most of.
     ///
     /// # Errors
-    /// A header line that names a field twice or lacks a required field; errors of the input.
-    pub(super) fn open(input: I, schema: &Schema) -> IoResult<Result<Self>> {
-        let mut rows = Rows::new(input, b',');
+    /// A file without a header line, or one that cannot be read; errors of the input.
+    pub(super) fn open(mut input: I) -> IoResult<Result<Self>> {
+        let (mut line, mut start, mut given) = (1, first_line(&mut input)?, None);
+        if let [b's' | b'S', b'e' | b'E', b'p' | b'P', b'=', delimiter, b'\r' | b'\n', ..] =
+            start.as_slice()
+            && start.len() <= SEPARATOR_LINE
+        {
+            given = Some(*delimiter);
+            (line, start) = (2, first_line(&mut input)?);
+        }
+        while !start.is_empty() && start.trim_ascii().is_empty() && start.len() < MAX_ROW_BYTES {
+            line += 1;
+            start = first_line(&mut input)?;
+        }
+        let delimiter = given.unwrap_or_else(|| delimiter_of(&start));
+        let mut rows = Rows::new(Cursor::new(start).chain(input), delimiter);
+        rows.line = line;
         let Some((line, cells)) = rows.next()? else {
             return Ok(Err(invalid(
                 "the file is empty; expected a header line with the names of the fields",
             )));
         };
-        let columns = cells.and_then(|cells| {
-            cells
-                .iter()
-                .map(|cell| Ok(std::str::from_utf8(cell).map_err(not_utf8)?.trim()))
-                .collect()
+        let names = cells.and_then(|cells| {
+            let name = |cell| Ok(trimmed_name(std::str::from_utf8(cell).map_err(not_utf8)?));
+            cells.into_iter().map(name).collect()
         });
-        let columns: Vec<&str> = match columns {
-            Ok(columns) => columns,
-            Err(detail) => return Ok(Err(invalid(&format!("line {line}: {detail}")))),
-        };
-        let required = schema.writable().filter(|field| field.is_required());
-        let missing = required.filter(|field| !columns.contains(&field.name));
-        let missing: Vec<String> = missing.map(|field| format!("`{}`", field.name)).collect();
-        if !missing.is_empty() {
-            let named =
-                columns.iter().take(MAX_DIAGNOSTICS).map(|name| name.chars().take(MAX_NAME));
-            let named: Vec<String> = named.map(Iterator::collect).collect();
-            let (expected, named) = (missing.join(", "), named.join(", "));
-            let help = match (columns.as_slice(), missing.len()) {
-                ([only], _) if only.contains([';', '\t']) => "separate the columns with commas",
-                (_, 1) => "rename or add it",
-                _ => "rename or add them",
-            };
-            let columns = if missing.len() == 1 { "a column" } else { "columns" };
-            let detail =
-                format!("line {line} must name {columns} {expected}, and names: {named}; {help}");
-            return Ok(Err(invalid(&detail)));
-        }
-        let columns: Vec<Column> = columns
-            .into_iter()
-            .map(|name| {
-                let field = schema.field(name);
-                Column {
-                    name: name.to_owned(),
-                    is_text: field.is_some_and(|field| field.ty == Type::Text),
-                    is_nullable: field.is_some_and(|field| field.nullable),
-                }
-            })
-            .collect();
-        let repeated = columns.iter().enumerate().find(|(position, column)| {
-            // Spreadsheets write empty columns, which have no name.
-            !column.name.is_empty()
-                && columns.iter().take(*position).any(|other| other.name == column.name)
-        });
-        if let Some((_, Column { name, .. })) = repeated {
-            return Ok(Err(invalid(&format!("line {line} names the column {name:?} twice"))));
-        }
-        Ok(Ok(Self { rows, columns }))
-    }
-
-    pub(super) fn next(&mut self) -> IoResult<Option<Row<'_>>> {
-        let Some((line, cells)) = self.rows.next()? else { return Ok(None) };
-        let fields = cells.and_then(|cells| {
-            if cells.len() != self.columns.len() {
-                let (found, expected) = (cells.len(), self.columns.len());
-                return Err(format!("has {found} cells, but the header line has {expected} names"));
-            }
-            let named =
-                self.columns.iter().zip(cells).filter(|(column, _)| !column.name.is_empty());
-            named.map(|(column, cell)| column.read(cell)).collect()
-        });
-        Ok(Some(Row { line, fields }))
+        Ok(match names {
+            Ok(names) => Ok(Self { rows, header: (line, names), delimiter }),
+            Err(detail) => Err(invalid(&format!("line {line}: {detail}"))),
+        })
     }
 }
 
-impl Column {
-    fn read(&self, cell: &[u8]) -> std::result::Result<(Cow<'_, str>, Argument), String> {
-        let text = std::str::from_utf8(cell).map_err(not_utf8)?;
-        let argument = if text.is_empty() && self.is_nullable {
-            Argument::NULL
-        } else if self.is_text {
-            Argument::Untyped(unguarded(text).to_owned())
-        } else {
-            Argument::Untyped(text.to_owned())
-        };
-        Ok((Cow::Borrowed(self.name.as_str()), argument))
+impl<I: BufRead> Table<I> {
+    /// Returns the input.
+    pub(super) fn input(&self) -> &I {
+        &self.rows.input
     }
+
+    /// Returns the next row. Cells after the last column are dropped if they are empty, as spreadsheets write them.
+    pub(super) fn next(&mut self) -> IoResult<Option<Row<'_>>> {
+        let Some((line, cells)) = self.rows.next()? else { return Ok(None) };
+        let expected = self.header.1.len();
+        let values = cells.and_then(|mut cells| {
+            while cells.len() > expected
+                && cells.last().is_some_and(|cell| cell.trim_ascii().is_empty())
+            {
+                cells.pop();
+            }
+            let is_empty = cells.iter().all(|cell| cell.trim_ascii().is_empty());
+            if cells.len() != expected && !is_empty {
+                let found = cells.len();
+                return Err(format!("has {found} cells, but the header line has {expected} names"));
+            }
+            let text = |cell| std::str::from_utf8(cell).map_err(not_utf8);
+            let cell = |cell| Ok(Cell::Plain(Cow::Borrowed(text(cell)?)));
+            cells
+                .into_iter()
+                .map(cell)
+                .collect::<std::result::Result<_, String>>()
+                .map(Values::Cells)
+        });
+        Ok(Some(Row { line, values }))
+    }
+}
+
+fn trimmed_name(name: &str) -> String {
+    trimmed(name).to_owned()
+}
+
+/// Reads a line, or as much of it as a row may have.
+fn first_line(input: &mut impl BufRead) -> IoResult<Vec<u8>> {
+    let mut line = Vec::new();
+    input.take(MAX_ROW_BYTES as u64).read_until(b'\n', &mut line)?;
+    Ok(line)
+}
+
+/// The delimiter that the first line has most of, outside quotes.
+fn delimiter_of(line: &[u8]) -> u8 {
+    let mut counts = [0_usize; DELIMITERS.len()];
+    let mut is_quoted = false;
+    for byte in line {
+        is_quoted ^= *byte == b'"';
+        let position = DELIMITERS.iter().position(|delimiter| delimiter == byte);
+        if let Some(count) = position.and_then(|at| counts.get_mut(at)).filter(|_| !is_quoted) {
+            *count += 1;
+        }
+    }
+    // The first of those that are equal: a comma where there is none.
+    let best = DELIMITERS.into_iter().zip(counts).rev().max_by_key(|(_, count)| *count);
+    best.map_or(b',', |(delimiter, _)| delimiter)
 }
 
 fn invalid(detail: &str) -> Error {

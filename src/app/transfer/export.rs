@@ -1,14 +1,20 @@
 //! Exporting records page by page, as the bytes of a file.
 
+use std::fs::File;
+use std::io::Read;
+
 use crate::app::selection::Selection;
 use crate::clock::timestamp_now;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::identity::{Access, Identity};
-use crate::query::{BoundQuery, Schema, Shape, Statement, Value};
-use crate::store::{Documents, Place, Store};
+use crate::query::diagnostic::did_you_mean;
+use crate::query::{BoundQuery, Field, Schema, Shape, Statement, Value};
+use crate::store::{Documents, Place, Record, Store};
 use crate::telemetry::metrics::{EXPORT, METRICS};
 
-use super::{Format, csv};
+use super::Format;
+use super::csv::Style;
+use super::sheet::Sheet;
 
 /// The number of records per page. Each page is one statement, so that a slow client holds nothing in the database.
 const PAGE: u32 = 1000;
@@ -19,6 +25,9 @@ pub struct Export {
     store: Store,
     query: BoundQuery,
     form: Form,
+    fields: Vec<&'static Field>,
+    /// A workbook, which is complete before its first byte is sent, and the number of its records.
+    workbook: Option<(File, usize)>,
     /// Whether a record has been written.
     is_started: bool,
     /// The first page. It is read in advance, so that a database error is returned before the file starts.
@@ -27,6 +36,9 @@ pub struct Export {
     /// The place among the concurrent exports; `None` for an export of a single page.
     place: Option<Place>,
 }
+
+/// The number of bytes of a workbook that are read at once.
+const CHUNK: usize = 64 * 1024;
 
 /// The form of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,10 +62,12 @@ pub struct Part {
     pub count: usize,
 }
 
-/// Starts an export of the selected records.
+/// Starts an export of the selected records, with these fields or with all. In tables, they have this order. A workbook
+/// is written here, to its end.
 ///
 /// # Errors
-/// [`crate::error::Kind::InvalidQuery`], [`crate::error::Kind::InsufficientScope`],
+/// [`crate::error::Kind::InvalidParameter`] for an unknown or repeated field, or for more records than a workbook has room
+/// for; [`crate::error::Kind::InvalidQuery`], [`crate::error::Kind::InsufficientScope`],
 /// [`crate::error::Kind::TooManyRequests`] if the caller has as many exports as allowed,
 /// [`crate::error::Kind::Unavailable`] if the service has; any database error, for the first page.
 pub async fn export(
@@ -62,24 +76,55 @@ pub async fn export(
     schema: &'static Schema,
     selection: &Selection,
     form: Form,
+    fields: &[String],
 ) -> Result<Export> {
     caller.require(Access::Read, schema)?;
+    let fields = chosen(schema, fields)?;
     let query = selection.bind(&selection.prepare(schema)?, timestamp_now())?;
     let mut export = Export {
         store: store.clone(),
         query,
         form,
+        fields,
+        workbook: None,
         is_started: false,
         first: None,
         is_done: false,
         place: None,
     };
+    if form == Form::File(Format::Xlsx) {
+        export.place = Some(store.export_place(&caller.subject)?);
+        export.store = store.transfers();
+        export.workbook = Some(export.write_workbook().await?);
+        return Ok(export);
+    }
     export.first = export.read().await?;
     if !export.is_done {
         export.place = Some(store.export_place(&caller.subject)?);
         export.store = store.transfers();
     }
     Ok(export)
+}
+
+/// Returns the fields with these names, or all.
+fn chosen(schema: &'static Schema, names: &[String]) -> Result<Vec<&'static Field>> {
+    if names.is_empty() {
+        return Ok(schema.fields.iter().collect());
+    }
+    let mut fields: Vec<&'static Field> = Vec::new();
+    for name in names {
+        let field = schema.field(name).ok_or_else(|| {
+            let help = did_you_mean(name, schema.names());
+            let detail = format!("{name:?} is not a field of {}; {help}", schema.name);
+            Error::new(Kind::InvalidParameter, detail)
+        })?;
+        if fields.contains(&field) {
+            let detail = format!("the field {name:?} is chosen twice; name it once");
+            return Err(Error::new(Kind::InvalidParameter, detail));
+        }
+        fields.push(field);
+    }
+    Ok(fields)
 }
 
 impl Export {
@@ -94,8 +139,10 @@ impl Export {
     /// None in practice, because field names are text.
     pub fn head(&self) -> Result<Vec<u8>> {
         match self.form {
-            Form::File(Format::Ndjson) => Ok(Vec::new()),
-            Form::File(Format::Csv) => csv::head(self.schema()),
+            Form::File(Format::Ndjson | Format::Xlsx) => Ok(Vec::new()),
+            Form::File(Format::Json) => Ok(b"[\n".to_vec()),
+            Form::File(Format::Csv) => Style::Standard.head(&self.fields),
+            Form::File(Format::ExcelCsv) => Style::Excel.head(&self.fields),
             Form::List { name, .. } => Ok(format!("{{\"{name}\":[").into_bytes()),
         }
     }
@@ -103,6 +150,7 @@ impl Export {
     /// Returns the bytes after the records.
     pub fn tail(&self) -> &'static [u8] {
         match self.form {
+            Form::File(Format::Json) => b"\n]\n",
             Form::File(_) => b"",
             Form::List { .. } => b"]}",
         }
@@ -113,6 +161,12 @@ impl Export {
     /// # Errors
     /// Any database error.
     pub async fn next(&mut self) -> Result<Option<Part>> {
+        if let Some((file, count)) = &mut self.workbook {
+            let mut bytes = Vec::with_capacity(CHUNK);
+            file.take(CHUNK as u64).read_to_end(&mut bytes).map_err(Error::internal)?;
+            let part = Part { bytes, count: std::mem::take(count) };
+            return Ok(Some(part).filter(|part| !part.bytes.is_empty()));
+        }
         match self.first.take() {
             Some(first) => Ok(Some(first)),
             None => self.read().await,
@@ -125,12 +179,8 @@ impl Export {
         }
         let statement = self.store.statement(&self.query, Shape::Page { limit: PAGE }).await?;
         let (part, last) = match self.form {
-            Form::File(Format::Csv) => {
-                let found = self.store.fetch(self.schema(), statement).await?;
-                let last = found.last().filter(|_| found.len() == PAGE as usize);
-                let last = last.map(|last| last.sort_keys(&self.query.order));
-                (Part { bytes: csv::records(&found)?, count: found.len() }, last)
-            }
+            Form::File(Format::Csv) => self.read_table(Style::Standard, statement).await?,
+            Form::File(Format::ExcelCsv) => self.read_table(Style::Excel, statement).await?,
             form => self.read_json(form, statement).await?,
         };
         self.is_started |= part.count > 0;
@@ -142,23 +192,68 @@ impl Export {
         Ok(Some(part).filter(|part| part.count > 0))
     }
 
+    async fn read_table(
+        &self,
+        style: Style,
+        statement: Statement,
+    ) -> Result<(Part, Option<Vec<Option<Value>>>)> {
+        let found = self.store.fetch(self.schema(), statement).await?;
+        let bytes = style.records(&found, &self.fields)?;
+        Ok((Part { bytes, count: found.len() }, self.last(&found)))
+    }
+
+    /// Returns the sort keys of the last record; `None` if no page follows.
+    fn last(&self, found: &[Record]) -> Option<Vec<Option<Value>>> {
+        let last = found.last().filter(|_| found.len() == PAGE as usize);
+        last.map(|last| last.sort_keys(&self.query.order))
+    }
+
+    /// Writes all records into a workbook, and returns their number.
+    async fn write_workbook(&mut self) -> Result<(File, usize)> {
+        let mut sheet = Sheet::new(self.schema(), &self.fields)?;
+        let mut count = 0;
+        loop {
+            let statement = self.store.statement(&self.query, Shape::Page { limit: PAGE }).await?;
+            let found = self.store.fetch(self.schema(), statement).await?;
+            count += found.len();
+            METRICS.transferred.get_or_create(&EXPORT).inc_by(found.len() as u64);
+            let last = self.last(&found);
+            // Compressing would block the other requests.
+            let write = move || sheet.add(&found).map(|()| sheet);
+            sheet = tokio::task::spawn_blocking(write).await.map_err(Error::internal)??;
+            match last {
+                Some(keys) => self.query.continue_after(&keys),
+                None => break,
+            }
+        }
+        let file = tokio::task::spawn_blocking(move || sheet.finish()).await;
+        Ok((file.map_err(Error::internal)??, count))
+    }
+
     async fn read_json(
         &self,
         form: Form,
         statement: Statement,
     ) -> Result<(Part, Option<Vec<Option<Value>>>)> {
         let separator = if form == Form::File(Format::Ndjson) { b'\n' } else { b',' };
+        let names: Vec<&str> = self.fields.iter().map(|field| field.name).collect();
         let mut found = Documents::new(self.schema(), &self.query.order, PAGE, separator);
-        if let Form::List { fields, .. } = form {
-            found = found.with_fields(fields);
+        match form {
+            Form::List { fields, .. } => found = found.with_fields(fields),
+            Form::File(_) if names.len() < self.schema().fields.len() => {
+                found = found.with_fields(&names);
+            }
+            Form::File(_) => {}
         }
         self.store.fetch_into(&mut found, statement).await?;
         let (count, last) = (found.len(), found.last().map(<[_]>::to_vec));
         let mut bytes = found.into_json();
         match form {
             // Every line ends with a newline, also the last one.
-            Form::File(_) if count > 0 => bytes.push(separator),
-            Form::List { .. } if count > 0 && self.is_started => bytes.insert(0, separator),
+            Form::File(Format::Ndjson) if count > 0 => bytes.push(separator),
+            Form::List { .. } | Form::File(_) if count > 0 && self.is_started => {
+                bytes.insert(0, separator);
+            }
             _ => {}
         }
         Ok((Part { bytes, count }, last))

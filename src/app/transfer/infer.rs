@@ -3,142 +3,121 @@
 mod column;
 mod keys;
 
-use std::collections::{HashMap, HashSet};
-use std::io::{BufRead, BufReader, Cursor, Read};
+use std::collections::HashMap;
+use std::io::Read;
+use std::ops::ControlFlow;
 
 use self::column::Column;
 use self::keys::Keys;
-use super::csv::{Rows, not_utf8, unguarded};
-use super::import::without_mark;
-use super::ndjson::Lines;
-use super::row::MAX_ROW_BYTES;
-use super::{Format, read_error};
+use super::columns::{entry, is_same, unnumbered};
+use super::dates::Order;
+use super::import::Options;
+use super::row::Values;
+use super::source::Source;
 use crate::error::{Error, Kind, Result};
-use crate::query::Argument;
+use crate::query::{Argument, Schema};
 use crate::record::declaration::{MANAGED, MAX_FIELDS, record_name};
 
 /// The most columns that are looked at. More names can only be a mistake, such as a value in the place of a name.
 const MAX_COLUMNS: usize = 200;
 
-/// What to do with a file that has other delimiters than commas.
-const WITH_COMMAS: &str = "Save the file with commas to import it.";
-
-/// What may separate the cells of a row.
-const DELIMITERS: [u8; 3] = [b',', b';', b'\t'];
-
 /// A declaration of the collection that fits the records of a file, with comments that say why.
 ///
 /// # Errors
 /// [`Kind::InvalidBody`] when the input breaks off, or has no column from which a field could be made.
-pub fn infer(input: impl Read, format: Format, collection: &str) -> Result<String> {
-    let input = without_mark(BufReader::new(input)).map_err(read_error)?;
-    let mut file = Summary::default();
-    match format {
-        Format::Csv => file.read_csv(input)?,
-        Format::Ndjson => file.read_ndjson(input)?,
+pub fn infer(
+    input: impl Read + Send + 'static,
+    options: impl Into<Options>,
+    collection: &str,
+) -> Result<String> {
+    let Options { hints, dates, .. } = options.into();
+    let mut source = Source::open(input, &hints)?;
+    let mut file = Summary { dates, ..Summary::default() };
+    if let Some((_, names)) = &source.header {
+        file.columns = names.iter().map(|name| Column::new(name)).collect();
+        file.more_columns = file.columns.len().saturating_sub(MAX_COLUMNS);
+        file.columns.truncate(MAX_COLUMNS);
     }
+    source.each(&mut |row| {
+        match row.values {
+            // Spreadsheets end a file with empty rows.
+            Ok(Values::Cells(cells)) if cells.iter().all(super::cell::Cell::is_empty) => {}
+            Ok(Values::Cells(cells)) => {
+                let values = cells.into_iter().map(|cell| cell.into_argument(dates));
+                file.add(values.take(MAX_COLUMNS).enumerate().collect());
+            }
+            Ok(Values::Members(members)) => {
+                let members = members.into_iter();
+                file.add_named(members.map(|(name, cell)| (name, cell.into_argument(dates))));
+            }
+            Err(detail) => file.skip(row.line, &detail),
+        }
+        ControlFlow::Continue(())
+    })?;
     file.declaration(collection)
 }
 
 /// What is known of a file while it is read.
 #[derive(Default)]
-struct Summary {
+pub(super) struct Summary {
     rows: u64,
     columns: Vec<Column>,
+    positions: HashMap<String, usize>,
     keys: Keys,
     /// Rows that could not be read, and why the first could not.
     unread: u64,
     first_unread: String,
     /// The number of ignored columns, which follow the first [`MAX_COLUMNS`].
     more_columns: usize,
-    /// Of CSV, what separates the cells.
-    delimiter: Option<u8>,
+    dates: Option<Order>,
 }
 
 impl Summary {
-    fn read_csv(&mut self, mut input: impl BufRead) -> Result<()> {
-        let mut start = Vec::new();
-        let mut limited = (&mut input).take(MAX_ROW_BYTES as u64);
-        limited.read_until(b'\n', &mut start).map_err(read_error)?;
-        let delimiter = delimiter_of(&start);
-        self.delimiter = Some(delimiter);
-        let mut rows = Rows::new(Cursor::new(start).chain(input), delimiter);
-        let Some((line, cells)) = rows.next().map_err(read_error)? else {
-            return Err(invalid("the file is empty; the first line has the names of the columns"));
-        };
-        let names = cells.and_then(|cells| {
-            let texts = cells.into_iter().map(|cell| std::str::from_utf8(cell).map_err(not_utf8));
-            texts.map(|name| Ok(Column::new(name?.trim()))).collect()
-        });
-        self.columns = names.map_err(|detail| invalid(&format!("line {line}: {detail}")))?;
-        let count = self.columns.len();
-        self.more_columns = count.saturating_sub(MAX_COLUMNS);
-        self.columns.truncate(MAX_COLUMNS);
-        while let Some((line, cells)) = rows.next().map_err(read_error)? {
-            let texts = cells.and_then(|cells| {
-                let texts =
-                    cells.into_iter().map(|cell| std::str::from_utf8(cell).map_err(not_utf8));
-                texts.collect::<std::result::Result<Vec<&str>, String>>()
-            });
-            match texts {
-                // Spreadsheets end a file with empty rows.
-                Ok(texts) if texts.iter().all(|text| text.trim().is_empty()) => {}
-                Ok(texts) if texts.len() != count => {
-                    let found = texts.len();
-                    self.skip(line, &format!("expected {count} cells, found {found}"));
-                }
-                Ok(texts) => {
-                    self.rows += 1;
-                    let values: Vec<Argument> = texts.into_iter().map(cell).collect();
-                    for (column, value) in self.columns.iter_mut().zip(&values) {
-                        column.add(value);
-                    }
-                    self.keys.add(&values);
-                }
-                Err(detail) => self.skip(line, &detail),
+    /// Adds a row: values at the positions of their columns.
+    fn add(&mut self, found: Vec<(usize, Argument)>) {
+        self.rows += 1;
+        let mut values = vec![Argument::NULL; self.columns.len()];
+        for (position, value) in found {
+            if let Some(column) = self.columns.get_mut(position) {
+                column.add(&value);
+            }
+            if let Some(place) = values.get_mut(position) {
+                *place = value;
             }
         }
-        Ok(())
+        self.keys.add(&values);
     }
 
-    fn read_ndjson(&mut self, input: impl BufRead) -> Result<()> {
-        let mut lines = Lines::new(input);
-        let mut positions: HashMap<String, usize> = HashMap::new();
-        while let Some(row) = lines.next().map_err(read_error)? {
-            let members = match row.fields {
-                Ok(members) => members,
-                Err(detail) => {
-                    self.skip(row.line, &detail);
+    /// Adds a row: values with the names of their columns.
+    pub(super) fn add_named(&mut self, found: impl Iterator<Item = (String, Argument)>) {
+        let mut values = Vec::new();
+        for (name, value) in found {
+            let position = match self.positions.get(&name) {
+                Some(position) => *position,
+                None if self.columns.len() == MAX_COLUMNS => {
+                    self.more_columns += 1;
                     continue;
                 }
+                None => {
+                    let position = self.columns.len();
+                    self.columns.push(Column::new(&name));
+                    self.positions.insert(name, position);
+                    position
+                }
             };
-            self.rows += 1;
-            let mut values = vec![Argument::NULL; self.columns.len()];
-            for (name, value) in members {
-                let position = match positions.get(name.as_ref()) {
-                    Some(position) => *position,
-                    None if self.columns.len() == MAX_COLUMNS => {
-                        self.more_columns += 1;
-                        continue;
-                    }
-                    None => {
-                        let position = self.columns.len();
-                        self.columns.push(Column::new(&name));
-                        values.push(Argument::NULL);
-                        positions.insert(name.into_owned(), position);
-                        position
-                    }
-                };
-                if let Some(column) = self.columns.get_mut(position) {
-                    column.add(&value);
-                }
-                if let Some(place) = values.get_mut(position) {
-                    *place = value;
-                }
-            }
-            self.keys.add(&values);
+            values.push((position, value));
         }
-        Ok(())
+        self.add(values);
+    }
+
+    /// Returns fields for the columns as lines of the declaration of a record type that has other fields; `None` if there
+    /// are none.
+    pub(super) fn fields(mut self, schema: &Schema) -> Option<String> {
+        self.name_fields(schema.names().map(str::to_owned).collect());
+        let kept = self.columns.iter().filter(|column| column.field.is_some());
+        // A record that exists has no value for a new field.
+        let fields: Vec<String> = kept.map(|column| column.declare(u64::MAX)).collect();
+        (!fields.is_empty()).then(|| fields.join("\n"))
     }
 
     fn skip(&mut self, line: u64, detail: &str) {
@@ -152,7 +131,7 @@ impl Summary {
         if self.rows == 0 && self.unread > 0 {
             return Err(invalid(&format!("no row can be read; {}", self.first_unread)));
         }
-        self.name_fields();
+        self.name_fields(Vec::new());
         let fields: Vec<String> =
             self.columns.iter().map(|column| column.declare(self.rows)).collect();
         if self.columns.iter().all(|column| column.field.is_none()) {
@@ -172,8 +151,8 @@ impl Summary {
         Ok(text)
     }
 
-    /// Gives the columns that become fields their names, each once.
-    fn name_fields(&mut self) {
+    /// Gives the columns that become fields their names, each once and none of those that are taken.
+    fn name_fields(&mut self, mut taken: Vec<String>) {
         // An export of this service has the fields that the service adds. They are no part of a declaration.
         let headers: Vec<&str> = self.columns.iter().map(|column| column.header.as_str()).collect();
         let is_export = MANAGED.iter().all(|name| headers.contains(name));
@@ -194,34 +173,36 @@ impl Summary {
         // A header that is a valid field name is kept, even if it follows others that would get the same name.
         let (named, others): (Vec<_>, Vec<_>) =
             kept.into_iter().partition(|column| column.wanted() == column.header);
-        let mut taken = Vec::new();
         for column in named.into_iter().chain(others) {
             column.name_field(&mut taken, &wanted);
         }
     }
 
-    /// Returns a comment on how to import the file, if its names differ from those of the fields.
+    /// Returns a comment on how to import the file, if names or dates in it need options.
     fn import_advice(&self, collection: &str) -> Option<String> {
-        let mut headers = HashSet::new();
-        let is_importable = self.columns.iter().all(|Column { header, field, .. }| {
-            let is_field = field.as_ref().is_none_or(|field| field == header);
-            is_field && (header.is_empty() || headers.insert(header))
-        });
-        if is_importable {
-            return None;
+        let names: Vec<String> = self.columns.iter().map(|column| column.header.clone()).collect();
+        let fields =
+            self.columns.iter().filter_map(|column| Some((column, column.field.as_deref()?)));
+        let mut entries = Vec::new();
+        for (Column { header, .. }, field) in fields {
+            if header.chars().any(char::is_control) {
+                let advice = "Some names have control characters. To import the file, rename them.";
+                return Some(format!("# {advice}\n"));
+            }
+            if !is_same(unnumbered(header, &names), field) {
+                entries.push(entry(header, field));
+            }
         }
-        if self.delimiter.is_none() {
-            let advice = "Some names in the file are not field names. To import the file, rename these members.";
-            return Some(format!("# {advice}\n"));
+        let mut options = String::new();
+        if !entries.is_empty() {
+            options.push_str(&format!(" --map {}", quoted_for_shell(&entries.join(","))));
         }
-        // A column without a field gets an empty name, which an import ignores.
-        let fields = self.columns.iter().map(|column| column.field.as_deref().unwrap_or_default());
-        let more = std::iter::repeat_n("", self.more_columns);
-        let header = fields.chain(more).collect::<Vec<_>>().join(",");
-        Some(format!(
-            "# Some names in the header are not field names. To import the file, replace its header:\n\
-             # (echo '{header}'; tail -n +2 FILE) | cinequery import - --format csv --collection {collection}\n"
-        ))
+        if let Some(order) = self.dates {
+            options.push_str(&format!(" --dates {}", order.as_str()));
+        }
+        (!options.is_empty()).then(|| {
+            format!("# To import the file:\n# cinequery import FILE --collection {collection}{options}\n")
+        })
     }
 
     /// What is to be said of the file, as comments.
@@ -234,11 +215,6 @@ impl Summary {
             ),
             "and keys, and `cinequery records check` the result.".to_owned(),
         ];
-        match self.delimiter {
-            Some(b';') => lines.push(format!("The columns are separated by `;`. {WITH_COMMAS}")),
-            Some(b'\t') => lines.push(format!("The columns are separated by tabs. {WITH_COMMAS}")),
-            _ => {}
-        }
         if *unread > 0 {
             // The reason may quote the file.
             let reason: String =
@@ -252,30 +228,9 @@ impl Summary {
     }
 }
 
-/// A cell as a value. An import reads empty cells as null where a field may be null.
-fn cell(text: &str) -> Argument {
-    match unguarded(text) {
-        "" => Argument::NULL,
-        plain if plain.len() == text.len() => Argument::Untyped(text.to_owned()),
-        // An apostrophe keeps spreadsheets from running it, which only texts need.
-        plain => Argument::Text(plain.to_owned()),
-    }
-}
-
-/// The delimiter that the first line has most of, outside quotes.
-fn delimiter_of(line: &[u8]) -> u8 {
-    let mut counts = [0_usize; DELIMITERS.len()];
-    let mut is_quoted = false;
-    for byte in line {
-        is_quoted ^= *byte == b'"';
-        let position = DELIMITERS.iter().position(|delimiter| delimiter == byte);
-        if let Some(count) = position.and_then(|at| counts.get_mut(at)).filter(|_| !is_quoted) {
-            *count += 1;
-        }
-    }
-    // The first of those that are equal: a comma where there is none.
-    let best = DELIMITERS.into_iter().zip(counts).rev().max_by_key(|(_, count)| *count);
-    best.map_or(b',', |(delimiter, _)| delimiter)
+/// Quotes a text for a POSIX shell.
+fn quoted_for_shell(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
 }
 
 fn count(rows: u64) -> String {

@@ -1,17 +1,25 @@
 //! A row of a file, of any format.
 
-use crate::record::Fields;
+use super::cell::Cell;
 
 /// The maximum length of a row, in bytes.
 pub const MAX_ROW_BYTES: usize = 64 * 1024;
 
-/// The length to which an ignored name is cut in reports, in characters.
+/// The length to which a name of the file is cut in reports, in characters.
 pub(super) const MAX_NAME: usize = 100;
 
-/// A row of a file: its first line, and its fields or the reason why they cannot be read.
+/// A row of a file: its first line, and its values or the reason why they cannot be read.
 pub(super) struct Row<'a> {
     pub(super) line: u64,
-    pub(super) fields: Result<Fields<'a>, String>,
+    pub(super) values: Result<Values<'a>, String>,
+}
+
+/// The values of a row.
+pub(super) enum Values<'a> {
+    /// In the order of the header. There can be fewer.
+    Cells(Vec<Cell<'a>>),
+    /// With their names.
+    Members(Vec<(String, Cell<'a>)>),
 }
 
 /// Returns the message for a row that exceeds [`MAX_ROW_BYTES`].

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use sea_query::{Expr, ExprTrait, OnConflict, Query as Sql, Value as SqlValue};
 use uuid::Uuid;
 
-use super::{Conflict, Tally};
+use super::{Conflict, MAX_LISTED, Tally};
 use crate::clock::timestamp_now;
 use crate::error::{Result, Violation};
 use crate::query::{Dialect, Field, Schema, Statement, Value};
@@ -21,7 +21,7 @@ use crate::store::{Record, plain};
 
 /// The maximum number of records of one statement. More are not faster, and both engines limit the number of
 /// parameters: SQLite to 32,766, PostgreSQL to 65,535.
-const ROWS: usize = 100;
+pub(super) const ROWS: usize = 100;
 
 /// The most rows of a file whose keys are remembered: 16 bytes each.
 const MAX_REMEMBERED: usize = 100_000;
@@ -35,15 +35,20 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    fn remember(&mut self, line: u64, key: &[Option<&Value>]) {
+    pub(super) fn remember(&mut self, line: u64, key: &[Option<&Value>]) {
         if !key.is_empty() && self.lines.len() < MAX_REMEMBERED {
             self.lines.insert(self.hasher.hash_one(key), line);
         }
     }
 
+    /// Returns whether an earlier row has the key, as far as it is remembered.
+    pub(super) fn has(&self, key: &[Option<&Value>]) -> bool {
+        !key.is_empty() && self.lines.contains_key(&self.hasher.hash_one(key))
+    }
+
     /// Describes a row whose natural key exists, such as `"Wings" (1927) already exists (line 3)`. The line is that of
     /// the earlier row with the key, if it is known that the record came from this file.
-    fn taken(&self, line: u64, key: &[Option<&Value>]) -> Violation {
+    pub(super) fn taken(&self, line: u64, key: &[Option<&Value>]) -> Violation {
         let earlier = self.lines.get(&self.hasher.hash_one(key)).copied();
         let mut values = key.iter().flatten().map(|value| shown(value));
         let first = values.next().unwrap_or_default();
@@ -164,7 +169,15 @@ impl Writer<'_> {
         let rows = rows.iter().zip(records);
         let taken = rows.clone().filter(|(_, record)| !is_created(record));
         let tally = match policy {
-            Conflict::Skip => Tally { inserted: created, skipped: others, ..Tally::default() },
+            Conflict::Skip => Tally {
+                inserted: created,
+                skipped: others,
+                existing: taken
+                    .take(MAX_LISTED)
+                    .map(|((line, draft), _)| self.lines.taken(*line, &natural_key(schema, draft)))
+                    .collect(),
+                ..Tally::default()
+            },
             Conflict::Update => {
                 let updated = written.len() as u64 - created;
                 let skipped = others - updated;
@@ -179,7 +192,7 @@ impl Writer<'_> {
                 ..Tally::default()
             },
         };
-        if policy == Conflict::Fail {
+        if policy != Conflict::Update {
             for ((line, draft), _) in rows.filter(|(_, record)| is_created(record)) {
                 self.lines.remember(*line, &natural_key(schema, draft));
             }
@@ -241,7 +254,7 @@ impl Writer<'_> {
         }
         let (before, written) = loop {
             transaction.execute(plain("SAVEPOINT upsert")).await?;
-            let before = transaction.records(schema, existing(schema, rows, dialect)).await?;
+            let before = transaction.records(schema, existing(schema, rows, dialect, true)).await?;
             let before: HashMap<Uuid, Record> =
                 before.into_iter().map(|record| (record.id(), record)).collect();
             let written = transaction.records(schema, insert.clone()).await?;
@@ -292,8 +305,13 @@ fn has_other_values(schema: &Schema, written: &Row, dialect: Dialect) -> Expr {
     columns.reduce(ExprTrait::or).unwrap_or_else(|| Expr::cust("FALSE"))
 }
 
-/// Selects the records that have the natural keys of rows, and locks them on PostgreSQL.
-fn existing(schema: &'static Schema, rows: &[(u64, Draft)], dialect: Dialect) -> Statement {
+/// Selects the records that have the natural keys of rows, and locks them on PostgreSQL if they will be written.
+pub(super) fn existing(
+    schema: &'static Schema,
+    rows: &[(u64, Draft)],
+    dialect: Dialect,
+    is_locking: bool,
+) -> Statement {
     let is_key = |field: &&Field| schema.natural_key().contains(&field.name);
     let same = rows.iter().map(|(_, draft)| {
         let values = draft.row().iter().filter(|(field, _)| is_key(field));
@@ -307,7 +325,7 @@ fn existing(schema: &'static Schema, rows: &[(u64, Draft)], dialect: Dialect) ->
     let mut select = Sql::select();
     select.columns(schema.names()).from(schema.collection);
     select.and_where_option(same.reduce(ExprTrait::or));
-    if dialect == Dialect::Postgres {
+    if is_locking && dialect == Dialect::Postgres {
         select.lock_exclusive();
     }
     dialect.build(&select).into()
@@ -347,7 +365,7 @@ fn statements<'b>(
     statements
 }
 
-fn natural_key<'d>(schema: &Schema, draft: &'d Draft) -> Vec<Option<&'d Value>> {
+pub(super) fn natural_key<'d>(schema: &Schema, draft: &'d Draft) -> Vec<Option<&'d Value>> {
     let is_key = |name| schema.natural_key().contains(&name);
     let fields = draft.row().iter().filter(|(field, _)| is_key(field.name));
     fields.map(|(_, value)| value.as_ref()).collect()

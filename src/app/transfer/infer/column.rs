@@ -53,12 +53,12 @@ struct Shapes {
     decimal: bool,
     /// A number with leading zeros, such as a postal code.
     code: bool,
-    /// A boolean in a form that an import does not read, such as `yes`.
+    /// A boolean in a form that an import does not read, such as `on`.
     flag: bool,
 }
 
-/// What other programs write for true and false.
-const FLAGS: [&str; 10] = ["true", "false", "yes", "no", "on", "off", "t", "f", "y", "n"];
+/// What other programs write for true and false, and an import does not read.
+const FLAGS: [&str; 6] = ["on", "off", "t", "f", "y", "n"];
 
 impl Column {
     pub(super) fn new(header: &str) -> Self {
@@ -101,7 +101,8 @@ impl Column {
     fn has_type(&mut self, value: &Argument, ty: Type) -> bool {
         // A number with leading zeros would lose them.
         let is_code = || value.text().is_some_and(is_code);
-        match value.read(ty) {
+        let flag = value.text().filter(|_| ty == Type::Boolean).and_then(flag);
+        match flag.map_or_else(|| value.read(ty), |flag| Ok(Value::Boolean(flag))) {
             Ok(Value::Integer(_)) if is_code() => false,
             Ok(Value::Integer(number)) => {
                 self.integers.add(number);
@@ -257,11 +258,9 @@ impl Shapes {
 
     fn remark(self) -> Option<&'static str> {
         if self.flag {
-            Some(
-                "these look like booleans; written as true and false they can have the type boolean",
-            )
+            Some("these look like booleans; written as yes and no they can have the type boolean")
         } else if self.date {
-            Some("these look like dates; written as YYYY-MM-DD they can have the type date")
+            Some("these look like dates; with --dates dmy or mdy they can have the type date")
         } else if self.code {
             Some("numbers with leading zeros, which an integer would lose")
         } else if self.decimal {
@@ -293,4 +292,15 @@ fn roomy(bound: i64) -> i64 {
 /// A text as TOML writes it. It has no control characters, so the escapes of JSON are those of TOML.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
+}
+
+/// Reads a boolean as an import does, but for numbers.
+fn flag(text: &str) -> Option<bool> {
+    let is = |word: &&str| text.eq_ignore_ascii_case(word);
+    match (["true", "yes"].iter().any(|word| is(word)), ["false", "no"].iter().any(|word| is(word)))
+    {
+        (true, _) => Some(true),
+        (_, true) => Some(false),
+        _ => None,
+    }
 }

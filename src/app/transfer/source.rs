@@ -1,0 +1,232 @@
+//! Opening a file of records: its format, and the rows of any format.
+
+use std::io::{BufRead, BufReader, Chain, Cursor, Read};
+use std::ops::ControlFlow;
+
+use poem_openapi::Object;
+use serde::Serialize;
+
+use super::columns::numbered;
+use super::csv::Table;
+use super::encoding::{Encoding, Text};
+use super::json::{Elements, Lines};
+use super::row::{Row, Values};
+use super::workbook::Workbook;
+use super::{Format, read_error};
+use crate::error::{Error, Kind, Result};
+
+/// The most bytes at the start of a file by which its format is recognised.
+const SNIFFED: u64 = 1024;
+
+/// The start of a ZIP archive, which a workbook is.
+const ZIP: &[u8] = b"PK\x03\x04";
+
+/// The start of a file of old versions of Excel, or of a workbook with a password.
+const COMPOUND: &[u8] = b"\xD0\xCF\x11\xE0";
+
+/// What is known of a file before its format is.
+#[derive(Debug, Clone, Default)]
+pub struct Hints {
+    /// Its format. Without it, the format is recognised by the content.
+    pub format: Option<Format>,
+    /// The encoding of a text file. Without it, the encoding is recognised.
+    pub encoding: Option<Encoding>,
+    /// The sheet of a workbook. Without it, the first one that is not empty is read.
+    pub sheet: Option<String>,
+}
+
+/// How a file was read.
+#[derive(Debug, Clone, PartialEq, Eq, Object, Serialize)]
+#[oai(rename = "ImportedFile")]
+pub struct FileFacts {
+    /// The format.
+    pub format: Format,
+    /// The encoding of a text file.
+    #[oai(skip_serializing_if_is_none)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encoding: Option<Encoding>,
+    /// What separates the cells of CSV.
+    #[oai(skip_serializing_if_is_none)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delimiter: Option<String>,
+    /// The sheet of a workbook.
+    #[oai(skip_serializing_if_is_none)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sheet: Option<String>,
+}
+
+type Input = Box<dyn BufRead + Send>;
+
+/// The rows of a file.
+pub(super) struct Source {
+    rows: Rows,
+    /// The line of the header and the names of the columns; `None` for JSON.
+    pub(super) header: Option<(u64, Vec<String>)>,
+    /// The first row after the header of a workbook.
+    first_row: u64,
+}
+
+enum Rows {
+    Lines(Lines<Text<Input>>),
+    Elements(Elements<Text<Input>>),
+    Table(Box<Table<Chain<Cursor<Vec<u8>>, Text<Input>>>>),
+    Workbook(Box<Workbook>),
+}
+
+impl Source {
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// [`Kind::InvalidBody`] if it has no header or is no such file; [`Kind::BodyTooLarge`] for a workbook; errors of the
+    /// input.
+    pub(super) fn open(input: impl Read + Send + 'static, hints: &Hints) -> Result<Self> {
+        let mut input = BufReader::new(input);
+        let mut start = Vec::new();
+        (&mut input).take(SNIFFED).read_to_end(&mut start).map_err(read_error)?;
+        let format = format_of(&start, hints.format)?;
+        let input = Cursor::new(start).chain(input);
+        if format == Format::Xlsx {
+            return Self::workbook(Workbook::open(input, hints.sheet.as_deref())?);
+        }
+        if hints.sheet.is_some() {
+            let detail = "only a workbook has sheets; send no sheet for other files";
+            return Err(Error::new(Kind::InvalidParameter, detail));
+        }
+        let is_json = matches!(format, Format::Ndjson | Format::Json);
+        let text = Text::new(Box::new(input) as Input, hints.encoding, is_json);
+        let (rows, header) = match format {
+            Format::Ndjson => (Rows::Lines(Lines::new(text)), None),
+            Format::Json => (Rows::Elements(Elements::new(text)), None),
+            Format::Csv | Format::ExcelCsv | Format::Xlsx => {
+                let table = Table::open(text).map_err(read_error)??;
+                let (line, names) = table.header.clone();
+                let header = (line, numbered(names));
+                (Rows::Table(Box::new(table)), Some(header))
+            }
+        };
+        Ok(Self { rows, header, first_row: 0 })
+    }
+
+    /// Takes the first row of a sheet as its header.
+    fn workbook(mut book: Workbook) -> Result<Self> {
+        let mut header = None;
+        book.each(&mut |row| {
+            let is_empty = matches!(&row.values, Ok(Values::Cells(cells)) if cells.iter().all(|cell| cell.is_empty()));
+            if is_empty {
+                return ControlFlow::Continue(());
+            }
+            header = Some((row.line, row.values.map(names)));
+            ControlFlow::Break(())
+        })?;
+        let Some((line, names)) = header else {
+            let detail = format!(
+                "the sheet {:?} is empty; expected a row with the names of the fields",
+                book.sheet
+            );
+            return Err(Error::new(Kind::InvalidBody, detail));
+        };
+        let names = names.map_err(|detail| {
+            Error::new(
+                Kind::InvalidBody,
+                format!("row {line} of the sheet {:?} {detail}", book.sheet),
+            )
+        })?;
+        let (header, first_row) = (Some((line, numbered(names))), line + 1);
+        Ok(Self { rows: Rows::Workbook(Box::new(book)), header, first_row })
+    }
+
+    /// Calls `visit` with each row.
+    ///
+    /// # Errors
+    /// Errors of the input.
+    pub(super) fn each(&mut self, visit: &mut dyn FnMut(Row<'_>) -> ControlFlow<()>) -> Result<()> {
+        let object = |(line, members): super::json::Object| {
+            let values = members.map(|members| Values::Members(members.0));
+            Row { line, values }
+        };
+        loop {
+            let row = match &mut self.rows {
+                Rows::Lines(lines) => lines.next().map_err(read_error)?.map(object),
+                Rows::Elements(elements) => elements.next().map_err(read_error)?.map(object),
+                Rows::Table(table) => table.next().map_err(read_error)?,
+                Rows::Workbook(book) => {
+                    let first = self.first_row;
+                    return book.each(&mut |row| {
+                        if row.line < first { ControlFlow::Continue(()) } else { visit(row) }
+                    });
+                }
+            };
+            let Some(row) = row else { return Ok(()) };
+            if visit(row).is_break() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Returns how the file was read so far.
+    pub(super) fn facts(&self) -> FileFacts {
+        let plain = |format, encoding| FileFacts {
+            format,
+            encoding: Some(encoding),
+            delimiter: None,
+            sheet: None,
+        };
+        match &self.rows {
+            Rows::Lines(lines) => plain(Format::Ndjson, lines.input().encoding()),
+            Rows::Elements(elements) => plain(Format::Json, elements.input().encoding()),
+            Rows::Table(table) => FileFacts {
+                delimiter: Some(char::from(table.delimiter).to_string()),
+                ..plain(Format::Csv, table.input().get_ref().1.encoding())
+            },
+            Rows::Workbook(book) => FileFacts {
+                format: Format::Xlsx,
+                encoding: None,
+                delimiter: None,
+                sheet: Some(book.sheet.clone()),
+            },
+        }
+    }
+}
+
+/// Returns the names in a header of a workbook.
+fn names(values: Values<'_>) -> Vec<String> {
+    let Values::Cells(cells) = values else { return Vec::new() };
+    cells.into_iter().map(super::cell::Cell::into_name).collect()
+}
+
+/// Recognises the format of a file by its start.
+///
+/// # Errors
+/// [`Kind::InvalidBody`] for other files that spreadsheets write, and for a workbook that is said to be something else.
+fn format_of(start: &[u8], given: Option<Format>) -> Result<Format> {
+    let invalid = |detail: &str| Err(Error::new(Kind::InvalidBody, detail));
+    if start.starts_with(COMPOUND) {
+        return invalid(
+            "the file is a workbook of an old version of Excel, or has a password; save it as .xlsx without a password",
+        );
+    }
+    let is_archive = start.starts_with(ZIP);
+    if is_archive && start.windows(8).any(|part| part == b"mimetype") {
+        return invalid("the file is an OpenDocument sheet; save it as .xlsx or as CSV");
+    }
+    match (is_archive, given) {
+        (true, None | Some(Format::Xlsx)) => return Ok(Format::Xlsx),
+        (true, Some(_)) => {
+            return invalid("the file is a workbook (.xlsx); send it as one, or save it as CSV");
+        }
+        (false, Some(Format::Xlsx)) => {
+            return invalid("the file is no workbook (.xlsx); send the format that it has");
+        }
+        (false, Some(format)) => return Ok(format),
+        (false, None) => {}
+    }
+    // The marks of encodings, and the zeros of UTF-16.
+    let mut visible = start.iter().filter(|byte| {
+        !matches!(byte, 0 | 0xEF | 0xBB | 0xBF | 0xFE | 0xFF) && !byte.is_ascii_whitespace()
+    });
+    Ok(match visible.next() {
+        Some(b'{') => Format::Ndjson,
+        Some(b'[') => Format::Json,
+        _ => Format::Csv,
+    })
+}
