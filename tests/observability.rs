@@ -9,6 +9,7 @@ use cinequery::telemetry::metrics::Metrics;
 use serde_json::{Value, json};
 
 use crate::command_line::{PASSWORD, Service, cinequery, folder, signs_in};
+use crate::request_lines::exchange;
 use crate::support::{Client, Database, SECRET, on_both, token, token_of};
 
 const PAGE: &str = include_str!("../docs/operate/observability.md");
@@ -456,6 +457,40 @@ async fn metrics_count_what_has_happened() {
         assert_eq!(promtool(&["check", "metrics"], &text), "");
     })
     .await;
+}
+
+/// The clients' metrics and their log have their requests only, also those that the parser rejects.
+#[tokio::test]
+async fn requests_of_operators_are_not_those_of_clients() {
+    let service = start(&Database::sqlite(), &[]);
+    let (client, admin) = (service.address.clone(), service.admin.clone().unwrap());
+    for (address, sent) in [
+        (&client, "GET /a b HTTP/1.1\r\n\r\n"),
+        (&admin, "GET /a b HTTP/1.1\r\n\r\n"),
+        (&admin, "PRI * HTTP/2.0\r\n\r\n"),
+    ] {
+        let responses = exchange(&Client::at(address.clone()), &[sent.as_bytes()], None).await;
+        let [(400, problem)] = &responses[..] else { panic!("{sent}: {responses:?}") };
+        assert_eq!(problem["code"], "malformed_request", "{sent}");
+    }
+    let (text, values) = metrics(&service).await;
+    for (name, value) in [
+        (
+            "http_server_request_duration_seconds_count{operation=\"\",method=\"_OTHER\",status=\"400\"}",
+            1.0,
+        ),
+        ("http_server_active_requests", 0.0),
+    ] {
+        assert_eq!(values.get(name), Some(&value), "{name}\n{text}");
+    }
+    let events = events(service);
+    let [event] = with(&events, "request")[..] else { panic!("{events:?}") };
+    has(
+        event,
+        &json!({"code": "malformed_request", "status": 400, "client": "127.0.0.1", "url.path": null,
+                "level": "INFO"}),
+    );
+    assert!(event["bytes"].as_u64() > Some(100), "{event}");
 }
 
 /// Runs promtool with this input and returns its output, which is empty if it has nothing to say.
