@@ -493,6 +493,24 @@ async fn requests_of_operators_are_not_those_of_clients() {
     assert!(event["bytes"].as_u64() > Some(100), "{event}");
 }
 
+#[tokio::test]
+async fn the_listener_for_operators_names_the_methods_that_it_supports() {
+    let service = start(&Database::sqlite(), &[]);
+    let admin = Client::at(service.admin.clone().unwrap()).with_token(None);
+    for (method, path, status, allow) in [
+        ("GET", "/metrics", 200, ""),
+        ("HEAD", "/metrics", 200, ""),
+        ("POST", "/metrics", 405, "GET, HEAD"),
+        ("DELETE", "/metrics", 405, "GET, HEAD"),
+        ("OPTIONS", "/metrics", 405, "GET, HEAD"),
+        ("POST", "/other", 404, ""),
+    ] {
+        let response = admin.send(admin.request(method, path)).await;
+        let found = (response.status, response.header("allow"));
+        assert_eq!(found, (status, allow), "{method} {path}");
+    }
+}
+
 /// Runs promtool with this input and returns its output, which is empty if it has nothing to say.
 fn promtool(arguments: &[&str], input: &str) -> String {
     let tool = concat!(env!("CARGO_MANIFEST_DIR"), "/target/tools/promtool");
