@@ -87,7 +87,7 @@ fn cases() -> Vec<Case> {
             and(
                 search(),
                 json!({"subject": "rita", "role": "viewer", "rows": 1, "method": "GET",
-                       "path": "/api/v1/movies", "query": "release_year > ? order by title"}),
+                       "url.path": "/api/v1/movies", "query": "release_year > ? order by title"}),
             ),
         ),
         get(
@@ -508,6 +508,36 @@ async fn the_listener_for_operators_names_the_methods_that_it_supports() {
         let response = admin.send(admin.request(method, path)).await;
         let found = (response.status, response.header("allow"));
         assert_eq!(found, (status, allow), "{method} {path}");
+    }
+}
+
+/// Names that a client makes up are no part of a query, and a long path is cut.
+#[tokio::test]
+async fn the_log_bounds_what_a_client_makes_up() {
+    const NAME: &str = "Xanthippe";
+    for (settings, with_query) in [(&[][..], false), (&["--log-queries"], true)] {
+        let database = Database::sqlite();
+        let service = start(&database, settings);
+        let client = Client::at(service.address.clone());
+        for (query, status) in [
+            (format!("{NAME}=1"), 400),
+            (format!("filter={NAME}=1"), 400),
+            (format!("filter=genre=$x&p.{NAME}=1"), 400),
+        ] {
+            let response = client.get(&format!("/api/v1/movies?{query}")).await;
+            assert_eq!(response.status, status, "{query}");
+        }
+        let name = NAME.repeat(10);
+        let query = format!("filter=genre=${name}&p.{name}=1");
+        assert_eq!(client.get(&format!("/api/v1/movies?{query}")).await.status, 200);
+        assert_eq!(client.get(&format!("/{}", "x".repeat(5000))).await.status, 404);
+        let log = service.whole_log();
+        // The name of the parameter, in the text of the filter.
+        let expected =
+            if with_query { format!("\"query\":\"genre = ${name}\"") } else { String::new() };
+        assert!(log.contains(&expected), "{log}");
+        assert!(!log.replace(&expected, "").contains(NAME), "{log}");
+        assert_eq!(log.matches(&"x".repeat(1000)).count(), 1, "{log}");
     }
 }
 

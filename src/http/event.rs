@@ -158,7 +158,6 @@ impl Event {
                     http.route = route,
                     route,
                     url.path = path,
-                    path,
                     http.response.status_code = status,
                     status,
                     error.type = code,

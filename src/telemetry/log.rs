@@ -9,16 +9,23 @@ use tracing_subscriber::fmt::{FormatFields, format};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
+use super::fields::FIELDS;
+
 /// The maximum number of lines that wait to be written. Further lines are dropped.
 const MAX_WAITING_LINES: usize = 16 * 1024;
 
-/// Formats fields for a terminal. Names with a dot are long, and most of these fields have a short name too.
+/// Formats fields for a terminal, without those that have a short name too. Names with a dot are long.
 fn with_short_names() -> impl for<'w> FormatFields<'w> + 'static {
     format::debug_fn(|writer, field, value| match field.name() {
         "message" => write!(writer, "{value:?}"),
-        name if name.contains('.') => Ok(()),
+        name if name.contains('.') && !is_only_name(name) => Ok(()),
         name => write!(writer, " {name}={value:?}"),
     })
+}
+
+/// Returns whether this is the name of a field without a short one.
+fn is_only_name(name: &str) -> bool {
+    FIELDS.iter().any(|field| field.name == name && field.alias.is_none())
 }
 
 /// Counts the lines that were dropped.
