@@ -8,7 +8,7 @@ use cinequery::telemetry::fields::FIELDS;
 use cinequery::telemetry::metrics::Metrics;
 use serde_json::{Value, json};
 
-use crate::command_line::{PASSWORD, Service, cinequery, folder, signs_in};
+use crate::command_line::{PASSWORD, Service, cinequery, folder, run, signs_in};
 use crate::request_lines::exchange;
 use crate::support::{Client, Database, SECRET, on_both, token, token_of};
 
@@ -604,6 +604,32 @@ fn every_metric_of_the_dashboard_and_the_alerts_exists() {
             assert!(known.contains(name) || is_of_process, "{name}: {known:?}");
         }
     }
+}
+
+/// A program that reads the log of a service also reads why it has not started.
+#[test]
+fn a_start_that_fails_is_one_event() {
+    let serve = ["serve", "--listen", "127.0.0.1:0"];
+    for (arguments, cause) in [
+        (
+            &["--auth", "open", "--database", "sqlite:no/such.db"][..],
+            "the folder no does not exist",
+        ),
+        (&["--auth", "open", "--rate-limit", "600"], "off; found \"600\""),
+        (&[], "there is no administrator"),
+    ] {
+        let arguments = [&serve[..], arguments].concat();
+        let (code, _, log) = run(folder().path(), &arguments);
+        let event: Value = serde_json::from_str(&log).unwrap();
+        has(&event, &json!({"level": "ERROR", "message": "cannot serve"}));
+        let found = event["cause"].as_str().unwrap();
+        assert!(code == 1 && found.contains(cause), "{arguments:?}: {log}");
+        // Without events, and for other commands, it is text.
+        let (code, _, log) = run(folder().path(), &[&arguments[..], &["--log", "off"]].concat());
+        assert!(code == 1 && log.starts_with("cinequery: ") && log.contains(cause), "{log}");
+    }
+    let (_, _, log) = run(folder().path(), &["query", "genre = 'x'"]);
+    assert!(log.starts_with("cinequery: database file"), "{log}");
 }
 
 /// The rows of a table of the page, by their first cell.

@@ -36,6 +36,11 @@ pub fn dropped_lines() -> u64 {
     DROPPED.get().map_or(0, |dropped| dropped.dropped_lines() as u64)
 }
 
+/// Returns whether the lines of the log are JSON objects.
+pub fn is_json() -> bool {
+    !std::io::stderr().is_terminal()
+}
+
 /// Starts logging to standard error until the returned guard is dropped. A separate thread writes: if the
 /// reader of standard error stalls, log lines are lost but no request waits.
 ///
@@ -59,10 +64,10 @@ pub fn start(filter: &str) -> Result<WorkerGuard, String> {
     let (writer, guard) = builder.finish(std::io::stderr());
     let _ = DROPPED.set(writer.error_counter());
     let layer = tracing_subscriber::fmt::layer().with_writer(writer);
-    let layer = if std::io::stderr().is_terminal() {
-        layer.with_target(false).fmt_fields(with_short_names()).boxed()
-    } else {
+    let layer = if is_json() {
         layer.json().flatten_event(true).with_ansi(false).boxed()
+    } else {
+        layer.with_target(false).fmt_fields(with_short_names()).boxed()
     };
     let subscriber = tracing_subscriber::registry().with(layer.with_filter(targets));
     subscriber.try_init().map_err(|error| error.to_string())?;
