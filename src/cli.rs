@@ -30,6 +30,7 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
+use tracing::{Level, enabled};
 
 use self::explain::{explain, explain_in, explain_mistakes};
 use crate::app::selection::Selection;
@@ -129,6 +130,7 @@ pub fn main() -> ExitCode {
     // A demo prints a token and requests to paste. Log lines would scroll them away.
     let default = if matches!(command, Command::Demo(_)) { "warn" } else { "info" };
     let log = log.log.as_deref().unwrap_or(default);
+    let is_service = matches!(command, Command::Serve(_));
     let outcome = telemetry::log::start(log).and_then(|_log| {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
@@ -136,7 +138,14 @@ pub fn main() -> ExitCode {
             .map_err(|error| error.to_string())?;
         let outcome = runtime.block_on(run(command));
         runtime.shutdown_background();
-        outcome
+        match outcome {
+            // Programs that read the log of a service expect one event per line.
+            Err(cause) if is_service && telemetry::log::is_json() && enabled!(Level::ERROR) => {
+                tracing::error!(cause, "cannot serve");
+                Ok(ExitCode::FAILURE)
+            }
+            outcome => outcome,
+        }
     });
     outcome.unwrap_or_else(|message| {
         eprintln!("cinequery: {message}");

@@ -29,6 +29,7 @@ mod legacy;
 mod limits;
 mod listener;
 mod malformed;
+mod parameters;
 mod probe;
 mod problem;
 mod query;
@@ -223,7 +224,7 @@ impl<O: Endpoint> Endpoint for Routes<O> {
     async fn call(&self, request: Request) -> poem::Result<Response> {
         let uri = request.uri().clone();
         let path = uri.path();
-        if path.contains('%') && resource::decode(path).is_none() {
+        if path.contains('%') && parameters::decode(path).is_none() {
             let detail = "expected percent-encoded UTF-8 in the path; write `%` as `%25`";
             return Ok(envelope::error_response(Error::new(Kind::InvalidParameter, detail)));
         }

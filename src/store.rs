@@ -543,6 +543,14 @@ impl Store {
         }
     }
 
+    /// Returns whether [`Store::close`] was called, so that statements fail.
+    pub fn is_closed(&self) -> bool {
+        match &self.shared.engine {
+            Engine::Sqlite { read, .. } => read.all().into_iter().any(Pool::is_closed),
+            Engine::Postgres(lanes) => lanes.all().into_iter().any(Pool::is_closed),
+        }
+    }
+
     /// Closes all connections. Connections in use are closed when their statements have ended.
     pub async fn close(&self) {
         self.clear_mark().await;

@@ -8,7 +8,7 @@ use cinequery::record::{BUILT_IN, Catalogue};
 use serde_json::Value;
 
 use crate::support::records::{SCREENINGS, declared};
-use crate::support::{Client, served_on_both};
+use crate::support::{Client, Database, served_on_both};
 
 /// The operations that require no token. Add an operation only with a good reason.
 const PUBLIC: &[&str] = &["getLiveness", "getReadiness", "signIn", "signOut"];
@@ -120,6 +120,35 @@ async fn every_role_has_exactly_the_published_permissions() {
         }
     })
     .await;
+}
+
+/// The token, its rate limit and its scope are checked before everything else, so that a client that is not signed in
+/// learns nothing else, and its mistakes count for its rate limit.
+#[tokio::test]
+async fn nothing_is_checked_before_the_token_and_its_scope() {
+    let client = Client::of(Database::sqlite()).await;
+    for ((route, id), (needs, _)) in specified() {
+        let (method, path) = route.split_once(' ').unwrap();
+        // Neither id, parameters, conditions, media type nor body are valid, and required ones are missing.
+        let path = path.replace("{id}", "none").replace("{name}", "none");
+        for query in ["", "?unknown=1", "?limit=x&limit=%FF"] {
+            let status = async |client: &Client| {
+                let request = client.request(method, &format!("{path}{query}"));
+                let request = request.header("if-match", b"\xff".as_slice()).body("x");
+                client.send(request.header("content-type", "image/png")).await.status
+            };
+            let (anonymous, unscoped) = (client.with_token(None), client.with_scopes(&[]));
+            let found = (status(&anonymous).await, status(&unscoped).await);
+            match needs.as_str() {
+                "none: public" => assert!(found.0 != 401 && found.0 == found.1, "{id}: {found:?}"),
+                "any token" => assert!(found.0 == 401 && found.1 != 403, "{id}: {found:?}"),
+                _ => assert_eq!(found, (401, 403), "{id}{query}"),
+            }
+            let status =
+                status(&client.with_scopes(&["admin", "movies:read", "movies:write"])).await;
+            assert!(query.is_empty() || status == 400, "{id}{query}: {status}");
+        }
+    }
 }
 
 #[test]

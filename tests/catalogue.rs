@@ -4,7 +4,7 @@ use cinequery::http::specification;
 use cinequery::record::BUILT_IN;
 use serde_json::{Value, json};
 
-use crate::command_line::{Service, folder, folder_of, run};
+use crate::command_line::{Service, folder, folder_of, message, run};
 use crate::support::records::{SCREENINGS, declared};
 use crate::support::{Client, Database, Response, on_both, token};
 
@@ -67,7 +67,7 @@ async fn mistakes_are_reported_before_the_database_is_opened() {
             let settings = ["--records", records, "--database", &url];
             let (code, output, log) = run(here.path(), &[command, &settings].concat());
             assert_eq!((code, output.as_str()), (1, ""), "{command:?}: {log}");
-            assert_shown(&log);
+            assert_shown(&message(&log));
         }
         let (code, output, log) = run(here.path(), &["openapi", "--records", records]);
         assert_eq!((code, output.as_str()), (1, ""), "{log}");

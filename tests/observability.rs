@@ -8,7 +8,8 @@ use cinequery::telemetry::fields::FIELDS;
 use cinequery::telemetry::metrics::Metrics;
 use serde_json::{Value, json};
 
-use crate::command_line::{PASSWORD, Service, cinequery, folder, signs_in};
+use crate::command_line::{PASSWORD, Service, cinequery, folder, run, signs_in};
+use crate::request_lines::exchange;
 use crate::support::{Client, Database, SECRET, on_both, token, token_of};
 
 const PAGE: &str = include_str!("../docs/operate/observability.md");
@@ -86,7 +87,7 @@ fn cases() -> Vec<Case> {
             and(
                 search(),
                 json!({"subject": "rita", "role": "viewer", "rows": 1, "method": "GET",
-                       "path": "/api/v1/movies", "query": "release_year > ? order by title"}),
+                       "url.path": "/api/v1/movies", "query": "release_year > ? order by title"}),
             ),
         ),
         get(
@@ -458,6 +459,88 @@ async fn metrics_count_what_has_happened() {
     .await;
 }
 
+/// The clients' metrics and their log have their requests only, also those that the parser rejects.
+#[tokio::test]
+async fn requests_of_operators_are_not_those_of_clients() {
+    let service = start(&Database::sqlite(), &[]);
+    let (client, admin) = (service.address.clone(), service.admin.clone().unwrap());
+    for (address, sent) in [
+        (&client, "GET /a b HTTP/1.1\r\n\r\n"),
+        (&admin, "GET /a b HTTP/1.1\r\n\r\n"),
+        (&admin, "PRI * HTTP/2.0\r\n\r\n"),
+    ] {
+        let responses = exchange(&Client::at(address.clone()), &[sent.as_bytes()], None).await;
+        let [(400, problem)] = &responses[..] else { panic!("{sent}: {responses:?}") };
+        assert_eq!(problem["code"], "malformed_request", "{sent}");
+    }
+    let (text, values) = metrics(&service).await;
+    for (name, value) in [
+        (
+            "http_server_request_duration_seconds_count{operation=\"\",method=\"_OTHER\",status=\"400\"}",
+            1.0,
+        ),
+        ("http_server_active_requests", 0.0),
+    ] {
+        assert_eq!(values.get(name), Some(&value), "{name}\n{text}");
+    }
+    let events = events(service);
+    let [event] = with(&events, "request")[..] else { panic!("{events:?}") };
+    has(
+        event,
+        &json!({"code": "malformed_request", "status": 400, "client": "127.0.0.1", "url.path": null,
+                "level": "INFO"}),
+    );
+    assert!(event["bytes"].as_u64() > Some(100), "{event}");
+}
+
+#[tokio::test]
+async fn the_listener_for_operators_names_the_methods_that_it_supports() {
+    let service = start(&Database::sqlite(), &[]);
+    let admin = Client::at(service.admin.clone().unwrap()).with_token(None);
+    for (method, path, status, allow) in [
+        ("GET", "/metrics", 200, ""),
+        ("HEAD", "/metrics", 200, ""),
+        ("POST", "/metrics", 405, "GET, HEAD"),
+        ("DELETE", "/metrics", 405, "GET, HEAD"),
+        ("OPTIONS", "/metrics", 405, "GET, HEAD"),
+        ("POST", "/other", 404, ""),
+    ] {
+        let response = admin.send(admin.request(method, path)).await;
+        let found = (response.status, response.header("allow"));
+        assert_eq!(found, (status, allow), "{method} {path}");
+    }
+}
+
+/// Names that a client makes up are no part of a query, and a long path is cut.
+#[tokio::test]
+async fn the_log_bounds_what_a_client_makes_up() {
+    const NAME: &str = "Xanthippe";
+    for (settings, with_query) in [(&[][..], false), (&["--log-queries"], true)] {
+        let database = Database::sqlite();
+        let service = start(&database, settings);
+        let client = Client::at(service.address.clone());
+        for (query, status) in [
+            (format!("{NAME}=1"), 400),
+            (format!("filter={NAME}=1"), 400),
+            (format!("filter=genre=$x&p.{NAME}=1"), 400),
+        ] {
+            let response = client.get(&format!("/api/v1/movies?{query}")).await;
+            assert_eq!(response.status, status, "{query}");
+        }
+        let name = NAME.repeat(10);
+        let query = format!("filter=genre=${name}&p.{name}=1");
+        assert_eq!(client.get(&format!("/api/v1/movies?{query}")).await.status, 200);
+        assert_eq!(client.get(&format!("/{}", "x".repeat(5000))).await.status, 404);
+        let log = service.whole_log();
+        // The name of the parameter, in the text of the filter.
+        let expected =
+            if with_query { format!("\"query\":\"genre = ${name}\"") } else { String::new() };
+        assert!(log.contains(&expected), "{log}");
+        assert!(!log.replace(&expected, "").contains(NAME), "{log}");
+        assert_eq!(log.matches(&"x".repeat(1000)).count(), 1, "{log}");
+    }
+}
+
 /// Runs promtool with this input and returns its output, which is empty if it has nothing to say.
 fn promtool(arguments: &[&str], input: &str) -> String {
     let tool = concat!(env!("CARGO_MANIFEST_DIR"), "/target/tools/promtool");
@@ -521,6 +604,32 @@ fn every_metric_of_the_dashboard_and_the_alerts_exists() {
             assert!(known.contains(name) || is_of_process, "{name}: {known:?}");
         }
     }
+}
+
+/// A program that reads the log of a service also reads why it has not started.
+#[test]
+fn a_start_that_fails_is_one_event() {
+    let serve = ["serve", "--listen", "127.0.0.1:0"];
+    for (arguments, cause) in [
+        (
+            &["--auth", "open", "--database", "sqlite:no/such.db"][..],
+            "the folder no does not exist",
+        ),
+        (&["--auth", "open", "--rate-limit", "600"], "off; found \"600\""),
+        (&[], "there is no administrator"),
+    ] {
+        let arguments = [&serve[..], arguments].concat();
+        let (code, _, log) = run(folder().path(), &arguments);
+        let event: Value = serde_json::from_str(&log).unwrap();
+        has(&event, &json!({"level": "ERROR", "message": "cannot serve"}));
+        let found = event["cause"].as_str().unwrap();
+        assert!(code == 1 && found.contains(cause), "{arguments:?}: {log}");
+        // Without events, and for other commands, it is text.
+        let (code, _, log) = run(folder().path(), &[&arguments[..], &["--log", "off"]].concat());
+        assert!(code == 1 && log.starts_with("cinequery: ") && log.contains(cause), "{log}");
+    }
+    let (_, _, log) = run(folder().path(), &["query", "genre = 'x'"]);
+    assert!(log.starts_with("cinequery: database file"), "{log}");
 }
 
 /// The rows of a table of the page, by their first cell.

@@ -9,7 +9,11 @@ use tokio::net::TcpStream;
 use crate::support::{Client, Database, token};
 
 /// Sends bytes on one connection, in pieces if a pause is given, and reads the responses until it is closed.
-async fn exchange(client: &Client, pieces: &[&[u8]], pause: Option<Duration>) -> Vec<(u16, Value)> {
+pub async fn exchange(
+    client: &Client,
+    pieces: &[&[u8]],
+    pause: Option<Duration>,
+) -> Vec<(u16, Value)> {
     let address = client.address().strip_prefix("http://").unwrap();
     let mut stream = TcpStream::connect(address).await.unwrap();
     for piece in pieces {

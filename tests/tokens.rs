@@ -1,6 +1,7 @@
 //! Tokens of this service: issuing, verification, expiry and revocation.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -448,6 +449,31 @@ async fn a_token_with_a_later_revocation_number_than_the_database_is_rejected() 
         let anna = json!({"subject": "anna"});
         client.with_scopes(&["admin"]).post("/api/v1/revocations", &anna).await;
         assert_eq!(issued(1).get(MOVIES).await.status, 200);
+    })
+    .await;
+}
+
+/// At a stop the database is closed while the task that reads revocations still runs.
+#[tokio::test]
+async fn a_closed_database_is_no_reason_for_a_warning() {
+    on_both(async |database| {
+        let store = database.store().await;
+        let app = app(store.clone());
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let writer = Arc::new(log.reopen().unwrap());
+        let subscriber = tracing_subscriber::fmt().with_writer(writer).finish();
+        // The task runs on the thread of the test.
+        let _logging = tracing::subscriber::set_default(subscriber);
+        let token = token(&["movies:read"]);
+        app.identify(&token).await.unwrap();
+        // What is known is then too old, and the next read follows 300 ms after this one.
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        app.identify(&token).await.unwrap();
+        app.identify(&token).await.unwrap();
+        store.close().await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let log = std::fs::read_to_string(log.path()).unwrap();
+        assert!(!log.contains("revoked tokens"), "{log}");
     })
     .await;
 }

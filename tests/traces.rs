@@ -220,6 +220,19 @@ async fn a_collector_that_does_not_respond_is_given_up() {
     assert_eq!(service.stop(), Some(0));
 }
 
+/// A message about spans that were not sent says where they should have gone, without the password.
+#[tokio::test]
+async fn failures_of_the_collector_are_logged_with_its_url() {
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let url = format!("http://joe:hunter2@127.0.0.1:{closed}");
+    let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", url.as_str())];
+    let service = start(&Database::sqlite(), &variables);
+    assert_eq!(Client::at(service.address.clone()).get("/livez").await.status, 200);
+    let log = service.whole_log();
+    assert!(log.contains(&format!("spans not sent to http://127.0.0.1:{closed}: ")), "{log}");
+    assert!(!log.contains("hunter2"), "{log}");
+}
+
 #[test]
 fn unsupported_protocols_are_rejected() {
     let folder = folder();

@@ -62,9 +62,23 @@ impl Bound {
     }
 }
 
+/// Checks that a Unix socket can be bound, and leaves no file. Ports are not checked: during the check, the process that
+/// is to be replaced may listen there.
+///
+/// # Errors
+/// A message that names the setting.
+pub(super) fn check(listen: &Listen, setting: &str) -> Result<(), String> {
+    let Listen::Unix(path) = listen else { return Ok(()) };
+    SocketFile::check(path).map_err(|error| failed(&listen.to_string(), setting, &error))
+}
+
 fn failed(listen: &str, setting: &str, error: &io::Error) -> String {
     let advice = match (listen.starts_with("unix:"), error.kind()) {
         (true, ErrorKind::AddrInUse) => "stop the process that serves it, or choose another path",
+        (true, ErrorKind::NotFound) => "create the folder, or choose another path",
+        (true, ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) => {
+            "let this user write to the folder, or choose another path"
+        }
         (true, _) => "choose another path",
         (false, _) => "choose another port or IP address",
     };

@@ -9,15 +9,16 @@ use clap::Args;
 use super::schedule::Schedule;
 use super::serve::INCOMPLETE_COPY;
 use super::user::first_password;
-use super::{Outcome, SecretSource, catalogue, explain, location, print, serve};
+use super::{Outcome, SecretSource, bind, catalogue, explain, location, print, serve};
 use crate::config::{Auth, DatabaseSettings, ServeSettings, TokenSettings};
 use crate::error::Error;
 use crate::record::Catalogue;
 use crate::store::{By, Location, Missing, State, Store, missing_folder};
 
 const HELP: &str = "\
-Pass the settings of `serve`. The check only reads the database. It does not connect to Redis
-or to the issuer of tokens, and it does not listen on the port.
+Pass the settings of `serve`, and run it as the same user. The check only reads the database, and
+leaves no file. It does not connect to Redis or to the issuer of tokens, and it does not listen on
+the port.
 
 Exit codes:
   0  the configuration is valid, and no migrations are pending
@@ -74,23 +75,10 @@ impl Check {
         lines.push(("configuration", "ok".to_owned()));
         lines.extend(serve::unused(&self.serve).map(|warning| ("warning", warning)));
         if let Location::Sqlite(path) = &location
-            && !path.exists()
+            && let Err((verdict, message)) = check_file(path)
         {
-            let (verdict, message) = match missing_folder(path) {
-                Some(message) => (Verdict::Unreachable, message),
-                None => {
-                    let help = "`serve` and `cinequery migrate` create it";
-                    (Verdict::Behind, format!("{} does not exist; {help}", path.display()))
-                }
-            };
             lines.push(("database", message));
             return verdict;
-        }
-        if let Location::Sqlite(path) = &location
-            && let Err(message) = check_writable(path)
-        {
-            lines.push(("database", message));
-            return Verdict::Invalid;
         }
         let found = match reach(location, catalogue, &self.serve).await {
             Ok(found) => found,
@@ -151,9 +139,11 @@ impl Check {
     async fn configuration(&self) -> Result<(Location, Catalogue), String> {
         let catalogue = catalogue(&self.database.records)?;
         let addresses = self.serve.listen.resolve("--listen").await?;
+        bind::check(&self.serve.listen, "--listen")?;
         serve::check_auth(&self.serve, &addresses, catalogue)?;
         if let Some(admin) = &self.serve.observability.admin_listen {
             admin.resolve("--admin-listen").await?;
+            bind::check(admin, "--admin-listen")?;
         }
         serve::check_temporary_folder()?;
         serve::Throttle::of(&self.serve.throttle)?;
@@ -169,18 +159,29 @@ impl Check {
     }
 }
 
-/// Checks that `serve` can write a database file, and its folder, in which SQLite keeps its log.
-fn check_writable(path: &Path) -> Result<(), String> {
+/// Checks that there is a database file, and that `serve` can write to it and to its folder, in which SQLite keeps its
+/// log.
+fn check_file(path: &Path) -> Result<(), (Verdict, String)> {
+    if let Some(message) = missing_folder(path) {
+        return Err((Verdict::Unreachable, message));
+    }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
-    let opened = OpenOptions::new().write(true).open(path).map(drop);
-    opened.and_then(|()| tempfile::tempfile_in(folder).map(drop)).map_err(|error| {
-        format!(
+    let exists = path.exists();
+    let opened = if exists { OpenOptions::new().write(true).open(path).map(drop) } else { Ok(()) };
+    if let Err(error) = opened.and_then(|()| tempfile::tempfile_in(folder).map(drop)) {
+        let message = format!(
             "cannot write {}: {error}; `serve` needs write permission for the file and its folder \
              (`query` and `export` do not)",
             path.display()
-        )
-    })
+        );
+        return Err((Verdict::Invalid, message));
+    }
+    if !exists {
+        let help = "`serve` and `cinequery migrate` create it";
+        return Err((Verdict::Behind, format!("{} does not exist; {help}", path.display())));
+    }
+    Ok(())
 }
 
 /// What the command reads from the database.

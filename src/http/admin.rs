@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use poem::error::MethodNotAllowedError;
 use poem::http::StatusCode;
-use poem::{Endpoint, Request, Response, Route, get};
+use poem::http::header::ALLOW;
+use poem::{Endpoint, EndpointExt, Request, Response, Route, get};
 
 use super::exchange::Service;
 use crate::app::App;
@@ -13,7 +15,12 @@ use crate::telemetry::metrics::{MEDIA_TYPE, METRICS};
 /// connect may read it. Its own requests are neither logged nor counted.
 pub(super) fn endpoint(app: App, service: Arc<Service>) -> impl Endpoint + 'static {
     let metrics = poem::endpoint::make_sync(move |_: Request| metrics(&app, &service));
-    Route::new().at("/metrics", get(metrics))
+    Route::new().at("/metrics", get(metrics)).catch_error(|_: MethodNotAllowedError| async {
+        // RFC 9110, section 15.5.6, requires the header.
+        let response = Response::builder().status(StatusCode::METHOD_NOT_ALLOWED);
+        let response = response.header(ALLOW, "GET, HEAD").content_type("text/plain");
+        response.body("unsupported method; expected one of: GET, HEAD")
+    })
 }
 
 fn metrics(app: &App, service: &Service) -> Response {

@@ -1,8 +1,8 @@
 //! Callers: authentication by bearer token, rate limits, and required scopes.
 //!
 //! Every operation that is not public has one of these types as its first argument. Unauthenticated and unauthorized
-//! requests are therefore rejected before the media type and the body are checked. The OpenAPI document derives the
-//! scopes of an operation from the same type.
+//! requests are therefore rejected before the parameters, the media type and the body are checked. The OpenAPI document
+//! derives the scopes of an operation from the same type.
 
 use poem::{Request, RequestBody};
 use poem_openapi::auth::Bearer;
@@ -10,7 +10,7 @@ use poem_openapi::registry::Registry;
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions, SecurityScheme};
 
 use super::exchange::Exchange;
-use super::throttle;
+use super::{parameters, throttle};
 use crate::app::App;
 use crate::app::usage::Class;
 use crate::error::{Error, Result};
@@ -138,7 +138,9 @@ macro_rules! callers {
                 throttle::admit(request, &identity, Class::$class).await?;
                 exchange.client.shows_token();
                 let of: fn(Identity, &Request) -> Result<Self> = $of;
-                Ok(of(identity, request)?)
+                let caller = of(identity, request)?;
+                parameters::check(request)?;
+                Ok(caller)
             }
         }
     )+};

@@ -89,24 +89,32 @@ fn tags<'a>(field: &str, list: &'a str) -> Result<Vec<&'a str>> {
 }
 
 /// Joins the lines of each conditional header field into one. Several lines form one list (RFC 9110, section 5.3), but
-/// the framework reads only the first line. It also treats an unreadable field as absent, which would drop the
-/// condition.
-///
-/// # Errors
-/// [`Kind::InvalidParameter`] if a field is not visible ASCII.
-pub(super) fn normalise(headers: &mut HeaderMap) -> Result<()> {
+/// the framework reads only the first line.
+pub(super) fn normalise(headers: &mut HeaderMap) {
     for name in [IF_MATCH, IF_NONE_MATCH] {
         let lines: Vec<&[u8]> = headers.get_all(&name).iter().map(HeaderValue::as_bytes).collect();
         if lines.is_empty() {
             continue;
         }
-        let line = HeaderValue::from_bytes(&lines.join(&b", "[..])).ok();
-        let Some(line) = line.filter(|line| line.to_str().is_ok()) else {
+        // Cannot fail: the lines are valid, and so is the separator.
+        if let Ok(line) = HeaderValue::from_bytes(&lines.join(&b", "[..])) {
+            headers.insert(name, line);
+        }
+    }
+}
+
+/// Checks that the conditional header fields are readable. The framework treats an unreadable field as absent, which
+/// would drop the condition.
+///
+/// # Errors
+/// [`Kind::InvalidParameter`] if a field is not visible ASCII.
+pub(super) fn check(headers: &HeaderMap) -> Result<()> {
+    for name in [IF_MATCH, IF_NONE_MATCH] {
+        if headers.get(&name).is_some_and(|line| line.to_str().is_err()) {
             let detail =
                 format!("malformed {name}; expected entity tags of visible ASCII characters");
             return Err(Error::new(Kind::InvalidParameter, detail));
-        };
-        headers.insert(name, line);
+        }
     }
     Ok(())
 }

@@ -27,6 +27,7 @@ use super::limits::UNCOUNTED_BYTES;
 use super::listener;
 use super::malformed;
 use super::request_line::RequestLines;
+use crate::error::Error;
 
 /// The size of the send buffer of a socket, in bytes. By default the system would buffer megabytes for each client that
 /// does not read.
@@ -81,6 +82,11 @@ impl Client {
             held: AtomicUsize::new(0),
             is_extra,
         }
+    }
+
+    /// Returns the IP address of the other end of the connection, which may be a proxy.
+    pub(super) fn address(&self) -> IpAddr {
+        self.address
     }
 
     /// Notes that the service works for the client.
@@ -270,6 +276,9 @@ impl Open {
     }
 }
 
+/// Returns the whole response to a request that the parser has rejected, and notes the request.
+pub(super) type Reject = Box<dyn Fn(Error) -> Bytes + Send>;
+
 /// The byte stream of a connection. It fails when the client stops reading; otherwise the connection would stay open
 /// indefinitely.
 pub(super) struct Stream {
@@ -286,6 +295,7 @@ pub(super) struct Stream {
     received: Bytes,
     /// Whether the last write was complete, so that the next one starts a response or a part of one.
     is_write_whole: bool,
+    reject: Reject,
     /// The rest of a response that replaces one of the parser.
     replacement: Option<Bytes>,
 }
@@ -297,6 +307,7 @@ impl Stream {
         client: Arc<Client>,
         large_headers: Arc<Semaphore>,
         write: Duration,
+        reject: Reject,
     ) -> Self {
         // Responses are written at once. Nagle's algorithm would only delay them.
         let set = match &stream {
@@ -318,6 +329,7 @@ impl Stream {
             lines: RequestLines::new(),
             received: Bytes::new(),
             is_write_whole: true,
+            reject,
             replacement: None,
         }
     }
@@ -329,10 +341,10 @@ impl Stream {
 
     /// Sends the problem for a client that speaks HTTP/2, before the connection ends.
     pub(super) async fn reject_http2(&mut self) {
-        let Some(response) = malformed::http2(self.client.address).filter(|_| !self.has_ended)
-        else {
+        if self.has_ended {
             return;
-        };
+        }
+        let response = (self.reject)(malformed::http2());
         self.has_ended = self.stream.write_all(&response).await.is_ok();
     }
 
@@ -356,7 +368,7 @@ impl Stream {
     /// part of a write, the bytes are the rest of a response and may have any content.
     fn replace(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Option<Poll<io::Result<()>>> {
         if self.replacement.is_none() && self.is_write_whole {
-            self.replacement = malformed::replaced(bytes, self.client.address);
+            self.replacement = malformed::reported(bytes).map(&self.reject);
         }
         let left = self.replacement.as_mut()?;
         if left.is_empty() {

@@ -1,7 +1,8 @@
 //! What the log and the metrics say about a request, once it has been served.
 //!
-//! There is one event for each request. It is a warning or an error if the service has failed, and a warning if
-//! credentials were rejected, so that an operator who logs warnings only sees who guesses passwords.
+//! There is one event for each request, also for one that the parser rejects. It is a warning or an error if the
+//! service has failed, and a warning if credentials were rejected, so that an operator who logs warnings only sees who
+//! guesses passwords.
 
 use std::num::NonZeroU32;
 use std::pin::Pin;
@@ -75,6 +76,21 @@ impl Event {
         }
     }
 
+    /// Notes a request that the parser has rejected, so that only its client is known. `bytes` is the size of the body
+    /// of the response.
+    pub(super) fn note_malformed(exchange: Exchange, error: Error, bytes: usize) {
+        METRICS.active_requests.inc();
+        drop(Self {
+            exchange: Arc::new(exchange),
+            method: OTHER_METHOD,
+            path: String::new(),
+            status: error.kind.status(),
+            error: Some(Arc::new(error)),
+            bytes: bytes as u64,
+            is_aborted: false,
+        });
+    }
+
     /// Returns the path of the request.
     pub(super) fn path(&self) -> &str {
         &self.path
@@ -122,7 +138,7 @@ impl Event {
         let rejection = self.rejection();
         let (level, suppressed) = self.level(rejection);
         let Self { exchange, method, status, .. } = self;
-        let path = shortened(&self.path);
+        let path = Some(shortened(&self.path)).filter(|path| !path.is_empty());
         let Exchange { account, operation, caller, .. } = exchange.as_ref();
         let (operation, caller) = (operation.get(), caller.get());
         let route = operation.map(|operation| operation.route.as_str());
@@ -142,7 +158,6 @@ impl Event {
                     http.route = route,
                     route,
                     url.path = path,
-                    path,
                     http.response.status_code = status,
                     status,
                     error.type = code,

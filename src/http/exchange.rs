@@ -27,9 +27,19 @@ const MEMORY_TIMEOUT: Duration = Duration::from_secs(1);
 /// The maximum number of requests that wait for memory. It is small, because a waiting response is in memory.
 const MAX_WAITING: usize = 8;
 
-/// The state that all requests of the process share.
+/// Who sends the requests of a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Audience {
+    /// The clients of the service. Each of their requests is logged and counted.
+    Clients,
+    /// Those who operate it. Their requests are neither logged nor counted.
+    Operators,
+}
+
+/// The state that all requests of a listener share.
 pub(super) struct Service {
     pub(super) limits: Limits,
+    pub(super) audience: Audience,
     /// Whether the log has the queries of requests.
     log_queries: bool,
     pub(super) connections: Connections,
@@ -44,8 +54,9 @@ pub(super) struct Service {
 }
 
 impl Service {
-    pub(super) fn new(limits: Limits, log_queries: bool) -> Self {
+    pub(super) fn new(limits: Limits, audience: Audience, log_queries: bool) -> Self {
         Self {
+            audience,
             log_queries,
             connections: Connections::new(limits.connections),
             memory: Arc::new(Semaphore::new(kibibytes(limits.buffered_bytes))),

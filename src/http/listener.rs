@@ -97,21 +97,35 @@ impl SocketFile {
     /// [`ErrorKind::AddrInUse`] if another process listens there; [`ErrorKind::AlreadyExists`] if the path is that of
     /// another file; any error of the system.
     pub fn of(path: PathBuf) -> io::Result<Self> {
-        let existing = std::fs::symlink_metadata(&path).ok();
-        if existing.as_ref().is_some_and(|file| !file.file_type().is_socket()) {
-            let message = "the path exists and is not a socket";
-            return Err(io::Error::new(ErrorKind::AlreadyExists, message));
-        }
-        let mut beside = path.clone().into_os_string();
-        beside.push(".lock");
-        let lock = File::options().create(true).truncate(false).write(true).open(beside)?;
-        if lock.try_lock().is_err() || existing.is_some() && is_served(&path)? {
+        let exists = is_socket(&path)?;
+        let lock =
+            File::options().create(true).truncate(false).write(true).open(lock_file(&path))?;
+        if lock.try_lock().is_err() || exists && is_served(&path)? {
             return Err(ErrorKind::AddrInUse.into());
         }
-        if existing.is_some() {
+        if exists {
             std::fs::remove_file(&path)?;
         }
         Ok(Self { path, bound: None, _lock: lock })
+    }
+
+    /// Checks that a socket can be bound to a path, and leaves no file there. A process may listen there meanwhile: it can
+    /// be the one that is to be replaced.
+    ///
+    /// # Errors
+    /// [`ErrorKind::AlreadyExists`] if the path is that of another file; any error of the system, such as
+    /// [`ErrorKind::NotFound`] for its folder.
+    pub fn check(path: &Path) -> io::Result<()> {
+        SockAddr::unix(path)?;
+        is_socket(path)?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new("."));
+        std::fs::metadata(folder)?;
+        tempfile::tempfile_in(folder)?;
+        match File::options().write(true).open(lock_file(path)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Notes that a socket was bound to the path. It is removed at the end, if it is still this one.
@@ -127,6 +141,26 @@ impl SocketFile {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// Returns whether there is a socket at a path.
+///
+/// # Errors
+/// [`ErrorKind::AlreadyExists`] if the path is that of another file.
+fn is_socket(path: &Path) -> io::Result<bool> {
+    let existing = std::fs::symlink_metadata(path).ok();
+    if existing.as_ref().is_some_and(|file| !file.file_type().is_socket()) {
+        let message = "the path exists and is not a socket";
+        return Err(io::Error::new(ErrorKind::AlreadyExists, message));
+    }
+    Ok(existing.is_some())
+}
+
+/// Returns the file beside a socket that its process locks.
+fn lock_file(path: &Path) -> PathBuf {
+    let mut beside = path.to_owned().into_os_string();
+    beside.push(".lock");
+    beside.into()
 }
 
 /// Returns what identifies a file: its device and its inode.

@@ -1,5 +1,5 @@
 //! Strict routing: each path accepts the documented methods only, and each operation the documented query parameters
-//! only. Anything else is an error and not ignored.
+//! only (`parameters.rs`). Anything else is an error and not ignored.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,21 +12,17 @@ use poem::http::header::{ALLOW, CONTENT_LENGTH};
 use poem::http::{HeaderValue, Method};
 use poem::{Endpoint, EndpointExt, IntoEndpoint, Request, Response, RouteMethod};
 use poem_openapi::error::{AuthorizationError, ParseParamError, ParsePathError};
-use poem_openapi::registry::{MetaApi, MetaParamIn, MetaSchemaRef, Registry};
+use poem_openapi::registry::{MetaApi, MetaParamIn, Registry};
 use poem_openapi::{OpenApi, OpenApiService};
 
-use super::conditional;
 use super::envelope::{METHODS, error_response, from_status};
 use super::exchange::{Exchange, Operation};
-use super::filters::{ARGUMENT_PREFIX, REPEATABLE};
+use super::parameters::{Parameter, Parameters, decode};
 use super::route::{Route, is_legacy, named};
-use super::{OnRecords, OnService, ROUTES, on_records, on_service};
+use super::{OnRecords, OnService, ROUTES, conditional, on_records, on_service, parameters};
 use crate::app::legacy::movies as legacy_movies;
 use crate::error::{Error, Kind};
-use crate::query::ast::Literal;
-use crate::query::diagnostic::did_you_mean;
-use crate::query::limits::MAX_FILTERS;
-use crate::query::{Argument, Field, Schema, format};
+use crate::query::Schema;
 use crate::record::Catalogue;
 
 type Methods = HashMap<Method, BoxEndpoint<'static>>;
@@ -47,8 +43,8 @@ pub(super) fn read_only(
     endpoint: impl Endpoint + 'static,
 ) -> impl IntoEndpoint<Endpoint = RouteMethod> {
     let endpoint = endpoint.map_to_response().boxed();
-    let (operation, about, query) = (None, None, Vec::new());
-    let strict = StrictOperation { endpoint, operation, about, query, takes_arguments: false };
+    let parameters = Arc::new(Parameters::default());
+    let strict = StrictOperation { endpoint, operation: None, parameters, is_public: true };
     let strict = strict.boxed();
     complete(HashMap::from([(Method::GET, strict)]))
         .into_iter()
@@ -89,8 +85,12 @@ impl OpenApi for Strict {
     }
 }
 
-/// What is documented about an operation: its names, and its query parameters.
-type Documented = (Option<&'static Operation>, Vec<Parameter>);
+/// What is documented about an operation.
+struct Documented {
+    operation: Option<&'static Operation>,
+    query: Vec<Parameter>,
+    is_public: bool,
+}
 
 /// Adds the routes of operations. `about` is the record type of operations on records and of legacy routes.
 fn add_strict<A: OpenApi>(
@@ -110,14 +110,13 @@ fn add_strict<A: OpenApi>(
             }
             let query = operation.params.iter();
             let query = query.filter(|parameter| parameter.in_type == MetaParamIn::Query);
-            let query = query.map(|parameter| Parameter {
-                name: parameter.name.clone(),
-                is_required: parameter.required,
-                is_repeatable: is_repeatable(&parameter.schema),
-                expectation: expectation(&parameter.schema, &registry),
-            });
-            let known = known(&path.path, &operation.method, about);
-            documented.insert((pattern.clone(), operation.method), (known, query.collect()));
+            let query = query.map(|parameter| Parameter::of(parameter, &registry));
+            let of_operation = Documented {
+                operation: known(&path.path, &operation.method, about),
+                query: query.collect(),
+                is_public: operation.security.is_empty(),
+            };
+            documented.insert((pattern.clone(), operation.method), of_operation);
         }
     }
     let mut routes = HashMap::new();
@@ -126,10 +125,12 @@ fn add_strict<A: OpenApi>(
         let path = placed(&path, about);
         let strict = methods.into_iter().filter_map(|(method, endpoint)| {
             // Undocumented routes are not served.
-            let (operation, query) = documented.remove(&(path.clone(), method.clone()))?;
+            let of_operation = documented.remove(&(path.clone(), method.clone()))?;
+            let Documented { operation, query, is_public } = of_operation;
             let has_filter = query.iter().any(|known| known.name == "filter");
             let takes_arguments = has_filter || path.ends_with(SAVED_FILTER);
-            let strict = StrictOperation { endpoint, operation, about, query, takes_arguments };
+            let parameters = Arc::new(Parameters { query, about, takes_arguments });
+            let strict = StrictOperation { endpoint, operation, parameters, is_public };
             Some((method, strict.boxed()))
         });
         let strict: Methods = strict.collect();
@@ -183,46 +184,9 @@ struct StrictOperation {
     endpoint: BoxEndpoint<'static>,
     /// The operation, if the document has it.
     operation: Option<&'static Operation>,
-    /// The record type of the operation, if it has one.
-    about: Option<&'static Schema>,
-    query: Vec<Parameter>,
-    /// Whether the operation accepts values for the `$parameters` of a filter.
-    takes_arguments: bool,
-}
-
-/// A documented query parameter.
-struct Parameter {
-    name: String,
-    /// Whether it is required.
-    is_required: bool,
-    /// Whether it may be sent several times.
-    is_repeatable: bool,
-    /// The expected values, for error messages.
-    expectation: String,
-}
-
-/// Returns whether a parameter with this schema may be sent several times.
-fn is_repeatable(schema: &MetaSchemaRef) -> bool {
-    matches!(schema, MetaSchemaRef::Inline(schema) if schema.format == Some(REPEATABLE))
-}
-
-/// Describes the values of a schema as they are written in a query, for error messages.
-fn expectation(schema: &MetaSchemaRef, registry: &Registry) -> String {
-    let schema = match schema {
-        MetaSchemaRef::Inline(schema) => Some(schema.as_ref()),
-        MetaSchemaRef::Reference(name) => registry.schemas.get(name),
-    };
-    let Some(schema) = schema else { return "another value".to_owned() };
-    match (schema.ty, schema.minimum, schema.maximum) {
-        _ if !schema.enum_items.is_empty() => {
-            let items = schema.enum_items.iter().filter_map(|item| item.as_str());
-            format!("one of {}", items.collect::<Vec<_>>().join(", "))
-        }
-        ("boolean", ..) => "true or false".to_owned(),
-        ("integer", Some(low), Some(high)) => format!("an integer from {low} to {high}"),
-        ("integer", ..) => "an integer".to_owned(),
-        (ty, ..) => format!("a {ty}"),
-    }
+    parameters: Arc<Parameters>,
+    /// Whether the operation requires no token. Others check their parameters once the caller is known.
+    is_public: bool,
 }
 
 impl Endpoint for StrictOperation {
@@ -232,14 +196,15 @@ impl Endpoint for StrictOperation {
         if let Some(operation) = self.operation {
             let _ = Exchange::of(&request)?.operation.set(operation);
         }
-        let checked = self
-            .check_query(request.uri().query().unwrap_or_default())
-            .and_then(|()| conditional::normalise(request.headers_mut()));
-        if let Err(error) = checked {
-            return Ok(error_response(error));
-        }
-        if let Some(about) = self.about {
+        conditional::normalise(request.headers_mut());
+        if let Some(about) = self.parameters.about {
             request.set_data(about);
+        }
+        request.set_data(self.parameters.clone());
+        if self.is_public
+            && let Err(error) = parameters::check(&request)
+        {
+            return Ok(error_response(error));
         }
         let uri = request.uri().clone();
         let response = self.endpoint.call(request).await;
@@ -250,67 +215,6 @@ impl Endpoint for StrictOperation {
 }
 
 impl StrictOperation {
-    /// Checks the names of the query parameters.
-    ///
-    /// # Errors
-    /// [`Kind::InvalidParameter`] if one is unknown, repeated, missing, or not percent-encoded UTF-8.
-    fn check_query(&self, query: &str) -> Result<(), Error> {
-        let reject = |detail: String| Err(Error::new(Kind::InvalidParameter, detail));
-        let mut seen: Vec<String> = Vec::new();
-        let mut is_in_quotes = false;
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let Some(name) = decode(name).filter(|_| decode(value).is_some()) else {
-                return reject(format!(
-                    "expected percent-encoded UTF-8 in the query, found {pair:?}; write `%` in a value as `%25`"
-                ));
-            };
-            let is_argument = self.takes_arguments
-                && name.strip_prefix(ARGUMENT_PREFIX).is_some_and(|name| !name.is_empty());
-            if !is_argument && !self.query.iter().any(|known| known.name == name) {
-                let mut help =
-                    did_you_mean(&name, self.query.iter().map(|known| known.name.as_str()));
-                if let Some(field) = self.filtered(&name) {
-                    help = format!("write `filter={}`", condition(field, value));
-                }
-                if self.takes_arguments
-                    && decode(query).is_some_and(|q| q.contains(&format!("${name}")))
-                {
-                    help = format!("send the value for `${name}` as `{ARGUMENT_PREFIX}{name}`");
-                }
-                if is_in_quotes {
-                    help = "write `&` in a value as `%26`".to_owned();
-                }
-                return reject(format!("unknown query parameter {name:?}; {help}"));
-            }
-            let is_repeatable =
-                self.query.iter().any(|known| known.name == name && known.is_repeatable);
-            let count = seen.iter().filter(|seen| **seen == name).count();
-            if is_repeatable && count >= MAX_FILTERS {
-                return reject(format!(
-                    "{name}: expected at most {MAX_FILTERS} of them, found more"
-                ));
-            }
-            if seen.contains(&name) && !is_repeatable {
-                return reject(format!("repeated query parameter {name:?}; send it once"));
-            }
-            seen.push(name);
-            // The text of a filter that goes on after an `&`.
-            is_in_quotes = decode(value).is_some_and(|value| value.matches('"').count() % 2 == 1);
-        }
-        let is_missing = |known: &&Parameter| known.is_required && !seen.contains(&known.name);
-        match self.query.iter().find(is_missing) {
-            Some(missing) => reject(format!("missing query parameter {:?}", missing.name)),
-            None => Ok(()),
-        }
-    }
-
-    /// Returns the field of this name, if the operation has a filter.
-    fn filtered(&self, name: &str) -> Option<&'static Field> {
-        let has_filter = self.query.iter().any(|known| known.name == "filter");
-        self.about.filter(|_| has_filter).and_then(|schema| schema.field(name))
-    }
-
     /// Converts an error of the framework to ours. `query` is the query string of the request.
     fn translate(&self, error: poem::Error, query: &str) -> Error {
         let error = match error.downcast::<Error>() {
@@ -318,7 +222,7 @@ impl StrictOperation {
             Err(error) => error,
         };
         if let Some(ParseParamError { name, reason }) = error.downcast_ref() {
-            let documented = self.query.iter().find(|parameter| parameter.name == *name);
+            let documented = self.parameters.find(name);
             let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
             let sent = pairs.find(|(sent, _)| decode(sent).is_some_and(|sent| sent == *name));
             let found = sent.and_then(|(_, value)| decode(value)).unwrap_or_default();
@@ -339,37 +243,6 @@ impl StrictOperation {
         }
         from_status(error.status())
     }
-}
-
-/// Returns the condition that a client likely means by a query parameter with the name of a field.
-fn condition(field: &Field, value: &str) -> String {
-    let value = decode(value).and_then(|value| Argument::Untyped(value).read(field.ty).ok());
-    let literal = value.map(|value| match Literal::from(value) {
-        Literal::Text(text) => format::quoted(&text, '"'),
-        other => format::literal_text(&other),
-    });
-    format!(
-        "{} = {}",
-        format::name_text(field.name),
-        literal.unwrap_or_else(|| field.ty.example().to_owned())
-    )
-}
-
-/// Decodes a component of a query string. Returns `None` if it has a malformed escape or is not UTF-8.
-pub(super) fn decode(component: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(component.len());
-    let mut rest = component.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'+' => b' ',
-            b'%' => {
-                let mut digit = || char::from(rest.next()?).to_digit(16);
-                u8::try_from(digit()? * 16 + digit()?).ok()?
-            }
-            other => other,
-        });
-    }
-    String::from_utf8(bytes).ok()
 }
 
 /// Completes the methods of a path: HEAD like GET without its body, OPTIONS, and 405 with `Allow` for all others.

@@ -20,16 +20,20 @@ use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Addr, Endpoint, Request};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
 use super::connection::{Admission, Client, Stream};
 use super::envelope::request_id;
-use super::exchange::{Exchange, Service};
+use super::event::Event;
+use super::exchange::{Audience, Exchange, Service};
 use super::limits::MAX_HEADER_BYTES;
 use super::listener::{self, Listener};
-use super::{Limits, admin, endpoint};
+use super::problem::Problem;
+use super::{Limits, admin, endpoint, malformed};
 use crate::app::App;
 use crate::app::usage::FLUSH_INTERVAL;
 use crate::clock::timestamp_now;
+use crate::error::Error;
 use crate::telemetry::trace::Trace;
 
 /// The maximum time for open requests to finish during a shutdown.
@@ -92,7 +96,7 @@ pub async fn serve_with(
     let listener = listener.into();
     let Settings { limits, log_queries, admin } = settings;
     let endpoint = Arc::new(endpoint(app.clone()));
-    let service = Arc::new(Service::new(limits, log_queries));
+    let service = Arc::new(Service::new(limits, Audience::Clients, log_queries));
     let flushing = tokio::spawn(flush(app.clone()));
     let sweeping = tokio::spawn(sweep(app.clone()));
     let sampling = tokio::spawn(sample(app.clone()));
@@ -103,7 +107,8 @@ pub async fn serve_with(
     tracing::info!(address = %listener, "listening");
     let admin = admin.map(|listener| {
         let endpoint = Arc::new(admin::endpoint(app.clone(), service.clone()));
-        let own = Arc::new(Service::new(Limits { connections: MAX_SCRAPES, ..limits }, false));
+        let limits = Limits { connections: MAX_SCRAPES, ..limits };
+        let own = Arc::new(Service::new(limits, Audience::Operators, false));
         let ended = async move { drop(ended.await) };
         tokio::spawn(async move { accept(listener, endpoint, own, ended).await })
     });
@@ -263,9 +268,12 @@ impl Opened {
         let is_extra = self.client.is_extra;
         let large_headers = self.service.connections.large_headers.clone();
         let limits = self.service.limits;
-        let stream = Stream::new(stream, self.client.clone(), large_headers, limits.write);
-        let stream = TokioIo::new(stream);
         let opened = Arc::new(self);
+        let rejecting = opened.clone();
+        let reject = Box::new(move |error| rejecting.reject(error));
+        let client = opened.client.clone();
+        let stream = Stream::new(stream, client, large_headers, limits.write, reject);
+        let stream = TokioIo::new(stream);
         // Boxed, so that an idle connection does not hold memory for the state of a request.
         let service =
             service_fn(move |request| Box::pin(opened.clone().handle(endpoint.clone(), request)));
@@ -293,6 +301,21 @@ impl Opened {
                 }
             }
         }
+    }
+
+    /// Returns the whole response to a request that the parser has rejected.
+    fn reject(&self, error: Error) -> Bytes {
+        let Self { client, service, .. } = self;
+        let id = Uuid::now_v7().to_string();
+        // Serializing strings and numbers cannot fail.
+        let problem = serde_json::to_string(&Problem::of(&error, "", &id)).unwrap_or_default();
+        let response = malformed::response(error.kind.status(), &id, &problem);
+        if service.audience == Audience::Clients {
+            let exchange = Exchange::new(service.clone(), client.clone(), id, None);
+            exchange.account.is_from(client.address());
+            Event::note_malformed(exchange, error, problem.len());
+        }
+        response
     }
 
     async fn handle(

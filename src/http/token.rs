@@ -18,7 +18,7 @@ use super::caller::Caller;
 use super::exchange::Exchange;
 use super::legacy::missing_json;
 use super::limits::Limits;
-use super::resource::decode;
+use super::parameters::decode;
 use crate::app::App;
 use crate::app::revoke::{self, RevocationRequest};
 use crate::error::{Error, Kind, Result};

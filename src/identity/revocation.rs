@@ -193,6 +193,10 @@ async fn keep_reading(shared: Weak<Shared>) {
             }
         }
         let known = shared.read(Instant::now()).await;
+        if known.is_err() && shared.store.is_closed() {
+            // The service is stopping. There are no more requests.
+            return;
+        }
         shared.last.send_modify(|last| {
             last.ended_at = Some(Instant::now());
             let had_failed = std::mem::replace(&mut last.has_failed, known.is_err());

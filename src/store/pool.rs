@@ -175,6 +175,11 @@ impl<O: Open> Pool<O> {
         METRICS.waiting.get_or_create(&label).set(number(status.waiting));
     }
 
+    /// Returns whether the pool is closed.
+    pub(super) fn is_closed(&self) -> bool {
+        self.pool.is_closed()
+    }
+
     /// Closes all connections. Connections in use are closed when their statements have ended.
     pub(super) async fn close(&self) {
         let unused = self.pool.retain(|_, _| false).removed;

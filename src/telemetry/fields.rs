@@ -31,7 +31,7 @@ fields! {
     "operation": "the operation id of the OpenAPI document; absent for pages and unknown paths";
     "http.request.method" or "method": "the method";
     "http.route" or "route": "the path with placeholders, such as `/api/v1/movies/{id}`";
-    "url.path" or "path": "the path without the query, which can contain personal data";
+    "url.path": "the path without the query, which can contain personal data";
     "http.response.status_code" or "status": "the status of the response";
     "error.type" or "code": "the code of the problem, as in the response";
     "diagnostics": "the codes of the problems of the query, separated by spaces";

@@ -9,16 +9,23 @@ use tracing_subscriber::fmt::{FormatFields, format};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
+use super::fields::FIELDS;
+
 /// The maximum number of lines that wait to be written. Further lines are dropped.
 const MAX_WAITING_LINES: usize = 16 * 1024;
 
-/// Formats fields for a terminal. Names with a dot are long, and most of these fields have a short name too.
+/// Formats fields for a terminal, without those that have a short name too. Names with a dot are long.
 fn with_short_names() -> impl for<'w> FormatFields<'w> + 'static {
     format::debug_fn(|writer, field, value| match field.name() {
         "message" => write!(writer, "{value:?}"),
-        name if name.contains('.') => Ok(()),
+        name if name.contains('.') && !is_only_name(name) => Ok(()),
         name => write!(writer, " {name}={value:?}"),
     })
+}
+
+/// Returns whether this is the name of a field without a short one.
+fn is_only_name(name: &str) -> bool {
+    FIELDS.iter().any(|field| field.name == name && field.alias.is_none())
 }
 
 /// Counts the lines that were dropped.
@@ -27,6 +34,11 @@ static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
 /// Returns how many lines were dropped, because standard error could not be written fast enough.
 pub fn dropped_lines() -> u64 {
     DROPPED.get().map_or(0, |dropped| dropped.dropped_lines() as u64)
+}
+
+/// Returns whether the lines of the log are JSON objects.
+pub fn is_json() -> bool {
+    !std::io::stderr().is_terminal()
 }
 
 /// Starts logging to standard error until the returned guard is dropped. A separate thread writes: if the
@@ -52,10 +64,10 @@ pub fn start(filter: &str) -> Result<WorkerGuard, String> {
     let (writer, guard) = builder.finish(std::io::stderr());
     let _ = DROPPED.set(writer.error_counter());
     let layer = tracing_subscriber::fmt::layer().with_writer(writer);
-    let layer = if std::io::stderr().is_terminal() {
-        layer.with_target(false).fmt_fields(with_short_names()).boxed()
-    } else {
+    let layer = if is_json() {
         layer.json().flatten_event(true).with_ansi(false).boxed()
+    } else {
+        layer.with_target(false).fmt_fields(with_short_names()).boxed()
     };
     let subscriber = tracing_subscriber::registry().with(layer.with_filter(targets));
     subscriber.try_init().map_err(|error| error.to_string())?;

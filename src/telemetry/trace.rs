@@ -14,9 +14,10 @@ use opentelemetry::trace::{
 };
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
-use opentelemetry_otlp::{SpanExporter, WithHttpConfig};
+use opentelemetry_otlp::{SpanExporter as OtlpExporter, WithHttpConfig};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, Span};
+use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
+use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, Span, SpanData, SpanExporter};
 use tokio::runtime::Handle;
 
 use super::stage::Stage;
@@ -47,7 +48,10 @@ static TRACER: OnceLock<SdkTracer> = OnceLock::new();
 
 /// Sends spans until it is stopped.
 #[derive(Debug)]
-pub struct Tracing(SdkTracerProvider);
+pub struct Tracing {
+    provider: SdkTracerProvider,
+    collector: String,
+}
 
 impl Tracing {
     /// Starts to send spans, if the environment names a collector. `service` and `version` describe this process, unless
@@ -58,35 +62,36 @@ impl Tracing {
     pub fn start(service: &'static str, version: &'static str) -> Result<Option<Self>, String> {
         let is_off = variable(&["OTEL_SDK_DISABLED"]).is_some_and(|value| value == "true")
             || variable(&["OTEL_TRACES_EXPORTER"]).is_some_and(|value| value == "none");
-        if is_off || variable(&ENDPOINTS).is_none() {
-            return Ok(None);
-        }
+        let Some(endpoint) = variable(&ENDPOINTS).filter(|_| !is_off) else { return Ok(None) };
+        let collector = origin(&endpoint);
         if let Some(protocol) = variable(&PROTOCOLS).filter(|protocol| protocol != PROTOCOL) {
             return Err(format!(
                 "OTEL_EXPORTER_OTLP_PROTOCOL: expected {PROTOCOL}, found {protocol:?}"
             ));
         }
         let client = Client { http: client()?, runtime: Handle::current() };
-        let exporter = SpanExporter::builder().with_http().with_http_client(client).build();
+        let exporter = OtlpExporter::builder().with_http().with_http_client(client).build();
         let exporter = exporter.map_err(|error| format!("OTEL_EXPORTER_OTLP_ENDPOINT: {error}"))?;
         let mut resource =
             Resource::builder().with_attribute(KeyValue::new("service.version", version));
         if variable(&["OTEL_SERVICE_NAME"]).is_none() {
             resource = resource.with_service_name(service);
         }
+        let exporter = Exporter { exporter, collector: collector.clone() };
         let provider = SdkTracerProvider::builder().with_batch_exporter(exporter);
         let provider = provider.with_resource(resource.build()).build();
         let _ = TRACER.set(provider.tracer(service));
-        Ok(Some(Self(provider)))
+        Ok(Some(Self { provider, collector }))
     }
 
     /// Sends the spans that are left, for at most two seconds.
     pub async fn stop(self) {
+        let Self { provider, collector } = self;
         // It blocks its thread.
         let stopped =
-            tokio::task::spawn_blocking(move || self.0.shutdown_with_timeout(SHUTDOWN_TIMEOUT));
+            tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(SHUTDOWN_TIMEOUT));
         if let Ok(Err(error)) = stopped.await {
-            tracing::warn!(%error, "the last spans were not sent");
+            tracing::warn!(%error, collector, "the last spans were not sent");
         }
     }
 }
@@ -95,6 +100,45 @@ impl Tracing {
 fn variable(names: &[&str]) -> Option<String> {
     let values = names.iter().filter_map(|name| std::env::var(name).ok());
     values.into_iter().find(|value| !value.is_empty())
+}
+
+/// Returns the scheme, the host and the port of a URL. The rest may have a password or a key.
+fn origin(url: &str) -> String {
+    reqwest::Url::parse(url).map_or_else(
+        |_| "a collector with a malformed URL".to_owned(),
+        |url| url.origin().ascii_serialization(),
+    )
+}
+
+/// Names the collector in errors. Those of the library do not say where it sends the spans.
+#[derive(Debug)]
+struct Exporter {
+    exporter: OtlpExporter,
+    collector: String,
+}
+
+impl SpanExporter for Exporter {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        self.exporter.export(batch).await.map_err(|error| {
+            let reason = match error {
+                OTelSdkError::InternalFailure(reason) => reason,
+                other => other.to_string(),
+            };
+            OTelSdkError::InternalFailure(format!("spans not sent to {}: {reason}", self.collector))
+        })
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.exporter.shutdown_with_timeout(timeout)
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.exporter.force_flush()
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.exporter.set_resource(resource);
+    }
 }
 
 fn client() -> Result<reqwest::Client, String> {
@@ -258,6 +302,18 @@ fn parsed(parent: &str, state: Option<&str>) -> Option<SpanContext> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn messages_have_no_secret_of_the_url() {
+        for (url, expected) in [
+            ("http://127.0.0.1:4318", "http://127.0.0.1:4318"),
+            ("https://joe:hunter2@otel.example/v1/traces?key=hunter2", "https://otel.example"),
+            ("otel.example:4318", "null"),
+            ("no URL", "a collector with a malformed URL"),
+        ] {
+            assert_eq!(origin(url), expected, "{url}");
+        }
+    }
 
     #[test]
     fn contexts_are_parsed_as_the_standard_says() {

@@ -1,9 +1,15 @@
 //! `cinequery check`.
 
+use std::fs::Permissions;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
 use sqlx::{ConnectOptions, Connection};
 
 use super::{PASSWORD, folder, folder_of, run};
-use crate::support::{SECRET, on_both};
+use crate::support::{SECRET, UNPRIVILEGED_UID, on_both};
 
 #[tokio::test]
 async fn check_reports_the_problems_that_serve_would_have() {
@@ -82,6 +88,69 @@ fn settings_are_checked_without_a_database() {
         let (code, report, _) = run(folder.path(), &[&check[..], settings].concat());
         assert!((code, report.contains(part)) == (*expected, true), "{settings:?}: {report}");
     }
+}
+
+/// The folders in which `serve` creates files must exist and be writable. Nothing is left there.
+#[test]
+fn folders_of_sockets_and_of_the_database_are_checked() {
+    let folder = folder_of(&[("file", "precious")]);
+    let at = |name: &str| folder.path().join(name);
+    for (name, mode) in [("open", 0o777), ("closed", 0o555), (".", 0o755)] {
+        std::fs::create_dir_all(at(name)).unwrap();
+        std::fs::set_permissions(at(name), Permissions::from_mode(mode)).unwrap();
+    }
+    // Permissions do not restrict root, which may also be alone to reach the binary.
+    let is_root = chown(at("open"), Some(UNPRIVILEGED_UID), None).is_ok();
+    let binary = at("cinequery");
+    std::fs::hard_link(env!("CARGO_BIN_EXE_cinequery"), &binary)
+        .or_else(|_| std::fs::copy(env!("CARGO_BIN_EXE_cinequery"), &binary).map(drop))
+        .unwrap();
+    let check = |settings: &[&str]| {
+        let mut command = Command::new(&binary);
+        command.current_dir(folder.path()).env_clear();
+        command.args(["check", "--auth", "open", "--jwt-secret", SECRET]).args(settings);
+        if is_root {
+            command.uid(UNPRIVILEGED_UID);
+        }
+        let output = command.output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+    };
+    let served = UnixListener::bind(at("open/served")).unwrap();
+    let long = format!("open/{}", "x".repeat(200));
+    let files = || -> Vec<_> {
+        let folders = [at("open"), at("closed"), folder.path().to_owned()];
+        let entries = folders.iter().flat_map(|it| std::fs::read_dir(it).unwrap());
+        entries.map(|entry| entry.unwrap().path()).collect()
+    };
+    let before = files();
+    for (path, code, part) in [
+        ("open/socket", 4, "ok"),
+        // The process that is to be replaced.
+        ("open/served", 4, "ok"),
+        ("file", 1, "the path exists and is not a socket; choose another path with"),
+        ("none/socket", 1, "create the folder, or choose another path with"),
+        ("closed/socket", 1, "let this user write to the folder, or choose another path with"),
+        (&long, 1, "choose another path with"),
+    ] {
+        for setting in ["--listen", "--admin-listen"] {
+            let listen = format!("unix:{path}");
+            let settings = [setting, &listen, "--database", "sqlite:open/new.db"];
+            let (found, report) = check(&settings);
+            assert_eq!(found, code, "{path}: {report}");
+            assert!(report.contains(part), "{path}: {report}");
+            assert!(code == 4 || report.contains(setting), "{path}: {report}");
+        }
+    }
+    for (database, code, part) in [
+        ("sqlite:open/new.db", 4, "open/new.db does not exist"),
+        ("sqlite:closed/new.db", 1, "cannot write closed/new.db: "),
+        ("sqlite:none/new.db", 3, "the folder none does not exist"),
+    ] {
+        let (found, report) = check(&["--database", database]);
+        assert!(found == code && report.contains(part), "{database}: {report}");
+    }
+    assert_eq!(files(), before);
+    drop(served);
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::{Client, Database, SECRET};
@@ -35,6 +35,12 @@ pub fn run(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
     let Output { status, stdout, stderr } = cinequery(folder, arguments).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (status.code().unwrap(), text(stdout), text(stderr))
+}
+
+/// Returns the message of a command that has failed: the text, or the cause in the event of a service.
+pub fn message(log: &str) -> String {
+    let event = serde_json::from_str::<Value>(log).unwrap_or_default();
+    event["cause"].as_str().unwrap_or(log).to_owned()
 }
 
 /// A service in a separate process, which is killed when the value is dropped.
@@ -268,7 +274,7 @@ fn errors_say_what_to_do_and_leave_no_file() {
         let folder = folder();
         let (code, _, log) = run(folder.path(), arguments);
         assert_ne!(code, 0, "{arguments:?}");
-        assert!(log.contains(expected), "{arguments:?}: {log}");
+        assert!(message(&log).contains(expected), "{arguments:?}: {log}");
         assert!(!log.contains("panicked"), "{log}");
         let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
         assert!(left.is_empty(), "{arguments:?} left {left:?}");
