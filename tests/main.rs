@@ -48,6 +48,7 @@ mod request_lines;
 mod resumed;
 mod rolling;
 mod saved;
+mod spreadsheets;
 mod store;
 mod support;
 mod throttle;

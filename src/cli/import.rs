@@ -82,7 +82,7 @@ impl Import {
         let catalogue = catalogue(&self.database.records)?;
         let schema = self.collection.find(catalogue)?;
         let input = file::open(&self.file)?;
-        let failed = |error| format!("{}: {}", self.file.display(), explain(error));
+        let failed = |error| with_options(&format!("{}: {}", self.file.display(), explain(error)));
         let options = Options {
             mapping: self.map.into_iter().fold(Mapping::default(), Mapping::and),
             defaults: self.set.into_iter().fold(Defaults::default(), Defaults::and),
@@ -108,7 +108,7 @@ impl Import {
             Ok(report) => Ok(print(&report)),
             Err(error) if matches!(error.kind, Kind::RowsRejected | Kind::EveryRowRejected) => {
                 list(&error.violations);
-                let detail = escaped(&error.detail);
+                let detail = with_options(&escaped(&error.detail));
                 eprintln!("nothing was imported from {}: {detail}", self.file.display());
                 if error.kind == Kind::RowsRejected {
                     eprintln!("to import the other rows, use --on-conflict skip or update");
@@ -212,19 +212,16 @@ fn print_dry_run(report: &Report) -> ExitCode {
 /// Prints the problems of several rows, with the options that may mend them.
 fn list_problems(report: &Report) {
     for problem in report.problems.iter().filter(|problem| problem.count > 1) {
-        let options: Vec<String> = problem
-            .parameters
-            .iter()
-            .filter_map(|parameter| parameter.split_once('='))
-            .map(|(name, value)| format!("--{name} {value}"))
-            .collect();
-        let advice = if options.is_empty() {
-            String::new()
-        } else {
-            format!("; add {}", options.join(" or "))
-        };
-        eprintln!("{}{advice}", escaped(&problem.to_string()));
+        eprintln!("{}", with_options(&escaped(&problem.to_string())));
     }
+}
+
+/// Writes the parameters of a message as options of the command line.
+fn with_options(message: &str) -> String {
+    message
+        .replace("; try dates=", "; add --dates ")
+        .replace(" or dates=", " or --dates ")
+        .replace("; perhaps with map ", "; perhaps with --map ")
 }
 
 /// Prints the broken rules and returns the number of rows that they are about.

@@ -80,7 +80,8 @@ const MONTHS: [&str; 12] = [
 /// month. Midnight may follow it.
 pub(super) fn date(text: &str, order: Option<Order>) -> Form {
     let (day, time) = split_time(text);
-    let form = numeric(day, order).or_else(|| named(day)).unwrap_or(Form::None);
+    let form = numeric(day, order).or_else(|| compact(day)).or_else(|| named(day));
+    let form = form.unwrap_or(Form::None);
     match (form, time) {
         (Form::Day(_) | Form::Ordered(_), Some(time)) if !is_midnight(time) => Form::Timed,
         (form, _) => form,
@@ -152,6 +153,14 @@ fn numeric(text: &str, order: Option<Order>) -> Option<Form> {
         (1 | 2, 1 | 2, 1 | 2) => Form::ShortYear,
         _ => return None,
     })
+}
+
+/// A date of eight digits, `YYYYMMDD` (ISO 8601, basic format); `None` if it is none.
+fn compact(text: &str) -> Option<Form> {
+    let is_compact = text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let [year, month, day] = [text.get(..4)?, text.get(4..6)?, text.get(6..)?];
+    let day = calendar(number(year)?, number(month)?, number(day)?);
+    is_compact.then(|| day.map_or(Form::NoDay, Form::Day))
 }
 
 fn number(text: &str) -> Option<u32> {
@@ -241,6 +250,8 @@ mod tests {
         ("12-Jun-98", None, "short year"),
         ("Feb 30 2000", None, "no day"),
         ("soon", None, "none"),
+        ("20271231", None, "2027-12-31"),
+        ("20271331", None, "no day"),
         ("2030", None, "none"),
         ("1/2", None, "none"),
         ("1-2-3-4", None, "none"),

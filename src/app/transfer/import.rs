@@ -276,7 +276,7 @@ impl Import {
         let reading = tokio::task::spawn_blocking(move || {
             let _place = place;
             let mut file = open_any(input, options, schema, author)?;
-            let mut reading = Reading::of(schema, author, &file);
+            let mut reading = Reading::of(schema, author);
             reading.unknown = Some(Summary::default());
             reading.all(&mut file, &sender, progress)?;
             Ok(reading)
@@ -312,7 +312,7 @@ impl Import {
         let reading = tokio::task::spawn_blocking(move || {
             let _place = place;
             let mut file = open()?;
-            let mut reading = Reading::of(schema, author, &file);
+            let mut reading = Reading::of(schema, author);
             reading.all(&mut file, &sender, progress)?;
             let is_rejected = policy == Conflict::Fail && reading.rejected > 0;
             // Nothing else sets it.
@@ -386,7 +386,7 @@ struct Reading {
 }
 
 impl Reading {
-    fn of(schema: &'static Schema, author: Author, file: &Opened) -> Self {
+    fn of(schema: &'static Schema, author: Author) -> Self {
         Self {
             schema,
             author,
@@ -397,7 +397,7 @@ impl Reading {
             trimmed: 0,
             sample: Sample::default(),
             preview: Vec::new(),
-            missing: file.missing().into_iter().map(|field| field.name.to_owned()).collect(),
+            missing: Vec::new(),
             unknown: None,
             new_fields: None,
             file: None,
@@ -444,6 +444,8 @@ impl Reading {
         if let Some(unknown) = &mut self.unknown {
             self.new_fields = std::mem::take(unknown).fields(self.schema);
         }
+        let missing = file.missing();
+        self.missing = missing.into_iter().map(|field| field.name.to_owned()).collect();
         Ok(())
     }
 

@@ -116,7 +116,7 @@ impl Summary {
         self.name_fields(schema.names().map(str::to_owned).collect());
         let kept = self.columns.iter().filter(|column| column.field.is_some());
         // A record that exists has no value for a new field.
-        let fields: Vec<String> = kept.map(|column| column.declare(u64::MAX)).collect();
+        let fields: Vec<String> = kept.map(|column| column.declare(self.rows, true)).collect();
         (!fields.is_empty()).then(|| fields.join("\n"))
     }
 
@@ -133,7 +133,7 @@ impl Summary {
         }
         self.name_fields(Vec::new());
         let fields: Vec<String> =
-            self.columns.iter().map(|column| column.declare(self.rows)).collect();
+            self.columns.iter().map(|column| column.declare(self.rows, false)).collect();
         if self.columns.iter().all(|column| column.field.is_none()) {
             return Err(invalid("no column has a name and values of a type that fields have"));
         }

@@ -82,9 +82,9 @@ pub struct Problem {
 }
 
 impl std::fmt::Display for Problem {
-    /// Writes the problem on one line: `expiry_date: 500 × expected a date, like "15/02/2030" (line 2)`.
+    /// Writes the problem on one line: `expiry_date: 500 × expected a date, like "15/02/2030" (line 2); try dates=dmy`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { field, detail, count, example, line, .. } = self;
+        let Self { field, detail, count, example, line, parameters } = self;
         if let Some(field) = field {
             write!(f, "{field}: ")?;
         }
@@ -92,7 +92,11 @@ impl std::fmt::Display for Problem {
         if let Some(example) = example {
             write!(f, ", like {example}")?;
         }
-        write!(f, " (line {line})")
+        write!(f, " (line {line})")?;
+        match parameters.as_slice() {
+            [] => Ok(()),
+            parameters => write!(f, "; try {}", parameters.join(" or ")),
+        }
     }
 }
 

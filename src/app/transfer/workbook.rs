@@ -115,7 +115,7 @@ impl Workbook {
                     if position.is_some_and(|(number, _)| number < done.number) {
                         return Err(invalid("the rows of the sheet are not in order"));
                     }
-                    budget = budget.checked_sub(done.bytes as u64).ok_or_else(too_large)?;
+                    budget = budget.checked_sub(done.bytes as u64).ok_or_else(too_much_text)?;
                     if visit(done.finish()).is_break() {
                         return Ok(());
                     }
@@ -272,6 +272,12 @@ fn guarded<T>(read: impl FnOnce() -> Result<T>) -> Result<T> {
 
 fn unreadable(error: &XlsxError) -> Error {
     invalid(&format!("the workbook cannot be read: {error}"))
+}
+
+fn too_much_text() -> Error {
+    let gibibytes = MAX_TEXT_BYTES / (1024 * 1024 * 1024);
+    let detail = format!("the sheet has too many texts; expected at most {gibibytes} GiB of texts");
+    Error::new(Kind::BodyTooLarge, detail)
 }
 
 fn too_large() -> Error {

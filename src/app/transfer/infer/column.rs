@@ -102,7 +102,12 @@ impl Column {
         // A number with leading zeros would lose them.
         let is_code = || value.text().is_some_and(is_code);
         let flag = value.text().filter(|_| ty == Type::Boolean).and_then(flag);
-        match flag.map_or_else(|| value.read(ty), |flag| Ok(Value::Boolean(flag))) {
+        // An import reads a number as a text where the others are texts.
+        let number = match (value, ty) {
+            (Argument::Integer(number), Type::Text) => Some(Value::Text(number.to_string())),
+            _ => None,
+        };
+        match number.or(flag.map(Value::Boolean)).map_or_else(|| value.read(ty), Ok) {
             Ok(Value::Integer(_)) if is_code() => false,
             Ok(Value::Integer(number)) => {
                 self.integers.add(number);
@@ -182,8 +187,9 @@ impl Column {
         }
     }
 
-    /// The field as it is declared, or a comment that says why there is none.
-    pub(super) fn declare(&self, rows: u64) -> String {
+    /// The field as it is declared, or a comment that says why there is none. It is required if each of so many rows has a
+    /// value, unless it must be optional.
+    pub(super) fn declare(&self, rows: u64, is_optional: bool) -> String {
         let Some(name) = &self.field else {
             let reason = self.reason.as_deref().unwrap_or_default();
             return format!("# Left out: the column {:?}. The reason: {reason}.\n", self.header);
@@ -206,7 +212,7 @@ impl Column {
             }
             _ => {}
         }
-        if !self.is_required(rows) {
+        if is_optional || !self.is_required(rows) {
             text.push_str("required = false\n");
         }
         let example = self.example.as_ref().map(|example| match ty {
