@@ -150,7 +150,7 @@ def before_load_schema(context, raw_schema):
 
 # Files of movies.
 
-LINES = st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=30)
+LINES = st.text(st.characters(exclude_categories=["Cc", "Cs", "Cf"]), min_size=1, max_size=30).filter(str.strip)
 MOVIES = st.fixed_dictionaries(
     {
         "title": LINES,
@@ -278,14 +278,24 @@ def make_consistent(case):
         # A position inside a character is rejected. Those of ASCII are the same in all encodings.
         text = query.get("filter", "")
         query["caret"] = min(int(query["caret"]), len(text)) if text.isascii() else 0
+    if operation == "exportMovies" and "fields" in query:
+        query["fields"] = ",".join(FIELDS)
     if "from" in query:
         query["from"], query["to"] = sorted((query["from"], query.get("to") or str(date.today())))
     if operation == "importMovies":
         if query.get("on_conflict", "fail") == "fail":
             # A movie of the file may already exist.
             query["on_conflict"] = "skip"
-        if query.get("format") == "csv":
-            case.body = as_csv(map(json.loads, case.body.splitlines()))
+        # Names and values of columns depend on the file.
+        for name in query.keys() & {"map", "set", "sheet", "encoding"}:
+            del query[name]
+        movies = [json.loads(line) for line in case.body.splitlines()]
+        if query.get("format") in ("csv", "excel-csv"):
+            case.body = as_csv(movies)
+        elif query.get("format") == "json":
+            case.body = json.dumps(movies).encode()
+        elif query.get("format") == "xlsx":
+            del query["format"]
     if operation == "legacyCreateMovie":
         # Like the previous service, the legacy routes return 400 if a movie already exists ...
         query["title"] = (query["title"] + str(uuid4()))[-300:]

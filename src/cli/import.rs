@@ -28,7 +28,7 @@ const EXAMPLES: &str = "\
 Examples:
   cinequery import movies.ndjson
   cinequery import movies.csv.gz --on-conflict skip
-  cinequery import films.xlsx --map 'Film=title,Licence ends=expiry_date' --dates dmy --dry-run
+  cinequery import movies.xlsx --map 'Name=title,Licence ends=expiry_date' --dates dmy --dry-run
   cat movies.csv | cinequery import -
 
 Exit codes:
@@ -209,7 +209,7 @@ fn print_dry_run(report: &Report) -> ExitCode {
     code
 }
 
-/// Prints the problems of several rows, with the options that may mend them.
+/// Prints the problems of several rows, with the options that may fix them.
 fn list_problems(report: &Report) {
     for problem in report.problems.iter().filter(|problem| problem.count > 1) {
         eprintln!("{}", with_options(&escaped(&problem.to_string())));

@@ -46,6 +46,7 @@ sources! {
         "index" = "../../docs/README.md";
     "Use it":
         "tour" = "../../docs/tour.md",
+        "spreadsheets" = "../../docs/spreadsheets.md",
         "api" = "../../docs/api.md",
         "language" = "../../grammar/README.md",
         "records" = "../../docs/records.md",

@@ -105,7 +105,7 @@ impl Operations {
     /// Columns are matched with fields by their names, regardless of case, blanks and punctuation; `map` gives other names.
     /// Columns without a field are ignored and listed in the report. Values are read in every form that has one meaning,
     /// such as `2000.0`, `2030-01-01 00:00:00`, `Jun 12 1998` or a serial day of Excel. Outer white space of texts is
-    /// removed, empty cells are null, and empty rows are ignored.
+    /// removed, empty rows are ignored, and an empty cell is no value.
     ///
     /// With `dry_run=true` nothing is written. The report then shows the first ten {records} as they would be, how columns
     /// could be mapped, and fields that would take the ignored columns. Send the file again to import it.
@@ -132,7 +132,7 @@ impl Operations {
         encoding: Query<Option<Encoding>>,
         /// The sheet of a workbook. Default: the first one with a value.
         sheet: Query<Option<String>>,
-        /// Columns with the fields that they are for, such as `Film=title,Licence ends=expiry_date`. A name with a comma or
+        /// Columns with the fields that they are for, such as `Name=title,Licence ends=expiry_date`. A name with a comma or
         /// an equals sign is in double quotes. `year(COLUMN)=FIELD` takes the year of dates.
         map: Query<Option<String>>,
         /// The order of day, month and year in dates whose year comes last, such as 15/02/2030. Without it, such dates are

@@ -24,7 +24,7 @@ pub fn fold(text: &str) -> String {
     nfc(&folded).into_owned()
 }
 
-/// Returns the text without outer white space, which nobody sees and which makes equal texts differ. White space
+/// Returns the text without outer white space, which is not visible and makes equal texts differ. White space
 /// (Unicode `White_Space`, with the no-break space U+00A0) counts, and the invisible characters that spreadsheets and
 /// pages leave around a text: U+200B, U+2060 and U+FEFF.
 pub fn trimmed(text: &str) -> &str {

@@ -296,7 +296,7 @@ fn reject_unknown(
 }
 
 /// Reads a value of the field's type and within its bounds. Outer white space of a text is removed, and a text that
-/// shows nothing is rejected: it would be a value that nobody can see.
+/// shows nothing is rejected: no user could see it.
 pub(super) fn read_field(field: &Field, argument: &Argument) -> Result<Option<Value>, String> {
     if *argument == Argument::NULL {
         return if field.nullable { Ok(None) } else { Err("cannot be null".to_owned()) };

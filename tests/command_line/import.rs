@@ -97,9 +97,9 @@ const WRONG: &[(&str, &str, &str)] = &[
     ),
     (
         "movies.csv",
-        "Film;Kind;Year;Licence ends\nOne;drama;2001;15/02/2030\n",
-        "movies.csv: line 1 has no column for `title`, `genre`, `release_year`, `expiry_date`; it has: Film, Kind, Year, \
-         Licence ends; perhaps with --map \"Film=title,Kind=genre,Year=release_year,Licence ends=expiry_date\"",
+        "Name;Kind;Year;Licence ends\nOne;drama;2001;15/02/2030\n",
+        "movies.csv: line 1 has no column for `title`, `genre`, `release_year`, `expiry_date`; it has: Name, Kind, Year, \
+         Licence ends; perhaps with --map \"Name=title,Kind=genre,Year=release_year,Licence ends=expiry_date\"",
     ),
     (
         "movies.csv",

@@ -120,6 +120,7 @@ fn defects_of_the_framework_are_corrected() {
         "application/json",
         "application/octet-stream",
         "application/problem+json",
+        "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
         "application/x-ndjson",
         "application/x-www-form-urlencoded",
         "text/csv",

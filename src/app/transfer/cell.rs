@@ -7,8 +7,8 @@ use std::borrow::Cow;
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, SecondsFormat, TimeDelta};
 
-use super::csv::unguarded;
 use super::dates::{Form, Order, date};
+use super::formula::unguarded;
 use crate::query::text::{is_blank, trimmed};
 use crate::query::{Argument, Field, Type};
 

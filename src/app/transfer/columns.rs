@@ -19,7 +19,7 @@ pub(super) const MAX_COLUMNS: usize = 1000;
 /// What reads the year of a date into a field: `year(Release Date)=release_year`.
 const YEAR: (&str, &str) = ("year(", ")");
 
-/// Names of columns with the fields that they are read into, such as `Film=title,Licence ends=expiry_date`.
+/// Names of columns with the fields that they are read into, such as `Name=title,Licence ends=expiry_date`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Mapping(Vec<Entry>);
 
@@ -168,7 +168,7 @@ pub struct Shown {
     #[oai(rename = "match")]
     #[serde(rename = "match")]
     pub how: Match,
-    /// An entry for the mapping that may be meant, such as `Film=title`. It is a guess, and not applied.
+    /// An entry for the mapping that may be meant, such as `Name=title`. It is a guess, and not applied.
     #[oai(skip_serializing_if_is_none)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub guess: Option<String>,

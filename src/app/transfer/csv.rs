@@ -1,8 +1,4 @@
 //! Reading and writing comma-separated values (RFC 4180).
-//!
-//! Spreadsheets run a cell that starts with `=`, `+`, `-`, `@`, TAB or CR as a formula. Such texts are therefore
-//! prefixed with an apostrophe, also those that already start with apostrophes followed by one of these
-//! characters. Reading removes one apostrophe, so that every text round-trips.
 
 use std::borrow::Cow;
 use std::io::{BufRead, Chain, Cursor, Read, Result as IoResult};
@@ -11,6 +7,7 @@ use csv_core::ReadRecordResult;
 
 use super::cell::Cell;
 use super::columns::MAX_COLUMNS;
+use super::formula::guarded;
 use super::row::{MAX_ROW_BYTES, Row, Values, too_long};
 use crate::error::{Error, Kind, Result};
 use crate::query::text::trimmed;
@@ -25,9 +22,6 @@ const SEPARATOR_LINE: usize = 7;
 
 /// The byte order mark, by which Excel recognises UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
-
-/// Characters that make a cell a formula if it starts with one of them.
-const FORMULA: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
 
 /// How CSV is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,17 +72,6 @@ impl Style {
         drop(writer);
         Ok(bytes)
     }
-}
-
-fn guarded(text: &str) -> String {
-    let guard = if text.trim_start_matches('\'').starts_with(FORMULA) { "'" } else { "" };
-    format!("{guard}{text}")
-}
-
-/// Removes the apostrophe that keeps spreadsheets from running the text as a formula.
-pub(super) fn unguarded(text: &str) -> &str {
-    let is_guarded = text.trim_start_matches('\'').starts_with(FORMULA);
-    text.strip_prefix('\'').filter(|_| is_guarded).unwrap_or(text)
 }
 
 /// The table of a file: its header and rows.
@@ -285,21 +268,6 @@ impl<I: BufRead> Rows<I> {
             }
             self.line += input.iter().take(blank).filter(|byte| **byte == b'\n').count() as u64;
             self.input.consume(blank);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn a_guarded_text_is_not_a_formula_and_round_trips(text in "['=+\\-@\t\ra ]{0,6}|.{0,20}") {
-            let guarded = guarded(&text);
-            prop_assert!(!guarded.starts_with(FORMULA));
-            prop_assert_eq!(unguarded(&guarded), text);
         }
     }
 }

@@ -8,14 +8,14 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::mpsc;
 
-use super::Format;
 use super::cell::{Cell, Fit, Misfit};
-use super::columns::{Columns, Defaults, Mapping, Shown, Target};
+use super::columns::{Columns, Shown, Target};
 use super::dates::Order;
 use super::infer::Summary;
+use super::options::Options;
 use super::report::{Problem, Problems, Report};
 use super::row::{MAX_NAME, Row, Values};
-use super::source::{FileFacts, Hints, Source};
+use super::source::{FileFacts, Source};
 use crate::error::{Error, Kind, Result, Violation};
 use crate::identity::{Access, Identity};
 use crate::query::diagnostic::did_you_mean;
@@ -40,26 +40,6 @@ const SAMPLED_ROWS: usize = 20;
 
 /// The number of records that a dry run shows.
 const PREVIEWED: usize = 10;
-
-/// How to read a file.
-#[derive(Debug, Clone, Default)]
-pub struct Options {
-    /// What is known of the file.
-    pub hints: Hints,
-    /// Columns with other names than those of their fields.
-    pub mapping: Mapping,
-    /// The order of day, month and year in dates whose year comes last. Without it such dates are rejected.
-    pub dates: Option<Order>,
-    /// Values for fields of which a row has none.
-    pub defaults: Defaults,
-}
-
-impl From<Format> for Options {
-    fn from(format: Format) -> Self {
-        let hints = Hints { format: Some(format), ..Hints::default() };
-        Self { hints, ..Self::default() }
-    }
-}
 
 /// A file of records that has been opened, with its columns.
 pub struct Opened {

@@ -11,7 +11,7 @@ use self::column::Column;
 use self::keys::Keys;
 use super::columns::{entry, is_same, unnumbered};
 use super::dates::Order;
-use super::import::Options;
+use super::options::Options;
 use super::row::Values;
 use super::source::Source;
 use crate::error::{Error, Kind, Result};

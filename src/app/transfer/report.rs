@@ -11,7 +11,7 @@ use super::source::FileFacts;
 use crate::error::Violation;
 use crate::record::declaration::MAX_FIELDS;
 
-/// The most kinds of problems that are told apart. The rows of further ones are in the last.
+/// The most kinds of problems that are listed. The rows of further ones are in the last.
 const MAX_PROBLEMS: usize = 2 * MAX_FIELDS;
 
 /// The problem of rows whose record exists.
@@ -77,7 +77,7 @@ pub struct Problem {
     pub example: Option<String>,
     /// The line of the first of them.
     pub line: i64,
-    /// Parameters one of which may mend the problem, such as `dates=dmy`.
+    /// Parameters one of which may fix the problem, such as `dates=dmy`.
     pub parameters: Vec<String>,
 }
 

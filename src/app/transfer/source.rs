@@ -18,8 +18,8 @@ use crate::error::{Error, Kind, Result};
 /// The most bytes at the start of a file by which its format is recognised.
 const SNIFFED: u64 = 1024;
 
-/// The start of a ZIP archive, which a workbook is.
-const ZIP: &[u8] = b"PK\x03\x04";
+/// The start of a ZIP archive, which a workbook is, and of one without parts.
+const ZIP: [&[u8]; 2] = [b"PK\x03\x04", b"PK\x05\x06"];
 
 /// The start of a file of old versions of Excel, or of a workbook with a password.
 const COMPOUND: &[u8] = b"\xD0\xCF\x11\xE0";
@@ -205,7 +205,7 @@ fn format_of(start: &[u8], given: Option<Format>) -> Result<Format> {
             "the file is a workbook of an old version of Excel, or has a password; save it as .xlsx without a password",
         );
     }
-    let is_archive = start.starts_with(ZIP);
+    let is_archive = ZIP.iter().any(|mark| start.starts_with(mark));
     if is_archive && start.windows(8).any(|part| part == b"mimetype") {
         return invalid("the file is an OpenDocument sheet; save it as .xlsx or as CSV");
     }

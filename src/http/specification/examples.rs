@@ -121,6 +121,10 @@ pub(super) fn of_success(schema: &str, about: &Schema) -> Option<Value> {
             "rejected": 0,
             "errors": [],
             "ignored": [],
+            "trimmed": 0,
+            "problems": [],
+            "existing": [],
+            "columns": [],
         }),
         _ if schema == about.name => record(about),
         _ if schema == format!("{}Page", about.name) => {

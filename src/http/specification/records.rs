@@ -8,6 +8,9 @@ use crate::record::UNBOUNDED;
 /// The pattern of a text: no control characters. The syntax works in the regular expressions of most languages.
 pub(super) const TEXT_PATTERN: &str = r"^[^\x00-\x1F\x7F-\x9F]*$";
 
+/// The pattern of a text that shows something. Some invisible characters match it and are rejected nevertheless.
+const VISIBLE_PATTERN: &str = r"^[^\x00-\x1F\x7F-\x9F]*\S[^\x00-\x1F\x7F-\x9F]*$";
+
 /// Returns the schema for a template, or `None` if the template is not a form of a record.
 pub(super) fn describe(template: &str, about: &'static Schema) -> Option<Value> {
     let (fields, required): (Vec<&Field>, fn(&Field) -> bool) = match template {
@@ -60,7 +63,9 @@ fn describe_field(field: &Field, is_record: bool) -> Value {
         say("nullable", json!(true));
     }
     if field.ty == Type::Text {
-        say("pattern", json!(TEXT_PATTERN));
+        // Records of earlier versions may have texts that show nothing.
+        let is_visible = !is_record && !field.bounds.contains(&0);
+        say("pattern", json!(if is_visible { VISIBLE_PATTERN } else { TEXT_PATTERN }));
     }
     if field.bounds != UNBOUNDED {
         let (low, high) = match field.ty {
