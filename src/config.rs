@@ -101,6 +101,16 @@ pub struct ServeSettings {
     )]
     pub listen: Listen,
 
+    /// Origins whose pages may use the service from a browser (CORS), such as https://movies.example, separated by
+    /// commas; `*` for every origin
+    #[arg(
+        long,
+        value_name = "ORIGINS",
+        env = "CINEQUERY_CORS_ORIGINS",
+        help_heading = "Listening"
+    )]
+    pub cors_origins: Option<String>,
+
     /// How users sign in
     #[arg(long, env = "CINEQUERY_AUTH", default_value = "password", help_heading = "Identity")]
     pub auth: Auth,

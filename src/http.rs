@@ -13,6 +13,7 @@ mod bulk;
 mod caller;
 mod conditional;
 mod connection;
+mod cors;
 mod documentation;
 mod envelope;
 mod event;
@@ -52,6 +53,7 @@ use std::sync::LazyLock;
 use poem::error::NotFoundError;
 use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response, Route};
 
+pub use self::cors::Origins;
 pub use self::guide::files as guide;
 pub use self::limits::{DEFAULT_BODY_BYTES, DEFAULT_IMPORT_BYTES, Limits};
 pub use self::listener::{Listener, SocketFile};

@@ -19,6 +19,7 @@ mod catalogue;
 mod clients;
 mod command_line;
 mod contract;
+mod cors;
 mod declarations;
 mod deploy;
 mod english;

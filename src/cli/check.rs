@@ -155,6 +155,7 @@ impl Check {
         if let Some(admin) = &self.serve.observability.admin_listen {
             admin.resolve("--admin-listen").await?;
         }
+        serve::origins(&self.serve)?;
         serve::check_temporary_folder()?;
         serve::Throttle::of(&self.serve.throttle)?;
         let location = location(&self.database)?;

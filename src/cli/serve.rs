@@ -52,6 +52,7 @@ impl Serve {
         let catalogue = catalogue(&self.database.records)?;
         let addresses = self.serve.listen.resolve("--listen").await?;
         check_auth(&self.serve, &addresses, catalogue)?;
+        let origins = origins(&self.serve)?;
         check_temporary_folder()?;
         let throttle = Throttle::of(&self.serve.throttle)?;
         let location = location(&self.database)?;
@@ -120,7 +121,7 @@ impl Serve {
         let backups = backups.map(|backups| tokio::spawn(backups.run()));
         let limits = http::Limits { connections: connections.into(), ..limits(&self.serve) };
         let log_queries = self.serve.observability.log_queries;
-        let settings = http::Settings { limits, log_queries, admin };
+        let settings = http::Settings { limits, log_queries, admin, origins };
         let served = http::serve_with(listener, app, settings, stop).await;
         if let Some(tracing) = tracing {
             tracing.stop().await;
@@ -271,6 +272,27 @@ pub(super) fn check_auth(
         oidc(&settings.oidc, catalogue)?;
     }
     Ok(())
+}
+
+/// Parses the origins whose pages may use the service.
+///
+/// # Errors
+/// A message if one is malformed, or if the pages of every site could write without a password.
+pub(super) fn origins(settings: &ServeSettings) -> Result<http::Origins, String> {
+    let Some(text) = settings.cors_origins.as_ref().filter(|text| !text.is_empty()) else {
+        return Ok(http::Origins::default());
+    };
+    let origins: http::Origins =
+        text.parse().map_err(|error| format!("--cors-origins: {error}"))?;
+    if origins.is_any() && settings.auth == Auth::Open {
+        // Also on loopback: the browser of a developer opens pages of other sites too.
+        return Err(
+            "--cors-origins: with --auth open, `*` would let the pages of every site write \
+                    without a password; list the origins"
+                .to_owned(),
+        );
+    }
+    Ok(origins)
 }
 
 /// Returns where the secrets of tokens come from. With tokens of another issuer none has to be configured.

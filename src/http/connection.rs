@@ -16,6 +16,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, Bytes};
+use poem::http::HeaderValue;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -275,6 +276,8 @@ impl Open {
 pub(super) struct Stream {
     stream: Pin<Box<TimeoutStream<listener::Connection>>>,
     client: Arc<Client>,
+    /// The page that may read the problem of a request that cannot be parsed.
+    page: Option<HeaderValue>,
     has_ended: bool,
     /// The bytes of the arriving request headers.
     header_bytes: usize,
@@ -291,10 +294,12 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    /// Creates the stream of a client, which may leave a response unread for `write`.
+    /// Creates the stream of a client, which may leave a response unread for `write`. Pages of the origin `page` may read
+    /// the problem of a request that cannot be parsed.
     pub(super) fn new(
         stream: listener::Connection,
         client: Arc<Client>,
+        page: Option<HeaderValue>,
         large_headers: Arc<Semaphore>,
         write: Duration,
     ) -> Self {
@@ -311,6 +316,7 @@ impl Stream {
         Self {
             stream: Box::pin(stream),
             client,
+            page,
             has_ended: false,
             header_bytes: 0,
             permit: None,
@@ -329,7 +335,8 @@ impl Stream {
 
     /// Sends the problem for a client that speaks HTTP/2, before the connection ends.
     pub(super) async fn reject_http2(&mut self) {
-        let Some(response) = malformed::http2(self.client.address).filter(|_| !self.has_ended)
+        let Some(response) =
+            malformed::http2(self.client.address, self.page.as_ref()).filter(|_| !self.has_ended)
         else {
             return;
         };
@@ -356,7 +363,7 @@ impl Stream {
     /// part of a write, the bytes are the rest of a response and may have any content.
     fn replace(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Option<Poll<io::Result<()>>> {
         if self.replacement.is_none() && self.is_write_whole {
-            self.replacement = malformed::replaced(bytes, self.client.address);
+            self.replacement = malformed::replaced(bytes, self.client.address, self.page.as_ref());
         }
         let left = self.replacement.as_mut()?;
         if left.is_empty() {

@@ -11,9 +11,9 @@ use poem::Request;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use super::Limits;
 use super::connection::{Client, Connections};
 use super::probe::LastProbe;
+use super::{Limits, Origins};
 use crate::admission::Decision;
 use crate::error::{Error, Result};
 use crate::identity::{Identity, Role};
@@ -30,6 +30,8 @@ const MAX_WAITING: usize = 8;
 /// The state that all requests of the process share.
 pub(super) struct Service {
     pub(super) limits: Limits,
+    /// The origins whose pages may use the service.
+    pub(super) origins: Origins,
     /// Whether the log has the queries of requests.
     log_queries: bool,
     pub(super) connections: Connections,
@@ -44,8 +46,9 @@ pub(super) struct Service {
 }
 
 impl Service {
-    pub(super) fn new(limits: Limits, log_queries: bool) -> Self {
+    pub(super) fn new(limits: Limits, log_queries: bool, origins: Origins) -> Self {
         Self {
+            origins,
             log_queries,
             connections: Connections::new(limits.connections),
             memory: Arc::new(Semaphore::new(kibibytes(limits.buffered_bytes))),

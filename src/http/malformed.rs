@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
+use poem::http::HeaderValue;
 use uuid::Uuid;
 
 use super::limits::MAX_HEADER_BYTES;
@@ -15,8 +16,9 @@ use crate::telemetry::metrics::{METRICS, OTHER_METHOD, Request};
 const PARSER_HEADERS: [&str; 3] = ["content-length", "connection", "date"];
 
 /// Returns the response to send in place of that of the parser, if these bytes are one as a whole: a status line, no
-/// other headers than the parser's, and no body. It is the last response of its connection.
-pub(super) fn replaced(bytes: &[u8], client: IpAddr) -> Option<Bytes> {
+/// other headers than the parser's, and no body. It is the last response of its connection. Pages of the origin `page` may
+/// read it.
+pub(super) fn replaced(bytes: &[u8], client: IpAddr, page: Option<&HeaderValue>) -> Option<Bytes> {
     let status = bytes.strip_prefix(b"HTTP/1.1 4").or_else(|| bytes.strip_prefix(b"HTTP/1.0 4"))?;
     let lines = std::str::from_utf8(bytes.strip_suffix(b"\r\n\r\n")?).ok()?;
     let mut headers = lines.split("\r\n").skip(1).map(|line| line.split_once(": "));
@@ -36,17 +38,17 @@ pub(super) fn replaced(bytes: &[u8], client: IpAddr) -> Option<Bytes> {
         ),
         _ => return None,
     };
-    response(&error, client)
+    response(&error, client, page)
 }
 
 /// Returns the response to a client that starts to speak HTTP/2 without asking, for which the parser has none.
-pub(super) fn http2(client: IpAddr) -> Option<Bytes> {
+pub(super) fn http2(client: IpAddr, page: Option<&HeaderValue>) -> Option<Bytes> {
     let detail = "expected HTTP/1.1, found HTTP/2; send HTTP/1.1, or let a proxy accept HTTP/2";
-    response(&Error::new(Kind::MalformedRequest, detail), client)
+    response(&Error::new(Kind::MalformedRequest, detail), client, page)
 }
 
 /// Returns the whole response for an error, the last of its connection.
-fn response(error: &Error, client: IpAddr) -> Option<Bytes> {
+fn response(error: &Error, client: IpAddr, page: Option<&HeaderValue>) -> Option<Bytes> {
     let id = Uuid::now_v7().to_string();
     note(&id, error, client);
     // Strings and numbers always serialise.
@@ -55,10 +57,13 @@ fn response(error: &Error, client: IpAddr) -> Option<Bytes> {
     let reason = poem::http::StatusCode::from_u16(status).ok()?.canonical_reason()?;
     // The format of RFC 9110, section 5.6.7.
     let date = timestamp_now().format("%a, %d %b %Y %H:%M:%S GMT");
+    let page = page.and_then(|page| page.to_str().ok());
+    let page = page.map(|page| format!("access-control-allow-origin: {page}\r\n"));
     let response = format!(
         "HTTP/1.1 {status} {reason}\r\ndate: {date}\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {}\r\nx-request-id: {id}\r\n\
-         x-content-type-options: nosniff\r\ncache-control: private, no-cache\r\nconnection: close\r\n\r\n{body}",
-        body.len()
+         x-content-type-options: nosniff\r\ncache-control: private, no-cache\r\n{}connection: close\r\n\r\n{body}",
+        body.len(),
+        page.unwrap_or_default()
     );
     Some(response.into())
 }
@@ -102,7 +107,7 @@ mod tests {
             ("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", false),
         ] {
             assert_eq!(
-                replaced(bytes.as_bytes(), Ipv4Addr::LOCALHOST.into()).is_some(),
+                replaced(bytes.as_bytes(), Ipv4Addr::LOCALHOST.into(), None).is_some(),
                 is_replaced,
                 "{bytes}"
             );

@@ -26,7 +26,7 @@ use super::envelope::request_id;
 use super::exchange::{Exchange, Service};
 use super::limits::MAX_HEADER_BYTES;
 use super::listener::{self, Listener};
-use super::{Limits, admin, endpoint};
+use super::{Limits, Origins, admin, endpoint};
 use crate::app::App;
 use crate::app::usage::FLUSH_INTERVAL;
 use crate::clock::timestamp_now;
@@ -60,6 +60,8 @@ pub struct Settings {
     pub log_queries: bool,
     /// Where operators read the metrics; `None` for nowhere.
     pub admin: Option<Listener>,
+    /// The origins whose pages may use the service.
+    pub origins: Origins,
 }
 
 /// Serves requests over HTTP/1 until `stop` completes, with the default settings; see [`serve_with`].
@@ -90,9 +92,9 @@ pub async fn serve_with(
     stop: impl Future<Output = ()> + Send,
 ) -> std::io::Result<()> {
     let listener = listener.into();
-    let Settings { limits, log_queries, admin } = settings;
+    let Settings { limits, log_queries, admin, origins } = settings;
     let endpoint = Arc::new(endpoint(app.clone()));
-    let service = Arc::new(Service::new(limits, log_queries));
+    let service = Arc::new(Service::new(limits, log_queries, origins));
     let flushing = tokio::spawn(flush(app.clone()));
     let sweeping = tokio::spawn(sweep(app.clone()));
     let sampling = tokio::spawn(sample(app.clone()));
@@ -103,7 +105,8 @@ pub async fn serve_with(
     tracing::info!(address = %listener, "listening");
     let admin = admin.map(|listener| {
         let endpoint = Arc::new(admin::endpoint(app.clone(), service.clone()));
-        let own = Arc::new(Service::new(Limits { connections: MAX_SCRAPES, ..limits }, false));
+        let limits = Limits { connections: MAX_SCRAPES, ..limits };
+        let own = Arc::new(Service::new(limits, false, Origins::default()));
         let ended = async move { drop(ended.await) };
         tokio::spawn(async move { accept(listener, endpoint, own, ended).await })
     });
@@ -263,7 +266,8 @@ impl Opened {
         let is_extra = self.client.is_extra;
         let large_headers = self.service.connections.large_headers.clone();
         let limits = self.service.limits;
-        let stream = Stream::new(stream, self.client.clone(), large_headers, limits.write);
+        let page = self.service.origins.only();
+        let stream = Stream::new(stream, self.client.clone(), page, large_headers, limits.write);
         let stream = TokioIo::new(stream);
         let opened = Arc::new(self);
         // Boxed, so that an idle connection does not hold memory for the state of a request.
