@@ -115,6 +115,11 @@ pub struct ServeSettings {
     #[arg(long, env = "CINEQUERY_AUTH", default_value = "password", help_heading = "Identity")]
     pub auth: Auth,
 
+    /// Make the catalogue public: `viewer` lets requests without a token read all collections, movies:read only that
+    /// one. Separate several by commas
+    #[arg(long, value_name = "SCOPES", env = "CINEQUERY_ANONYMOUS", help_heading = "Identity")]
+    pub anonymous: Option<String>,
+
     /// The issuer of tokens with `--auth oidc`.
     #[command(flatten, next_help_heading = "Identity")]
     pub oidc: OidcSettings,
@@ -398,7 +403,7 @@ pub struct LimitSettings {
 #[derive(Debug, Clone, Args)]
 pub struct ThrottleSettings {
     /// Rate limit of requests per user: COUNT/s, COUNT/min, COUNT/h or `off`. Limits of roles can follow, as
-    /// in 600/min,viewer=60/min,admin=off
+    /// in 600/min,viewer=60/min,admin=off, and with `--anonymous` that of an IP address, anonymous=120/min
     #[arg(
         long,
         value_name = "LIMITS",

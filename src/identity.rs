@@ -3,6 +3,7 @@
 //! A [`Provider`] authenticates users. [`Tokens`] carry the identity from request to request until they expire or
 //! are revoked ([`Revocations`]). To replace authentication, implement another provider.
 
+mod anonymous;
 mod name;
 mod oidc;
 mod open;
@@ -15,6 +16,7 @@ mod token;
 
 use futures_util::future::BoxFuture;
 
+pub use self::anonymous::{ANONYMOUS, Anonymous};
 pub use self::name::name_problem;
 pub use self::oidc::{Ages, Oidc, Trust};
 pub use self::open::Open;
@@ -124,13 +126,13 @@ impl Identity {
     /// Requires the scope for this access to a record type.
     ///
     /// # Errors
-    /// Returns [`Kind::InsufficientScope`] if the scope is missing.
+    /// Returns [`Kind::InsufficientScope`] if the scope is missing; without a token, [`Kind::Unauthenticated`].
     pub fn require(&self, access: Access, schema: &Schema) -> Result<()> {
         let scope = access.scope(schema);
         if self.scopes.contains(&scope) {
             return Ok(());
         }
-        Err(missing_scope(&scope))
+        Err(self.missing(&scope))
     }
 
     /// Requires the scope for this access to at least one of these record types.
@@ -151,11 +153,29 @@ impl Identity {
     /// Returns [`Kind::InsufficientScope`] if it is missing.
     pub fn require_admin(&self) -> Result<()> {
         let is_admin = self.scopes.iter().any(|scope| scope == ADMIN_SCOPE);
-        if is_admin { Ok(()) } else { Err(missing_scope(ADMIN_SCOPE)) }
+        if is_admin { Ok(()) } else { Err(self.missing(ADMIN_SCOPE)) }
     }
-}
 
-fn missing_scope(scope: &str) -> Error {
-    let detail = format!("this request requires a token with the scope {scope}");
-    Error::new(Kind::InsufficientScope, detail)
+    /// Requires a token.
+    ///
+    /// # Errors
+    /// Returns [`Kind::Unauthenticated`] if the caller has none.
+    pub fn require_token(&self) -> Result<()> {
+        let missing = || Error::new(Kind::Unauthenticated, "this request requires a token");
+        if self.is_anonymous() { Err(missing()) } else { Ok(()) }
+    }
+
+    /// Returns whether the caller has no token.
+    pub fn is_anonymous(&self) -> bool {
+        self.subject == ANONYMOUS
+    }
+
+    fn missing(&self, scope: &str) -> Error {
+        let kind = match self.is_anonymous() {
+            // A token can help.
+            true => Kind::Unauthenticated,
+            false => Kind::InsufficientScope,
+        };
+        Error::new(kind, format!("this request requires a token with the scope {scope}"))
+    }
 }

@@ -20,7 +20,9 @@ use crate::config::{
     Auth, DatabaseSettings, OidcSettings, ServeSettings, ThrottleSettings, TokenSettings,
 };
 use crate::http;
-use crate::identity::{Ages, Hasher, Oidc, Open, Passwords, Provider, Secrets, Tokens, Trust};
+use crate::identity::{
+    Ages, Anonymous, Hasher, Oidc, Open, Passwords, Provider, Secrets, Tokens, Trust,
+};
 use crate::record::Catalogue;
 use crate::store::{Bounds, CLIENT_GRACE, Location, Missing, State, Store, missing_folder};
 use crate::telemetry::metrics::{Build, METRICS};
@@ -53,6 +55,7 @@ impl Serve {
         let addresses = self.serve.listen.resolve("--listen").await?;
         check_auth(&self.serve, &addresses, catalogue)?;
         let origins = origins(&self.serve)?;
+        let anonymous = anonymous(&self.serve, catalogue)?;
         check_temporary_folder()?;
         let throttle = Throttle::of(&self.serve.throttle)?;
         let location = location(&self.database)?;
@@ -65,6 +68,9 @@ impl Serve {
         let backups = Schedule::of(&self.serve.backup, &location)?;
         if let Some(warning) = unused(&self.serve) {
             tracing::warn!("{warning}");
+        }
+        if let Some(anonymous) = &anonymous {
+            tracing::warn!("{}", public(anonymous));
         }
         let secrets = secrets(&self.serve, &self.tokens, &location)?;
         let tracing = Tracing::start(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))?;
@@ -116,6 +122,9 @@ impl Serve {
         let tokens = Tokens::new(&secrets, self.tokens.token_ttl);
         let admission = throttle.start().await;
         let app = App::new(catalogue, store, provider, tokens, hasher, admission);
+        if let Some(anonymous) = anonymous {
+            app.open_to(anonymous);
+        }
         let stop = stop_signal()?;
         app.store().mark_served().await;
         let backups = backups.map(|backups| tokio::spawn(backups.run()));
@@ -272,6 +281,27 @@ pub(super) fn check_auth(
         oidc(&settings.oidc, catalogue)?;
     }
     Ok(())
+}
+
+/// Returns what callers without a token may read, if the catalogue is public.
+///
+/// # Errors
+/// A message if that would be more than reading, or of an unknown collection.
+pub(super) fn anonymous(
+    settings: &ServeSettings,
+    catalogue: Catalogue,
+) -> Result<Option<Anonymous>, String> {
+    let text = settings.anonymous.as_ref().filter(|text| !text.is_empty());
+    let parsed = text.map(|text| Anonymous::parse(text, catalogue.schemas()));
+    parsed.transpose().map_err(|error| format!("--anonymous: {error}"))
+}
+
+/// Returns a warning that the catalogue is public.
+pub(super) fn public(anonymous: &Anonymous) -> String {
+    let scopes = anonymous.identity().scopes.join(", ");
+    format!(
+        "the catalogue is public: requests without a token have the scopes {scopes} (--anonymous)"
+    )
 }
 
 /// Parses the origins whose pages may use the service.
