@@ -174,9 +174,14 @@ impl App {
     /// Verifies a token and returns its contents.
     ///
     /// # Errors
-    /// [`Kind::Unauthenticated`]; a database error if the revocations cannot be read.
+    /// [`Kind::Unauthenticated`], [`Kind::TokenExpired`]; a database error if the revocations cannot be read.
     pub async fn identify(&self, token: &str) -> Result<Bearer> {
         let bearer = self.0.provider.verify(token, &self.0.tokens).await?;
+        if bearer.identity.is_anonymous() {
+            return Err(Error::internal(
+                "the provider has returned the name of callers without a token",
+            ));
+        }
         self.0.revocations.check(&bearer).await?;
         Ok(bearer)
     }

@@ -4,6 +4,7 @@
 //! are revoked ([`Revocations`]). To replace authentication, implement another provider.
 
 mod anonymous;
+mod claims;
 mod name;
 mod oidc;
 mod open;
@@ -17,6 +18,7 @@ mod token;
 use futures_util::future::BoxFuture;
 
 pub use self::anonymous::{ANONYMOUS, Anonymous};
+pub use self::claims::RoleClaim;
 pub use self::name::name_problem;
 pub use self::oidc::{Ages, Oidc, Trust};
 pub use self::open::Open;
@@ -27,9 +29,12 @@ pub use self::rejection::{Reason, Rejection};
 pub use self::revocation::Revocations;
 pub use self::role::{ADMIN_SCOPE, Role};
 pub use self::secret::{MIN_SECRET_BYTES, Secrets};
-pub use self::token::{Bearer, Issued, IssuedAt, MAX_TOKEN_BYTES, Tokens};
+pub use self::token::{
+    Bearer, Issued, IssuedAt, Leeway, MAX_LEEWAY_SECONDS, MAX_TOKEN_BYTES, Tokens,
+};
 use crate::error::{Error, Kind, Result};
 use crate::query::Schema;
+use crate::telemetry::account::Account;
 
 /// The credentials of a sign-in.
 #[derive(Clone)]
@@ -77,7 +82,8 @@ pub trait Provider: Send + Sync {
     /// Override it if another service issues the tokens.
     ///
     /// # Errors
-    /// Returns [`Kind::Unauthenticated`] if the token is invalid or has expired.
+    /// Returns [`Kind::TokenExpired`] if the token is genuine and has expired, and [`Kind::Unauthenticated`] for all
+    /// others that are not accepted.
     fn verify<'a>(&'a self, token: &'a str, own: &'a Tokens) -> BoxFuture<'a, Result<Bearer>> {
         Box::pin(std::future::ready(own.verify(token)))
     }
@@ -176,6 +182,10 @@ impl Identity {
             true => Kind::Unauthenticated,
             false => Kind::InsufficientScope,
         };
-        Error::new(kind, format!("this request requires a token with the scope {scope}"))
+        let account = Account::current();
+        let reason = account.as_ref().and_then(|account| account.no_scopes());
+        let cause = reason.map(|reason| Box::new(rejection::without_scopes(reason)) as _);
+        let detail = format!("this request requires a token with the scope {scope}");
+        Error { cause, ..Error::new(kind, detail) }
     }
 }

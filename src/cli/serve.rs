@@ -21,7 +21,8 @@ use crate::config::{
 };
 use crate::http;
 use crate::identity::{
-    Ages, Anonymous, Hasher, Oidc, Open, Passwords, Provider, Secrets, Tokens, Trust,
+    Ages, Anonymous, Hasher, Leeway, Oidc, Open, Passwords, Provider, RoleClaim, Secrets, Tokens,
+    Trust,
 };
 use crate::record::Catalogue;
 use crate::store::{Bounds, CLIENT_GRACE, Location, Missing, State, Store, missing_folder};
@@ -355,7 +356,23 @@ fn oidc(settings: &OidcSettings, catalogue: Catalogue) -> Result<Oidc, String> {
         std::fs::read(path).map_err(|error| format!("--oidc-ca-file: {}: {error}", path.display()))
     };
     let authorities = settings.oidc_ca_file.as_ref().map(read).transpose()?;
-    let trust = Trust { issuer, audience, jwks: given(&settings.oidc_jwks), authorities };
+    let (claim, roles) = (given(&settings.oidc_roles_claim), given(&settings.oidc_roles));
+    let seconds = |duration: Option<Duration>, usual| {
+        duration.map_or(usual, |duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX))
+    };
+    let usual = Leeway::default();
+    let leeway = Leeway {
+        clock_skew: seconds(settings.oidc_clock_skew, usual.clock_skew),
+        expiry: seconds(settings.oidc_expiry_leeway, usual.expiry),
+    };
+    let trust = Trust {
+        issuer,
+        audience,
+        jwks: given(&settings.oidc_jwks),
+        authorities,
+        roles: RoleClaim::new(claim.as_deref(), roles.as_deref())?,
+        leeway,
+    };
     Oidc::new(trust, Ages::default(), catalogue.schemas())
 }
 
@@ -373,12 +390,25 @@ pub(super) fn check_administrator(
 
 /// Returns a warning about settings that have no effect with this kind of sign-in.
 pub(super) fn unused(settings: &ServeSettings) -> Option<String> {
-    let OidcSettings { oidc_issuer, oidc_audience, oidc_jwks, oidc_ca_file } = &settings.oidc;
+    let OidcSettings {
+        oidc_issuer,
+        oidc_audience,
+        oidc_jwks,
+        oidc_ca_file,
+        oidc_roles_claim,
+        oidc_roles,
+        oidc_clock_skew,
+        oidc_expiry_leeway,
+    } = &settings.oidc;
     let of_oidc = [
         ("--oidc-issuer", oidc_issuer.is_some()),
         ("--oidc-audience", oidc_audience.is_some()),
         ("--oidc-jwks", oidc_jwks.is_some()),
         ("--oidc-ca-file", oidc_ca_file.is_some()),
+        ("--oidc-roles-claim", oidc_roles_claim.is_some()),
+        ("--oidc-roles", oidc_roles.is_some()),
+        ("--oidc-clock-skew", oidc_clock_skew.is_some()),
+        ("--oidc-expiry-leeway", oidc_expiry_leeway.is_some()),
     ];
     let given = of_oidc.iter().filter(|(_, is_given)| *is_given).map(|(flag, _)| *flag);
     let given: Vec<&str> = given.collect();
