@@ -11,6 +11,7 @@
 
 mod access;
 mod agreement;
+mod anonymous;
 mod architecture;
 mod backup;
 mod batch;

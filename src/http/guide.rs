@@ -47,6 +47,7 @@ sources! {
     "Use it":
         "tour" = "../../docs/tour.md",
         "api" = "../../docs/api.md",
+        "browser" = "../../docs/browser.md",
         "language" = "../../grammar/README.md",
         "records" = "../../docs/records.md",
         "clients" = "../../docs/clients/README.md",

@@ -225,3 +225,94 @@ fn seconds(value: &Value) -> Option<i64> {
 fn is_id(text: &str) -> bool {
     (1..=MAX_ID_BYTES).contains(&text.len()) && !text.chars().any(char::is_control)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            "[a-c .]{0,4}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::hash_map("[a-c.]{0,3}", inner, 0..4)
+                    .prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_claim_is_found_by_its_path(names in prop::collection::vec("[a-c.]{0,3}", 1..5)) {
+            let nested = |inner: Value, name: &String| json!({ name.as_str(): inner });
+            let claims = names.iter().rev().fold(json!("viewer"), nested);
+            let claims = claims.as_object().cloned().unwrap_or_default();
+            prop_assert_eq!(find(&claims, &names.join(".")), Some(&json!("viewer")));
+        }
+
+        #[test]
+        fn any_claims_are_read_or_rejected(claims in any_json(), name in "[a-c.]{1,6}", times in any::<[f64; 3]>()) {
+            let mut claims = claims.as_object().cloned().unwrap_or_default();
+            let roles = RoleClaim { name, ..RoleClaim::default() };
+            let _ = Claims::of(&claims, &roles);
+            for (name, value) in ["iss", "sub"].into_iter().zip(["issuer", "anna"]) {
+                claims.insert(name.to_owned(), json!(value));
+            }
+            for (name, value) in ["iat", "exp", "nbf"].into_iter().zip(times) {
+                claims.insert(name.to_owned(), json!(value));
+            }
+            if let Ok(read) = Claims::of(&claims, &roles) {
+                prop_assert!((0..=MAX_SECONDS).contains(&read.expires_at));
+                prop_assert!(!read.explain(&roles).is_empty());
+            }
+        }
+
+        #[test]
+        fn whole_seconds_are_kept(number in any::<i64>(), near in -10_i64..MAX_SECONDS + 10) {
+            for number in [number, near] {
+                let expected = Some(number).filter(|number| (0..=MAX_SECONDS).contains(number));
+                prop_assert_eq!(seconds(&json!(number)), expected);
+            }
+        }
+
+        #[test]
+        fn fractions_are_rounded_down(whole in 0..MAX_SECONDS, fraction in 0.001_f64..0.999) {
+            let text = format!("{whole}{}", fraction.to_string().trim_start_matches('0'));
+            let number: Value = serde_json::from_str(&text).unwrap_or_default();
+            prop_assert_eq!(seconds(&number), Some(whole), "{}", text);
+        }
+    }
+
+    #[test]
+    fn absurd_times_are_rejected() {
+        for text in [
+            "-1",
+            "-0.1",
+            "1e300",
+            "-1e300",
+            "18446744073709551615",
+            "253402300800",
+            "\"1\"",
+            "null",
+            "[1]",
+        ] {
+            let value: Value = serde_json::from_str(text).unwrap_or_default();
+            assert_eq!(seconds(&value), None, "{text}");
+        }
+        for (text, expected) in
+            [("0", 0), ("0.0", 0), ("1e3", 1000), ("1.999", 1), ("253402300799", MAX_SECONDS)]
+        {
+            let value: Value = serde_json::from_str(text).unwrap_or_default();
+            assert_eq!(seconds(&value), Some(expected), "{text}");
+        }
+    }
+}
