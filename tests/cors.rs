@@ -98,7 +98,7 @@ async fn every_error_can_be_read() {
         let client =
             Client::by(database, app, Settings { limits, origins, ..Settings::default() }).await;
         let movie = json!({"title": "x".repeat(100)}).to_string();
-        let long = format!("{MOVIES}?filter={}", "x".repeat(39_900));
+        let long = format!("{MOVIES}?filter={}", "x".repeat(40_900));
         let unknown = "/api/v1/movies/00000000-0000-7000-8000-000000000000";
         for (method, path, token, headers, body, status) in [
             ("GET", MOVIES, "", &[][..], "", 401),
