@@ -208,7 +208,8 @@ async fn callers_without_a_token_are_limited_by_address_and_counted_together() {
 fn the_limit_of_callers_without_a_token_has_a_default() {
     for (text, expected) in [
         ("600/min", Some((120, 60))),
-        ("10/h,admin=off", Some((120, 60))),
+        ("120/min", Some((120, 60))),
+        ("10/h,admin=off", Some((10, 3600))),
         ("off", None),
         ("off,anonymous=1/s", Some((1, 1))),
         ("600/min,anonymous=off", None),

@@ -38,6 +38,11 @@ const fn per_minute(requests: u32) -> Limit {
 }
 
 impl Limit {
+    /// Returns the limit that admits fewer requests in the long run.
+    fn lower_of(self, other: Self) -> Self {
+        if self.interval() > other.interval() { self } else { other }
+    }
+
     /// Returns the time in which one more request becomes available, rounded up to whole microseconds.
     pub fn interval(self) -> Duration {
         let window = u64::try_from(self.window.as_micros()).unwrap_or(u64::MAX);
@@ -114,8 +119,9 @@ impl FromStr for Limits {
     type Err = String;
 
     /// Parses a limit or `off`, and optional limits of roles and of callers without a token:
-    /// `600/min,admin=off,anonymous=60/min`. If the limit of all roles is off, callers without a token have no limit by default.
-    /// If the limits of roles are off, sign-in has no limit either. Failed sign-ins are always limited.
+    /// `600/min,admin=off,anonymous=60/min`. Callers without a token have a default of their own, unless the limit of
+    /// all roles is lower or off. If the limits of roles are off, sign-in has no limit either. Failed sign-ins are
+    /// always limited.
     fn from_str(text: &str) -> Result<Self, String> {
         let limit = |text: &str| match text.trim() {
             "off" => Ok(None),
@@ -131,7 +137,7 @@ impl FromStr for Limits {
             viewer: all,
             editor: all,
             admin: all,
-            anonymous: all.and(Some(ANONYMOUS_DEFAULT)),
+            anonymous: all.map(|all| all.lower_of(ANONYMOUS_DEFAULT)),
             sign_in: None,
             failed: Some(FAILED),
         };
