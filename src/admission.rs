@@ -61,6 +61,8 @@ policies! {
     Editor = "editor";
     /// Requests with a token of an administrator, by subject.
     Admin = "admin";
+    /// Requests without a token to a public catalogue, by IP address.
+    Anonymous = "anonymous";
     /// Sign-in attempts, by IP address.
     SignIn = "sign-in";
     /// Failed sign-ins, by IP address.

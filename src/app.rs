@@ -19,16 +19,19 @@ pub mod usage;
 pub mod users;
 pub mod why;
 
+use std::borrow::Cow;
+use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 
 use self::usage::{Class, Ledger};
-use crate::admission::{Admission, Decision, Policy};
+use crate::admission::{Admission, Decision, Policy, network_of};
 use crate::error::{Error, Kind, Result};
-use crate::identity::{Bearer, Hasher, Identity, Provider, Revocations, Role, Tokens};
+use crate::identity::{Anonymous, Bearer, Hasher, Identity, Provider, Revocations, Role, Tokens};
 use crate::record::Catalogue;
 use crate::store::Store;
+use crate::telemetry::account::Account;
 use crate::telemetry::log;
 use crate::telemetry::metrics::METRICS;
 
@@ -40,6 +43,8 @@ struct Shared {
     catalogue: Catalogue,
     store: Store,
     provider: Box<dyn Provider>,
+    /// What callers without a token may read, if the catalogue is public.
+    anonymous: OnceLock<Anonymous>,
     tokens: Tokens,
     revocations: Revocations,
     hasher: Hasher,
@@ -59,9 +64,29 @@ impl App {
     ) -> Self {
         let revocations = Revocations::new(&store);
         let ledger = Ledger::default();
-        let shared =
-            Shared { catalogue, store, provider, tokens, revocations, hasher, admission, ledger };
+        let shared = Shared {
+            catalogue,
+            store,
+            provider,
+            anonymous: OnceLock::new(),
+            tokens,
+            revocations,
+            hasher,
+            admission,
+            ledger,
+        };
         Self(Arc::new(shared))
+    }
+
+    /// Makes the catalogue public: callers without a token may read what `anonymous` names. Call it before the first request;
+    /// later calls have no effect.
+    pub fn open_to(&self, anonymous: Anonymous) {
+        let _ = self.0.anonymous.set(anonymous);
+    }
+
+    /// Returns what callers without a token may read, if the catalogue is public.
+    pub fn anonymous(&self) -> Option<&Anonymous> {
+        self.0.anonymous.get()
     }
 
     /// Returns the record types.
@@ -74,8 +99,13 @@ impl App {
         &self.0.store
     }
 
-    /// Returns the database for requests of this caller, limited to the caller's share of connections.
+    /// Returns the database for requests of this caller, limited to the caller's share of connections. All callers without a
+    /// token have one share, of which those of one IP address never have all.
     pub fn store_for(&self, identity: &Identity) -> Store {
+        let client = Account::current().and_then(|account| account.client());
+        if let Some(client) = client.filter(|_| identity.is_anonymous()) {
+            return self.0.store.of_visitor(&identity.subject, network_of(client));
+        }
         self.0.store.of_subject(&identity.subject)
     }
 
@@ -108,11 +138,19 @@ impl App {
         METRICS.dropped_lines.inner().store(log::dropped_lines(), Ordering::Relaxed);
     }
 
-    /// Counts a request of the caller against the rate limit of their role. Returns the decision, or `None`
-    /// if there is no limit.
-    pub async fn admit(&self, identity: &Identity, class: Class) -> Option<Decision> {
-        let policy = Policy::from(Role::holding(&identity.scopes));
-        let decision = self.0.admission.admit(policy, &identity.subject).await;
+    /// Counts a request of the caller against the rate limit of their role or, without a token, of their IP address `client`.
+    /// Returns the decision, or `None` if there is no limit.
+    pub async fn admit(
+        &self,
+        identity: &Identity,
+        client: IpAddr,
+        class: Class,
+    ) -> Option<Decision> {
+        let (policy, key) = match identity.is_anonymous() {
+            true => (Policy::Anonymous, Cow::from(network_of(client).to_string())),
+            false => (Policy::from(Role::holding(&identity.scopes)), Cow::from(&identity.subject)),
+        };
+        let decision = self.0.admission.admit(policy, &key).await;
         let is_admitted = decision.is_none_or(|decision| decision.is_admitted);
         self.0.ledger.count(&identity.subject, class, is_admitted);
         decision
@@ -136,9 +174,14 @@ impl App {
     /// Verifies a token and returns its contents.
     ///
     /// # Errors
-    /// [`Kind::Unauthenticated`]; a database error if the revocations cannot be read.
+    /// [`Kind::Unauthenticated`], [`Kind::TokenExpired`]; a database error if the revocations cannot be read.
     pub async fn identify(&self, token: &str) -> Result<Bearer> {
         let bearer = self.0.provider.verify(token, &self.0.tokens).await?;
+        if bearer.identity.is_anonymous() {
+            return Err(Error::internal(
+                "the provider has returned the name of callers without a token",
+            ));
+        }
         self.0.revocations.check(&bearer).await?;
         Ok(bearer)
     }

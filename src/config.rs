@@ -101,9 +101,24 @@ pub struct ServeSettings {
     )]
     pub listen: Listen,
 
+    /// Origins whose pages may use the service from a browser (CORS), such as https://movies.example, separated by
+    /// commas; `*` for every origin
+    #[arg(
+        long,
+        value_name = "ORIGINS",
+        env = "CINEQUERY_CORS_ORIGINS",
+        help_heading = "Listening"
+    )]
+    pub cors_origins: Option<String>,
+
     /// How users sign in
     #[arg(long, env = "CINEQUERY_AUTH", default_value = "password", help_heading = "Identity")]
     pub auth: Auth,
+
+    /// Make the catalogue public: `viewer` lets requests without a token read all collections, movies:read only that
+    /// one. Separate several by commas
+    #[arg(long, value_name = "SCOPES", env = "CINEQUERY_ANONYMOUS", help_heading = "Identity")]
+    pub anonymous: Option<String>,
 
     /// The issuer of tokens with `--auth oidc`.
     #[command(flatten, next_help_heading = "Identity")]
@@ -388,7 +403,7 @@ pub struct LimitSettings {
 #[derive(Debug, Clone, Args)]
 pub struct ThrottleSettings {
     /// Rate limit of requests per user: COUNT/s, COUNT/min, COUNT/h or `off`. Limits of roles can follow, as
-    /// in 600/min,viewer=60/min,admin=off
+    /// in 600/min,viewer=60/min,admin=off, and with `--anonymous` that of an IP address, anonymous=120/min
     #[arg(
         long,
         value_name = "LIMITS",
@@ -431,6 +446,29 @@ pub struct OidcSettings {
     /// File (PEM) with certificates of authorities to trust for the issuer, in addition to the public ones
     #[arg(long, value_name = "FILE", env = "CINEQUERY_OIDC_CA_FILE")]
     pub oidc_ca_file: Option<PathBuf>,
+
+    /// Claim with the roles of a user, or a path such as realm_access.roles [default: roles]
+    #[arg(long, value_name = "CLAIM", env = "CINEQUERY_OIDC_ROLES_CLAIM")]
+    pub oidc_roles_claim: Option<String>,
+
+    /// Values of that claim and their roles, such as catalogue-editors=editor,staff=viewer [default: the names of the
+    /// roles]
+    #[arg(long, value_name = "VALUE=ROLE", env = "CINEQUERY_OIDC_ROLES")]
+    pub oidc_roles: Option<String>,
+
+    /// How far the clock of the issuer may be ahead, at most 5m [default: 60s]
+    #[arg(long, value_name = "DURATION", env = "CINEQUERY_OIDC_CLOCK_SKEW", value_parser = leeway)]
+    pub oidc_clock_skew: Option<Duration>,
+
+    /// How long a token is accepted after it has expired, at most 5m. It also extends the life of a stolen token
+    /// [default: 5s]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "CINEQUERY_OIDC_EXPIRY_LEEWAY",
+        value_parser = leeway
+    )]
+    pub oidc_expiry_leeway: Option<Duration>,
 }
 
 /// The default of `--listen`.
@@ -551,6 +589,10 @@ fn queue_timeout(text: &str) -> Result<Duration, String> {
 
 fn client_timeout(text: &str) -> Result<Duration, String> {
     duration(text, Duration::from_secs(1), Duration::from_secs(3600), "1s to 1h")
+}
+
+fn leeway(text: &str) -> Result<Duration, String> {
+    duration(text, Duration::ZERO, Duration::from_secs(300), "0s to 5m")
 }
 
 fn slow_statement(text: &str) -> Result<Duration, String> {

@@ -76,8 +76,10 @@ kinds! {
     SignInElsewhere = "sign_in_elsewhere", 400, "Another service issues the tokens";
     /// The name or the secret of an OAuth 2.0 client is wrong.
     InvalidClient = "invalid_client", 401, "Unknown client or wrong secret";
-    /// The token is missing, invalid, expired or revoked.
+    /// The token is missing, invalid or revoked.
     Unauthenticated = "unauthenticated", 401, "Not signed in";
+    /// The token is genuine and has expired. The client can get a new one and retry.
+    TokenExpired = "token_expired", 401, "The token has expired";
     /// The token lacks the required scope.
     InsufficientScope = "insufficient_scope", 403, "The token does not allow this";
     /// The request would change a built-in query.
@@ -268,6 +270,12 @@ impl Error {
             retry_after: Some(retry_after(1)),
             ..Self::new(Kind::Unavailable, "the database does not respond; retry later")
         }
+    }
+
+    /// Creates the error for a genuine token that has expired.
+    pub fn expired() -> Self {
+        let detail = "the token has expired; get a new one from where it was issued, and retry";
+        Self::new(Kind::TokenExpired, detail)
     }
 
     /// Returns the error with its cause, for the log.

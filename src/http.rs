@@ -13,6 +13,7 @@ mod bulk;
 mod caller;
 mod conditional;
 mod connection;
+mod cors;
 mod documentation;
 mod envelope;
 mod event;
@@ -53,12 +54,13 @@ use std::sync::LazyLock;
 use poem::error::NotFoundError;
 use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response, Route};
 
+pub use self::cors::Origins;
 pub use self::guide::files as guide;
 pub use self::limits::{DEFAULT_BODY_BYTES, DEFAULT_IMPORT_BYTES, Limits};
 pub use self::listener::{Listener, SocketFile};
 use self::route::routes;
 pub use self::serve::{Settings, serve, serve_with};
-pub use self::specification::specification;
+pub use self::specification::{specification, specification_for};
 pub use self::transfer::IMPORT_IDLE_TIMEOUT;
 use self::unknown::Known;
 use crate::app::App;
@@ -184,7 +186,7 @@ fn endpoint(app: App) -> impl Endpoint + 'static {
     // Building the document takes most of the time of a start, so that happens when it is needed.
     let known = LazyLock::new(Box::new(move || Known::of(&specification(catalogue))) as _);
     let pages = Route::new()
-        .at("/openapi.json", documentation::specification(catalogue))
+        .at("/openapi.json", documentation::specification(catalogue, app.anonymous().cloned()))
         .at("/docs", documentation::page())
         .at("/docs/", documentation::redirect())
         .at("/docs/:file", documentation::file())

@@ -3,6 +3,8 @@
 //! A [`Provider`] authenticates users. [`Tokens`] carry the identity from request to request until they expire or
 //! are revoked ([`Revocations`]). To replace authentication, implement another provider.
 
+mod anonymous;
+mod claims;
 mod name;
 mod oidc;
 mod open;
@@ -15,6 +17,8 @@ mod token;
 
 use futures_util::future::BoxFuture;
 
+pub use self::anonymous::{ANONYMOUS, Anonymous};
+pub use self::claims::RoleClaim;
 pub use self::name::name_problem;
 pub use self::oidc::{Ages, Oidc, Trust};
 pub use self::open::Open;
@@ -25,9 +29,12 @@ pub use self::rejection::{Reason, Rejection};
 pub use self::revocation::Revocations;
 pub use self::role::{ADMIN_SCOPE, Role};
 pub use self::secret::{MIN_SECRET_BYTES, Secrets};
-pub use self::token::{Bearer, Issued, IssuedAt, MAX_TOKEN_BYTES, Tokens};
+pub use self::token::{
+    Bearer, Issued, IssuedAt, Leeway, MAX_LEEWAY_SECONDS, MAX_TOKEN_BYTES, Tokens,
+};
 use crate::error::{Error, Kind, Result};
 use crate::query::Schema;
+use crate::telemetry::account::Account;
 
 /// The credentials of a sign-in.
 #[derive(Clone)]
@@ -75,7 +82,8 @@ pub trait Provider: Send + Sync {
     /// Override it if another service issues the tokens.
     ///
     /// # Errors
-    /// Returns [`Kind::Unauthenticated`] if the token is invalid or has expired.
+    /// Returns [`Kind::TokenExpired`] if the token is genuine and has expired, and [`Kind::Unauthenticated`] for all
+    /// others that are not accepted.
     fn verify<'a>(&'a self, token: &'a str, own: &'a Tokens) -> BoxFuture<'a, Result<Bearer>> {
         Box::pin(std::future::ready(own.verify(token)))
     }
@@ -124,13 +132,13 @@ impl Identity {
     /// Requires the scope for this access to a record type.
     ///
     /// # Errors
-    /// Returns [`Kind::InsufficientScope`] if the scope is missing.
+    /// Returns [`Kind::InsufficientScope`] if the scope is missing; without a token, [`Kind::Unauthenticated`].
     pub fn require(&self, access: Access, schema: &Schema) -> Result<()> {
         let scope = access.scope(schema);
         if self.scopes.contains(&scope) {
             return Ok(());
         }
-        Err(missing_scope(&scope))
+        Err(self.missing(&scope))
     }
 
     /// Requires the scope for this access to at least one of these record types.
@@ -151,11 +159,33 @@ impl Identity {
     /// Returns [`Kind::InsufficientScope`] if it is missing.
     pub fn require_admin(&self) -> Result<()> {
         let is_admin = self.scopes.iter().any(|scope| scope == ADMIN_SCOPE);
-        if is_admin { Ok(()) } else { Err(missing_scope(ADMIN_SCOPE)) }
+        if is_admin { Ok(()) } else { Err(self.missing(ADMIN_SCOPE)) }
     }
-}
 
-fn missing_scope(scope: &str) -> Error {
-    let detail = format!("this request requires a token with the scope {scope}");
-    Error::new(Kind::InsufficientScope, detail)
+    /// Requires a token.
+    ///
+    /// # Errors
+    /// Returns [`Kind::Unauthenticated`] if the caller has none.
+    pub fn require_token(&self) -> Result<()> {
+        let missing = || Error::new(Kind::Unauthenticated, "this request requires a token");
+        if self.is_anonymous() { Err(missing()) } else { Ok(()) }
+    }
+
+    /// Returns whether the caller has no token.
+    pub fn is_anonymous(&self) -> bool {
+        self.subject == ANONYMOUS
+    }
+
+    fn missing(&self, scope: &str) -> Error {
+        let kind = match self.is_anonymous() {
+            // A token can help.
+            true => Kind::Unauthenticated,
+            false => Kind::InsufficientScope,
+        };
+        let account = Account::current();
+        let reason = account.as_ref().and_then(|account| account.no_scopes());
+        let cause = reason.map(|reason| Box::new(rejection::without_scopes(reason)) as _);
+        let detail = format!("this request requires a token with the scope {scope}");
+        Error { cause, ..Error::new(kind, detail) }
+    }
 }

@@ -37,6 +37,7 @@ mod users;
 mod work;
 mod write;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -166,6 +167,8 @@ pub struct Store {
     shared: Arc<Shared>,
     lane: Lane,
     share: Option<Share>,
+    /// The network of the caller, if its subject is that of many visitors.
+    visitor: Option<IpAddr>,
     origin: Origin,
 }
 
@@ -295,7 +298,13 @@ impl Store {
             samples: Samples::default(),
         };
         let origin = Origin::default();
-        Ok(Self { shared: Arc::new(shared), lane: Lane::Requests, share: None, origin })
+        Ok(Self {
+            shared: Arc::new(shared),
+            lane: Lane::Requests,
+            share: None,
+            visitor: None,
+            origin,
+        })
     }
 
     /// Returns a handle for the requests of a subject, which share a limit.
@@ -303,6 +312,14 @@ impl Store {
     pub fn of_subject(&self, subject: &str) -> Self {
         let origin = Origin { subject: Arc::from(subject), ..self.origin.clone() };
         Self { share: Some(self.shared.shares.of(subject)), origin, ..self.clone() }
+    }
+
+    /// Returns a handle for the requests of a visitor from a network. All visitors share the limit of a subject, and each
+    /// may use one less than that.
+    #[must_use]
+    pub fn of_visitor(&self, subject: &str, network: IpAddr) -> Self {
+        let share = Some(self.shared.shares.of_visitor(subject, network));
+        Self { share, visitor: Some(network), ..self.of_subject(subject) }
     }
 
     /// Returns a handle for a request, whose id the journal notes.
@@ -330,7 +347,7 @@ impl Store {
     /// Returns [`crate::error::Kind::TooManyRequests`] if the subject has reached its limit, and
     /// [`crate::error::Kind::Unavailable`] if all places are taken.
     pub fn export_place(&self, subject: &str) -> Result<Place> {
-        self.shared.exports.enter(subject)
+        self.shared.exports.enter(subject, self.visitor)
     }
 
     /// Takes a place for an import of a subject. The caller holds it until the import ends.
@@ -338,7 +355,7 @@ impl Store {
     /// # Errors
     /// As [`Store::export_place`].
     pub fn import_place(&self, subject: &str) -> Result<Place> {
-        self.shared.imports.enter(subject)
+        self.shared.imports.enter(subject, self.visitor)
     }
 
     /// Returns the SQL dialect of the database.

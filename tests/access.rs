@@ -75,7 +75,7 @@ fn the_published_table_names_every_operation() {
 }
 
 /// Sends a request that passes the checks before authorization, and returns the status.
-async fn send(client: &Client, route: &str, operation: &Value) -> u16 {
+pub(crate) async fn send(client: &Client, route: &str, operation: &Value) -> u16 {
     let (method, path) = route.split_once(' ').unwrap();
     let path = path
         .replace("{id}", "01900000-0000-7000-8000-000000000000")

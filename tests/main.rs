@@ -11,6 +11,7 @@
 
 mod access;
 mod agreement;
+mod anonymous;
 mod architecture;
 mod backup;
 mod batch;
@@ -19,6 +20,7 @@ mod catalogue;
 mod clients;
 mod command_line;
 mod contract;
+mod cors;
 mod declarations;
 mod deploy;
 mod english;

@@ -4,7 +4,8 @@
 use std::time::{Duration, Instant};
 
 use cinequery::app::App;
-use cinequery::identity::{Ages, Hasher, Oidc, Trust};
+use cinequery::error::Kind;
+use cinequery::identity::{Ages, Hasher, Leeway, Oidc, RoleClaim, Trust};
 use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
 
@@ -39,6 +40,7 @@ async fn status(client: &Client, token: String) -> u16 {
     let response = client.with_token(Some(token)).get(MOVIES).await;
     match response.status {
         200 => {}
+        401 if response.json()["code"] == "token_expired" => {}
         401 => drop(response.problem(401, "unauthenticated")),
         403 => drop(response.problem(403, "insufficient_scope")),
         _ => drop(response.problem(503, "unavailable")),
@@ -78,7 +80,22 @@ const GRANTS: &[Grant] = &[
     ("no jti", |c| drop(c.as_object_mut().unwrap().remove("jti")), Some("movies:read")),
     ("other claims", |c| c["email_verified"] = json!(true), Some("movies:read")),
     ("several issuers", |c| c["iss"] = json!([c["iss"]]), None),
-    ("roles as text", |c| c["roles"] = json!("admin"), None),
+    ("roles as text", |c| c["roles"] = json!("admin"), Some(ALL)),
+    ("roles null", |c| c["roles"] = Value::Null, Some("movies:read")),
+    ("scope as list", |c| c["scope"] = json!(["admin", "email"]), Some("admin")),
+    (
+        "fractions",
+        |c| (c["iat"], c["exp"]) = (json!(1.5), json!(c["exp"].as_f64().unwrap() + 0.5)),
+        Some("movies:read"),
+    ),
+    ("roles as object", |c| c["roles"] = json!({"admin": true}), None),
+    ("roles with a number", |c| c["roles"] = json!(["admin", 1]), None),
+    ("iat huge", |c| c["iat"] = json!(1e300), None),
+    ("exp huge", |c| c["exp"] = json!(1e300), None),
+    ("exp unsigned", |c| c["exp"] = json!(u64::MAX), None),
+    ("iat negative", |c| c["iat"] = json!(-0.5), None),
+    ("nbf negative", |c| c["nbf"] = json!(-1), None),
+    ("nbf huge", |c| c["nbf"] = json!(1e300), None),
     ("scp as number", |c| c["scp"] = json!(1), None),
     ("jti with NUL", |c| c["jti"] = json!("a\u{0}"), None),
     ("jti very long", |c| c["jti"] = json!("x".repeat(300)), None),
@@ -491,5 +508,232 @@ fn invalid_settings_are_rejected() {
         let (code, out, _) = run(folder.path(), &start);
         assert_eq!(code, 3, "{out}");
         assert!(out.starts_with("configuration  ok"), "{out}");
+    }
+}
+
+/// The settings of the claim and of its values, a change of a valid token's claims, and the resulting scopes or a part of why the
+/// token is rejected.
+type ClaimCase = (
+    Option<&'static str>,
+    Option<&'static str>,
+    fn(&mut Value),
+    Result<&'static str, &'static str>,
+);
+
+const READ: &str = "movies:read screenings:read";
+const WRITE: &str = "movies:read movies:write screenings:read screenings:write";
+
+const CLAIMS: &[ClaimCase] = &[
+    (None, None, |c| c["roles"] = json!(["editor"]), Ok(WRITE)),
+    // Keycloak.
+    (
+        Some("realm_access.roles"),
+        None,
+        |c| c["realm_access"] = json!({"roles": ["offline_access", "editor"]}),
+        Ok(WRITE),
+    ),
+    (
+        Some("resource_access.my.client.roles"),
+        None,
+        |c| c["resource_access"] = json!({"my.client": {"roles": ["viewer"]}}),
+        Ok(READ),
+    ),
+    // Auth0.
+    (
+        Some("permissions"),
+        Some("read:movies=viewer"),
+        |c| c["permissions"] = json!(["read:movies"]),
+        Ok(READ),
+    ),
+    (
+        Some("https://example.com/roles"),
+        None,
+        |c| c["https://example.com/roles"] = json!("admin"),
+        Ok(ALL),
+    ),
+    // Entra and Okta.
+    (
+        Some("groups"),
+        Some("8d6f0d1e-0000-4000-8000-000000000000=editor, Catalogue Readers = viewer"),
+        |c| c["groups"] = json!(["Catalogue Readers", "Everyone"]),
+        Ok(READ),
+    ),
+    (Some("groups"), Some("a=b=viewer"), |c| c["groups"] = json!("x a=b"), Ok(READ)),
+    // The whole name comes before the path.
+    (
+        Some("a.b"),
+        None,
+        |c| (c["a.b"], c["a"]) = (json!("viewer"), json!({"b": "admin"})),
+        Ok(READ),
+    ),
+    // Of several roles all count.
+    (Some("roles"), None, |c| c["roles"] = json!(["viewer", "admin"]), Ok(ALL)),
+    // Another claim, or another value, is no role.
+    (Some("groups"), None, |c| c["roles"] = json!(["admin"]), Ok("")),
+    (
+        Some("groups"),
+        Some("staff=viewer"),
+        |c| c["groups"] = json!(["admin", "editor", "Staff"]),
+        Ok(""),
+    ),
+    (Some("a.b"), None, |c| c["a"] = json!("admin"), Ok("")),
+    (Some("a.b.c"), None, |c| c["a"] = json!({"b": ["c"]}), Ok("")),
+    (Some("a"), None, |c| c["a"] = json!([["admin"]]), Err("a[]")),
+    (
+        Some("a"),
+        None,
+        |c| c["a"] = json!(true),
+        Err("must be a string or a list of strings, found a boolean"),
+    ),
+    (Some("a.b"), None, |c| c["a"] = json!({"b": 1.5}), Err("the claim a.b of the token must be")),
+    (
+        None,
+        None,
+        |c| c["exp"] = json!("soon"),
+        Err("the claim exp of the token must be a number of seconds"),
+    ),
+    (None, None, |c| c["iat"] = json!(-7), Err("found -7")),
+    (None, None, |c| drop(c.as_object_mut().unwrap().remove("exp")), Err("the token has no exp")),
+];
+
+#[tokio::test]
+async fn roles_are_found_in_the_configured_claim() {
+    let key = Key::elliptic();
+    let issuer = Issuer::with(&[&key]).await;
+    let own = tokens(Duration::from_secs(600));
+    for (name, values, change, expected) in CLAIMS {
+        let roles = RoleClaim::new(*name, *values).unwrap();
+        let trust = Trust { roles, ..issuer.trust() };
+        let provider = Oidc::new(trust, Ages::default(), catalogue().schemas()).unwrap();
+        let token = issuer.token(&key, |claims| {
+            claims["scope"] = json!("openid");
+            change(claims);
+        });
+        let found = cinequery::identity::Provider::verify(&provider, &token, &own).await;
+        match (found, expected) {
+            (Ok(bearer), Ok(scopes)) => {
+                assert_eq!(bearer.identity.scopes.join(" "), *scopes, "{name:?} {values:?}");
+            }
+            (Err(error), Err(part)) => assert!(error.chain().contains(part), "{}", error.chain()),
+            (found, _) => panic!("{name:?} {values:?}: {found:?}"),
+        }
+    }
+}
+
+#[test]
+fn role_claims_are_validated() {
+    let long = "x".repeat(201);
+    for (name, values, part) in [
+        (Some(""), None, "--oidc-roles-claim: expected the name of a claim"),
+        (Some("a\nb"), None, "--oidc-roles-claim"),
+        (Some(long.as_str()), None, "of at most 200 bytes"),
+        (None, Some(""), "--oidc-roles: expected VALUE=ROLE"),
+        (
+            None,
+            Some("editor"),
+            "expected VALUE=ROLE such as catalogue-editors=editor, found \"editor\"",
+        ),
+        (None, Some("=editor"), "expected VALUE=ROLE"),
+        (None, Some("a=editor,"), "expected VALUE=ROLE"),
+        (None, Some("a=owner"), "unknown role \"owner\" for \"a\""),
+        (None, Some("CN=Editors,OU=Staff=editor"), "unknown role \"Editors\""),
+        (None, Some("a=editor,a=viewer"), "\"a\" appears twice"),
+    ] {
+        let error = RoleClaim::new(name, values).unwrap_err();
+        assert!(error.contains(part), "{name:?} {values:?}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn the_leeway_is_a_setting() {
+    let key = Key::elliptic();
+    let issuer = Issuer::with(&[&key]).await;
+    let own = tokens(Duration::from_secs(600));
+    for (clock_skew, expiry, member, seconds, expected) in [
+        (0, 0, "exp", -2, Err(Kind::TokenExpired)),
+        (0, 0, "iat", 5, Err(Kind::Unauthenticated)),
+        (0, 0, "nbf", 5, Err(Kind::Unauthenticated)),
+        (300, 300, "exp", -290, Ok(())),
+        (300, 300, "exp", -310, Err(Kind::TokenExpired)),
+        (300, 0, "iat", 290, Ok(())),
+        (300, 0, "nbf", 310, Err(Kind::Unauthenticated)),
+    ] {
+        let trust = Trust { leeway: Leeway { clock_skew, expiry }, ..issuer.trust() };
+        let provider = Oidc::new(trust, Ages::default(), catalogue().schemas()).unwrap();
+        let moment = json!(chrono::Utc::now().timestamp() + seconds);
+        let token = issuer.token(&key, |claims| claims[member] = moment);
+        let found = cinequery::identity::Provider::verify(&provider, &token, &own).await;
+        let found = found.map(drop).map_err(|error| error.kind);
+        assert_eq!(found, expected, "{clock_skew} {expiry} {member} {seconds}");
+    }
+    let trust = Trust { leeway: Leeway { clock_skew: 301, expiry: 0 }, ..issuer.trust() };
+    assert!(Oidc::new(trust, Ages::default(), catalogue().schemas()).is_err());
+}
+
+/// A token that the issuer has signed for this service and that has expired can be renewed. No other is one to renew.
+#[tokio::test]
+async fn only_a_genuine_token_has_expired() {
+    let key = Key::elliptic();
+    let issuer = Issuer::with(&[&key]).await;
+    let client = served(Database::sqlite(), issuer.trust(), Ages::default()).await;
+    let expired = |change: fn(&mut Value)| {
+        issuer.token(&key, |claims| {
+            claims["exp"] = json!(chrono::Utc::now().timestamp() - 60);
+            change(claims);
+        })
+    };
+    let genuine = expired(|_| {});
+    let (signed, signature) = genuine.rsplit_once('.').unwrap();
+    let forged = format!("{signed}.{}", signature.chars().rev().collect::<String>());
+    for (token, code) in [
+        (genuine.clone(), "token_expired"),
+        (expired(|claims| claims["aud"] = json!("another")), "unauthenticated"),
+        (expired(|claims| claims["iss"] = json!("https://another.example")), "unauthenticated"),
+        (expired(|claims| claims["sub"] = json!("")), "unauthenticated"),
+        (expired(|claims| claims["sub"] = json!("anonymous")), "unauthenticated"),
+        (expired(|claims| claims["iat"] = json!(4_000_000_000_u64)), "unauthenticated"),
+        (forged, "unauthenticated"),
+    ] {
+        client.with_token(Some(token)).get(MOVIES).await.problem(401, code);
+    }
+    // To sign out with it is no error.
+    let form = [("token", genuine.as_str())];
+    let signed_out = client.request("POST", "/api/token/revoke").form(&form);
+    assert_eq!(client.send(signed_out).await.status, 200);
+}
+
+#[tokio::test]
+async fn the_log_says_why_a_token_grants_nothing() {
+    let key = Key::elliptic();
+    let issuer = Issuer::with(&[&key]).await;
+    let folder = folder();
+    let trust = ["--oidc-issuer", &issuer.name, "--oidc-audience", AUDIENCE];
+    let roles = ["--oidc-roles-claim", "realm_access.roles", "--oidc-roles", "staff=viewer"];
+    let start = ["serve", "--auth", "oidc", "--listen", "127.0.0.1:0"];
+    let command = cinequery(folder.path(), &[&start[..], &trust, &roles].concat());
+    let service = tokio::task::spawn_blocking(|| Service::start(command)).await.unwrap();
+    let client = Client::at(service.address.clone());
+    let with = |claim: Option<Value>| {
+        issuer.token(&key, |claims| {
+            claims["scope"] = json!("openid");
+            if let Some(claim) = claim {
+                claims["realm_access"] = claim;
+            }
+        })
+    };
+    assert_eq!(status(&client, with(Some(json!({"roles": ["staff"]})))).await, 200);
+    assert_eq!(status(&client, with(Some(json!({"roles": ["visitor"]})))).await, 403);
+    assert_eq!(status(&client, with(None)).await, 403);
+    assert_eq!(status(&client, with(Some(json!({"roles": 1})))).await, 401);
+    let log = tokio::task::spawn_blocking(move || service.whole_log()).await.unwrap();
+    for part in [
+        "no value of its claim realm_access.roles is mapped to a role: visitor",
+        "it has no claim realm_access.roles with roles",
+        "the claim realm_access.roles of the token must be a string or a list of strings, found 1",
+    ] {
+        let line = log.lines().find(|line| line.contains(part)).expect(part);
+        assert!(line.contains("WARN"), "{line}");
+        let reason = if part.contains("must be") { "claim" } else { "scope" };
+        assert!(line.contains(&format!("\"reason\":\"{reason}\"")), "{line}");
     }
 }

@@ -251,7 +251,7 @@ fn workbook() -> Vec<u8> {
     sheet.write_row(2, 1, ["Title", "Genre", "Release Year", "Expiry Date", "Seen"]).unwrap();
     sheet.write_row(3, 1, ["One", "drama"]).unwrap();
     sheet.write(3, 3, 2001).unwrap();
-    sheet.write_with_format(3, 4, &date("2030-02-15"), &day).unwrap();
+    sheet.write_with_format(3, 4, date("2030-02-15"), &day).unwrap();
     sheet.write(3, 5, true).unwrap();
     // A number for a text, a text for a number, an empty row before, a text for a date.
     sheet.write(5, 1, 300).unwrap();
@@ -259,7 +259,7 @@ fn workbook() -> Vec<u8> {
     sheet.write_string(6, 1, "= not a formula").unwrap();
     sheet.write(6, 2, "g").unwrap();
     sheet.write(6, 3, 2000.0).unwrap();
-    sheet.write_with_format(6, 4, &date("2030-01-01"), &day).unwrap();
+    sheet.write_with_format(6, 4, date("2030-01-01"), &day).unwrap();
     // A day without a format.
     sheet.write_row(7, 1, ["Serial", "g"]).unwrap();
     sheet.write_row(7, 3, [2000, 47484]).unwrap();
@@ -268,10 +268,10 @@ fn workbook() -> Vec<u8> {
     for row in 1..4 {
         sheet.write_row(row, 0, ["Second", "g"]).unwrap();
         sheet.write(row, 2, 2000).unwrap();
-        sheet.write_with_format(row, 3, &date("2030-01-01"), &day).unwrap();
+        sheet.write_with_format(row, 3, date("2030-01-01"), &day).unwrap();
     }
-    sheet.write_with_format(2, 0, &date("2012-12-12"), &day).unwrap();
-    sheet.write_with_format(3, 3, &date("2030-01-01T20:15:00"), &day).unwrap();
+    sheet.write_with_format(2, 0, date("2012-12-12"), &day).unwrap();
+    sheet.write_with_format(3, 3, date("2030-01-01T20:15:00"), &day).unwrap();
     book.save_to_buffer().unwrap()
 }
 

@@ -54,7 +54,7 @@ fn limits_are_parsed() {
         ("5000000000/min", "at most 600000/min"),
         ("viewer=60/min", "for all roles first"),
         ("20000/s", "at most 10000/s"),
-        ("600/min,owner=1/s", "expected viewer, editor or admin"),
+        ("600/min,owner=1/s", "expected viewer, editor, admin or anonymous"),
         ("600/min,1/s", "viewer=60/min"),
         ("1/s,admin=1/s,admin=2/s", "twice"),
     ] {

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::Policy;
-use crate::identity::Role;
+use crate::identity::{ANONYMOUS, Role};
 
 /// A number of requests in a time window. This number is also the largest burst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +23,9 @@ const MIN_INTERVAL: Duration = Duration::from_micros(100);
 /// The limit of sign-in attempts from one IP address.
 const SIGN_IN: Limit = per_minute(60);
 
+/// The default limit of requests without a token from one IP address.
+const ANONYMOUS_DEFAULT: Limit = per_minute(120);
+
 /// The limit of failed sign-ins from one IP address, and for one user name.
 const FAILED: Limit = per_minute(10);
 
@@ -35,6 +38,11 @@ const fn per_minute(requests: u32) -> Limit {
 }
 
 impl Limit {
+    /// Returns the limit that admits fewer requests in the long run.
+    fn lower_of(self, other: Self) -> Self {
+        if self.interval() > other.interval() { self } else { other }
+    }
+
     /// Returns the time in which one more request becomes available, rounded up to whole microseconds.
     pub fn interval(self) -> Duration {
         let window = u64::try_from(self.window.as_micros()).unwrap_or(u64::MAX);
@@ -78,14 +86,21 @@ pub struct Limits {
     viewer: Option<Limit>,
     editor: Option<Limit>,
     admin: Option<Limit>,
+    anonymous: Option<Limit>,
     sign_in: Option<Limit>,
     failed: Option<Limit>,
 }
 
 impl Limits {
     /// No limits, not even of failed sign-ins.
-    pub const NONE: Self =
-        Self { viewer: None, editor: None, admin: None, sign_in: None, failed: None };
+    pub const NONE: Self = Self {
+        viewer: None,
+        editor: None,
+        admin: None,
+        anonymous: None,
+        sign_in: None,
+        failed: None,
+    };
 
     /// Returns the limit of a policy; `None` if it has none.
     pub fn of(&self, policy: Policy) -> Option<Limit> {
@@ -93,6 +108,7 @@ impl Limits {
             Policy::Viewer => self.viewer,
             Policy::Editor => self.editor,
             Policy::Admin => self.admin,
+            Policy::Anonymous => self.anonymous,
             Policy::SignIn => self.sign_in,
             Policy::FailedByAddress | Policy::FailedByName => self.failed,
         }
@@ -102,8 +118,10 @@ impl Limits {
 impl FromStr for Limits {
     type Err = String;
 
-    /// Parses a limit or `off`, and optional limits of roles: `600/min,admin=off`. If all of them are off, sign-in
-    /// has no limit either. Failed sign-ins are always limited.
+    /// Parses a limit or `off`, and optional limits of roles and of callers without a token:
+    /// `600/min,admin=off,anonymous=60/min`. Callers without a token have a default of their own, unless the limit of
+    /// all roles is lower or off. If the limits of roles are off, sign-in has no limit either. Failed sign-ins are
+    /// always limited.
     fn from_str(text: &str) -> Result<Self, String> {
         let limit = |text: &str| match text.trim() {
             "off" => Ok(None),
@@ -115,27 +133,36 @@ impl FromStr for Limits {
             return Err(format!("{text:?} starts with a role; {advice}"));
         }
         let all = limit(parts.next().unwrap_or_default())?;
-        let mut limits =
-            Self { viewer: all, editor: all, admin: all, sign_in: None, failed: Some(FAILED) };
+        let mut limits = Self {
+            viewer: all,
+            editor: all,
+            admin: all,
+            anonymous: all.map(|all| all.lower_of(ANONYMOUS_DEFAULT)),
+            sign_in: None,
+            failed: Some(FAILED),
+        };
         let mut seen = Vec::new();
         for part in parts {
             let (name, text) = part.split_once('=').ok_or_else(|| {
                 format!("expected ROLE=LIMIT such as viewer=60/min, found {part:?}")
             })?;
             let name = name.trim();
-            let role = Role::of(name).ok_or_else(|| {
-                format!("unknown role {name:?}; expected viewer, editor or admin")
-            })?;
-            if seen.contains(&role) {
+            let of_caller = match (Role::of(name), name) {
+                (Some(Role::Viewer), _) => &mut limits.viewer,
+                (Some(Role::Editor), _) => &mut limits.editor,
+                (Some(Role::Admin), _) => &mut limits.admin,
+                (None, ANONYMOUS) => &mut limits.anonymous,
+                (None, _) => {
+                    return Err(format!(
+                        "unknown role {name:?}; expected viewer, editor, admin or {ANONYMOUS}"
+                    ));
+                }
+            };
+            if seen.contains(&name) {
                 return Err(format!("the limit of {name} appears twice; remove one"));
             }
-            seen.push(role);
-            let of_role = match role {
-                Role::Viewer => &mut limits.viewer,
-                Role::Editor => &mut limits.editor,
-                Role::Admin => &mut limits.admin,
-            };
-            *of_role = limit(text)?;
+            seen.push(name);
+            *of_caller = limit(text)?;
         }
         if limits.viewer.or(limits.editor).or(limits.admin).is_some() {
             limits.sign_in = Some(SIGN_IN);

@@ -188,6 +188,8 @@ pub async fn version(
     version: i64,
 ) -> Result<Record> {
     caller.require(Access::Read, schema)?;
+    // An earlier version can have what was removed from the record since.
+    caller.require_token()?;
     match edit::get(store, caller, schema, id).await {
         Ok(record) if record.version() == version => return Ok(record),
         Err(error) if error.kind != Kind::NotFound => return Err(error),

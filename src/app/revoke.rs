@@ -7,11 +7,15 @@ use serde::Deserialize;
 use super::App;
 use crate::clock::timestamp_now;
 use crate::error::{Error, Kind, Result, Violation};
-use crate::identity::{Bearer, Identity, name_problem};
+use crate::identity::{Bearer, Identity, MAX_LEEWAY_SECONDS, name_problem};
 use crate::query::text::nfc;
 use crate::store::{Revoked, Store};
 use crate::telemetry::account::{Account, completed};
 use crate::telemetry::audit::Audit;
+
+/// How long the revocation of a token is kept after the token has expired: the largest leeway, and a minute by which clocks
+/// differ.
+const REVOKED_LONGER: chrono::Duration = chrono::Duration::seconds(MAX_LEEWAY_SECONDS + 60);
 
 /// A request to revoke all tokens of a user.
 #[derive(Debug, Clone, Object, Deserialize)]
@@ -65,7 +69,9 @@ async fn revoke(
 pub async fn one(app: &App, token: &str) -> Result<Option<Identity>> {
     let bearer = match app.identify(token).await {
         Ok(bearer) => bearer,
-        Err(error) if error.kind == Kind::Unauthenticated => return Ok(None),
+        Err(error) if matches!(error.kind, Kind::Unauthenticated | Kind::TokenExpired) => {
+            return Ok(None);
+        }
         Err(error) => return Err(error),
     };
     let Bearer { identity, token_id, expires_at, .. } = bearer;
@@ -74,8 +80,8 @@ pub async fn one(app: &App, token: &str) -> Result<Option<Identity>> {
     let expires_at = expires_at.ok_or_else(|| Error::internal("a token has no expiry time"))?;
     let subject = identity.subject.clone();
     let what = match token_id {
-        // Clocks differ, so other instances may accept the token a little longer.
-        Some(id) => Revoked::Token { id, expires_at: expires_at + chrono::Duration::minutes(1) },
+        // Kept while another instance may accept the token, whose clock is behind.
+        Some(id) => Revoked::Token { id, expires_at: expires_at + REVOKED_LONGER },
         None => Revoked::Subject(subject.clone()),
     };
     revoke(&store, "sign_out", subject, None, what).await?;

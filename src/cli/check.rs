@@ -74,6 +74,10 @@ impl Check {
         };
         lines.push(("configuration", "ok".to_owned()));
         lines.extend(serve::unused(&self.serve).map(|warning| ("warning", warning)));
+        // Valid, as `configuration` has found.
+        if let Ok(Some(anonymous)) = serve::anonymous(&self.serve, catalogue) {
+            lines.push(("warning", serve::public(&anonymous)));
+        }
         if let Location::Sqlite(path) = &location
             && let Err((verdict, message)) = check_file(path)
         {
@@ -145,6 +149,8 @@ impl Check {
             admin.resolve("--admin-listen").await?;
             bind::check(admin, "--admin-listen")?;
         }
+        serve::origins(&self.serve)?;
+        serve::anonymous(&self.serve, catalogue)?;
         serve::check_temporary_folder()?;
         serve::Throttle::of(&self.serve.throttle)?;
         let location = location(&self.database)?;

@@ -15,7 +15,7 @@ use crate::admission::{Admission, Limits, Proxies};
 use crate::app::App;
 use crate::app::transfer::{Format, begin};
 use crate::config::{DEFAULT_LISTEN, Listen};
-use crate::http;
+use crate::http::{self, Origins, Settings};
 use crate::identity::{Credentials, Hasher, Open, Secrets, Tokens};
 use crate::record::Catalogue;
 use crate::store::{Conflict, Location, Missing, Store};
@@ -68,7 +68,9 @@ impl Demo {
         let listener = self.bind(&addresses)?;
         let address = listener.local_addr().map_err(|error| error.to_string())?;
         print(&welcome(address, &token))?;
-        http::serve(listener, app, stop).await.map_err(|error| error.to_string())?;
+        // Pages under development are served from other ports of this machine.
+        let settings = Settings { origins: Origins::loopback(), ..Settings::default() };
+        http::serve_with(listener, app, settings, stop).await.map_err(|error| error.to_string())?;
         Ok(ExitCode::SUCCESS)
     }
 

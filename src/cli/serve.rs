@@ -20,7 +20,10 @@ use crate::config::{
     Auth, DatabaseSettings, OidcSettings, ServeSettings, ThrottleSettings, TokenSettings,
 };
 use crate::http;
-use crate::identity::{Ages, Hasher, Oidc, Open, Passwords, Provider, Secrets, Tokens, Trust};
+use crate::identity::{
+    Ages, Anonymous, Hasher, Leeway, Oidc, Open, Passwords, Provider, RoleClaim, Secrets, Tokens,
+    Trust,
+};
 use crate::record::Catalogue;
 use crate::store::{Bounds, CLIENT_GRACE, Location, Missing, State, Store, missing_folder};
 use crate::telemetry::metrics::{Build, METRICS};
@@ -52,6 +55,8 @@ impl Serve {
         let catalogue = catalogue(&self.database.records)?;
         let addresses = self.serve.listen.resolve("--listen").await?;
         check_auth(&self.serve, &addresses, catalogue)?;
+        let origins = origins(&self.serve)?;
+        let anonymous = anonymous(&self.serve, catalogue)?;
         check_temporary_folder()?;
         let throttle = Throttle::of(&self.serve.throttle)?;
         let location = location(&self.database)?;
@@ -64,6 +69,9 @@ impl Serve {
         let backups = Schedule::of(&self.serve.backup, &location)?;
         if let Some(warning) = unused(&self.serve) {
             tracing::warn!("{warning}");
+        }
+        if let Some(anonymous) = &anonymous {
+            tracing::warn!("{}", public(anonymous));
         }
         let secrets = secrets(&self.serve, &self.tokens, &location)?;
         let tracing = Tracing::start(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))?;
@@ -115,12 +123,15 @@ impl Serve {
         let tokens = Tokens::new(&secrets, self.tokens.token_ttl);
         let admission = throttle.start().await;
         let app = App::new(catalogue, store, provider, tokens, hasher, admission);
+        if let Some(anonymous) = anonymous {
+            app.open_to(anonymous);
+        }
         let stop = stop_signal()?;
         app.store().mark_served().await;
         let backups = backups.map(|backups| tokio::spawn(backups.run()));
         let limits = http::Limits { connections: connections.into(), ..limits(&self.serve) };
         let log_queries = self.serve.observability.log_queries;
-        let settings = http::Settings { limits, log_queries, admin };
+        let settings = http::Settings { limits, log_queries, admin, origins };
         let served = http::serve_with(listener, app, settings, stop).await;
         if let Some(tracing) = tracing {
             tracing.stop().await;
@@ -273,6 +284,48 @@ pub(super) fn check_auth(
     Ok(())
 }
 
+/// Returns what callers without a token may read, if the catalogue is public.
+///
+/// # Errors
+/// A message if that would be more than reading, or of an unknown collection.
+pub(super) fn anonymous(
+    settings: &ServeSettings,
+    catalogue: Catalogue,
+) -> Result<Option<Anonymous>, String> {
+    let text = settings.anonymous.as_ref().filter(|text| !text.is_empty());
+    let parsed = text.map(|text| Anonymous::parse(text, catalogue.schemas()));
+    parsed.transpose().map_err(|error| format!("--anonymous: {error}"))
+}
+
+/// Returns a warning that the catalogue is public.
+pub(super) fn public(anonymous: &Anonymous) -> String {
+    let scopes = anonymous.identity().scopes.join(", ");
+    format!(
+        "the catalogue is public: requests without a token have the scopes {scopes} (--anonymous)"
+    )
+}
+
+/// Parses the origins whose pages may use the service.
+///
+/// # Errors
+/// A message if one is malformed, or if the pages of every site could write without a password.
+pub(super) fn origins(settings: &ServeSettings) -> Result<http::Origins, String> {
+    let Some(text) = settings.cors_origins.as_ref().filter(|text| !text.is_empty()) else {
+        return Ok(http::Origins::default());
+    };
+    let origins: http::Origins =
+        text.parse().map_err(|error| format!("--cors-origins: {error}"))?;
+    if origins.is_any() && settings.auth == Auth::Open {
+        // Also on loopback: the browser of a developer opens pages of other sites too.
+        return Err(
+            "--cors-origins: with --auth open, `*` would let the pages of every site write \
+                    without a password; list the origins"
+                .to_owned(),
+        );
+    }
+    Ok(origins)
+}
+
 /// Returns where the secrets of tokens come from. With tokens of another issuer none has to be configured.
 pub(super) fn secrets(
     settings: &ServeSettings,
@@ -303,7 +356,23 @@ fn oidc(settings: &OidcSettings, catalogue: Catalogue) -> Result<Oidc, String> {
         std::fs::read(path).map_err(|error| format!("--oidc-ca-file: {}: {error}", path.display()))
     };
     let authorities = settings.oidc_ca_file.as_ref().map(read).transpose()?;
-    let trust = Trust { issuer, audience, jwks: given(&settings.oidc_jwks), authorities };
+    let (claim, roles) = (given(&settings.oidc_roles_claim), given(&settings.oidc_roles));
+    let seconds = |duration: Option<Duration>, usual| {
+        duration.map_or(usual, |duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX))
+    };
+    let usual = Leeway::default();
+    let leeway = Leeway {
+        clock_skew: seconds(settings.oidc_clock_skew, usual.clock_skew),
+        expiry: seconds(settings.oidc_expiry_leeway, usual.expiry),
+    };
+    let trust = Trust {
+        issuer,
+        audience,
+        jwks: given(&settings.oidc_jwks),
+        authorities,
+        roles: RoleClaim::new(claim.as_deref(), roles.as_deref())?,
+        leeway,
+    };
     Oidc::new(trust, Ages::default(), catalogue.schemas())
 }
 
@@ -321,12 +390,25 @@ pub(super) fn check_administrator(
 
 /// Returns a warning about settings that have no effect with this kind of sign-in.
 pub(super) fn unused(settings: &ServeSettings) -> Option<String> {
-    let OidcSettings { oidc_issuer, oidc_audience, oidc_jwks, oidc_ca_file } = &settings.oidc;
+    let OidcSettings {
+        oidc_issuer,
+        oidc_audience,
+        oidc_jwks,
+        oidc_ca_file,
+        oidc_roles_claim,
+        oidc_roles,
+        oidc_clock_skew,
+        oidc_expiry_leeway,
+    } = &settings.oidc;
     let of_oidc = [
         ("--oidc-issuer", oidc_issuer.is_some()),
         ("--oidc-audience", oidc_audience.is_some()),
         ("--oidc-jwks", oidc_jwks.is_some()),
         ("--oidc-ca-file", oidc_ca_file.is_some()),
+        ("--oidc-roles-claim", oidc_roles_claim.is_some()),
+        ("--oidc-roles", oidc_roles.is_some()),
+        ("--oidc-clock-skew", oidc_clock_skew.is_some()),
+        ("--oidc-expiry-leeway", oidc_expiry_leeway.is_some()),
     ];
     let given = of_oidc.iter().filter(|(_, is_given)| *is_given).map(|(flag, _)| *flag);
     let given: Vec<&str> = given.collect();

@@ -18,7 +18,9 @@ use sha2::{Digest, Sha256};
 
 use super::envelope::{Shared, accepts_gzip, error_response};
 use super::resource::read_only;
+use super::specification::specification_for;
 use crate::error::{Error, Kind};
+use crate::identity::Anonymous;
 use crate::record::Catalogue;
 
 /// The content security policy: the page may load resources of this service only. Swagger UI needs `data:` URLs for
@@ -134,9 +136,10 @@ impl Fixed {
 /// `GET /openapi.json`
 pub(super) fn specification(
     catalogue: Catalogue,
+    anonymous: Option<Anonymous>,
 ) -> impl IntoEndpoint<Endpoint = RouteMethod> + use<> {
     let file = LazyLock::new(move || {
-        let text = super::specification(catalogue).to_string();
+        let text = specification_for(catalogue, anonymous.as_ref()).to_string();
         Fixed::new("application/json", "public, max-age=60", text)
     });
     read_only(make_sync(move |request| file.respond(&request)))

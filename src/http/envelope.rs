@@ -23,6 +23,7 @@ use poem::{Body, Endpoint, Request, Response, Result};
 use tokio::io::BufReader;
 use uuid::Uuid;
 
+use super::cors::Page;
 use super::event::Event;
 use super::exchange::{Exchange, Reserved};
 use super::limits::{MAX_HEADER_BYTES, UNCOUNTED_BYTES};
@@ -67,6 +68,7 @@ pub(super) async fn wrap<E: Endpoint>(
     let client = throttle::client_ip(&request, admission);
     exchange.account.is_from(client);
     let mut event = Event::of(exchange.clone(), &request);
+    let page = Page::of(&exchange.service.origins, &request);
     let accepts_gzip = accepts_gzip(request.headers());
     let wants_timing = wants_timing(request.headers());
     let has_body = has_body(request.headers());
@@ -74,12 +76,13 @@ pub(super) async fn wrap<E: Endpoint>(
     if !METHODS.contains(request.method()) {
         request.set_method(Method::TRACE);
     }
-    let response = match admit(&exchange, &request).await {
-        Ok(_reserved) => {
-            let call = exchange.account.clone().within(call(&endpoint, request));
-            exchange.within(pin!(call)).await.and_then(|response| response)
+    let response = match page.preflight() {
+        // Before `admit`, so that the page gets the problem of its request and not only a failed preflight.
+        Some(response) => {
+            event.is_preflight();
+            Ok(response)
         }
-        Err(error) => Err(error),
+        None => served(&exchange, endpoint, request).await,
     };
     let mut response = match response {
         Ok(response) => response,
@@ -119,7 +122,19 @@ pub(super) async fn wrap<E: Endpoint>(
     if wants_timing {
         write_timing(&exchange.account, response.headers_mut());
     }
+    page.write_headers(response.headers_mut());
     Ok(event.ends_with(response))
+}
+
+/// Serves a request, as far as the limits allow it.
+async fn served<E: Endpoint>(
+    exchange: &Exchange,
+    endpoint: E,
+    request: Request,
+) -> Result<Response, Error> {
+    let _reserved = admit(exchange, &request).await?;
+    let call = exchange.account.clone().within(call(&endpoint, request));
+    exchange.within(pin!(call)).await?
 }
 
 /// Reserves memory for large request headers. On connections over the limit only probes are admitted, so that the

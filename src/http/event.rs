@@ -59,6 +59,7 @@ pub(super) struct Event {
     bytes: u64,
     /// Whether a streamed body has ended early.
     is_aborted: bool,
+    is_preflight: bool,
 }
 
 impl Event {
@@ -73,6 +74,7 @@ impl Event {
             error: None,
             bytes: 0,
             is_aborted: false,
+            is_preflight: false,
         }
     }
 
@@ -88,12 +90,18 @@ impl Event {
             error: Some(Arc::new(error)),
             bytes: bytes as u64,
             is_aborted: false,
+            is_preflight: false,
         });
     }
 
     /// Returns the path of the request.
     pub(super) fn path(&self) -> &str {
         &self.path
+    }
+
+    /// Notes that the request is a preflight of a page. It is logged at debug level, because the request of the page follows.
+    pub(super) fn is_preflight(&mut self) {
+        self.is_preflight = true;
     }
 
     /// Notes the error that the response reports.
@@ -125,6 +133,7 @@ impl Event {
         match self.error.as_ref().map(|error| error.kind) {
             Some(Kind::Internal) => (Level::ERROR, 0),
             Some(Kind::Unavailable) => (Level::WARN, 0),
+            None if self.is_preflight => (Level::DEBUG, 0),
             _ if rejection.is_none() => (Level::INFO, 0),
             _ if WARNINGS.check().is_ok() => (Level::WARN, SUPPRESSED.swap(0, Ordering::Relaxed)),
             _ => {
@@ -190,6 +199,7 @@ impl Event {
         match level {
             Level::ERROR => write!(error),
             Level::WARN => write!(warn),
+            Level::DEBUG => write!(debug),
             _ => write!(info),
         }
     }

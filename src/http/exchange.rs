@@ -11,9 +11,9 @@ use poem::Request;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use super::Limits;
 use super::connection::{Client, Connections};
 use super::probe::LastProbe;
+use super::{Limits, Origins};
 use crate::admission::Decision;
 use crate::error::{Error, Result};
 use crate::identity::{Identity, Role};
@@ -40,6 +40,8 @@ pub(super) enum Audience {
 pub(super) struct Service {
     pub(super) limits: Limits,
     pub(super) audience: Audience,
+    /// The origins whose pages may use the service.
+    pub(super) origins: Origins,
     /// Whether the log has the queries of requests.
     log_queries: bool,
     pub(super) connections: Connections,
@@ -54,9 +56,15 @@ pub(super) struct Service {
 }
 
 impl Service {
-    pub(super) fn new(limits: Limits, audience: Audience, log_queries: bool) -> Self {
+    pub(super) fn new(
+        limits: Limits,
+        audience: Audience,
+        log_queries: bool,
+        origins: Origins,
+    ) -> Self {
         Self {
             audience,
+            origins,
             log_queries,
             connections: Connections::new(limits.connections),
             memory: Arc::new(Semaphore::new(kibibytes(limits.buffered_bytes))),

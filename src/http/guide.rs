@@ -48,6 +48,7 @@ sources! {
         "tour" = "../../docs/tour.md",
         "spreadsheets" = "../../docs/spreadsheets.md",
         "api" = "../../docs/api.md",
+        "browser" = "../../docs/browser.md",
         "language" = "../../grammar/README.md",
         "records" = "../../docs/records.md",
         "clients" = "../../docs/clients/README.md",

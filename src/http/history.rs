@@ -11,7 +11,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::body::{Body, Current, Input, Json, NoContent, Versioned, json};
-use super::caller::{CollectionAdministrator, Reader, ReadingWriter, SomeReader};
+use super::caller::{CollectionAdministrator, ReadingWriter, SomeTokenReader, TokenReader};
 use super::conditional;
 use super::filters::{Filters, arguments};
 use super::forms::{array, described, forms};
@@ -36,7 +36,7 @@ impl Operations {
     #[oai(path = "/:id/history", method = "get")]
     async fn history(
         &self,
-        caller: Reader,
+        caller: TokenReader,
         app: Data<&App>,
         /// The id of the {record}.
         id: Path<Uuid>,
@@ -127,7 +127,7 @@ impl ChangeOperations {
     #[allow(clippy::too_many_arguments, reason = "each is a documented query parameter")]
     async fn changes(
         &self,
-        caller: SomeReader,
+        caller: SomeTokenReader,
         app: Data<&App>,
         request: &Request,
         /// The position after which the page starts. Default: the beginning of the journal.

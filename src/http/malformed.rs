@@ -1,7 +1,7 @@
 //! Requests that the HTTP parser rejects: a problem document in place of its empty response.
 
 use bytes::Bytes;
-use poem::http::StatusCode;
+use poem::http::{HeaderValue, StatusCode};
 
 use super::limits::MAX_HEADER_BYTES;
 use super::problem::MEDIA_TYPE;
@@ -41,17 +41,26 @@ pub(super) fn http2() -> Error {
     Error::new(Kind::MalformedRequest, detail)
 }
 
-/// Returns the whole response with a problem document, the last of its connection.
-pub(super) fn response(status: u16, request_id: &str, problem: &str) -> Bytes {
+/// Returns the whole response with a problem document, the last of its connection. Pages of the origin `page` may read
+/// it.
+pub(super) fn response(
+    status: u16,
+    request_id: &str,
+    problem: &str,
+    page: Option<&HeaderValue>,
+) -> Bytes {
     let reason = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
     let reason = reason.unwrap_or_default();
     // The format of RFC 9110, section 5.6.7.
     let date = timestamp_now().format("%a, %d %b %Y %H:%M:%S GMT");
+    let page = page.and_then(|page| page.to_str().ok());
+    let page = page.map(|page| format!("access-control-allow-origin: {page}\r\n"));
     let response = format!(
         "HTTP/1.1 {status} {reason}\r\ndate: {date}\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {}\r\n\
          x-request-id: {request_id}\r\nx-content-type-options: nosniff\r\ncache-control: private, no-cache\r\n\
-         connection: close\r\n\r\n{problem}",
-        problem.len()
+         {}connection: close\r\n\r\n{problem}",
+        problem.len(),
+        page.unwrap_or_default()
     );
     response.into()
 }

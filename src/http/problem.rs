@@ -182,6 +182,9 @@ fn challenge(error: &Error) -> Option<HeaderValue> {
     let challenge = match (error.kind, &error.cause) {
         (Kind::Unauthenticated, None) => r#"Bearer realm="cinequery""#,
         (Kind::Unauthenticated, Some(_)) => r#"Bearer realm="cinequery", error="invalid_token""#,
+        (Kind::TokenExpired, _) => {
+            r#"Bearer realm="cinequery", error="invalid_token", error_description="the token has expired; get a new one""#
+        }
         (Kind::InsufficientScope, _) => r#"Bearer realm="cinequery", error="insufficient_scope""#,
         (Kind::InvalidClient, _) => r#"Basic realm="cinequery", charset="UTF-8""#,
         _ => return None,

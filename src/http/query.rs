@@ -6,7 +6,7 @@ use poem_openapi::param::Query;
 use poem_openapi::{OpenApi, Tags};
 
 use super::body::Json;
-use super::caller::{Caller, SomeReader};
+use super::caller::{SomeReader, SomeTokenReader, Visitor};
 use super::filters::{Filters, arguments};
 use crate::app::App;
 use crate::app::inspect::{
@@ -33,7 +33,7 @@ impl Operations {
     /// Returns the record types with their fields and operators, and the functions, keywords and limits of the
     /// filter language. A token without scopes is sufficient.
     #[oai(path = "/api/v1/schema", method = "get")]
-    async fn schema(&self, _caller: Caller, app: Data<&App>) -> Result<Json<CatalogueSchema>> {
+    async fn schema(&self, _caller: Visitor, app: Data<&App>) -> Result<Json<CatalogueSchema>> {
         Ok(Json(inspect::describe(app.catalogue())))
     }
 
@@ -71,7 +71,7 @@ impl Operations {
     #[allow(clippy::too_many_arguments, reason = "each is a documented query parameter")]
     async fn explain(
         &self,
-        caller: SomeReader,
+        caller: SomeTokenReader,
         app: Data<&App>,
         request: &Request,
         /// The filter, at most 8 KiB. Repeat the parameter to join filters by `and`.

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::body::{
     Body, Created, Current, Field, Found, Input, Json, NoContent, Paged, Versioned, integer, json,
 };
-use super::caller::{Reader, Writer};
+use super::caller::{TokenReader, Writer};
 use super::conditional;
 use super::filters::arguments;
 use super::records::{Tag, next_url, unique_members};
@@ -33,7 +33,7 @@ impl Operations {
     #[oai(path = "/", method = "get")]
     async fn list(
         &self,
-        caller: Reader,
+        caller: TokenReader,
         app: Data<&App>,
         /// The maximum number of saved queries per page.
         #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
@@ -76,7 +76,7 @@ impl Operations {
     #[oai(path = "/:name", method = "get")]
     async fn get(
         &self,
-        caller: Reader,
+        caller: TokenReader,
         app: Data<&App>,
         /// The name of the query.
         name: Path<String>,
@@ -137,7 +137,7 @@ impl Operations {
     #[allow(clippy::too_many_arguments, reason = "each is a documented query parameter")]
     async fn run(
         &self,
-        caller: Reader,
+        caller: TokenReader,
         app: Data<&App>,
         request: &Request,
         /// The name of the query.
@@ -179,7 +179,7 @@ impl Operations {
     #[oai(path = "/:name/results", method = "post")]
     async fn run_with_body(
         &self,
-        caller: Reader,
+        caller: TokenReader,
         app: Data<&App>,
         /// The name of the query.
         name: Path<String>,

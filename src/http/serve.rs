@@ -29,7 +29,7 @@ use super::exchange::{Audience, Exchange, Service};
 use super::limits::MAX_HEADER_BYTES;
 use super::listener::{self, Listener};
 use super::problem::Problem;
-use super::{Limits, admin, endpoint, malformed};
+use super::{Limits, Origins, admin, endpoint, malformed};
 use crate::app::App;
 use crate::app::usage::FLUSH_INTERVAL;
 use crate::clock::timestamp_now;
@@ -64,6 +64,8 @@ pub struct Settings {
     pub log_queries: bool,
     /// Where operators read the metrics; `None` for nowhere.
     pub admin: Option<Listener>,
+    /// The origins whose pages may use the service.
+    pub origins: Origins,
 }
 
 /// Serves requests over HTTP/1 until `stop` completes, with the default settings; see [`serve_with`].
@@ -94,9 +96,9 @@ pub async fn serve_with(
     stop: impl Future<Output = ()> + Send,
 ) -> std::io::Result<()> {
     let listener = listener.into();
-    let Settings { limits, log_queries, admin } = settings;
+    let Settings { limits, log_queries, admin, origins } = settings;
     let endpoint = Arc::new(endpoint(app.clone()));
-    let service = Arc::new(Service::new(limits, Audience::Clients, log_queries));
+    let service = Arc::new(Service::new(limits, Audience::Clients, log_queries, origins));
     let flushing = tokio::spawn(flush(app.clone()));
     let sweeping = tokio::spawn(sweep(app.clone()));
     let sampling = tokio::spawn(sample(app.clone()));
@@ -108,7 +110,7 @@ pub async fn serve_with(
     let admin = admin.map(|listener| {
         let endpoint = Arc::new(admin::endpoint(app.clone(), service.clone()));
         let limits = Limits { connections: MAX_SCRAPES, ..limits };
-        let own = Arc::new(Service::new(limits, Audience::Operators, false));
+        let own = Arc::new(Service::new(limits, Audience::Operators, false, Origins::default()));
         let ended = async move { drop(ended.await) };
         tokio::spawn(async move { accept(listener, endpoint, own, ended).await })
     });
@@ -309,7 +311,8 @@ impl Opened {
         let id = Uuid::now_v7().to_string();
         // Serializing strings and numbers cannot fail.
         let problem = serde_json::to_string(&Problem::of(&error, "", &id)).unwrap_or_default();
-        let response = malformed::response(error.kind.status(), &id, &problem);
+        let page = service.origins.only();
+        let response = malformed::response(error.kind.status(), &id, &problem, page.as_ref());
         if service.audience == Audience::Clients {
             let exchange = Exchange::new(service.clone(), client.clone(), id, None);
             exchange.account.is_from(client.address());

@@ -23,6 +23,7 @@ use super::route::{LEGACY_SCHEMAS, LINKS, Link, Route, is_legacy, named};
 use crate::app::legacy::movies as legacy_movies;
 use crate::app::transfer::MAX_ROW_BYTES;
 use crate::error::Kind;
+use crate::identity::Anonymous;
 use crate::query::diagnostic::Code;
 use crate::query::{Schema, limits};
 use crate::record::Catalogue;
@@ -56,6 +57,12 @@ const TAGS: &[&str] = &["token", "query", "legacy", "users", "usage", "health"];
 
 /// Returns the OpenAPI document for the record types of a catalogue.
 pub fn specification(catalogue: Catalogue) -> Value {
+    specification_for(catalogue, None)
+}
+
+/// Returns the OpenAPI document of a service whose callers without a token may read what `anonymous` names: security is
+/// optional for the operations that are open to them.
+pub fn specification_for(catalogue: Catalogue, anonymous: Option<&Anonymous>) -> Value {
     let generated = OpenApiService::new(Strict(catalogue), "cinequery", env!("CARGO_PKG_VERSION"));
     let generated = generated.description(description(catalogue.schemas())).server("/").spec();
     // Parsing cannot fail: the framework renders JSON.
@@ -84,7 +91,7 @@ pub fn specification(catalogue: Catalogue) -> Value {
                 if let Some(route) = route {
                     // `complete` finds examples by the final names of schemas.
                     name_record(operation, about);
-                    complete(operation, route, about, schemas, &components);
+                    complete(operation, route, about, schemas, (&components, anonymous));
                     name_record(operation, about);
                 }
             }
@@ -147,12 +154,12 @@ fn complete(
     route: &Route,
     about: &'static Schema,
     schemas: &[&'static Schema],
-    components: &Value,
+    (components, anonymous): (&Value, Option<&Anonymous>),
 ) {
     operation["operationId"] = json!(route.id);
     let needs = operation["security"].as_array().and_then(|all| all.first()?.as_object());
     let needs = needs.and_then(|needs| needs.keys().next().cloned());
-    operation["security"] = security::requirements(needs.as_deref(), about, schemas);
+    operation["security"] = security::requirements(needs.as_deref(), about, schemas, anonymous);
     let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
     for parameter in parameters.into_iter().flatten() {
         values::of_parameter(parameter, route.id, about, components);

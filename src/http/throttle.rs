@@ -36,7 +36,7 @@ pub(super) fn write_headers(decision: &Decision, headers: &mut HeaderMap) {
     }
 }
 
-/// Counts the request of a caller with a valid token.
+/// Counts the request of a caller with a valid token, or of one without a token to a public catalogue.
 ///
 /// # Errors
 /// [`crate::error::Kind::TooManyRequests`] if the caller is over the rate limit.
@@ -44,9 +44,11 @@ pub(super) async fn admit(request: &Request, identity: &Identity, class: Class) 
     let app = request
         .data::<App>()
         .ok_or_else(|| Error::internal("a request without `App` in its data"))?;
-    let Some(decision) = app.admit(identity, class).await else { return Ok(()) };
+    let exchange = Exchange::of(request)?;
+    let client = exchange.client_address()?;
+    let Some(decision) = app.admit(identity, client, class).await else { return Ok(()) };
     // Already set only if a request is counted twice, which does not happen.
-    let _ = Exchange::of(request)?.decision.set(decision);
+    let _ = exchange.decision.set(decision);
     if decision.is_admitted { Ok(()) } else { Err(rejection(&decision)) }
 }
 

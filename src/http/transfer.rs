@@ -61,6 +61,7 @@ impl Operations {
     /// (`xlsx`) is complete before it is sent, and has at most 1,048,575 {records}; its dates are dates. In CSV, values that a spreadsheet would run as a formula are prefixed with an apostrophe, which an import
     /// removes. These are values that start with `=`, `+`, `-`, `@`, TAB or CR, also after apostrophes.
     /// Returns 400 `invalid_query` for an invalid filter.
+    #[expect(clippy::too_many_arguments, reason = "each is a parameter of the request")]
     #[oai(path = "/export", method = "get")]
     async fn export(
         &self,
@@ -116,6 +117,7 @@ impl Operations {
     ///
     /// With an `Idempotency-Key`, the retry of an import that was interrupted continues after the last commit, and its
     /// report is about the whole file. The retry of one that has ended gets its report.
+    #[expect(clippy::too_many_arguments, reason = "each is a parameter of the request")]
     #[oai(path = "/import", method = "post")]
     async fn import(
         &self,
@@ -228,6 +230,10 @@ fn file() -> Vec<MetaMediaType> {
         content_type: format.media_type(),
         schema: MetaSchemaRef::Inline(Box::new(match format {
             Format::Xlsx => MetaSchema::new_with_format("string", "binary"),
+            Format::Json => MetaSchema {
+                items: Some(Box::new(MetaSchemaRef::Inline(Box::new(MetaSchema::new("object"))))),
+                ..MetaSchema::new("array")
+            },
             _ => MetaSchema::new("string"),
         })),
     };

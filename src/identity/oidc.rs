@@ -16,13 +16,15 @@ use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, StatusCode, Url};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::sync::Mutex;
 
+use super::claims::Claims;
 use super::rejection::{Reason, rejected};
-use super::token::{check_claims, invalid, strict_header, validation};
+use super::token::{Times, check_claims, invalid, strict_header, validation};
 use super::{
-    ADMIN_SCOPE, Bearer, Credentials, Identity, IssuedAt, Provider, Role, Tokens, record_scopes,
+    ADMIN_SCOPE, Bearer, Credentials, Identity, IssuedAt, Leeway, MAX_LEEWAY_SECONDS, Provider,
+    RoleClaim, Tokens, record_scopes,
 };
 use crate::error::{self, Error, Kind};
 use crate::query::Schema;
@@ -44,9 +46,6 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The maximum size of a response of the issuer. A key has about 0.5 KiB, with certificates a few KiB.
 const MAX_RESPONSE_BYTES: usize = 256 * 1024;
-
-/// The maximum length of a `jti`, in bytes, because revocations store it.
-const MAX_ID_BYTES: usize = 255;
 
 /// Lifetimes of cached keys.
 #[derive(Debug, Clone, Copy)]
@@ -76,6 +75,10 @@ pub struct Trust {
     pub jwks: Option<String>,
     /// Certificates (PEM) of authorities to trust in addition to the public ones.
     pub authorities: Option<Vec<u8>>,
+    /// The claim with the roles of a user.
+    pub roles: RoleClaim,
+    /// How far the times of its tokens may be off.
+    pub leeway: Leeway,
 }
 
 /// The provider of `--auth oidc`, for tokens of another issuer.
@@ -87,6 +90,8 @@ struct Issuer {
     source: Source,
     client: Client,
     ages: Ages,
+    roles: RoleClaim,
+    leeway: Leeway,
     schemas: Vec<&'static Schema>,
     known: RwLock<Arc<Known>>,
     /// Held by the task that fetches keys.
@@ -133,38 +138,22 @@ struct Key {
     validation: Validation,
 }
 
-#[derive(Deserialize)]
-struct Claims {
-    /// `Validation` checks its value. This field rejects a list.
-    #[serde(rename = "iss")]
-    _iss: String,
-    sub: String,
-    iat: i64,
-    exp: i64,
-    jti: Option<String>,
-    /// Scopes, separated by spaces (RFC 8693, section 4.2).
-    scope: Option<String>,
-    /// The scopes under the name that some issuers use.
-    scp: Option<Scopes>,
-    /// Roles (RFC 9068, section 2.2.3.1).
-    #[serde(default)]
-    roles: Vec<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Scopes {
-    Text(String),
-    List(Vec<String>),
-}
-
 impl Oidc {
     /// Creates a provider for tokens of an issuer, with scopes and roles on these record types. Sends no request yet.
     ///
     /// # Errors
-    /// Fails if a URL is malformed or not secure, or if the certificates cannot be parsed.
+    /// Fails if a URL is malformed or not secure, if the certificates cannot be parsed, or if the leeway is more than
+    /// [`MAX_LEEWAY_SECONDS`].
     pub fn new(trust: Trust, ages: Ages, schemas: &[&'static Schema]) -> Result<Self, String> {
-        let Trust { issuer: name, audience, jwks, authorities } = trust;
+        let Trust { issuer: name, audience, jwks, authorities, roles, leeway } = trust;
+        if [leeway.clock_skew, leeway.expiry]
+            .iter()
+            .any(|it| !(0..=MAX_LEEWAY_SECONDS).contains(it))
+        {
+            return Err(format!(
+                "--oidc-clock-skew and --oidc-expiry-leeway: expected at most {MAX_LEEWAY_SECONDS} s"
+            ));
+        }
         let of_issuer = |problem: String| format!("--oidc-issuer {problem}");
         let issuer = secure_url(&name).map_err(of_issuer)?;
         if issuer.query().is_some() || issuer.fragment().is_some() {
@@ -188,6 +177,8 @@ impl Oidc {
             source,
             client,
             ages,
+            roles,
+            leeway,
             schemas: schemas.to_vec(),
             known: RwLock::default(),
             turn: Mutex::default(),
@@ -229,39 +220,29 @@ impl Issuer {
         }
         let id = header.kid.ok_or_else(|| rejected(Reason::Key, "the token has no kid"))?;
         let key = self.key(&id, header.alg).await?;
-        let claims =
-            decode::<Claims>(token, &key.decoding, &key.validation).map_err(invalid)?.claims;
-        check_claims(&claims.sub, claims.iat, claims.exp)?;
-        if claims.jti.as_deref().is_some_and(|id| !is_id(id)) {
-            return Err(rejected(
-                Reason::Claim,
-                "the jti of the token is empty, too long or has control characters",
-            ));
+        let claims = decode::<Map<String, Value>>(token, &key.decoding, &key.validation);
+        let claims = claims.map_err(invalid)?.claims;
+        let claims = Claims::of(&claims, &self.roles)?;
+        let Claims { issued_at, expires_at, not_before, .. } = claims;
+        let times = Times { issued_at, expires_at, not_before };
+        check_claims(&claims.subject, &times, self.leeway)?;
+        let scopes = self.scopes(&claims);
+        if scopes.is_empty() {
+            account::note_no_scopes(|| claims.explain(&self.roles));
         }
         Ok(Bearer {
-            identity: Identity {
-                scopes: self.scopes(&claims),
-                // Normalized, because revocations contain normalized names.
-                subject: nfc(&claims.sub).into_owned(),
-            },
-            token_id: claims.jti,
-            issued: IssuedAt::Time(claims.iat),
-            expires_at: claims.exp,
+            // Normalized, because revocations contain normalized names.
+            identity: Identity { subject: nfc(&claims.subject).into_owned(), scopes },
+            token_id: claims.token_id,
+            issued: IssuedAt::Time(issued_at.saturating_sub(self.leeway.clock_skew)),
+            expires_at,
         })
     }
 
     /// Returns the scopes of this service that a token grants.
     fn scopes(&self, claims: &Claims) -> Vec<String> {
-        let mut granted: HashSet<String> = HashSet::new();
-        let mut grant = |text: &str| granted.extend(text.split_whitespace().map(str::to_owned));
-        claims.scope.iter().for_each(|text| grant(text));
-        match &claims.scp {
-            Some(Scopes::Text(text)) => grant(text),
-            Some(Scopes::List(list)) => list.iter().for_each(|text| grant(text)),
-            None => {}
-        }
-        let roles = claims.roles.iter().filter_map(|name| Role::of(name));
-        granted.extend(roles.flat_map(|role| role.scopes(&self.schemas)));
+        let of_roles = claims.roles.iter().flat_map(|role| role.scopes(&self.schemas));
+        let granted: HashSet<String> = claims.scopes.iter().cloned().chain(of_roles).collect();
         let mut known = record_scopes(&self.schemas);
         known.push(ADMIN_SCOPE.to_owned());
         known.retain(|scope| granted.contains(scope));
@@ -462,10 +443,6 @@ fn ec(crv: &str, x: &str, y: &str) -> Result<DecodingKey, String> {
 
 fn decoded(text: &str) -> Result<Vec<u8>, String> {
     BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|error| error.to_string())
-}
-
-fn is_id(text: &str) -> bool {
-    (1..=MAX_ID_BYTES).contains(&text.len()) && !text.chars().any(char::is_control)
 }
 
 /// Creates the HTTP client. It does not follow redirects.

@@ -1,4 +1,5 @@
-//! Why credentials were rejected. Only the log and the metrics say so: clients get the same response in all cases.
+//! Why credentials were rejected. Only the log and the metrics say so: clients get the same response in all cases, except
+//! for genuine tokens that have expired.
 
 use crate::error::{Error, Kind};
 
@@ -45,6 +46,8 @@ reasons! {
     Expired = "expired";
     /// The token is valid only in the future: clocks differ.
     Clock = "clock";
+    /// The token grants no scope of this service. The response is 403.
+    Scope = "scope";
     /// The token was revoked.
     Revoked = "revoked";
     /// The token is newer than the database, which was restored from a backup or is another one.
@@ -97,6 +100,19 @@ pub(super) fn rejected(reason: Reason, detail: impl Into<String>) -> Error {
 pub(super) fn rejected_of(subject: &str, reason: Reason, detail: impl Into<String>) -> Error {
     let subject = Some(subject.chars().take(MAX_LOGGED).collect());
     of_token(Rejection { reason, detail: detail.into(), user: None, subject })
+}
+
+/// Creates the error for a token that has expired. It was signed by the issuer, and all else about it is right.
+pub(super) fn expired(subject: &str) -> Error {
+    let subject = Some(subject.chars().take(MAX_LOGGED).collect());
+    let (reason, detail) = (Reason::Expired, "the token has expired".to_owned());
+    let rejection = Rejection { reason, detail, user: None, subject };
+    Error { cause: Some(Box::new(rejection)), ..Error::expired() }
+}
+
+/// Returns the cause of an error about a missing scope, if the token grants none at all.
+pub(super) fn without_scopes(detail: &str) -> Rejection {
+    Rejection { reason: Reason::Scope, detail: detail.to_owned(), user: None, subject: None }
 }
 
 fn of_token(rejection: Rejection) -> Error {

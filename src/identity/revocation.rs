@@ -9,7 +9,6 @@ use chrono::{DateTime, Utc};
 use tokio::sync::{Notify, watch};
 
 use super::rejection::{Reason, rejected_of};
-use super::token::CLOCK_SKEW;
 use super::{Bearer, IssuedAt};
 use crate::clock::timestamp_now;
 use crate::error::{Error, Result};
@@ -92,10 +91,10 @@ impl All {
                 .issued
             {
                 IssuedAt::Revision(issued) => issued < *revision,
-                // The skew must be as large as the one for `iat`. Otherwise tokens of an issuer whose clock is
-                // ahead would survive their revocation. The price: a token issued within this time after the
-                // revocation is rejected too.
-                IssuedAt::Time(issued) => issued <= at.saturating_add(CLOCK_SKEW.cast_signed()),
+                // This is the earliest time: otherwise tokens of an issuer whose clock is ahead would survive
+                // their revocation. The price: a token issued within that time after the revocation is rejected
+                // too.
+                IssuedAt::Time(issued) => issued <= *at,
             });
         by_token || by_subject
     }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::name::name_problem;
-use super::rejection::{Reason, rejected, rejected_of};
+use super::rejection::{Reason, expired, rejected, rejected_of};
 use super::secret::Secret;
 use super::{Identity, Secrets};
 use crate::error::{Error, Result};
@@ -25,11 +25,36 @@ const ISSUER: &str = "cinequery";
 /// How far the clock of the issuer may be ahead of the clock here, in seconds: `iat` and `nbf` may be that far in
 /// the future. Badly synchronized clocks differ by up to a minute, and users must not be rejected right after
 /// signing in.
-pub(super) const CLOCK_SKEW: u64 = 60;
+const CLOCK_SKEW: i64 = 60;
 
 /// How long a token is accepted after its `exp`, in seconds. It is short, because it also extends the life of a
 /// stolen token.
 const EXPIRY_LEEWAY: i64 = 5;
+
+/// The maximum of both for tokens of another issuer, in seconds. A revocation is kept for longer than that.
+pub const MAX_LEEWAY_SECONDS: i64 = 5 * 60;
+
+/// How far the times of a token may be off, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leeway {
+    /// How far `iat` and `nbf` may be in the future.
+    pub clock_skew: i64,
+    /// How long a token is accepted after its `exp`.
+    pub expiry: i64,
+}
+
+impl Default for Leeway {
+    fn default() -> Self {
+        Self { clock_skew: CLOCK_SKEW, expiry: EXPIRY_LEEWAY }
+    }
+}
+
+/// The times of a token, in seconds since 1970.
+pub(super) struct Times {
+    pub(super) issued_at: i64,
+    pub(super) expires_at: i64,
+    pub(super) not_before: Option<i64>,
+}
 
 /// The maximum lifetime of a token, in seconds: a leap year, as for `--token-ttl`.
 const MAX_LIFE_SECONDS: i64 = 366 * 24 * 60 * 60;
@@ -83,7 +108,8 @@ pub struct Bearer {
 pub enum IssuedAt {
     /// For tokens of this service: the number of revocations at that time. This does not depend on clocks.
     Revision(i64),
-    /// For tokens of other issuers: seconds since 1970.
+    /// For tokens of other issuers: the earliest time at which the token can have been issued by the clock here, in seconds
+    /// since 1970. It is as far before `iat` as the clock of the issuer may be ahead.
     Time(i64),
 }
 
@@ -178,10 +204,12 @@ impl Tokens {
     /// Verifies a token and returns its claims.
     ///
     /// # Errors
-    /// Returns [`crate::error::Kind::Unauthenticated`] if this service did not issue the token, or if it has expired.
+    /// Returns [`crate::error::Kind::Unauthenticated`] if this service did not issue the token, and
+    /// [`crate::error::Kind::TokenExpired`] if it did and the token has expired.
     pub fn verify(&self, token: &str) -> Result<Bearer> {
-        let Claims { sub, iat, exp, jti, scope, rev, .. } = self.claims(token)?;
-        check_claims(&sub, iat, exp)?;
+        let Claims { sub, iat, exp, jti, scope, rev, nbf, .. } = self.claims(token)?;
+        let times = Times { issued_at: iat, expires_at: exp, not_before: nbf };
+        check_claims(&sub, &times, Leeway::default())?;
         Ok(Bearer {
             identity: Identity {
                 subject: sub,
@@ -212,12 +240,13 @@ impl Tokens {
 /// Returns the validation of the claims of tokens of any issuer.
 pub(super) fn validation(algorithms: Vec<Algorithm>, issuer: &str, audience: &str) -> Validation {
     let mut validation = Validation { algorithms, ..Validation::default() };
-    validation.set_required_spec_claims(&["iss", "aud", "sub", "exp"]);
+    validation.set_required_spec_claims(&["iss", "aud", "sub"]);
     validation.set_issuer(&[issuer]);
     validation.set_audience(&[audience]);
-    validation.validate_nbf = true;
-    // For `nbf`. The library has one leeway for all claims; `check_claims` applies the shorter one to `exp`.
-    validation.leeway = CLOCK_SKEW;
+    // `check_claims` checks the times. The library has one leeway for all, and reports an expired token before it has found
+    // that the token is for another service.
+    validation.validate_exp = false;
+    validation.validate_nbf = false;
     validation
 }
 
@@ -249,25 +278,27 @@ fn check_header(header: &Header) -> Result<()> {
     Ok(())
 }
 
-/// Rejects tokens that lack a valid subject, have expired, were issued in the future, or live longer than their
-/// revocation would be kept.
-pub(super) fn check_claims(subject: &str, issued_at: i64, expires_at: i64) -> Result<()> {
+/// Rejects tokens that lack a valid subject, were issued in the future, live longer than their revocation would be kept, or
+/// have expired. This comes last, so that an expired token is one that a client can renew.
+pub(super) fn check_claims(subject: &str, times: &Times, leeway: Leeway) -> Result<()> {
     if let Some(problem) = name_problem(subject) {
         return Err(rejected(Reason::Claim, format!("the sub of the token {problem}")));
     }
     let now = Utc::now().timestamp();
-    if expires_at.saturating_sub(now) > MAX_LIFE_SECONDS {
+    if times.expires_at.saturating_sub(now) > MAX_LIFE_SECONDS {
         return Err(rejected_of(subject, Reason::Claim, "the lifetime of the token is too long"));
     }
-    if expires_at < now.saturating_sub(EXPIRY_LEEWAY) {
-        return Err(rejected_of(subject, Reason::Expired, "the token has expired"));
+    let latest = now.saturating_add(leeway.clock_skew);
+    if times.issued_at > latest {
+        return Err(rejected_of(subject, Reason::Clock, "the token was issued in the future"));
     }
-    let latest = now.saturating_add(CLOCK_SKEW.cast_signed());
-    if issued_at > latest {
-        Err(rejected(Reason::Clock, "the token was issued in the future"))
-    } else {
-        Ok(())
+    if times.not_before.is_some_and(|not_before| not_before > latest) {
+        return Err(rejected_of(subject, Reason::Clock, "the token is not valid yet (nbf)"));
     }
+    if times.expires_at < now.saturating_sub(leeway.expiry) {
+        return Err(expired(subject));
+    }
+    Ok(())
 }
 
 /// Creates the error for a token that the library has rejected.
@@ -277,8 +308,6 @@ pub(super) fn invalid(error: jsonwebtoken::errors::Error) -> Error {
         ErrorKind::InvalidSignature => Reason::Signature,
         ErrorKind::InvalidIssuer => Reason::Issuer,
         ErrorKind::InvalidAudience => Reason::Audience,
-        ErrorKind::ExpiredSignature => Reason::Expired,
-        ErrorKind::ImmatureSignature => Reason::Clock,
         ErrorKind::MissingRequiredClaim(_) | ErrorKind::InvalidSubject => Reason::Claim,
         _ => Reason::Malformed,
     };

@@ -8,13 +8,13 @@ use futures_util::TryStreamExt;
 use sea_query::Values;
 use sea_query_sqlx::SqlxValues;
 use sqlx::{AssertSqlSafe, Connection as _, Database, Executor, FromRow};
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::connection::{Deadline, Held, Keeper, Open};
 use super::failure::FailureClass;
 use super::observer::Observer;
 use super::record::Sink;
 use super::row::Columns;
+use super::share::Permit;
 use crate::query::dialect::depends_on_values;
 use crate::telemetry::account::{Stage, Timer};
 
@@ -61,7 +61,7 @@ pub(super) struct Lease<O: Open> {
     /// The maximum time of one statement on the database.
     statement: Duration,
     observer: Arc<Observer>,
-    share: Option<OwnedSemaphorePermit>,
+    share: Option<Permit>,
 }
 
 /// A connection, and the time limit of its statements.
@@ -114,7 +114,7 @@ impl<O: Open> Lease<O> {
     }
 
     /// Holds a permit of its subject until the lease ends.
-    pub(super) fn keep(&mut self, share: Option<OwnedSemaphorePermit>) {
+    pub(super) fn keep(&mut self, share: Option<Permit>) {
         self.share = share;
     }
 

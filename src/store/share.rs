@@ -2,6 +2,7 @@
 //! not delay others.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -13,13 +14,24 @@ use crate::error::{Error, Kind, Result, retry_after};
 /// The number of entries from which on those of subjects without a running request are removed.
 const SWEEP_FROM: usize = 1024;
 
-/// The statements of one subject that may run at the same time.
+/// The statements of one subject, or of one visitor, that may run at the same time.
 #[derive(Debug, Clone)]
 pub(super) struct Share {
     running: Arc<Semaphore>,
     most: usize,
-    /// Limits how many requests of all subjects wait.
+    /// Whose share it is, for messages.
+    whose: &'static str,
+    /// Limits how many requests wait, of all subjects or of all visitors.
     waiting: Arc<Semaphore>,
+    /// The share of all visitors, in which that of a visitor is.
+    within: Option<Box<Share>>,
+}
+
+/// What a running statement or a transfer takes of a share.
+#[derive(Debug)]
+pub(super) struct Permit {
+    _own: OwnedSemaphorePermit,
+    _within: Option<OwnedSemaphorePermit>,
 }
 
 impl Share {
@@ -28,14 +40,24 @@ impl Share {
     /// # Errors
     /// Returns [`Kind::Unavailable`] if its other statements take longer than `limit`, or if too many requests
     /// wait.
-    pub(super) async fn enter(&self, limit: Duration) -> Result<OwnedSemaphorePermit> {
+    pub(super) async fn enter(&self, limit: Duration) -> Result<Permit> {
+        // The own share first: a visitor who has to wait holds nothing of the others.
+        let own = self.enter_one(limit).await?;
+        let within = match &self.within {
+            Some(within) => Some(within.enter_one(limit).await?),
+            None => None,
+        };
+        Ok(Permit { _own: own, _within: within })
+    }
+
+    async fn enter_one(&self, limit: Duration) -> Result<OwnedSemaphorePermit> {
         if let Ok(permit) = self.running.clone().try_acquire_owned() {
             return Ok(permit);
         }
         let exhausted = || {
             let detail = format!(
-                "{} database statements of this user are running (limit); send fewer requests at a time",
-                self.most
+                "{} database statements {} are running (limit); send fewer requests at a time",
+                self.most, self.whose
             );
             Error { detail, ..Error::unavailable("the limit of statements per subject is reached") }
         };
@@ -50,33 +72,67 @@ impl Share {
 /// The shares of all subjects with running requests.
 #[derive(Debug)]
 pub(super) struct Shares {
-    most: usize,
-    waiting: Arc<Semaphore>,
-    of: Mutex<HashMap<String, Weak<Semaphore>>>,
+    subjects: Group,
+    visitors: Group,
 }
 
 impl Shares {
-    /// Creates shares of at most `most` running statements per subject.
+    /// Creates shares of at most `most` running statements per subject. If many visitors share a subject, each may have
+    /// one less, so that one of them never has the whole share.
     pub(super) fn new(most: usize) -> Self {
-        Self { most, waiting: Arc::new(Semaphore::new(MAX_WAITING)), of: Mutex::default() }
+        let of_visitor = most.saturating_sub(1).max(1);
+        Self {
+            subjects: Group::new(most, "of this user"),
+            visitors: Group::new(of_visitor, "from this IP address"),
+        }
     }
 
     /// Returns the share of a subject.
     pub(super) fn of(&self, subject: &str) -> Share {
+        self.subjects.of(subject)
+    }
+
+    /// Returns the share of a visitor, within that of the subject of all visitors. They wait apart from users, so a flood of
+    /// them leaves users their places.
+    pub(super) fn of_visitor(&self, subject: &str, network: IpAddr) -> Share {
+        let waiting = self.visitors.waiting.clone();
+        let whose = "of callers without a token";
+        let within = Share { waiting, whose, ..self.subjects.of(subject) };
+        Share { within: Some(Box::new(within)), ..self.visitors.of(&network.to_string()) }
+    }
+}
+
+/// Shares of the same size, by name.
+#[derive(Debug)]
+struct Group {
+    most: usize,
+    whose: &'static str,
+    waiting: Arc<Semaphore>,
+    of: Mutex<HashMap<String, Weak<Semaphore>>>,
+}
+
+impl Group {
+    fn new(most: usize, whose: &'static str) -> Self {
+        let waiting = Arc::new(Semaphore::new(MAX_WAITING));
+        Self { most, whose, waiting, of: Mutex::default() }
+    }
+
+    fn of(&self, name: &str) -> Share {
         let mut all = self.of.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(running) = all.get(subject).and_then(Weak::upgrade) {
+        if let Some(running) = all.get(name).and_then(Weak::upgrade) {
             return self.share(running);
         }
         if all.len() >= SWEEP_FROM {
             all.retain(|_, running| running.strong_count() > 0);
         }
         let running = Arc::new(Semaphore::new(self.most));
-        all.insert(subject.to_owned(), Arc::downgrade(&running));
+        all.insert(name.to_owned(), Arc::downgrade(&running));
         self.share(running)
     }
 
     fn share(&self, running: Arc<Semaphore>) -> Share {
-        Share { running, most: self.most, waiting: self.waiting.clone() }
+        let (most, whose, waiting) = (self.most, self.whose, self.waiting.clone());
+        Share { running, most, whose, waiting, within: None }
     }
 }
 
@@ -93,7 +149,7 @@ pub(super) struct Places {
 #[derive(Debug)]
 pub struct Place {
     _of_all: OwnedSemaphorePermit,
-    _of_subject: OwnedSemaphorePermit,
+    _of_subject: Permit,
 }
 
 impl Places {
@@ -108,21 +164,30 @@ impl Places {
         self.most.saturating_sub(self.all.available_permits())
     }
 
-    /// Takes a place without waiting, because places may be taken for minutes.
+    /// Takes a place without waiting, because places may be taken for minutes. `visitor` is the network of one of the callers
+    /// that share the subject.
     ///
     /// # Errors
     /// Returns [`Kind::TooManyRequests`] if the subject has reached its limit, and [`Kind::Unavailable`] if all
     /// places are taken.
-    pub(super) fn enter(&self, subject: &str) -> Result<Place> {
-        let share = self.shares.of(subject);
+    pub(super) fn enter(&self, subject: &str, visitor: Option<IpAddr>) -> Result<Place> {
+        let share = match visitor {
+            Some(network) => self.shares.of_visitor(subject, network),
+            None => self.shares.of(subject),
+        };
         let retry_after = Some(retry_after(2));
-        let of_subject = share.running.try_acquire_owned().map_err(|_| {
-            let detail = format!(
-                "{} {} of this user are running (limit); retry when one has ended",
-                share.most, self.what
-            );
-            Error { retry_after, ..Error::new(Kind::TooManyRequests, detail) }
-        })?;
+        let enter = |share: &Share| {
+            share.running.clone().try_acquire_owned().map_err(|_| {
+                let detail = format!(
+                    "{} {} {} are running (limit); retry when one has ended",
+                    share.most, self.what, share.whose
+                );
+                Error { retry_after, ..Error::new(Kind::TooManyRequests, detail) }
+            })
+        };
+        let own = enter(&share)?;
+        let within = share.within.as_deref().map(enter).transpose()?;
+        let of_subject = Permit { _own: own, _within: within };
         let of_all = self.all.clone().try_acquire_owned().map_err(|_| {
             let detail = format!("{} {} are running (limit); retry later", self.most, self.what);
             Error {

@@ -30,6 +30,8 @@ pub struct Account {
     query: Option<OnceLock<String>>,
     trace: Option<Trace>,
     client: OnceLock<IpAddr>,
+    /// Why the token of the request grants no scope.
+    no_scopes: OnceLock<String>,
 }
 
 impl Account {
@@ -47,6 +49,7 @@ impl Account {
             query,
             trace,
             client: OnceLock::new(),
+            no_scopes: OnceLock::new(),
         })
     }
 
@@ -100,6 +103,11 @@ impl Account {
     /// Returns the IP address of the client, if it is known.
     pub fn client(&self) -> Option<IpAddr> {
         self.client.get().copied()
+    }
+
+    /// Returns why the token of the request grants no scope, if it grants none.
+    pub fn no_scopes(&self) -> Option<&str> {
+        self.no_scopes.get().map(String::as_str)
     }
 
     /// Runs a function on the account of a request.
@@ -184,6 +192,11 @@ pub fn note_query(text: impl FnOnce() -> String) {
             query.get_or_init(text);
         }
     });
+}
+
+/// Notes why the token of the current request grants no scope.
+pub fn note_no_scopes(text: impl FnOnce() -> String) {
+    let _ = CURRENT.try_with(|account| drop(account.no_scopes.set(text())));
 }
 
 /// Does the work of the current request to its end, also if the request is cancelled.

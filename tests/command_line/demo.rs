@@ -21,6 +21,13 @@ async fn the_requests_of_the_demo_work() {
     let service = Service { process, address: String::new(), admin: None, log: None };
     let docs = printed.split_whitespace().find(|word| word.ends_with("/docs")).unwrap();
     assert_eq!(reqwest::get(docs).await.unwrap().status(), 200);
+    // A page under development is served from another port.
+    for (origin, expected) in [("http://localhost:5173", true), ("https://movies.example", false)] {
+        let request = reqwest::Client::new().get(docs).header("origin", origin).send();
+        let headers = request.await.unwrap().headers().clone();
+        let allowed = headers.get("access-control-allow-origin");
+        assert_eq!(allowed.is_some_and(|allowed| allowed == origin), expected, "{origin}");
+    }
     // Everything after the introduction is a shell script.
     let script = &printed[printed.find("TOKEN=").unwrap()..];
     let script = script.replace("\n\ncurl", "\necho\ncurl");

@@ -1,21 +1,38 @@
-//! Uses the page at `/docs` in a real browser.
+//! Uses the service in a real browser: the page at `/docs`, and pages of other origins.
 
+use std::net::TcpListener;
 use std::process::Command;
 
 use super::tools::{Demonstration, emptied, root, succeed, with_node};
 use crate::support::Database;
 
+/// A script for Node.js that drives Chromium.
+fn script(path: &str, service: &Demonstration) -> Command {
+    let node = root().join("target/tools/python/bin/node");
+    let folders = std::env::var_os("PATH").unwrap();
+    let chromium = std::env::split_paths(&folders).map(|folder| folder.join("chromium"));
+    let chromium = chromium.into_iter().find(|chromium| chromium.exists());
+    let chromium = chromium.expect("`contract/tools.sh chromium` installs Chromium");
+    let mut browser = with_node(Command::new(node));
+    service.configure(&mut browser);
+    browser.env("CHROMIUM", chromium).arg(path);
+    browser
+}
+
 #[test]
 #[ignore = "run by `make contract`"]
 fn the_documentation_page_works_in_a_browser() {
-    let node = root().join("target/tools/python/bin/node");
-    let path = std::env::var_os("PATH").unwrap();
-    let chromium = std::env::split_paths(&path).map(|folder| folder.join("chromium"));
-    let chromium = chromium.into_iter().find(|chromium| chromium.exists());
-    let chromium = chromium.expect("`contract/tools.sh chromium` installs Chromium");
     let service = Demonstration::on(Database::sqlite());
-    let mut browser = with_node(Command::new(node));
-    service.configure(&mut browser);
-    browser.env("CHROMIUM", chromium);
-    print!("{}", succeed(browser.arg("contract/browser.mjs").arg(emptied("screenshots"))));
+    let mut browser = script("contract/browser.mjs", &service);
+    print!("{}", succeed(browser.arg(emptied("screenshots"))));
+}
+
+#[test]
+#[ignore = "run by `make contract`"]
+fn a_page_of_a_listed_origin_can_use_the_service() {
+    // The port of the page must be known before the service starts.
+    let port = TcpListener::bind("localhost:0").unwrap().local_addr().unwrap().port();
+    let page = format!("http://localhost:{port}");
+    let service = Demonstration::with(Database::sqlite(), &["--cors-origins", &page]);
+    print!("{}", succeed(script("contract/cors.mjs", &service).env("PAGE", page)));
 }

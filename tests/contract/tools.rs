@@ -70,6 +70,11 @@ const PASSWORD: &str = "correct horse battery staple";
 
 impl Demonstration {
     pub fn on(database: Database) -> Self {
+        Self::with(database, &[])
+    }
+
+    /// Starts the service with further settings.
+    pub fn with(database: Database, settings: &[&str]) -> Self {
         let (folder, url) = (folder(), database.url());
         let movies = root().join("sample/movies.ndjson");
         let import = ["import", movies.to_str().unwrap(), "--database", &url];
@@ -78,7 +83,8 @@ impl Demonstration {
         std::fs::write(folder.path().join("password"), PASSWORD).unwrap();
         let serve = ["serve", "--listen", "127.0.0.1:0", "--database", &url, "--rate-limit", "off"];
         let secrets = ["--jwt-secret", SECRET, "--admin-password-file", "password"];
-        let service = Service::start(cinequery(folder.path(), &[&serve[..], &secrets].concat()));
+        let service =
+            Service::start(cinequery(folder.path(), &[&serve[..], &secrets, settings].concat()));
         Self { service, _database: database, _folder: folder }
     }
 

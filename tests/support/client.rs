@@ -47,10 +47,14 @@ impl Client {
 
     /// Starts this service with these limits of HTTP.
     pub async fn within(database: Database, app: App, limits: Limits) -> Self {
+        Self::by(database, app, Settings { limits, ..Settings::default() }).await
+    }
+
+    /// Starts this service with these settings of HTTP.
+    pub async fn by(database: Database, app: App, settings: Settings) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel::<()>();
-        let settings = Settings { limits, ..Settings::default() };
         tokio::spawn(async move {
             let stopped = async { stopped.await.unwrap_or_default() };
             serve_with(listener, app, settings, stopped).await.unwrap();

@@ -9,7 +9,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use chrono::Utc;
-use cinequery::identity::Trust;
+use cinequery::identity::{Leeway, RoleClaim, Trust};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::LOCATION;
@@ -215,6 +215,8 @@ impl Issuer {
             audience: AUDIENCE.to_owned(),
             jwks: None,
             authorities: None,
+            roles: RoleClaim::default(),
+            leeway: Leeway::default(),
         }
     }
 

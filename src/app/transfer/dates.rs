@@ -196,10 +196,10 @@ fn named(text: &str) -> Option<Form> {
 
 fn month_of(word: &str) -> Option<u32> {
     let word = word.to_ascii_lowercase();
-    let is_it = |name: &&str| {
+    let is_it = |name: &str| {
         word.len() >= 3 && name.starts_with(&word) || word == "sept" && name.starts_with("sep")
     };
-    let position = MONTHS.iter().position(|name| is_it(&name))?;
+    let position = MONTHS.iter().position(|name| is_it(name))?;
     u32::try_from(position + 1).ok()
 }
 

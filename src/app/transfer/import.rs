@@ -501,10 +501,10 @@ impl Reading {
 
     fn report(&self, tally: Tally, policy: Conflict) -> Result<Report> {
         let report = self.counted(tally.clone());
-        let is_cut = report.rejected > MAX_LISTED as i64;
-        let listed = if is_cut { "; the first ones are listed" } else { "" };
         // With `fail`, another policy could import the rows whose record exists.
         let rejected = self.rejected.saturating_add(tally.conflicting);
+        let is_cut = rejected > MAX_LISTED as u64;
+        let listed = if is_cut { "; the first ones are listed" } else { "" };
         let hopeless = if policy == Conflict::Fail { self.rejected } else { rejected };
         let kinds = || {
             let problems = report.problems.iter().filter(|problem| problem.count > 1);

@@ -52,7 +52,12 @@ impl Sheet {
                 Type::Timestamp => 28,
                 _ => 12,
             };
-            sheet.set_column_width(column, width.max(field.name.len() as u32)).map_err(failed)?;
+            sheet
+                .set_column_width(
+                    column,
+                    width.max(u32::try_from(field.name.len()).unwrap_or(width)),
+                )
+                .map_err(failed)?;
         }
         for (column, field) in (0..).zip(fields) {
             sheet.write_string_with_format(0, column, field.name, &bold).map_err(failed)?;
@@ -121,7 +126,6 @@ fn write(
     Ok(())
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is for `map_err`")]
 fn failed(error: XlsxError) -> Error {
     match error {
         XlsxError::IoError(error) => no_room(error),

@@ -57,6 +57,9 @@ pub struct FileFacts {
 
 type Input = Box<dyn BufRead + Send>;
 
+/// A text file after its first line, which has been read to find the delimiter.
+type Started = Chain<Cursor<Vec<u8>>, Text<Input>>;
+
 /// The rows of a file.
 pub(super) struct Source {
     rows: Rows,
@@ -69,7 +72,7 @@ pub(super) struct Source {
 enum Rows {
     Lines(Lines<Text<Input>>),
     Elements(Elements<Text<Input>>),
-    Table(Box<Table<Chain<Cursor<Vec<u8>>, Text<Input>>>>),
+    Table(Box<Table<Started>>),
     Workbook(Box<Workbook>),
 }
 

@@ -9,7 +9,8 @@ use crate::record::UNBOUNDED;
 pub(super) const TEXT_PATTERN: &str = r"^[^\x00-\x1F\x7F-\x9F]*$";
 
 /// The pattern of a text that shows something. Some invisible characters match it and are rejected nevertheless.
-const VISIBLE_PATTERN: &str = r"^[^\x00-\x1F\x7F-\x9F]*\S[^\x00-\x1F\x7F-\x9F]*$";
+const VISIBLE_PATTERN: &str =
+    r"^[^\x00-\x1F\x7F-\x9F]*[^\x00-\x20\x7F-\xA0][^\x00-\x1F\x7F-\x9F]*$";
 
 /// Returns the schema for a template, or `None` if the template is not a form of a record.
 pub(super) fn describe(template: &str, about: &'static Schema) -> Option<Value> {

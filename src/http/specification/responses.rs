@@ -102,7 +102,7 @@ fn errors(operation: &Value, route: &Route) -> Vec<Kind> {
         Kind::InvalidParameter => true,
         Kind::InvalidQuery => takes("filter") && !LENIENT.contains(&route.id),
         Kind::InvalidCursor => takes("cursor"),
-        Kind::Unauthenticated | Kind::TooManyRequests => !security.is_empty(),
+        Kind::Unauthenticated | Kind::TokenExpired | Kind::TooManyRequests => !security.is_empty(),
         Kind::InsufficientScope => needs_scope,
         Kind::InvalidBody
         | Kind::RequestTimeout
@@ -137,8 +137,8 @@ fn example(errors: &[Kind], about: &'static Schema) -> Value {
         }
         let filter = format!("{name} is not null");
         Error::query(prepare(Some(&filter), None, about).err().unwrap_or_default())
-    } else if errors.contains(&Kind::Unauthenticated) {
-        Error::new(Kind::Unauthenticated, "the token has expired")
+    } else if errors.contains(&Kind::TokenExpired) {
+        Error::expired()
     } else {
         Error::new(
             Kind::InvalidParameter,

@@ -302,9 +302,8 @@ fn quoted(text: &str) -> String {
 
 /// Reads a boolean as an import does, but for numbers.
 fn flag(text: &str) -> Option<bool> {
-    let is = |word: &&str| text.eq_ignore_ascii_case(word);
-    match (["true", "yes"].iter().any(|word| is(word)), ["false", "no"].iter().any(|word| is(word)))
-    {
+    let is = |words: [&str; 2]| words.iter().any(|word| text.eq_ignore_ascii_case(word));
+    match (is(["true", "yes"]), is(["false", "no"])) {
         (true, _) => Some(true),
         (_, true) => Some(false),
         _ => None,
