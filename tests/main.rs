@@ -48,6 +48,7 @@ mod request_lines;
 mod resumed;
 mod rolling;
 mod saved;
+mod sessions;
 mod store;
 mod support;
 mod throttle;

@@ -23,6 +23,9 @@ const MIN_INTERVAL: Duration = Duration::from_micros(100);
 /// The limit of sign-in attempts from one IP address.
 const SIGN_IN: Limit = per_minute(60);
 
+/// The limit of renewals from one IP address, which many users may share.
+const RENEWAL: Limit = per_minute(600);
+
 /// The limit of failed sign-ins from one IP address, and for one user name.
 const FAILED: Limit = per_minute(10);
 
@@ -94,6 +97,7 @@ impl Limits {
             Policy::Editor => self.editor,
             Policy::Admin => self.admin,
             Policy::SignIn => self.sign_in,
+            Policy::Renewal => self.sign_in.map(|_| RENEWAL),
             Policy::FailedByAddress | Policy::FailedByName => self.failed,
         }
     }

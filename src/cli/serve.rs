@@ -180,7 +180,7 @@ fn raise_file_limit(connections: u16) -> u16 {
 
 /// Returns the limits for the use of the database.
 fn bounds(settings: &ServeSettings) -> Bounds {
-    let ServeSettings { limits: settings, observability, .. } = settings;
+    let ServeSettings { limits: settings, observability, sessions, .. } = settings;
     Bounds {
         slow_statement: observability.slow_statement,
         statement: settings.statement_timeout,
@@ -192,6 +192,8 @@ fn bounds(settings: &ServeSettings) -> Bounds {
         transfer_share: settings.subject_transfers.into(),
         journal: settings.journal_retention,
         idempotency: settings.idempotency_retention,
+        session: sessions.session_ttl,
+        session_idle: sessions.session_idle,
     }
 }
 

@@ -22,7 +22,8 @@ use tokio::sync::Mutex;
 use super::rejection::{Reason, rejected};
 use super::token::{check_claims, invalid, strict_header, validation};
 use super::{
-    ADMIN_SCOPE, Bearer, Credentials, Identity, IssuedAt, Provider, Role, Tokens, record_scopes,
+    ADMIN_SCOPE, Bearer, Credentials, Identity, IssuedAt, Method, Provider, Role, Tokens,
+    record_scopes,
 };
 use crate::error::{self, Error, Kind};
 use crate::query::Schema;
@@ -214,6 +215,10 @@ impl Provider for Oidc {
     ) -> BoxFuture<'a, error::Result<Bearer>> {
         Box::pin(self.0.verify(token))
     }
+
+    fn method(&self) -> BoxFuture<'_, error::Result<Method>> {
+        Box::pin(std::future::ready(Ok(Method::Elsewhere(None))))
+    }
 }
 
 impl Issuer {
@@ -246,6 +251,7 @@ impl Issuer {
             },
             token_id: claims.jti,
             issued: IssuedAt::Time(claims.iat),
+            session: None,
             expires_at: claims.exp,
         })
     }
