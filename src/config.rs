@@ -459,6 +459,15 @@ pub struct OidcSettings {
     /// File (PEM) with certificates of authorities to trust for the issuer, in addition to the public ones
     #[arg(long, value_name = "FILE", env = "CINEQUERY_OIDC_CA_FILE")]
     pub oidc_ca_file: Option<PathBuf>,
+
+    /// Client id of the pages of this service at the issuer: a public client with the redirect URI
+    /// BASE/docs/oauth2-redirect. With it, users can sign in on the page at /docs
+    #[arg(long, value_name = "ID", env = "CINEQUERY_OIDC_CLIENT_ID")]
+    pub oidc_client_id: Option<String>,
+
+    /// Scopes that pages request at the issuer, separated by spaces [default: openid]
+    #[arg(long, value_name = "SCOPES", env = "CINEQUERY_OIDC_SCOPE", requires = "oidc_client_id")]
+    pub oidc_scope: Option<String>,
 }
 
 /// The default of `--listen`.

@@ -201,6 +201,7 @@ fn endpoint(app: App) -> impl Endpoint + 'static {
         .at("/openapi.json", documentation::specification(catalogue))
         .at("/docs", documentation::page())
         .at("/docs/", documentation::redirect())
+        .at("/docs/oauth2-redirect", documentation::redirected())
         .at("/docs/:file", documentation::file())
         .at("/docs/guide", guide::redirect("guide/index.html"))
         .at("/docs/guide/", guide::redirect("index.html"))

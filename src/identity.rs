@@ -17,7 +17,7 @@ mod token;
 use futures_util::future::BoxFuture;
 
 pub use self::name::name_problem;
-pub use self::oidc::{Ages, Oidc, Trust};
+pub use self::oidc::{Ages, Oidc, PageClient, Trust};
 pub use self::open::Open;
 pub use self::password::{
     Hasher, MAX_PASSWORD_BYTES, MIN_PASSWORD, Passwords, password_problem, random_password,

@@ -20,7 +20,9 @@ use crate::config::{
     Auth, DatabaseSettings, OidcSettings, ServeSettings, ThrottleSettings, TokenSettings,
 };
 use crate::http;
-use crate::identity::{Ages, Hasher, Oidc, Open, Passwords, Provider, Secrets, Tokens, Trust};
+use crate::identity::{
+    Ages, Hasher, Oidc, Open, PageClient, Passwords, Provider, Secrets, Tokens, Trust,
+};
 use crate::record::Catalogue;
 use crate::store::{Bounds, CLIENT_GRACE, Location, Missing, State, Store, missing_folder};
 use crate::telemetry::metrics::{Build, METRICS};
@@ -305,7 +307,9 @@ fn oidc(settings: &OidcSettings, catalogue: Catalogue) -> Result<Oidc, String> {
         std::fs::read(path).map_err(|error| format!("--oidc-ca-file: {}: {error}", path.display()))
     };
     let authorities = settings.oidc_ca_file.as_ref().map(read).transpose()?;
-    let trust = Trust { issuer, audience, jwks: given(&settings.oidc_jwks), authorities };
+    let scope = given(&settings.oidc_scope).unwrap_or_else(|| "openid".to_owned());
+    let page = given(&settings.oidc_client_id).map(|id| PageClient { id, scope });
+    let trust = Trust { issuer, audience, jwks: given(&settings.oidc_jwks), authorities, page };
     Oidc::new(trust, Ages::default(), catalogue.schemas())
 }
 
@@ -323,12 +327,14 @@ pub(super) fn check_administrator(
 
 /// Returns a warning about settings that have no effect with this kind of sign-in.
 pub(super) fn unused(settings: &ServeSettings) -> Option<String> {
-    let OidcSettings { oidc_issuer, oidc_audience, oidc_jwks, oidc_ca_file } = &settings.oidc;
+    let OidcSettings { oidc_issuer, oidc_audience, oidc_jwks, oidc_ca_file, .. } = &settings.oidc;
     let of_oidc = [
         ("--oidc-issuer", oidc_issuer.is_some()),
         ("--oidc-audience", oidc_audience.is_some()),
         ("--oidc-jwks", oidc_jwks.is_some()),
         ("--oidc-ca-file", oidc_ca_file.is_some()),
+        ("--oidc-client-id", settings.oidc.oidc_client_id.is_some()),
+        ("--oidc-scope", settings.oidc.oidc_scope.is_some()),
     ];
     let given = of_oidc.iter().filter(|(_, is_given)| *is_given).map(|(flag, _)| *flag);
     let given: Vec<&str> = given.collect();

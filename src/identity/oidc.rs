@@ -22,8 +22,8 @@ use tokio::sync::Mutex;
 use super::rejection::{Reason, rejected};
 use super::token::{check_claims, invalid, strict_header, validation};
 use super::{
-    ADMIN_SCOPE, Bearer, Credentials, Identity, IssuedAt, Method, Provider, Role, Tokens,
-    record_scopes,
+    ADMIN_SCOPE, AuthorizationServer, Bearer, Credentials, Identity, IssuedAt, Method, Provider,
+    Role, Tokens, record_scopes,
 };
 use crate::error::{self, Error, Kind};
 use crate::query::Schema;
@@ -77,6 +77,17 @@ pub struct Trust {
     pub jwks: Option<String>,
     /// Certificates (PEM) of authorities to trust in addition to the public ones.
     pub authorities: Option<Vec<u8>>,
+    /// What pages of this service are at the issuer; `None` if they cannot sign users in there.
+    pub page: Option<PageClient>,
+}
+
+/// A public client at the issuer, for pages of this service: an authorization code with PKCE is its only credential.
+#[derive(Debug, Clone)]
+pub struct PageClient {
+    /// Its client id.
+    pub id: String,
+    /// The scopes to request, separated by spaces.
+    pub scope: String,
 }
 
 /// The provider of `--auth oidc`, for tokens of another issuer.
@@ -86,6 +97,8 @@ struct Issuer {
     name: String,
     audience: String,
     source: Source,
+    /// The URL of the discovery document, if pages sign users in, and the client that they are.
+    page: Option<(Url, PageClient)>,
     client: Client,
     ages: Ages,
     schemas: Vec<&'static Schema>,
@@ -104,6 +117,8 @@ enum Source {
 #[derive(Clone, Default)]
 struct Known {
     keys: Vec<Arc<Key>>,
+    /// Where pages sign users in.
+    server: Option<AuthorizationServer>,
     /// When the fetch of these keys started.
     since: Option<Instant>,
     /// When the last fetch ended.
@@ -152,6 +167,15 @@ struct Claims {
     roles: Vec<String>,
 }
 
+/// The discovery document (OpenID Connect Discovery 1.0, section 3), as far as it is used.
+#[derive(Deserialize)]
+struct Discovery {
+    issuer: String,
+    jwks_uri: String,
+    authorization_endpoint: Option<String>,
+    token_endpoint: Option<String>,
+}
+
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Scopes {
@@ -165,28 +189,29 @@ impl Oidc {
     /// # Errors
     /// Fails if a URL is malformed or not secure, or if the certificates cannot be parsed.
     pub fn new(trust: Trust, ages: Ages, schemas: &[&'static Schema]) -> Result<Self, String> {
-        let Trust { issuer: name, audience, jwks, authorities } = trust;
+        let Trust { issuer: name, audience, jwks, authorities, page } = trust;
         let of_issuer = |problem: String| format!("--oidc-issuer {problem}");
         let issuer = secure_url(&name).map_err(of_issuer)?;
         if issuer.query().is_some() || issuer.fragment().is_some() {
             return Err(of_issuer("must not contain a query or a fragment".to_owned()));
         }
+        let folder = name.strip_suffix('/').unwrap_or(&name);
+        let discovery = format!("{folder}/.well-known/openid-configuration");
+        let discovery = secure_url(&discovery).map_err(of_issuer)?;
+        let page = page.map(|page| (discovery.clone(), page));
         let source = match jwks {
             Some(jwks) => {
                 let url = secure_url(&jwks).map_err(|problem| format!("--oidc-jwks {problem}"));
                 Source::Keys(url?)
             }
-            None => {
-                let folder = name.strip_suffix('/').unwrap_or(&name);
-                let discovery = format!("{folder}/.well-known/openid-configuration");
-                Source::Discovery(secure_url(&discovery).map_err(of_issuer)?)
-            }
+            None => Source::Discovery(discovery),
         };
         let client = client(&source, authorities.as_deref())?;
         Ok(Self(Arc::new(Issuer {
             name,
             audience,
             source,
+            page,
             client,
             ages,
             schemas: schemas.to_vec(),
@@ -217,7 +242,7 @@ impl Provider for Oidc {
     }
 
     fn method(&self) -> BoxFuture<'_, error::Result<Method>> {
-        Box::pin(std::future::ready(Ok(Method::Elsewhere(None))))
+        Box::pin(self.0.method())
     }
 }
 
@@ -254,6 +279,24 @@ impl Issuer {
             session: None,
             expires_at: claims.exp,
         })
+    }
+
+    /// Returns where pages sign users in, which the discovery document says.
+    async fn method(self: &Arc<Self>) -> error::Result<Method> {
+        if self.page.is_none() {
+            return Ok(Method::Elsewhere(None));
+        }
+        let mut known = self.known();
+        if known.since.is_none() && known.may_fetch(self.ages.rest) {
+            account::spawn(Arc::clone(self).refresh()).await.map_err(Error::internal)?;
+            known = self.known();
+        }
+        if known.since.is_some() {
+            return Ok(Method::Elsewhere(known.server.clone()));
+        }
+        let detail = format!("cannot reach the token issuer {}; retry later", self.name);
+        let cause = known.failure.clone().unwrap_or_else(|| "not fetched yet".to_owned());
+        Err(Error { detail, ..Error::unavailable(cause) })
     }
 
     /// Returns the scopes of this service that a token grants.
@@ -324,7 +367,7 @@ impl Issuer {
         let asked_at = Some(Instant::now());
         let issuer = &self.name;
         let known = match fetched {
-            Ok(keys) => {
+            Ok((keys, server)) => {
                 if known.failure.is_some() {
                     tracing::info!(issuer, "the token issuer is reachable again");
                 }
@@ -335,7 +378,14 @@ impl Issuer {
                          see why keys are ignored"
                     );
                 }
-                Known { keys, since: Some(started_at), asked_at, failure: None }
+                if server.is_none() && self.page.is_some() {
+                    tracing::warn!(
+                        issuer,
+                        "no page can sign users in: the discovery document of the issuer lacks a usable \
+                         authorization_endpoint or token_endpoint"
+                    );
+                }
+                Known { keys, server, since: Some(started_at), asked_at, failure: None }
             }
             Err(cause) => {
                 match known.failure {
@@ -350,29 +400,54 @@ impl Issuer {
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
     }
 
-    /// Fetches the keys of the issuer and returns the usable ones.
-    async fn fetch(&self) -> Result<Vec<Arc<Key>>, String> {
-        #[derive(Deserialize)]
-        struct Discovery {
-            issuer: String,
-            jwks_uri: String,
+    /// Fetches the discovery document of the issuer.
+    async fn discover(&self, url: &Url) -> Result<Discovery, String> {
+        let found: Discovery = self.get(url).await?;
+        if found.issuer == self.name {
+            return Ok(found);
         }
+        Err(format!("expected the issuer {:?} in {url}, found {:?}", self.name, found.issuer))
+    }
+
+    /// Returns where pages sign users in, if the document has secure URLs for that.
+    fn server(&self, discovery: &Discovery) -> Option<AuthorizationServer> {
+        let (_, page) = self.page.as_ref()?;
+        let endpoint = |url: &Option<String>| Some(secure_url(url.as_deref()?).ok()?.to_string());
+        Some(AuthorizationServer {
+            authorization_endpoint: endpoint(&discovery.authorization_endpoint)?,
+            token_endpoint: endpoint(&discovery.token_endpoint)?,
+            client_id: page.id.clone(),
+            scope: page.scope.clone(),
+        })
+    }
+
+    /// Fetches the keys of the issuer, and where pages sign users in. Returns the usable keys.
+    async fn fetch(&self) -> Result<(Vec<Arc<Key>>, Option<AuthorizationServer>), String> {
         #[derive(Deserialize)]
         struct Set {
             keys: Vec<Value>,
         }
-        let Set { keys } = match &self.source {
-            Source::Keys(url) => self.get(url).await?,
-            Source::Discovery(url) => {
-                let Discovery { issuer, jwks_uri } = self.get(url).await?;
-                if issuer != self.name {
-                    return Err(format!(
-                        "expected the issuer {:?} in {url}, found {issuer:?}",
-                        self.name
-                    ));
-                }
-                let keys = secure_url(&jwks_uri);
-                self.get(&keys.map_err(|problem| format!("{url}: jwks_uri {problem}"))?).await?
+        let (Set { keys }, server) = match (&self.source, &self.page) {
+            (Source::Keys(url), None) => (self.get(url).await?, None),
+            (Source::Keys(url), Some((discovery, _))) => {
+                let server = match self.discover(discovery).await {
+                    Ok(discovery) => self.server(&discovery),
+                    // Tokens are verified without it.
+                    Err(cause) => {
+                        tracing::warn!(
+                            cause,
+                            "cannot fetch the discovery document of the token issuer"
+                        );
+                        None
+                    }
+                };
+                (self.get(url).await?, server)
+            }
+            (Source::Discovery(url), _) => {
+                let discovery = self.discover(url).await?;
+                let keys = secure_url(&discovery.jwks_uri);
+                let keys = keys.map_err(|problem| format!("{url}: jwks_uri {problem}"))?;
+                (self.get(&keys).await?, self.server(&discovery))
             }
         };
         let usable = keys.iter().filter_map(|jwk| match self.usable(jwk) {
@@ -382,7 +457,7 @@ impl Issuer {
                 None
             }
         });
-        Ok(usable.collect())
+        Ok((usable.collect(), server))
     }
 
     async fn get<T: DeserializeOwned>(&self, url: &Url) -> Result<T, String> {
