@@ -65,6 +65,8 @@ policies! {
     Anonymous = "anonymous";
     /// Sign-in attempts, by IP address.
     SignIn = "sign-in";
+    /// Renewals of sessions, by IP address.
+    Renewal = "renewal";
     /// Failed sign-ins, by IP address.
     FailedByAddress = "failed-sign-in-address";
     /// Failed sign-ins, by user name.

@@ -1,6 +1,7 @@
 //! The capabilities of the service, independent of HTTP: one file each. Every function takes the store
 //! and the identity of the caller, and checks the scope that it needs.
 
+pub mod account;
 pub mod batch;
 pub mod bulk;
 pub mod cursor;
@@ -13,6 +14,7 @@ pub mod revoke;
 pub mod saved;
 pub mod search;
 pub mod selection;
+pub mod session;
 mod sign_in;
 pub mod transfer;
 pub mod usage;
@@ -28,7 +30,9 @@ use std::sync::{Arc, OnceLock};
 use self::usage::{Class, Ledger};
 use crate::admission::{Admission, Decision, Policy, network_of};
 use crate::error::{Error, Kind, Result};
-use crate::identity::{Anonymous, Bearer, Hasher, Identity, Provider, Revocations, Role, Tokens};
+use crate::identity::{
+    Anonymous, Bearer, Hasher, Identity, Method, Provider, Revocations, Role, Tokens,
+};
 use crate::record::Catalogue;
 use crate::store::Store;
 use crate::telemetry::account::Account;
@@ -169,6 +173,14 @@ impl App {
             Some(decision) if !decision.is_admitted => Err(rejection(&decision)),
             _ => Ok(()),
         }
+    }
+
+    /// Returns how users sign in.
+    ///
+    /// # Errors
+    /// [`Kind::Unavailable`] if that depends on another service, which cannot be reached.
+    pub async fn method(&self) -> Result<Method> {
+        self.0.provider.method().await
     }
 
     /// Verifies a token and returns its contents.

@@ -124,6 +124,10 @@ pub struct ServeSettings {
     #[command(flatten, next_help_heading = "Identity")]
     pub oidc: OidcSettings,
 
+    /// How long users stay signed in.
+    #[command(flatten, next_help_heading = "Identity")]
+    pub sessions: SessionSettings,
+
     /// File with the password of the first administrator, `admin`, who is created if there is no
     /// administrator. Without it, `serve` generates a password and prints it once, only on a terminal
     #[arg(
@@ -427,6 +431,30 @@ pub struct ThrottleSettings {
     pub trusted_proxies: Option<String>,
 }
 
+/// How long users stay signed in with `--auth password`.
+#[derive(Debug, Clone, Args)]
+pub struct SessionSettings {
+    /// Maximum life of a session, from sign-in, such as 12h or 30d. Then the user must sign in again
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "CINEQUERY_SESSION_TTL",
+        default_value = "30d",
+        value_parser = session
+    )]
+    pub session_ttl: Duration,
+
+    /// How long a session lives without a renewal
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "CINEQUERY_SESSION_IDLE",
+        default_value = "7d",
+        value_parser = session
+    )]
+    pub session_idle: Duration,
+}
+
 /// The issuer of tokens with `--auth oidc`.
 #[derive(Debug, Clone, Args)]
 pub struct OidcSettings {
@@ -469,6 +497,15 @@ pub struct OidcSettings {
         value_parser = leeway
     )]
     pub oidc_expiry_leeway: Option<Duration>,
+
+    /// Client id of the pages of this service at the issuer: a public client with the redirect URI
+    /// BASE/docs/oauth2-redirect. With it, users can sign in on the page at /docs
+    #[arg(long, value_name = "ID", env = "CINEQUERY_OIDC_CLIENT_ID")]
+    pub oidc_client_id: Option<String>,
+
+    /// Scopes that pages request at the issuer, separated by spaces [default: openid]
+    #[arg(long, value_name = "SCOPES", env = "CINEQUERY_OIDC_SCOPE", requires = "oidc_client_id")]
+    pub oidc_scope: Option<String>,
 }
 
 /// The default of `--listen`.
@@ -636,6 +673,12 @@ fn retention(text: &str) -> Result<Duration, String> {
     let expected = || "expected a duration such as 24h, 90d, 2y, from 1m to 100y".to_owned();
     let kept = humantime::parse_duration(text).ok();
     kept.filter(|kept| (MINUTE..=CENTURY).contains(kept)).ok_or_else(expected)
+}
+
+/// Parses a lifetime of sessions from one minute to one year. Revocations are kept longer than that.
+fn session(text: &str) -> Result<Duration, String> {
+    let (minute, year) = (Duration::from_secs(60), Duration::from_secs(366 * 24 * 60 * 60));
+    duration(text, minute, year, "1m to 366d")
 }
 
 /// Parses a token lifetime from one second to one year.

@@ -64,8 +64,8 @@ kinds! {
     RowsRejected = "rows_rejected", 400, "Nothing was imported";
     /// Every row of an import breaks a rule; `errors` lists the first of them.
     EveryRowRejected = "every_row_rejected", 422, "Every row was rejected";
-    /// The name or the password of an OAuth 2.0 request is wrong.
-    InvalidGrant = "invalid_grant", 400, "The name or the password is wrong";
+    /// The name, the password or the refresh token of an OAuth 2.0 request is wrong.
+    InvalidGrant = "invalid_grant", 400, "The credentials are not valid";
     /// None of the requested scopes can be granted.
     InvalidScope = "invalid_scope", 400, "The scope is not granted";
     /// A parameter of an OAuth 2.0 request is missing, repeated or malformed.
@@ -82,6 +82,10 @@ kinds! {
     TokenExpired = "token_expired", 401, "The token has expired";
     /// The token lacks the required scope.
     InsufficientScope = "insufficient_scope", 403, "The token does not allow this";
+    /// The current password of a request to change it is wrong.
+    WrongPassword = "wrong_password", 403, "The current password is wrong";
+    /// A page of another origin has sent a request that uses the cookie of a session.
+    CrossOrigin = "cross_origin", 403, "Only pages of this service may send this request";
     /// The request would change a built-in query.
     BuiltIn = "built_in", 403, "A built-in query is read-only";
     /// No record, saved query or user has this id or name.
@@ -96,6 +100,8 @@ kinds! {
     QueryOutdated = "query_outdated", 409, "The saved query is no longer valid";
     /// The change would leave the service without an administrator.
     LastAdministrator = "last_administrator", 409, "The last administrator must stay";
+    /// The password of the caller is not kept in this service.
+    NoPassword = "no_password", 409, "No password is kept here";
     /// Several records match where only one may; `records` lists them.
     Ambiguous = "ambiguous", 409, "Several records match";
     /// Another request with the same `Idempotency-Key` has not ended; `Retry-After` says when to retry.

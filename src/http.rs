@@ -6,6 +6,7 @@
 //! 2. `resource`: methods and query parameters, exactly as the OpenAPI document lists them.
 //! 3. The operation.
 
+mod account;
 mod admin;
 mod batch;
 mod body;
@@ -40,6 +41,7 @@ mod resource;
 mod route;
 mod saved;
 mod serve;
+mod session;
 mod specification;
 mod stream;
 mod throttle;
@@ -76,11 +78,14 @@ type OnRecords = (
     (transfer::Operations, saved::Operations),
 );
 
-/// All other operations: changes, batches, queries, tokens, users, usage, the legacy routes, `/livez` and `/readyz`.
+/// All other operations: changes, batches, queries, tokens, sessions, users, usage, the legacy routes, `/livez` and `/readyz`.
 type OnService = (
     (
         ((history::ChangeOperations, batch::SeveralOperations), query::Operations),
-        (token::Operations, (users::Operations, usage::Operations)),
+        (
+            (token::Operations, session::Operations, account::Operations),
+            (users::Operations, usage::Operations),
+        ),
     ),
     (legacy::Operations, health::Operations),
 );
@@ -93,7 +98,8 @@ fn on_records() -> OnRecords {
 
 fn on_service() -> OnService {
     let several = ((history::ChangeOperations, batch::SeveralOperations), query::Operations);
-    let accounts = (token::Operations, (users::Operations, usage::Operations));
+    let tokens = (token::Operations, session::Operations, account::Operations);
+    let accounts = (tokens, (users::Operations, usage::Operations));
     ((several, accounts), (legacy::Operations, health::Operations))
 }
 
@@ -144,6 +150,15 @@ routes! {
     post "/api/token/revoke" as "signOut": "The token is revoked within a second, or was not valid.", or InvalidRequest;
     post "/api/v1/revocations" as "revokeTokens": "The tokens are revoked within a second.",
         or InvalidRecord | InsufficientScope;
+    get "/api/v1/sign-in" as "getSignInMethod": "How users sign in.";
+    post "/api/v1/session/sign-in" as "startSession": "An access token. The cookie is set.",
+        or InvalidRecord | InvalidScope | SignInElsewhere | Unauthenticated | CrossOrigin | TooManyRequests;
+    post "/api/v1/session/renew" as "renewSession": "An access token. The next cookie is set.",
+        or InvalidScope | Unauthenticated | CrossOrigin | UnsupportedMediaType | TooManyRequests;
+    post "/api/v1/session/sign-out" as "endSession": "The session has ended.", or CrossOrigin | UnsupportedMediaType;
+    get "/api/v1/me" as "getMe": "The caller.";
+    put "/api/v1/me/password" as "changePassword": "A new access token.",
+        or InvalidRecord | WrongPassword | NoPassword;
     get "/api/v1/usage" as "getUsage": "A page of request counts.", or InsufficientScope;
     get "/api/v1/users" as "listUsers": "A page of users.";
     post "/api/v1/users" as "createUser": "The created user.", or InvalidRecord | Duplicate;
@@ -189,6 +204,7 @@ fn endpoint(app: App) -> impl Endpoint + 'static {
         .at("/openapi.json", documentation::specification(catalogue, app.anonymous().cloned()))
         .at("/docs", documentation::page())
         .at("/docs/", documentation::redirect())
+        .at("/docs/oauth2-redirect", documentation::redirected())
         .at("/docs/:file", documentation::file())
         .at("/docs/guide", guide::redirect("guide/index.html"))
         .at("/docs/guide/", guide::redirect("index.html"))

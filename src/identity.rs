@@ -9,6 +9,7 @@ mod name;
 mod oidc;
 mod open;
 mod password;
+mod refresh;
 mod rejection;
 mod revocation;
 mod role;
@@ -20,11 +21,12 @@ use futures_util::future::BoxFuture;
 pub use self::anonymous::{ANONYMOUS, Anonymous};
 pub use self::claims::RoleClaim;
 pub use self::name::name_problem;
-pub use self::oidc::{Ages, Oidc, Trust};
+pub use self::oidc::{Ages, Oidc, PageClient, Trust};
 pub use self::open::Open;
 pub use self::password::{
     Hasher, MAX_PASSWORD_BYTES, MIN_PASSWORD, Passwords, password_problem, random_password,
 };
+pub use self::refresh::{RefreshClaims, is_refresh_token};
 pub use self::rejection::{Reason, Rejection};
 pub use self::revocation::Revocations;
 pub use self::role::{ADMIN_SCOPE, Role};
@@ -78,6 +80,29 @@ pub trait Provider: Send + Sync {
     /// Returns [`Kind::Unauthenticated`] if the credentials are wrong.
     fn sign_in(&self, credentials: Credentials) -> BoxFuture<'_, Result<Identity>>;
 
+    /// Looks up a user that has signed in before, with the present scopes. A session is renewed with them. The default,
+    /// `None`, means that the provider has no sessions, so that its users get no refresh tokens.
+    ///
+    /// # Errors
+    /// Returns [`Kind::Unauthenticated`] if the user is unknown or may not sign in any more.
+    fn look_up<'a>(&'a self, _subject: &'a str) -> Option<BoxFuture<'a, Result<Identity>>> {
+        None
+    }
+
+    /// Returns how users sign in. The default is a name and a password.
+    ///
+    /// # Errors
+    /// Returns [`Kind::Unavailable`] if that depends on another service, which cannot be reached.
+    fn method(&self) -> BoxFuture<'_, Result<Method>> {
+        Box::pin(std::future::ready(Ok(Method::Password)))
+    }
+
+    /// Returns whether the passwords are those of the users in the database, who can change them here. The default is
+    /// `false`.
+    fn keeps_passwords(&self) -> bool {
+        false
+    }
+
     /// Verifies a token and returns its claims. The default implementation verifies tokens of this service.
     /// Override it if another service issues the tokens.
     ///
@@ -87,6 +112,30 @@ pub trait Provider: Send + Sync {
     fn verify<'a>(&'a self, token: &'a str, own: &'a Tokens) -> BoxFuture<'a, Result<Bearer>> {
         Box::pin(std::future::ready(own.verify(token)))
     }
+}
+
+/// How users sign in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Method {
+    /// With any name.
+    Open,
+    /// With a name and a password.
+    Password,
+    /// At another service, which issues the tokens; `None` if pages of this service cannot start that.
+    Elsewhere(Option<AuthorizationServer>),
+}
+
+/// Where a page obtains a token with an authorization code (RFC 6749, section 4.1) and PKCE (RFC 7636).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthorizationServer {
+    /// The URL to which the page sends the user.
+    pub authorization_endpoint: String,
+    /// The URL at which the page exchanges the code for a token.
+    pub token_endpoint: String,
+    /// The id of the page at the issuer.
+    pub client_id: String,
+    /// The scopes to request, separated by spaces.
+    pub scope: String,
 }
 
 /// An authenticated subject and its scopes.

@@ -27,6 +27,7 @@ mod record;
 mod revocations;
 mod row;
 mod rows;
+mod sessions;
 mod share;
 mod sqlite;
 mod statistics;
@@ -67,6 +68,7 @@ use self::postgres::{Servers, Work};
 pub use self::record::{Documents, Record};
 use self::record::{Records, Sink};
 pub use self::revocations::{Revocation, Revoked};
+pub use self::sessions::{NewSession, Session};
 pub use self::share::Place;
 use self::share::{Places, Share, Shares};
 use self::sqlite::SqliteFile;
@@ -126,6 +128,10 @@ pub struct Bounds {
     pub journal: Duration,
     /// How long the responses to requests with an idempotency key are stored.
     pub idempotency: Duration,
+    /// The maximum life of a session, from sign-in.
+    pub session: Duration,
+    /// How long a session lives without a renewal.
+    pub session_idle: Duration,
     /// The time from which on a statement is logged as slow; zero for never.
     pub slow_statement: Duration,
 }
@@ -147,6 +153,8 @@ impl Default for Bounds {
             transfer_share: 2,
             journal: Duration::from_secs(90 * 24 * 60 * 60),
             idempotency: Duration::from_secs(24 * 60 * 60),
+            session: Duration::from_secs(30 * 24 * 60 * 60),
+            session_idle: Duration::from_secs(7 * 24 * 60 * 60),
             slow_statement: Duration::from_secs(1),
         }
     }

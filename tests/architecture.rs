@@ -57,7 +57,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("governor", &["admission/local.rs", "http/event.rs"]),
     ("redis", &["admission/shared.rs"]),
     ("ipnet", &["admission/proxies.rs"]),
-    ("jsonwebtoken", &["identity/token.rs", "identity/oidc.rs"]),
+    ("jsonwebtoken", &["identity/token.rs", "identity/refresh.rs", "identity/oidc.rs"]),
     ("reqwest", &["identity/oidc.rs", "telemetry/trace.rs"]),
     ("clap", &["cli", "config.rs"]),
     ("clap_complete", &["cli.rs"]),

@@ -202,6 +202,13 @@ async fn a_restored_database_is_that_of_the_backup() {
     let token = token_of(&service).await;
     let client = client_of(&service, &token);
     create(&client, 1).await;
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file("cinequery.db"));
+    let mut connection = sqlx::ConnectOptions::connect(&options).await.unwrap();
+    let now = "strftime('%Y-%m-%dT%H:%M:%f000Z')";
+    let session =
+        format!("INSERT INTO cinequery_sessions VALUES ('1', 'a', '', 0, 0, {now}, {now})");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(session)).execute(&mut connection).await.unwrap();
+    sqlx::Connection::close(connection).await.unwrap();
     assert_eq!(command(folder.path(), &["backup", "copy.db"]).0, 0);
     for number in 2..30 {
         create(&client, number).await;
@@ -232,6 +239,9 @@ async fn a_restored_database_is_that_of_the_backup() {
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file("cinequery.db"));
     let mut connection = sqlx::ConnectOptions::connect(&options).await.unwrap();
     let revision: i64 = sqlx::query_scalar(revision).fetch_one(&mut connection).await.unwrap();
+    let sessions = sqlx::query_scalar("SELECT count(*) FROM cinequery_sessions");
+    let sessions: i64 = sessions.fetch_one(&mut connection).await.unwrap();
+    assert_eq!(sessions, 0, "sessions must not revive");
     sqlx::Connection::close(connection).await.unwrap();
     assert!(revision >= 1_000_000, "{revision}");
 

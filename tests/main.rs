@@ -50,6 +50,7 @@ mod request_lines;
 mod resumed;
 mod rolling;
 mod saved;
+mod sessions;
 mod spreadsheets;
 mod store;
 mod support;

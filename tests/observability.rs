@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::command_line::{PASSWORD, Service, cinequery, folder, run, signs_in};
 use crate::request_lines::exchange;
-use crate::support::{Client, Database, SECRET, on_both, token, token_of};
+use crate::support::{Client, Database, Response, SECRET, on_both, token, token_of};
 
 const PAGE: &str = include_str!("../docs/operate/observability.md");
 
@@ -268,6 +268,78 @@ async fn sign_ins_and_revoked_tokens_have_a_name() {
     has(&of("signIn"), &json!({"user": "admin", "status": 200}));
     has(&of("signOut"), &json!({"subject": "admin", "status": 200}));
     has(&of("listMovies"), &json!({"subject": "admin", "reason": "revoked", "level": "WARN"}));
+}
+
+/// The log says when sessions start and end, and that a refresh token was used twice.
+#[tokio::test]
+async fn sessions_are_in_the_audit_log() {
+    on_both(async |database| {
+        let service = start(&database, &[]);
+        let client = Client::at(service.address.clone()).with_token(None);
+        let send = async |form: &[(&str, &str)]| {
+            client.send(client.request("POST", "/api/token").form(form)).await
+        };
+        let sign_in = [
+            ("grant_type", "password"),
+            ("username", "admin"),
+            ("password", PASSWORD),
+            ("scope", "offline_access"),
+        ];
+        let refresh = |response: &Response| {
+            response.json()["refresh_token"].as_str().unwrap().to_owned()
+        };
+        let renew = async |token: &str| {
+            send(&[("grant_type", "refresh_token"), ("refresh_token", token)]).await
+        };
+        let first = refresh(&send(&sign_in).await);
+        assert_eq!(renew(&first).await.status, 200);
+        // As after two more renewals.
+        database.run_sql("UPDATE cinequery_sessions SET generation = generation + 2").await;
+        renew(&first).await.problem(400, "invalid_grant");
+        let last = send(&sign_in).await;
+        let revoke = client.request("POST", "/api/token/revoke");
+        let revoke = revoke.form(&[("token", &refresh(&last))]);
+        assert_eq!(client.send(revoke).await.status, 200);
+        let credentials = json!({"username": "admin", "password": PASSWORD});
+        let token = client.post("/api/token", &credentials).await.json();
+        let own = client.with_token(Some(token["access_token"].as_str().unwrap().to_owned()));
+        let change = |current: &str| {
+            json!({"current_password": current, "new_password": "another horse battery"})
+        };
+        for (current, status) in [("wrong", 403), (PASSWORD, 200)] {
+            let path = "/api/v1/me/password";
+            let body = change(current);
+            let changed = own.change("PUT", path, "application/json", None, &body).await;
+            assert_eq!(changed.status, status, "{changed:?}");
+        }
+        let events = events(service);
+        let audit: Vec<&Value> = with(&events, "write");
+        let expected = [
+            json!({"action": "start_session"}),
+            json!({"action": "end_session", "reason": "reused"}),
+            json!({"action": "start_session"}),
+            json!({"action": "sign_out", "reason": null}),
+            json!({"action": "change_password", "user": "admin", "from_version": 1, "to_version": 2}),
+        ];
+        let audit: Vec<&&Value> =
+            audit.iter().filter(|event| event["action"] != "create_user").collect();
+        assert_eq!(audit.len(), expected.len(), "{audit:?}");
+        for (event, expected) in audit.iter().zip(&expected) {
+            has(event, expected);
+            has(event, &json!({"subject": "admin", "target": "audit", "client": "127.0.0.1"}));
+        }
+        let rejected = with(&events, "request");
+        let rejected = rejected.iter().filter(|event| event["code"] == "invalid_grant");
+        for event in rejected {
+            has(event, &json!({"reason": "reused", "subject": "admin", "level": "WARN"}));
+        }
+        let wrong = with(&events, "request");
+        let wrong = wrong.iter().find(|event| event["code"] == "wrong_password").unwrap();
+        has(wrong, &json!({"reason": "password", "subject": "admin", "level": "WARN"}));
+        let log = events.iter().map(Value::to_string).collect::<String>();
+        assert!(!log.contains("cqr_"), "the log has no tokens");
+    })
+    .await;
 }
 
 /// The audit log has an event for each write: who, what, and from which version to which.

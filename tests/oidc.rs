@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use cinequery::app::App;
 use cinequery::error::Kind;
-use cinequery::identity::{Ages, Hasher, Leeway, Oidc, RoleClaim, Trust};
+use cinequery::identity::{Ages, Hasher, Leeway, Oidc, PageClient, RoleClaim, Trust};
 use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
 
@@ -736,4 +736,99 @@ async fn the_log_says_why_a_token_grants_nothing() {
         let reason = if part.contains("must be") { "claim" } else { "scope" };
         assert!(line.contains(&format!("\"reason\":\"{reason}\"")), "{line}");
     }
+}
+
+const POLICY: &str = "content-security-policy";
+
+/// Returns the trust in an issuer at which pages sign users in.
+fn with_page(issuer: &Issuer) -> Trust {
+    let scope = "openid movies:read".to_owned();
+    Trust { page: Some(PageClient { id: "pages".to_owned(), scope }), ..issuer.trust() }
+}
+
+#[tokio::test]
+async fn a_page_signs_users_in_with_an_authorization_code() {
+    let key = Key::first();
+    let issuer = Issuer::with(&[&key]).await;
+    let client = served(Database::sqlite(), with_page(&issuer), Ages::default()).await;
+    let method = client.get("/api/v1/sign-in").await.json();
+    let name = &issuer.name;
+    let expected = json!({
+        "method": "oidc", "client_id": "pages", "scope": "openid movies:read",
+        "authorization_endpoint": format!("{name}/authorize"), "token_endpoint": format!("{name}/token"),
+    });
+    assert_eq!(method, expected);
+    // The page may connect to the issuer, and to nothing else.
+    let page = client.get("/docs").await;
+    let allowed = format!("connect-src 'self' {name};");
+    assert!(page.header(POLICY).contains(&allowed), "{page:?}");
+    let redirected = client.get("/docs/oauth2-redirect?code=x&state=y&iss=z").await;
+    assert_eq!(redirected.status, 200);
+    assert!(redirected.header(POLICY).contains("connect-src 'self';"));
+    assert_eq!(redirected.header("referrer-policy"), "no-referrer");
+    let script = String::from_utf8(redirected.body).unwrap();
+    let script = script.split("src=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    assert_eq!(client.get(&format!("/docs/{script}")).await.status, 200);
+
+    // What the page does: RFC 7636, appendix B.
+    let verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+    let challenge = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+    issuer.grant(issuer.token(&key, |_| {}));
+    let browser = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+    let browser = browser.build().unwrap();
+    let target = format!("{}/docs/oauth2-redirect", client.address());
+    let token = async |verifier: &str| -> Value {
+        let authorize = [
+            ("response_type", "code"),
+            ("client_id", "pages"),
+            ("redirect_uri", &target),
+            ("code_challenge", challenge),
+            ("code_challenge_method", "S256"),
+            ("state", "s"),
+        ];
+        let endpoint = method["authorization_endpoint"].as_str().unwrap();
+        let sent = browser.get(endpoint).query(&authorize).send().await.unwrap();
+        let location = sent.headers()["location"].to_str().unwrap().to_owned();
+        let back = reqwest::Url::parse(&location).unwrap();
+        assert!(location.starts_with(&format!("{target}?code=")), "{location}");
+        let code = back.query_pairs().next().unwrap().1.into_owned();
+        let exchange = [
+            ("grant_type", "authorization_code"),
+            ("client_id", "pages"),
+            ("redirect_uri", &target),
+            ("code", &code),
+            ("code_verifier", verifier),
+        ];
+        let endpoint = method["token_endpoint"].as_str().unwrap();
+        browser.post(endpoint).form(&exchange).send().await.unwrap().json().await.unwrap()
+    };
+    assert_eq!(token("another verifier").await["error"], "invalid_grant");
+    let token = token(verifier).await["access_token"].as_str().unwrap().to_owned();
+    assert_eq!(status(&client, token.clone()).await, 200);
+    let me = client.with_token(Some(token)).get("/api/v1/me").await.json();
+    assert_eq!((&me["subject"], &me["can_change_password"]), (&json!("anna"), &json!(false)));
+}
+
+#[tokio::test]
+async fn pages_offer_no_sign_in_without_a_client_id_or_an_issuer() {
+    let key = Key::first();
+    let mut issuer = Issuer::with(&[&key]).await;
+    let client = served(Database::sqlite(), issuer.trust(), Ages::default()).await;
+    assert_eq!(client.get("/api/v1/sign-in").await.json(), json!({"method": "oidc"}));
+    let policy = client.get("/docs").await.header(POLICY).to_owned();
+    assert!(policy.contains("connect-src 'self';"), "{policy}");
+    // Keys from another place than the discovery document.
+    let keys = Trust { jwks: Some(format!("{}/keys", issuer.name)), ..with_page(&issuer) };
+    let client = served(Database::sqlite(), keys, Ages::default()).await;
+    assert_eq!(client.get("/api/v1/sign-in").await.json()["client_id"], "pages");
+    let trust = with_page(&issuer);
+    issuer.stop().await;
+    let client = served(Database::sqlite(), trust, SHORT).await;
+    client.get("/api/v1/sign-in").await.problem(503, "unavailable");
+    let page = client.get("/docs").await;
+    assert_eq!((page.status, page.header(POLICY)), (200, policy.as_str()));
+    // Neither sessions nor passwords are kept here.
+    let sign_in = client.request("POST", "/api/v1/session/sign-in");
+    let sign_in = sign_in.header("origin", client.address()).json(&json!({"username": "anna"}));
+    client.send(sign_in).await.problem(400, "sign_in_elsewhere");
 }

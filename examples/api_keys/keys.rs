@@ -24,6 +24,7 @@ impl Provider for Keys {
             token_id: Some(format!("key of {}", identity.subject)),
             // Revision 0 precedes every revocation, so each revocation of the subject applies to the key.
             issued: IssuedAt::Revision(0),
+            session: None,
             expires_at: i64::from(i32::MAX),
         });
         Box::pin(ready(bearer.ok_or_else(unknown_key)))

@@ -26,6 +26,9 @@ const SIGN_IN: Limit = per_minute(60);
 /// The default limit of requests without a token from one IP address.
 const ANONYMOUS_DEFAULT: Limit = per_minute(120);
 
+/// The limit of renewals from one IP address, which many users may share.
+const RENEWAL: Limit = per_minute(600);
+
 /// The limit of failed sign-ins from one IP address, and for one user name.
 const FAILED: Limit = per_minute(10);
 
@@ -110,6 +113,7 @@ impl Limits {
             Policy::Admin => self.admin,
             Policy::Anonymous => self.anonymous,
             Policy::SignIn => self.sign_in,
+            Policy::Renewal => self.sign_in.map(|_| RENEWAL),
             Policy::FailedByAddress | Policy::FailedByName => self.failed,
         }
     }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::App;
 use crate::clock::timestamp_now;
 use crate::error::{Error, Kind, Result, Violation};
-use crate::identity::{Bearer, Identity, MAX_LEEWAY_SECONDS, name_problem};
+use crate::identity::{Bearer, Identity, MAX_LEEWAY_SECONDS, is_refresh_token, name_problem};
 use crate::query::text::nfc;
 use crate::store::{Revoked, Store};
 use crate::telemetry::account::{Account, completed};
@@ -61,12 +61,17 @@ async fn revoke(
     completed(write).await.map_err(Error::internal)?
 }
 
-/// Revokes one token, without a scope, because possession of the token is enough. Returns whose it was. An invalid token is
+/// Revokes one token, and with a refresh token its session, without a scope, because possession of the token is enough. Returns whose access token it was. An invalid token is
 /// not an error (RFC 7009, section 2.2).
 ///
 /// # Errors
 /// Any database error.
 pub async fn one(app: &App, token: &str) -> Result<Option<Identity>> {
+    if is_refresh_token(token) {
+        app.end_session(token).await?;
+        // The scopes of a refresh token are unknown. The audit log has its subject.
+        return Ok(None);
+    }
     let bearer = match app.identify(token).await {
         Ok(bearer) => bearer,
         Err(error) if matches!(error.kind, Kind::Unauthenticated | Kind::TokenExpired) => {

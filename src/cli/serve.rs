@@ -21,8 +21,8 @@ use crate::config::{
 };
 use crate::http;
 use crate::identity::{
-    Ages, Anonymous, Hasher, Leeway, Oidc, Open, Passwords, Provider, RoleClaim, Secrets, Tokens,
-    Trust,
+    Ages, Anonymous, Hasher, Leeway, Oidc, Open, PageClient, Passwords, Provider, RoleClaim,
+    Secrets, Tokens, Trust,
 };
 use crate::record::Catalogue;
 use crate::store::{Bounds, CLIENT_GRACE, Location, Missing, State, Store, missing_folder};
@@ -191,7 +191,7 @@ fn raise_file_limit(connections: u16) -> u16 {
 
 /// Returns the limits for the use of the database.
 fn bounds(settings: &ServeSettings) -> Bounds {
-    let ServeSettings { limits: settings, observability, .. } = settings;
+    let ServeSettings { limits: settings, observability, sessions, .. } = settings;
     Bounds {
         slow_statement: observability.slow_statement,
         statement: settings.statement_timeout,
@@ -203,6 +203,8 @@ fn bounds(settings: &ServeSettings) -> Bounds {
         transfer_share: settings.subject_transfers.into(),
         journal: settings.journal_retention,
         idempotency: settings.idempotency_retention,
+        session: sessions.session_ttl,
+        session_idle: sessions.session_idle,
     }
 }
 
@@ -356,6 +358,8 @@ fn oidc(settings: &OidcSettings, catalogue: Catalogue) -> Result<Oidc, String> {
         std::fs::read(path).map_err(|error| format!("--oidc-ca-file: {}: {error}", path.display()))
     };
     let authorities = settings.oidc_ca_file.as_ref().map(read).transpose()?;
+    let scope = given(&settings.oidc_scope).unwrap_or_else(|| "openid".to_owned());
+    let page = given(&settings.oidc_client_id).map(|id| PageClient { id, scope });
     let (claim, roles) = (given(&settings.oidc_roles_claim), given(&settings.oidc_roles));
     let seconds = |duration: Option<Duration>, usual| {
         duration.map_or(usual, |duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX))
@@ -372,6 +376,7 @@ fn oidc(settings: &OidcSettings, catalogue: Catalogue) -> Result<Oidc, String> {
         authorities,
         roles: RoleClaim::new(claim.as_deref(), roles.as_deref())?,
         leeway,
+        page,
     };
     Oidc::new(trust, Ages::default(), catalogue.schemas())
 }
@@ -399,6 +404,7 @@ pub(super) fn unused(settings: &ServeSettings) -> Option<String> {
         oidc_roles,
         oidc_clock_skew,
         oidc_expiry_leeway,
+        ..
     } = &settings.oidc;
     let of_oidc = [
         ("--oidc-issuer", oidc_issuer.is_some()),
@@ -409,6 +415,8 @@ pub(super) fn unused(settings: &ServeSettings) -> Option<String> {
         ("--oidc-roles", oidc_roles.is_some()),
         ("--oidc-clock-skew", oidc_clock_skew.is_some()),
         ("--oidc-expiry-leeway", oidc_expiry_leeway.is_some()),
+        ("--oidc-client-id", settings.oidc.oidc_client_id.is_some()),
+        ("--oidc-scope", settings.oidc.oidc_scope.is_some()),
     ];
     let given = of_oidc.iter().filter(|(_, is_given)| *is_given).map(|(flag, _)| *flag);
     let given: Vec<&str> = given.collect();

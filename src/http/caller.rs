@@ -27,7 +27,10 @@ use crate::store::Store;
 struct Authenticated(Identity);
 
 async fn identify(request: &Request, bearer: Bearer) -> poem::Result<Identity> {
-    Ok(app(request)?.identify(&bearer.token).await?.identity)
+    let bearer = app(request)?.identify(&bearer.token).await?;
+    // Already set only if a request is authenticated twice, which does not happen.
+    let _ = Exchange::of(request)?.token_expires_at.set(bearer.expires_at);
+    Ok(bearer.identity)
 }
 
 fn app(request: &Request) -> Result<&App> {

@@ -112,6 +112,8 @@ pub(super) struct Exchange {
     pub(super) operation: OnceLock<&'static Operation>,
     /// Who has sent it.
     pub(super) caller: OnceLock<Caller>,
+    /// When its token expires, in seconds since 1970.
+    pub(super) token_expires_at: OnceLock<i64>,
     /// The name that the request signs in.
     pub(super) user: OnceLock<String>,
     /// The rate-limit decision about the request, for the headers of its response.
@@ -136,6 +138,7 @@ impl Exchange {
             account: Account::new(request_id, service.log_queries, trace),
             operation: OnceLock::new(),
             caller: OnceLock::new(),
+            token_expires_at: OnceLock::new(),
             user: OnceLock::new(),
             decision: OnceLock::new(),
             service,

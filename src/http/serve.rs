@@ -211,19 +211,20 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// The pause between two statements that delete changes, so that requests come between them.
 const SWEEP_PAUSE: Duration = Duration::from_millis(100);
 
-/// Deletes changes that the journal no longer keeps, and expired idempotency keys, in small steps.
+/// Deletes changes that the journal no longer keeps, and expired idempotency keys and sessions, in small steps.
 async fn sweep(app: App) {
     let store = app.store().reserved();
     loop {
         let now = timestamp_now();
-        let swept = tokio::join!(store.sweep_changes(now), store.sweep_keys(now));
-        let pause = match swept.0.and_then(|changes| Ok(changes || swept.1?)) {
+        let swept =
+            tokio::join!(store.sweep_changes(now), store.sweep_keys(now), store.sweep_sessions());
+        let pause = match swept.0.and_then(|changes| Ok(changes | swept.1? | swept.2?)) {
             Ok(true) => SWEEP_PAUSE,
             Ok(false) => SWEEP_INTERVAL,
             Err(error) => {
                 tracing::warn!(
                     cause = error.cause,
-                    "old changes and idempotency keys not deleted; retrying later"
+                    "old changes, idempotency keys and sessions not deleted; retrying later"
                 );
                 SWEEP_INTERVAL
             }

@@ -53,7 +53,7 @@ fn description(schemas: &[&'static Schema]) -> String {
 }
 
 /// The tags, in the order in which new users need them. The tags of collections come after the first one.
-const TAGS: &[&str] = &["token", "query", "legacy", "users", "usage", "health"];
+const TAGS: &[&str] = &["token", "session", "query", "legacy", "users", "usage", "health"];
 
 /// Returns the OpenAPI document for the record types of a catalogue.
 pub fn specification(catalogue: Catalogue) -> Value {

@@ -21,8 +21,9 @@ use super::limits::Limits;
 use super::parameters::decode;
 use crate::app::App;
 use crate::app::revoke::{self, RevocationRequest};
+use crate::app::session::Renewed;
 use crate::error::{Error, Kind, Result};
-use crate::identity::{Credentials, MAX_TOKEN_BYTES};
+use crate::identity::{Credentials, Identity, Issued, MAX_TOKEN_BYTES};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
@@ -33,7 +34,7 @@ const MAX_SIGN_IN_BYTES: usize = 8 * 1024;
 const MAX_LOGGED_CHARACTERS: usize = 64;
 
 #[derive(Tags)]
-enum Tag {
+pub(super) enum Tag {
     /// Sign in and out. All operations on records require a token.
     #[oai(rename = "token")]
     Token,
@@ -55,21 +56,44 @@ impl Operations {
     /// Returns 401 `unauthenticated` for a wrong name or password. A form returns 400 `invalid_grant` (grant type
     /// `password`) or 401 `invalid_client` (grant type `client_credentials`) instead. The token has those of the
     /// requested scopes that the user has; if there are none, the response is 400 `invalid_scope`.
+    ///
+    /// With `--auth password`, a form with grant type `password` and `offline_access` in `scope` also returns a
+    /// `refresh_token`. A form with grant type `refresh_token` renews both tokens (RFC 6749, section 6), with the present
+    /// scopes of the user. Each refresh token renews once: its use later than 10 seconds after that renewal ends the
+    /// session. It returns 400 `invalid_grant`, as for any invalid refresh token.
     #[oai(path = "/api/token", method = "post")]
     async fn sign_in(
         &self,
         app: Data<&App>,
         request: &Request,
-        sign_in: SignIn,
+        grant: Grant,
     ) -> Result<TokenResponse> {
-        let SignIn { credentials, scope, rejection } = sign_in;
         let exchange = Exchange::of(request)?;
         let client = exchange.client_address()?;
-        let user = credentials.username.chars().take(MAX_LOGGED_CHARACTERS).collect();
-        // Already set only if a request signs in twice, which does not happen.
-        let _ = exchange.user.set(user);
-        let issued = app.sign_in(credentials, scope.as_deref(), client).await;
-        let issued = issued.map_err(|error| match error.kind {
+        let (credentials, scope, rejection, keeps) = match grant {
+            Grant::Refresh { token, scope } => {
+                let renewed = app.renew(&token, scope.as_deref(), client).await?;
+                let scopes = renewed.issued.scope.split_ascii_whitespace().map(str::to_owned);
+                let subject = renewed.subject.clone();
+                exchange.is_from(&Identity { subject, scopes: scopes.collect() });
+                return Ok(TokenResponse(Json(Token::of_session(renewed))));
+            }
+            Grant::SignIn(SignIn { credentials, scope, rejection, keeps }) => {
+                (credentials, scope, rejection, keeps)
+            }
+        };
+        note_user(exchange, &credentials.username);
+        let signed_in = match keeps {
+            true => {
+                let started = app.start_session(credentials, scope.as_deref(), client).await;
+                started.map(Token::of_session)
+            }
+            false => {
+                let issued = app.sign_in(credentials, scope.as_deref(), client).await;
+                issued.map(|issued| Token::of(issued, None))
+            }
+        };
+        let token = signed_in.map_err(|error| match error.kind {
             Kind::Unauthenticated => Error { kind: rejection, ..error },
             // OAuth 2.0 has its own code for this.
             Kind::SignInElsewhere if rejection != Kind::Unauthenticated => {
@@ -77,18 +101,13 @@ impl Operations {
             }
             _ => error,
         })?;
-        Ok(TokenResponse(Json(Token {
-            access_token: issued.access_token,
-            token_type: "Bearer".to_owned(),
-            expires_in: i64::try_from(issued.expires_in.as_secs()).unwrap_or(i64::MAX),
-            scope: issued.scope,
-        })))
+        Ok(TokenResponse(Json(token)))
     }
 
     /// Sign out
     ///
-    /// Revokes the token in the body before it expires (RFC 7009), on all instances within a second. No other
-    /// token is required. An expired, revoked or invalid token also returns 200. A form without `token` returns
+    /// Revokes the token in the body before it expires (RFC 7009), on all instances within a second. A refresh token
+    /// ends its session, with all its access tokens. No other token is required. An expired, revoked or invalid token also returns 200. A form without `token` returns
     /// 400 `invalid_request`.
     #[oai(path = "/api/token/revoke", method = "post")]
     async fn sign_out(
@@ -105,7 +124,7 @@ impl Operations {
 
     /// Revoke all tokens of a user
     ///
-    /// Revokes every token issued to the user so far, on all instances within a second. Returns 204, also if the
+    /// Revokes every token issued to the user so far, on all instances within a second, and ends all sessions. Returns 204, also if the
     /// user has no tokens. Users can revoke their own tokens; the tokens of others require the scope `admin`,
     /// otherwise the response is 403 `insufficient_scope`.
     #[oai(path = "/api/v1/revocations", method = "post")]
@@ -119,16 +138,22 @@ impl Operations {
     }
 }
 
+/// Notes the name that a request signs in, for the log.
+pub(super) fn note_user(exchange: &Exchange, username: &str) {
+    // Already set only if a request signs in twice, which does not happen.
+    let _ = exchange.user.set(username.chars().take(MAX_LOGGED_CHARACTERS).collect());
+}
+
 /// A request to sign in.
 #[derive(Object, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct TokenRequest {
+pub(super) struct TokenRequest {
     /// The user name.
-    username: String,
+    pub(super) username: String,
     /// The password. Required with `--auth password`.
-    password: Option<String>,
+    pub(super) password: Option<String>,
     /// The requested scopes, such as `movies:read`, separated by spaces. Default: all scopes of the user.
-    scope: Option<String>,
+    pub(super) scope: Option<String>,
 }
 
 /// An OAuth 2.0 token request.
@@ -144,6 +169,8 @@ struct TokenForm {
     client_id: Option<String>,
     /// With `client_credentials`: the password.
     client_secret: Option<String>,
+    /// With `refresh_token`: the token.
+    refresh_token: Option<String>,
     /// The requested scopes, separated by spaces.
     scope: Option<String>,
 }
@@ -156,6 +183,20 @@ enum GrantType {
     Password,
     /// A program signs in with a name and a password.
     ClientCredentials,
+    /// A client renews its session.
+    RefreshToken,
+}
+
+/// The scope that requests a refresh token (OpenID Connect Core, section 11).
+const OFFLINE_ACCESS: &str = "offline_access";
+
+/// Removes [`OFFLINE_ACCESS`] from requested scopes. Returns whether it was there.
+fn without_offline_access(scope: Option<String>) -> (Option<String>, bool) {
+    let Some(scope) = scope else { return (None, false) };
+    let others: Vec<&str> =
+        scope.split_ascii_whitespace().filter(|scope| *scope != OFFLINE_ACCESS).collect();
+    let is_requested = others.len() < scope.split_ascii_whitespace().count();
+    if is_requested { (Some(others.join(" ")), true) } else { (Some(scope), false) }
 }
 
 /// A request to revoke a token.
@@ -163,7 +204,7 @@ enum GrantType {
 struct RevocationForm {
     /// The token to revoke.
     token: String,
-    /// The kind of the token. Ignored, because there is only one kind.
+    /// The kind of the token. Ignored, because the tokens say it themselves.
     #[allow(dead_code, reason = "RFC 7009 defines it and allows servers to ignore it")]
     token_type_hint: Option<String>,
 }
@@ -195,39 +236,58 @@ fn form<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     serde_urlencoded::from_bytes(bytes).map_err(|error| invalid(error.to_string()))
 }
 
-/// A request to sign in, from JSON or a form.
+/// A request for a token, from JSON or a form.
+enum Grant {
+    /// To sign in.
+    SignIn(SignIn),
+    /// To renew a session.
+    Refresh { token: String, scope: Option<String> },
+}
+
+/// A request to sign in.
 struct SignIn {
     credentials: Credentials,
     scope: Option<String>,
     /// The kind of error for a wrong name or password.
     rejection: Kind,
+    /// Whether a refresh token is requested.
+    keeps: bool,
 }
 
-impl SignIn {
+impl Grant {
     fn of_json(request: TokenRequest) -> Self {
         let TokenRequest { username, password, scope } = request;
         let credentials = Credentials { username, password };
-        Self { credentials, scope, rejection: Kind::Unauthenticated }
+        Self::SignIn(SignIn { credentials, scope, rejection: Kind::Unauthenticated, keeps: false })
     }
 
     fn of_form(bytes: &[u8], authorization: Option<&HeaderValue>) -> Result<Self> {
         #[derive(Deserialize)]
-        struct Grant {
+        struct Named {
             grant_type: Option<String>,
         }
         let missing = |what: &str| Error::new(Kind::InvalidRequest, format!("missing {what}"));
-        let grant = form::<Grant>(bytes)?.grant_type.ok_or_else(|| {
+        let grant = form::<Named>(bytes)?.grant_type.ok_or_else(|| {
             missing("grant_type; for a JSON body, send Content-Type: application/json")
         })?;
-        if !["password", "client_credentials"].contains(&grant.as_str()) {
-            let detail = "unsupported grant_type; expected password or client_credentials";
+        if !["password", "client_credentials", "refresh_token"].contains(&grant.as_str()) {
+            let detail =
+                "unsupported grant_type; expected password, client_credentials or refresh_token";
             return Err(Error::new(Kind::UnsupportedGrantType, detail));
         }
-        let TokenForm { grant_type, username, password, client_id, client_secret, scope } =
-            form(bytes)?;
+        let form: TokenForm = form(bytes)?;
+        let TokenForm { grant_type, username, password, client_id, .. } = form;
+        let TokenForm { client_secret, refresh_token, scope, .. } = form;
+        let (scope, is_offline) = without_offline_access(scope);
+        let mut keeps = false;
         let (username, password, rejection) = match grant_type {
+            GrantType::RefreshToken => {
+                let token = refresh_token.ok_or_else(|| missing("refresh_token"))?;
+                return Ok(Self::Refresh { token, scope });
+            }
             GrantType::Password => {
                 let username = username.ok_or_else(|| missing("username"))?;
+                keeps = is_offline;
                 (username, password, Kind::InvalidGrant)
             }
             GrantType::ClientCredentials => {
@@ -243,7 +303,8 @@ impl SignIn {
                 (id, secret, Kind::InvalidClient)
             }
         };
-        Ok(Self { credentials: Credentials { username, password }, scope, rejection })
+        let credentials = Credentials { username, password };
+        Ok(Self::SignIn(SignIn { credentials, scope, rejection, keeps }))
     }
 }
 
@@ -268,7 +329,7 @@ fn basic(authorization: Option<&HeaderValue>) -> Result<Option<(String, String)>
     parts().map(Some).ok_or_else(malformed)
 }
 
-impl<'a> ApiExtractor<'a> for SignIn {
+impl<'a> ApiExtractor<'a> for Grant {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
     type ParamType = ();
     type ParamRawType = ();
@@ -313,7 +374,8 @@ impl Input for TokenRequest {
 
 /// A token, as in OAuth 2.0 (RFC 6749, section 5.1).
 #[derive(Object, Serialize)]
-struct Token {
+#[oai(skip_serializing_if_is_none)]
+pub(super) struct Token {
     /// The token. Send it as `Authorization: Bearer …`.
     access_token: String,
     /// Always `Bearer`.
@@ -322,10 +384,29 @@ struct Token {
     expires_in: i64,
     /// The scopes of the token, such as `movies:read`, separated by spaces.
     scope: String,
+    /// The token that renews the session, if one was requested. It renews once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<String>,
+}
+
+impl Token {
+    pub(super) fn of(issued: Issued, refresh_token: Option<String>) -> Self {
+        Self {
+            access_token: issued.access_token,
+            token_type: "Bearer".to_owned(),
+            expires_in: i64::try_from(issued.expires_in.as_secs()).unwrap_or(i64::MAX),
+            scope: issued.scope,
+            refresh_token,
+        }
+    }
+
+    fn of_session(renewed: Renewed) -> Self {
+        Self::of(renewed.issued, renewed.refresh.map(|refresh| refresh.token))
+    }
 }
 
 /// A token as a response that caches must not store.
-struct TokenResponse(Json<Token>);
+pub(super) struct TokenResponse(pub(super) Json<Token>);
 
 impl IntoResponse for TokenResponse {
     fn into_response(self) -> Response {

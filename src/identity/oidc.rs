@@ -23,8 +23,8 @@ use super::claims::Claims;
 use super::rejection::{Reason, rejected};
 use super::token::{Times, check_claims, invalid, strict_header, validation};
 use super::{
-    ADMIN_SCOPE, Bearer, Credentials, Identity, IssuedAt, Leeway, MAX_LEEWAY_SECONDS, Provider,
-    RoleClaim, Tokens, record_scopes,
+    ADMIN_SCOPE, AuthorizationServer, Bearer, Credentials, Identity, IssuedAt, Leeway,
+    MAX_LEEWAY_SECONDS, Method, Provider, RoleClaim, Tokens, record_scopes,
 };
 use crate::error::{self, Error, Kind};
 use crate::query::Schema;
@@ -79,6 +79,17 @@ pub struct Trust {
     pub roles: RoleClaim,
     /// How far the times of its tokens may be off.
     pub leeway: Leeway,
+    /// What pages of this service are at the issuer; `None` if they cannot sign users in there.
+    pub page: Option<PageClient>,
+}
+
+/// A public client at the issuer, for pages of this service: an authorization code with PKCE is its only credential.
+#[derive(Debug, Clone)]
+pub struct PageClient {
+    /// Its client id.
+    pub id: String,
+    /// The scopes to request, separated by spaces.
+    pub scope: String,
 }
 
 /// The provider of `--auth oidc`, for tokens of another issuer.
@@ -88,6 +99,8 @@ struct Issuer {
     name: String,
     audience: String,
     source: Source,
+    /// The URL of the discovery document, if pages sign users in, and the client that they are.
+    page: Option<(Url, PageClient)>,
     client: Client,
     ages: Ages,
     roles: RoleClaim,
@@ -108,6 +121,8 @@ enum Source {
 #[derive(Clone, Default)]
 struct Known {
     keys: Vec<Arc<Key>>,
+    /// Where pages sign users in.
+    server: Option<AuthorizationServer>,
     /// When the fetch of these keys started.
     since: Option<Instant>,
     /// When the last fetch ended.
@@ -138,6 +153,15 @@ struct Key {
     validation: Validation,
 }
 
+/// The discovery document (OpenID Connect Discovery 1.0, section 3), as far as it is used.
+#[derive(Deserialize)]
+struct Discovery {
+    issuer: String,
+    jwks_uri: String,
+    authorization_endpoint: Option<String>,
+    token_endpoint: Option<String>,
+}
+
 impl Oidc {
     /// Creates a provider for tokens of an issuer, with scopes and roles on these record types. Sends no request yet.
     ///
@@ -145,7 +169,7 @@ impl Oidc {
     /// Fails if a URL is malformed or not secure, if the certificates cannot be parsed, or if the leeway is more than
     /// [`MAX_LEEWAY_SECONDS`].
     pub fn new(trust: Trust, ages: Ages, schemas: &[&'static Schema]) -> Result<Self, String> {
-        let Trust { issuer: name, audience, jwks, authorities, roles, leeway } = trust;
+        let Trust { issuer: name, audience, jwks, authorities, roles, leeway, page } = trust;
         if [leeway.clock_skew, leeway.expiry]
             .iter()
             .any(|it| !(0..=MAX_LEEWAY_SECONDS).contains(it))
@@ -159,22 +183,23 @@ impl Oidc {
         if issuer.query().is_some() || issuer.fragment().is_some() {
             return Err(of_issuer("must not contain a query or a fragment".to_owned()));
         }
+        let folder = name.strip_suffix('/').unwrap_or(&name);
+        let discovery = format!("{folder}/.well-known/openid-configuration");
+        let discovery = secure_url(&discovery).map_err(of_issuer)?;
+        let page = page.map(|page| (discovery.clone(), page));
         let source = match jwks {
             Some(jwks) => {
                 let url = secure_url(&jwks).map_err(|problem| format!("--oidc-jwks {problem}"));
                 Source::Keys(url?)
             }
-            None => {
-                let folder = name.strip_suffix('/').unwrap_or(&name);
-                let discovery = format!("{folder}/.well-known/openid-configuration");
-                Source::Discovery(secure_url(&discovery).map_err(of_issuer)?)
-            }
+            None => Source::Discovery(discovery),
         };
         let client = client(&source, authorities.as_deref())?;
         Ok(Self(Arc::new(Issuer {
             name,
             audience,
             source,
+            page,
             client,
             ages,
             roles,
@@ -204,6 +229,10 @@ impl Provider for Oidc {
         _own: &'a Tokens,
     ) -> BoxFuture<'a, error::Result<Bearer>> {
         Box::pin(self.0.verify(token))
+    }
+
+    fn method(&self) -> BoxFuture<'_, error::Result<Method>> {
+        Box::pin(self.0.method())
     }
 }
 
@@ -235,8 +264,27 @@ impl Issuer {
             identity: Identity { subject: nfc(&claims.subject).into_owned(), scopes },
             token_id: claims.token_id,
             issued: IssuedAt::Time(issued_at.saturating_sub(self.leeway.clock_skew)),
+            session: None,
             expires_at,
         })
+    }
+
+    /// Returns where pages sign users in, which the discovery document says.
+    async fn method(self: &Arc<Self>) -> error::Result<Method> {
+        if self.page.is_none() {
+            return Ok(Method::Elsewhere(None));
+        }
+        let mut known = self.known();
+        if known.since.is_none() && known.may_fetch(self.ages.rest) {
+            account::spawn(Arc::clone(self).refresh()).await.map_err(Error::internal)?;
+            known = self.known();
+        }
+        if known.since.is_some() {
+            return Ok(Method::Elsewhere(known.server.clone()));
+        }
+        let detail = format!("cannot reach the token issuer {}; retry later", self.name);
+        let cause = known.failure.clone().unwrap_or_else(|| "not fetched yet".to_owned());
+        Err(Error { detail, ..Error::unavailable(cause) })
     }
 
     /// Returns the scopes of this service that a token grants.
@@ -299,7 +347,7 @@ impl Issuer {
         let asked_at = Some(Instant::now());
         let issuer = &self.name;
         let known = match fetched {
-            Ok(keys) => {
+            Ok((keys, server)) => {
                 if known.failure.is_some() {
                     tracing::info!(issuer, "the token issuer is reachable again");
                 }
@@ -310,7 +358,14 @@ impl Issuer {
                          see why keys are ignored"
                     );
                 }
-                Known { keys, since: Some(started_at), asked_at, failure: None }
+                if server.is_none() && self.page.is_some() {
+                    tracing::warn!(
+                        issuer,
+                        "no page can sign users in: the discovery document of the issuer lacks a usable \
+                         authorization_endpoint or token_endpoint"
+                    );
+                }
+                Known { keys, server, since: Some(started_at), asked_at, failure: None }
             }
             Err(cause) => {
                 match known.failure {
@@ -325,29 +380,54 @@ impl Issuer {
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
     }
 
-    /// Fetches the keys of the issuer and returns the usable ones.
-    async fn fetch(&self) -> Result<Vec<Arc<Key>>, String> {
-        #[derive(Deserialize)]
-        struct Discovery {
-            issuer: String,
-            jwks_uri: String,
+    /// Fetches the discovery document of the issuer.
+    async fn discover(&self, url: &Url) -> Result<Discovery, String> {
+        let found: Discovery = self.get(url).await?;
+        if found.issuer == self.name {
+            return Ok(found);
         }
+        Err(format!("expected the issuer {:?} in {url}, found {:?}", self.name, found.issuer))
+    }
+
+    /// Returns where pages sign users in, if the document has secure URLs for that.
+    fn server(&self, discovery: &Discovery) -> Option<AuthorizationServer> {
+        let (_, page) = self.page.as_ref()?;
+        let endpoint = |url: &Option<String>| Some(secure_url(url.as_deref()?).ok()?.to_string());
+        Some(AuthorizationServer {
+            authorization_endpoint: endpoint(&discovery.authorization_endpoint)?,
+            token_endpoint: endpoint(&discovery.token_endpoint)?,
+            client_id: page.id.clone(),
+            scope: page.scope.clone(),
+        })
+    }
+
+    /// Fetches the keys of the issuer, and where pages sign users in. Returns the usable keys.
+    async fn fetch(&self) -> Result<(Vec<Arc<Key>>, Option<AuthorizationServer>), String> {
         #[derive(Deserialize)]
         struct Set {
             keys: Vec<Value>,
         }
-        let Set { keys } = match &self.source {
-            Source::Keys(url) => self.get(url).await?,
-            Source::Discovery(url) => {
-                let Discovery { issuer, jwks_uri } = self.get(url).await?;
-                if issuer != self.name {
-                    return Err(format!(
-                        "expected the issuer {:?} in {url}, found {issuer:?}",
-                        self.name
-                    ));
-                }
-                let keys = secure_url(&jwks_uri);
-                self.get(&keys.map_err(|problem| format!("{url}: jwks_uri {problem}"))?).await?
+        let (Set { keys }, server) = match (&self.source, &self.page) {
+            (Source::Keys(url), None) => (self.get(url).await?, None),
+            (Source::Keys(url), Some((discovery, _))) => {
+                let server = match self.discover(discovery).await {
+                    Ok(discovery) => self.server(&discovery),
+                    // Tokens are verified without it.
+                    Err(cause) => {
+                        tracing::warn!(
+                            cause,
+                            "cannot fetch the discovery document of the token issuer"
+                        );
+                        None
+                    }
+                };
+                (self.get(url).await?, server)
+            }
+            (Source::Discovery(url), _) => {
+                let discovery = self.discover(url).await?;
+                let keys = secure_url(&discovery.jwks_uri);
+                let keys = keys.map_err(|problem| format!("{url}: jwks_uri {problem}"))?;
+                (self.get(&keys).await?, self.server(&discovery))
             }
         };
         let usable = keys.iter().filter_map(|jwk| match self.usable(jwk) {
@@ -357,7 +437,7 @@ impl Issuer {
                 None
             }
         });
-        Ok(usable.collect())
+        Ok((usable.collect(), server))
     }
 
     async fn get<T: DeserializeOwned>(&self, url: &Url) -> Result<T, String> {

@@ -9,11 +9,12 @@ use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 
 use super::name::name_problem;
+use super::rejection::rejected_of;
 use super::{Credentials, Identity, Provider, Reason, Rejection, Role};
 use crate::error::{Error, Kind, Result};
 use crate::query::Schema;
 use crate::query::text::nfc;
-use crate::store::Store;
+use crate::store::{Store, User};
 
 /// The minimum length of a password, in characters (NIST SP 800-63B, section 3.1.1.2, without a second factor).
 pub const MIN_PASSWORD: usize = 15;
@@ -208,6 +209,18 @@ impl Passwords {
             let rejection = Rejection::of_sign_in(reason, &username, detail);
             return Err(Error { cause: Some(Box::new(rejection)), ..wrong() });
         };
+        self.identity(user)
+    }
+
+    /// Returns a user without checking a password.
+    async fn find(&self, subject: &str) -> Result<Identity> {
+        let Some(user) = self.store.reserved().user(subject).await? else {
+            return Err(rejected_of(subject, Reason::User, "unknown user"));
+        };
+        self.identity(user)
+    }
+
+    fn identity(&self, user: User) -> Result<Identity> {
         let role = Role::of(&user.role)
             .ok_or_else(|| Error::internal(format!("unknown role {:?} of a user", user.role)))?;
         Ok(Identity { subject: user.name, scopes: role.scopes(&self.schemas) })
@@ -217,6 +230,14 @@ impl Passwords {
 impl Provider for Passwords {
     fn sign_in(&self, credentials: Credentials) -> BoxFuture<'_, Result<Identity>> {
         Box::pin(self.check(credentials))
+    }
+
+    fn look_up<'a>(&'a self, subject: &'a str) -> Option<BoxFuture<'a, Result<Identity>>> {
+        Some(Box::pin(self.find(subject)))
+    }
+
+    fn keeps_passwords(&self) -> bool {
+        true
     }
 }
 

@@ -50,6 +50,10 @@ reasons! {
     Scope = "scope";
     /// The token was revoked.
     Revoked = "revoked";
+    /// The refresh token is of a session that has ended.
+    Session = "session";
+    /// The refresh token was used before: it may be stolen, so its session has ended.
+    Reused = "reused";
     /// The token is newer than the database, which was restored from a backup or is another one.
     Database = "database";
 }

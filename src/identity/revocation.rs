@@ -65,7 +65,7 @@ struct Known {
 
 #[derive(Clone, Default)]
 struct All {
-    /// The ids of revoked tokens, with their expiry times.
+    /// The ids of revoked tokens, and of sessions whose tokens are, with the times when these have expired.
     tokens: HashMap<String, DateTime<Utc>>,
     /// The last revocation of each subject: its number, and its time in seconds since 1970.
     subjects: HashMap<String, (i64, i64)>,
@@ -85,7 +85,8 @@ fn is_ahead(bearer: &Bearer, known: &Known) -> bool {
 
 impl All {
     fn has(&self, bearer: &Bearer) -> bool {
-        let by_token = bearer.token_id.as_ref().is_some_and(|id| self.tokens.contains_key(id));
+        let ids = [&bearer.token_id, &bearer.session].into_iter().flatten();
+        let by_token = ids.into_iter().any(|id| self.tokens.contains_key(id));
         let by_subject =
             self.subjects.get(&bearer.identity.subject).is_some_and(|(revision, at)| match bearer
                 .issued

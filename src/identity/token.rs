@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::name::name_problem;
+use super::refresh::{self, RefreshClaims, RefreshKey};
 use super::rejection::{Reason, expired, rejected, rejected_of};
 use super::secret::Secret;
 use super::{Identity, Secrets};
@@ -74,6 +75,9 @@ struct Claims {
     scope: String,
     /// The number of revocations when the token was issued.
     rev: i64,
+    /// The id of the session, if the token belongs to one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sid: Option<Uuid>,
     /// Not before (RFC 7519, section 4.1.5). The service issues none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     nbf: Option<i64>,
@@ -99,6 +103,8 @@ pub struct Bearer {
     pub token_id: Option<String>,
     /// When the token was issued.
     pub issued: IssuedAt,
+    /// The id of the session that the token belongs to, and whose end revokes it. `None` for a token of its own.
+    pub session: Option<String>,
     /// When the token expires, in seconds since 1970.
     pub expires_at: i64,
 }
@@ -127,6 +133,7 @@ struct Key {
     header: String,
     encoding: EncodingKey,
     decoding: DecodingKey,
+    refresh: RefreshKey,
 }
 
 impl Key {
@@ -139,6 +146,7 @@ impl Key {
             header: encoded.split('.').next().unwrap_or_default().to_owned(),
             encoding,
             decoding: DecodingKey::from_secret(secret.bytes()),
+            refresh: RefreshKey::of(secret),
         }
     }
 
@@ -173,11 +181,29 @@ impl Tokens {
         }
     }
 
+    /// Returns the lifetime of an access token.
+    pub fn ttl(&self) -> Duration {
+        self.ttl
+    }
+
     /// Issues a token. `revision` is the number of revocations, read before the identity was looked up.
     ///
     /// # Errors
     /// Fails if the expiry time overflows.
     pub fn issue(&self, identity: &Identity, revision: i64) -> Result<Issued> {
+        self.issue_within(identity, revision, None)
+    }
+
+    /// Issues a token that belongs to a session, if there is one. Otherwise as [`Tokens::issue`].
+    ///
+    /// # Errors
+    /// As [`Tokens::issue`].
+    pub fn issue_within(
+        &self,
+        identity: &Identity,
+        revision: i64,
+        session: Option<Uuid>,
+    ) -> Result<Issued> {
         let now = Utc::now();
         let ttl = chrono::Duration::from_std(self.ttl).map_err(Error::internal)?;
         let expiry = now
@@ -193,6 +219,7 @@ impl Tokens {
             jti: Uuid::now_v7(),
             scope: scope.clone(),
             rev: revision,
+            sid: session,
             nbf: None,
         };
         let header = header(&self.signing.id);
@@ -201,13 +228,31 @@ impl Tokens {
         Ok(Issued { access_token, expires_in: self.ttl, scope })
     }
 
+    /// Returns the refresh token of a session.
+    ///
+    /// # Errors
+    /// Fails if the library cannot sign.
+    pub fn refresh_token(&self, claims: RefreshClaims) -> Result<String> {
+        self.signing.refresh.issue(claims)
+    }
+
+    /// Verifies the signature of a refresh token and returns its claims. Only the database knows whether its session has
+    /// ended.
+    ///
+    /// # Errors
+    /// Returns [`crate::error::Kind::Unauthenticated`] if this service did not issue it.
+    pub fn verify_refresh(&self, token: &str) -> Result<RefreshClaims> {
+        let keys = std::iter::once(&self.signing).chain(&self.others);
+        refresh::verify(token, keys.map(|key| &key.refresh))
+    }
+
     /// Verifies a token and returns its claims.
     ///
     /// # Errors
     /// Returns [`crate::error::Kind::Unauthenticated`] if this service did not issue the token, and
     /// [`crate::error::Kind::TokenExpired`] if it did and the token has expired.
     pub fn verify(&self, token: &str) -> Result<Bearer> {
-        let Claims { sub, iat, exp, jti, scope, rev, nbf, .. } = self.claims(token)?;
+        let Claims { sub, iat, exp, jti, scope, rev, sid, nbf, .. } = self.claims(token)?;
         let times = Times { issued_at: iat, expires_at: exp, not_before: nbf };
         check_claims(&sub, &times, Leeway::default())?;
         Ok(Bearer {
@@ -217,6 +262,7 @@ impl Tokens {
             },
             token_id: Some(jti.to_string()),
             issued: IssuedAt::Revision(rev),
+            session: sid.map(|id| id.to_string()),
             expires_at: exp,
         })
     }

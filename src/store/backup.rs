@@ -335,6 +335,7 @@ pub async fn restore(
          SET value = CAST(CAST(value AS INTEGER) + {REVOCATIONS} AS TEXT) WHERE name = 'revocations'"
     );
     run(copy.path(), &revoke).await.map_err(|error| of_file(copy.path(), error))?;
+    end_sessions(copy.path()).await.map_err(|error| of_file(copy.path(), error))?;
     let secret_copy = match secret.exists() {
         true => {
             let secret_copy = partial(&own_secret)?;
@@ -396,6 +397,17 @@ async fn run(path: &Path, sql: &str) -> sqlx::Result<()> {
     let mut connection = options.connect().await?;
     let outcome = sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned())).execute(&mut connection).await;
     outcome.map(drop).and(connection.close().await)
+}
+
+/// Deletes the sessions of a database that was restored. Otherwise those that have ended since would revive, and refresh
+/// tokens that were used since could be used again. Earlier versions have no sessions.
+async fn end_sessions(path: &Path) -> sqlx::Result<()> {
+    let options = SqliteConnectOptions::new().filename(path).busy_timeout(Duration::ZERO);
+    let mut connection = options.connect().await?;
+    let tables = "SELECT count(*) FROM sqlite_schema WHERE name = 'cinequery_sessions'";
+    let tables: sqlx::Result<i64> = sqlx::query_scalar(tables).fetch_one(&mut connection).await;
+    connection.close().await?;
+    if tables? == 0 { Ok(()) } else { run(path, "DELETE FROM cinequery_sessions").await }
 }
 
 /// Reads a whole database file and checks its structure. Returns whether it is marked as served.

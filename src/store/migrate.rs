@@ -62,20 +62,20 @@ struct Script {
 }
 
 macro_rules! scripts {
-    ($($number:literal $name:literal),+) => {
+    ($($zeros:literal $number:literal $name:literal),+) => {
         /// The migrations of the service's own tables.
         const SCRIPTS: &[Script] = &[$(Script {
             number: $number,
             name: $name,
-            sqlite: include_str!(concat!("../../migrations/sqlite/000", $number, "_", $name, ".sql")),
-            postgres: include_str!(concat!("../../migrations/postgres/000", $number, "_", $name, ".sql")),
+            sqlite: include_str!(concat!("../../migrations/sqlite/", $zeros, $number, "_", $name, ".sql")),
+            postgres: include_str!(concat!("../../migrations/postgres/", $zeros, $number, "_", $name, ".sql")),
         }),+];
     };
 }
 
 scripts! {
-    1 "catalogue", 2 "saved_queries", 3 "users", 4 "revocations", 5 "usage", 6 "records", 7 "changes", 8 "idempotency",
-    9 "import_progress"
+    "000" 1 "catalogue", "000" 2 "saved_queries", "000" 3 "users", "000" 4 "revocations", "000" 5 "usage",
+    "000" 6 "records", "000" 7 "changes", "000" 8 "idempotency", "000" 9 "import_progress", "00" 10 "sessions"
 }
 
 fn migrator(dialect: Dialect) -> Migrator {

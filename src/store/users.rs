@@ -155,6 +155,35 @@ impl Store {
         self.write_and_revoke(&update, name, now).await
     }
 
+    /// Changes the password of a user of this version and revokes the user's tokens. Returns the new version of the user and
+    /// the number of the revocation, or `None` if no user has this name and version.
+    ///
+    /// # Errors
+    /// Any database error.
+    pub async fn change_password(
+        &self,
+        name: &str,
+        password_hash: &str,
+        version: i64,
+        now: DateTime<Utc>,
+    ) -> Result<Option<(i64, i64)>> {
+        let mut update = Sql::update();
+        // The transaction has incremented the count and holds its row. A later number would include later revocations, which
+        // must apply to a token with this number.
+        let revision =
+            "(SELECT CAST(value AS bigint) FROM cinequery_meta WHERE name = 'revocations')";
+        update
+            .table("users")
+            .value("password_hash", password_hash)
+            .value("version", Expr::col("version").add(Expr::cust("1")))
+            .value("updated_at", self.dialect().value(&Value::Timestamp(now)))
+            .and_where(Expr::col("name").eq(name))
+            .and_where(Expr::col("version").eq(version))
+            .returning(Sql::returning().exprs([Expr::col("version"), Expr::cust(revision)]));
+        let revocation = self.revocation(&Revoked::Subject(name.to_owned()), now)?;
+        self.transact(revocation.into(), self.dialect().build(&update).into()).await
+    }
+
     /// Removes a user and revokes the user's tokens. Returns `None` if no user has this name and version, or if
     /// no user would be left with the role `kept`.
     ///

@@ -28,6 +28,8 @@ pub struct Audit<'a> {
     pub to_version: Option<i64>,
     /// The number of records of a write of several.
     pub records: Option<u64>,
+    /// Why the service has ended a session by itself.
+    pub reason: Option<&'static str>,
 }
 
 impl<'a> Audit<'a> {
@@ -39,7 +41,7 @@ impl<'a> Audit<'a> {
     /// Logs the write.
     pub fn log(self) {
         let Self { action, subject, request_id, collection, user, .. } = self;
-        let Self { id, role, from_version, to_version, records, .. } = self;
+        let Self { id, role, from_version, to_version, records, reason, .. } = self;
         let account = Account::current();
         let client = account.as_ref().and_then(|account| account.client());
         let client = client.map(tracing::field::display);
@@ -59,6 +61,7 @@ impl<'a> Audit<'a> {
             from_version,
             to_version,
             records,
+            reason,
             "write"
         );
     }

@@ -48,10 +48,10 @@ fields! {
     "aborted": "`true` if a streamed response was not sent to its end";
     "query": "with `--log-queries`, the filter and the order in canonical form, each value as `?`";
     "cause": "why the service has failed, or more about rejected credentials";
-    "reason": "why a token or a sign-in was rejected: a code of the table below";
+    "reason": "why a token or a sign-in was rejected, or a session ended: a code of the table below";
     "user": "the name that signs in, or the user that was changed";
     "suppressed": "how many rejections were not logged as warnings since the last one";
-    "action": "what was written: `create`, `update`, `delete`, `restore`, `erase`, `import`; `create_user`, `update_user`, `delete_user`; `revoke`, `sign_out`";
+    "action": "what was written: `create`, `update`, `delete`, `restore`, `erase`, `import`; `create_user`, `update_user`, `delete_user`, `change_password`; `start_session`, `end_session`, `revoke`, `sign_out`";
     "collection": "the collection of the record";
     "id": "the id of the record";
     "from_version": "the version of the record before the write; absent if there was none";

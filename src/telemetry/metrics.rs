@@ -196,6 +196,8 @@ metrics! {
     decisions: Family<Decision, Counter> = "cinequery_rate_limit_decisions", Family::default();
     /// Sign-ins that have succeeded.
     sign_ins: Counter = "cinequery_sign_ins", Counter::default();
+    /// Renewals of sessions that have succeeded.
+    renewals: Counter = "cinequery_session_renewals", Counter::default();
     /// Sign-ins and tokens that were rejected.
     rejections: Family<Rejected, Counter> = "cinequery_rejected_credentials", Family::default();
     /// Problems that were found in queries.

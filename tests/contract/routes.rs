@@ -15,6 +15,7 @@ const UNDOCUMENTED: &[(&str, &str)] = &[
     ("/docs/guide", "a redirect to the manual"),
     ("/docs/guide/", "a redirect to the manual"),
     ("/docs/guide/:file", "the pages of the manual"),
+    ("/docs/oauth2-redirect", "the page to which an issuer of tokens sends a browser"),
     ("/openapi.json", "the document itself"),
 ];
 

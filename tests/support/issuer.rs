@@ -1,6 +1,7 @@
 //! A token issuer for tests. It serves a discovery document and keys, both of which a test can change, and it can
 //! misbehave in several ways.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -10,7 +11,7 @@ use base64::Engine;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use chrono::Utc;
 use cinequery::identity::{Leeway, RoleClaim, Trust};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::LOCATION;
 use hyper::service::service_fn;
@@ -19,6 +20,7 @@ use hyper_util::rt::TokioIo;
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -136,6 +138,10 @@ struct State {
     jwks_uri: Mutex<String>,
     mood: Mutex<Mood>,
     requests: AtomicUsize,
+    /// The codes that were issued, each with the client, the redirect URI and the challenge (RFC 7636) of its request.
+    codes: Mutex<HashMap<String, [String; 3]>>,
+    /// The access token for the next valid code.
+    token: Mutex<String>,
 }
 
 /// The `aud` claim of tokens for the service.
@@ -172,6 +178,8 @@ impl Issuer {
             jwks_uri: Mutex::new(format!("{name}/keys")),
             mood: Mutex::new(Mood::Well),
             requests: AtomicUsize::new(0),
+            codes: Mutex::default(),
+            token: Mutex::default(),
         });
         let server = tokio::spawn(serve(listener, tls, Arc::clone(&state)));
         let issuer = Self { name, state, server };
@@ -192,6 +200,11 @@ impl Issuer {
     /// Changes `jwks_uri` in the discovery document.
     pub fn point_to(&self, jwks_uri: &str) {
         jwks_uri.clone_into(&mut self.state.jwks_uri.lock().unwrap());
+    }
+
+    /// Sets the access token that a valid authorization code gets.
+    pub fn grant(&self, token: String) {
+        *self.state.token.lock().unwrap() = token;
     }
 
     pub fn behave(&self, mood: Mood) {
@@ -217,6 +230,7 @@ impl Issuer {
             authorities: None,
             roles: RoleClaim::default(),
             leeway: Leeway::default(),
+            page: None,
         }
     }
 
@@ -284,12 +298,25 @@ async fn respond(
     if let Mood::Slow(delay) = mood {
         tokio::time::sleep(delay).await;
     }
-    let document = match request.uri().path() {
+    let uri = request.uri().clone();
+    let name = state.name.lock().unwrap().clone();
+    let document = match uri.path() {
         DISCOVERY => json!({
-            "issuer": *state.name.lock().unwrap(),
+            "issuer": name,
             "jwks_uri": *state.jwks_uri.lock().unwrap(),
+            "authorization_endpoint": format!("{name}/authorize"),
+            "token_endpoint": format!("{name}/token"),
         }),
         "/keys" | "/elsewhere" => json!({"keys": *state.keys.lock().unwrap()}),
+        "/authorize" => {
+            let target = authorize(&state, uri.query().unwrap_or_default());
+            let response = Response::builder().status(302).header(LOCATION, target);
+            return Ok(response.body(Full::default()).unwrap());
+        }
+        "/token" => {
+            let body = request.into_body().collect().await.unwrap().to_bytes();
+            exchange(&state, &String::from_utf8_lossy(&body))
+        }
         _ => Value::Null,
     };
     let document = document.to_string();
@@ -302,4 +329,36 @@ async fn respond(
     };
     let response = Response::builder().status(status).header(LOCATION, "/elsewhere");
     Ok(response.body(Full::new(body.into())).unwrap())
+}
+
+fn parameters(text: &str) -> HashMap<String, String> {
+    let url = reqwest::Url::parse(&format!("http://x/?{text}")).unwrap();
+    url.query_pairs().into_owned().collect()
+}
+
+/// Issues an authorization code for a user who consents, and returns the URL to which the browser is sent.
+fn authorize(state: &State, query: &str) -> String {
+    let sent = parameters(query);
+    assert_eq!(
+        (sent["response_type"].as_str(), sent["code_challenge_method"].as_str()),
+        ("code", "S256")
+    );
+    let code = uuid::Uuid::now_v7().to_string();
+    let request = ["client_id", "redirect_uri", "code_challenge"].map(|name| sent[name].clone());
+    let target = format!("{}?code={code}&state={}", request[1], sent["state"]);
+    state.codes.lock().unwrap().insert(code, request);
+    target
+}
+
+/// Exchanges an authorization code for the access token, once, if the client proves that it has sent the challenge.
+fn exchange(state: &State, form: &str) -> Value {
+    let sent = parameters(form);
+    let verifier = sent.get("code_verifier").map_or("", String::as_str);
+    let challenge = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(verifier));
+    let expected = [sent["client_id"].clone(), sent["redirect_uri"].clone(), challenge];
+    let request = state.codes.lock().unwrap().remove(&sent["code"]);
+    if sent["grant_type"] != "authorization_code" || request != Some(expected) {
+        return json!({"error": "invalid_grant"});
+    }
+    json!({"access_token": *state.token.lock().unwrap(), "token_type": "Bearer", "expires_in": 600})
 }

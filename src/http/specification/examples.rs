@@ -7,6 +7,9 @@ use crate::query::{Field, Schema, Type};
 /// The password in examples.
 const PASSWORD: &str = "correct horse battery staple";
 
+/// The password that replaces it.
+const NEW_PASSWORD: &str = "another horse battery staple";
+
 /// Adds examples to the parameters of an operation.
 pub(super) fn of_parameters(operation: &mut Value, about: &'static Schema) {
     let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
@@ -83,6 +86,7 @@ pub(super) fn of_body(operation: &str, schema: &str, about: &Schema) -> Option<V
         "RevocationRequest" => json!({ "subject": "cataloguer" }),
         "UserDraft" => json!({ "name": "cataloguer", "password": PASSWORD, "role": "editor" }),
         "UserPatch" => json!({ "role": "viewer" }),
+        "PasswordChange" => json!({ "current_password": PASSWORD, "new_password": NEW_PASSWORD }),
         "RestoreRequest" => json!({ "version": 1 }),
         "BatchRequest" => json!({
             "operations": [{ "op": "create", "on_conflict": "skip", "collection": about.collection, "record": draft(about) }]
@@ -106,6 +110,14 @@ pub(super) fn of_success(schema: &str, about: &Schema) -> Option<Value> {
             "expires_in": 1800,
             "scope": format!("{0}:read {0}:write", about.collection),
         }),
+        "CurrentUser" => json!({
+            "subject": "cataloguer",
+            "role": "viewer",
+            "scopes": [format!("{}:read", about.collection)],
+            "expires_at": "2026-01-31T12:30:00Z",
+            "can_change_password": true,
+        }),
+        "SignInMethod" => json!({ "method": "password" }),
         "Health" => json!({ "status": "ok" }),
         "Readiness" => json!({ "status": "ok", "throttle": "local" }),
         "LegacyMovie" => draft(about),
