@@ -3,6 +3,7 @@
 CARGO ?= cargo
 # How many minutes `make fuzz` runs.
 MINUTES ?= 5
+TARGET ?= query
 # `make agree`: the number of queries against the hand-written record type, the number of generated record types that
 # share as many queries again, and the random seed.
 CASES ?= 100000
@@ -76,11 +77,11 @@ agree: postgres  ## Compare the results of CASES random queries in the evaluator
 	AGREE_CASES=$(CASES) AGREE_SCHEMAS=$(SCHEMAS) AGREE_SEED=$(SEED) \
 		$(CARGO) test --profile demo --test suite -- agreement --nocapture
 
-fuzz:  ## Fuzz the filter language for MINUTES
+fuzz:  ## Fuzz the filter language for MINUTES, or with TARGET=file or workbook the import of files
 	@$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-fuzz
-	@mkdir -p fuzz/found
-	$(CARGO) fuzz run --sanitizer none query fuzz/found fuzz/corpus/query -- \
-		-dict=fuzz/query.dict -max_len=8400 -timeout=5 -max_total_time=$$((60 * $(MINUTES)))
+	@mkdir -p fuzz/found/$(TARGET)
+	$(CARGO) fuzz run --sanitizer none $(TARGET) fuzz/found/$(TARGET) fuzz/corpus/$(TARGET) -- \
+		-dict=fuzz/$(TARGET).dict -max_len=8400 -timeout=5 -max_total_time=$$((60 * $(MINUTES)))
 
 openapi:  ## Generate openapi/v1.json from the code
 	$(CARGO) run --quiet -- openapi > openapi/v1.json.new
@@ -102,7 +103,7 @@ manifests: ## Validate deploy/kubernetes.yaml against the Kubernetes schemas
 	@deploy/validate.sh
 
 tools:  ## Install the tools that check the OpenAPI document into target/tools
-	@contract/tools.sh node promtool systemd proxies
+	@contract/tools.sh node promtool systemd proxies libreoffice
 
 postgres:  ## Find PostgreSQL's server programs, or install them (as root with apt-get)
 	@tests/support/postgres.sh faults

@@ -3,9 +3,10 @@
 # installed at that version are kept.
 #
 #   contract/tools.sh [python] [node] [java] [chromium] [promtool] [systemd] [proxies]
+#                     [libreoffice]
 #
 # Python packages, including Node.js, come from PyPI, and Node.js packages from npm. The others are those of the system. If
-# they are missing, Java and Chromium are installed as root on Debian, and the rest is extracted from Debian's packages.
+# they are missing, Java, Chromium and LibreOffice are installed as root on Debian, and the rest is extracted from Debian's packages.
 set -eu
 cd "$(dirname "$0")/.."
 tools=target/tools
@@ -96,6 +97,11 @@ program() {
     chmod +x "$tools/$name"
 }
 
+install_libreoffice() {
+    command -v soffice >/dev/null 2>&1 || debian libreoffice-calc-nogui
+    command -v soffice >/dev/null 2>&1 || fail "soffice not found on PATH; install LibreOffice Calc"
+}
+
 install_promtool() {
     program promtool prometheus prometheus
 }
@@ -112,7 +118,7 @@ install_proxies() {
 
 for tool in "$@"; do
     case $tool in
-    python | node | java | chromium | promtool | systemd | proxies) "install_$tool" ;;
-    *) fail "unknown tool $tool; expected python, node, java, chromium, promtool, systemd or proxies" ;;
+    python | node | java | chromium | promtool | systemd | proxies | libreoffice) "install_$tool" ;;
+    *) fail "unknown tool $tool; expected python, node, java, chromium, promtool, systemd, proxies or libreoffice" ;;
     esac
 done

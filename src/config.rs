@@ -101,7 +101,7 @@ pub struct ServeSettings {
     )]
     pub listen: Listen,
 
-    /// Origins whose pages may use the service from a browser (CORS), such as https://movies.example, separated by
+    /// Origins whose pages may use the service from a browser (CORS), such as `https://movies.example`, separated by
     /// commas; `*` for every origin
     #[arg(
         long,

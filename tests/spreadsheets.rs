@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 use std::io::{Cursor, Write as _};
+use std::process::Command;
 
 use cinequery::app::selection::Selection;
 use cinequery::app::transfer::Form;
-use cinequery::app::transfer::{Format, Hints, Options, begin, export, open};
+use cinequery::app::transfer::{Format, Hints, Options, begin, export, inspect};
 use cinequery::record::Author;
 use cinequery::store::Conflict;
 use proptest::prelude::*;
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
+use crate::contract::tools::succeed;
 use crate::support::records::declared;
 use crate::support::{Client, Database, Response, identity, movies, served_on_both};
 
@@ -469,6 +471,71 @@ fn what_is_exported_comes_back_as_it_was() {
     });
 }
 
+/// Opens a file with LibreOffice and saves it in another format.
+fn saved_by_libre_office(file: &[u8], to: &str, extension: &str) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("shows.xlsx"), file).unwrap();
+    let profile = format!("-env:UserInstallation=file://{}/profile", folder.path().display());
+    let mut office = Command::new("soffice");
+    office.args([&profile, "--headless", "--convert-to", to, "--outdir", "out", "shows.xlsx"]);
+    office.current_dir(folder.path()).env("HOME", folder.path()).env("LC_ALL", "C.UTF-8");
+    let output = succeed(&mut office);
+    let saved = folder.path().join("out").join(format!("shows.{extension}"));
+    std::fs::read(&saved).unwrap_or_else(|error| panic!("{error}: {output}"))
+}
+
+/// Texts that a spreadsheet could take for something else, and values at the limits of one.
+fn delicate_shows() -> Vec<Value> {
+    let texts = [
+        "=1+1",
+        "+1",
+        "@x",
+        "007",
+        "300",
+        "1e5",
+        "1/2",
+        "TRUE",
+        "2030-01-01",
+        "Zoë 🎬",
+        "a;b,\"c\"",
+        "<&>",
+        "_x0041_",
+        "12:30",
+        "3.50",
+    ];
+    let seats = [json!(999_999_999_999_999_i64), json!(-1), json!(i64::MAX), Value::Null];
+    let open = [json!(true), json!(false), Value::Null];
+    let days = ["2030-02-15", "1895-12-28", "1900-02-28", "9999-12-31"];
+    let show = |(number, text): (usize, &&str)| {
+        json!({
+            "name": text,
+            "hall": if number % 3 == 0 { Value::Null } else { json!(text) },
+            "seats": seats[number % 4],
+            "open": open[number % 3],
+            "day": days[number % 4],
+            "at": "2030-01-01T20:15:00.123456Z",
+            "key": Value::Null,
+        })
+    };
+    texts.iter().enumerate().map(show).collect()
+}
+
+#[tokio::test]
+async fn libre_office_keeps_what_is_exported() {
+    let own = exchanged(lines(&delicate_shows()), None, Format::Ndjson).await;
+    let workbook = exchanged(own.clone(), None, Format::Xlsx).await;
+    let formats = [
+        ("xlsx:Calc MS Excel 2007 XML", "xlsx"),
+        // Semicolons, quotes, UTF-8, and cells as they are shown.
+        ("csv:Text - txt - csv (StarCalc):59,34,76,1,,0,false,true,false", "csv"),
+    ];
+    for (filter, extension) in formats {
+        let saved = saved_by_libre_office(&workbook, filter, extension);
+        let back = exchanged(saved, None, Format::Ndjson).await;
+        assert_eq!(String::from_utf8_lossy(&back), String::from_utf8_lossy(&own), "{extension}");
+    }
+}
+
 /// Parts of a workbook with one sheet: its cells, and the shared texts.
 fn parts(sheet: &str, shared: &str) -> Vec<(String, Vec<u8>)> {
     let part = |name: &str, text: &str| (name.to_owned(), text.as_bytes().to_vec());
@@ -671,6 +738,6 @@ fn no_file_panics() {
         let at = at.index(file.len() + 1);
         let end = (at + more.len()).min(file.len());
         file.splice(at..end, more);
-        let _ = open(Cursor::new(file), Options::default(), movies(), Author::Client);
+        let _ = inspect(Cursor::new(file), Options::default(), movies(), Author::Client);
     });
 }

@@ -27,7 +27,7 @@ pub use self::dates::Order;
 pub use self::encoding::Encoding;
 pub use self::export::{Export, Form, Part, export};
 pub(crate) use self::import::read_error;
-pub use self::import::{Import, ImportKey, Opened, begin, open};
+pub use self::import::{Import, ImportKey, Opened, begin, inspect, open};
 pub use self::infer::infer;
 pub use self::options::Options;
 pub use self::report::{Problem, Report};

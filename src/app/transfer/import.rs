@@ -91,6 +91,23 @@ pub fn open(
     Err(Error::new(Kind::InvalidBody, detail))
 }
 
+/// Reads a file to its end and reports what it has, as a dry run without a database.
+///
+/// # Errors
+/// As [`open`], but for required fields.
+pub fn inspect(
+    input: impl Input + Send + 'static,
+    options: impl Into<Options>,
+    schema: &'static Schema,
+    author: Author,
+) -> Result<Report> {
+    let mut file = open_any(input, options.into(), schema, author)?;
+    let mut reading = Reading::of(schema, author);
+    reading.unknown = Some(Summary::default());
+    reading.all(&mut file, |_| true, |_| {})?;
+    Ok(reading.counted(Tally::default()))
+}
+
 /// Opens a file that may lack required fields.
 fn open_any(
     input: impl Input + Send + 'static,
@@ -258,7 +275,7 @@ impl Import {
             let mut file = open_any(input, options, schema, author)?;
             let mut reading = Reading::of(schema, author);
             reading.unknown = Some(Summary::default());
-            reading.all(&mut file, &sender, progress)?;
+            reading.all(&mut file, |message| sender.blocking_send(message).is_ok(), progress)?;
             Ok(reading)
         });
         let tally = store.preview(schema, policy, receiver).await?;
@@ -293,7 +310,7 @@ impl Import {
             let _place = place;
             let mut file = open()?;
             let mut reading = Reading::of(schema, author);
-            reading.all(&mut file, &sender, progress)?;
+            reading.all(&mut file, |message| sender.blocking_send(message).is_ok(), progress)?;
             let is_rejected = policy == Conflict::Fail && reading.rejected > 0;
             // Nothing else sets it.
             let _ = read.set(reading);
@@ -386,11 +403,11 @@ impl Reading {
         }
     }
 
-    /// Reads the rows and sends their records to the database.
+    /// Reads the rows and sends their records to the database, until it takes no more.
     fn all(
         &mut self,
         file: &mut Opened,
-        records: &mpsc::Sender<Message>,
+        send: impl Fn(Message) -> bool,
         progress: impl Fn(u64),
     ) -> Result<()> {
         let Opened { source, columns, dates, values } = file;
@@ -404,7 +421,7 @@ impl Reading {
             match read {
                 Ok(draft) => {
                     // If the channel is closed, the database has failed, and its error is returned.
-                    if records.blocking_send(Message::Record(line, draft)).is_err() {
+                    if !send(Message::Record(line, draft)) {
                         return ControlFlow::Break(());
                     }
                 }
