@@ -267,6 +267,8 @@ def make_consistent(case):
     if operation == "signIn":
         # Ten wrong passwords would block this IP address from signing in for a minute.
         body.update(username=TESTER, password=PASSWORD, scope=None)
+    if operation == "startSession":
+        body.update(username=TESTER, password=PASSWORD)
     if operation == "getMovieFacets" and "interval" in query:
         # The valid intervals depend on the type of the field; some types have none.
         interval = INTERVALS.get(FIELDS.get(query["by"]))

@@ -79,9 +79,9 @@ enum Command {
     Backup(backup::Backup),
     /// Create a SQLite database from a backup
     Restore(restore::Restore),
-    /// Import records from a file of JSON lines or CSV
+    /// Import records from a file: CSV, a workbook of Excel, or JSON
     Import(import::Import),
-    /// Export records to a file of JSON lines or CSV
+    /// Export records to a file: CSV, a workbook of Excel, or JSON
     Export(export::Export),
     /// Search records, without a server
     Query(query::Query),

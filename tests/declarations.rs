@@ -357,7 +357,7 @@ fn operations_do_not_collide() {
         assert_eq!(unique.len(), ids.len(), "{name}");
     }
     assert!(accepted > 5, "{accepted} names were accepted");
-    for name in ["Schema", "Liveness"] {
+    for name in ["Schema", "Liveness", "Me"] {
         let found = check(&format!("--- x\n{}", of(name, "others")));
         let expected =
             format!("x:1:8: \"{name}\" cannot be used: the API has an operation `get{name}`");

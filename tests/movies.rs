@@ -94,6 +94,7 @@ async fn exported(store: &Store, format: Format) -> Vec<u8> {
     while let Some(part) = export.next().await.unwrap() {
         file.extend(part.bytes);
     }
+    file.extend(export.tail());
     file
 }
 

@@ -91,14 +91,14 @@ fn files() -> Vec<(&'static str, Vec<u8>, i64, Vec<Wrong>)> {
         ),
         (
             CSV,
-            format!("{HEADER}\"a \"\"b\"\",\nc\",g,2000,2024-01-05\n{cells}").into(),
+            format!("{HEADER}\"a \"\"b\"\",\u{7}c\",g,2000,2024-01-05\n{cells}").into(),
             1,
             vec![(2, "/title", "control character")],
         ),
         // The first row has two lines, so the next row starts on line 4.
         (
             CSV,
-            format!("{HEADER}\"a\nb\",g,2000,2024-01-05\nx\n{cells}").into(),
+            format!("{HEADER}\"a\nb\u{7}\",g,2000,2024-01-05\nx\n{cells}").into(),
             1,
             vec![
                 (2, "/title", "control character"),

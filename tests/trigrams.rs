@@ -8,6 +8,7 @@ use cinequery::clock::timestamp_now;
 use cinequery::identity::Identity;
 use cinequery::query::compile::compile_for_candidates;
 use cinequery::query::evaluate::{Truth, compare as compare_records, evaluate};
+use cinequery::query::text::{is_blank, trimmed};
 use cinequery::query::{Argument, Arguments, BoundQuery, Dialect, Schema, Shape, compile, prepare};
 use cinequery::record::{Draft, Members, Patch};
 use cinequery::store::{Conflict, Expected, Record, State, Store};
@@ -19,6 +20,7 @@ use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
 use crate::command_line::{folder_of, run};
+use crate::support::records::as_stored;
 use crate::support::records::declared;
 use crate::support::{Database, all, identity, on_both};
 
@@ -96,7 +98,11 @@ fn text() -> impl Strategy<Value = String> {
     let piece = prop_oneof![6 => sample::select(PIECES).prop_map(str::to_owned), 1 => any::<char>()
         .prop_filter("control characters are rejected", |character| !character.is_control())
         .prop_map(String::from)];
-    collection::vec(piece, 0..9).prop_map(|pieces| pieces.concat())
+    // As they are stored: without outer white space.
+    collection::vec(piece, 0..9).prop_map(|pieces| match pieces.concat() {
+        text if is_blank(&text) => String::new(),
+        text => trimmed(&text).to_owned(),
+    })
 }
 
 /// A needle: a part of one of the texts, or another text.
@@ -237,7 +243,7 @@ impl Notes {
 
 fn draft(note: Json) -> Draft {
     let members: Members<Json> = serde_json::from_value(note).unwrap();
-    Draft::read(notes(), members).unwrap()
+    as_stored(notes(), members)
 }
 
 fn bound(filter: &str, order: &str, one: &str, other: &str) -> BoundQuery {

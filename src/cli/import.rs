@@ -105,7 +105,7 @@ impl Import {
         let report = load(&store, catalogue, schema, file, self.on_conflict).await;
         store.close().await;
         match report {
-            Ok(report) => Ok(print(&report)),
+            Ok(report) => Ok(print(&report, schema.natural_key().is_empty())),
             Err(error) if matches!(error.kind, Kind::RowsRejected | Kind::EveryRowRejected) => {
                 list(&error.violations);
                 let detail = with_options(&escaped(&error.detail));
@@ -152,20 +152,25 @@ async fn load(
     report
 }
 
-fn print(report: &Report) -> ExitCode {
+fn print(report: &Report, has_no_key: bool) -> ExitCode {
     let Report { created, updated, skipped, rejected, errors, ignored, trimmed, .. } = report;
     if !ignored.is_empty() {
         let names = escaped(&ignored.join(", "));
         eprintln!("warning: ignored unknown or read-only fields: {names}");
     }
-    list_problems(report);
     let more = rejected.saturating_sub(list(errors));
     if more > 0 {
         eprintln!("and {more} more");
     }
     list(&report.existing);
+    list_problems(report);
     if *trimmed > 0 {
-        eprintln!("removed outer white space of {trimmed} texts");
+        eprintln!("removed outer white space or line breaks of {trimmed} texts");
+    }
+    if *created > 0 && has_no_key {
+        eprintln!(
+            "warning: the records have no natural key: importing the file again creates them again"
+        );
     }
     eprintln!("{created} created, {updated} updated, {skipped} skipped, {rejected} rejected");
     if *rejected > 0 { ExitCode::from(REJECTED) } else { ExitCode::SUCCESS }
@@ -204,7 +209,7 @@ fn print_dry_run(report: &Report) -> ExitCode {
         );
         eprintln!();
     }
-    let code = print(report);
+    let code = print(report, false);
     eprintln!("nothing was imported: this was a dry run");
     code
 }

@@ -117,7 +117,9 @@ impl Infer {
             }
         };
         let input = file::open(&self.file)?;
+        let path = file::quoted(&self.file.display().to_string());
         infer(input, self.hints.options(), &collection)
+            .map(|text| text.replace("import FILE ", &format!("import {path} ")))
             .map_err(|error| format!("{}: {}", self.file.display(), explain(error)))
     }
 }

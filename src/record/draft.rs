@@ -163,6 +163,12 @@ impl Draft {
         written.cloned().collect()
     }
 
+    /// Adds values that were sent for fields that its author does not write.
+    #[must_use]
+    pub fn with_claims(self, claims: Row) -> Self {
+        Self { claims, ..self }
+    }
+
     /// The values that were sent for fields that clients cannot write, such as the version. A replacement is rejected if
     /// they differ from those of the record.
     pub fn claims(&self) -> &Row {

@@ -6,7 +6,7 @@ use cinequery::query::ast::{
     Clock, ClockBase, Comparison, Direction, Expr, Literal, Matching, Name, Offset, Operand,
     OrderKey, Predicate, Spanned, Subject, Test, Unit,
 };
-use cinequery::query::text::nfc;
+use cinequery::query::text::{is_blank, nfc, trimmed};
 use cinequery::query::{Argument, Arguments, Field, Schema, Type, Value, format};
 use cinequery::record::Members;
 use cinequery::store::Record;
@@ -136,10 +136,12 @@ fn value(field: &'static Field) -> BoxedStrategy<Value> {
     }
 }
 
-/// Truncates or pads the text to a length from `least` to `most` characters.
+/// Truncates or pads the text to a length from `least` to `most` characters, without outer white space, so that it is
+/// stored as it is.
 fn fitted(text: &str, least: i64, most: i64) -> String {
     let count = |bound: i64| usize::try_from(bound).unwrap();
-    let mut text: String = nfc(text).chars().take(count(most)).collect();
+    let text: String = nfc(text).chars().take(count(most)).collect();
+    let mut text = if is_blank(&text) { String::new() } else { trimmed(&text).to_owned() };
     let missing = count(least).saturating_sub(text.chars().count());
     text.extend(std::iter::repeat_n('a', missing));
     text

@@ -7,12 +7,13 @@ use cinequery::query::{
     Argument, Arguments, BoundQuery, Code, Diagnostic, Fault, Field, Shape, compile, format, parse,
     prepare,
 };
-use cinequery::record::{Draft, Members};
+use cinequery::record::Members;
 use cinequery::store::{NewRecord, Record, Store, Write};
 use serde::Deserialize;
 use serde_json::Value as Json;
 use uuid::Uuid;
 
+use crate::support::records::as_stored;
 use crate::support::{on_both, screenings};
 
 #[derive(Deserialize)]
@@ -288,7 +289,7 @@ async fn fill(store: &Store, catalogue: &[Stored]) {
     for Stored { id, version, created_at, updated_at, written } in catalogue {
         assert_eq!(written.len(), screenings().writable().count(), "{id}");
         let members = Members(written.clone().into_iter().collect());
-        let draft = Draft::read(screenings(), members).unwrap();
+        let draft = as_stored(screenings(), members);
         let (row, created_at) = (draft.row().clone(), Some(*created_at));
         let record = NewRecord { id: *id, version: *version, row, created_at };
         store.write_one(screenings(), Write::Create(record), *updated_at).await.unwrap();

@@ -7,8 +7,8 @@ use cinequery::app::search::{self, About, SearchRequest};
 use cinequery::clock::timestamp_now;
 use cinequery::error::Result;
 use cinequery::identity::Identity;
-use cinequery::query::{Arguments, Schema, Shape, compile, prepare};
-use cinequery::record::{BUILT_IN, Catalogue};
+use cinequery::query::{Argument, Arguments, Schema, Shape, compile, prepare};
+use cinequery::record::{BUILT_IN, Catalogue, Draft, Members};
 use cinequery::store::{Record, Store};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -27,6 +27,22 @@ pub fn declared(files: &[&str]) -> Catalogue {
 pub fn catalogue() -> Catalogue {
     static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| declared(&[BUILT_IN, SCREENINGS]));
     *CATALOGUE
+}
+
+/// Returns a record as an earlier version may have stored it: of the types of its fields, but with any text.
+pub fn as_stored<V: Into<Argument>>(schema: &'static Schema, members: Members<V>) -> Draft {
+    let mut members: Vec<(String, Argument)> =
+        members.0.into_iter().map(|(name, value)| (name, value.into())).collect();
+    let fields = schema.declared().map(|field| {
+        let position = members.iter().position(|(name, _)| name == field.name);
+        let value = match position.map(|position| members.remove(position).1) {
+            None => field.default.clone(),
+            Some(Argument::NULL) => None,
+            Some(value) => Some(value.read(field.ty).unwrap()),
+        };
+        (field, value)
+    });
+    Draft::of(schema, fields.collect())
 }
 
 pub fn movies() -> &'static Schema {

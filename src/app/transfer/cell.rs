@@ -19,7 +19,7 @@ const SERIAL_DAYS: std::ops::RangeInclusive<i64> = 10_000..=2_958_465;
 /// A value of a file.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Cell<'a> {
-    /// A cell of CSV. A text may have an apostrophe before it.
+    /// A cell of CSV, or an empty one of a workbook. A text may have an apostrophe before it.
     Plain(Cow<'a, str>),
     /// A text of JSON or of a workbook.
     Text(Cow<'a, str>),
@@ -66,7 +66,7 @@ impl Misfit {
 pub(super) struct Fit {
     /// The value; `None` if the cell is empty and the field cannot be null. It then gets its default.
     pub(super) value: Option<Argument>,
-    /// Whether outer white space of a text was removed.
+    /// Whether outer white space of a text was removed, or line breaks in it.
     pub(super) is_trimmed: bool,
 }
 
@@ -112,12 +112,12 @@ impl Cell<'_> {
     /// The cell has no such meaning, or several.
     pub(super) fn fit(self, field: &Field, order: Option<Order>) -> Result<Fit, Misfit> {
         if self.is_empty() {
-            let value = field.nullable.then_some(Argument::NULL);
+            let value = self.nothing(field);
             return Ok(Fit { value, is_trimmed: false });
         }
         let is_trimmed = match &self {
             Cell::Plain(text) | Cell::Text(text) if field.ty == Type::Text => {
-                trimmed(text).len() < text.len()
+                trimmed(text).len() < text.len() || text.contains(BREAKS)
             }
             _ => false,
         };
@@ -130,6 +130,21 @@ impl Cell<'_> {
             Type::Id => self.into_id(),
         }?;
         Ok(Fit { value: Some(value), is_trimmed })
+    }
+
+    /// Returns what a field gets from a cell that shows nothing: the empty text, if it is a value of the field and the cell
+    /// can mean it, or else null. In a table, an empty cell of a field that can be null is null.
+    fn nothing(&self, field: &Field) -> Option<Argument> {
+        let has_empty_text = field.ty == Type::Text && field.bounds.contains(&0);
+        match self {
+            Cell::Text(text) if text.is_empty() && has_empty_text => {
+                Some(Argument::Untyped(String::new()))
+            }
+            Cell::Plain(text) if text.is_empty() && has_empty_text && !field.nullable => {
+                Some(Argument::Untyped(String::new()))
+            }
+            _ => field.nullable.then_some(Argument::NULL),
+        }
     }
 
     /// Returns the year of the date that the cell means.
@@ -193,8 +208,10 @@ impl Cell<'_> {
 
     fn into_text(self) -> Result<Argument, Misfit> {
         Ok(Argument::Untyped(match self {
-            Cell::Plain(text) => unguarded(&text).to_owned(),
-            Cell::Text(text) => text.into_owned(),
+            Cell::Plain(text) => on_one_line(unguarded(&text)),
+            Cell::Text(text) => on_one_line(&text),
+            // A column of texts in which a spreadsheet has recognised a date.
+            Cell::Moment(moment) if moment.time() == NaiveTime::MIN => moment.date().to_string(),
             // Spreadsheets make numbers of titles such as 300.
             Cell::Integer(number) => number.to_string(),
             Cell::Number(number) => match whole(number) {
@@ -310,6 +327,17 @@ impl Cell<'_> {
         };
         Misfit::new(expected, found)
     }
+}
+
+/// Characters that end a line or separate columns, which a cell of a spreadsheet can have and a field cannot.
+const BREAKS: [char; 3] = ['\n', '\r', '\t'];
+
+/// Returns the text with a blank in the place of line breaks and tabs, and of the white space around them.
+fn on_one_line(text: &str) -> String {
+    if !text.contains(BREAKS) {
+        return text.to_owned();
+    }
+    text.split(BREAKS).map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 /// Returns a text for a message, cut to a length that fits into one.

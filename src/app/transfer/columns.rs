@@ -343,6 +343,13 @@ impl Columns {
         required.filter(|field| !is_read(field)).collect()
     }
 
+    /// Returns the field of a column that identifies the record of a row, as an export has them: `id` or `version`.
+    pub(super) fn claim(&self, column: &Column) -> Option<&'static Field> {
+        let is_claim =
+            column.targets.is_empty() && ["id", "version"].contains(&column.name.as_str());
+        self.schema.field(&column.name).filter(|field| is_claim && field.managed)
+    }
+
     /// Returns the names of columns that are not read, sorted, at most [`MAX_DIAGNOSTICS`].
     pub(super) fn ignored(&self) -> Vec<String> {
         let ignored = self.list.iter().filter(|column| column.targets.is_empty());

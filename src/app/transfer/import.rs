@@ -21,7 +21,7 @@ use crate::identity::{Access, Identity};
 use crate::query::diagnostic::did_you_mean;
 use crate::query::limits::MAX_DIAGNOSTICS;
 use crate::query::{Argument, Field, Schema};
-use crate::record::{Author, Draft, Fields};
+use crate::record::{Author, Draft, Fields, Row as Record};
 use crate::store::{
     Conflict, IdempotencyKey, KeyedImport, MAX_LISTED, Message, Once, Place, Reply, Store, Tally,
 };
@@ -102,7 +102,7 @@ pub fn inspect(
     author: Author,
 ) -> Result<Report> {
     let mut file = open_any(input, options.into(), schema, author)?;
-    let mut reading = Reading::of(schema, author);
+    let mut reading = Reading::of(schema, author, Conflict::Fail);
     reading.unknown = Some(Summary::default());
     reading.all(&mut file, |_| true, |_| {})?;
     Ok(reading.counted(Tally::default()))
@@ -189,6 +189,19 @@ pub struct Import {
     place: Place,
 }
 
+/// Rejects an update of records that cannot be found: each row would create another record.
+fn check_key(schema: &Schema, policy: Conflict) -> Result<()> {
+    if policy != Conflict::Update || !schema.natural_key().is_empty() {
+        return Ok(());
+    }
+    let detail = format!(
+        "records of {} have no natural key by which `update` could find them; declare `unique`, or import with `fail` or \
+         `skip`, which creates a record for each row",
+        schema.name
+    );
+    Err(Error::new(Kind::InvalidParameter, detail))
+}
+
 /// Prepares an import, before its file is read.
 ///
 /// # Errors
@@ -268,12 +281,13 @@ impl Import {
         progress: impl Fn(u64) + Send + 'static,
     ) -> Result<Report> {
         let Self { store, schema, author, place } = self;
+        check_key(schema, policy)?;
         let options = options.into();
         let (sender, receiver) = mpsc::channel(QUEUE);
         let reading = tokio::task::spawn_blocking(move || {
             let _place = place;
             let mut file = open_any(input, options, schema, author)?;
-            let mut reading = Reading::of(schema, author);
+            let mut reading = Reading::of(schema, author, policy);
             reading.unknown = Some(Summary::default());
             reading.all(&mut file, |message| sender.blocking_send(message).is_ok(), progress)?;
             Ok(reading)
@@ -291,6 +305,7 @@ impl Import {
         key: Option<ImportKey>,
     ) -> Result<Once<Report>> {
         let Self { store, schema, author, place } = self;
+        check_key(schema, policy)?;
         let (sender, receiver) = mpsc::channel(QUEUE);
         let finished: Arc<OnceLock<Reading>> = Arc::default();
         let keyed = key.map(|ImportKey { key, digest, reply }| {
@@ -309,7 +324,7 @@ impl Import {
         let reading = tokio::task::spawn_blocking(move || {
             let _place = place;
             let mut file = open()?;
-            let mut reading = Reading::of(schema, author);
+            let mut reading = Reading::of(schema, author, policy);
             reading.all(&mut file, |message| sender.blocking_send(message).is_ok(), progress)?;
             let is_rejected = policy == Conflict::Fail && reading.rejected > 0;
             // Nothing else sets it.
@@ -363,6 +378,7 @@ fn unkeyed(once: Once<Report>) -> Result<Report> {
 struct Reading {
     schema: &'static Schema,
     author: Author,
+    policy: Conflict,
     rows: u64,
     rejected: u64,
     errors: Vec<Violation>,
@@ -383,10 +399,11 @@ struct Reading {
 }
 
 impl Reading {
-    fn of(schema: &'static Schema, author: Author) -> Self {
+    fn of(schema: &'static Schema, author: Author, policy: Conflict) -> Self {
         Self {
             schema,
             author,
+            policy,
             rows: 0,
             rejected: 0,
             errors: Vec::new(),
@@ -481,15 +498,21 @@ impl Reading {
                 Some((name, cell.into_argument(reader.dates)))
             }));
         }
+        let claims = reader.claims(columns, &cells);
         let (fields, misfits, trimmed) = reader.fields(columns, cells);
         let (draft, _) = Draft::read_among_others(self.schema, fields, self.author);
         let violations = match draft {
             Ok(draft) if misfits.is_empty() => {
                 self.trimmed += trimmed;
                 if self.preview.len() < PREVIEWED {
-                    self.preview.push(shown_record(&draft));
+                    let is_update = self.policy == Conflict::Update;
+                    self.preview.push(shown_record(if is_update {
+                        draft.update()
+                    } else {
+                        draft.row().clone()
+                    }));
                 }
-                return Some(Ok(draft));
+                return Some(Ok(draft.with_claims(claims)));
             }
             Ok(_) => Vec::new(),
             Err(violations) => violations,
@@ -558,7 +581,11 @@ impl Reading {
         let mut problems = self.problems.clone();
         for violation in &tally.conflicts {
             let line = violation.line.and_then(|line| u64::try_from(line).ok()).unwrap_or_default();
-            problems.add_existing(line, violation);
+            match self.policy {
+                // Other conflicts are those of another unique key, or of a record that was changed.
+                Conflict::Fail => problems.add_existing(line, violation),
+                _ => problems.add(line, violation, &[]),
+            }
         }
         problems.count_existing(tally.conflicting);
         errors.extend(tally.conflicts);
@@ -588,9 +615,9 @@ impl Reading {
     }
 }
 
-/// Returns the record as it would be, without the fields that the service adds.
-fn shown_record(draft: &Draft) -> serde_json::Value {
-    let members = draft.row().iter().map(|(field, value)| {
+/// Returns the record as it would be, without the fields that the service adds; with `update` the fields that are set.
+fn shown_record(row: Record) -> serde_json::Value {
+    let members = row.into_iter().map(|(field, value)| {
         let value = value.as_ref().map_or(serde_json::Value::Null, serde_json::Value::from);
         (field.name.to_owned(), value)
     });
@@ -608,6 +635,16 @@ struct RowReader<'a> {
 type Read = (Fields<'static>, Vec<(&'static Field, Misfit)>, u64);
 
 impl RowReader<'_> {
+    /// Returns the id and the version of the record of a row, as far as the file has them.
+    fn claims(&self, columns: &Columns, cells: &[(usize, Cell<'_>)]) -> Record {
+        let claim = |(position, cell): &(usize, Cell<'_>)| {
+            let field = columns.claim(columns.list.get(*position)?)?;
+            let fit = cell.clone().fit(field, self.dates).ok()?;
+            Some((field, Some(fit.value?.read(field.ty).ok()?)))
+        };
+        cells.iter().filter_map(claim).collect()
+    }
+
     fn fields(&self, columns: &Columns, cells: Vec<(usize, Cell<'_>)>) -> Read {
         let (mut fields, mut misfits, mut trimmed): Read = (Vec::new(), Vec::new(), 0);
         for (position, cell) in cells {

@@ -33,11 +33,12 @@ pub struct Report {
     pub errors: Vec<Violation>,
     /// Names in the file that were ignored because they are not writable fields; at most 20.
     pub ignored: Vec<String>,
-    /// The number of texts whose outer white space was removed.
+    /// The number of texts whose outer white space was removed, or whose line breaks were replaced by blanks.
     pub trimmed: i64,
     /// The problems of rejected rows, grouped by field and kind; the most frequent first.
     pub problems: Vec<Problem>,
-    /// The rows that were skipped because their record exists, at most the first 100.
+    /// The rows that were skipped because their record exists or, with `update`, that are for the record of an earlier row;
+    /// at most the first 100.
     pub existing: Vec<Violation>,
     /// How the file was read.
     #[oai(skip_serializing_if_is_none)]
@@ -49,7 +50,7 @@ pub struct Report {
     #[oai(skip_serializing_if_is_none)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub missing: Option<Vec<String>>,
-    /// In a dry run: the first ten valid records as they would be.
+    /// In a dry run: the first ten valid records as they would be; with `update`, the fields that would be set.
     #[oai(skip_serializing_if_is_none)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preview: Option<Vec<serde_json::Value>>,

@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use poem_openapi::Object;
 use serde::Serialize;
 
+use super::cell::Cell;
 use super::columns::numbered;
 use super::csv::Table;
 use super::encoding::{Encoding, Text};
@@ -154,8 +155,13 @@ impl Source {
                 Rows::Table(table) => table.next().map_err(read_error)?,
                 Rows::Workbook(book) => {
                     let first = self.first_row;
+                    let width = self.header.as_ref().map_or(0, |(_, names)| names.len());
                     return book.each(&mut |row| {
-                        if row.line < first { ControlFlow::Continue(()) } else { visit(row) }
+                        if row.line < first {
+                            ControlFlow::Continue(())
+                        } else {
+                            visit(filled(row, width))
+                        }
                     });
                 }
             };
@@ -191,10 +197,29 @@ impl Source {
     }
 }
 
+/// Fills a row of a workbook, which has only the cells with a value, with empty ones.
+fn filled(row: Row<'_>, width: usize) -> Row<'_> {
+    let Row { line, values } = row;
+    let values = values.map(|values| match values {
+        Values::Cells(mut cells) => {
+            for cell in &mut cells {
+                if *cell == Cell::Null {
+                    *cell = Cell::Plain("".into());
+                }
+            }
+            let length = cells.len().max(width);
+            cells.resize(length, Cell::Plain("".into()));
+            Values::Cells(cells)
+        }
+        other => other,
+    });
+    Row { line, values }
+}
+
 /// Returns the names in a header of a workbook.
 fn names(values: Values<'_>) -> Vec<String> {
     let Values::Cells(cells) = values else { return Vec::new() };
-    cells.into_iter().map(super::cell::Cell::into_name).collect()
+    cells.into_iter().map(Cell::into_name).collect()
 }
 
 /// Recognises the format of a file by its start.

@@ -56,9 +56,11 @@ const SCHEMAS: &[&str] = &[
     "ChangeKind",
     "ChangePage",
     "Collection",
+    "ColumnMatch",
     "Completion",
     "Count",
     "CurrentUser",
+    "DateOrder",
     "Diagnostic",
     "DiagnosticCode",
     "Direction",
@@ -71,12 +73,16 @@ const SCHEMAS: &[&str] = &[
     "FieldChange",
     "FieldSchema",
     "FieldType",
+    "FileEncoding",
     "FileFormat",
     "FilterMatch",
     "FunctionSchema",
     "Health",
     "HistoryPage",
+    "ImportColumn",
+    "ImportProblem",
     "ImportReport",
+    "ImportedFile",
     "LanguageLimits",
     "LegacyMovie",
     "MethodName",
@@ -149,7 +155,7 @@ pub(super) fn operations_of(name: &str) -> [String; 5] {
 }
 
 /// Operations of the service that are called like one on records, such as `getSchema`.
-const OPERATIONS: &[&str] = &["Liveness", "Schema"];
+const OPERATIONS: &[&str] = &["Liveness", "Me", "Schema"];
 
 /// Returns what is wrong with a name, if anything.
 pub(super) fn check(named: Named, name: &str, span: Span) -> Option<Mistake> {

@@ -2,7 +2,7 @@
 
 use tokio::sync::mpsc;
 
-use super::rows::{Lines, ROWS, existing, natural_key};
+use super::rows::{Known, Lines, ROWS, existing, id_of, natural_key, with_ids};
 use super::{Conflict, Message, Next, Tally, batch};
 use crate::error::Result;
 use crate::query::Schema;
@@ -10,8 +10,8 @@ use crate::record::Draft;
 use crate::store::{Record, Store};
 
 impl Store {
-    /// Counts what an import of these records would do, without writing anything or waiting for writes. Records with the
-    /// values of their row already count as updated, and unique keys other than the natural one are not looked at.
+    /// Counts what an import of these records would do, without writing anything or waiting for writes. Unique keys other
+    /// than the natural one are not looked at.
     ///
     /// # Errors
     /// Any database error.
@@ -26,6 +26,12 @@ impl Store {
         loop {
             let (rows, next) = batch(&mut records).await;
             for rows in rows.chunks(ROWS) {
+                let known = match with_ids(schema, rows, store.dialect()) {
+                    Some(select) if policy == Conflict::Update => {
+                        store.fetch(schema, select).await?
+                    }
+                    _ => Vec::new(),
+                };
                 let there = match schema.natural_key() {
                     [] => Vec::new(),
                     _ => {
@@ -34,7 +40,16 @@ impl Store {
                     }
                 };
                 for (line, draft) in rows {
-                    tally.add(one(schema, policy, &mut lines, &there, *line, draft));
+                    let own = known.iter().find(|record| Some(record.id()) == id_of(draft));
+                    tally.add(match own.map(|record| Known::of(schema, draft, record)) {
+                        Some(Known::Stale(version)) => Tally {
+                            conflicting: 1,
+                            conflicts: vec![Known::stale(draft, version).on_line(*line)],
+                            ..Tally::default()
+                        },
+                        Some(Known::Renamed) => Tally { updated: 1, ..Tally::default() },
+                        _ => one(schema, policy, &mut lines, &there, *line, draft),
+                    });
                 }
             }
             if next != Next::More {
@@ -59,9 +74,10 @@ fn one(
         let own = draft.row().iter().filter(|(field, _)| names.contains(&field.name));
         own.clone().all(|(field, value)| record.value(field.name) == value.as_ref())
     };
+    let record = there.iter().find(|record| has_key(record));
     // A null never conflicts.
     let is_whole = !key.is_empty() && key.iter().all(Option::is_some);
-    if !is_whole || !(lines.has(&key) || there.iter().any(has_key)) {
+    if !is_whole || !(lines.has(&key) || record.is_some()) {
         lines.remember(line, &key);
         return Tally { inserted: 1, ..Tally::default() };
     }
@@ -69,6 +85,17 @@ fn one(
     match policy {
         Conflict::Fail => Tally { conflicting: 1, conflicts: taken(), ..Tally::default() },
         Conflict::Skip => Tally { skipped: 1, existing: taken(), ..Tally::default() },
-        Conflict::Update => Tally { updated: 1, ..Tally::default() },
+        Conflict::Update => {
+            let sent = draft.update();
+            let has = |record: &Record| {
+                sent.iter().all(|(field, value)| record.value(field.name) == value.as_ref())
+            };
+            let existing = if lines.has(&key) { taken() } else { Vec::new() };
+            lines.remember(line, &key);
+            match record.is_some_and(has) {
+                true => Tally { skipped: 1, existing, ..Tally::default() },
+                false => Tally { updated: 1, existing, ..Tally::default() },
+            }
+        }
     }
 }

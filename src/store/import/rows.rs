@@ -16,7 +16,7 @@ use crate::store::failure::is_duplicate;
 use crate::store::journal::{Changed, Note, Origin, Writing, note_values, noted};
 use crate::store::texts::{self, Form, Kind};
 use crate::store::transaction::{Failure, Transaction};
-use crate::store::write::{NewRecord, columns, insert_statement, new_values};
+use crate::store::write::{Expected, NewRecord, Write, columns, insert_statement, new_values};
 use crate::store::{Record, plain};
 
 /// The maximum number of records of one statement. More are not faster, and both engines limit the number of
@@ -93,9 +93,140 @@ pub(super) struct Writer<'a> {
     pub(super) lines: Lines,
 }
 
+/// What an update does with a row whose id is that of a record.
+pub(super) enum Known {
+    /// It has the natural key of the record, and is written like others.
+    Usual,
+    /// The record was changed after the file was written. This is its version now.
+    Stale(i64),
+    /// The row gives the record another natural key.
+    Renamed,
+}
+
+impl Known {
+    /// Compares a row with the record that has its id.
+    pub(super) fn of(schema: &Schema, draft: &Draft, record: &Record) -> Self {
+        let has =
+            |row: &Row| row.iter().all(|(field, value)| record.value(field.name) == value.as_ref());
+        let sent = draft.claims().iter().find(|(field, _)| field.name == "version");
+        let is_same =
+            |(_, version): &(_, Option<Value>)| *version == Some(Value::Integer(record.version()));
+        if sent.is_some_and(|sent| !is_same(sent)) && !has(&draft.update()) {
+            return Self::Stale(record.version());
+        }
+        let is_key =
+            |(field, _): &&(&Field, Option<Value>)| schema.natural_key().contains(&field.name);
+        let key: Row = draft.row().iter().filter(is_key).cloned().collect();
+        if has(&key) { Self::Usual } else { Self::Renamed }
+    }
+
+    /// Describes a row whose record was changed after the file was written.
+    pub(super) fn stale(draft: &Draft, version: i64) -> Violation {
+        let sent = draft.claims().iter().find(|(field, _)| field.name == "version");
+        let sent = sent.and_then(|(_, version)| version.as_ref()).map(ToString::to_string);
+        Violation::of_all(format!(
+            "was changed after the file was written: the record has version {version}, and the row {}; export it again, or \
+             import without the column version",
+            sent.unwrap_or_default()
+        ))
+    }
+}
+
+/// Returns the id that a row has, if its file has them.
+pub(super) fn id_of(draft: &Draft) -> Option<Uuid> {
+    draft.claims().iter().find_map(|(field, value)| match value {
+        Some(Value::Id(id)) if field.name == "id" => Some(*id),
+        _ => None,
+    })
+}
+
+/// Selects the records that have the ids of rows; `None` if no row has one.
+pub(super) fn with_ids(
+    schema: &'static Schema,
+    rows: &[(u64, Draft)],
+    dialect: Dialect,
+) -> Option<Statement> {
+    let ids: Vec<SqlValue> = rows
+        .iter()
+        .filter_map(|(_, draft)| id_of(draft))
+        .map(|id| dialect.value(&Value::Id(id)))
+        .collect();
+    if ids.is_empty() {
+        return None;
+    }
+    let mut select = Sql::select();
+    select.columns(schema.names()).from(schema.collection).and_where(Expr::col("id").is_in(ids));
+    Some(dialect.build(&select).into())
+}
+
 impl Writer<'_> {
-    /// Writes a batch, several records with each statement.
+    /// Writes a batch, several records with each statement. An update also finds records by the ids of rows, as an export
+    /// has them: rows of records that were changed since are rejected, and a record can get another natural key.
     pub(super) async fn write(
+        &mut self,
+        transaction: &mut Transaction<'_>,
+        batch: &[(u64, Draft)],
+    ) -> std::result::Result<Tally, Failure> {
+        let mut tally = Tally::default();
+        if self.policy != Conflict::Update {
+            return self.write_by_key(transaction, batch).await;
+        }
+        for rows in batch.chunks(ROWS) {
+            let Some(select) = with_ids(self.schema, rows, transaction.dialect()) else {
+                tally.add(self.write_by_key(transaction, rows).await?);
+                continue;
+            };
+            let found = transaction.records(self.schema, select).await?;
+            let found: HashMap<Uuid, Record> =
+                found.into_iter().map(|record| (record.id(), record)).collect();
+            let mut others = Vec::new();
+            for (line, draft) in rows {
+                let record = id_of(draft).and_then(|id| found.get(&id));
+                match record.map(|record| (record, Known::of(self.schema, draft, record))) {
+                    Some((_, Known::Stale(version))) => tally.add(Tally {
+                        conflicting: 1,
+                        conflicts: vec![Known::stale(draft, version).on_line(*line)],
+                        ..Tally::default()
+                    }),
+                    Some((record, Known::Renamed)) => {
+                        tally.add(self.rename(transaction, *line, draft, record).await?);
+                    }
+                    Some((_, Known::Usual)) | None => others.push((*line, draft.clone())),
+                }
+            }
+            tally.add(self.write_by_key(transaction, &others).await?);
+        }
+        Ok(tally)
+    }
+
+    /// Updates a record that gets another natural key.
+    async fn rename(
+        &mut self,
+        transaction: &mut Transaction<'_>,
+        line: u64,
+        draft: &Draft,
+        record: &Record,
+    ) -> std::result::Result<Tally, Failure> {
+        let version = Expected::Versions(vec![record.version()]);
+        let write = Write::Update(record.id(), draft.update(), version);
+        transaction.execute(plain("SAVEPOINT renamed")).await?;
+        match transaction.write(self.schema, &write, self.origin, timestamp_now()).await {
+            Ok(_) => {
+                transaction.execute(plain("RELEASE SAVEPOINT renamed")).await?;
+                Ok(Tally { updated: 1, ..Tally::default() })
+            }
+            Err(Failure::Database(error)) if is_duplicate(&error) => {
+                transaction.execute(plain("ROLLBACK TO SAVEPOINT renamed")).await?;
+                let key = natural_key(self.schema, draft);
+                let conflicts = vec![self.lines.taken(line, &key)];
+                Ok(Tally { conflicting: 1, conflicts, ..Tally::default() })
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Writes records, which the policy finds by their natural key.
+    async fn write_by_key(
         &mut self,
         transaction: &mut Transaction<'_>,
         batch: &[(u64, Draft)],
@@ -181,7 +312,15 @@ impl Writer<'_> {
             Conflict::Update => {
                 let updated = written.len() as u64 - created;
                 let skipped = others - updated;
-                Tally { inserted: created, updated, skipped, ..Tally::default() }
+                // A record that two rows of the file are for has the values of the last one.
+                let repeated =
+                    rows.clone().map(|((line, draft), _)| (line, natural_key(schema, draft)));
+                let existing = repeated
+                    .filter(|(_, key)| self.lines.has(key))
+                    .take(MAX_LISTED)
+                    .map(|(line, key)| self.lines.taken(*line, &key))
+                    .collect();
+                Tally { inserted: created, updated, skipped, existing, ..Tally::default() }
             }
             Conflict::Fail => Tally {
                 inserted: created,
@@ -192,10 +331,9 @@ impl Writer<'_> {
                 ..Tally::default()
             },
         };
-        if policy != Conflict::Update {
-            for ((line, draft), _) in rows.filter(|(_, record)| is_created(record)) {
-                self.lines.remember(*line, &natural_key(schema, draft));
-            }
+        let is_of_file = |record: &NewRecord| policy == Conflict::Update || is_created(record);
+        for ((line, draft), _) in rows.filter(|(_, record)| is_of_file(record)) {
+            self.lines.remember(*line, &natural_key(schema, draft));
         }
         tally
     }
