@@ -50,7 +50,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("csv", &["app/transfer"]),
     ("csv_core", &["app/transfer/csv.rs"]),
     ("encoding_rs", &["app/transfer/encoding.rs"]),
-    ("calamine", &["app/transfer/workbook.rs"]),
+    ("quick_xml", &["app/transfer/workbook"]),
     ("zip", &["app/transfer/workbook.rs"]),
     ("rust_xlsxwriter", &["app/transfer/sheet.rs"]),
     ("annotate_snippets", &["cli"]),

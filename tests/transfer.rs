@@ -211,6 +211,7 @@ const REJECTED: &[(&str, &str, &str, u16, &str, &str)] = &[
     ("?map=Name2%3Dtitle,Name%3Dtitle", CSV, HEADER, 400, "invalid_parameter", "twice"),
     ("?map=Name2%3Dtitle", CSV, HEADER, 400, "invalid_body", "has no column \"Name2\""),
     ("?set=genre", CSV, HEADER, 400, "invalid_parameter", "set: expected FIELD=VALUE"),
+    ("?set=genre%3Dx,genre%3Dy", CSV, HEADER, 400, "invalid_parameter", "set twice"),
     ("?set=genres%3Dx", CSV, HEADER, 400, "invalid_parameter", "did you mean \"genre\"?"),
     ("?set=release_year%3Dx", CSV, HEADER, 400, "invalid_parameter", "expected an integer"),
     (

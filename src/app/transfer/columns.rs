@@ -1,6 +1,6 @@
 //! The columns of a file, and the fields that they are read into.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::str::FromStr;
 
 use poem_openapi::{Enum, Object};
@@ -15,6 +15,9 @@ use crate::record::Author;
 
 /// The maximum number of columns of a file. JSON objects may have other names in each row; further ones are ignored.
 pub(super) const MAX_COLUMNS: usize = 1000;
+
+/// The longest name of a member of JSON that is looked at, in bytes.
+const MAX_COLUMN_BYTES: usize = 1000;
 
 /// What reads the year of a date into a field: `year(Release Date)=release_year`.
 const YEAR: (&str, &str) = ("year(", ")");
@@ -90,7 +93,12 @@ impl FromStr for Defaults {
             })?;
             Ok((field.trim().to_owned(), unquoted(value)))
         });
-        entries.collect::<std::result::Result<_, _>>().map(Self)
+        let entries: Vec<(String, String)> = entries.collect::<std::result::Result<_, String>>()?;
+        let mut names = HashSet::new();
+        match entries.iter().find(|(name, _)| !names.insert(name)) {
+            Some((name, _)) => Err(format!("the field {name:?} is set twice")),
+            None => Ok(Self(entries)),
+        }
     }
 }
 
@@ -282,6 +290,10 @@ impl Columns {
 
     /// Returns the position of the column with this name, and adds it if it is new. `None` if there are too many.
     pub(super) fn position(&mut self, name: &str) -> Option<usize> {
+        // A mapping cannot name a longer one, and no field has such a name.
+        if name.len() > MAX_COLUMN_BYTES {
+            return None;
+        }
         if let Some(position) = self.positions.get(name) {
             return Some(*position);
         }
@@ -371,7 +383,10 @@ impl Columns {
                 name: column.name.chars().take(MAX_NAME).collect(),
                 fields: column.targets.iter().map(|target| target.field.name.to_owned()).collect(),
                 how: column.how,
-                guess: guesses.get(&position).map(|field| entry(&column.name, field)),
+                guess: guesses
+                    .get(&position)
+                    .filter(|_| column.name.len() <= MAX_COLUMN_BYTES)
+                    .map(|field| entry(&column.name, field)),
             })
             .collect()
     }

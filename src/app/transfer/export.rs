@@ -226,8 +226,12 @@ impl Export {
                 None => break,
             }
         }
-        let file = tokio::task::spawn_blocking(move || sheet.finish()).await;
-        Ok((file.map_err(Error::internal)??, count))
+        // The place is kept while the file is written, also if the caller has gone meanwhile.
+        let place = self.place.take();
+        let finish = move || (sheet.finish(), place);
+        let (file, place) = tokio::task::spawn_blocking(finish).await.map_err(Error::internal)?;
+        self.place = place;
+        Ok((file?, count))
     }
 
     async fn read_json(

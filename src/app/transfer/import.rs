@@ -29,6 +29,9 @@ use crate::store::{
 /// The most records that have been read and not yet been written.
 const QUEUE: usize = 256;
 
+/// The longest detail of a row that cannot be read, in characters.
+const MAX_DETAIL: usize = 300;
+
 /// The most columns that a report lists.
 const MAX_SHOWN_COLUMNS: usize = 200;
 
@@ -480,6 +483,8 @@ impl Reading {
                 members.filter_map(cell).collect::<Vec<(usize, Cell<'_>)>>()
             }
             Err(detail) => {
+                // It may quote the file.
+                let detail: String = detail.chars().take(MAX_DETAIL).collect();
                 let violation = Violation::of_all(detail);
                 self.problems.add(line, &violation, &[]);
                 return Some(Err(vec![violation]));

@@ -14,6 +14,16 @@ pub(super) struct Row<'a> {
     pub(super) values: Result<Values<'a>, String>,
 }
 
+impl Row<'_> {
+    /// Returns whether no cell has a value.
+    pub(super) fn is_empty(&self) -> bool {
+        match &self.values {
+            Ok(Values::Cells(cells)) => cells.iter().all(Cell::is_empty),
+            _ => false,
+        }
+    }
+}
+
 /// The values of a row.
 pub(super) enum Values<'a> {
     /// In the order of the header. There can be fewer.

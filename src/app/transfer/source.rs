@@ -115,8 +115,7 @@ impl Source {
     fn workbook(mut book: Workbook) -> Result<Self> {
         let mut header = None;
         book.each(&mut |row| {
-            let is_empty = matches!(&row.values, Ok(Values::Cells(cells)) if cells.iter().all(|cell| cell.is_empty()));
-            if is_empty {
+            if row.is_empty() {
                 return ControlFlow::Continue(());
             }
             header = Some((row.line, row.values.map(names)));
