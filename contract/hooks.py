@@ -298,6 +298,9 @@ def make_consistent(case):
             case.body = json.dumps(movies).encode()
         elif query.get("format") == "xlsx":
             del query["format"]
+        if not movies and "format" not in query:
+            # A file of which nothing is known must have something.
+            query["format"] = "ndjson"
     if operation == "legacyCreateMovie":
         # Like the previous service, the legacy routes return 400 if a movie already exists ...
         query["title"] = (query["title"] + str(uuid4()))[-300:]

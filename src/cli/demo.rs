@@ -69,7 +69,8 @@ impl Demo {
         let address = listener.local_addr().map_err(|error| error.to_string())?;
         print(&welcome(address, &token))?;
         // Pages under development are served from other ports of this machine.
-        let settings = Settings { origins: Origins::loopback(), ..Settings::default() };
+        let settings =
+            Settings { origins: Origins::loopback(), is_local: true, ..Settings::default() };
         http::serve_with(listener, app, settings, stop).await.map_err(|error| error.to_string())?;
         Ok(ExitCode::SUCCESS)
     }

@@ -131,7 +131,8 @@ impl Serve {
         let backups = backups.map(|backups| tokio::spawn(backups.run()));
         let limits = http::Limits { connections: connections.into(), ..limits(&self.serve) };
         let log_queries = self.serve.observability.log_queries;
-        let settings = http::Settings { limits, log_queries, admin, origins };
+        let is_local = is_local(&self.serve, &addresses);
+        let settings = http::Settings { limits, log_queries, admin, origins, is_local };
         let served = http::serve_with(listener, app, settings, stop).await;
         if let Some(tracing) = tracing {
             tracing.stop().await;
@@ -260,6 +261,13 @@ impl Throttle {
             None => Admission::local(limits, proxies),
         }
     }
+}
+
+/// Returns whether the service is for this machine: every client may write, and none comes through a proxy, which may pass
+/// on other host names.
+fn is_local(settings: &ServeSettings, addresses: &[SocketAddr]) -> bool {
+    let has_proxy = settings.throttle.trusted_proxies.is_some();
+    settings.auth == Auth::Open && !settings.allow_open && !has_proxy && !addresses.is_empty()
 }
 
 /// Checks the settings of sign-in, for a service that listens on one of these socket addresses.

@@ -40,6 +40,8 @@ pub(super) enum Audience {
 pub(super) struct Service {
     pub(super) limits: Limits,
     pub(super) audience: Audience,
+    /// Whether requests must name the service as localhost or by a loopback address.
+    pub(super) is_local: bool,
     /// The origins whose pages may use the service.
     pub(super) origins: Origins,
     /// Whether the log has the queries of requests.
@@ -64,6 +66,7 @@ impl Service {
     ) -> Self {
         Self {
             audience,
+            is_local: false,
             origins,
             log_queries,
             connections: Connections::new(limits.connections),

@@ -66,6 +66,9 @@ pub struct Settings {
     pub admin: Option<Listener>,
     /// The origins whose pages may use the service.
     pub origins: Origins,
+    /// Whether the service is for programs of this machine. Requests must then name it as localhost or by a loopback address:
+    /// a page whose host name leads to this machine (DNS rebinding) is for browsers a page of the service.
+    pub is_local: bool,
 }
 
 /// Serves requests over HTTP/1 until `stop` completes, with the default settings; see [`serve_with`].
@@ -96,9 +99,11 @@ pub async fn serve_with(
     stop: impl Future<Output = ()> + Send,
 ) -> std::io::Result<()> {
     let listener = listener.into();
-    let Settings { limits, log_queries, admin, origins } = settings;
+    let Settings { limits, log_queries, admin, origins, is_local } = settings;
     let endpoint = Arc::new(endpoint(app.clone()));
-    let service = Arc::new(Service::new(limits, Audience::Clients, log_queries, origins));
+    let mut service = Service::new(limits, Audience::Clients, log_queries, origins);
+    service.is_local = is_local;
+    let service = Arc::new(service);
     let flushing = tokio::spawn(flush(app.clone()));
     let sweeping = tokio::spawn(sweep(app.clone()));
     let sampling = tokio::spawn(sample(app.clone()));
