@@ -922,6 +922,21 @@ fn texts_that_look_like_another_type_get_a_comment() {
     }
 }
 
+/// A few mistakes make texts of a column of dates, which a comment says.
+#[test]
+fn a_column_with_few_exceptions_gets_a_comment() {
+    for (value, other, ty) in [("2030-01-31", "soon", "date"), ("1999", "MCMXC", "integer")] {
+        let file = format!("a\n{}{other}\n", format!("{value}\n").repeat(19));
+        let expected = format!(
+            "# 19 of 20 values have the type {ty}; declare it to reject the others\n[fields.a]\n"
+        );
+        let text = inferred(file.as_bytes(), Format::Csv);
+        assert!(text.contains(&expected), "{text}");
+        let mixed = format!("a\n{}", format!("{value}\n{other}\n").repeat(5));
+        assert!(!inferred(mixed.as_bytes(), Format::Csv).contains("declare it"));
+    }
+}
+
 #[test]
 fn a_declaration_is_inferred_from_ndjson() {
     let file = "{\"a\": \"x\", \"n\": 1, \"list\": [1], \"mixed\": 1, \"empty\": \"\"}\n\n\

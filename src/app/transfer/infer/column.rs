@@ -23,6 +23,9 @@ pub(super) struct Column {
     /// Why none is.
     reason: Option<String>,
     values: u64,
+    /// How many of them are integers, and how many dates.
+    integer_values: u64,
+    date_values: u64,
     /// The types that all values so far have.
     types: Vec<Type>,
     lengths: Bounds,
@@ -67,6 +70,8 @@ impl Column {
             field: None,
             reason: None,
             values: 0,
+            integer_values: 0,
+            date_values: 0,
             types: TYPES.to_vec(),
             lengths: Bounds::default(),
             integers: Bounds::default(),
@@ -82,6 +87,8 @@ impl Column {
             return;
         }
         self.values += 1;
+        self.integer_values += u64::from(value.read(Type::Integer).is_ok());
+        self.date_values += u64::from(value.read(Type::Date).is_ok());
         let mut types = std::mem::take(&mut self.types);
         types.retain(|ty| self.has_type(value, *ty));
         self.types = types;
@@ -225,6 +232,19 @@ impl Column {
         text
     }
 
+    /// Returns a remark if nearly all values have another type: a few mistakes in the file would make texts of dates.
+    fn exceptions(&self) -> Option<String> {
+        let of = |count: u64, ty: Type| {
+            let is_nearly_all =
+                count < self.values && count.saturating_mul(10) >= self.values.saturating_mul(9);
+            let (values, name) = (self.values, ty.as_str());
+            is_nearly_all.then(|| {
+                format!("{count} of {values} values have the type {name}; declare it to reject the others")
+            })
+        };
+        of(self.integer_values, Type::Integer).or_else(|| of(self.date_values, Type::Date))
+    }
+
     /// What makes the declaration likely, as comments.
     fn remarks(&self, ty: Type, rows: u64) -> String {
         let nulls = rows.saturating_sub(self.values);
@@ -242,6 +262,7 @@ impl Column {
         let mut lines = vec![format!("{values}{bounds}")];
         if ty == Type::Text && self.values > 0 {
             lines.extend(self.shapes.remark().map(str::to_owned));
+            lines.extend(self.exceptions());
             if self.control > 0 {
                 lines
                     .push(format!("{} values have control characters; remove those", self.control));
