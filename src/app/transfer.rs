@@ -28,10 +28,11 @@ pub use self::encoding::Encoding;
 pub use self::export::{Export, Form, Part, export};
 pub(crate) use self::import::read_error;
 pub use self::import::{Import, ImportKey, Opened, begin, inspect, open};
-pub use self::infer::infer;
+pub use self::infer::{infer, quoted_for_shell};
 pub use self::options::Options;
 pub use self::report::{Problem, Report};
 pub use self::row::MAX_ROW_BYTES;
+pub(crate) use self::sheet::no_room;
 pub use self::source::Hints;
 pub use self::workbook::MAX_WORKBOOK_BYTES;
 

@@ -230,8 +230,3 @@ pub(super) fn counting() -> (ProgressBar, impl Fn(u64) + Send + 'static) {
     };
     (bar, count)
 }
-
-/// Quotes a text for a POSIX shell.
-pub(super) fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "'\\''"))
-}

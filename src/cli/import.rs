@@ -9,12 +9,12 @@ use clap::{Args, ValueEnum};
 use tempfile::TempDir;
 
 use super::explain::{escaped, printable, rule};
-use super::file::{self, FileSettings, quoted};
+use super::file::{self, FileSettings};
 use super::{
     CollectionSettings, Outcome, catalogue, explain, location, migrate, open, open_to_read,
     operator,
 };
-use crate::app::transfer::{self, Defaults, Mapping, Opened, Options, Report};
+use crate::app::transfer::{self, Defaults, Mapping, Opened, Options, Report, quoted_for_shell};
 use crate::config::DatabaseSettings;
 use crate::error::{Error, Kind, Violation};
 use crate::query::Schema;
@@ -189,7 +189,9 @@ fn print_dry_run(report: &Report) -> ExitCode {
     for column in &report.columns {
         let name = escaped(&column.name);
         match (column.fields.as_slice(), &column.guess) {
-            ([], Some(guess)) => eprintln!("  {name} is ignored; perhaps --map {}", quoted(guess)),
+            ([], Some(guess)) => {
+                eprintln!("  {name} is ignored; perhaps --map {}", quoted_for_shell(guess))
+            }
             ([], None) => eprintln!("  {name} is ignored"),
             (fields, _) => eprintln!("  {name} is read into {}", fields.join(", ")),
         }

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 
 use super::file::{self, FileSettings};
 use super::{Outcome, catalogue, explain, print};
-use crate::app::transfer::infer;
+use crate::app::transfer::{infer, quoted_for_shell};
 use crate::config::RecordsSettings;
 use crate::query::Schema;
 use crate::record::declaration::{self, check_collection, collection_name};
@@ -117,7 +117,7 @@ impl Infer {
             }
         };
         let input = file::open(&self.file)?;
-        let path = file::quoted(&self.file.display().to_string());
+        let path = quoted_for_shell(&self.file.display().to_string());
         infer(input, self.hints.options(), &collection)
             .map(|text| text.replace("import FILE ", &format!("import {path} ")))
             .map_err(|error| format!("{}: {}", self.file.display(), explain(error)))

@@ -1,6 +1,6 @@
 //! Import and export of records as files. Both stream: no file is held in memory.
 
-use std::io::{ErrorKind, Seek, Write};
+use std::io::{Seek, Write};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -32,7 +32,7 @@ use crate::app::selection::Selection;
 use crate::app::transfer::{
     self, Encoding, Export, Form, Format, Hints, ImportKey, Options, Order, Report,
 };
-use crate::error::{Error, Kind, Result, retry_after};
+use crate::error::{Error, Kind, Result};
 use crate::store::{Conflict, Once};
 
 /// The maximum part of an all-or-nothing import that is buffered in memory, in bytes.
@@ -206,21 +206,11 @@ impl Upload {
 async fn buffered(
     mut file: BoxStream<'static, std::io::Result<Bytes>>,
 ) -> Result<tempfile::SpooledTempFile> {
-    let failed = |error: std::io::Error| {
-        let is_full = error.kind() == ErrorKind::StorageFull;
-        let detail = "no space left for temporary files; retry later".to_owned();
-        let retry_after = Some(retry_after(10));
-        if is_full {
-            Error { detail, retry_after, ..Error::unavailable(error) }
-        } else {
-            Error::internal(error)
-        }
-    };
     let mut buffer = tempfile::spooled_tempfile(MAX_MEMORY_BYTES);
     while let Some(bytes) = file.next().await {
-        buffer.write_all(&bytes.map_err(transfer::read_error)?).map_err(failed)?;
+        buffer.write_all(&bytes.map_err(transfer::read_error)?).map_err(transfer::no_room)?;
     }
-    buffer.rewind().map_err(failed)?;
+    buffer.rewind().map_err(transfer::no_room)?;
     Ok(buffer)
 }
 

@@ -214,10 +214,7 @@ impl Cell<'_> {
             Cell::Moment(moment) if moment.time() == NaiveTime::MIN => moment.date().to_string(),
             // Spreadsheets make numbers of titles such as 300.
             Cell::Integer(number) => number.to_string(),
-            Cell::Number(number) => match whole(number) {
-                Some(number) => number.to_string(),
-                None => number.to_string(),
-            },
+            Cell::Number(number) => number.to_string(),
             other => return Err(other.misfit("expected a text")),
         }))
     }
@@ -235,16 +232,11 @@ impl Cell<'_> {
 
     fn into_boolean(self) -> Result<Argument, Misfit> {
         let flag = match &self {
-            Cell::Plain(text) | Cell::Text(text) => {
-                let is = |words: &[&str]| {
-                    words.iter().any(|word| trimmed(text).eq_ignore_ascii_case(word))
-                };
-                match (is(&["true", "yes", "1"]), is(&["false", "no", "0"])) {
-                    (true, _) => Some(true),
-                    (_, true) => Some(false),
-                    _ => None,
-                }
-            }
+            Cell::Plain(text) | Cell::Text(text) => match trimmed(text) {
+                "1" => Some(true),
+                "0" => Some(false),
+                word => flag(word),
+            },
             Cell::Integer(0) => Some(false),
             Cell::Integer(1) => Some(true),
             Cell::Boolean(flag) => Some(*flag),
@@ -360,6 +352,16 @@ fn integer(text: &str) -> Option<i64> {
     let digits = whole.strip_prefix('-').unwrap_or(whole);
     let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     whole.parse().ok().filter(|_| is_number)
+}
+
+/// Reads a word for true or false.
+pub(super) fn flag(word: &str) -> Option<bool> {
+    let is = |words: [&str; 2]| words.iter().any(|known| word.eq_ignore_ascii_case(known));
+    match (is(["true", "yes"]), is(["false", "no"])) {
+        (true, _) => Some(true),
+        (_, true) => Some(false),
+        _ => None,
+    }
 }
 
 /// Returns the number as an integer, if it is one and was read exactly.

@@ -229,7 +229,7 @@ impl Summary {
 }
 
 /// Quotes a text for a POSIX shell.
-fn quoted_for_shell(text: &str) -> String {
+pub fn quoted_for_shell(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
 }
 

@@ -137,7 +137,8 @@ fn failed(error: XlsxError) -> Error {
     }
 }
 
-fn no_room(error: std::io::Error) -> Error {
+/// Returns the error of a temporary file that cannot be written.
+pub(crate) fn no_room(error: std::io::Error) -> Error {
     match error.kind() {
         ErrorKind::StorageFull => Error {
             detail: "no space left for temporary files; retry later".to_owned(),

@@ -9,7 +9,7 @@ mod strings;
 mod styles;
 
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::ops::ControlFlow;
 
 use quick_xml::Reader;
@@ -64,7 +64,11 @@ impl Workbook {
     pub(super) fn open(input: impl Read, sheet: Option<&str>) -> Result<Self> {
         let mut file = tempfile::tempfile().map_err(Error::internal)?;
         let size = std::io::copy(&mut input.take(MAX_WORKBOOK_BYTES + 1), &mut file);
-        if size.map_err(super::read_error)? > MAX_WORKBOOK_BYTES {
+        let size = size.map_err(|error| match error.kind() {
+            ErrorKind::StorageFull => super::no_room(error),
+            _ => super::read_error(error),
+        })?;
+        if size > MAX_WORKBOOK_BYTES {
             return Err(too_large());
         }
         check_directory(&mut file)?;

@@ -1,6 +1,7 @@
 //! What is known of a column: which types all of its values have, and their bounds.
 
 use super::count;
+use crate::app::transfer::cell::flag;
 use crate::query::{Argument, Type, Value};
 use crate::record::declaration::{MAX_FIELD_NAME, MAX_LENGTH, field_name};
 
@@ -319,14 +320,4 @@ fn roomy(bound: i64) -> i64 {
 /// A text as TOML writes it. It has no control characters, so the escapes of JSON are those of TOML.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
-}
-
-/// Reads a boolean as an import does, but for numbers.
-fn flag(text: &str) -> Option<bool> {
-    let is = |words: [&str; 2]| words.iter().any(|word| text.eq_ignore_ascii_case(word));
-    match (is(["true", "yes"]), is(["false", "no"])) {
-        (true, _) => Some(true),
-        (_, true) => Some(false),
-        _ => None,
-    }
 }
