@@ -159,7 +159,7 @@ impl Cell<'_> {
         Ok(Cell::Integer(chrono::Datelike::year(&day).into()))
     }
 
-    /// Returns the cell as an argument of any type, of which [`super::infer`] finds the narrowest that fits.
+    /// Returns the cell as an argument of any type, of which [`super::infer()`] finds the narrowest that fits.
     pub(super) fn into_argument(self, order: Option<Order>) -> Argument {
         match self {
             _ if self.is_empty() => Argument::NULL,
