@@ -122,8 +122,11 @@ fn parsed(text: &str) -> Result<HeaderValue, String> {
         return Err(format!("list each origin; patterns such as {text:?} are not supported"));
     }
     let (scheme, host) = (scheme.to_ascii_lowercase(), host.to_ascii_lowercase());
-    let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-        Some(ip) => format!("[{}]", ip.parse::<Ipv6Addr>().map_err(|_| malformed())?),
+    let host = match host.strip_prefix('[') {
+        Some(rest) => {
+            let ip = rest.strip_suffix(']').and_then(|ip| ip.parse::<Ipv6Addr>().ok());
+            format!("[{}]", ip.ok_or_else(malformed)?)
+        }
         None => host,
     };
     let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
@@ -152,12 +155,12 @@ fn parsed(text: &str) -> Result<HeaderValue, String> {
 /// Returns whether an origin is a page of this machine.
 fn is_loopback(origin: &str) -> bool {
     let host = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+    let is_port = |rest: &str| match rest.strip_prefix(':') {
+        Some(port) => port.chars().all(|c| c.is_ascii_digit()),
+        None => rest.is_empty(),
+    };
     host.is_some_and(|host| {
-        LOOPBACK.iter().any(|loopback| {
-            let port =
-                host.strip_prefix(loopback).map(|rest| rest.strip_prefix(':').unwrap_or(rest));
-            port.is_some_and(|port| port.chars().all(|c| c.is_ascii_digit()))
-        })
+        LOOPBACK.iter().any(|loopback| host.strip_prefix(loopback).is_some_and(is_port))
     })
 }
 
