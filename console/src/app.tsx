@@ -1,0 +1,168 @@
+// The frame of the console: sign-in, navigation, and the view of the place.
+
+import { useEffect } from "preact/hooks";
+import { Explain } from "./facets/explain";
+import { Facets } from "./facets/facets";
+import { WhyNothing } from "./facets/why";
+import { Account } from "./manage/account";
+import { Declaration } from "./manage/declaration";
+import { Export } from "./manage/export";
+import { Import } from "./manage/import";
+import { Queries } from "./manage/queries";
+import { Usage } from "./manage/usage";
+import { Users } from "./manage/users";
+import { elsewhere, fragmentOf, go, place } from "./place";
+import type { View } from "./place";
+import { QueryBar } from "./query/bar";
+import { RecordPanel } from "./record/panel";
+import { SelectionBar } from "./record/selection";
+import { Results } from "./results/table";
+import { Toolbar } from "./results/toolbar";
+import { catalogue, label, loadCatalogue, recordType } from "./schema";
+import { allows, session, signOut, start } from "./session";
+import { SignIn } from "./sign_in";
+import { ProblemNote } from "./ui/problem";
+import { useLoaded } from "./ui/loading";
+import { Menu } from "./ui/menu";
+import { Notices, notifyProblem } from "./ui/notices";
+
+export function App() {
+  const starting = useLoaded("start", start);
+  const current = session.value;
+  const user = current.state === "starting" ? undefined : current.me?.subject;
+  const schema = useLoaded(user, loadCatalogue);
+  if (current.state === "starting") {
+    return (
+      <main class="start">
+        <ProblemNote failure={starting.failure}>
+          <button type="button" onClick={starting.reload}>
+            Try again
+          </button>
+        </ProblemNote>
+      </main>
+    );
+  }
+  return (
+    <>
+      {current.me && (
+        <>
+          <Header />
+          <ProblemNote failure={schema.failure} />
+          {catalogue.value && <Page />}
+        </>
+      )}
+      {current.state === "signed_out" && <SignIn {...current} />}
+      <Notices />
+    </>
+  );
+}
+
+/** The views of a collection, with the scope that they need. */
+const COLLECTION_VIEWS: [View, string, string?][] = [
+  ["records", "Records", "read"],
+  ["import", "Import", "write"],
+  ["queries", "Saved queries", "read"],
+  ["declaration", "Record type", "read"],
+];
+
+function Header() {
+  const { view } = place.value;
+  const type = recordType.value;
+  const types = catalogue.value?.record_types ?? [];
+  const current = session.value;
+  useEffect(() => {
+    document.title = type ? `${label(type.collection)} · cinequery` : "cinequery";
+  }, [type]);
+  return (
+    <header class="top">
+      <a class="skip" href="#content" onClick={(event) => (event.preventDefault(), document.getElementById("content")?.focus())}>
+        Skip to the content
+      </a>
+      <a class="name" href={fragmentOf({ ...elsewhere("records"), collection: "" })}>
+        cinequery
+      </a>
+      {types.length > 1 && (
+        <select
+          aria-label="Collection"
+          value={type?.collection ?? ""}
+          onChange={(event) => go({ ...elsewhere("records"), collection: event.currentTarget.value })}
+        >
+          {types.map(({ collection }) => (
+            <option key={collection} value={collection}>
+              {label(collection)}
+            </option>
+          ))}
+        </select>
+      )}
+      <nav aria-label="Views">
+        {COLLECTION_VIEWS.filter(([, , scope]) => allows(`${type?.collection}:${scope}`)).map(([name, text]) => (
+          <a key={name} href={fragmentOf(elsewhere(name))} aria-current={view === name ? "page" : undefined}>
+            {text}
+          </a>
+        ))}
+        {allows("admin") && (
+          <a href={fragmentOf(elsewhere("users"))} aria-current={view === "users" ? "page" : undefined}>
+            Users
+          </a>
+        )}
+        <a href={fragmentOf(elsewhere("usage"))} aria-current={view === "usage" ? "page" : undefined}>
+          Usage
+        </a>
+      </nav>
+      <span class="spring" />
+      <a href="docs/guide">Manual</a>
+      <a href="docs">API</a>
+      {current.state !== "starting" && (
+        <Menu label={current.me?.subject ?? "Not signed in"} title="Account">
+          <a href={fragmentOf(elsewhere("account"))}>Account</a>
+          {current.method.method !== "open" && (
+            <button type="button" onClick={() => void signOut().catch(notifyProblem)}>
+              Sign out
+            </button>
+          )}
+        </Menu>
+      )}
+    </header>
+  );
+}
+
+function Page() {
+  const type = recordType.value;
+  if (!type) {
+    return (
+      <main id="content" tabIndex={-1} class="start">
+        <p class="problem" role="alert">
+          There is no collection “{place.value.collection}”.{" "}
+          <a href={fragmentOf({ ...elsewhere("records"), collection: "" })}>Show the first one</a>
+        </p>
+      </main>
+    );
+  }
+  const view = place.value.view;
+  if (view === "records") return <Records key={type.collection} />;
+  const Content = { import: Import, queries: Queries, declaration: Declaration, users: Users, usage: Usage, account: Account }[view];
+  return (
+    <main id="content" tabIndex={-1} class="sheet">
+      <Content key={type.collection} />
+    </main>
+  );
+}
+
+function Records() {
+  const { panel } = place.value;
+  return (
+    <div class="records">
+      <Facets />
+      <main id="content" tabIndex={-1}>
+        <QueryBar />
+        <Toolbar />
+        {panel === "explain" && <Explain />}
+        <WhyNothing />
+        <Results />
+        <SelectionBar />
+      </main>
+      <RecordPanel />
+      {panel === "export" && <Export />}
+    </div>
+  );
+}

@@ -1,0 +1,4 @@
+/** The caller: scopes, password, token. */
+export function Account() {
+  return null;
+}

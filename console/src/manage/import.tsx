@@ -1,0 +1,4 @@
+/** The import of a file: preview, mapping, problems, import. */
+export function Import() {
+  return null;
+}

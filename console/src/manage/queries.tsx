@@ -1,0 +1,4 @@
+/** The saved queries of the collection. */
+export function Queries() {
+  return null;
+}

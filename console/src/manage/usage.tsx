@@ -1,0 +1,4 @@
+/** The requests by user and day. */
+export function Usage() {
+  return null;
+}

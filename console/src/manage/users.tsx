@@ -1,0 +1,4 @@
+/** The users and their roles. */
+export function Users() {
+  return null;
+}

@@ -1,0 +1,148 @@
+// The query bar: the filter, its problems, its parameters, and its history.
+
+import { effect } from "@preact/signals";
+import { useEffect, useRef } from "preact/hooks";
+import { go, place } from "../place";
+import { recordType } from "../schema";
+import { amend, amendAll, checkFailure, checked, diagnostics, draft, missing, parameters, remembered, run, warnings } from "./state";
+import { createEditor, messageOf } from "./editor";
+import { ValueInput } from "../ui/input";
+import { Menu } from "../ui/menu";
+import { notifyProblem } from "../ui/notices";
+
+export function QueryBar() {
+  return (
+    <section class="query" aria-label="Query">
+      <div class="bar">
+        <FilterEditor />
+        <button type="button" class="primary" onClick={run}>
+          Search
+        </button>
+        <PastFilters />
+      </div>
+      <Parameters />
+      <Problems />
+    </section>
+  );
+}
+
+function FilterEditor() {
+  const host = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    const element = host.current;
+    if (!element) return;
+    const editor = createEditor(element, draft.peek());
+    // Not with the next rendering: by then the user may have typed on.
+    const stops = [
+      effect(() => editor.setText(draft.value)),
+      effect(() => {
+        const [problems, remarks] = [diagnostics.value, warnings.value];
+        queueMicrotask(() => editor.showProblems(problems, remarks));
+      }),
+    ];
+    return () => {
+      for (const stop of stops) stop();
+      editor.destroy();
+    };
+  }, []);
+  return <div class="editor" ref={host} />;
+}
+
+/** What is wrong with the filter, and the corrections that the service has verified. */
+function Problems() {
+  const found = diagnostics.value;
+  const remarks = warnings.value;
+  const failure = checkFailure.value;
+  const corrected = found.filter((it) => it.suggestion).length;
+  return (
+    <div class="problems" aria-live="polite">
+      {failure && <p class="problem">{failure.message}</p>}
+      {found.map((it) => (
+        <p key={`${it.start} ${it.message}`} class="problem">
+          <span>{messageOf(it)}</span>
+          {it.suggestion && (
+            <button type="button" onClick={() => it.suggestion && amend(it.suggestion)}>
+              Apply
+            </button>
+          )}
+        </p>
+      ))}
+      {corrected > 1 && (
+        <button type="button" onClick={() => void amendAll().catch(notifyProblem)}>
+          Apply all
+        </button>
+      )}
+      {remarks.map((it) => (
+        <p key={`${it.start} ${it.message}`} class="warning">
+          <span>{messageOf(it)}</span>
+          {it.suggestion && (
+            <button type="button" onClick={() => it.suggestion && amend(it.suggestion)}>
+              Apply
+            </button>
+          )}
+        </p>
+      ))}
+    </div>
+  );
+}
+
+/** Inputs for the `$parameters` of the filter. */
+function Parameters() {
+  const known = parameters.value;
+  const values = place.value.parameters;
+  if (known.length === 0) return null;
+  const set = (name: string, value: string) => {
+    const others = Object.fromEntries(Object.entries(place.peek().parameters).filter(([key]) => key !== name));
+    go({ filter: draft.peek(), parameters: value ? { ...others, [name]: value } : others }, { replace: true });
+  };
+  return (
+    <div class="parameters">
+      {known.map(({ name, type }) => (
+        <label key={name}>
+          ${name}
+          <ValueInput type={type} value={values[name] ?? ""} onValue={(value) => set(name, value)} />
+        </label>
+      ))}
+      {missing.value.length > 0 && <span class="quiet">Enter the values to search.</span>}
+    </div>
+  );
+}
+
+/** The filters that were run, the canonical form, and the examples of the record type. */
+function PastFilters() {
+  const type = recordType.value;
+  if (!type) return null;
+  const canonical = checked.value?.result.canonical.filter;
+  const choose = (filter: string) => {
+    draft.value = filter;
+    run();
+  };
+  const past = remembered(type.collection, place.value.filter).slice(0, 10);
+  return (
+    <Menu label="▾" title="History and examples">
+      <button
+        type="button"
+        disabled={!canonical || canonical === draft.value}
+        onClick={() => (draft.value = canonical ?? "")}
+      >
+        Write in canonical form
+      </button>
+      <button type="button" disabled={!draft.value} onClick={() => choose("")}>
+        Clear
+      </button>
+      {past.length > 0 && <h3>Recent</h3>}
+      {past.map((filter) => (
+        <button type="button" class="code" key={filter} onClick={() => choose(filter)}>
+          {filter}
+        </button>
+      ))}
+      {type.searches.length > 0 && <h3>Examples</h3>}
+      {type.searches.map(({ name, description, filter }) => (
+        <button type="button" key={name} onClick={() => choose(filter)}>
+          {description}
+          <code>{filter}</code>
+        </button>
+      ))}
+    </Menu>
+  );
+}

@@ -1,0 +1,4 @@
+/** The open record: the form, its history, and why a filter matches it or not. */
+export function RecordPanel() {
+  return null;
+}

@@ -1,0 +1,244 @@
+// The table of records. Only the visible rows are in the document.
+
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import type { FieldSchema } from "../api/document";
+import { refresh } from "../query/state";
+import { go, place } from "../place";
+import { columnsOf, distance, label, recordType, shown, titleOf } from "../schema";
+import type { Item } from "../schema";
+import { ProblemNote } from "../ui/problem";
+import { clicked, keysOf } from "./order";
+import type { Rows } from "./rows";
+import { rows, select, selected } from "./state";
+
+/** The height of a row in pixels, as in the style sheet. */
+const ROW = 36;
+/** The rows that are drawn above and below the visible ones. */
+const MARGIN = 12;
+/** The rows that the scrolled area represents. Browsers limit the height of an element to about 17 million pixels. */
+const WINDOW = 200_000;
+
+/** How many rows the area moves when its end is near. */
+const STEP = WINDOW / 2;
+
+export function Results() {
+  const current = rows.value;
+  const type = recordType.value;
+  if (!type || !current) return null;
+  current.changes.value;
+  const columns = columnsOf(type, place.value.columns);
+  return (
+    <>
+      <ProblemNote failure={current.failure}>
+        <button type="button" onClick={refresh}>
+          Try again
+        </button>
+      </ProblemNote>
+      <Table key={current.search.key} rows={current} columns={columns} />
+    </>
+  );
+}
+
+interface TableProps {
+  rows: Rows;
+  columns: FieldSchema[];
+}
+
+function Table({ rows: source, columns }: TableProps) {
+  const scroll = useRef<HTMLDivElement>(null);
+  const [base, setBase] = useState(0);
+  const [view, setView] = useState({ first: 0, last: 40 });
+  const [focused, setFocused] = useState(0);
+  const represented = Math.min(source.known - base, WINDOW);
+
+  const measure = () => {
+    const element = scroll.current;
+    if (!element) return;
+    const top = Math.floor(element.scrollTop / ROW);
+    const visible = Math.ceil(element.clientHeight / ROW) + 1;
+    if (top + visible > WINDOW - MARGIN && source.known > base + WINDOW) {
+      setBase(base + STEP);
+      element.scrollTop -= STEP * ROW;
+      return;
+    }
+    if (base > 0 && top < MARGIN) {
+      setBase(base - STEP);
+      element.scrollTop += STEP * ROW;
+      return;
+    }
+    const first = Math.max(0, top - MARGIN);
+    const last = top + visible + MARGIN;
+    setView((before) => (before.first === first && before.last === last ? before : { first, last }));
+    source.show(base + first, base + last);
+  };
+  useLayoutEffect(measure, [source, base, source.known]);
+  useEffect(() => {
+    const observer = new ResizeObserver(measure);
+    if (scroll.current) observer.observe(scroll.current);
+    return () => observer.disconnect();
+  });
+
+  const first = Math.min(view.first, Math.max(0, represented - 1));
+  const last = Math.min(view.last, represented);
+  const indices = Array.from({ length: Math.max(0, last - first) }, (_, index) => base + first + index);
+
+  const focus = (index: number) => {
+    const target = Math.min(Math.max(0, index), Math.max(0, source.known - 1));
+    setFocused(target);
+    const element = scroll.current;
+    if (!element) return;
+    const top = (target - base) * ROW;
+    if (top < element.scrollTop) element.scrollTop = top;
+    const bottom = top + 2 * ROW - element.clientHeight;
+    if (bottom > element.scrollTop) element.scrollTop = bottom;
+    requestAnimationFrame(() => element.querySelector<HTMLElement>(`[data-index="${target}"]`)?.focus());
+  };
+  const onKeyDown = (event: KeyboardEvent) => {
+    if (!(event.target instanceof HTMLElement) || event.target.dataset["index"] === undefined) return;
+    const item = source.at(focused);
+    const page = Math.floor((scroll.current?.clientHeight ?? 0) / ROW) - 1;
+    const moves: Record<string, number> = {
+      ArrowDown: focused + 1,
+      ArrowUp: focused - 1,
+      PageDown: focused + page,
+      PageUp: focused - page,
+      Home: 0,
+      End: source.known - 1,
+    };
+    const target = moves[event.key];
+    if (target !== undefined) focus(target);
+    else if (event.key === "Enter" && item) go({ record: item.id, panel: "" });
+    else if (event.key === " " && item) select([item], !selected.peek().has(item.id));
+    else return;
+    event.preventDefault();
+  };
+
+  const chosen = selected.value;
+  const here = [...source.loaded()];
+  const all = here.length > 0 && here.every((item) => chosen.has(item.id));
+  return (
+    <div class="table" ref={scroll} onScroll={measure} onKeyDown={onKeyDown}>
+      <table aria-rowcount={source.isComplete ? source.known + 1 : (source.total ?? -2) + 1} aria-busy={source.loading}>
+        <thead>
+          <tr aria-rowindex={1}>
+            <th class="choice">
+              <input
+                type="checkbox"
+                aria-label="Select the loaded records"
+                checked={all}
+                onChange={(event) => select(here, event.currentTarget.checked)}
+              />
+            </th>
+            {columns.map((field) => (
+              <Heading key={field.name} field={field} />
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          <tr class="space" aria-hidden="true" style={{ height: `${first * ROW}px` }} />
+          {indices.map((index) => (
+            <Row
+              key={index}
+              index={index}
+              item={source.at(index)}
+              columns={columns}
+              now={source.now}
+              isFocusable={index === focused || (index === base + first && (focused < base + first || focused >= base + last))}
+              isSelected={chosen.has(source.at(index)?.id ?? "")}
+              onFocus={() => setFocused(index)}
+            />
+          ))}
+          <tr class="space" aria-hidden="true" style={{ height: `${Math.max(0, represented - last) * ROW}px` }} />
+        </tbody>
+      </table>
+      {source.loading && <p class="quiet loading">Loading …</p>}
+    </div>
+  );
+}
+
+function Heading({ field }: { field: FieldSchema }) {
+  const { orderBy } = place.value;
+  const keys = keysOf(orderBy);
+  const position = keys.findIndex((key) => key.name === field.name);
+  const key = keys[position];
+  const direction = key ? (key.descending ? "descending" : "ascending") : "none";
+  return (
+    <th aria-sort={direction} class={field.type}>
+      <button
+        type="button"
+        title={`${field.description}\n\nClick to sort; with Shift, as a further key.`}
+        onClick={(event) => go({ orderBy: clicked(orderBy, field.name, event.shiftKey) })}
+      >
+        {label(field.name)}
+        {key && (
+          <span aria-hidden="true" class="direction">
+            {key.descending ? "↓" : "↑"}
+            {keys.length > 1 && position + 1}
+          </span>
+        )}
+      </button>
+    </th>
+  );
+}
+
+interface RowProps {
+  index: number;
+  item: Item | undefined;
+  columns: FieldSchema[];
+  now: Date;
+  isFocusable: boolean;
+  isSelected: boolean;
+  onFocus: () => void;
+}
+
+function Row({ index, item, columns, now, isFocusable, isSelected, onFocus }: RowProps) {
+  const type = recordType.value;
+  if (!item || !type) {
+    return (
+      <tr aria-rowindex={index + 2}>
+        <td colSpan={columns.length + 1} class="quiet">
+          …
+        </td>
+      </tr>
+    );
+  }
+  return (
+    <tr
+      aria-rowindex={index + 2}
+      aria-selected={isSelected}
+      data-index={index}
+      tabIndex={isFocusable ? 0 : -1}
+      class={place.value.record === item.id ? "open" : undefined}
+      onFocus={onFocus}
+      onClick={(event) => {
+        const isControl = event.target instanceof Element && event.target.closest("input");
+        if (!isControl && !getSelection()?.toString()) go({ record: item.id, panel: "" });
+      }}
+    >
+      <td class="choice">
+        <input
+          type="checkbox"
+          tabIndex={-1}
+          aria-label={`Select ${titleOf(type, item)}`}
+          checked={isSelected}
+          onChange={(event) => select([item], event.currentTarget.checked)}
+        />
+      </td>
+      {columns.map((field) => (
+        <Cell key={field.name} field={field} item={item} now={now} />
+      ))}
+    </tr>
+  );
+}
+
+function Cell({ field, item, now }: { field: FieldSchema; item: Item; now: Date }) {
+  const value = item[field.name];
+  const text = shown(field.type, value);
+  const away = distance(field.type, value, now);
+  return (
+    <td class={field.type} title={text}>
+      {value === null ? <span class="quiet">–</span> : text}
+      {away && <span class="quiet distance">{away}</span>}
+    </td>
+  );
+}

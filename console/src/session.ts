@@ -1,0 +1,189 @@
+// The session of the user: how to sign in, the token, and what it allows. The token is in memory only. With
+// `--auth password` a cookie that scripts cannot read renews it, so a reload keeps the session.
+
+import { signal } from "@preact/signals";
+import { Failure, failureOf, json, urlOf, useTokens } from "./api/client";
+import type { CurrentUser, SignInMethod, Token } from "./api/document";
+
+export type Session =
+  | { state: "starting" }
+  /** `me` is the user of a session that has ended. */
+  | { state: "signed_out"; method: SignInMethod; reason?: string; me?: CurrentUser }
+  | { state: "signed_in"; method: SignInMethod; me: CurrentUser };
+
+export const session = signal<Session>({ state: "starting" });
+
+/** The name under which `--auth open` signs in without a question. */
+const OPEN_NAME = "console";
+
+let token: string | undefined;
+let renewal: Promise<boolean> | undefined;
+/** Requests that wait until the user has signed in again. */
+let waiting: (() => void)[] = [];
+
+useTokens({
+  current: () => token,
+  renew() {
+    renewal ??= renewed().finally(() => (renewal = undefined));
+    return renewal;
+  },
+  ended(failure) {
+    const current = session.value;
+    if (current.state === "signed_in") {
+      const reason = "Your session has ended. Sign in to continue where you were.";
+      session.value = { state: "signed_out", method: current.method, me: current.me, reason };
+    } else if (current.state === "starting") {
+      throw failure;
+    }
+    return new Promise((done) => waiting.push(done));
+  },
+});
+
+async function post(path: string, init: RequestInit = {}): Promise<Token | undefined> {
+  const response = await fetch(urlOf(path), { method: "POST", ...init }).catch(() => {
+    throw new Failure({ code: "unreachable", detail: "the service cannot be reached; check the connection and try again" });
+  });
+  if (!response.ok) throw await failureOf(response);
+  return response.status === 204 ? undefined : response.json();
+}
+
+async function renewed(): Promise<boolean> {
+  const current = session.value;
+  const method = current.state === "starting" ? undefined : current.method.method;
+  try {
+    if (method === "open") token = await openToken(current);
+    else if (method === "oidc") return false;
+    else token = (await post("api/v1/session/renew"))?.access_token;
+    return true;
+  } catch (error) {
+    if (error instanceof Failure && error.problem.status === 401) return false;
+    throw error;
+  }
+}
+
+async function openToken(current: Session): Promise<string | undefined> {
+  const name = current.state === "signed_in" ? current.me.subject : OPEN_NAME;
+  const body = new URLSearchParams({ grant_type: "password", username: name, password: "" });
+  return (await post("api/token", { body }))?.access_token;
+}
+
+/** Starts with the session of the cookie, without a token where the service allows that, or with the form to sign in. */
+export async function start(): Promise<void> {
+  const [method, answered] = await Promise.all([json<SignInMethod>("api/v1/sign-in"), returnedFromIssuer()]);
+  if (answered) token = answered;
+  else if (method.method === "open") token = await openToken(session.value);
+  else if (method.method === "password") await renewed();
+  try {
+    await enter(method);
+  } catch (error) {
+    if (!(error instanceof Failure) || error.problem.status !== 401) throw error;
+    session.value = { state: "signed_out", method };
+  }
+}
+
+async function enter(method: SignInMethod): Promise<void> {
+  const me = await json<CurrentUser>("api/v1/me");
+  session.value = { state: "signed_in", method, me };
+  for (const done of waiting.splice(0)) done();
+}
+
+/** Signs in with a name and a password. Rejects with a `Failure`. */
+export async function signIn(method: SignInMethod, username: string, password: string): Promise<void> {
+  const headers = { "Content-Type": "application/json" };
+  const body = JSON.stringify({ username, password });
+  const path = method.method === "open" ? "api/token" : "api/v1/session/sign-in";
+  token = (await post(path, { headers, body }))?.access_token;
+  await enter(method);
+}
+
+export async function signOut(): Promise<void> {
+  const current = session.value;
+  if (current.state !== "signed_in") return;
+  if (current.method.method === "password") await post("api/v1/session/sign-out");
+  token = undefined;
+  session.value = { state: "signed_out", method: current.method };
+}
+
+/** Replaces the token after a change of the password, which ends all sessions of the user. */
+export async function changePassword(current_password: string, new_password: string): Promise<void> {
+  const current = session.value;
+  if (current.state !== "signed_in") return;
+  await json("api/v1/me/password", { method: "PUT", json: { current_password, new_password } });
+  await signIn(current.method, current.me.subject, new_password);
+}
+
+/** Returns whether the token has a scope, such as `admin` or `movies:write`. */
+export function allows(scope: string): boolean {
+  const current = session.value;
+  return current.state === "signed_in" && current.me.scopes.includes(scope);
+}
+
+// Authorization code with PKCE (RFC 7636), for `--auth oidc`.
+
+const ATTEMPT = "cinequery.sign-in";
+
+interface Attempt {
+  state: string;
+  verifier: string;
+  fragment: string;
+}
+
+function redirectUri(): string {
+  return new URL(".", document.baseURI).href;
+}
+
+function random(): string {
+  return base64url(crypto.getRandomValues(new Uint8Array(32)));
+}
+
+function base64url(bytes: Uint8Array): string {
+  return btoa(String.fromCharCode(...bytes)).replace(/\+/g, "-").replace(/\//g, "_").replace(/=+$/, "");
+}
+
+/** Sends the user to the issuer, which sends the browser back to this page. */
+export async function signInElsewhere(method: SignInMethod): Promise<void> {
+  const attempt: Attempt = { state: random(), verifier: random(), fragment: location.hash };
+  sessionStorage.setItem(ATTEMPT, JSON.stringify(attempt));
+  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(attempt.verifier));
+  const url = new URL(method.authorization_endpoint ?? "");
+  const parameters = {
+    response_type: "code",
+    client_id: method.client_id ?? "",
+    redirect_uri: redirectUri(),
+    scope: method.scope ?? "",
+    state: attempt.state,
+    code_challenge: base64url(new Uint8Array(digest)),
+    code_challenge_method: "S256",
+  };
+  for (const [name, value] of Object.entries(parameters)) url.searchParams.set(name, value);
+  location.assign(url);
+}
+
+/** Returns the token if the browser comes from the issuer, and restores the place from which it went there. */
+async function returnedFromIssuer(): Promise<string | undefined> {
+  const parameters = new URLSearchParams(location.search);
+  const stored = sessionStorage.getItem(ATTEMPT);
+  if (!stored || !parameters.has("state")) return undefined;
+  sessionStorage.removeItem(ATTEMPT);
+  const { state, verifier, fragment } = JSON.parse(stored) as Attempt;
+  history.replaceState(null, "", `${location.pathname}${fragment}`);
+  dispatchEvent(new HashChangeEvent("hashchange"));
+  const code = parameters.get("code");
+  if (parameters.get("state") !== state || !code) {
+    const reason = parameters.get("error_description") ?? parameters.get("error") ?? "no code was returned";
+    throw new Failure({ code: "sign_in_failed", detail: `signing in failed: ${reason}` });
+  }
+  const method = await json<SignInMethod>("api/v1/sign-in");
+  const response = await fetch(method.token_endpoint ?? "", {
+    method: "POST",
+    body: new URLSearchParams({
+      grant_type: "authorization_code",
+      client_id: method.client_id ?? "",
+      redirect_uri: redirectUri(),
+      code,
+      code_verifier: verifier,
+    }),
+  });
+  if (!response.ok) throw await failureOf(response);
+  return ((await response.json()) as Token).access_token;
+}

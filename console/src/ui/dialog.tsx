@@ -1,0 +1,44 @@
+import { useEffect, useId, useRef } from "preact/hooks";
+import type { ComponentChildren } from "preact";
+
+interface DialogProps {
+  title: string;
+  children: ComponentChildren;
+  /** Called by Escape, the button and a click beside the dialog. A dialog without it cannot be closed. */
+  onClose?: () => void;
+  /** `panel` slides in from the side and is as high as the window. */
+  kind?: "dialog" | "panel";
+}
+
+/** A modal dialog. The browser keeps the focus inside and gives it back afterwards. */
+export function Dialog({ title, children, onClose, kind = "dialog" }: DialogProps) {
+  const element = useRef<HTMLDialogElement>(null);
+  const heading = useId();
+  useEffect(() => {
+    const dialog = element.current;
+    dialog?.showModal();
+    return () => dialog?.close();
+  }, []);
+  return (
+    <dialog
+      ref={element}
+      class={kind}
+      aria-labelledby={heading}
+      onCancel={(event) => {
+        event.preventDefault();
+        onClose?.();
+      }}
+      onMouseDown={(event) => event.target === element.current && onClose?.()}
+    >
+      <header>
+        <h2 id={heading}>{title}</h2>
+        {onClose && (
+          <button type="button" class="icon" aria-label="Close" onClick={onClose}>
+            ✕
+          </button>
+        )}
+      </header>
+      <div class="content">{children}</div>
+    </dialog>
+  );
+}

@@ -1,0 +1,52 @@
+import type { FieldType } from "../api/document";
+
+interface ValueInputProps {
+  type: FieldType;
+  /** The value as text; empty for none. */
+  value: string;
+  /** Called when the user has finished the value. */
+  onValue: (value: string) => void;
+  id?: string;
+  required?: boolean;
+  invalid?: boolean;
+  describedBy?: string;
+}
+
+const PLACEHOLDERS: Partial<Record<FieldType, string>> = {
+  timestamp: "2026-01-31T12:00:00Z",
+  id: "0192c9a0-5e2b-7c1a-9f3e-6b1d2c3a4f50",
+};
+
+/** An input for a value of a type of the filter language. */
+export function ValueInput({ type, value, onValue, id, required, invalid, describedBy }: ValueInputProps) {
+  const common = {
+    id,
+    required,
+    "aria-invalid": invalid ? ("true" as const) : undefined,
+    "aria-describedby": describedBy,
+    value,
+  };
+  switch (type) {
+    case "boolean":
+      return (
+        <select {...common} onChange={(event) => onValue(event.currentTarget.value)}>
+          <option value="" />
+          <option>true</option>
+          <option>false</option>
+        </select>
+      );
+    case "date":
+      return <input {...common} type="date" max="9999-12-31" onChange={(event) => onValue(event.currentTarget.value)} />;
+    case "integer":
+      return <input {...common} type="number" step="1" onChange={(event) => onValue(event.currentTarget.value)} />;
+    default:
+      return (
+        <input
+          {...common}
+          type="text"
+          placeholder={PLACEHOLDERS[type]}
+          onChange={(event) => onValue(event.currentTarget.value)}
+        />
+      );
+  }
+}
