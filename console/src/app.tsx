@@ -154,6 +154,7 @@ function Records() {
     <div class="records">
       <Facets />
       <main id="content" tabIndex={-1}>
+        <h1 class="hidden">{label(recordType.value?.collection ?? "")}</h1>
         <QueryBar />
         <Toolbar />
         {panel === "explain" && <Explain />}

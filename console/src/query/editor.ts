@@ -162,7 +162,7 @@ export function createEditor(host: HTMLElement, text: string): Editor {
         drawSelection(),
         closeBrackets(),
         // Nothing is selected at first: Enter runs the filter, and Tab takes the first candidate.
-        autocompletion({ override: [candidates], selectOnOpen: false, icons: false, maxRenderedOptions: 50 }),
+        autocompletion({ override: [candidates], selectOnOpen: false, interactionDelay: 0, icons: false }),
         keymap.of([{ key: "Tab", run: takeCandidate }]),
         keymap.of([...closeBracketsKeymap, ...historyKeymap, ...lintKeymap, ...defaultKeymap]),
         placeholder('Filter, such as  genre = "drama" and release_year > 1990'),

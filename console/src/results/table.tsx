@@ -15,6 +15,8 @@ import { rows, select, selected } from "./state";
 const ROW = 36;
 /** The rows that are drawn above and below the visible ones. */
 const MARGIN = 12;
+/** The rows that are loaded before they become visible. */
+const AHEAD = 60;
 /** The rows that the scrolled area represents. Browsers limit the height of an element to about 17 million pixels. */
 const WINDOW = 200_000;
 
@@ -69,7 +71,7 @@ function Table({ rows: source, columns }: TableProps) {
     const first = Math.max(0, top - MARGIN);
     const last = top + visible + MARGIN;
     setView((before) => (before.first === first && before.last === last ? before : { first, last }));
-    source.show(base + first, base + last);
+    source.show(base + first, base + last + AHEAD);
   };
   useLayoutEffect(measure, [source, base, source.known]);
   useEffect(() => {

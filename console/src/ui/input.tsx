@@ -1,3 +1,4 @@
+import { useEffect, useState } from "preact/hooks";
 import type { FieldType } from "../api/document";
 
 interface ValueInputProps {
@@ -17,14 +18,21 @@ const PLACEHOLDERS: Partial<Record<FieldType, string>> = {
   id: "0192c9a0-5e2b-7c1a-9f3e-6b1d2c3a4f50",
 };
 
-/** An input for a value of a type of the filter language. */
+/** An input for a value of a type of the filter language. What is typed is kept when the page is drawn again. */
 export function ValueInput({ type, value, onValue, id, required, invalid, describedBy }: ValueInputProps) {
+  const [text, setText] = useState(value);
+  useEffect(() => setText(value), [value]);
   const common = {
     id,
     required,
     "aria-invalid": invalid ? ("true" as const) : undefined,
     "aria-describedby": describedBy,
-    value,
+    value: text,
+  };
+  const typed = {
+    ...common,
+    onInput: (event: preact.TargetedEvent<HTMLInputElement>) => setText(event.currentTarget.value),
+    onChange: (event: preact.TargetedEvent<HTMLInputElement>) => onValue(event.currentTarget.value),
   };
   switch (type) {
     case "boolean":
@@ -36,17 +44,10 @@ export function ValueInput({ type, value, onValue, id, required, invalid, descri
         </select>
       );
     case "date":
-      return <input {...common} type="date" max="9999-12-31" onChange={(event) => onValue(event.currentTarget.value)} />;
+      return <input {...typed} type="date" max="9999-12-31" />;
     case "integer":
-      return <input {...common} type="number" step="1" onChange={(event) => onValue(event.currentTarget.value)} />;
+      return <input {...typed} type="number" step="1" />;
     default:
-      return (
-        <input
-          {...common}
-          type="text"
-          placeholder={PLACEHOLDERS[type]}
-          onChange={(event) => onValue(event.currentTarget.value)}
-        />
-      );
+      return <input {...typed} type="text" placeholder={PLACEHOLDERS[type]} />;
   }
 }

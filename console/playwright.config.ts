@@ -1,0 +1,24 @@
+import { defineConfig } from "@playwright/test";
+
+// `make console` and tests/console.rs start the services and set these:
+//
+// - CONSOLE_URL: the URL of a service with the sample movies and a second collection
+// - CONSOLE_USERNAME, CONSOLE_PASSWORD: an administrator of that service
+// - CHROMIUM: the path of the browser
+export default defineConfig({
+  testDir: "tests",
+  outputDir: "test-results",
+  reporter: [["line"]],
+  timeout: 30_000,
+  // The tests share one service, and some change its records.
+  workers: 1,
+  use: {
+    ...(process.env["CONSOLE_URL"] ? { baseURL: process.env["CONSOLE_URL"] } : {}),
+    viewport: { width: 1280, height: 800 },
+    locale: "en-GB",
+    launchOptions: {
+      executablePath: process.env["CHROMIUM"] ?? "/usr/bin/chromium",
+      args: ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"],
+    },
+  },
+});

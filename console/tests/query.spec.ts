@@ -1,0 +1,161 @@
+// The query bar and the table.
+
+import { accessible, expect, filter, open, search, test, type } from "./console";
+
+test("the first page is the sample, in a table", async ({ page }) => {
+  await open(page, "");
+  await expect(page.getByText(/^\d+ records$/)).toBeVisible();
+  await expect(page.getByRole("row", { name: /Safety Last!/ })).toBeVisible();
+  await accessible(page);
+});
+
+test("a wrong filter is underlined, explained and corrected as one types", async ({ page }) => {
+  await open(page);
+  await type(page, 'gnre = "drama" && relase_year > 1990');
+  await expect(page.getByText("`&&` is not part of the filter language")).toBeVisible();
+  await expect(page.locator(".cm-lintRange-error")).toBeVisible();
+  await page.locator(".problems").getByRole("button", { name: "Apply", exact: true }).click();
+  await expect(page.getByText('unknown field "gnre"; did you mean "genre"?')).toBeVisible();
+  await page.getByRole("button", { name: "Apply all" }).click();
+  await expect(filter(page)).toHaveText('genre = "drama" and release_year > 1990');
+  await page.getByRole("button", { name: "Search", exact: true }).click();
+  await expect(page).toHaveURL(/filter=genre/);
+  await accessible(page);
+});
+
+test("fields, operators and values are completed", async ({ page }) => {
+  await open(page);
+  await type(page, "gen");
+  await page.getByRole("option", { name: /^genre/ }).waitFor();
+  await page.keyboard.press("Tab");
+  await page.getByRole("option", { name: "=", exact: true }).or(page.getByRole("option", { name: /^= / })).first().waitFor();
+  await page.keyboard.type("= ");
+  // The most frequent value of the sample comes first.
+  await expect(page.getByRole("option").first()).toHaveText(/'drama'/);
+  await page.keyboard.press("ArrowDown");
+  await page.keyboard.press("Enter");
+  await expect(filter(page)).toHaveText("genre = 'drama'");
+  await page.keyboard.press("Escape");
+  await page.keyboard.press("Enter");
+  await expect(page.getByText("161 records")).toBeVisible();
+});
+
+test("the place is in the URL, and the browser goes back to it", async ({ page }) => {
+  await open(page);
+  await search(page, "release_year < 1930");
+  await expect(page.getByRole("row", { name: /Safety Last!/ })).toBeVisible();
+  const total = await page.locator(".total").textContent();
+  await page.getByRole("button", { name: /^Release year/ }).click();
+  await page.getByRole("button", { name: /^Release year/ }).click();
+  await expect(page.getByRole("columnheader", { name: /Release year/ })).toHaveAttribute("aria-sort", "descending");
+  await page.reload();
+  await expect(filter(page)).toHaveText("release_year < 1930");
+  await expect(page.locator(".total")).toHaveText(total ?? "");
+  await expect(page.getByRole("columnheader", { name: /Release year/ })).toHaveAttribute("aria-sort", "descending");
+  for (let step = 0; step < 3; step++) await page.goBack();
+  await expect(filter(page)).toHaveText(/^Filter, such as|^$/);
+});
+
+test("parameters are inputs of their types", async ({ page }) => {
+  await open(page);
+  await search(page, "release_year between $from and $to and genre = $genre");
+  await expect(page.getByText("Enter the values to search.")).toBeVisible();
+  await page.getByLabel("$from").fill("1920");
+  await page.getByLabel("$to").fill("1929");
+  await page.getByLabel("$genre").fill("comedy");
+  await page.getByLabel("$genre").press("Enter");
+  await expect(page.getByRole("row", { name: /Safety Last!/ })).toBeVisible();
+  await expect(page).toHaveURL(/%24genre=comedy/);
+  await page.reload();
+  await expect(page.getByLabel("$genre")).toHaveValue("comedy");
+  await expect(page.getByRole("row", { name: /Safety Last!/ })).toBeVisible();
+});
+
+test("history, examples and the canonical form are in the menu", async ({ page }) => {
+  await open(page);
+  await search(page, 'not genre != "war"');
+  await expect(page).toHaveURL(/war/);
+  const menu = page.getByLabel("History and examples");
+  await menu.click();
+  await page.getByRole("button", { name: "Write in canonical form" }).click();
+  await expect(filter(page)).toHaveText("not genre != 'war'");
+  await menu.click();
+  await page.getByRole("button", { name: /^Licences that end within thirty days/ }).click();
+  await expect(filter(page)).toHaveText("expiry_date between today and today + 30d");
+  await menu.click();
+  await page.getByRole("button", { name: 'not genre != "war"', exact: true }).click();
+  await expect(filter(page)).toHaveText('not genre != "war"');
+});
+
+test("columns are chosen and moved", async ({ page }) => {
+  await open(page);
+  await page.getByText("Columns", { exact: true }).click();
+  await page.getByLabel("Updated at", { exact: true }).check();
+  await page.getByLabel("Genre", { exact: true }).uncheck();
+  await page.getByRole("button", { name: "Move Release year to the left" }).click();
+  await page.keyboard.press("Escape");
+  const headings = page.getByRole("columnheader");
+  await expect(headings).toHaveText(["", "Release year", "Title", "Expiry date", "Updated at"]);
+  await page.reload();
+  await expect(headings).toHaveText(["", "Release year", "Title", "Expiry date", "Updated at"]);
+});
+
+test("a search is copied for programs", async ({ page, context }) => {
+  await context.grantPermissions(["clipboard-read", "clipboard-write"]);
+  await open(page);
+  await search(page, `title contains "It's"`);
+  await expect(page).toHaveURL(/title/);
+  for (const [name, part] of [
+    ["filter", `title contains "It's"`],
+    ["curl", `--data-urlencode 'filter=title contains "It'\\''s"'`],
+    ["TypeScript", `filter: "title contains \\"It's\\"",`],
+    ["Python", `"filter": "title contains \\"It's\\""`],
+    ["Rust", `("filter", "title contains \\"It's\\""),`],
+  ] as const) {
+    await page.getByText("Copy as", { exact: true }).click();
+    await page.getByRole("button", { name, exact: true }).click();
+    await expect(page.getByText(`Copied as ${name}`)).toBeVisible();
+    expect(await page.evaluate(() => navigator.clipboard.readText())).toContain(part);
+  }
+});
+
+test("the table is used with the keyboard alone", async ({ page }) => {
+  await open(page, "#/movies?order_by=title");
+  const rows = page.locator("tr[data-index]");
+  await rows.first().focus();
+  await page.keyboard.press("ArrowDown");
+  await expect(rows.nth(1)).toBeFocused();
+  await page.keyboard.press("Space");
+  await expect(rows.nth(1)).toHaveAttribute("aria-selected", "true");
+  await page.keyboard.press("End");
+  await expect(page.locator("tr:focus")).toHaveAttribute("data-index", "199");
+  // The next page arrives meanwhile.
+  await expect(async () => {
+    await page.keyboard.press("ArrowDown");
+    await expect(page.locator("tr:focus")).toHaveAttribute("data-index", "200", { timeout: 100 });
+  }).toPass();
+  await page.keyboard.press("Enter");
+  await expect(page).toHaveURL(/record=/);
+});
+
+test("scrolling loads further pages up to the last", async ({ page }) => {
+  await open(page, "#/movies?order_by=release_year");
+  const table = page.locator(".table");
+  const total = Number((await page.getByText(/^\d+ records$/).textContent())?.split(" ")[0]);
+  await expect
+    .poll(async () => {
+      await table.evaluate((element) => element.scrollTo(0, element.scrollHeight));
+      return page.locator(`tr[data-index="${total - 1}"]`).count();
+    })
+    .toBe(1);
+  // Only the visible rows are in the document.
+  expect(await page.locator("tr[data-index]").count()).toBeLessThan(100);
+});
+
+test("a narrow window has no horizontal scroll bar", async ({ page }) => {
+  await page.setViewportSize({ width: 390, height: 800 });
+  await open(page);
+  await expect(page.getByRole("row", { name: /Safety Last!/ })).toBeVisible();
+  expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(390);
+  await accessible(page);
+});
