@@ -10,7 +10,7 @@ CASES ?= 100000
 SCHEMAS ?= 300
 SEED ?= $(shell date +%s)
 
-.PHONY: help run test contract faults attack sdk check fmt bench load plans regress peers agree fuzz openapi docs pictures image manifests tools postgres redis
+.PHONY: help run test contract console faults attack sdk check fmt bench load plans regress peers agree fuzz openapi docs pictures image manifests tools postgres redis
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -27,6 +27,12 @@ test: postgres redis manifests tools  ## Run the tests on SQLite and PostgreSQL,
 contract: postgres redis tools  ## Test the service against its OpenAPI document (long)
 	contract/tools.sh chromium
 	$(CARGO) test --test suite -- contract:: --include-ignored --nocapture
+
+# `make test` runs the part of these that takes a minute.
+console: postgres tools  ## Build the console, and use all of it in a browser (long)
+	PATH="$(CURDIR)/target/tools/python/bin:$$PATH" npm --prefix console run --silent build
+	$(CARGO) build --bin cinequery
+	$(CARGO) test --test suite -- console:: --include-ignored --nocapture
 
 # `make test` runs the part of these that takes two minutes. This adds longer faults, more kills and more requests.
 faults: postgres  ## Inject faults into the service and its dependencies and check the behaviour (long)
@@ -103,7 +109,7 @@ manifests: ## Validate deploy/kubernetes.yaml against the Kubernetes schemas
 	@deploy/validate.sh
 
 tools:  ## Install the tools that check the OpenAPI document into target/tools
-	@contract/tools.sh node promtool systemd proxies libreoffice
+	@contract/tools.sh node console chromium promtool systemd proxies libreoffice
 
 postgres:  ## Find PostgreSQL's server programs, or install them (as root with apt-get)
 	@tests/support/postgres.sh faults

@@ -2,8 +2,8 @@ import { defineConfig } from "@playwright/test";
 
 // `make console` and tests/console.rs start the services and set these:
 //
-// - CONSOLE_URL: the URL of a service with the sample movies and a second collection
-// - CONSOLE_USERNAME, CONSOLE_PASSWORD: an administrator of that service
+// - CINEQUERY_URL: the URL of a service with the sample movies and a second collection
+// - CINEQUERY_USERNAME, CINEQUERY_PASSWORD: an administrator of that service
 // - CHROMIUM: the path of the browser
 export default defineConfig({
   testDir: "tests",
@@ -13,7 +13,7 @@ export default defineConfig({
   // The tests share one service, and some change its records.
   workers: 1,
   use: {
-    ...(process.env["CONSOLE_URL"] ? { baseURL: process.env["CONSOLE_URL"] } : {}),
+    ...(process.env["CINEQUERY_URL"] ? { baseURL: process.env["CINEQUERY_URL"] } : {}),
     viewport: { width: 1280, height: 800 },
     locale: "en-GB",
     launchOptions: {

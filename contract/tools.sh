@@ -2,8 +2,8 @@
 # Installs the tools for the contract checks into target/tools, at pinned versions. Tools that are already
 # installed at that version are kept.
 #
-#   contract/tools.sh [python] [node] [java] [chromium] [promtool] [systemd] [proxies]
-#                     [libreoffice]
+#   contract/tools.sh [python] [node] [console] [java] [chromium] [promtool] [systemd]
+#                     [proxies] [libreoffice]
 #
 # Python packages, including Node.js, come from PyPI, and Node.js packages from npm. The others are those of the system. If
 # they are missing, Java, Chromium and LibreOffice are installed as root on Debian, and the rest is extracted from Debian's packages.
@@ -49,6 +49,15 @@ install_node() {
     "$tools/python/bin/npm" ci --prefix "$tools/node" --silent --ignore-scripts --no-audit --no-fund >&2 ||
         fail "installing the packages from npm failed"
     cp contract/package-lock.json "$tools/node/installed"
+}
+
+# The packages of the console are where its sources look for them.
+install_console() {
+    install_python
+    cmp -s console/package-lock.json console/node_modules/installed && return
+    "$tools/python/bin/npm" ci --prefix console --silent --ignore-scripts --no-audit --no-fund >&2 ||
+        fail "installing the packages of the console from npm failed"
+    cp console/package-lock.json console/node_modules/installed
 }
 
 install_java() {
@@ -118,7 +127,7 @@ install_proxies() {
 
 for tool in "$@"; do
     case $tool in
-    python | node | java | chromium | promtool | systemd | proxies | libreoffice) "install_$tool" ;;
-    *) fail "unknown tool $tool; expected python, node, java, chromium, promtool, systemd, proxies or libreoffice" ;;
+    python | node | console | java | chromium | promtool | systemd | proxies | libreoffice) "install_$tool" ;;
+    *) fail "unknown tool $tool; expected python, node, console, java, chromium, promtool, systemd, proxies or libreoffice" ;;
     esac
 done

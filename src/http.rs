@@ -14,6 +14,7 @@ mod bulk;
 mod caller;
 mod conditional;
 mod connection;
+mod console;
 mod cors;
 mod documentation;
 mod envelope;
@@ -31,6 +32,7 @@ mod legacy;
 mod limits;
 mod listener;
 mod malformed;
+mod page;
 mod parameters;
 mod probe;
 mod problem;
@@ -179,9 +181,9 @@ routes! {
     get "/readyz" as "getReadiness": "The service is ready to serve requests.";
 }
 
-/// Aliases of paths. `/` serves the documentation page to browsers. `/api/` works because the previous service
-/// served it. `/docs/` redirects instead, because the relative URLs of the page would resolve to other paths there.
-const ALIASES: &[(&str, &str)] = &[("/", "/docs"), ("/api/", "/api")];
+/// Aliases of paths. `/api/` works because the previous service served it. `/docs/` redirects instead, because the
+/// relative URLs of the page would resolve to other paths there.
+const ALIASES: &[(&str, &str)] = &[("/api/", "/api")];
 
 async fn canonical(mut request: Request) -> poem::Result<Request> {
     let uri = request.uri();
@@ -201,6 +203,8 @@ fn endpoint(app: App) -> impl Endpoint + 'static {
     // Building the document takes most of the time of a start, so that happens when it is needed.
     let known = LazyLock::new(Box::new(move || Known::of(&specification(catalogue))) as _);
     let pages = Route::new()
+        .at("/", console::page())
+        .at("/console/:file", console::file())
         .at("/openapi.json", documentation::specification(catalogue, app.anonymous().cloned()))
         .at("/docs", documentation::page())
         .at("/docs/", documentation::redirect())
@@ -246,7 +250,8 @@ impl<O: Endpoint> Endpoint for Routes<O> {
             let detail = "expected percent-encoded UTF-8 in the path; write `%` as `%25`";
             return Ok(envelope::error_response(Error::new(Kind::InvalidParameter, detail)));
         }
-        let is_page = path == "/openapi.json" || path == "/docs" || path.starts_with("/docs/");
+        let is_page = ["/", "/openapi.json", "/docs"].contains(&path)
+            || ["/docs/", "/console/"].iter().any(|folder| path.starts_with(folder));
         let response = match is_page {
             true => self.pages.call(request).await,
             false => self.operations.call(request).await.map(IntoResponse::into_response),

@@ -19,6 +19,7 @@ mod bulk;
 mod catalogue;
 mod clients;
 mod command_line;
+mod console;
 mod contract;
 mod cors;
 mod declarations;

@@ -121,6 +121,8 @@ export function allows(scope: string): boolean {
 // Authorization code with PKCE (RFC 7636), for `--auth oidc`.
 
 const ATTEMPT = "cinequery.sign-in";
+/** How the fragment starts when the browser comes back. */
+const RETURNED = "#sign-in?";
 
 interface Attempt {
   state: string;
@@ -128,8 +130,9 @@ interface Attempt {
   fragment: string;
 }
 
+/** The page that passes the code on, here and for Swagger UI: an issuer accepts only URLs that it knows. */
 function redirectUri(): string {
-  return new URL(".", document.baseURI).href;
+  return new URL("docs/oauth2-redirect", document.baseURI).href;
 }
 
 function random(): string {
@@ -161,12 +164,13 @@ export async function signInElsewhere(method: SignInMethod): Promise<void> {
 
 /** Returns the token if the browser comes from the issuer, and restores the place from which it went there. */
 async function returnedFromIssuer(): Promise<string | undefined> {
-  const parameters = new URLSearchParams(location.search);
+  const [, returned] = location.hash.split(RETURNED);
   const stored = sessionStorage.getItem(ATTEMPT);
-  if (!stored || !parameters.has("state")) return undefined;
+  if (!returned || !stored) return undefined;
   sessionStorage.removeItem(ATTEMPT);
+  const parameters = new URLSearchParams(returned);
   const { state, verifier, fragment } = JSON.parse(stored) as Attempt;
-  history.replaceState(null, "", `${location.pathname}${fragment}`);
+  history.replaceState(null, "", `${location.pathname}${fragment || "#/"}`);
   dispatchEvent(new HashChangeEvent("hashchange"));
   const code = parameters.get("code");
   if (parameters.get("state") !== state || !code) {

@@ -6,8 +6,8 @@ import type { APIRequestContext, APIResponse, Page } from "@playwright/test";
 
 export { expect };
 
-const USERNAME = process.env["CONSOLE_USERNAME"];
-const PASSWORD = process.env["CONSOLE_PASSWORD"] ?? "";
+const USERNAME = process.env["CINEQUERY_USERNAME"];
+const PASSWORD = process.env["CINEQUERY_PASSWORD"] ?? "";
 
 /** The API, as an administrator where the service has users. */
 export class Api {

@@ -26,12 +26,13 @@ test("a wrong filter is underlined, explained and corrected as one types", async
 test("fields, operators and values are completed", async ({ page }) => {
   await open(page);
   await type(page, "gen");
-  await page.getByRole("option", { name: /^genre/ }).waitFor();
+  const candidates = page.getByRole("listbox").getByRole("option");
+  await candidates.filter({ hasText: "genre" }).waitFor();
   await page.keyboard.press("Tab");
-  await page.getByRole("option", { name: "=", exact: true }).or(page.getByRole("option", { name: /^= / })).first().waitFor();
+  await candidates.filter({ hasText: "contains" }).waitFor();
   await page.keyboard.type("= ");
   // The most frequent value of the sample comes first.
-  await expect(page.getByRole("option").first()).toHaveText(/'drama'/);
+  await expect(candidates.first()).toHaveText(/'drama'/);
   await page.keyboard.press("ArrowDown");
   await page.keyboard.press("Enter");
   await expect(filter(page)).toHaveText("genre = 'drama'");
@@ -130,10 +131,12 @@ test("the table is used with the keyboard alone", async ({ page }) => {
   await page.keyboard.press("End");
   await expect(page.locator("tr:focus")).toHaveAttribute("data-index", "199");
   // The next page arrives meanwhile.
-  await expect(async () => {
-    await page.keyboard.press("ArrowDown");
-    await expect(page.locator("tr:focus")).toHaveAttribute("data-index", "200", { timeout: 100 });
-  }).toPass();
+  await expect
+    .poll(async () => {
+      await page.keyboard.press("ArrowDown");
+      return Number(await page.locator("tr:focus").getAttribute("data-index"));
+    })
+    .toBeGreaterThanOrEqual(200);
   await page.keyboard.press("Enter");
   await expect(page).toHaveURL(/record=/);
 });

@@ -1,11 +1,12 @@
-// The issuer has sent the browser here with an authorization code. Pass it to the page that opened this window.
+// The issuer has sent the browser here with an authorization code. Pass it to the page that opened this window, or to the
+// console, which comes here in its own window. A fragment is not sent to any server.
 const found = new URLSearchParams(location.search);
 // The code must not stay in the history of the browser.
 history.replaceState(null, "", location.pathname);
 const waiting = window.opener?.swaggerUIRedirectOauth2;
 
 if (!waiting) {
-  document.getElementById("message").textContent = "Start at the page of the documentation.";
+  location.replace(`../#sign-in?${found}`);
 } else {
   const { auth, state, redirectUrl, callback, errCb } = waiting;
   const fail = (message) => errCb({ authId: auth.name, source: "auth", level: "error", message });

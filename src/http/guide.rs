@@ -14,8 +14,8 @@ use poem::{IntoEndpoint, Request, Response, RouteMethod, handler};
 use pulldown_cmark::{CowStr, Event, Options, Parser, Tag, TagEnd, html};
 
 use super::body::is_media_type;
-use super::documentation::{Fixed, HTML, POLICY};
 use super::envelope::{Rendered, error_response};
+use super::page::{Fixed, HTML, POLICY};
 use super::resource::read_only;
 use crate::error::{Error, Kind};
 

@@ -312,9 +312,7 @@ async fn every_example_of_a_filter_succeeds() {
 async fn the_documentation_loads_nothing_from_other_origins() {
     let client = Client::of(Database::sqlite()).await.with_token(None);
     let page = client.get("/docs").await;
-    for alias in ["/", "/docs/"] {
-        assert!(client.get(alias).await.body == page.body, "{alias} returns another page");
-    }
+    assert!(client.get("/docs/").await.body == page.body, "/docs/ returns another page");
     assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
     assert_eq!(page.header("referrer-policy"), "no-referrer");
     let html = String::from_utf8(page.body.clone()).unwrap();

@@ -1,0 +1,115 @@
+//! The console: that the service has the page that `console/` builds, and that users can do everything with it.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::contract::tools::{Demonstration, emptied, root, succeed, with_node};
+use crate::support::{Client, Database, on_both};
+
+/// The sources, and the bundle in `dist`.
+fn console() -> std::path::PathBuf {
+    root().join("console")
+}
+
+/// A script of `console/package.json`. `contract/tools.sh console` installs what it needs.
+fn script(name: &str) -> Command {
+    let packages = console().join("node_modules");
+    assert!(packages.exists(), "{} is missing: `make tools` installs it", packages.display());
+    let mut command = with_node(Command::new("npm"));
+    command.args(["run", "--silent", name, "--"]).current_dir(console());
+    command
+}
+
+/// The records of a service with a second collection, which has fields of all types.
+fn records() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for file in ["records/movies.toml", "examples/screenings/screenings.toml"] {
+        let file = root().join(file);
+        std::fs::copy(&file, folder.path().join(file.file_name().unwrap())).unwrap();
+    }
+    folder
+}
+
+/// Uses the console in Chromium.
+fn click(database: Database, options: &[&str]) {
+    let records = records();
+    let service = Demonstration::with(database, &["--records", records.path().to_str().unwrap()]);
+    let mut playwright = script("test");
+    service.configure(&mut playwright);
+    print!("{}", succeed(playwright.args(options)));
+}
+
+#[test]
+fn the_bundle_is_built_from_its_sources() {
+    succeed(&mut script("check"));
+    let built = emptied("console");
+    succeed(script("build").arg("--outDir").arg(&built));
+    let files = |folder: &Path| {
+        let mut files = Vec::new();
+        let mut folders = vec![folder.to_owned()];
+        while let Some(next) = folders.pop() {
+            for entry in std::fs::read_dir(next).unwrap() {
+                let path = entry.unwrap().path();
+                match path.is_dir() {
+                    true => folders.push(path),
+                    false => files.push((
+                        path.strip_prefix(folder).unwrap().to_owned(),
+                        std::fs::read(&path).unwrap(),
+                    )),
+                }
+            }
+        }
+        files.sort();
+        files
+    };
+    let [built, committed] = [files(&built), files(&console().join("dist"))];
+    let names = |files: &[(std::path::PathBuf, Vec<u8>)]| {
+        files.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&built), names(&committed));
+    for ((name, built), (_, committed)) in built.iter().zip(&committed) {
+        assert!(built == committed, "{} is outdated: `make console` builds it", name.display());
+    }
+}
+
+/// The bound of the whole page, compressed.
+const MAX_BYTES: usize = 250 * 1000;
+
+#[tokio::test]
+async fn the_page_loads_nothing_from_other_origins_and_is_small() {
+    let client = Client::of(Database::sqlite()).await.with_token(None);
+    let page = client.request("GET", "/").header("accept-encoding", "gzip");
+    let page = client.send(page).await;
+    assert_eq!(page.header("cache-control"), "no-cache");
+    let policy = page.header("content-security-policy");
+    assert!(policy.starts_with("default-src 'none'; ") && !policy.contains("unsafe"), "{policy}");
+    let mut size = page.body.len();
+    let page = client.get("/").await;
+    let html = String::from_utf8(page.body.clone()).unwrap();
+    let files: Vec<&str> =
+        html.split('"').filter_map(|part| part.strip_prefix("./console/")).collect();
+    assert_eq!(files.len(), 2, "{html}");
+    for file in files {
+        let path = format!("/console/{file}");
+        let response = client.request("GET", &path).header("accept-encoding", "gzip");
+        let response = client.send(response).await;
+        assert_eq!(response.header("content-encoding"), "gzip", "{file}");
+        assert_eq!(response.header("cache-control"), "public, max-age=31536000, immutable");
+        assert_eq!(response.header("x-content-type-options"), "nosniff");
+        size += response.body.len();
+    }
+    println!("{size} bytes of {MAX_BYTES}");
+    assert!(size <= MAX_BYTES, "{size} bytes");
+    assert_eq!(client.get("/console/console.js").await.status, 404);
+}
+
+#[test]
+fn a_search_is_typed_and_shown() {
+    click(Database::sqlite(), &["query"]);
+}
+
+#[tokio::test]
+#[ignore = "run by `make console`"]
+async fn everything_is_done_on_the_screen() {
+    on_both(async |database| click(database, &[])).await;
+}
