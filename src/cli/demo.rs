@@ -94,6 +94,7 @@ fn welcome(address: SocketAddr, token: &str) -> String {
         r#"cinequery is serving sample movies from a temporary database.
 The expiry dates are made up. Press Ctrl-C to stop and to delete the database.
 
+Console:                        http://{address}/
 Interactive API documentation:  http://{address}/docs
 Manual:                         http://{address}/docs/guide
 

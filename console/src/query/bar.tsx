@@ -4,7 +4,7 @@ import { effect } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { go, place } from "../place";
 import { recordType } from "../schema";
-import { amend, amendAll, checkFailure, checked, diagnostics, draft, missing, parameters, remembered, run, warnings } from "./state";
+import { apply, amend, amendAll, checkFailure, checked, diagnostics, draft, missing, parameters, remembered, run, warnings } from "./state";
 import { createEditor, messageOf } from "./editor";
 import { ValueInput } from "../ui/input";
 import { Menu } from "../ui/menu";
@@ -20,6 +20,7 @@ export function QueryBar() {
         </button>
         <PastFilters />
       </div>
+      <Examples />
       <Parameters />
       <Problems />
     </section>
@@ -108,15 +109,30 @@ function Parameters() {
   );
 }
 
+/** The number of examples that are offered while there is no filter. */
+const MAX_EXAMPLES = 3;
+
+/** A way to start: examples of the record type, until there is a filter. */
+function Examples() {
+  const examples = recordType.value?.searches.slice(0, MAX_EXAMPLES) ?? [];
+  if (draft.value || place.value.filter || examples.length === 0) return null;
+  return (
+    <div class="examples">
+      <span class="quiet">Try</span>
+      {examples.map(({ name, description, filter }) => (
+        <button type="button" key={name} title={filter} onClick={() => apply(filter)}>
+          {description.replace(/\.$/, "")}
+        </button>
+      ))}
+    </div>
+  );
+}
+
 /** The filters that were run, the canonical form, and the examples of the record type. */
 function PastFilters() {
   const type = recordType.value;
   if (!type) return null;
   const canonical = checked.value?.result.canonical.filter;
-  const choose = (filter: string) => {
-    draft.value = filter;
-    run();
-  };
   const past = remembered(type.collection, place.value.filter).slice(0, 10);
   return (
     <Menu label="▾" title="History and examples">
@@ -127,18 +143,18 @@ function PastFilters() {
       >
         Write in canonical form
       </button>
-      <button type="button" disabled={!draft.value} onClick={() => choose("")}>
+      <button type="button" disabled={!draft.value} onClick={() => apply("")}>
         Clear
       </button>
       {past.length > 0 && <h3>Recent</h3>}
       {past.map((filter) => (
-        <button type="button" class="code" key={filter} onClick={() => choose(filter)}>
+        <button type="button" class="code" key={filter} onClick={() => apply(filter)}>
           {filter}
         </button>
       ))}
       {type.searches.length > 0 && <h3>Examples</h3>}
       {type.searches.map(({ name, description, filter }) => (
-        <button type="button" key={name} onClick={() => choose(filter)}>
+        <button type="button" key={name} onClick={() => apply(filter)}>
           {description}
           <code>{filter}</code>
         </button>

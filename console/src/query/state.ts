@@ -139,6 +139,12 @@ export function run(): void {
   else go({ filter: draft.peek(), parameters: values });
 }
 
+/** Shows the records that another filter matches. */
+export function apply(filter: string): void {
+  draft.value = filter;
+  run();
+}
+
 /** Sends the search again, for records that have changed. */
 export function refresh(): void {
   const current = applied.peek();

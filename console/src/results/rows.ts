@@ -61,7 +61,8 @@ export class Rows {
   /** Loads the rows from `first` to before `last`, as far as they are missing. */
   show(first: number, last: number): void {
     this.wanted = [Math.floor(first / PAGE), Math.floor(Math.max(first, last - 1) / PAGE)];
-    if (!this.loading) void this.load();
+    // After a failure the user decides; otherwise a service that is down would get requests without a pause.
+    if (!this.loading && !this.failure) void this.load();
   }
 
   private missingPage(): number | undefined {
@@ -77,7 +78,6 @@ export class Rows {
     this.loading = true;
     try {
       for (let page = this.missingPage(); page !== undefined; page = this.missingPage()) await this.loadPage(page);
-      this.failure = undefined;
     } catch (error) {
       if (this.abort.signal.aborted) return;
       this.failure = failureFrom(error);

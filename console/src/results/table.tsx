@@ -74,11 +74,13 @@ function Table({ rows: source, columns }: TableProps) {
     source.show(base + first, base + last + AHEAD);
   };
   useLayoutEffect(measure, [source, base, source.known]);
+  const latest = useRef(measure);
+  latest.current = measure;
   useEffect(() => {
-    const observer = new ResizeObserver(measure);
+    const observer = new ResizeObserver(() => latest.current());
     if (scroll.current) observer.observe(scroll.current);
     return () => observer.disconnect();
-  });
+  }, []);
 
   const first = Math.min(view.first, Math.max(0, represented - 1));
   const last = Math.min(view.last, represented);

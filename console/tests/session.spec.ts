@@ -1,0 +1,93 @@
+// Signing in, sessions that end, and what happens without the service.
+
+import { expect, filter, hasUsers, open, search, test, unique } from "./console";
+
+const PASSWORD = "a long password of its own";
+
+test.describe("with users", () => {
+  test.skip(!hasUsers, "this service has no passwords");
+
+  /** Creates a user, and returns the name. */
+  async function user(api: { json(method: string, path: string, options?: object): Promise<unknown> }, role: string) {
+    const name = unique("reader").replaceAll(" ", "-");
+    await api.json("POST", "api/v1/users", { data: { name, password: PASSWORD, role } });
+    return name;
+  }
+
+  async function signIn(page: import("@playwright/test").Page, name: string, password = PASSWORD) {
+    const form = page.getByRole("dialog", { name: "Sign in" });
+    await form.getByLabel("User name").fill(name);
+    await form.getByLabel("Password").fill(password);
+    await form.getByRole("button", { name: "Sign in" }).click();
+  }
+
+  test("a wrong password is reported, and the right one opens the place of the URL", async ({ page, api }) => {
+    const name = await user(api, "viewer");
+    await page.goto("./#/movies?filter=release_year+%3C+1930");
+    await signIn(page, name, "a wrong password of no use");
+    await expect(page.getByRole("alert")).toContainText("password");
+    await signIn(page, name);
+    await expect(filter(page)).toHaveText("release_year < 1930");
+    await expect(page.getByRole("row", { name: /Safety Last!/ })).toBeVisible();
+    // A viewer is offered nothing that a viewer may not do.
+    await expect(page.getByRole("button", { name: "New record" })).toHaveCount(0);
+    await expect(page.getByRole("link", { name: "Import" })).toHaveCount(0);
+    await expect(page.getByRole("link", { name: "Users" })).toHaveCount(0);
+  });
+
+  test("a reload keeps the session, and no script can read its token", async ({ page, api }) => {
+    await page.goto("./");
+    await signIn(page, await user(api, "editor"));
+    await expect(page.getByRole("button", { name: "New record" })).toBeVisible();
+    await page.reload();
+    await expect(page.getByRole("button", { name: "New record" })).toBeVisible();
+    const stored = await page.evaluate(() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }, document.cookie]));
+    expect(stored).not.toMatch(/eyJ/);
+  });
+
+  test("a session that ends says so, and comes back where it was", async ({ page, api }) => {
+    const name = await user(api, "editor");
+    await page.goto("./");
+    await signIn(page, name);
+    await search(page, "release_year < 1930");
+    await expect(page.getByRole("row", { name: /Safety Last!/ })).toBeVisible();
+    await api.json("POST", "api/v1/revocations", { data: { subject: name } });
+    await expect(async () => {
+      await page.getByRole("button", { name: "Search", exact: true }).click();
+      await expect(page.getByText("Your session has ended.")).toBeVisible({ timeout: 500 });
+    }).toPass();
+    await signIn(page, name);
+    await expect(page.getByRole("dialog")).toHaveCount(0);
+    await expect(filter(page)).toHaveText("release_year < 1930");
+    await expect(page.getByRole("row", { name: /Safety Last!/ })).toBeVisible();
+  });
+
+  test("signing out ends the session", async ({ page, api }) => {
+    await page.goto("./");
+    const name = await user(api, "viewer");
+    await signIn(page, name);
+    await page.getByText(name, { exact: true }).click();
+    await page.getByRole("button", { name: "Sign out" }).click();
+    await expect(page.getByRole("dialog", { name: "Sign in" })).toBeVisible();
+    await page.reload();
+    await expect(page.getByRole("dialog", { name: "Sign in" })).toBeVisible();
+  });
+});
+
+test("without the service, the search says so and can be sent again", async ({ page, context, expected }) => {
+  expected.push(/Failed to load resource: net::ERR_INTERNET_DISCONNECTED/);
+  await open(page);
+  await context.setOffline(true);
+  await search(page, "release_year < 1930");
+  await expect(page.getByText("the service cannot be reached; check the connection and try again").first()).toBeVisible();
+  await context.setOffline(false);
+  await page.getByRole("button", { name: "Try again" }).first().click();
+  await expect(page.getByRole("row", { name: /Safety Last!/ })).toBeVisible();
+});
+
+test("an unknown collection is named, with a way out", async ({ page }) => {
+  await open(page, "#/cinemas");
+  await expect(page.getByRole("alert")).toContainText("cinemas");
+  await page.getByRole("link", { name: "Show the first one" }).click();
+  await expect(page.getByRole("row", { name: /Safety Last!/ })).toBeVisible();
+});
