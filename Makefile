@@ -32,7 +32,7 @@ contract: postgres redis tools  ## Test the service against its OpenAPI document
 console: postgres tools  ## Build the console, and use all of it in a browser (long)
 	PATH="$(CURDIR)/target/tools/python/bin:$$PATH" npm --prefix console run --silent build
 	$(CARGO) build --bin cinequery
-	$(CARGO) test --test suite -- console:: --include-ignored --nocapture
+	$(CARGO) test --test suite -- console:: the_pages_sign_users_in --include-ignored --nocapture
 
 # `make test` runs the part of these that takes two minutes. This adds longer faults, more kills and more requests.
 faults: postgres  ## Inject faults into the service and its dependencies and check the behaviour (long)

@@ -2,6 +2,7 @@ import { defineConfig } from "@playwright/test";
 
 // `make console` and tests/console.rs start the services and set these:
 //
+// - CINEQUERY_KIND: `users`, `visitor` for a public catalogue, or `issuer` for one that trusts an issuer
 // - CINEQUERY_URL: the URL of a service with the sample movies and a second collection
 // - CINEQUERY_USERNAME, CINEQUERY_PASSWORD: an administrator of that service
 // - CHROMIUM: the path of the browser

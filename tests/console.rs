@@ -30,13 +30,21 @@ fn records() -> tempfile::TempDir {
     folder
 }
 
-/// Uses the console in Chromium.
-fn click(database: Database, options: &[&str]) {
-    let records = records();
-    let service = Demonstration::with(database, &["--records", records.path().to_str().unwrap()]);
+/// The tests of these names in `console/tests`, in Chromium, against a kind of service.
+pub fn playwright(kind: &str, names: &str) -> Command {
     let mut playwright = script("test");
+    playwright.env("CINEQUERY_KIND", kind).arg(names);
+    playwright
+}
+
+/// Uses a service with users and a second collection.
+fn click(database: Database, kind: &str, names: &str, settings: &[&str]) {
+    let records = records();
+    let records = ["--records", records.path().to_str().unwrap()];
+    let service = Demonstration::with(database, &[&records[..], settings].concat());
+    let mut playwright = playwright(kind, names);
     service.configure(&mut playwright);
-    print!("{}", succeed(playwright.args(options)));
+    println!("{}", succeed(&mut playwright));
 }
 
 #[test]
@@ -105,11 +113,17 @@ async fn the_page_loads_nothing_from_other_origins_and_is_small() {
 
 #[test]
 fn a_search_is_typed_and_shown() {
-    click(Database::sqlite(), &["query"]);
+    click(Database::sqlite(), "users", "query", &[]);
 }
 
 #[tokio::test]
 #[ignore = "run by `make console`"]
 async fn everything_is_done_on_the_screen() {
-    on_both(async |database| click(database, &[])).await;
+    on_both(async |database| click(database, "users", "", &[])).await;
+}
+
+#[test]
+#[ignore = "run by `make console`"]
+fn visitors_search_a_public_catalogue() {
+    click(Database::sqlite(), "visitor", "visitor", &["--anonymous", "viewer"]);
 }

@@ -10,6 +10,8 @@ use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
 
 use crate::command_line::{Service, cinequery, folder, run};
+use crate::console;
+use crate::contract::tools::succeed;
 use crate::support::issuer::{AUDIENCE, AUTHORITY, Issuer, Key, Mood};
 use crate::support::{Client, Database, catalogue, on_both, token, tokens, unlimited};
 
@@ -807,6 +809,21 @@ async fn a_page_signs_users_in_with_an_authorization_code() {
     assert_eq!(status(&client, token.clone()).await, 200);
     let me = client.with_token(Some(token)).get("/api/v1/me").await.json();
     assert_eq!((&me["subject"], &me["can_change_password"]), (&json!("anna"), &json!(false)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "run by `make console`"]
+async fn the_pages_sign_users_in_in_a_browser() {
+    let key = Key::first();
+    let issuer = Issuer::with(&[&key]).await;
+    let client = served(Database::sqlite(), with_page(&issuer), Ages::default()).await;
+    issuer.grant(issuer.token(&key, |_| {}));
+    let url = client.address().to_owned();
+    let clicks = move || {
+        let mut clicks = console::playwright("issuer", "issuer");
+        println!("{}", succeed(clicks.env("CINEQUERY_URL", url)));
+    };
+    tokio::task::spawn_blocking(clicks).await.unwrap();
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 // The frame of the console: sign-in, navigation, and the view of the place.
 
 import { useEffect } from "preact/hooks";
+import type { CurrentUser, SignInMethod } from "./api/document";
 import { Explain } from "./facets/explain";
 import { Facets } from "./facets/facets";
 import { WhyNothing } from "./facets/why";
@@ -19,7 +20,7 @@ import { SelectionBar } from "./record/selection";
 import { Results } from "./results/table";
 import { Toolbar } from "./results/toolbar";
 import { catalogue, label, loadCatalogue, recordType } from "./schema";
-import { allows, session, signOut, start } from "./session";
+import { allows, isSigningIn, session, signOut, start } from "./session";
 import { SignIn } from "./sign_in";
 import { ProblemNote } from "./ui/problem";
 import { useLoaded } from "./ui/loading";
@@ -52,24 +53,28 @@ export function App() {
         </>
       )}
       {current.state === "signed_out" && <SignIn {...current} />}
+      {current.state === "signed_in" && isSigningIn.value && (
+        <SignIn method={current.method} onClose={() => (isSigningIn.value = false)} />
+      )}
       <Notices />
     </>
   );
 }
 
-/** The views of a collection, with the scope that they need. */
-const COLLECTION_VIEWS: [View, string, string?][] = [
-  ["records", "Records", "read"],
-  ["import", "Import", "write"],
-  ["queries", "Saved queries", "read"],
-  ["declaration", "Record type", "read"],
+/** The views of a collection, with the scope that they need, and whether visitors have them. */
+const COLLECTION_VIEWS: [View, string, "read" | "write", boolean][] = [
+  ["records", "Records", "read", true],
+  ["import", "Import", "write", false],
+  ["queries", "Saved queries", "read", false],
+  ["declaration", "Record type", "read", true],
 ];
 
 function Header() {
   const { view } = place.value;
   const type = recordType.value;
-  const types = catalogue.value?.record_types ?? [];
   const current = session.value;
+  const isVisitor = current.state === "signed_in" && current.isVisitor;
+  const types = catalogue.value?.record_types ?? [];
   useEffect(() => {
     document.title = type ? `${label(type.collection)} · cinequery` : "cinequery";
   }, [type]);
@@ -95,7 +100,9 @@ function Header() {
         </select>
       )}
       <nav aria-label="Views">
-        {COLLECTION_VIEWS.filter(([, , scope]) => allows(`${type?.collection}:${scope}`)).map(([name, text]) => (
+        {COLLECTION_VIEWS.filter(
+          ([, , scope, isPublic]) => allows(`${type?.collection}:${scope}`) && (isPublic || !isVisitor),
+        ).map(([name, text]) => (
           <a key={name} href={fragmentOf(elsewhere(name))} aria-current={view === name ? "page" : undefined}>
             {text}
           </a>
@@ -105,24 +112,40 @@ function Header() {
             Users
           </a>
         )}
-        <a href={fragmentOf(elsewhere("usage"))} aria-current={view === "usage" ? "page" : undefined}>
-          Usage
-        </a>
+        {!isVisitor && (
+          <a href={fragmentOf(elsewhere("usage"))} aria-current={view === "usage" ? "page" : undefined}>
+            Usage
+          </a>
+        )}
       </nav>
       <span class="spring" />
       <a href="docs/guide">Manual</a>
       <a href="docs">API</a>
-      {current.state !== "starting" && (
-        <Menu label={current.me?.subject ?? "Not signed in"} title="Account">
-          <a href={fragmentOf(elsewhere("account"))}>Account</a>
-          {current.method.method !== "open" && (
-            <button type="button" onClick={() => void signOut().catch(notifyProblem)}>
-              Sign out
-            </button>
-          )}
-        </Menu>
-      )}
+      {current.state === "signed_in" && <Caller {...current} />}
     </header>
+  );
+}
+
+/** Who is signed in, and a way to change that. */
+function Caller({ method, me, isVisitor }: { method: SignInMethod; me: CurrentUser; isVisitor: boolean }) {
+  if (isVisitor) {
+    return (
+      <Menu label="Not signed in" title="Account">
+        <button type="button" onClick={() => (isSigningIn.value = true)}>
+          Sign in
+        </button>
+      </Menu>
+    );
+  }
+  return (
+    <Menu label={me.subject} title="Account">
+      <a href={fragmentOf(elsewhere("account"))}>Account</a>
+      {method.method !== "open" && (
+        <button type="button" onClick={() => void signOut().catch(notifyProblem)}>
+          Sign out
+        </button>
+      )}
+    </Menu>
   );
 }
 

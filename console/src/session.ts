@@ -9,9 +9,13 @@ export type Session =
   | { state: "starting" }
   /** `me` is the user of a session that has ended. */
   | { state: "signed_out"; method: SignInMethod; reason?: string; me?: CurrentUser }
-  | { state: "signed_in"; method: SignInMethod; me: CurrentUser };
+  /** A visitor has no token. */
+  | { state: "signed_in"; method: SignInMethod; me: CurrentUser; isVisitor: boolean };
 
 export const session = signal<Session>({ state: "starting" });
+
+/** Whether a visitor has asked for the form to sign in. */
+export const isSigningIn = signal(false);
 
 /** The name under which `--auth open` signs in without a question. */
 const OPEN_NAME = "console";
@@ -29,11 +33,10 @@ useTokens({
   },
   ended(failure) {
     const current = session.value;
+    if (current.state === "starting" || (current.state === "signed_in" && current.isVisitor)) throw failure;
     if (current.state === "signed_in") {
       const reason = "Your session has ended. Sign in to continue where you were.";
       session.value = { state: "signed_out", method: current.method, me: current.me, reason };
-    } else if (current.state === "starting") {
-      throw failure;
     }
     return new Promise((done) => waiting.push(done));
   },
@@ -50,6 +53,7 @@ async function post(path: string, init: RequestInit = {}): Promise<Token | undef
 async function renewed(): Promise<boolean> {
   const current = session.value;
   const method = current.state === "starting" ? undefined : current.method.method;
+  if (current.state === "signed_in" && current.isVisitor) return false;
   try {
     if (method === "open") token = await openToken(current);
     else if (method === "oidc") return false;
@@ -83,7 +87,8 @@ export async function start(): Promise<void> {
 
 async function enter(method: SignInMethod): Promise<void> {
   const me = await json<CurrentUser>("api/v1/me");
-  session.value = { state: "signed_in", method, me };
+  session.value = { state: "signed_in", method, me, isVisitor: token === undefined };
+  isSigningIn.value = false;
   for (const done of waiting.splice(0)) done();
 }
 

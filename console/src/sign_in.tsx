@@ -10,14 +10,16 @@ interface SignInProps {
   reason?: string;
   /** The user whose session has ended. */
   me?: CurrentUser;
+  /** Goes on without signing in. */
+  onClose?: () => void;
 }
 
 /** The form to sign in, over the page that a session left. */
-export function SignIn({ method, reason, me }: SignInProps) {
+export function SignIn({ method, reason, me, onClose }: SignInProps) {
   const action = useAction();
   const isElsewhere = method.method === "oidc";
   return (
-    <Dialog title="Sign in">
+    <Dialog title="Sign in" {...(onClose ? { onClose } : {})}>
       {reason && <p>{reason}</p>}
       <form
         onSubmit={(event) => {

@@ -13,7 +13,7 @@ use chrono::Utc;
 use cinequery::identity::{Leeway, RoleClaim, Trust};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::LOCATION;
+use hyper::header::{ACCESS_CONTROL_ALLOW_ORIGIN, LOCATION};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
@@ -328,6 +328,8 @@ async fn respond(
         Mood::Redirecting => (302, document),
     };
     let response = Response::builder().status(status).header(LOCATION, "/elsewhere");
+    // A page exchanges the code itself.
+    let response = response.header(ACCESS_CONTROL_ALLOW_ORIGIN, "*");
     Ok(response.body(Full::new(body.into())).unwrap())
 }
 
