@@ -108,6 +108,17 @@ test("a range is brushed, typed and cleared", async ({ page, api }) => {
   await expect(years.getByLabel("From")).toHaveValue("");
 });
 
+test("the bars have the colours of the scheme", async ({ page }) => {
+  await page.emulateMedia({ colorScheme: "light" });
+  await open(page, "#/movies");
+  const canvas = facet(page, "Release year").locator("canvas");
+  const pixels = () => canvas.evaluate((element: HTMLCanvasElement) => element.toDataURL());
+  await expect(canvas).toBeVisible();
+  const light = await pixels();
+  await page.emulateMedia({ colorScheme: "dark" });
+  await expect.poll(pixels).not.toBe(light);
+});
+
 test("a range of days is typed", async ({ page, api }) => {
   const { only } = await sample(api);
   await open(page, at(only));
@@ -270,21 +281,21 @@ test("the filter that matches nothing is cleared", async ({ page }) => {
 });
 
 test("the plan of a search is explained", async ({ page }) => {
-  await open(page, at("genre = 'drama'"));
+  await open(page, at("title = 'Wings'"));
   await page.getByRole("button", { name: "Explain" }).click();
   const panel = page.getByRole("region", { name: "Plan of the search" });
   await expect(panel.getByText(/^(SQLite|PostgreSQL) \d/)).toBeVisible();
-  await expect(panel.getByText(/index movies_genre_expiry_date/).first()).toBeVisible();
+  await expect(panel.getByText(/index movies_title_release_year/).first()).toBeVisible();
   await expect(panel.getByRole("note")).toHaveCount(0);
   await expect(panel.getByText("Conditions: 1 of 200")).toBeVisible();
   await panel.getByText("SQL", { exact: true }).click();
   await expect(panel.getByText(/^SELECT /)).toBeVisible();
-  await expect(panel.getByRole("row", { name: "1 text drama" })).toBeVisible();
+  await expect(panel.getByRole("row", { name: "1 text Wings" })).toBeVisible();
   await accessible(page);
   await search(page, "version = 7 or title contains 'zz'");
-  await expect(panel.getByRole("note")).toContainText("No index serves");
+  await expect(panel.getByRole("note")).toContainText("finds nothing by an index");
   await page.reload();
-  await expect(panel.getByRole("note")).toContainText("No index serves");
+  await expect(panel.getByRole("note")).toContainText("finds nothing by an index");
   await page.getByRole("button", { name: "Explain" }).click();
   await expect(panel).toHaveCount(0);
 });

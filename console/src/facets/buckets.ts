@@ -27,6 +27,8 @@ export interface Buckets {
 
 /** The number of bars that fit beside the table. */
 const MAX_BARS = 48;
+/** Months whose first days are less apart are drawn by day or by week: with the last month there are at most as many weeks as bars. */
+const MAX_DAYS = 300;
 /** The number of items of a response. */
 const MAX_ITEMS = 1000;
 
@@ -42,10 +44,14 @@ async function days({ name }: FieldSchema, collection: string, filter: string, a
   const load = (interval: Unit) => counts(collection, { by: name, filter, interval, limit: MAX_ITEMS }, abort);
   let unit: Unit = "month";
   let found = await load(unit);
+  const spread = () => {
+    const pairs = valued(found.items).map(({ value, count }): Pair => [dayOf(String(value)), count]);
+    return { pairs, first: pairs[0]?.[0], last: pairs.at(-1)?.[0] };
+  };
+  const months = spread();
   if (found.rest.values > 0) found = await load((unit = "year"));
-  else if (valued(found.items).length <= 2) found = await load((unit = "day"));
-  const pairs = valued(found.items).map(({ value, count }): Pair => [dayOf(String(value)), count]);
-  const [first, last] = [pairs[0]?.[0], pairs.at(-1)?.[0]];
+  else if ((months.last ?? 0) - (months.first ?? 0) < MAX_DAYS) found = await load((unit = "day"));
+  const { pairs, first, last } = spread();
   const missing = missingIn(found.items);
   if (first === undefined || last === undefined) return { items: [], missing };
   const wide = (Object.keys(UNITS) as Unit[]).slice(Object.keys(UNITS).indexOf(unit));
@@ -53,7 +59,8 @@ async function days({ name }: FieldSchema, collection: string, filter: string, a
   const items = filled(pairs, startOf(fitting, first), last, (start) => startOf(fitting, start, 1));
   const named = (span: Span): Bucket => {
     const label = nameOf(fitting, span.from);
-    return { ...span, label, edges: [label, label] };
+    const edges: [string, string] = fitting === "week" ? [nameOf("day", span.from), nameOf("day", span.to)] : [label, label];
+    return { ...span, label, edges };
   };
   return { items: items.map(named), missing };
 }

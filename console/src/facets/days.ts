@@ -16,8 +16,8 @@ export function today(): number {
   return Math.floor(Date.now() / DAY);
 }
 
-/** The units of a histogram, the finest first, in months. A day has none. */
-export const UNITS = { day: 0, month: 1, quarter: 3, year: 12, decade: 120, century: 1200 } as const;
+/** The units of a histogram, the finest first, in months. Days and weeks have none. */
+export const UNITS = { day: 0, week: 0, month: 1, quarter: 3, year: 12, decade: 120, century: 1200 } as const;
 export type Unit = keyof typeof UNITS;
 
 /** The number of months from the year 0 to the month of a day. */
@@ -35,7 +35,9 @@ function firstDayOf(month: number): number {
 /** The first day of the unit of a day, or of one that comes `later` units after it. */
 export function startOf(unit: Unit, day: number, later = 0): number {
   const months = UNITS[unit];
-  if (months === 0) return day + later;
+  if (unit === "day") return day + later;
+  // Weeks start on Monday; day 0 was a Thursday.
+  if (unit === "week") return 7 * (Math.floor((day + 3) / 7) + later) - 3;
   return firstDayOf((Math.floor(monthOf(day) / months) + later) * months);
 }
 
@@ -48,6 +50,7 @@ const names = {
 export function nameOf(unit: Unit, day: number): string {
   const year = textOf(day).slice(0, 4);
   if (unit === "day" || unit === "month") return names[unit].format(day * DAY);
+  if (unit === "week") return `Week of ${names.day.format(day * DAY)}`;
   if (unit === "quarter") return `Q${1 + (monthOf(day) % 12) / 3} ${year}`;
   return unit === "year" ? year : `${year}s`;
 }

@@ -63,11 +63,15 @@ export function Facets() {
 }
 
 function Shown({ type }: { type: RecordType }) {
-  if (base.value && !base.value.valid) return <p class="quiet">Correct the filter to see the values of its records.</p>;
+  const current = base.value;
+  // After a change of the collection, the search of the one before is known until the filter has been checked.
+  if (current?.collection !== type.collection) {
+    return baseFailure.value ? <ProblemNote failure={baseFailure.value} /> : <p class="quiet">Loading …</p>;
+  }
+  if (!current.valid) return <p class="quiet">Correct the filter to see the values of its records.</p>;
   const fields = shownFields(type);
   return (
     <>
-      <ProblemNote failure={baseFailure.value} />
       {fields.length === 0 && <p class="quiet">Choose fields to see their values.</p>}
       {fields.map((field) => (
         <Facet key={field.name} type={type} field={field} />

@@ -8,8 +8,11 @@ export interface Step {
   /** What the database said. */
   text: string;
   sentence?: string;
-  /** `indexed` reads what it needs only; `scan` may read every record; `sort` needs all matches before the first one. */
-  kind?: "indexed" | "scan" | "sort";
+  /**
+   * `indexed` reads what it needs only; `ordered` reads in the order of an index and `scan` in any, both until the page
+   * is full; `sort` needs all matches before the first one.
+   */
+  kind?: "indexed" | "ordered" | "scan" | "sort";
   /** The conditions and keys of the step. */
   details: string[];
 }
@@ -34,7 +37,7 @@ const SQLITE: Pattern[] = [
     (table, index, terms) => ({ sentence: `Find records of ${table} by ${columns(terms ?? "")} in the index ${index}.`, kind: "indexed" }),
   ],
   [/^SCAN (\S+) VIRTUAL TABLE INDEX/, (index) => ({ sentence: `Find texts by their sequences of three characters in the index ${index}.`, kind: "indexed" })],
-  [/^SCAN (\S+) USING (?:COVERING )?INDEX (\S+)/, (table, index) => ({ sentence: `Read ${table} in the order of the index ${index}, until the page is full.` })],
+  [/^SCAN (\S+) USING (?:COVERING )?INDEX (\S+)/, (table, index) => ({ sentence: `Read ${table} in the order of the index ${index}, until the page is full.`, kind: "ordered" })],
   [/^SCAN (\S+)$/, (table) => ({ sentence: `Read the records of ${table} one after the other, until the page is full.`, kind: "scan" })],
   [/^USE TEMP B-TREE FOR ORDER BY/, () => ({ sentence: "Sort all matches.", kind: "sort" })],
   [/^USE TEMP B-TREE FOR (?:LAST|RIGHT)/, () => ({ sentence: "Sort records that are equal in the first fields of the order." })],
@@ -55,8 +58,8 @@ const POSTGRES: Pattern[] = [
   [/^Bitmap Index Scan on (\S+)/, (index) => ({ sentence: `Find matches in the index ${index}.`, kind: "indexed" })],
   [/^BitmapOr/, () => ({ sentence: "Join the matches of several indexes." })],
   [/^BitmapAnd/, () => ({ sentence: "Keep what several indexes have in common." })],
-  [/^(?:Parallel )?Index Only Scan(?: Backward)? using (\S+)/, (index) => ({ sentence: `Read the index ${index}, without the records.`, kind: "indexed" })],
-  [/^(?:Parallel )?Index Scan(?: Backward)? using (\S+) on (\S+)/, (index, table) => ({ sentence: `Read records of ${table} in the order of the index ${index}.`, kind: "indexed" })],
+  [/^(?:Parallel )?Index Only Scan(?: Backward)? using (\S+)/, (index) => ({ sentence: `Read the index ${index}, without the records.`, kind: "ordered" })],
+  [/^(?:Parallel )?Index Scan(?: Backward)? using (\S+) on (\S+)/, (index, table) => ({ sentence: `Read records of ${table} in the order of the index ${index}.`, kind: "ordered" })],
   [/^Gather/, () => ({ sentence: "Collect the results of parallel workers." })],
   [/^(?:Hash|HashAggregate|Unique)\b/, () => ({ sentence: "Keep each of them once." })],
   [/^(?:Nested Loop|Hash (?:Semi )?Join|Merge Join)/, () => ({ sentence: "Combine both of these:" })],
@@ -95,7 +98,9 @@ function postgresSteps(lines: string[]): Step[] {
   for (const line of lines) {
     const match = /^(\s*)(?:->\s+)?(.+?)\s+\(cost=.*? rows=(\d+)/.exec(line);
     if (!match) {
-      steps.at(-1)?.details.push(line.trim());
+      const step = steps.at(-1);
+      step?.details.push(line.trim());
+      if (step?.kind === "ordered" && line.includes("Index Cond:")) step.kind = "indexed";
       continue;
     }
     const [, space = "", text = "", rows = "0"] = match;
@@ -116,13 +121,12 @@ function postgresSteps(lines: string[]): Step[] {
 
 /** What makes a search slow when there are many records; `undefined` if nothing does. */
 export function warningOf(steps: Step[], isFiltered: boolean): string | undefined {
-  const isScanned = steps.some(({ kind }) => kind === "scan");
-  const isSorted = steps.some(({ kind }) => kind === "sort");
-  if (isScanned && isSorted) {
-    return "No index serves this search: every record is read, and all matches are sorted before the first one is shown.";
+  const has = (kind: Step["kind"]) => steps.some((step) => step.kind === kind);
+  if (has("scan") && has("sort")) {
+    return "This plan finds nothing by an index: every record is read, and all matches are sorted before the first one is shown.";
   }
-  if (isScanned && isFiltered) {
-    return "No index serves this filter: records are read one after the other until the page is full, which takes long if few of many match.";
+  if (isFiltered && (has("scan") || has("ordered"))) {
+    return "This plan finds nothing by an index: records are read one after the other until the page is full, which takes long if few of many match.";
   }
   return undefined;
 }

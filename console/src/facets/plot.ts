@@ -31,7 +31,7 @@ export function drawBars(host: HTMLElement, { items, isSelected, onHover, onBrus
   const indices = items.map((_, index) => index);
   const selected = items.map((item) => (isSelected(item) ? item.count : null));
   const others = items.map((item) => (isSelected(item) ? null : item.count));
-  const paths = uPlot.paths.bars?.({ size: [0.86, 60], radius: 0.15 });
+  const paths = uPlot.paths.bars?.({ size: [0.86, 120], radius: 0.15 });
   const bars = (fill: string): uPlot.Series => ({ fill, stroke: fill, width: 0, points: { show: false }, ...(paths ? { paths } : {}) });
   const plot = new uPlot(
     {

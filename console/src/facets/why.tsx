@@ -17,7 +17,7 @@ export function WhyNothing() {
   if (!current || !type) return null;
   current.changes.value;
   const { isComplete, known, failure, why, search } = current;
-  if (!isComplete || known > 0 || failure) return null;
+  if (!isComplete || known > 0 || failure || search.collection !== type.collection) return null;
   if (!search.filter) {
     return (
       <section class="why" aria-label="No records">
