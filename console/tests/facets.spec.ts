@@ -79,14 +79,21 @@ test("a range is brushed, typed and cleared", async ({ page, api }) => {
   const { only } = await sample(api);
   await open(page, at(only));
   const years = facet(page, "Release year");
-  await expect(years.getByRole("table", { name: "Records by Release year" })).toContainText("1961");
+  await expect(years.getByRole("list", { name: "Records by Release year" })).toContainText("1961: 1");
   const area = years.locator(".u-over");
   const box = await area.boundingBox();
   if (!box) throw new Error("the histogram has no size");
   const y = box.y + box.height / 2;
   // 1961 to 1999 are 39 bars.
   const x = (year: number) => box.x + (box.width * (year - 1961 + 0.5)) / 39;
+  // Escape leaves the brush.
+  await page.mouse.move(x(1962), y);
+  await page.mouse.down();
+  await page.mouse.move(x(1965), y);
+  await page.keyboard.press("Escape");
+  await page.mouse.up();
   await page.mouse.move(x(1970), y);
+  await expect(filter(page)).toHaveText(only);
   await page.mouse.down();
   await page.mouse.move(x(1980), y, { steps: 4 });
   await page.mouse.up();
@@ -262,6 +269,17 @@ test("an empty result says which condition excludes what", async ({ page, api })
   await expect(filter(page)).toHaveText(`title starts with '${mark}'`);
   await expect(page.getByText("3 records", { exact: true })).toBeVisible();
   await expect(why).toHaveCount(0);
+});
+
+test("records are counted when the parameters have values", async ({ page, api }) => {
+  const { mark, first } = await sample(api);
+  await open(page, at("title starts with $start"));
+  await expect(page.getByText("Enter the values of the parameters to count records.")).toBeVisible();
+  await page.getByLabel("$start").fill(mark);
+  await page.getByLabel("$start").press("Enter");
+  await facet(page, "Genre").getByRole("button", { name: `${first} 2` }).click();
+  await expect(filter(page)).toHaveText(`title starts with $start and genre = "${first}"`);
+  await expect(page.getByText("2 records", { exact: true })).toBeVisible();
 });
 
 test("conditions with parameters can be removed", async ({ page, api }) => {

@@ -101,6 +101,8 @@ export function Box({ field, counted, controls, children }: BoxProps) {
 
 interface ChoiceProps {
   children: ComponentChildren;
+  /** The whole of a text that may be cut off. */
+  title?: string;
   /** `undefined` if it is not known. */
   count: string | undefined;
   /** The length of the bar, from 0 to 1. */
@@ -110,11 +112,13 @@ interface ChoiceProps {
 }
 
 /** A value or a range with the number of its records. */
-export function Choice({ children, count, share, isPressed, onToggle }: ChoiceProps) {
+export function Choice({ children, title, count, share, isPressed, onToggle }: ChoiceProps) {
   return (
     <li>
       <button type="button" class="choice" aria-pressed={isPressed} onClick={onToggle}>
-        <span class="name">{children}</span>
+        <span class="name" title={title}>
+          {children}
+        </span>
         <span class="count">{count}</span>
         <span class="bar" style={{ width: `${Math.max(100 * share, share > 0 ? 1 : 0)}%` }} />
       </button>

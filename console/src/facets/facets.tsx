@@ -3,6 +3,7 @@
 import { signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import type { FieldSchema, RecordType } from "../api/document";
+import { missing } from "../query/state";
 import { label, recordType } from "../schema";
 import { Menu } from "../ui/menu";
 import { ProblemNote } from "../ui/problem";
@@ -66,6 +67,7 @@ function Shown({ type }: { type: RecordType }) {
   const current = base.value;
   // After a change of the collection, the search of the one before is known until the filter has been checked.
   if (current?.collection !== type.collection) {
+    if (missing.value.length > 0) return <p class="quiet">Enter the values of the parameters to count records.</p>;
     return baseFailure.value ? <ProblemNote failure={baseFailure.value} /> : <p class="quiet">Loading …</p>;
   }
   if (!current.valid) return <p class="quiet">Correct the filter to see the values of its records.</p>;

@@ -86,23 +86,13 @@ function Bars({ field, buckets, range }: BarsProps) {
         <span>{first.edges[0]}</span>
         <span>{last.edges[1]}</span>
       </p>
-      <table class="hidden">
-        <caption>Records by {label(field.name)}</caption>
-        <thead>
-          <tr>
-            <th scope="col">{label(field.name)}</th>
-            <th scope="col">Records</th>
-          </tr>
-        </thead>
-        <tbody>
-          {items.map((item) => (
-            <tr key={item.from}>
-              <th scope="row">{item.label}</th>
-              <td>{count(item.count)}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
+      <ul class="hidden" aria-label={`Records by ${label(field.name)}`}>
+        {items.map((item) => (
+          <li key={item.from}>
+            {item.label}: {count(item.count)}
+          </li>
+        ))}
+      </ul>
     </>
   );
 }

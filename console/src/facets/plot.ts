@@ -76,6 +76,7 @@ function addBrush(plot: uPlot, items: Bucket[], onBrush: PlotOptions["onBrush"])
     start = undefined;
     show(0, 0);
   };
+  const leave = (event: KeyboardEvent) => event.key === "Escape" && end();
   const down = (event: PointerEvent) => {
     if (event.button !== 0) return;
     over.setPointerCapture(event.pointerId);
@@ -92,10 +93,12 @@ function addBrush(plot: uPlot, items: Bucket[], onBrush: PlotOptions["onBrush"])
   over.addEventListener("pointermove", move);
   over.addEventListener("pointerup", up);
   over.addEventListener("pointercancel", end);
+  addEventListener("keydown", leave);
   return () => {
     over.removeEventListener("pointerdown", down);
     over.removeEventListener("pointermove", move);
     over.removeEventListener("pointerup", up);
     over.removeEventListener("pointercancel", end);
+    removeEventListener("keydown", leave);
   };
 }

@@ -50,6 +50,7 @@ export function Values({ type, field }: { type: RecordType; field: FieldSchema }
         {items.map((item) => (
           <Choice
             key={`${typeof item.value} ${item.value}`}
+            title={String(item.value ?? "")}
             count={count(item.count)}
             share={item.count / most}
             isPressed={chosen.includes(item.value)}
