@@ -52,6 +52,25 @@ test("values are counted, and clicks on them edit the filter", async ({ page, ap
   await expect(genre.getByRole("button", { name: "Clear Genre" })).toHaveCount(0);
 });
 
+test("clicks that are faster than the service all count", async ({ page, api }) => {
+  const { first, second, only } = await sample(api);
+  await page.route(/query\/check/, async (route) => {
+    await new Promise((done) => setTimeout(done, 500));
+    await route.continue();
+  });
+  await open(page, at(only));
+  const genre = facet(page, "Genre");
+  await genre.getByRole("button", { name: `${first} 2` }).click();
+  await genre.getByRole("button", { name: `${second} 1` }).click();
+  await facet(page, "Expiry date").getByLabel("From").fill("2000-01-01");
+  await facet(page, "Expiry date").getByLabel("To").fill("2999-02-15");
+  await facet(page, "Expiry date").getByLabel("To").blur();
+  await expect(filter(page)).toHaveText(
+    `${only} and genre in ("${first}", '${second}') and expiry_date between 2000-01-01 and 2999-02-15`,
+    { timeout: 15_000 },
+  );
+});
+
 test("a filter in other words is understood", async ({ page, api }) => {
   const { first, second, only } = await sample(api);
   await open(page, at(`${only} and (genre = "${first}" or genre = "${second}") and release_year > 1970 and release_year < 2000`));

@@ -4,7 +4,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import type { FieldSchema } from "../api/document";
 import { count, label } from "../schema";
 import { ValueInput } from "../ui/input";
-import { Box, Choice, select, useCounts } from "./box";
+import { Box, Choice, edit, select, useCounts } from "./box";
 import { base } from "./base";
 import { loadBuckets } from "./buckets";
 import type { Bucket, Buckets } from "./buckets";
@@ -102,28 +102,24 @@ function Ends({ field, range }: { field: FieldSchema; range: Range }) {
   const type = field.type === "integer" ? "integer" : "date";
   const [problem, setProblem] = useState<string | undefined>();
   const text = (value: number | undefined) => (value === undefined ? "" : type === "date" ? textOf(value) : String(value));
-  const set = (change: { from?: string; to?: string }) => {
-    const next = { ...range };
-    for (const [end, value] of Object.entries(change) as ["from" | "to", string][]) {
-      next[end] = value === "" ? undefined : type === "date" ? dayOf(value) : Number(value);
-    }
-    if (next.from !== undefined && next.to !== undefined && next.from > next.to) {
-      setProblem(`found ${text(next.from)} to ${text(next.to)}; the first value must not be after the second`);
-      return;
-    }
-    setProblem(undefined);
-    select(field, conditionIn(field, next));
-  };
+  const set = (end: "from" | "to", value: string) =>
+    edit(field, (tree) => {
+      const number = value === "" ? undefined : type === "date" ? dayOf(value) : Number(value);
+      const next = { ...(chosenRange(tree, field) ?? range), [end]: number };
+      const isReversed = next.from !== undefined && next.to !== undefined && next.from > next.to;
+      setProblem(isReversed ? `found ${text(next.from)} to ${text(next.to)}; the first value must not be after the second` : undefined);
+      return isReversed ? null : conditionIn(field, next);
+    });
   const name = label(field.name);
   return (
     <div class="ends" role="group" aria-label={`Range of ${name}`}>
       <label>
         From
-        <ValueInput type={type} value={text(range.from)} invalid={Boolean(problem)} onValue={(from) => set({ from })} />
+        <ValueInput type={type} value={text(range.from)} invalid={Boolean(problem)} onValue={(value) => set("from", value)} />
       </label>
       <label>
         To
-        <ValueInput type={type} value={text(range.to)} invalid={Boolean(problem)} onValue={(to) => set({ to })} />
+        <ValueInput type={type} value={text(range.to)} invalid={Boolean(problem)} onValue={(value) => set("to", value)} />
       </label>
       {problem && (
         <p class="problem" role="alert">
