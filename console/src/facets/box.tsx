@@ -2,10 +2,9 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { ComponentChildren, RefObject } from "preact";
-import type { FieldSchema, SyntaxTree } from "../api/document";
-import { go, place } from "../place";
-import { conditionsOn, withCondition, withoutField } from "../query/clauses";
-import { check } from "../query/state";
+import type { FieldSchema } from "../api/document";
+import { conditionsOn } from "../query/clauses";
+import { edit } from "../query/state";
 import { label } from "../schema";
 import { useLoaded } from "../ui/loading";
 import type { Loaded } from "../ui/loading";
@@ -43,28 +42,14 @@ export function useCounts<T>(
   return { ...loaded, frame };
 }
 
-/** Ends when the last edit of the filter has: each one reads what the one before has written. */
-let edits: Promise<void> = Promise.resolve();
-
-/**
- * Puts a condition in the place of those on a field; no condition if `conditionFor` returns `undefined`, and changes
- * nothing if it returns `null`. It gets the tree of the filter as it is by then, because clicks can be faster than counts.
- */
-export function edit(field: FieldSchema, conditionFor: (tree: SyntaxTree) => string | undefined | null): void {
-  edits = edits
-    .then(async () => {
-      const { filter } = place.peek();
-      const { ast } = await check(filter);
-      const condition = conditionFor(ast);
-      if (condition === null) return;
-      go({ filter: condition === undefined ? withoutField(filter, ast, field.name) : withCondition(filter, ast, condition, field.name) });
-    })
-    .catch(notifyProblem);
+/** Changes the conditions on a field, as `edit` of the query does. */
+export function change(field: FieldSchema, conditionFor: Parameters<typeof edit>[1]): void {
+  edit(field.name, conditionFor).catch(notifyProblem);
 }
 
 /** Puts a condition in the place of those on a field, or removes them. */
 export function select(field: FieldSchema, condition: string | undefined): void {
-  edit(field, () => condition);
+  change(field, () => condition);
 }
 
 /** The text of the conditions on a field; empty without one. */

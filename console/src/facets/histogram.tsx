@@ -4,7 +4,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import type { FieldSchema } from "../api/document";
 import { count, label } from "../schema";
 import { ValueInput } from "../ui/input";
-import { Box, Choice, edit, select, useCounts } from "./box";
+import { Box, Choice, change, select, useCounts } from "./box";
 import { base } from "./base";
 import { loadBuckets } from "./buckets";
 import type { Bucket, Buckets } from "./buckets";
@@ -103,7 +103,7 @@ function Ends({ field, range }: { field: FieldSchema; range: Range }) {
   const [problem, setProblem] = useState<string | undefined>();
   const text = (value: number | undefined) => (value === undefined ? "" : type === "date" ? textOf(value) : String(value));
   const set = (end: "from" | "to", value: string) =>
-    edit(field, (tree) => {
+    change(field, (tree) => {
       const number = value === "" ? undefined : type === "date" ? dayOf(value) : Number(value);
       const next = { ...(chosenRange(tree, field) ?? range), [end]: number };
       const isReversed = next.from !== undefined && next.to !== undefined && next.from > next.to;

@@ -4,7 +4,7 @@ import { useEffect, useState } from "preact/hooks";
 import type { FieldSchema, RecordType } from "../api/document";
 import { count, label } from "../schema";
 import type { Value } from "../schema";
-import { Box, Choice, edit, useCounts } from "./box";
+import { Box, Choice, change, useCounts } from "./box";
 import { base, counts } from "./base";
 import { chosenValues, conditionOn } from "./conditions";
 import { markCrowded } from "./settings";
@@ -30,7 +30,7 @@ export function Values({ type, field }: { type: RecordType; field: FieldSchema }
 
   const chosen = (base.value && chosenValues(base.value.tree, field.name)) ?? [];
   const toggle = (value: Value) => {
-    edit(field, (tree) => {
+    change(field, (tree) => {
       // Values of parameters are known in the search that was sent only.
       const before = chosenValues(tree, field.name) ?? chosen;
       const values = before.includes(value) ? before.filter((other) => other !== value) : [...before, value];

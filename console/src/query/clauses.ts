@@ -40,9 +40,9 @@ export function conditionsOn(filter: string, tree: SyntaxTree, field: string): s
   return conditionsAbout(tree, field).map(({ start, end }) => filter.slice(start, end));
 }
 
-/** Adds a condition. It replaces those about the same field, if a field is given. */
-export function withCondition(filter: string, tree: SyntaxTree, condition: string, field?: string): string {
-  const kept = field === undefined ? filter.trim() : without(filter, tree, (node) => isAbout(node, field));
+/** Adds a condition in the place of those about the same field. */
+export function withCondition(filter: string, tree: SyntaxTree, condition: string, field: string): string {
+  const kept = withoutField(filter, tree, field);
   if (!kept) return condition;
   const isAlternative = kept === filter.trim() && tree.filter?.type === "or";
   return isAlternative ? `(${kept}) and ${condition}` : `${kept} and ${condition}`;
