@@ -89,7 +89,7 @@ test("rare values can be shown", async ({ page }) => {
   const genre = facet(page, "Genre");
   await expect(genre.getByRole("listitem")).toHaveCount(8);
   await genre.getByRole("button", { name: "More values of Genre" }).click();
-  await expect(genre.getByRole("button", { name: "documentary", exact: false }).or(genre.getByRole("listitem").nth(20))).toBeVisible();
+  await expect(genre.getByRole("listitem").nth(20)).toBeVisible();
   await genre.getByRole("button", { name: "Fewer values of Genre" }).click();
   await expect(genre.getByRole("listitem")).toHaveCount(8);
 });
@@ -159,12 +159,12 @@ test("a range of days is typed", async ({ page, api }) => {
 });
 
 test("the coming months are listed, with what is past", async ({ page, api }) => {
-  const { mark, only } = await sample(api);
+  const { mark, first, only } = await sample(api);
   const now = new Date();
   const next = new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth() + 1, 1));
   const last = new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth() + 2, 0));
   const text = (day: Date) => day.toISOString().slice(0, 10);
-  await api.movie({ title: `${mark} next`, expiry_date: text(last) });
+  await api.movie({ title: `${mark} next`, genre: first, expiry_date: text(last) });
   await open(page, at(only));
   const dates = facet(page, "Expiry date");
   await dates.getByRole("button", { name: "From today" }).click();
