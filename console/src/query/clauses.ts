@@ -17,7 +17,7 @@ export function quoted(text: string): string {
 }
 
 /** The conditions that all have to hold: the terms of the outermost `and`, or the whole filter. */
-export function conditions(tree: SyntaxTree): ExpressionNode[] {
+function conditions(tree: SyntaxTree): ExpressionNode[] {
   const root = tree.filter;
   if (!root) return [];
   return root.type === "and" ? (root.terms ?? []) : [root];
