@@ -23,21 +23,26 @@ function conditions(tree: SyntaxTree): ExpressionNode[] {
   return root.type === "and" ? (root.terms ?? []) : [root];
 }
 
-/** Whether a condition is about one field only, without `not`, `or` or a function. */
+/** Whether a condition is about one field only. A function of the field, as in `year(day)`, does not matter. */
 function isAbout(condition: ExpressionNode, field: string): boolean {
-  return condition.type === "predicate" && condition.subject?.type === "field" && condition.subject.name === field;
+  if (condition.type !== "predicate") return (condition.terms ?? []).every((term) => isAbout(term, field));
+  const others = (condition.operands ?? []).filter(({ type, name }) => type === "field" && name !== field);
+  return condition.subject?.type === "field" && condition.subject.name === field && others.length === 0;
+}
+
+/** The conditions about a field, which `withoutField` removes. */
+export function conditionsAbout(tree: SyntaxTree, field: string): ExpressionNode[] {
+  return conditions(tree).filter((condition) => isAbout(condition, field));
 }
 
 /** The texts of the conditions about a field. */
 export function conditionsOn(filter: string, tree: SyntaxTree, field: string): string[] {
-  return conditions(tree)
-    .filter((condition) => isAbout(condition, field))
-    .map(({ start, end }) => filter.slice(start, end));
+  return conditionsAbout(tree, field).map(({ start, end }) => filter.slice(start, end));
 }
 
-/** Adds a condition. It replaces those about the same field, if a field is given. */
-export function withCondition(filter: string, tree: SyntaxTree, condition: string, field?: string): string {
-  const kept = field === undefined ? filter.trim() : without(filter, tree, (node) => isAbout(node, field));
+/** Adds a condition in the place of those about the same field. */
+export function withCondition(filter: string, tree: SyntaxTree, condition: string, field: string): string {
+  const kept = withoutField(filter, tree, field);
   if (!kept) return condition;
   const isAlternative = kept === filter.trim() && tree.filter?.type === "or";
   return isAlternative ? `(${kept}) and ${condition}` : `${kept} and ${condition}`;
@@ -48,9 +53,14 @@ export function withoutField(filter: string, tree: SyntaxTree, field: string): s
   return without(filter, tree, (node) => isAbout(node, field));
 }
 
-/** Removes conditions with this text, as `why` lists them. Replaces them if there is another text. */
-export function withoutText(filter: string, tree: SyntaxTree, position: number): string {
-  return without(filter, tree, (node) => node.start === position);
+/** Removes a condition, or puts another in its place. `index` is its position among `conditions`. */
+export function amended(filter: string, tree: SyntaxTree, index: number, instead?: string): string {
+  const target = conditions(tree)[index];
+  if (!target) return filter;
+  if (instead === undefined) return without(filter, tree, (node) => node === target);
+  // The parentheses of an alternative are part of it.
+  const text = target.type === "or" && tree.filter !== target ? `(${instead})` : instead;
+  return filter.slice(0, target.start) + text + filter.slice(target.end);
 }
 
 function without(filter: string, tree: SyntaxTree, isDropped: (node: ExpressionNode) => boolean): string {

@@ -2,7 +2,7 @@
 
 import { computed, effect, signal } from "@preact/signals";
 import { Failure, json } from "../api/client";
-import type { Diagnostic, NamedParameter, QueryCheck, Suggestion } from "../api/document";
+import type { Diagnostic, NamedParameter, QueryCheck, Suggestion, SyntaxTree } from "../api/document";
 import { go, place } from "../place";
 import { recordType } from "../schema";
 import { session } from "../session";
@@ -151,18 +151,23 @@ export function refresh(): void {
   if (current) applied.value = { ...current };
 }
 
-/** Adds a condition to the filter that is shown; it replaces those about `field`. */
-export async function narrow(condition: string, field?: string): Promise<void> {
-  const { filter } = place.peek();
-  const { ast } = await check(filter);
-  go({ filter: withCondition(filter, ast, condition, field) });
-}
+/** Ends when the last edit of the filter has: each one starts from what the one before has written. */
+let edits: Promise<void> = Promise.resolve();
 
-/** Removes the conditions about a field. */
-export async function widen(field: string): Promise<void> {
-  const { filter } = place.peek();
-  const { ast } = await check(filter);
-  go({ filter: withoutField(filter, ast, field) });
+/**
+ * Puts a condition in the place of those about a field. `conditionFor` gets the tree of the filter as it is by then, because
+ * clicks can be faster than the service. It returns `undefined` for no condition, and `null` to change nothing.
+ */
+export function edit(field: string, conditionFor: (tree: SyntaxTree) => string | undefined | null): Promise<void> {
+  const edited = edits.then(async () => {
+    const { filter } = place.peek();
+    const { ast } = await check(filter);
+    const condition = conditionFor(ast);
+    if (condition === null) return;
+    go({ filter: condition === undefined ? withoutField(filter, ast, field) : withCondition(filter, ast, condition, field) });
+  });
+  edits = edited.catch(() => undefined);
+  return edited;
 }
 
 /** Replaces a part of the typed text. */
