@@ -1,4 +1,4 @@
-import { useEffect, useId, useRef } from "preact/hooks";
+import { useId, useLayoutEffect, useRef } from "preact/hooks";
 import type { ComponentChildren } from "preact";
 import { Notices } from "./notices";
 
@@ -15,7 +15,8 @@ interface DialogProps {
 export function Dialog({ title, children, onClose, kind = "dialog" }: DialogProps) {
   const element = useRef<HTMLDialogElement>(null);
   const heading = useId();
-  useEffect(() => {
+  // Not a plain effect: its cleanup runs when the dialog has left the document, and then the focus is not given back.
+  useLayoutEffect(() => {
     const dialog = element.current;
     dialog?.showModal();
     return () => dialog?.close();
