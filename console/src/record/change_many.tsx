@@ -67,6 +67,7 @@ export function ChangeMany({ type, scope: initial, onClose }: ManyProps) {
   return (
     <Dialog title={title} kind="wide" onClose={() => !action.busy && onClose()}>
       <form class="many" noValidate onSubmit={(event) => event.preventDefault()}>
+        {"items" in scope ? null : <Meant search={scope.search} />}
         <fieldset>
           <legend>Fields to change</legend>
           {writableFields(type).map((field) => (
@@ -232,6 +233,16 @@ function Difference({ field, before, after }: { field: FieldSchema; before: Valu
         <Shown field={field} value={after} />
       </ins>
     </>
+  );
+}
+
+/** Which records "all" are. */
+export function Meant({ search }: { search: Applied }) {
+  if (!search.filter) return <p class="warning">There is no filter: these are all records of the collection.</p>;
+  return (
+    <p>
+      All records that match <code>{search.filter}</code>
+    </p>
   );
 }
 

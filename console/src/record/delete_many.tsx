@@ -6,7 +6,7 @@ import { count, label, titleOf } from "../schema";
 import { Dialog } from "../ui/dialog";
 import { useAction, useLoaded } from "../ui/loading";
 import { ProblemNote } from "../ui/problem";
-import { Report } from "./change_many";
+import { Meant, Report } from "./change_many";
 import type { Scope } from "./change_many";
 import { MAX_MATCHED, deleteMatching, deleteSelected, tryMatching } from "./many";
 import type { Rejected } from "./many";
@@ -51,6 +51,7 @@ export function DeleteMany({ type, scope: initial, onClose }: { type: RecordType
       <ProblemNote failure={plan.failure} />
       <Report type={type} rejected={rejected} />
       {!plan.value && plan.loading && <p class="quiet">Counting …</p>}
+      {"items" in scope ? null : <Meant search={scope.search} />}
       {plan.value && (
         <>
           <ul class="named">

@@ -55,6 +55,12 @@ function Form({ type, id, item, onDone }: EditorProps) {
     if (violations.length > 0) form.current?.querySelector<HTMLElement>("[aria-invalid=true]")?.focus();
   }, [violations]);
 
+  useEffect(() => {
+    // The dialog has put the focus on its button to close. On a touch screen, a focus here would open the keyboard.
+    const isElsewhere = document.activeElement?.closest(".record, [role=tablist]");
+    if (!isElsewhere && matchMedia("(pointer: fine)").matches) form.current?.querySelector<HTMLElement>("[name]")?.focus();
+  }, []);
+
   const done = () => {
     forget(type.collection, id);
     onDone();
@@ -123,7 +129,7 @@ function Form({ type, id, item, onDone }: EditorProps) {
           </button>
         </p>
       )}
-      {fields.map((field, index) => (
+      {fields.map((field) => (
         <FieldInput
           key={field.name}
           field={field}
@@ -131,7 +137,6 @@ function Form({ type, id, item, onDone }: EditorProps) {
           onValue={(value) => setDraft((before) => ({ ...before, [field.name]: value }))}
           problems={violations.filter(({ pointer }) => pointer === `/${field.name}`).map(({ detail }) => detail)}
           isChanged={Boolean(base) && draft[field.name] !== start[field.name]}
-          autofocus={index === 0}
         />
       ))}
       {item && readOnly.length > 0 && (

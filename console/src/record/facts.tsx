@@ -28,5 +28,5 @@ export function Facts({ item, fields }: FactsProps) {
 export function Shown({ field, value }: { field: FieldSchema | undefined; value: Value | undefined }) {
   if (value === null || value === undefined) return <span class="quiet">no value</span>;
   if (value === "") return <span class="quiet">empty text</span>;
-  return <>{shown(field?.type ?? "text", value)}</>;
+  return <span class={field?.type === "date" ? "whole" : undefined}>{shown(field?.type ?? "text", value)}</span>;
 }

@@ -11,13 +11,12 @@ interface FieldInputProps {
   problems?: string[];
   /** Whether the value differs from the saved one. */
   isChanged?: boolean;
-  autofocus?: boolean;
 }
 
 /** A text of more characters has an input that wraps. */
 const LONG = 300;
 
-export function FieldInput({ field, value, onValue, problems = [], isChanged, autofocus }: FieldInputProps) {
+export function FieldInput({ field, value, onValue, problems = [], isChanged }: FieldInputProps) {
   const id = useId();
   const set = (text: string) => onValue(text === "" && field.nullable && !isTextThatMayBeEmpty(field) ? null : text);
   const attributes = {
@@ -25,7 +24,6 @@ export function FieldInput({ field, value, onValue, problems = [], isChanged, au
     value: value ?? "",
     name: field.name,
     placeholder: value === null ? "no value" : undefined,
-    autofocus,
     "aria-required": field.required ? ("true" as const) : undefined,
     "aria-invalid": problems.length > 0 ? ("true" as const) : undefined,
     "aria-describedby": `${id}-help ${id}-problem`,
@@ -88,8 +86,9 @@ function isTextThatMayBeEmpty(field: FieldSchema): boolean {
 }
 
 /** What a field expects, in words. */
-function expectation({ type, required, minimum, maximum, min_length, max_length }: FieldSchema): string {
+function expectation({ type, required, minimum, maximum, min_length, max_length, ...field }: FieldSchema): string {
   const parts = [required ? "Required" : "Optional"];
+  if (field.default !== undefined) parts.push(`${field.default} by default`);
   if (type === "integer") {
     if (minimum !== undefined && maximum !== undefined) parts.push(`from ${minimum} to ${maximum}`);
     else if (minimum !== undefined) parts.push(`at least ${minimum}`);

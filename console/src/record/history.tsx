@@ -157,16 +157,18 @@ interface ChangeProps {
 
 function Change({ type, name, before, after, kind }: ChangeProps) {
   const field = type.fields.find((it) => it.name === name);
+  // Before, there was no record: only a deleted one is "restored", others are "updated".
+  const isNew = kind === "created" || kind === "restored";
   return (
     <div>
       <dt>{label(name)}</dt>
       <dd>
-        {kind !== "created" && (
+        {!isNew && (
           <del>
             <Shown field={field} value={before} />
           </del>
         )}
-        {kind !== "created" && kind !== "deleted" && <span aria-label="becomes"> → </span>}
+        {!isNew && kind !== "deleted" && <span aria-label="becomes"> → </span>}
         {kind !== "deleted" && (
           <ins>
             <Shown field={field} value={after} />

@@ -161,10 +161,10 @@ function reportDeleted(type: RecordType, items: Item[], canUndo: boolean): void 
 async function restoreAll(type: RecordType, items: Item[]): Promise<void> {
   const waiting = items.values();
   let done = 0;
-  let failed = 0;
+  const failures: string[] = [];
   const work = async () => {
     for (const { id, version } of waiting) {
-      await restored(type, id, version).catch(() => failed++);
+      await restored(type, id, version).catch((error: unknown) => failures.push(failureFrom(error).message));
       progress.value = { text: `Restoring ${records(items.length)}`, done: ++done, all: items.length };
     }
   };
@@ -174,7 +174,8 @@ async function restoreAll(type: RecordType, items: Item[]): Promise<void> {
     progress.value = undefined;
     showAnew();
   }
-  const note = failed > 0 ? `; ${records(failed)} could not be restored` : "";
+  const failed = failures.length;
+  const note = failed > 0 ? `; ${records(failed)} could not be restored: ${failures[0]}` : "";
   notify(`Restored ${records(items.length - failed)}${note}`, undefined, failed > 0);
 }
 

@@ -51,7 +51,7 @@ function Panel({ type, id }: { type: RecordType; id: string }) {
 
   const leave = () => go({ record: "", panel: "" });
   const close = () => (kept(type.collection, id) ? setAsks(true) : leave());
-  const title = isNew ? `New ${type.name}` : item ? titleOf(type, item) : type.name;
+  const title = isNew ? `New ${type.name.toLowerCase()}` : item ? titleOf(type, item) : type.name;
   return (
     <Dialog title={title} kind="panel" onClose={close}>
       {!isNew && <Tabs selected={panel} />}
@@ -106,6 +106,8 @@ function Tabs({ selected }: { selected: string }) {
           role="tab"
           aria-selected={name === selected}
           tabIndex={name === selected ? 0 : -1}
+          // The form takes the focus to its first field.
+          autofocus={name === selected && name !== ""}
           onClick={() => show(index)}
           onKeyDown={(event) => {
             const steps: Record<string, number> = { ArrowRight: index + 1, ArrowLeft: index - 1, Home: 0, End: TABS.length - 1 };

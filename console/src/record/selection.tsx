@@ -2,7 +2,7 @@
 
 import { useEffect, useState } from "preact/hooks";
 import { applied } from "../query/state";
-import { rows, selected } from "../results/state";
+import { MAX_SELECTED, rows, selected } from "../results/state";
 import { count, recordType } from "../schema";
 import { allows } from "../session";
 import { ChangeMany } from "./change_many";
@@ -31,6 +31,7 @@ export function SelectionBar() {
           {items.length > 0 && (
             <>
               <b role="status">{isAll ? `All ${count(total ?? 0)} that match` : `${count(items.length)} selected`}</b>
+              {items.length === MAX_SELECTED && !isAll && <span class="quiet">the most at a time</span>}
               {!isAll && total !== undefined && total > items.length && (
                 <button type="button" class="link" onClick={() => setAll(true)}>
                   Select all {count(total)} that match
