@@ -451,9 +451,12 @@ test("the form of any collection is made from its schema", async ({ page, api })
   const labelOf = (name: string) => (name.charAt(0).toUpperCase() + name.slice(1)).replaceAll("_", " ");
   const title = fields.find((field: any) => field.type === "text").name;
   const input = (name: string) => form.getByLabel(labelOf(name), { exact: true });
+  const id = "0192c9a0-5e2b-7c1a-9f3e-6b1d2c3a4f50";
+  const values: any = { text: "a", integer: 1, boolean: true, date: "2031-12-31", timestamp: "2031-12-31T00:00:00Z", id };
   for (const { name, type: kind, nullable, example } of fields) {
-    if (kind === "boolean") await input(name).selectOption(String(example ?? true));
-    else await input(name).fill(name === title ? unique("Any").slice(-12) : String(example));
+    const value = String(example ?? values[kind]);
+    if (kind === "boolean") await input(name).selectOption(value);
+    else await input(name).fill(name === title ? unique("Any").slice(-12) : value);
     if (!nullable) continue;
     // A value and back to none.
     await form.getByRole("button", { name: `Clear ${labelOf(name)}`, exact: true }).click();

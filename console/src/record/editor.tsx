@@ -48,10 +48,6 @@ function Form({ type, id, item, onDone }: EditorProps) {
   const isDirty = !isSame(type, draft, start);
 
   useEffect(() => {
-    if (isDirty) keep(type.collection, id, base ? { base, draft } : { draft });
-    else forget(type.collection, id);
-  }, [draft]);
-  useEffect(() => {
     if (violations.length > 0) form.current?.querySelector<HTMLElement>("[aria-invalid=true]")?.focus();
   }, [violations]);
 
@@ -61,6 +57,12 @@ function Form({ type, id, item, onDone }: EditorProps) {
     if (!isElsewhere && matchMedia("(pointer: fine)").matches) form.current?.querySelector<HTMLElement>("[name]")?.focus();
   }, []);
 
+  /** Keeps the values at once, not with the next rendering: the page may be left before. */
+  const set = (next: Draft) => {
+    setDraft(next);
+    if (isSame(type, next, start)) forget(type.collection, id);
+    else keep(type.collection, id, base ? { base, draft: next } : { draft: next });
+  };
   const done = () => {
     forget(type.collection, id);
     onDone();
@@ -124,7 +126,7 @@ function Form({ type, id, item, onDone }: EditorProps) {
         <p class="warning">
           Your unsaved values are shown.
           {base && item && base.version !== item.version && " The record was changed meanwhile; saving shows both versions."}
-          <button type="button" onClick={() => setDraft(start)}>
+          <button type="button" onClick={() => set(start)}>
             Discard
           </button>
         </p>
@@ -134,7 +136,7 @@ function Form({ type, id, item, onDone }: EditorProps) {
           key={field.name}
           field={field}
           value={draft[field.name] ?? null}
-          onValue={(value) => setDraft((before) => ({ ...before, [field.name]: value }))}
+          onValue={(value) => set({ ...draft, [field.name]: value })}
           problems={violations.filter(({ pointer }) => pointer === `/${field.name}`).map(({ detail }) => detail)}
           isChanged={Boolean(base) && draft[field.name] !== start[field.name]}
         />
@@ -170,7 +172,7 @@ function Form({ type, id, item, onDone }: EditorProps) {
         )}
         <span class="spring" />
         {isDirty && base && (
-          <button type="button" onClick={() => (setDraft(start), setViolations([]), action.clear())}>
+          <button type="button" onClick={() => (set(start), setViolations([]), action.clear())}>
             Reset
           </button>
         )}
