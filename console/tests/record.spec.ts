@@ -40,7 +40,7 @@ test("a record is created, and the undo deletes it", async ({ page, api }) => {
   const form = panel(page, "New movie");
   await expect(form.getByRole("textbox", { name: "Title" })).toBeFocused();
   await form.getByRole("textbox", { name: "Title" }).fill(title);
-  await form.getByRole("textbox", { name: "Genre" }).fill(GENRE);
+  await form.getByRole("combobox", { name: "Genre" }).fill(GENRE);
   await form.getByRole("textbox", { name: "Release year" }).fill("2001");
   await form.getByLabel("Expiry date").fill("2031-12-31");
   await accessible(page);
@@ -60,8 +60,8 @@ test("rules that are broken are shown at their fields", async ({ page }) => {
   await form.getByRole("textbox", { name: "Title" }).fill(unique("Broken"));
   await form.getByRole("textbox", { name: "Release year" }).fill("1066");
   await form.getByRole("button", { name: "Create" }).click();
-  await expect(form.getByRole("textbox", { name: "Genre" })).toBeFocused();
-  await expect(form.getByRole("textbox", { name: "Genre" })).toHaveAccessibleDescription(/is missing/);
+  await expect(form.getByRole("combobox", { name: "Genre" })).toBeFocused();
+  await expect(form.getByRole("combobox", { name: "Genre" })).toHaveAccessibleDescription(/is missing/);
   await expect(form.getByRole("textbox", { name: "Release year" })).toHaveAccessibleDescription(/must be from 1870 to 9999, found 1066/);
   await expect(form.getByRole("textbox", { name: "Title" })).not.toHaveAttribute("aria-invalid");
   await expect(form.getByRole("alert")).toHaveText("Not saved: 3 values are not valid.");
@@ -73,12 +73,12 @@ test("a duplicate leads to the record that exists", async ({ page, api }) => {
   await open(page, "#/movies?record=new");
   const form = panel(page, "New movie");
   await form.getByRole("textbox", { name: "Title" }).fill(movie.title);
-  await form.getByRole("textbox", { name: "Genre" }).fill("other");
+  await form.getByRole("combobox", { name: "Genre" }).fill("other");
   await form.getByRole("textbox", { name: "Release year" }).fill("1999");
   await form.getByLabel("Expiry date").fill("2031-12-31");
   await form.getByRole("button", { name: "Create" }).click();
   await form.getByRole("button", { name: "Open the existing record" }).click();
-  await expect(panel(page, movie.title).getByRole("textbox", { name: "Genre" })).toHaveValue(GENRE);
+  await expect(panel(page, movie.title).getByRole("combobox", { name: "Genre" })).toHaveValue(GENRE);
 });
 
 test("only what was changed is sent, and the undo changes it back", async ({ page, api }) => {
@@ -119,13 +119,21 @@ test("a record is deleted, and the undo restores it with its id", async ({ page,
   expect((await api.json("GET", `api/v1/movies/${movie.id}`)).title).toBe(movie.title);
 });
 
+test("values of other records are suggested", async ({ page, api }) => {
+  const movie = await create(api);
+  await open(page, place(movie.id));
+  const form = panel(page, movie.title);
+  await form.getByRole("combobox", { name: "Genre" }).fill("come");
+  await expect(form.locator("datalist option[value=comedy]")).toBeAttached();
+});
+
 test("unsaved values survive a reload and are asked about", async ({ page, api }) => {
   const movie = await create(api);
   await open(page, place(movie.id));
   const form = panel(page, movie.title);
-  await form.getByRole("textbox", { name: "Genre" }).fill("unsaved");
+  await form.getByRole("combobox", { name: "Genre" }).fill("unsaved");
   await page.reload();
-  await expect(form.getByRole("textbox", { name: "Genre" })).toHaveValue("unsaved");
+  await expect(form.getByRole("combobox", { name: "Genre" })).toHaveValue("unsaved");
   await expect(form.getByText("Your unsaved values are shown.")).toBeVisible();
   const question = panel(page, "Discard changes?");
   await page.keyboard.press("Escape");
@@ -133,13 +141,13 @@ test("unsaved values survive a reload and are asked about", async ({ page, api }
   await page.keyboard.press("Escape");
   await expect(question).toBeHidden();
   await expect(form).toBeVisible();
-  await expect(form.getByRole("textbox", { name: "Genre" })).toHaveValue("unsaved");
+  await expect(form.getByRole("combobox", { name: "Genre" })).toHaveValue("unsaved");
   await form.getByRole("button", { name: "Close" }).click();
   await question.getByRole("button", { name: "Discard" }).click();
   await expect(form).toBeHidden();
   await open(page, place(movie.id));
   await page.reload();
-  await expect(form.getByRole("textbox", { name: "Genre" })).toHaveValue(GENRE);
+  await expect(form.getByRole("combobox", { name: "Genre" })).toHaveValue(GENRE);
 });
 
 test("values are copied into the form of a new record", async ({ page, api }) => {
@@ -158,7 +166,7 @@ test.describe("a record that another user has changed", () => {
     const movie = await create(api);
     await open(page, place(movie.id));
     const form = panel(page, movie.title);
-    await form.getByRole("textbox", { name: "Genre" }).fill("mine");
+    await form.getByRole("combobox", { name: "Genre" }).fill("mine");
     await form.getByRole("textbox", { name: "Release year" }).fill("2001");
     await changeElsewhere(api, movie.id, 1, { genre: "theirs", expiry_date: "2040-01-01" });
     await form.getByRole("button", { name: "Save" }).click();
@@ -331,7 +339,7 @@ test.describe("selected records", () => {
     await bar.getByRole("button", { name: "Change fields …" }).click();
     const dialog = panel(page, "Change 3 selected");
     await dialog.getByRole("checkbox", { name: "Genre" }).check();
-    await dialog.getByRole("textbox", { name: "Genre" }).fill(`${GENRE} 2`);
+    await dialog.getByRole("combobox", { name: "Genre" }).fill(`${GENRE} 2`);
     await dialog.getByRole("checkbox", { name: "Expiry date" }).check();
     await dialog.getByRole("textbox", { name: "Expiry date" }).or(dialog.locator("input[type=date]")).first().fill("2041-01-01");
     await expect(dialog.getByRole("row", { name: `${title} a` })).toContainText(/record test.*record test 2.*2031-12-31.*2041-01-01/);
@@ -470,6 +478,29 @@ test("the form of any collection is made from its schema", async ({ page, api })
   await expect(form).toBeHidden();
   await page.getByRole("button", { name: "Undo" }).click();
   await expect(page.getByText(/^Deleted “.*” again$/)).toBeVisible();
+});
+
+test("a viewer reads and does not write", async ({ page, api }) => {
+  test.skip(!hasUsers, "the service has no roles");
+  const movie = await create(api);
+  const viewer = { name: unique("viewer").replace(" ", "_"), password: unique("a long password"), role: "viewer" };
+  await api.json("POST", "api/v1/users", { data: viewer });
+  await page.goto(`./${place(movie.id)}`);
+  await page.getByLabel("User name").fill(viewer.name);
+  await page.getByLabel("Password").fill(viewer.password);
+  await page.getByRole("button", { name: "Sign in" }).click();
+  const record = panel(page, movie.title);
+  await expect(record.getByText(GENRE)).toBeVisible();
+  await expect(record.getByRole("button", { name: "Save" })).toBeHidden();
+  await accessible(page);
+  await record.getByRole("tab", { name: "History" }).click();
+  await expect(record.getByText(/^Created/)).toBeVisible();
+  await expect(record.getByRole("button", { name: "Restore this version" })).toBeHidden();
+  await page.keyboard.press("Escape");
+  await page.getByRole("checkbox", { name: "Select the loaded records" }).check();
+  const bar = page.getByRole("region", { name: "Selection" });
+  await expect(bar.getByRole("button", { name: "Clear" })).toBeVisible();
+  await expect(bar.getByRole("button", { name: /…/ })).toHaveCount(0);
 });
 
 test("the panel fits a narrow window", async ({ page, api }) => {

@@ -1,8 +1,9 @@
 // A field of a form: its label, its input, what it expects, and what is wrong with it.
 
-import { useId } from "preact/hooks";
+import { useId, useState } from "preact/hooks";
 import type { FieldSchema } from "../api/document";
-import { count, distance, label, shown } from "../schema";
+import { count, distance, label, recordType, shown } from "../schema";
+import { hasSuggestions, useSuggestions } from "./suggestions";
 
 interface FieldInputProps {
   field: FieldSchema;
@@ -18,6 +19,8 @@ const LONG = 300;
 
 export function FieldInput({ field, value, onValue, problems = [], isChanged }: FieldInputProps) {
   const id = useId();
+  const [isActive, setActive] = useState(false);
+  const suggestions = useSuggestions(field, value ?? "", isActive);
   const set = (text: string) => onValue(text === "" && field.nullable && !isTextThatMayBeEmpty(field) ? null : text);
   const attributes = {
     id,
@@ -63,8 +66,18 @@ export function FieldInput({ field, value, onValue, problems = [], isChanged }: 
           inputMode={field.type === "integer" ? "numeric" : undefined}
           class={field.type}
           autocomplete="off"
+          list={hasSuggestions(recordType.value, field) ? `${id}-values` : undefined}
+          onFocus={() => setActive(true)}
+          onBlur={() => setActive(false)}
           onInput={onInput}
         />
+      )}
+      {hasSuggestions(recordType.value, field) && (
+        <datalist id={`${id}-values`}>
+          {suggestions.map((text) => (
+            <option key={text} value={text} />
+          ))}
+        </datalist>
       )}
       <p class="help" id={`${id}-help`}>
         {[expectation(field), field.description, readable(field, value)].filter(Boolean).join(" ")}

@@ -9,7 +9,7 @@ import { quoted } from "../query/clauses";
 import { label, pathOf, recordType, titleOf } from "../schema";
 import type { Item, Value } from "../schema";
 import { Dialog } from "../ui/dialog";
-import { useLoaded } from "../ui/loading";
+import { useLater, useLoaded } from "../ui/loading";
 import { ProblemNote } from "../ui/problem";
 import { writableFields } from "./draft";
 import { Shown } from "./facts";
@@ -34,9 +34,6 @@ function tried(key: string | undefined): string | undefined {
   const known = JSON.parse(sessionStorage.getItem(TRIED) ?? "null") as Tried | null;
   return known && known.key === key ? known.filter : undefined;
 }
-
-/** How long typing has to pause before the filter is tested, in milliseconds. */
-const PAUSE = 250;
 
 export function Match({ type, id }: { type: RecordType; id: string }) {
   const search = applied.value;
@@ -84,16 +81,6 @@ export function Match({ type, id }: { type: RecordType; id: string }) {
       {tested && !result.value && result.loading && <p class="quiet">Loading …</p>}
     </div>
   );
-}
-
-/** A text once it has stopped changing. */
-function useLater(text: string): string {
-  const [later, setLater] = useState(text);
-  useEffect(() => {
-    const timer = setTimeout(() => setLater(text), PAUSE);
-    return () => clearTimeout(timer);
-  }, [text]);
-  return later;
 }
 
 const HEADLINES: Record<Verdict, string> = {
