@@ -38,7 +38,9 @@ export function ChangeMany({ type, scope: initial, onClose }: ManyProps) {
   const action = useAction();
   const fields = writableFields(type).filter(({ name }) => name in draft);
   const changes: Values = Object.fromEntries(fields.map((field) => [field.name, valueOf(field, draft[field.name] ?? null)]));
-  const isEmpty = fields.length === 0;
+  /** A field that must have a value and has none yet: the service would reject it. */
+  const isOpen = ({ name, nullable, min_length }: FieldSchema) => draft[name] === "" && !nullable && min_length !== 0;
+  const isReady = fields.length > 0 && !fields.some(isOpen);
   const all = "items" in scope ? scope.items.length : scope.total;
 
   const take = (outcome: Outcome) => {
@@ -96,12 +98,13 @@ export function ChangeMany({ type, scope: initial, onClose }: ManyProps) {
           />
         ))}
         <Report rejected={rejected} type={type} />
-        {"items" in scope ? (
+        {isReady && "items" in scope && (
           <SelectedPreview type={type} items={scope.items} changes={changes} busy={action.busy} onRun={run} />
-        ) : (
+        )}
+        {isReady && !("items" in scope) && (
           <MatchingPreview type={type} {...scope} changes={changes} busy={action.busy} onRun={run} />
         )}
-        {isEmpty && <p class="quiet">Choose the fields to change and enter their new values.</p>}
+        {!isReady && <p class="quiet">Choose the fields to change and enter their new values.</p>}
         <ProblemNote failure={action.failure} />
       </form>
     </Dialog>
@@ -116,7 +119,6 @@ interface PreviewProps {
 }
 
 function SelectedPreview({ type, items, changes, busy, onRun }: PreviewProps & { items: Item[] }) {
-  if (Object.keys(changes).length === 0) return null;
   const changed = items.filter((item) => differs(item, changes));
   return (
     <>
@@ -138,9 +140,7 @@ function SelectedPreview({ type, items, changes, busy, onRun }: PreviewProps & {
 function MatchingPreview(props: PreviewProps & { search: Applied }) {
   const { type, search, changes, busy, onRun } = props;
   const key = JSON.stringify(changes);
-  const isEmpty = Object.keys(changes).length === 0;
-  const tried = useLoaded(isEmpty ? undefined : `${search.key} ${key}`, (signal) => tryMatching(type, search, changes, signal));
-  if (isEmpty) return null;
+  const tried = useLoaded(`${search.key} ${key}`, (signal) => tryMatching(type, search, changes, signal));
   if (tried.failure) return <ProblemNote failure={tried.failure} />;
   if (!tried.value) return <p class="quiet">Counting …</p>;
   const { matched, items = [] } = tried.value;
