@@ -6,7 +6,7 @@ import type { Applied } from "../query/state";
 import { count, label, titleOf } from "../schema";
 import type { Item, Value } from "../schema";
 import { Dialog } from "../ui/dialog";
-import { failureFrom, useAction, useLoaded } from "../ui/loading";
+import { failureFrom, useAction, useLater, useLoaded } from "../ui/loading";
 import { ProblemNote } from "../ui/problem";
 import { startOf, valueOf, writableFields } from "./draft";
 import type { Draft } from "./draft";
@@ -139,7 +139,8 @@ function SelectedPreview({ type, items, changes, busy, onRun }: PreviewProps & {
 
 function MatchingPreview(props: PreviewProps & { search: Applied }) {
   const { type, search, changes, busy, onRun } = props;
-  const key = JSON.stringify(changes);
+  const typed = JSON.stringify(changes);
+  const key = useLater(typed);
   const tried = useLoaded(`${search.key} ${key}`, (signal) => tryMatching(type, search, changes, signal));
   if (tried.failure) return <ProblemNote failure={tried.failure} />;
   if (!tried.value) return <p class="quiet">Counting …</p>;
@@ -159,7 +160,7 @@ function MatchingPreview(props: PreviewProps & { search: Applied }) {
         <button
           type="button"
           class="primary"
-          disabled={busy || tried.loading || matched === 0 || matched > MAX_MATCHED || Boolean(progress.value)}
+          disabled={busy || tried.loading || key !== typed || matched === 0 || matched > MAX_MATCHED || Boolean(progress.value)}
           onClick={() => void onRun(matched)}
         >
           {busy ? "Changing …" : `Change all ${count(matched)}`}
