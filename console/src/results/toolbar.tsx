@@ -1,5 +1,6 @@
 import { applied } from "../query/state";
 import { go, place } from "../place";
+import { FindMissing } from "../record/match";
 import { columnsOf, count, label, recordType } from "../schema";
 import { allows } from "../session";
 import { Menu } from "../ui/menu";
@@ -20,6 +21,7 @@ export function Toolbar() {
         {total === undefined ? "" : `${count(total)} ${total === 1 ? "record" : "records"}`}
       </p>
       <span class="spring" />
+      <FindMissing />
       <Columns />
       <Copies />
       <button type="button" aria-pressed={place.value.panel === "explain"} onClick={() => toggle("explain")}>

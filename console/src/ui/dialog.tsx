@@ -1,5 +1,6 @@
-import { useEffect, useId, useRef } from "preact/hooks";
+import { useId, useLayoutEffect, useRef } from "preact/hooks";
 import type { ComponentChildren } from "preact";
+import { Notices } from "./notices";
 
 interface DialogProps {
   title: string;
@@ -7,14 +8,15 @@ interface DialogProps {
   /** Called by Escape, the button and a click beside the dialog. A dialog without it cannot be closed. */
   onClose?: () => void;
   /** `panel` slides in from the side and is as high as the window. */
-  kind?: "dialog" | "panel";
+  kind?: "dialog" | "panel" | "wide";
 }
 
 /** A modal dialog. The browser keeps the focus inside and gives it back afterwards. */
 export function Dialog({ title, children, onClose, kind = "dialog" }: DialogProps) {
   const element = useRef<HTMLDialogElement>(null);
   const heading = useId();
-  useEffect(() => {
+  // Not a plain effect: its cleanup runs when the dialog has left the document, and then the focus is not given back.
+  useLayoutEffect(() => {
     const dialog = element.current;
     dialog?.showModal();
     return () => dialog?.close();
@@ -28,6 +30,12 @@ export function Dialog({ title, children, onClose, kind = "dialog" }: DialogProp
         event.preventDefault();
         onClose?.();
       }}
+      onClose={() => {
+        // Browsers close a dialog at the second Escape in a row, whatever the page says. An unmounted one has no element.
+        if (!element.current) return;
+        element.current.showModal();
+        onClose?.();
+      }}
       onMouseDown={(event) => event.target === element.current && onClose?.()}
     >
       <header>
@@ -39,6 +47,7 @@ export function Dialog({ title, children, onClose, kind = "dialog" }: DialogProp
         )}
       </header>
       <div class="content">{children}</div>
+      <Notices />
     </dialog>
   );
 }

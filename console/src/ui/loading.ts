@@ -41,6 +41,19 @@ export function useLoaded<T>(key: string | undefined, load: (signal: AbortSignal
   return { ...state, reload: () => setTurn((before) => before + 1) };
 }
 
+/** How long typing has to pause before something is loaded for it, in milliseconds. */
+const PAUSE = 200;
+
+/** A text once it has stopped changing. */
+export function useLater(text: string): string {
+  const [later, setLater] = useState(text);
+  useEffect(() => {
+    const timer = setTimeout(() => setLater(text), PAUSE);
+    return () => clearTimeout(timer);
+  }, [text]);
+  return later;
+}
+
 /** Runs an action of the user: `busy` while it runs, `failure` if it failed. */
 export function useAction(): {
   busy: boolean;

@@ -1,6 +1,7 @@
 // Short notices about what was done, with a way to undo it.
 
 import { signal } from "@preact/signals";
+import { useEffect, useState } from "preact/hooks";
 import { failureFrom } from "./loading";
 
 interface Notice {
@@ -35,7 +36,16 @@ export function notifyProblem(error: unknown): void {
   notify(failureFrom(error).message, undefined, true);
 }
 
+/** The places for notices, the topmost last. The page below a modal dialog is inert, so a dialog is such a place. */
+const hosts = signal<object[]>([]);
+
 export function Notices() {
+  const [host] = useState({});
+  useEffect(() => {
+    hosts.value = [...hosts.peek(), host];
+    return () => void (hosts.value = hosts.peek().filter((other) => other !== host));
+  }, []);
+  if (hosts.value.at(-1) !== host) return null;
   return (
     <div class="notices" role="status" aria-live="polite">
       {notices.value.map(({ id, text, undo, isProblem }) => (

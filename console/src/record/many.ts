@@ -1,0 +1,242 @@
+// Writes of many records: selected ones in batches, each with the version that was seen, or all that match a filter.
+
+import { signal } from "@preact/signals";
+import { json } from "../api/client";
+import type { BatchItem, BatchReport, BatchResult, MovieBulkReport, RecordType } from "../api/document";
+import type { Applied } from "../query/state";
+import { select, selected } from "../results/state";
+import { count, pathOf } from "../schema";
+import type { Item } from "../schema";
+import { failureFrom } from "../ui/loading";
+import { notify } from "../ui/notices";
+import { pick, restored, showAnew, writing } from "./writes";
+import type { Values } from "./writes";
+
+/** The number of operations of a request: few enough that the progress is seen, and far below the limit of 1,000. */
+const BATCH = 200;
+/** The size of a request in characters. The limit for its body is 1 MiB. */
+const MAX_CHARACTERS = 250_000;
+/** The number of records that a change by filter may match. */
+export const MAX_MATCHED = 10_000;
+/** The number of restores at the same time: the service runs three statements of a user at once. */
+const WORKERS = 2;
+
+/** What is being done with many records, and how far it is. */
+export const progress = signal<{ text: string; done: number; all: number } | undefined>(undefined);
+
+export interface Rejected {
+  item: Item;
+  detail: string;
+}
+
+export interface Outcome {
+  /** The records that were written, with their new versions; `undefined` if they were deleted. */
+  written: { item: Item; version: number | undefined }[];
+  rejected: Rejected[];
+}
+
+interface Operation {
+  item: Item;
+  operation: BatchItem;
+}
+
+/** Sends operations in as many batches as needed. One that fails as a whole rejects the rest, and what was done stays. */
+async function send(type: RecordType, text: string, operations: Operation[]): Promise<Outcome> {
+  const outcome: Outcome = { written: [], rejected: [] };
+  let done = 0;
+  try {
+    for (const part of partsOf(operations)) {
+      progress.value = { text, done, all: operations.length };
+      const body = { atomic: false, operations: part.map(({ operation }) => operation) };
+      const { results } = await json<BatchReport>(pathOf(type, "/batch"), { method: "POST", headers: writing(), json: body });
+      part.forEach(({ item }, index) => take(outcome, item, results[index]));
+      done += part.length;
+    }
+  } catch (error) {
+    const { message } = failureFrom(error);
+    if (done === 0) throw error;
+    for (const { item } of operations.slice(done)) outcome.rejected.push({ item, detail: message });
+  } finally {
+    progress.value = undefined;
+  }
+  return outcome;
+}
+
+function partsOf(operations: Operation[]): Operation[][] {
+  const parts: Operation[][] = [];
+  let size = Infinity;
+  for (const operation of operations) {
+    const length = JSON.stringify(operation.operation).length;
+    const last = parts.at(-1);
+    if (!last || last.length >= BATCH || size + length > MAX_CHARACTERS) {
+      parts.push([operation]);
+      size = length;
+    } else {
+      last.push(operation);
+      size += length;
+    }
+  }
+  return parts;
+}
+
+function take(outcome: Outcome, item: Item, result: BatchResult | undefined): void {
+  if (result && result.status < 300) {
+    const version = result.etag ? Number(result.etag.replaceAll('"', "")) : undefined;
+    outcome.written.push({ item, version });
+  } else {
+    // The version that exists now is the one to decide about next.
+    const now = (result?.current as Item | undefined) ?? item;
+    outcome.rejected.push({ item: now, detail: result?.detail ?? "the service reports no result" });
+  }
+}
+
+/** Selects the rejected records only, as they are now, and shows the others anew. */
+function showOutcome({ written, rejected }: Outcome): void {
+  select(written.map(({ item }) => item), false);
+  select(rejected.map(({ item }) => item), true);
+  showAnew();
+}
+
+function records(number: number): string {
+  return `${count(number)} ${number === 1 ? "record" : "records"}`;
+}
+
+/** Returns whether the values of a record differ from the new ones. */
+export function differs(item: Item, changes: Values): boolean {
+  return Object.entries(changes).some(([name, value]) => (item[name] ?? null) !== value);
+}
+
+/** Changes fields of records, each in the version that was seen. */
+export async function changeSelected(type: RecordType, items: Item[], changes: Values): Promise<Outcome> {
+  const changed = items.filter((item) => differs(item, changes));
+  const outcome = await patch(type, `Changing ${records(changed.length)}`, changed, () => changes);
+  showOutcome(outcome);
+  if (outcome.written.length > 0) {
+    notify(`Changed ${records(outcome.written.length)}`, () => changeBack(type, outcome.written, Object.keys(changes)));
+  }
+  return outcome;
+}
+
+function patch(type: RecordType, text: string, items: Item[], changes: (item: Item) => Values): Promise<Outcome> {
+  const operations = items.map((item) => ({
+    item,
+    operation: { op: "patch" as const, id: item.id, version: item.version, record: changes(item) },
+  }));
+  return send(type, text, operations);
+}
+
+/** Sets fields to what they were. Records that were changed since are left as they are. */
+async function changeBack(type: RecordType, written: Outcome["written"], fields: string[]): Promise<void> {
+  const before = new Map(written.map(({ item }) => [item.id, item]));
+  const items = written.map(({ item, version }) => ({ ...item, version: version ?? item.version }));
+  const outcome = await patch(type, `Changing ${records(items.length)} back`, items, ({ id, version }) => {
+    const item = before.get(id) ?? { id, version };
+    return pick(item, fields);
+  });
+  showAnew();
+  notify(`Changed ${records(outcome.written.length)} back${left(outcome.rejected.length)}`, undefined, outcome.rejected.length > 0);
+}
+
+function left(number: number): string {
+  return number > 0 ? `; ${records(number)} changed since then and stayed as they are` : "";
+}
+
+/** Deletes records, each in the version that was seen. */
+export async function deleteSelected(type: RecordType, items: Item[], canUndo: boolean): Promise<Outcome> {
+  const operations = items.map((item) => ({
+    item,
+    operation: { op: "delete" as const, id: item.id, version: item.version },
+  }));
+  const outcome = await send(type, `Deleting ${records(items.length)}`, operations);
+  showOutcome(outcome);
+  reportDeleted(type, outcome.written.map(({ item }) => item), canUndo);
+  return outcome;
+}
+
+function reportDeleted(type: RecordType, items: Item[], canUndo: boolean): void {
+  if (items.length > 0) notify(`Deleted ${records(items.length)}`, canUndo ? () => restoreAll(type, items) : undefined);
+}
+
+/** Restores deleted records with their ids. There is no such operation in a batch. */
+async function restoreAll(type: RecordType, items: Item[]): Promise<void> {
+  const waiting = items.values();
+  let done = 0;
+  const failures: string[] = [];
+  const work = async () => {
+    for (const { id, version } of waiting) {
+      await restored(type, id, version).catch((error: unknown) => failures.push(failureFrom(error).message));
+      progress.value = { text: `Restoring ${records(items.length)}`, done: ++done, all: items.length };
+    }
+  };
+  try {
+    await Promise.all(Array.from({ length: WORKERS }, work));
+  } finally {
+    progress.value = undefined;
+    showAnew();
+  }
+  const failed = failures.length;
+  const note = failed > 0 ? `; ${records(failed)} could not be restored: ${failures[0]}` : "";
+  notify(`Restored ${records(items.length - failed)}${note}`, undefined, failed > 0);
+}
+
+/** A change by filter has to name one. This one matches every record. */
+const EVERY = "version >= 1";
+
+function filterOf({ filter }: Applied): string {
+  return filter || EVERY;
+}
+
+type Report = Omit<MovieBulkReport, "items"> & { items?: Item[] };
+
+/** Counts the records that match, and returns the first of them. Without changes, for a deletion. */
+export function tryMatching(type: RecordType, search: Applied, changes?: Values, abort?: AbortSignal): Promise<Report> {
+  return json<Report>(pathOf(type), {
+    method: changes ? "PATCH" : "DELETE",
+    query: { filter: filterOf(search), dry_run: true },
+    ...(changes ? { json: changes } : {}),
+    ...(abort ? { signal: abort } : {}),
+  });
+}
+
+/** The number of records of a page. */
+const PAGE = 1000;
+
+/** Reads all records that match, as they are before they are changed. An undo needs them. */
+async function readMatching(type: RecordType, search: Applied, all: number): Promise<Item[]> {
+  const items: Item[] = [];
+  let cursor: string | undefined;
+  try {
+    do {
+      progress.value = { text: `Reading ${records(all)}`, done: items.length, all };
+      const query = { filter: filterOf(search), limit: PAGE, cursor };
+      const page: { items: Item[]; next_cursor?: string } = await json(pathOf(type), { query });
+      items.push(...page.items);
+      cursor = page.next_cursor;
+    } while (cursor && items.length <= MAX_MATCHED);
+  } finally {
+    progress.value = undefined;
+  }
+  return items;
+}
+
+/** Changes all records that match, if they are as many as `expect`. */
+export async function changeMatching(type: RecordType, search: Applied, changes: Values, expect: number): Promise<void> {
+  const before = await readMatching(type, search, expect);
+  const query = { filter: filterOf(search), expect };
+  const options = { method: "PATCH", headers: writing(), query, json: changes };
+  const { written } = await json<Report>(pathOf(type), options);
+  selected.value = new Map();
+  showAnew();
+  const changed = before.filter((item) => differs(item, changes)).map((item) => ({ item, version: item.version + 1 }));
+  notify(`Changed ${records(written)}`, () => changeBack(type, changed, Object.keys(changes)));
+}
+
+/** Deletes all records that match, if they are as many as `expect`. */
+export async function deleteMatching(type: RecordType, search: Applied, expect: number, canUndo: boolean): Promise<void> {
+  const before = canUndo ? await readMatching(type, search, expect) : [];
+  await json<Report>(pathOf(type), { method: "DELETE", query: { filter: filterOf(search), expect } });
+  selected.value = new Map();
+  showAnew();
+  if (canUndo) reportDeleted(type, before, true);
+  else notify(`Deleted ${records(expect)}`);
+}
