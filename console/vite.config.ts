@@ -10,6 +10,8 @@ export default defineConfig({
     emptyOutDir: true,
     target: "es2023",
     modulePreload: false,
+    // The size that counts is that of the compressed page, which a test bounds.
+    chunkSizeWarningLimit: 1000,
     cssCodeSplit: false,
     license: { fileName: "licenses.txt" },
     rolldownOptions: {

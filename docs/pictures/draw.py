@@ -3,7 +3,7 @@
     docs/pictures/draw.py PROGRAM
 
 diagnostic-light.svg and diagnostic-dark.svg show what `cinequery query` prints on a terminal for a filter with two
-mistakes; docs.png is the page at /docs in Chromium. `make pictures` runs this.
+mistakes; console.png and docs.png are the pages at / and /docs in Chromium. `make pictures` runs this.
 """
 
 import os
@@ -68,6 +68,13 @@ def on_a_terminal(*command):
     return printed.decode().replace("\r\n", "\n")
 
 
+# Pages: the name of the picture, the URL, the size of the window.
+PAGES = [
+    ("console", "/#/movies?filter=genre+in+('drama','comedy')+and+release_year+>+1960&order_by=expiry_date", "1280,860"),
+    ("docs", "/docs", "1200,1100"),
+]
+
+
 def draw_diagnostic(program):
     with tempfile.TemporaryDirectory() as folder:
         printed = on_a_terminal(program, "query", "--sql", FILTER, "--database", f"sqlite:{folder}/none.db")
@@ -80,27 +87,28 @@ def draw_diagnostic(program):
         (HERE / f"diagnostic-{name}.svg").write_text(re.sub(r"[ \t]+\n", "\n", svg))
 
 
-def draw_page(program):
+def draw_pages(program):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{probe.getsockname()[1]}"
+        listen = "{}:{}".format(*probe.getsockname())
     with tempfile.TemporaryDirectory() as folder:
-        listen = url.removeprefix("http://")
-        service = subprocess.Popen([program, "serve", "--auth", "open", "--listen", listen, "--log", "error"], cwd=folder)
+        environment = {**os.environ, "TMPDIR": folder}
+        service = subprocess.Popen([program, "demo", "--listen", listen], env=environment, stdout=subprocess.DEVNULL)
         try:
             for _ in range(100):
                 try:
-                    urllib.request.urlopen(f"{url}/readyz", timeout=1)
+                    urllib.request.urlopen(f"http://{listen}/readyz", timeout=1)
                     break
                 except OSError:
                     time.sleep(0.1)
-            chromium = [
-                "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--hide-scrollbars",
-                "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-                f"--user-data-dir={folder}/browser", "--window-size=1200,1100", "--virtual-time-budget=10000",
-                f"--screenshot={HERE.resolve()}/docs.png", f"{url}/docs",
-            ]  # fmt: skip
-            subprocess.run(chromium, check=True, timeout=120, stderr=subprocess.DEVNULL)
+            for name, path, size in PAGES:
+                chromium = [
+                    "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--hide-scrollbars",
+                    "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+                    f"--user-data-dir={folder}/browser", f"--window-size={size}", "--virtual-time-budget=10000",
+                    f"--screenshot={HERE.resolve()}/{name}.png", f"http://{listen}{path}",
+                ]  # fmt: skip
+                subprocess.run(chromium, check=True, timeout=120, stderr=subprocess.DEVNULL)
         finally:
             service.terminate()
             service.wait()
@@ -108,4 +116,4 @@ def draw_page(program):
 
 program = str(Path(sys.argv[1]).resolve())
 draw_diagnostic(program)
-draw_page(program)
+draw_pages(program)

@@ -5,7 +5,7 @@ use poem::web::Data;
 use poem_openapi::OpenApi;
 
 use super::body::{Body, Input, Json, json};
-use super::caller::Caller;
+use super::caller::{Caller, Visitor};
 use super::exchange::Exchange;
 use super::token::{Tag, Token, TokenResponse};
 use crate::app::App;
@@ -19,11 +19,11 @@ impl Operations {
     /// Get the caller
     ///
     /// Returns the user name, the scopes and the expiry time of the token. With `--auth password`, `role` is the present
-    /// role of the user.
+    /// role of the user. Without a token, and if the catalogue is public, returns the scopes of visitors.
     #[oai(path = "/", method = "get")]
     async fn get(
         &self,
-        caller: Caller,
+        caller: Visitor,
         app: Data<&App>,
         request: &Request,
     ) -> Result<Json<CurrentUser>> {

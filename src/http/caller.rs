@@ -65,7 +65,7 @@ pub(super) mod needs {
 pub(super) struct Caller(pub(super) Identity);
 
 /// A caller with a valid token or, if the catalogue is public, without one.
-pub(super) struct Visitor;
+pub(super) struct Visitor(pub(super) Identity);
 
 /// A caller with the scope for reading records of the collection in the path.
 pub(super) struct Reader {
@@ -197,7 +197,7 @@ macro_rules! callers {
 
 callers! {
     Caller needs TOKEN, from Users, as Other: |identity, _| Ok(Self(identity));
-    Visitor needs VISIT, from All, as Other: |_, _| Ok(Self);
+    Visitor needs VISIT, from All, as Other: |identity, _| Ok(Self(identity));
     Reader needs READ, from All, as Read: |identity, request| {
         let schema = path_schema(request)?;
         identity.require(Access::Read, schema)?;

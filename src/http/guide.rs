@@ -49,6 +49,7 @@ sources! {
         "spreadsheets" = "../../docs/spreadsheets.md",
         "api" = "../../docs/api.md",
         "browser" = "../../docs/browser.md",
+        "console" = "../../docs/console.md",
         "language" = "../../grammar/README.md",
         "records" = "../../docs/records.md",
         "clients" = "../../docs/clients/README.md",

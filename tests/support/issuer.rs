@@ -13,9 +13,9 @@ use chrono::Utc;
 use cinequery::identity::{Leeway, RoleClaim, Trust};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ACCESS_CONTROL_ALLOW_ORIGIN, LOCATION};
+use hyper::header::{ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_ORIGIN, LOCATION};
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey};
@@ -297,6 +297,12 @@ async fn respond(
     let mood = *state.mood.lock().unwrap();
     if let Mood::Slow(delay) = mood {
         tokio::time::sleep(delay).await;
+    }
+    if request.method() == Method::OPTIONS {
+        // A page asks whether it may send more than a form.
+        let response = Response::builder().status(204).header(ACCESS_CONTROL_ALLOW_ORIGIN, "*");
+        let response = response.header(ACCESS_CONTROL_ALLOW_HEADERS, "*");
+        return Ok(response.body(Full::default()).unwrap());
     }
     let uri = request.uri().clone();
     let name = state.name.lock().unwrap().clone();

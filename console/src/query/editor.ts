@@ -151,6 +151,7 @@ export function createEditor(host: HTMLElement, text: string): Editor {
   const root = host.shadowRoot ?? host.attachShadow({ mode: "open", delegatesFocus: true });
   const parent = document.createElement("div");
   root.replaceChildren(parent);
+  const example = recordType.peek()?.searches[0]?.filter;
   const view = new EditorView({
     parent,
     root,
@@ -165,7 +166,7 @@ export function createEditor(host: HTMLElement, text: string): Editor {
         autocompletion({ override: [candidates], selectOnOpen: false, interactionDelay: 0, icons: false }),
         keymap.of([{ key: "Tab", run: takeCandidate }]),
         keymap.of([...closeBracketsKeymap, ...historyKeymap, ...lintKeymap, ...defaultKeymap]),
-        placeholder('Filter, such as  genre = "drama" and release_year > 1990'),
+        placeholder(`Filter${example ? `, such as  ${example}` : ""}`),
         highlighting,
         EditorView.lineWrapping,
         EditorView.contentAttributes.of({ "aria-label": "Filter", spellcheck: "false", autocapitalize: "off" }),
