@@ -38,7 +38,7 @@ export class Api {
 
   /** Creates a movie with a title that no other has. */
   async movie(values: Record<string, unknown> = {}): Promise<{ id: string; version: number; title: string }> {
-    const data = { title: unique("Movie"), genre: "drama", release_year: 1999, expiry_date: "2031-12-31", ...values };
+    const data = { title: unique("Movie"), genre: "tested", release_year: 1999, expiry_date: "2031-12-31", ...values };
     return this.json("POST", "api/v1/movies", { data });
   }
 }
