@@ -80,7 +80,7 @@ function Fields({ type }: { type: RecordType }) {
     <section aria-labelledby="fields">
       <h2 id="fields">Fields</h2>
       <div class="scroll" role="group" aria-labelledby="fields" tabIndex={0}>
-        <table class="list">
+        <table class="list broad">
           <thead>
             <tr>
               <th scope="col">Name</th>

@@ -132,8 +132,8 @@ function Query({ query, mayWrite, onDelete }: QueryProps) {
             </>
           )}
           {mayWrite && (
-            <button type="button" aria-label={`Copy ${name}`} onClick={() => go({ panel: "copy", record: name })}>
-              Copy
+            <button type="button" aria-label={`Duplicate ${name}`} onClick={() => go({ panel: "copy", record: name })}>
+              Duplicate
             </button>
           )}
         </div>
@@ -183,7 +183,7 @@ function Editor({ collection, name, isCopy, onSaved, onClose }: EditorProps) {
   const { value: query, failure, reload } = useLoaded(name || undefined, (signal) => getQuery(collection, name, signal));
   const common = { collection, onSaved, onClose };
   return (
-    <Dialog title={!name ? "New query" : isCopy ? `Copy ${name}` : `Edit ${name}`} onClose={onClose}>
+    <Dialog title={!name ? "New query" : isCopy ? `Duplicate ${name}` : `Edit ${name}`} onClose={onClose}>
       <ProblemNote failure={failure}>
         <button type="button" onClick={reload}>
           Try again

@@ -141,7 +141,9 @@ function DayTable({ days, counts }: { days: string[]; counts: Map<string, Number
           <tbody>
             {days.toReversed().map((day) => (
               <tr key={day}>
-                <th scope="row">{day}</th>
+                <th scope="row" class="day">
+                  {day}
+                </th>
                 <NumberCells numbers={numbersOf(counts, day)} />
               </tr>
             ))}

@@ -69,7 +69,7 @@ function Problem({ problem, type, report }: ProblemProps) {
   return (
     <p class="warning">
       {count(rows)} × {detail}
-      {example && `, found ${example}`} <span class="quiet">(first in line {count(line)})</span>
+      {example && (field ? `, found ${example}` : `: ${example}`)} <span class="quiet">(first in line {count(line)})</span>
       {changes.map(({ parameter, changes }) => (
         <button type="button" key={parameter} onClick={() => change(changes)}>
           Add {parameter}
