@@ -42,16 +42,16 @@ function Content({ counted, isAdmin }: { counted: Counted; isAdmin: boolean }) {
   return (
     <>
       {isAdmin && (
-        <label class="choice">
-          User
-          <select value={subject} onChange={(event) => go({ record: event.currentTarget.value }, { replace: true })}>
+        <div class="choice">
+          <label for="usage-user">User</label>
+          <select id="usage-user" value={subject} onChange={(event) => go({ record: event.currentTarget.value }, { replace: true })}>
             <option value="">all users</option>
             {/* A user of a link may have had no request. */}
             {[...new Set([...users.map(([name]) => name), ...(subject ? [subject] : [])])].map((name) => (
               <option key={name}>{name}</option>
             ))}
           </select>
-        </label>
+        </div>
       )}
       {counted.isCut && <p class="warning">There are more counts than this page loads: the latest days are not complete.</p>}
       <Chart days={days} counts={byDay} />

@@ -52,7 +52,7 @@ export function NewPassword({ label, value, problem, onValue }: NewPasswordProps
             required
             value={value}
             onInput={(event) => onValue(event.currentTarget.value)}
-            onBlur={() => setLeft(true)}
+            onChange={() => setLeft(true)}
           />
           <button type="button" aria-pressed={shown} aria-label="Show the password" onClick={() => setShown(!shown)}>
             {shown ? "Hide" : "Show"}
