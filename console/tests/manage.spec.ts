@@ -260,6 +260,7 @@ test.describe("saved queries", () => {
     await open(page, "#/movies?view=queries");
     await page.getByRole("button", { name: `Edit ${name}` }).click();
     const dialog = page.getByRole("dialog", { name: `Edit ${name}` });
+    await expect(dialog.getByLabel("Name", { exact: true })).toBeFocused();
     await dialog.getByLabel("Filter").fill("release_yeer > 2000");
     await expect(dialog.getByRole("alert")).toContainText('unknown field "release_yeer"');
     await expect(dialog.getByRole("button", { name: "Save" })).toBeDisabled();

@@ -4,6 +4,7 @@
 import { batch, effect, signal } from "@preact/signals";
 import { Failure, json } from "../../api/client";
 import type { ImportColumn, ImportReport } from "../../api/document";
+import { refresh } from "../../query/state";
 import { session } from "../../session";
 import { failureFrom } from "../../ui/loading";
 import { DEFAULT, changesColumns, parseMapping, queryOf } from "./options";
@@ -63,6 +64,8 @@ function reset(): void {
 /** Changes options. */
 export function change(changes: Partial<ImportOptions>): void {
   batch(() => {
+    // What was rejected had other options.
+    if (run.peek().state === "rejected") run.value = { state: "none" };
     if (changesColumns(changes)) {
       takesGuesses = true;
       guessed.value = new Set();
@@ -167,6 +170,8 @@ export async function start(key: string = crypto.randomUUID()): Promise<void> {
   } catch (error) {
     run.value = outcome(key, abort, failureFrom(error));
   }
+  // The table in the view of records still has those of before.
+  refresh();
 }
 
 /** After a stop or a lost response the service may have written rows; after an error response the retry is another import. */

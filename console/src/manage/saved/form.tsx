@@ -1,6 +1,6 @@
 // The form of a saved query.
 
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { Failure } from "../../api/client";
 import type { NamedParameter, QueryCheck, SavedQuery, SavedQueryDraft } from "../../api/document";
 import { messageOf } from "../../query/editor";
@@ -44,6 +44,9 @@ export function QueryForm({ collection, start, replaced, onSaved, onReload, onCl
     setValues({ ...values, ...change });
   };
   const checked = useCheck(values.filter);
+  // The form may come after the dialog, when the query has been loaded: then it cannot get the focus by an attribute.
+  const first = useRef<HTMLInputElement>(null);
+  useEffect(() => first.current?.focus(), []);
   const parameters = checked?.parameters ?? [];
   const problems = checked?.diagnostics ?? [];
 
@@ -71,8 +74,8 @@ export function QueryForm({ collection, start, replaced, onSaved, onReload, onCl
         {(attributes) => (
           <input
             {...attributes}
+            ref={first}
             required
-            autofocus
             maxLength={60}
             pattern={NAME}
             title="Small letters and digits, joined by -"
