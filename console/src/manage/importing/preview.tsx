@@ -12,7 +12,7 @@ export function Preview({ type, report }: { type: RecordType; report: ImportRepo
     <section aria-labelledby="import-preview">
       <h2 id="import-preview">{records.length === 1 ? "The first record" : `The first ${records.length} records`} as they would be</h2>
       <div class="scroll" tabIndex={0} role="group" aria-labelledby="import-preview">
-        <table class="list records">
+        <table class="list brief">
           <thead>
             <tr>
               {fields.map(({ name }) => (
