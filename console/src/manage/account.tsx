@@ -163,7 +163,7 @@ function Scripts({ me, method }: { me: CurrentUser; method: MethodName }) {
       )}
       <p class="warning">
         The token of this page works in a script, too. It allows all that is listed above
-        {me.expires_at && ` until ${shown("timestamp", me.expires_at)}`}: whoever has it acts as you, so use it for trying things out only.
+        {me.expires_at && ` until ${shown("timestamp", me.expires_at)}`}. A program that has it acts as you: use it to try things out only.
         <button type="button" onClick={() => copy(accessToken() ?? "", "the access token")}>
           Copy the access token
         </button>

@@ -32,7 +32,9 @@ const FORMAT = "cinequery.export";
 export function Export() {
   return (
     <Dialog title="Export" onClose={() => go({ panel: "" })}>
-      {applied.value ? <Form search={applied.value} /> : <p>Enter the values of the parameters first; then the records are known.</p>}
+      <div class="managed">
+        {applied.value ? <Form search={applied.value} /> : <p>Enter the values of the parameters first; then the records are known.</p>}
+      </div>
     </Dialog>
   );
 }

@@ -1,4 +1,4 @@
-// Files that the user takes home.
+// Files that the user downloads.
 
 const UNITS = ["bytes", "kB", "MB", "GB"];
 

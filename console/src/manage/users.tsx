@@ -56,7 +56,7 @@ function UserList() {
         </button>
       </ProblemNote>
       {!pages.items && pages.loading && <p class="quiet">Loading …</p>}
-      {pages.items?.length === 0 && <p>This service has no users of its own: another service issues the tokens, or anybody may sign in.</p>}
+      {pages.items?.length === 0 && <p>This service has no users of its own: another service issues the tokens, or any name may sign in.</p>}
       {pages.items && pages.items.length > 0 && (
         <table class="list users" aria-busy={pages.loading}>
           <thead>

@@ -40,7 +40,7 @@ export function Problems({ type, report }: { type: RecordType; report: ImportRep
   );
 }
 
-/** The row that the service takes for the header. Services before that member have none. */
+/** The row that is probably the header. Earlier versions of the service do not report it. */
 function headerRow(report: ImportReport & { header_row?: number }): string | undefined {
   return report.header_row === undefined ? undefined : String(report.header_row);
 }

@@ -15,7 +15,7 @@ export function passwordProblem(password: string): string | undefined {
   return undefined;
 }
 
-/** A password that nobody can guess: five groups of five letters and digits, more than 120 bits. */
+/** A password that cannot be guessed: five groups of five letters and digits, more than 120 bits. */
 export function generated(): string {
   const alphabet = "abcdefghijkmnopqrstuvwxyz23456789";
   const groups = Array.from({ length: 5 }, () => {

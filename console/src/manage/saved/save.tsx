@@ -21,15 +21,17 @@ export function SaveQuery() {
       </button>
       {panel === "save" && (
         <Dialog title="Save this query" onClose={close}>
-          <QueryForm
-            collection={type.collection}
-            start={{ name: "", description: "", filter, orderBy, descriptions: {}, defaults: parameters }}
-            onSaved={({ name }) => {
-              notify(`Saved the query ${name}`);
-              close();
-            }}
-            onClose={close}
-          />
+          <div class="managed">
+            <QueryForm
+              collection={type.collection}
+              start={{ name: "", description: "", filter, orderBy, descriptions: {}, defaults: parameters }}
+              onSaved={({ name }) => {
+                notify(`Saved the query ${name}`);
+                close();
+              }}
+              onClose={close}
+            />
+          </div>
         </Dialog>
       )}
     </>
