@@ -117,6 +117,11 @@ export async function changePassword(current_password: string, new_password: str
   await signIn(current.method, current.me.subject, new_password);
 }
 
+/** Returns the access token, for scripts of the user. */
+export function accessToken(): string | undefined {
+  return token;
+}
+
 /** Returns whether the token has a scope, such as `admin` or `movies:write`. */
 export function allows(scope: string): boolean {
   const current = session.value;

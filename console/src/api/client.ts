@@ -1,6 +1,7 @@
 // Requests to the service that serves this page. Everything in the console goes through `request`.
 
 import type { Problem } from "./document";
+import { upload } from "./upload";
 
 /** A request that failed: a problem document of the service, or the same form for a network or a proxy. */
 export class Failure extends Error {
@@ -24,6 +25,8 @@ export interface Options {
   body?: BodyInit;
   headers?: Record<string, string>;
   signal?: AbortSignal;
+  /** Called with the part of the body that has been sent, from 0 to 1. */
+  onUpload?: (fraction: number) => void;
 }
 
 /** The access token, and how to get another one. `session.ts` provides them. */
@@ -89,8 +92,9 @@ async function sendOnce(path: string, options: Options): Promise<Response> {
   }
   const init: RequestInit = { method: options.method ?? "GET", headers, body };
   if (options.signal) init.signal = options.signal;
+  const url = urlOf(path, options.query);
   try {
-    return await fetch(urlOf(path, options.query), init);
+    return await (options.onUpload ? upload(url, init, options.onUpload) : fetch(url, init));
   } catch (error) {
     if (error instanceof DOMException && error.name === "AbortError") throw error;
     throw new Failure({ code: "unreachable", detail: "the service cannot be reached; check the connection and try again" });

@@ -4,6 +4,7 @@ import { FindMissing } from "../record/match";
 import { columnsOf, count, label, recordType } from "../schema";
 import { allows } from "../session";
 import { Menu } from "../ui/menu";
+import { SaveQuery } from "../manage/saved/save";
 import { copies } from "./copies";
 import { rows } from "./state";
 import { notify, notifyProblem } from "../ui/notices";
@@ -27,6 +28,7 @@ export function Toolbar() {
       <button type="button" aria-pressed={place.value.panel === "explain"} onClick={() => toggle("explain")}>
         Explain
       </button>
+      <SaveQuery />
       <button type="button" onClick={() => go({ panel: "export" })}>
         Export
       </button>

@@ -33,7 +33,10 @@ export function Menu({ label, title, children }: { label: ComponentChildren; tit
         onClick={(event) => {
           // An action closes the menu; a choice of several things does not.
           const isAction = event.target instanceof Element && event.target.closest("button:not(.icon), a");
-          if (isAction && element.current) element.current.open = false;
+          if (!isAction || !element.current) return;
+          element.current.open = false;
+          // The focus stays visible, and a dialog of the action gives it back to here.
+          element.current.querySelector("summary")?.focus();
         }}
       >
         {children}

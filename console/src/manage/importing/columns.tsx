@@ -1,0 +1,165 @@
+// The columns of the file, each with the field that it is read into.
+
+import type { ImportColumn, ImportReport, RecordType } from "../../api/document";
+import { label } from "../../schema";
+import { Code } from "../code";
+import { assign, change, entriesOf, guessed, options } from "./state";
+import { mappingText, parseMapping } from "./options";
+import type { Entry } from "./options";
+
+/** The number of columns that are listed. A file may have a thousand, of which few have fields. */
+const MAX_LISTED = 100;
+
+interface ColumnsProps {
+  type: RecordType;
+  report: ImportReport;
+}
+
+export function Columns({ type, report }: ColumnsProps) {
+  const listed = report.columns.slice(0, MAX_LISTED);
+  return (
+    <section aria-labelledby="import-columns">
+      <h2 id="import-columns">Columns</h2>
+      <div class="scroll">
+        <table class="list">
+          <thead>
+            <tr>
+              <th scope="col">Column of the file</th>
+              <th scope="col">Field</th>
+              <th scope="col">Matched by</th>
+            </tr>
+          </thead>
+          <tbody>
+            {listed.map((column) => (
+              <Column key={column.name} column={column} type={type} />
+            ))}
+          </tbody>
+        </table>
+      </div>
+      {report.columns.length > MAX_LISTED && (
+        <p class="quiet">The file has {report.columns.length} columns; the first {MAX_LISTED} are listed.</p>
+      )}
+      <details>
+        <summary>Mapping as text</summary>
+        <label>
+          The parameter <code>map</code>, as programs send it
+          <input
+            class="code wide"
+            value={mappingText(options.value.mapping)}
+            onChange={(event) => change({ mapping: parseMapping(event.currentTarget.value) })}
+          />
+        </label>
+      </details>
+      {report.new_fields && (
+        <details>
+          <summary>Fields for the ignored columns</summary>
+          <p>
+            Add these lines to the declaration of the record type, so that an import reads {report.ignored.join(", ")}. The view
+            “Record type” says how.
+          </p>
+          <Code text={report.new_fields} name="the fields for the ignored columns" />
+        </details>
+      )}
+    </section>
+  );
+}
+
+/** How a match is called. */
+const MATCHES: Record<ImportColumn["match"], string> = {
+  same: "name",
+  similar: "similar name",
+  mapped: "your choice",
+  none: "",
+};
+
+function Column({ column, type }: { column: ImportColumn; type: RecordType }) {
+  const entries = entriesOf(column);
+  const isGuess = guessed.value.has(column.name);
+  const isIgnored = entries.length === 0;
+  const set = (position: number, entry: Entry | undefined) =>
+    assign(column.name, entry ? entries.toSpliced(position, 1, entry) : entries.toSpliced(position, 1));
+  const isByName = column.match === "same" || column.match === "similar";
+  return (
+    <tr class={isIgnored ? "ignored" : undefined}>
+      <th scope="row">{column.name}</th>
+      <td>
+        <div class="targets">
+          {[...entries, ...(isIgnored ? [undefined] : [])].map((entry, position) => (
+            <Target
+              key={position}
+              name={position === 0 ? `Field for ${column.name}` : `Field ${position + 1} for ${column.name}`}
+              entry={entry}
+              column={column.name}
+              type={type}
+              // The service reads a column with the name of a field, unless another column is read into that field.
+              isRequired={isByName && entries.length === 1}
+              onEntry={(next) => set(position, next)}
+            />
+          ))}
+          {!isIgnored && (
+            <button
+              type="button"
+              class="icon"
+              aria-label={`Read ${column.name} into another field, too`}
+              title="Read it into another field, too, such as the year of a date"
+              disabled={!nextField(type, entries)}
+              onClick={() => {
+                const field = nextField(type, entries);
+                if (field) assign(column.name, [...entries, { column: column.name, ...field }]);
+              }}
+            >
+              +
+            </button>
+          )}
+        </div>
+      </td>
+      <td>{isGuess ? <span class="tag warn">guess</span> : isIgnored ? <span class="quiet">ignored</span> : MATCHES[column.match]}</td>
+    </tr>
+  );
+}
+
+/** A field that a column can be read into besides: first the year of its dates. */
+function nextField(type: RecordType, entries: Entry[]): Omit<Entry, "column"> | undefined {
+  const free = type.fields.filter(({ name, writable }) => writable && !entries.some((entry) => entry.field === name));
+  const year = free.find((field) => field.type === "integer");
+  return year ? { field: year.name, isYear: true } : free[0] && { field: free[0].name, isYear: false };
+}
+
+interface TargetProps {
+  name: string;
+  entry: Entry | undefined;
+  column: string;
+  type: RecordType;
+  isRequired: boolean;
+  onEntry: (entry: Entry | undefined) => void;
+}
+
+function Target({ name, entry, column, type, isRequired, onEntry }: TargetProps) {
+  const fields = type.fields.filter(({ writable }) => writable);
+  return (
+    <select
+      aria-label={name}
+      value={entry ? `${entry.isYear ? "year" : "value"} ${entry.field}` : ""}
+      onChange={(event) => {
+        const [kind, field] = event.currentTarget.value.split(" ");
+        onEntry(field ? { column, field, isYear: kind === "year" } : undefined);
+      }}
+    >
+      <option value="" disabled={isRequired}>
+        {isRequired ? "Not imported (rename the column)" : "Not imported"}
+      </option>
+      {fields.map((field) => (
+        <option key={field.name} value={`value ${field.name}`}>
+          {label(field.name)}
+        </option>
+      ))}
+      {fields
+        .filter((field) => field.type === "integer")
+        .map((field) => (
+          <option key={field.name} value={`year ${field.name}`}>
+            {label(field.name)}: the year of the dates
+          </option>
+        ))}
+    </select>
+  );
+}
