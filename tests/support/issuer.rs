@@ -13,7 +13,9 @@ use chrono::Utc;
 use cinequery::identity::{Leeway, RoleClaim, Trust};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_ORIGIN, LOCATION};
+use hyper::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, LOCATION,
+};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
@@ -336,6 +338,7 @@ async fn respond(
     let response = Response::builder().status(status).header(LOCATION, "/elsewhere");
     // A page exchanges the code itself.
     let response = response.header(ACCESS_CONTROL_ALLOW_ORIGIN, "*");
+    let response = response.header(CONTENT_TYPE, "application/json");
     Ok(response.body(Full::new(body.into())).unwrap())
 }
 
