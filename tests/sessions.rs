@@ -97,12 +97,13 @@ fn assert_invalid(response: &Response) {
     assert_eq!(problem["error"], "invalid_grant");
 }
 
-/// Moves the times of all sessions back, as if this time had passed.
+/// Moves the times of all sessions back, as if this time had passed; with a negative time, as if the clock were set back.
 async fn pass(database: &Database, seconds: i64) {
     let moved = |column: &str| match database.url().starts_with("sqlite") {
         true => format!(
-            "{column} = strftime('%Y-%m-%dT%H:%M:', {column}, '-{seconds} seconds') || \
-             substr(strftime('%f', {column}, '-{seconds} seconds') || '000Z', 1, 10)"
+            "{column} = strftime('%Y-%m-%dT%H:%M:', {column}, '{0:+} seconds') || \
+             substr(strftime('%f', {column}, '{0:+} seconds') || '000Z', 1, 10)",
+            -seconds
         ),
         false => format!("{column} = {column} - interval '{seconds} seconds'"),
     };
@@ -157,6 +158,25 @@ async fn a_session_is_renewed_and_reuse_ends_it() {
         pass(database, 11).await;
         renewed(&client, &refresh(&second)).await;
         assert_invalid(&renew(&client, &refresh(&first)).await);
+        assert_eq!(sessions(database).await, 0);
+    })
+    .await;
+}
+
+/// The age of a renewal in the future is not known, so it is not within the grace.
+#[tokio::test]
+async fn a_clock_that_was_set_back_does_not_extend_the_grace() {
+    passwords_on_both(async |client| {
+        let database = client.database();
+        let first = start(&client, "").await;
+        pass(database, 11).await;
+        let second = renewed(&client, &refresh(&first)).await;
+        pass(database, -3600).await;
+        let third = renewed(&client, &refresh(&second)).await;
+        assert_ne!(refresh(&third), refresh(&second), "the newest token is renewed");
+        assert_eq!(refresh(&renewed(&client, &refresh(&second)).await), refresh(&third));
+        pass(database, -3600).await;
+        assert_invalid(&renew(&client, &refresh(&second)).await);
         assert_eq!(sessions(database).await, 0);
     })
     .await;

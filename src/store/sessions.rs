@@ -41,7 +41,7 @@ pub struct Session {
     pub scope: String,
     /// The number of renewals, which the newest refresh token has.
     pub generation: i64,
-    /// The time since the last renewal, or since the sign-in.
+    /// The time since the last renewal, or since the sign-in. It is negative if the clock was set back since.
     pub idle: TimeDelta,
     /// The time until the session expires unless it is renewed. It is not positive if the session has expired.
     pub left: TimeDelta,
@@ -108,7 +108,6 @@ impl Store {
     /// Any database error.
     pub async fn session(&self, id: Uuid) -> Result<Option<Session>> {
         type Row = (String, String, i64, DateTime<Utc>, DateTime<Utc>, bool);
-        let now = self.database_now().await?;
         // Revocations are rows of their own, so that instances of earlier versions revoke sessions too.
         let mut revocation = Sql::select();
         revocation
@@ -124,6 +123,8 @@ impl Store {
             .and_where(Expr::col("id").eq(id.to_string()));
         let rows: Vec<Row> = self.read(self.dialect().build(&select).into()).await?;
         let found = rows.into_iter().next();
+        // After the row: a parallel renewal must not be later than now.
+        let now = self.database_now().await?;
         let (life, idle_life) = self.session_lives();
         Ok(found.map(|(subject, scope, generation, created_at, renewed_at, is_revoked)| {
             let (age, idle) = (now - created_at, now - renewed_at);
