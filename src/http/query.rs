@@ -105,8 +105,8 @@ impl Operations {
     ///
     /// Returns candidates for an unfinished filter at the caret: fields, functions and keywords at the start of
     /// a condition; the operators of a field after it; values after an operator, the most frequent in the
-    /// database first. The list is empty if the filter has an error before the caret. Values for parameters are
-    /// ignored.
+    /// database first. The list is empty if the filter has a syntax error before the caret, or if no field has the
+    /// name there. Values for parameters are ignored.
     #[oai(path = "/api/v1/query/complete", method = "get")]
     async fn complete(
         &self,
