@@ -345,9 +345,11 @@ async fn a_user_has_a_limited_number_of_sessions() {
         assert_eq!(sessions(database).await, 100);
         start(&client, "").await;
         assert_eq!(sessions(database).await, 100);
-        // The one that was not renewed for the longest time is gone.
+        // The one that was not renewed for the longest time is gone, with its access tokens.
         assert_invalid(&renew(&client, &refresh(&second)).await);
+        assert_revoked(&access(&client, &second)).await;
         renewed(&client, &refresh(&first)).await;
+        assert_eq!(access(&client, &first).get(ME).await.status, 200);
     })
     .await;
 }

@@ -75,10 +75,14 @@ impl App {
             scope: scopes.unwrap_or_default().to_owned(),
             revision: signed_in.revision,
         };
-        let store = self.0.store.reserved();
+        let app = self.clone();
         let write = async move {
+            let store = app.0.store.reserved();
             let left = store.add_session(&session).await?;
             audit("start_session", &session.subject, None);
+            for surplus in store.surplus_sessions(&session).await? {
+                app.end(surplus, Reason::Displaced).await?;
+            }
             Ok::<_, Error>(left)
         };
         let left = completed(write).await.map_err(Error::internal)??;
