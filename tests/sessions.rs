@@ -502,6 +502,25 @@ async fn a_page_stays_signed_in_with_a_cookie() {
         assert_eq!(sessions(client.database()).await, 0);
         assert_revoked(&token).await;
 
+        // With two cookies of the name, either may be from the service: signing out ends both sessions.
+        let mut tokens = Vec::new();
+        let mut both = Vec::new();
+        for _ in 0..2 {
+            let one = client.send(page(&client, SIGN_IN, None).json(&credentials)).await;
+            tokens.push(access(&client, &one.json()));
+            both.push(cookie(&one));
+        }
+        let both = both.join("; ");
+        let rejected = client.send(page(&client, RENEW, Some(&both))).await;
+        rejected.problem(401, "unauthenticated");
+        assert_eq!(rejected.header("set-cookie"), removed);
+        assert_eq!(sessions(client.database()).await, 2);
+        assert_eq!(client.send(page(&client, SIGN_OUT, Some(&both))).await.status, 204);
+        assert_eq!(sessions(client.database()).await, 0);
+        for token in tokens {
+            assert_revoked(&token).await;
+        }
+
         // Over HTTPS the cookie has another name, and is sent over HTTPS only.
         let secure = client.request("POST", SIGN_IN).header("origin", "https://app.example");
         let secure = secure.header("sec-fetch-site", "same-origin").json(&credentials);
