@@ -8,12 +8,13 @@ use poem::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use poem::web::Data;
 use poem::{IntoResponse, Request, RequestBody, Response};
 use poem_openapi::registry::{MetaResponses, Registry};
+use poem_openapi::types::Type as _;
 use poem_openapi::{
     ApiExtractor, ApiExtractorType, ApiResponse, Enum, ExtractParamOptions, Object, OpenApi, Tags,
 };
 use serde::Serialize;
 
-use super::body::{Body, Json, documented, is_media_type};
+use super::body::{Body, Field, Json, documented, is_media_type};
 use super::envelope::error_response;
 use super::exchange::Exchange;
 use super::token::{Token, TokenRequest, note_user};
@@ -292,6 +293,13 @@ impl From<Method> for SignInMethod {
     }
 }
 
+/// The header that sets or removes the cookie.
+const SETS_COOKIE: Field = (
+    "Set-Cookie",
+    "The HttpOnly cookie with the next refresh token, or its removal if there is no session any more.",
+    false,
+);
+
 /// A token of a page, with the cookie of its session.
 struct SessionResponse {
     token: Result<Token>,
@@ -329,9 +337,10 @@ impl IntoResponse for SessionResponse {
 
 impl ApiResponse for SessionResponse {
     fn meta() -> MetaResponses {
-        let mut meta = Json::<Token>::meta();
-        meta.responses.extend(Error::meta().responses);
-        meta
+        let token = documented(200, Some(Token::schema_ref()), &[SETS_COOKIE]);
+        let mut responses = vec![token];
+        responses.extend(Error::meta().responses);
+        MetaResponses { responses }
     }
 
     fn register(registry: &mut Registry) {
@@ -355,7 +364,7 @@ impl IntoResponse for SignedOut {
 
 impl ApiResponse for SignedOut {
     fn meta() -> MetaResponses {
-        MetaResponses { responses: vec![documented(204, None, &[])] }
+        MetaResponses { responses: vec![documented(204, None, &[SETS_COOKIE])] }
     }
 
     fn register(_registry: &mut Registry) {}
