@@ -10,6 +10,7 @@ pub mod facets;
 pub mod history;
 pub mod inspect;
 pub mod legacy;
+pub mod position;
 pub mod revoke;
 pub mod saved;
 pub mod search;

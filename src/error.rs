@@ -109,7 +109,7 @@ kinds! {
     /// Another request was sent with the same `Idempotency-Key`.
     IdempotencyKeyReused = "idempotency_key_reused", 422, "The idempotency key belongs to another request";
     /// A record with the same natural key exists.
-    Duplicate = "duplicate", 409, "The record already exists";
+    Duplicate = "duplicate", 409, "The name or key already exists";
     /// A write of an all-or-nothing batch failed; `errors` says which.
     BatchFailed = "batch_failed", 409, "Nothing was written";
     /// Another number of records matches the filter than `expect`; `matched` is the number.

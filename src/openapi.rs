@@ -113,7 +113,7 @@ enums! {
 }
 
 objects! {
-    Diagnostic, "An error in a query, or a warning about one." {
+    Diagnostic, "An error in a query, or a warning about one. `start` and `end` count bytes of UTF-8, or the unit that the request has in `position_encoding`." {
         code: Code, "The stable code of the diagnostic.";
         parameter: String, "The text with the problem: `filter`, `order_by` or `p.NAME`.";
         message: String, "A sentence that describes the problem.";
@@ -122,15 +122,15 @@ objects! {
         column: i32, "The character of the start in its line, counted from 1.";
         end_line: i32, "The line of the end, counted from 1.";
         end_column: i32, "The character after the end in its line, counted from 1.";
-        start: i32, "The byte offset of the start in the text, counted from 0.";
-        end: i32, "The byte offset after the end in the text.";
+        start: i32, "The position of the start in the text, counted from 0.";
+        end: i32, "The position after the end in the text.";
         suggestion: Option<Suggestion>, "A replacement that fixes the problem. Absent if there is no obvious fix.";
     }
     Suggestion, "A replacement in the text that fixes a problem. The service has verified that it does. Problems with
 quotes, parentheses and operators of other languages may also need the suggestions of the other diagnostics, for
 example the one for the second quote of a pair." {
-        start: i32, "The byte offset of the start of the replaced range, counted from 0.";
-        end: i32, "The byte offset after the replaced range. Equal to `start` if the text is only inserted.";
+        start: i32, "The position of the start of the replaced range, counted from 0.";
+        end: i32, "The position after the replaced range. Equal to `start` if the text is only inserted.";
         text: String, "The replacement.";
     }
     Candidate, "A candidate for completion." {

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use cinequery::admission::{Admission, Proxies};
 use cinequery::http::{Limits, Settings, specification};
+use cinequery::identity::Open;
 use reqwest::header::HeaderMap;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::command_line::{Service, cinequery, folder, run};
-use crate::support::{Client, Database, Response, app, catalogue, on_both};
+use crate::support::{Client, Database, Response, app, app_with, catalogue, on_both};
 
 const MOVIES: &str = "/api/v1/movies";
 const PAGE: &str = "https://movies.example";
@@ -130,6 +132,35 @@ async fn every_error_can_be_read() {
             let name = path.get(..40).unwrap_or(path);
             assert_eq!((response.status, allowed), (status, PAGE), "{method} {name}");
             assert!(response.header("content-type").starts_with("application/problem+json"));
+        }
+    })
+    .await;
+}
+
+/// Requests over a rate limit, and those of a service that is not available.
+#[tokio::test]
+async fn the_time_of_a_retry_can_be_read() {
+    on_both(async |database| {
+        let store = database.store().await;
+        let provider = Box::new(Open::new(catalogue().schemas()));
+        let admission = Admission::local("2/h".parse().unwrap(), Proxies::default());
+        let limited = app_with(store.clone(), provider, admission);
+        let settings = || Settings { origins: PAGE.parse().unwrap(), ..Settings::default() };
+        let client = Client::by(database.again(), limited, settings()).await;
+        let mut responses = Vec::new();
+        for _ in 0..3 {
+            responses.push(send(&client, "GET", MOVIES, &[("origin", PAGE)]).await);
+        }
+        let client = Client::by(database, app(store.clone()), settings()).await;
+        store.close().await;
+        responses.push(send(&client, "GET", MOVIES, &[("origin", PAGE)]).await);
+        let statuses: Vec<u16> = responses.iter().map(|response| response.status).collect();
+        assert_eq!(statuses, [200, 200, 429, 503]);
+        for response in &responses[2..] {
+            assert_eq!(response.header("access-control-allow-origin"), PAGE);
+            let exposed = items(&response.headers, "access-control-expose-headers");
+            assert!(exposed.contains("retry-after"), "{exposed:?}");
+            assert_ne!(response.header("retry-after"), "");
         }
     })
     .await;

@@ -1,11 +1,12 @@
 //! Inspecting queries over HTTP: schema, check, explain and complete, on both databases.
 
 use chrono::{DateTime, NaiveDate, Utc};
+use cinequery::http::specification;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, SqliteConnection};
 use uuid::Uuid;
 
-use crate::support::{Client, Database, Response, served_on_both};
+use crate::support::{Client, Database, Response, catalogue, served_on_both};
 
 const CHECK: &str = "/api/v1/query/check";
 const EXPLAIN: &str = "/api/v1/query/explain";
@@ -520,25 +521,29 @@ async fn the_twenty_most_frequent_values_are_offered() {
     assert_eq!(all["candidates"].as_array().unwrap().len(), 20);
 }
 
+const UNITS: [&str; 3] = ["utf-8", "utf-16", "utf-32"];
+
+/// Returns the part of a text that a position encloses.
+fn part(text: &str, unit: &str, place: &Value) -> String {
+    let [start, end] =
+        ["start", "end"].map(|name| usize::try_from(place[name].as_u64().unwrap()).unwrap());
+    match unit {
+        "utf-8" => text[start..end].to_owned(),
+        "utf-16" => {
+            let units: Vec<u16> = text.encode_utf16().collect();
+            String::from_utf16(&units[start..end]).unwrap()
+        }
+        _ => text.chars().skip(start).take(end - start).collect(),
+    }
+}
+
 /// All positions of a response are in the unit of the request: what they enclose is the same text.
 #[tokio::test]
 async fn positions_are_in_the_requested_unit() {
     let client = Client::of(Database::sqlite()).await;
-    let part = |text: &str, unit: &str, place: &Value| {
-        let [start, end] =
-            ["start", "end"].map(|name| usize::try_from(place[name].as_u64().unwrap()).unwrap());
-        match unit {
-            "utf-8" => text[start..end].to_owned(),
-            "utf-16" => {
-                let units: Vec<u16> = text.encode_utf16().collect();
-                String::from_utf16(&units[start..end]).unwrap()
-            }
-            _ => text.chars().skip(start).take(end - start).collect(),
-        }
-    };
     let (wrong, order) = ("title = '😀é' and gnre = 'x'", "title, yaer");
     let right = "title = '😀é' and not genre in ('é', 'x') or release_year = $y";
-    for unit in ["utf-8", "utf-16", "utf-32"] {
+    for unit in UNITS {
         let unit_of = ("position_encoding", unit);
         let query = [("filter", wrong), ("order_by", order), unit_of];
         let check = succeed(&ask(&client, CHECK, &query).await);
@@ -570,4 +575,125 @@ async fn positions_are_in_the_requested_unit() {
         succeed(&ask(&client, COMPLETE, &query).await);
     }
     ask(&client, CHECK, &[("position_encoding", "bytes")]).await.problem(400, "invalid_parameter");
+}
+
+/// Requests with a filter: the method, the path, and whether the filter is in the body. `ID` is the id of a movie.
+const WITH_FILTER: &[(&str, &str, bool)] = &[
+    ("GET", "/api/v1/movies", false),
+    ("POST", "/api/v1/movies/search", true),
+    ("GET", "/api/v1/movies/ID/match", false),
+    ("GET", "/api/v1/movies/facets?by=genre", false),
+    ("GET", "/api/v1/movies/export", false),
+    ("GET", "/api/v1/changes", false),
+    ("GET", EXPLAIN, false),
+    ("PATCH", "/api/v1/movies?expect=0", false),
+    ("PATCH", "/api/v1/movies?dry_run=true", false),
+    ("DELETE", "/api/v1/movies?expect=0", false),
+    ("POST", "/api/v1/queries/movies", true),
+    ("PUT", "/api/v1/queries/movies/saved", true),
+];
+
+#[tokio::test]
+async fn every_operation_with_diagnostics_has_positions_in_the_requested_unit() {
+    let client = Client::of(Database::sqlite()).await;
+    let movie = json!({"title": "😀é", "genre": "drama", "release_year": 1999, "expiry_date": "2030-01-01"});
+    let id = client.create(&movie).await["id"].as_str().unwrap().to_owned();
+    let right = "title = '😀é' or genre = 'drama' and release_year > $y";
+    let saved = json!({"name": "saved", "filter": right});
+    assert_eq!(client.post("/api/v1/queries/movies", &saved).await.status, 201);
+    let ask = async |method: &str, path: &str, unit: &str, query: &[(&str, &str)], body: &Value| {
+        let request = client.request(method, &path.replace("ID", &id));
+        let request = request.query(&[("position_encoding", unit)]).query(query);
+        let request = request.header("if-match", "*");
+        client.send(if method == "GET" { request } else { request.json(body) }).await
+    };
+    let wrong = "title = '😀é' and gnre = 'x'";
+    for unit in UNITS {
+        for (method, path, is_body) in WITH_FILTER {
+            let name = format!("{method} {path} {unit}");
+            let in_query = [("filter", wrong)];
+            let in_query = if *is_body { &[][..] } else { &in_query };
+            let body = match *path {
+                "/api/v1/movies/search" => json!({"filter": wrong}),
+                _ if *is_body => json!({"name": "other", "filter": wrong}),
+                _ => json!({"genre": "comedy"}),
+            };
+            let problem = ask(method, path, unit, in_query, &body).await;
+            let problem = problem.problem(400, "invalid_query");
+            let diagnostic = &problem["diagnostics"][0];
+            assert_eq!(part(wrong, unit, diagnostic), "gnre", "{name}");
+            assert_eq!(part(wrong, unit, &diagnostic["suggestion"]), "gnre", "{name}");
+        }
+        // The second of several filters, the order and a value have texts of their own.
+        let list = "/api/v1/movies";
+        let two = [("filter", "title = '😀😀'"), ("filter", wrong), ("order_by", "title, yaer")];
+        let problem = ask("GET", list, unit, &two, &Value::Null).await;
+        let problem = problem.problem(400, "invalid_query");
+        let [filter, order] = [0, 1].map(|number| &problem["diagnostics"][number]);
+        assert_eq!(filter["parameter"], "filter[2]");
+        assert_eq!(part(wrong, unit, filter), "gnre");
+        assert_eq!(part("title, yaer", unit, order), "yaer");
+        let results = "/api/v1/queries/movies/saved/results";
+        for (method, path, query, body) in [
+            ("GET", list, &[("filter", "release_year = $y"), ("p.y", "😀é")][..], json!({})),
+            ("GET", results, &[("p.y", "😀é")], json!({})),
+            ("POST", results, &[], json!({"parameters": {"y": "😀é"}})),
+        ] {
+            let problem = ask(method, path, unit, query, &body).await;
+            let problem = problem.problem(400, "invalid_query");
+            assert_eq!(part("😀é", unit, &problem["diagnostics"][0]), "😀é", "{method} {path}");
+        }
+        // Warnings, and the tests of `match`.
+        let query = [("filter", right), ("p.y", "1900")];
+        let body = json!({"filter": right, "parameters": {"y": 1900}});
+        let of_saved = json!({"parameters": {"y": 1900}});
+        for (method, path, query, body) in [
+            ("GET", list, &query[..], &Value::Null),
+            ("GET", "/api/v1/movies/facets?by=genre", &query, &Value::Null),
+            ("GET", "/api/v1/movies/ID/match", &query, &Value::Null),
+            ("POST", "/api/v1/movies/search", &[], &body),
+            ("GET", results, &query[1..], &Value::Null),
+            ("POST", results, &[], &of_saved),
+        ] {
+            let found = succeed(&ask(method, path, unit, query, body).await);
+            let warned = part(right, unit, &found["warnings"][0]);
+            assert_eq!(warned, right, "{method} {path} {unit}: {found}");
+            if path.ends_with("match") {
+                assert_eq!(part(right, unit, &found["tests"][1]), "genre = 'drama'", "{found}");
+            }
+        }
+        // A query that was valid when it was saved.
+        let outdated = "UPDATE saved_queries SET filter = 'title = ''😀é'' and gnre = ''x'''";
+        client.database().run_sql(outdated).await;
+        let one = "/api/v1/queries/movies/saved";
+        let read = succeed(&ask("GET", one, unit, &[], &Value::Null).await);
+        let listed = succeed(&ask("GET", "/api/v1/queries/movies", unit, &[], &Value::Null).await);
+        let run = ask("GET", results, unit, &[], &Value::Null).await;
+        let run = run.problem(409, "query_outdated");
+        for query in [&read, &listed["items"][0], &run] {
+            assert_eq!(part(wrong, unit, &query["diagnostics"][0]), "gnre", "{query}");
+        }
+        assert_eq!(ask("PUT", one, unit, &[], &saved).await.status, 200);
+    }
+}
+
+/// The document has the parameter wherever a response can have diagnostics.
+#[test]
+fn every_operation_with_diagnostics_accepts_a_unit() {
+    let document = specification(catalogue());
+    let mut count = 0;
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            let text = operation.to_string();
+            let parts = ["invalid_query", "query_outdated", "/QueryCheck\"", "/SavedQuery"];
+            let has_diagnostics = parts.iter().any(|part| text.contains(part));
+            let is_legacy = operation["tags"] == json!(["legacy"]);
+            let parameters = operation["parameters"].as_array().into_iter().flatten();
+            let accepts = parameters.into_iter().any(|it| it["name"] == "position_encoding");
+            let expected = has_diagnostics && !is_legacy || path == COMPLETE;
+            assert_eq!(accepts, expected, "{method} {path}");
+            count += usize::from(accepts);
+        }
+    }
+    assert!(count > 20, "{count}");
 }

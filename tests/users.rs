@@ -43,7 +43,9 @@ async fn a_user_is_created_signs_in_is_changed_and_deleted() {
             (&json!("editor"), &Value::Null)
         );
         assert_eq!(client.get(&path).await.json(), added.json());
-        client.post(USERS, &anna).await.problem(409, "duplicate");
+        let duplicate = client.post(USERS, &anna).await.problem(409, "duplicate");
+        assert_eq!(duplicate["title"], "The name or key already exists");
+        assert_eq!(duplicate["detail"], "the user \"Anna B\" already exists");
 
         let token = sign_in(&client, "Anna B", PASSWORD).await;
         let expected = "movies:read movies:write screenings:read screenings:write";

@@ -55,7 +55,8 @@ let query;
 let next;
 
 function search() {
-  query = new URLSearchParams({ order_by: $("order").value, limit: 20, count: "exact" });
+  const position_encoding = "utf-16"; // as in strings of JavaScript
+  query = new URLSearchParams({ order_by: $("order").value, limit: 20, count: "exact", position_encoding });
   const filter = $("filter").value;
   if (filter.trim()) query.set("filter", filter); // an empty filter is an error
   return showPage();
@@ -82,7 +83,7 @@ function row(movie) {
   return element("tr", {}, ...cells.map((cell) => element("td", {}, cell)));
 }
 
-// Suggestions for a wrong filter. Their positions count bytes of UTF-8, those of an input UTF-16.
+// Suggestions for a wrong filter.
 
 function diagnostic({ parameter, message, help, suggestion }) {
   const line = element("p", {}, [message, help].filter(Boolean).join("; "), " ");
@@ -93,9 +94,7 @@ function diagnostic({ parameter, message, help, suggestion }) {
 }
 
 function replace({ start, end, text }) {
-  const bytes = new TextEncoder().encode($("filter").value);
-  const [from, to] = [start, end].map((at) => new TextDecoder().decode(bytes.slice(0, at)).length);
-  $("filter").setRangeText(text, from, to, "end");
+  $("filter").setRangeText(text, start, end, "end");
 }
 
 // Complete the filter as the user types, after a short pause.

@@ -3,14 +3,12 @@
 mod check;
 mod complete;
 mod explain;
-mod position;
 mod schema;
 mod tree;
 
 pub use self::check::{Canonical, Check, NamedParameter, check};
 pub use self::complete::{Completion, complete};
 pub use self::explain::{BoundValue, Explanation, UsedLimit, UsedLimits, explain};
-pub use self::position::PositionEncoding;
 pub use self::schema::{
     CatalogueSchema, FieldSchema, FunctionSchema, LanguageLimits, RecordType, SearchSchema,
     describe,

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use uuid::Uuid;
 
+use super::position::PositionEncoding;
 use super::search::{self, Page, SearchRequest};
 use super::selection::Selection;
 use crate::clock::timestamp_now;
@@ -218,10 +219,15 @@ impl TryFrom<StoredQuery> for Named {
 impl Named {
     /// Converts the query for clients. Its parameters are those that the filter uses, with their descriptions and
     /// defaults.
-    fn shown(self, schema: &'static Schema, stored: Option<&StoredQuery>) -> SavedQuery {
-        let checked = prepare(self.filter.as_deref(), self.order_by.as_deref(), schema);
+    fn shown(
+        self,
+        schema: &'static Schema,
+        stored: Option<&StoredQuery>,
+        positions: PositionEncoding,
+    ) -> SavedQuery {
+        let checked = checked(self.filter.as_deref(), self.order_by.as_deref(), schema, positions);
         let (parameters, diagnostics) = match checked {
-            Ok(prepared) => (self.typed(&prepared.plan), Vec::new()),
+            Ok(plan) => (self.typed(&plan), Vec::new()),
             Err(diagnostics) => (self.parameters, diagnostics),
         };
         SavedQuery {
@@ -253,6 +259,21 @@ impl Named {
     }
 }
 
+/// Checks the texts of a query.
+fn checked(
+    filter: Option<&str>,
+    order_by: Option<&str>,
+    schema: &'static Schema,
+    positions: PositionEncoding,
+) -> std::result::Result<Plan, Vec<Diagnostic>> {
+    let prepared = prepare(filter, order_by, schema);
+    prepared.map(|prepared| prepared.plan).map_err(|mut diagnostics| {
+        let text = |parameter: &str| if parameter == "order_by" { order_by } else { filter };
+        positions.convert_diagnostics(&mut diagnostics, text);
+        diagnostics
+    })
+}
+
 /// Returns the built-in queries of a collection that are valid for its fields.
 fn built_in(schema: &'static Schema) -> impl Iterator<Item = &'static BuiltIn> {
     let fits =
@@ -281,6 +302,7 @@ pub async fn list(
     schema: &'static Schema,
     limit: Option<i64>,
     cursor: Option<String>,
+    positions: PositionEncoding,
 ) -> Result<SavedQueryPage> {
     caller.require(Access::Read, schema)?;
     let selection =
@@ -293,16 +315,22 @@ pub async fn list(
     let limit = Some(i64::from(limit));
     let request = SearchRequest { selection, limit, cursor, ..SearchRequest::default() };
     let page = search::page(store, saved_queries(), request).await?;
-    let items = page.read()?.into_iter().map(|stored| shown(schema, stored));
+    let items = page.read()?.into_iter().map(|stored| shown(schema, stored, positions));
     Ok(SavedQueryPage {
         items: items.collect::<Result<_>>()?,
-        built_in: built_in(schema).map(|q| Named::from(q).shown(schema, None)).collect(),
+        built_in: built_in(schema)
+            .map(|query| Named::from(query).shown(schema, None, positions))
+            .collect(),
         next_cursor: page.about.next_cursor,
     })
 }
 
-fn shown(schema: &'static Schema, stored: StoredQuery) -> Result<SavedQuery> {
-    Ok(Named::try_from(stored.clone())?.shown(schema, Some(&stored)))
+fn shown(
+    schema: &'static Schema,
+    stored: StoredQuery,
+    positions: PositionEncoding,
+) -> Result<SavedQuery> {
+    Ok(Named::try_from(stored.clone())?.shown(schema, Some(&stored), positions))
 }
 
 /// Saves a new query.
@@ -315,11 +343,12 @@ pub async fn create(
     caller: &Identity,
     schema: &'static Schema,
     draft: SavedQueryDraft,
+    positions: PositionEncoding,
 ) -> Result<SavedQuery> {
     caller.require(Access::Write, schema)?;
-    let draft = Draft::of(saved_queries(), checked(schema, draft)?);
+    let draft = Draft::of(saved_queries(), row(schema, draft, positions)?);
     let stored = store.insert(Uuid::now_v7(), &draft, timestamp_now()).await;
-    shown(schema, stored.map_err(name_taken)?.try_into()?)
+    shown(schema, stored.map_err(name_taken)?.try_into()?, positions)
 }
 
 /// Reads a query.
@@ -331,12 +360,13 @@ pub async fn get(
     caller: &Identity,
     schema: &'static Schema,
     name: &str,
+    positions: PositionEncoding,
 ) -> Result<SavedQuery> {
     caller.require(Access::Read, schema)?;
     if let Some(query) = built_in(schema).find(|query| query.name == name) {
-        return Ok(Named::from(query).shown(schema, None));
+        return Ok(Named::from(query).shown(schema, None, positions));
     }
-    shown(schema, find(store, schema, name).await?)
+    shown(schema, find(store, schema, name).await?, positions)
 }
 
 /// Replaces a query. Another name in the draft renames it.
@@ -350,14 +380,17 @@ pub async fn replace(
     name: &str,
     draft: SavedQueryDraft,
     expected: &Expected,
+    positions: PositionEncoding,
 ) -> Result<SavedQuery> {
     caller.require(Access::Write, schema)?;
     reject_built_in(schema, name)?;
-    let row = checked(schema, draft)?;
+    let row = row(schema, draft, positions)?;
     let stored = find(store, schema, name).await?;
     let written = store.update(saved_queries(), stored.id, &row, expected, timestamp_now()).await;
     match written.map_err(name_taken)? {
-        Written::Done(stored) | Written::Unchanged(stored) => shown(schema, stored.try_into()?),
+        Written::Done(stored) | Written::Unchanged(stored) => {
+            shown(schema, stored.try_into()?, positions)
+        }
         Written::Stale(_) | Written::Missing => Err(stale(store, schema, name, expected).await),
     }
 }
@@ -396,6 +429,8 @@ pub struct RunRequest {
     pub count: search::Count,
     /// Whether to explain an empty result.
     pub why: bool,
+    /// The unit of positions in errors and warnings.
+    pub positions: PositionEncoding,
 }
 
 /// Runs a query and returns one page of its records.
@@ -410,13 +445,13 @@ pub async fn run(
     name: &str,
     request: RunRequest,
 ) -> Result<Page> {
-    let query = get(store, caller, schema, name).await?;
+    let RunRequest { mut parameters, limit, cursor, count, why, positions } = request;
+    let query = get(store, caller, schema, name, positions).await?;
     if !query.valid {
         let detail = format!("the saved query {name:?} is no longer valid: update it");
         let diagnostics = query.diagnostics;
         return Err(Error { diagnostics, ..Error::new(Kind::QueryOutdated, detail) });
     }
-    let RunRequest { mut parameters, limit, cursor, count, why } = request;
     for SavedParameter { name, default, .. } in query.parameters {
         if let Some(Any(default)) = default {
             parameters.entry(name).or_insert_with(|| default.into());
@@ -424,12 +459,16 @@ pub async fn run(
     }
     let SavedQuery { filter, order_by, .. } = query;
     let filters = filter.into_iter().collect();
-    let selection = Selection { within: None, filters, order_by, parameters };
+    let selection = Selection { within: None, filters, order_by, parameters, positions };
     search::page(store, schema, SearchRequest { selection, limit, cursor, count, why }).await
 }
 
 /// Validates a draft and returns it as a row.
-fn checked(schema: &'static Schema, draft: SavedQueryDraft) -> Result<Row> {
+fn row(
+    schema: &'static Schema,
+    draft: SavedQueryDraft,
+    positions: PositionEncoding,
+) -> Result<Row> {
     let mut violations = Vec::new();
     let mut reject = |member: &str, detail: String| {
         if violations.len() < MAX_DIAGNOSTICS {
@@ -461,11 +500,11 @@ fn checked(schema: &'static Schema, draft: SavedQueryDraft) -> Result<Row> {
             reject(&pointer, format!("must have 1 to {MAX_DESCRIPTION} characters"));
         }
     }
-    let prepared = match prepare(filter.as_deref(), order_by.as_deref(), schema) {
-        Ok(prepared) => prepared,
+    let plan = match checked(filter.as_deref(), order_by.as_deref(), schema, positions) {
+        Ok(plan) => plan,
         Err(diagnostics) => return Err(Error { violations, ..Error::query(diagnostics) }),
     };
-    let count = prepared.plan.parameters.len();
+    let count = plan.parameters.len();
     if parameters.len() > count {
         let found = parameters.len();
         reject("parameters", format!("has {found} items, but the filter has {count} parameters"));
@@ -473,7 +512,7 @@ fn checked(schema: &'static Schema, draft: SavedQueryDraft) -> Result<Row> {
     }
     for (position, saved) in parameters.iter().enumerate() {
         let pointer = |member: &str| format!("parameters/{position}/{member}");
-        let used = &prepared.plan.parameters;
+        let used = &plan.parameters;
         let Some(parameter) = used.iter().find(|used| used.name == saved.name) else {
             let help = did_you_mean(&saved.name, used.iter().map(|used| used.name.as_str()));
             let name = &saved.name;

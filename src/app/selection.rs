@@ -2,9 +2,10 @@
 
 use chrono::{DateTime, Utc};
 
+use super::position::PositionEncoding;
 use crate::error::{Error, Result};
 use crate::query::ast::Expr;
-use crate::query::{Arguments, BoundQuery, Parsed, Prepared, Schema, format};
+use crate::query::{Arguments, BoundQuery, Diagnostic, Parsed, Prepared, Schema, format};
 use crate::telemetry::account::{self, Stage, measure};
 
 /// Selects records and their order.
@@ -18,6 +19,8 @@ pub struct Selection {
     pub order_by: Option<String>,
     /// The values of the `$parameters` of the filter.
     pub parameters: Arguments,
+    /// The unit of positions in errors and warnings about these texts.
+    pub positions: PositionEncoding,
 }
 
 impl Selection {
@@ -36,16 +39,32 @@ impl Selection {
         self.within.is_none() && self.filters.is_empty() && self.parameters.is_empty()
     }
 
+    /// Returns the text that a diagnostic is about, by the name of its parameter.
+    pub fn text(&self, parameter: &str) -> Option<&str> {
+        let number = parameter.strip_prefix("filter[").and_then(|rest| rest.strip_suffix(']'));
+        match (parameter, number) {
+            ("filter", _) => self.filters.first().map(String::as_str),
+            ("order_by", _) => self.order_by.as_deref(),
+            (_, Some(number)) => {
+                let position = number.parse::<usize>().ok()?.checked_sub(1)?;
+                self.filters.get(position).map(String::as_str)
+            }
+            (other, None) => self.parameters.get(other.strip_prefix("p.")?)?.text(),
+        }
+    }
+
     /// Parses and checks the filters and the order.
     ///
     /// # Errors
     /// [`crate::error::Kind::InvalidQuery`].
     pub fn prepare(&self, schema: &'static Schema) -> Result<Prepared<'_>> {
-        let Self { within, filters, order_by, .. } = self;
+        let Self { within, filters, order_by, positions, .. } = self;
         let filters = filters.iter().map(String::as_str).collect();
         let parse = || Parsed::of(within.as_ref(), filters, order_by.as_deref());
         let parsed = measure(Stage::Parse, parse);
-        let prepared = measure(Stage::Check, || parsed.check(schema)).map_err(Error::query)?;
+        let checked = measure(Stage::Check, || parsed.check(schema));
+        let mut prepared = checked.map_err(|problems| self.invalid(problems))?;
+        positions.convert_diagnostics(&mut prepared.warnings, |name| self.text(name));
         account::note_query(|| format::masked(&prepared.ast));
         Ok(prepared)
     }
@@ -55,6 +74,12 @@ impl Selection {
     /// # Errors
     /// [`crate::error::Kind::InvalidQuery`].
     pub fn bind(&self, prepared: &Prepared<'_>, now: DateTime<Utc>) -> Result<BoundQuery> {
-        measure(Stage::Check, || prepared.bind(&self.parameters, now)).map_err(Error::query)
+        let bound = measure(Stage::Check, || prepared.bind(&self.parameters, now));
+        bound.map_err(|problems| self.invalid(problems))
+    }
+
+    fn invalid(&self, mut problems: Vec<Diagnostic>) -> Error {
+        self.positions.convert_diagnostics(&mut problems, |name| self.text(name));
+        Error::query(problems)
     }
 }

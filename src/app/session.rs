@@ -75,10 +75,14 @@ impl App {
             scope: scopes.unwrap_or_default().to_owned(),
             revision: signed_in.revision,
         };
-        let store = self.0.store.reserved();
+        let app = self.clone();
         let write = async move {
+            let store = app.0.store.reserved();
             let left = store.add_session(&session).await?;
             audit("start_session", &session.subject, None);
+            for surplus in store.surplus_sessions(&session).await? {
+                app.end(surplus, Reason::Displaced).await?;
+            }
             Ok::<_, Error>(left)
         };
         let left = completed(write).await.map_err(Error::internal)??;
@@ -165,10 +169,12 @@ impl App {
     /// [`Kind::Unauthenticated`] if the session has expired or is revoked, or if the token was used before. Then the
     /// session ends.
     async fn check(&self, session: &Session, claims: RefreshClaims) -> Result<bool> {
+        // If the clock was set back, the age is not known, and the token before the newest one has no grace.
+        let is_recent = (TimeDelta::zero()..REUSE_GRACE).contains(&session.idle);
         let (reason, detail) = match session.generation.checked_sub(claims.generation) {
             _ if session.is_revoked => (Reason::Revoked, "all tokens of the user were revoked"),
             _ if session.left <= TimeDelta::zero() => (Reason::Expired, "the session has expired"),
-            Some(0 | 1) if session.idle < REUSE_GRACE => return Ok(true),
+            Some(0 | 1) if is_recent => return Ok(true),
             Some(0) => return Ok(false),
             Some(1..) => (Reason::Reused, "the refresh token was used before; its session ends"),
             _ => (Reason::Database, "the token is newer than the session in the database"),

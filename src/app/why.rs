@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::query::ast::{self, Comparison, Expr, Literal, Operand, Predicate, Spanned, Test};
 use crate::query::compile::compile_respelling;
-use crate::query::diagnostic::{Span, count};
+use crate::query::diagnostic::Span;
 use crate::query::evaluate::{Truth, evaluate};
 use crate::query::text::nfc;
 use crate::query::{
@@ -69,9 +69,9 @@ pub struct Match {
 pub struct Tested {
     /// The test, in canonical form.
     pub test: String,
-    /// The first byte of the test in the filter, counted from 0. Parentheses around it are included.
+    /// The position of the test in the filter, counted from 0. Parentheses around it are included.
     pub start: i32,
-    /// One past the last byte of the test in the filter.
+    /// The position after the test.
     pub end: i32,
     /// The result of the test, without a preceding `not`.
     pub verdict: Verdict,
@@ -97,7 +97,9 @@ pub async fn match_record(
     let prepared = selection.prepare(schema)?;
     let now = timestamp_now();
     let query = selection.bind(&prepared, now)?;
-    let whole = Span::new(0, selection.filters.first().map_or(0, String::len));
+    let text = selection.text("filter").unwrap_or_default();
+    let position = |byte| selection.positions.position(text, byte);
+    let whole = Span::new(0, text.len());
     let filter = prepared.ast.filter.as_ref();
     let predicates = filter.map(|filter| filter.predicates(whole)).unwrap_or_default();
     let tests = predicates.into_iter().map(|(place, predicate)| {
@@ -107,7 +109,7 @@ pub async fn match_record(
         let value = record.value(&field).map(Into::into).unwrap_or_default();
         let verdict = evaluate(&query, &record).into();
         let test = format::filter(&alone);
-        let (start, end) = (count(place.start), count(place.end));
+        let (start, end) = (position(place.start), position(place.end));
         let field = field.to_string();
         Ok(Tested { test, start, end, verdict, field, value: Any(value) })
     });

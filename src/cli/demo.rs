@@ -61,7 +61,7 @@ impl Demo {
         let tokens = Tokens::new(&Secrets::generate()?, TOKEN_TTL);
         let hasher = Hasher::new();
         let unlimited = Admission::local(Limits::NONE, Proxies::default());
-        let provider = Box::new(Open::new(catalogue.schemas()));
+        let provider = Box::new(Open::new(catalogue.schemas()).with_sessions());
         let app = App::new(catalogue, store, provider, tokens, hasher, unlimited);
         let credentials = Credentials { username: "demo".to_owned(), password: None };
         let token = app.issue(credentials, None).await.map_err(explain)?.access_token;

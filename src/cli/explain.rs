@@ -6,8 +6,8 @@ use annotate_snippets::{AnnotationKind, Group, Level, Origin, Patch, Renderer, S
 
 use crate::app::selection::Selection;
 use crate::error::{Error, Kind, Violation};
+use crate::query::Diagnostic;
 use crate::query::diagnostic::Span;
-use crate::query::{Argument, Diagnostic};
 use crate::record::declaration::{Mistake, Mistakes};
 
 /// Describes an error.
@@ -127,7 +127,7 @@ fn groups<'a>(
 ) -> Vec<Group<'a>> {
     let Diagnostic { code, parameter, message, help, start, end, suggestion, .. } = problem;
     let title = level.clone().primary_title(message).id(code.as_str());
-    let text = text(selection, parameter);
+    let text = selection.text(parameter);
     let snippet = text.zip(range(*start, *end)).map(|(text, place)| {
         Snippet::source(text).path(parameter).annotation(AnnotationKind::Primary.span(place))
     });
@@ -144,16 +144,4 @@ fn groups<'a>(
 fn range(start: i32, end: i32) -> Option<std::ops::Range<usize>> {
     let (start, end) = (usize::try_from(start).ok()?, usize::try_from(end).ok()?);
     Some(start..end.max(start))
-}
-
-/// Returns the text that a problem is in, by the name of its parameter.
-fn text<'a>(selection: &'a Selection, parameter: &str) -> Option<&'a str> {
-    match parameter {
-        "filter" => selection.filters.first().map(String::as_str),
-        "order_by" => selection.order_by.as_deref(),
-        other => match selection.parameters.get(other.strip_prefix("p.")?)? {
-            Argument::Untyped(text) | Argument::Text(text) => Some(text),
-            _ => None,
-        },
-    }
 }

@@ -14,6 +14,7 @@ use super::forms::{array, described, forms};
 use super::idempotency::{Retriable, unversioned};
 use super::records::{COLLECTION, Tag};
 use crate::app::bulk::{self, BulkReport, BulkRequest};
+use crate::app::position::PositionEncoding;
 use crate::app::selection::Selection;
 use crate::error::Result;
 use crate::record::Patch;
@@ -47,10 +48,14 @@ impl Operations {
         /// A key that makes the request safe to retry: a retry with the same key gets the same response.
         #[oai(name = "Idempotency-Key")]
         _key: Header<Option<String>>,
+        /// The unit of positions in `diagnostics`. Default: `utf-8`.
+        position_encoding: Query<Option<PositionEncoding>>,
         body: Body<Patch>,
     ) -> Result<Retriable<Json<BulkReport>>> {
         let Body(patch, key) = body;
-        let request = bulk_request(request, filter.0, expect.0, Some(patch));
+        let selection = selection(request, filter.0, position_encoding.0);
+        let expected = expect.0.map(i64::from);
+        let request = BulkRequest { selection, expected, patch: Some(patch) };
         write(caller, request, dry_run.0, key).await
     }
 
@@ -72,21 +77,26 @@ impl Operations {
         expect: Query<Option<i32>>,
         /// Whether to delete nothing, and only return what matches.
         dry_run: Query<Option<bool>>,
+        /// The unit of positions in `diagnostics`. Default: `utf-8`.
+        position_encoding: Query<Option<PositionEncoding>>,
     ) -> Result<Retriable<Json<BulkReport>>> {
-        let request = bulk_request(request, filter.0, expect.0, None);
+        let selection = selection(request, filter.0, position_encoding.0);
+        let request = BulkRequest { selection, expected: expect.0.map(i64::from), patch: None };
         write(caller, request, dry_run.0, None).await
     }
 }
 
-fn bulk_request(
+fn selection(
     request: &Request,
     filters: Filters,
-    expected: Option<i32>,
-    patch: Option<Patch>,
-) -> BulkRequest {
-    let selection =
-        Selection { filters: filters.0, parameters: arguments(request), ..Selection::default() };
-    BulkRequest { selection, expected: expected.map(i64::from), patch }
+    positions: Option<PositionEncoding>,
+) -> Selection {
+    Selection {
+        filters: filters.0,
+        parameters: arguments(request),
+        positions: positions.unwrap_or_default(),
+        ..Selection::default()
+    }
 }
 
 async fn write(

@@ -11,6 +11,7 @@ use super::filters::{Filters, arguments};
 use super::records::{COLLECTION, Tag};
 use crate::app::App;
 use crate::app::facets::{Facets, FacetsRequest, facets};
+use crate::app::position::PositionEncoding;
 use crate::app::selection::Selection;
 use crate::error::Result;
 
@@ -43,11 +44,14 @@ impl Operations {
         /// The maximum number of items.
         #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
         limit: Query<Option<i32>>,
+        /// The unit of positions in `diagnostics` and `warnings`. Default: `utf-8`.
+        position_encoding: Query<Option<PositionEncoding>>,
     ) -> Result<Json<Facets>> {
         let request = FacetsRequest {
             selection: Selection {
                 filters: Filters::of(filter.0),
                 parameters: arguments(request),
+                positions: position_encoding.0.unwrap_or_default(),
                 ..Selection::default()
             },
             by: by.0,

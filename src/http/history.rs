@@ -19,6 +19,7 @@ use super::idempotency::{self, Retriable};
 use super::records::{COLLECTION, Tag};
 use crate::app::App;
 use crate::app::history::{self, ChangePage, ChangesRequest, HistoryPage, Restored};
+use crate::app::position::PositionEncoding;
 use crate::app::selection::Selection;
 use crate::error::Result;
 use crate::store::Record;
@@ -140,10 +141,15 @@ impl ChangeOperations {
         /// The maximum number of changes per page.
         #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
         limit: Query<Option<i32>>,
+        /// The unit of positions in `diagnostics`. Default: `utf-8`.
+        position_encoding: Query<Option<PositionEncoding>>,
     ) -> Result<Json<ChangePage>> {
-        let parameters = arguments(request);
-        let selection =
-            Selection { filters: Filters::of(filter.0), parameters, ..Selection::default() };
+        let selection = Selection {
+            filters: Filters::of(filter.0),
+            parameters: arguments(request),
+            positions: position_encoding.0.unwrap_or_default(),
+            ..Selection::default()
+        };
         let (collection, limit) = (collection.0, limit.0.map(i64::from));
         let request = ChangesRequest { collection, after: after.0, selection, limit };
         history::changes(&app.store_for(&caller.0), app.catalogue(), &caller.0, request)

@@ -9,9 +9,8 @@ use super::body::Json;
 use super::caller::{SomeReader, SomeTokenReader, Visitor};
 use super::filters::{Filters, arguments};
 use crate::app::App;
-use crate::app::inspect::{
-    self, CatalogueSchema, Check, Completion, Explanation, PositionEncoding,
-};
+use crate::app::inspect::{self, CatalogueSchema, Check, Completion, Explanation};
+use crate::app::position::PositionEncoding;
 use crate::app::selection::Selection;
 use crate::error::Result;
 
@@ -58,8 +57,10 @@ impl Operations {
         position_encoding: Query<Option<PositionEncoding>>,
     ) -> Result<Json<Check>> {
         let (collection, filter) = (collection.0.as_deref(), filter.0.as_deref());
-        let (order_by, encoding) = (order_by.0.as_deref(), position_encoding.0.unwrap_or_default());
-        inspect::check(app.catalogue(), &caller.0, collection, filter, order_by, encoding).map(Json)
+        let (order_by, positions) =
+            (order_by.0.as_deref(), position_encoding.0.unwrap_or_default());
+        let catalogue = app.catalogue();
+        inspect::check(catalogue, &caller.0, collection, filter, order_by, positions).map(Json)
     }
 
     /// Explain a query
@@ -83,11 +84,14 @@ impl Operations {
         limit: Query<Option<i32>>,
         /// The collection. Default: the first.
         collection: Query<Option<String>>,
+        /// The unit of positions in `diagnostics`. Default: `utf-8`.
+        position_encoding: Query<Option<PositionEncoding>>,
     ) -> Result<Json<Explanation>> {
         let selection = Selection {
             filters: Filters::of(filter.0),
             order_by: order_by.0,
             parameters: arguments(request),
+            positions: position_encoding.0.unwrap_or_default(),
             ..Selection::default()
         };
         let (collection, limit) = (collection.0.as_deref(), limit.0.map(i64::from));
@@ -101,8 +105,8 @@ impl Operations {
     ///
     /// Returns candidates for an unfinished filter at the caret: fields, functions and keywords at the start of
     /// a condition; the operators of a field after it; values after an operator, the most frequent in the
-    /// database first. The list is empty if the filter has an error before the caret. Values for parameters are
-    /// ignored.
+    /// database first. The list is empty if the filter has a syntax error before the caret, or if no field has the
+    /// name there. Values for parameters are ignored.
     #[oai(path = "/api/v1/query/complete", method = "get")]
     async fn complete(
         &self,
@@ -120,8 +124,8 @@ impl Operations {
         let filter = filter.0.unwrap_or_default();
         let (collection, caret) = (collection.0.as_deref(), caret.0.map(i64::from));
         let store = app.store_for(&caller.0);
-        let encoding = position_encoding.0.unwrap_or_default();
-        inspect::complete(&store, app.catalogue(), &caller.0, collection, &filter, caret, encoding)
+        let positions = position_encoding.0.unwrap_or_default();
+        inspect::complete(&store, app.catalogue(), &caller.0, collection, &filter, caret, positions)
             .await
             .map(Json)
     }

@@ -23,6 +23,7 @@ use super::filters::{Filters, arguments};
 use super::forms::{array, described, forms};
 use super::idempotency::{self, Retriable};
 use crate::app::edit::Upserted;
+use crate::app::position::PositionEncoding;
 use crate::app::search::{Count, Page, SearchRequest};
 use crate::app::selection::Selection;
 use crate::app::why::{Match, Reason};
@@ -64,12 +65,15 @@ impl Operations {
         /// Whether to explain an empty result. If no {record} matches, `why` lists, for each condition, the
         /// number of matches without it and existing values that differ only in case.
         why: Query<Option<bool>>,
+        /// The unit of positions in `diagnostics` and `warnings`. Default: `utf-8`.
+        position_encoding: Query<Option<PositionEncoding>>,
     ) -> Result<Paged> {
         let search = SearchRequest {
             selection: Selection {
                 filters: Filters::of(filter.0),
                 order_by: order_by.0,
                 parameters: arguments(request),
+                positions: position_encoding.0.unwrap_or_default(),
                 ..Selection::default()
             },
             limit: limit.0.map(i64::from),
@@ -98,10 +102,14 @@ impl Operations {
         &self,
         caller: Reader,
         app: Data<&App>,
+        /// The unit of positions in `diagnostics` and `warnings`. Default: `utf-8`.
+        position_encoding: Query<Option<PositionEncoding>>,
         body: Body<SearchBody>,
     ) -> Result<Found> {
         let store = app.store_for(&caller.identity);
-        let page = search::search(&store, &caller.identity, caller.schema, body.0.into()).await?;
+        let mut request = SearchRequest::from(body.0);
+        request.selection.positions = position_encoding.0.unwrap_or_default();
+        let page = search::search(&store, &caller.identity, caller.schema, request).await?;
         Ok(Found(page))
     }
 
@@ -181,8 +189,14 @@ impl Operations {
         id: Path<Uuid>,
         /// The filter, at most 8 KiB.
         filter: Query<String>,
+        /// The unit of all positions in the response. Default: `utf-8`.
+        position_encoding: Query<Option<PositionEncoding>>,
     ) -> Result<Json<Match>> {
-        let selection = Selection { parameters: arguments(request), ..Selection::filter(filter.0) };
+        let selection = Selection {
+            parameters: arguments(request),
+            positions: position_encoding.0.unwrap_or_default(),
+            ..Selection::filter(filter.0)
+        };
         why::match_record(
             &app.store_for(&caller.identity),
             &caller.identity,

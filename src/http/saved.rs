@@ -18,6 +18,7 @@ use super::conditional;
 use super::filters::arguments;
 use super::records::{Tag, next_url, unique_members};
 use crate::app::App;
+use crate::app::position::PositionEncoding;
 use crate::app::saved::{self, RunRequest, SavedQuery, SavedQueryDraft, SavedQueryPage};
 use crate::app::search::Count;
 use crate::error::Result;
@@ -40,6 +41,8 @@ impl Operations {
         limit: Query<Option<i32>>,
         /// `next_cursor` of the previous page.
         cursor: Query<Option<String>>,
+        /// The unit of positions in `diagnostics`. Default: `utf-8`.
+        position_encoding: Query<Option<PositionEncoding>>,
     ) -> Result<Json<SavedQueryPage>> {
         let limit = limit.0.map(i64::from);
         saved::list(
@@ -48,6 +51,7 @@ impl Operations {
             caller.schema,
             limit,
             cursor.0,
+            position_encoding.0.unwrap_or_default(),
         )
         .await
         .map(Json)
@@ -62,10 +66,14 @@ impl Operations {
     async fn create(
         &self,
         caller: Writer,
+        /// The unit of positions in `diagnostics`. Default: `utf-8`.
+        position_encoding: Query<Option<PositionEncoding>>,
         body: Body<SavedQueryDraft>,
     ) -> Result<Created<SavedQuery>> {
-        let query = saved::create(&caller.store, &caller.identity, caller.schema, body.0).await?;
-        let location = format!("{}/{}", caller.schema.collection, query.name);
+        let Writer { identity, schema, store } = caller;
+        let positions = position_encoding.0.unwrap_or_default();
+        let query = saved::create(&store, &identity, schema, body.0, positions).await?;
+        let location = format!("{}/{}", schema.collection, query.name);
         Ok(Created { created: query, location })
     }
 
@@ -80,10 +88,12 @@ impl Operations {
         app: Data<&App>,
         /// The name of the query.
         name: Path<String>,
+        /// The unit of positions in `diagnostics`. Default: `utf-8`.
+        position_encoding: Query<Option<PositionEncoding>>,
     ) -> Result<Current<SavedQuery>> {
-        saved::get(&app.store_for(&caller.identity), &caller.identity, caller.schema, &name.0)
-            .await
-            .map(Current)
+        let (store, positions) =
+            (app.store_for(&caller.identity), position_encoding.0.unwrap_or_default());
+        saved::get(&store, &caller.identity, caller.schema, &name.0, positions).await.map(Current)
     }
 
     /// Replace a saved query for {records}
@@ -100,11 +110,14 @@ impl Operations {
         /// The ETag of the version to replace, or `*`. Required: 428 `precondition_required` without it.
         #[oai(name = "If-Match")]
         if_match: Header<Option<String>>,
+        /// The unit of positions in `diagnostics`. Default: `utf-8`.
+        position_encoding: Query<Option<PositionEncoding>>,
         body: Body<SavedQueryDraft>,
     ) -> Result<Current<SavedQuery>> {
         let expected = conditional::required(if_match.0.as_deref())?;
-        let store = caller.store;
-        saved::replace(&store, &caller.identity, caller.schema, &name.0, body.0, &expected)
+        let Writer { identity, schema, store } = caller;
+        let positions = position_encoding.0.unwrap_or_default();
+        saved::replace(&store, &identity, schema, &name.0, body.0, &expected, positions)
             .await
             .map(Current)
     }
@@ -151,6 +164,8 @@ impl Operations {
         count: Query<Option<Count>>,
         /// Whether to explain an empty result in `why`.
         why: Query<Option<bool>>,
+        /// The unit of positions in `diagnostics` and `warnings`. Default: `utf-8`.
+        position_encoding: Query<Option<PositionEncoding>>,
     ) -> Result<Paged> {
         let run = RunRequest {
             parameters: arguments(request),
@@ -158,6 +173,7 @@ impl Operations {
             cursor: cursor.0,
             count: count.0.unwrap_or_default(),
             why: why.0.unwrap_or_default(),
+            positions: position_encoding.0.unwrap_or_default(),
         };
         let page = saved::run(
             &app.store_for(&caller.identity),
@@ -183,10 +199,13 @@ impl Operations {
         app: Data<&App>,
         /// The name of the query.
         name: Path<String>,
+        /// The unit of positions in `diagnostics` and `warnings`. Default: `utf-8`.
+        position_encoding: Query<Option<PositionEncoding>>,
         body: Body<RunBody>,
     ) -> Result<Found> {
         let store = app.store_for(&caller.identity);
-        let run = body.0.into();
+        let mut run = RunRequest::from(body.0);
+        run.positions = position_encoding.0.unwrap_or_default();
         let page = saved::run(&store, &caller.identity, caller.schema, &name.0, run).await?;
         Ok(Found(page))
     }
@@ -225,6 +244,7 @@ impl From<RunBody> for RunRequest {
             cursor: body.cursor,
             count: body.count.unwrap_or_default(),
             why: body.why.unwrap_or_default(),
+            ..Self::default()
         }
     }
 }

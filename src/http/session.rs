@@ -8,12 +8,13 @@ use poem::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use poem::web::Data;
 use poem::{IntoResponse, Request, RequestBody, Response};
 use poem_openapi::registry::{MetaResponses, Registry};
+use poem_openapi::types::Type as _;
 use poem_openapi::{
     ApiExtractor, ApiExtractorType, ApiResponse, Enum, ExtractParamOptions, Object, OpenApi, Tags,
 };
 use serde::Serialize;
 
-use super::body::{Body, Json, documented, is_media_type};
+use super::body::{Body, Field, Json, documented, is_media_type};
 use super::envelope::error_response;
 use super::exchange::Exchange;
 use super::token::{Token, TokenRequest, note_user};
@@ -65,8 +66,8 @@ impl Operations {
         let credentials = Credentials { username, password };
         let client = exchange.client_address()?;
         let renewed = app.start_session(credentials, scope.as_deref(), client).await?;
-        if let Ok(Some(previous)) = page.cookie(request.headers()) {
-            app.end_session(&previous).await?;
+        for previous in page.cookies(request.headers()) {
+            app.end_session(previous).await?;
         }
         Ok(SessionResponse::of(renewed, page))
     }
@@ -89,19 +90,27 @@ impl Operations {
     /// within a second. Returns 204 also without a session.
     #[oai(path = "/session/sign-out", method = "post")]
     async fn sign_out(&self, page: Page, app: Data<&App>, request: &Request) -> Result<SignedOut> {
-        if let Ok(Some(token)) = page.cookie(request.headers()) {
-            app.end_session(&token).await?;
+        for token in page.cookies(request.headers()) {
+            app.end_session(token).await?;
         }
         Ok(SignedOut(page))
     }
 }
 
 async fn renew(page: &Page, app: &App, request: &Request) -> Result<Renewed> {
-    let detail = "there is no session; sign in";
-    let missing = || Error::new(Kind::Unauthenticated, detail);
-    let token = page.cookie(request.headers())?.ok_or_else(missing)?;
+    let rejected = |detail: String| Error::new(Kind::Unauthenticated, detail);
+    let mut cookies = page.cookies(request.headers());
+    let token =
+        cookies.next().ok_or_else(|| rejected("there is no session; sign in".to_owned()))?;
+    if cookies.next().is_some() {
+        // One of them is not from this service.
+        let name = page.cookie_name();
+        return Err(rejected(format!(
+            "found several cookies {name}; delete the cookies of this site"
+        )));
+    }
     let exchange = Exchange::of(request)?;
-    let renewed = app.renew(&token, None, exchange.client_address()?).await;
+    let renewed = app.renew(token, None, exchange.client_address()?).await;
     let renewed = renewed.map_err(|error| match error.kind {
         Kind::InvalidGrant => {
             let detail = "the session has ended; sign in".to_owned();
@@ -182,26 +191,15 @@ impl Page {
         if self.is_secure { SECURE_COOKIE_NAME } else { COOKIE_NAME }
     }
 
-    /// Returns the value of the cookie of the session.
-    ///
-    /// # Errors
-    /// [`Kind::Unauthenticated`] if there are several: one of them is not from this service.
-    fn cookie(self, headers: &HeaderMap) -> Result<Option<String>> {
+    /// Returns the values of the cookie of the session. There are several if another program of the host, or an attacker, has
+    /// set one of this name.
+    fn cookies(self, headers: &HeaderMap) -> impl Iterator<Item = &str> {
         let fields = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
         let pairs = fields.flat_map(|field| field.split(';'));
-        let mut values = pairs.filter_map(|pair| {
+        pairs.filter_map(move |pair| {
             let (name, value) = pair.trim().split_once('=')?;
-            (name == self.cookie_name()).then(|| value.to_owned())
-        });
-        match (values.next(), values.next()) {
-            (value, None) => Ok(value),
-            (_, Some(_)) => {
-                let name = self.cookie_name();
-                let detail =
-                    format!("found several cookies {name}; delete the cookies of this site");
-                Err(Error::new(Kind::Unauthenticated, detail))
-            }
-        }
+            (name == self.cookie_name()).then_some(value)
+        })
     }
 
     /// Returns the header that sets the cookie; without a token, the one that removes it.
@@ -295,6 +293,13 @@ impl From<Method> for SignInMethod {
     }
 }
 
+/// The header that sets or removes the cookie.
+const SETS_COOKIE: Field = (
+    "Set-Cookie",
+    "The HttpOnly cookie with the next refresh token, or its removal if there is no session any more.",
+    false,
+);
+
 /// A token of a page, with the cookie of its session.
 struct SessionResponse {
     token: Result<Token>,
@@ -332,9 +337,10 @@ impl IntoResponse for SessionResponse {
 
 impl ApiResponse for SessionResponse {
     fn meta() -> MetaResponses {
-        let mut meta = Json::<Token>::meta();
-        meta.responses.extend(Error::meta().responses);
-        meta
+        let token = documented(200, Some(Token::schema_ref()), &[SETS_COOKIE]);
+        let mut responses = vec![token];
+        responses.extend(Error::meta().responses);
+        MetaResponses { responses }
     }
 
     fn register(registry: &mut Registry) {
@@ -358,7 +364,7 @@ impl IntoResponse for SignedOut {
 
 impl ApiResponse for SignedOut {
     fn meta() -> MetaResponses {
-        MetaResponses { responses: vec![documented(204, None, &[])] }
+        MetaResponses { responses: vec![documented(204, None, &[SETS_COOKIE])] }
     }
 
     fn register(_registry: &mut Registry) {}
@@ -448,22 +454,22 @@ mod tests {
     }
 
     #[test]
-    fn one_cookie_of_the_right_name_is_read() {
-        let cases: &[(&[&str], Option<Option<&str>>)] = &[
-            (&[], Some(None)),
-            (&["other=1"], Some(None)),
-            (&["a=b; cinequery_session=x; c=d"], Some(Some("x"))),
-            (&["a=b", "cinequery_session=x=y"], Some(Some("x=y"))),
-            (&["__Secure-cinequery_session=x; CINEQUERY_SESSION=y"], Some(None)),
-            (&["cinequery_session=x; cinequery_session=y"], None),
-            (&["cinequery_session=x", "cinequery_session=x"], None),
-            (&["cinequery_session; =; ;;"], Some(None)),
+    fn cookies_of_the_right_name_are_read() {
+        let cases: &[(&[&str], &[&str])] = &[
+            (&[], &[]),
+            (&["other=1"], &[]),
+            (&["a=b; cinequery_session=x; c=d"], &["x"]),
+            (&["a=b", "cinequery_session=x=y"], &["x=y"]),
+            (&["__Secure-cinequery_session=x; CINEQUERY_SESSION=y"], &[]),
+            (&["cinequery_session=x; cinequery_session=y"], &["x", "y"]),
+            (&["cinequery_session=x", "cinequery_session=x"], &["x", "x"]),
+            (&["cinequery_session; =; ;;"], &[]),
         ];
         for (fields, expected) in cases {
             let values = fields.iter().filter_map(|field| field.parse().ok());
             let headers: HeaderMap = values.map(|value| (COOKIE, value)).collect();
-            let found = Page { is_secure: false }.cookie(&headers).ok();
-            assert_eq!(found.as_ref().map(Option::as_deref), *expected, "{fields:?}");
+            let found: Vec<&str> = Page { is_secure: false }.cookies(&headers).collect();
+            assert_eq!(found, *expected, "{fields:?}");
         }
     }
 }

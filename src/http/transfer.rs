@@ -28,6 +28,7 @@ use super::idempotency::{self, Retriable, unversioned};
 use super::records::{COLLECTION, Tag};
 use super::stream::streamed;
 use crate::app::App;
+use crate::app::position::PositionEncoding;
 use crate::app::selection::Selection;
 use crate::app::transfer::{
     self, Encoding, Export, Form, Format, Hints, ImportKey, Options, Order, Report,
@@ -76,6 +77,8 @@ impl Operations {
         fields: Query<Option<String>>,
         /// The format of the file. Default: `ndjson`.
         format: Query<Option<Format>>,
+        /// The unit of positions in `diagnostics`. Default: `utf-8`.
+        position_encoding: Query<Option<PositionEncoding>>,
     ) -> Result<Download> {
         let fields = fields.0.iter().flat_map(|fields| fields.split(','));
         let fields: Vec<String> = fields.map(|field| field.trim().to_owned()).collect();
@@ -83,6 +86,7 @@ impl Operations {
             filters: Filters::of(filter.0),
             order_by: order_by.0,
             parameters: arguments(request),
+            positions: position_encoding.0.unwrap_or_default(),
             ..Selection::default()
         };
         let (store, format) = (app.store_for(&caller.identity), format.0.unwrap_or_default());

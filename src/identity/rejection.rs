@@ -54,6 +54,8 @@ reasons! {
     Session = "session";
     /// The refresh token was used before: it may be stolen, so its session has ended.
     Reused = "reused";
+    /// The user has started too many sessions, and this one was not renewed for the longest time.
+    Displaced = "displaced";
     /// The token is newer than the database, which was restored from a backup or is another one.
     Database = "database";
 }

@@ -255,13 +255,27 @@ impl<'a> Place<'a> {
         term(&last_predicate(&self.filter)?.subject.node, self.schema)
     }
 
+    /// Returns the name at the end of the filter, if no field has it.
+    fn unknown_name(&self) -> Option<&str> {
+        let predicate = last_predicate(&self.filter)?;
+        let operands = predicate.test.node.operands().into_iter();
+        let operands = operands.filter_map(|operand| match &operand.node {
+            Operand::Subject(subject) => Some(subject),
+            _ => None,
+        });
+        let end = self.base.trim_ascii_end().len();
+        let mut subjects = std::iter::once(&predicate.subject.node).chain(operands);
+        let last = subjects.find(|subject| subject.field.span.end == end)?;
+        let name = last.field.node.as_str();
+        self.schema.field(name).is_none().then_some(name)
+    }
+
     /// Returns the candidates that start with the typed text.
     fn candidates(&self, typed: &str) -> Vec<Candidate> {
-        let mut found = self.starts();
-        found.extend(self.operators());
-        found.extend(self.operands());
-        found.extend(self.offsets(typed));
-        found.extend(self.connectives());
+        let mut found = match self.unknown_name() {
+            Some(name) => self.call(name),
+            None => self.continuations(typed),
+        };
         let typed = typed.split_ascii_whitespace().collect::<Vec<_>>().join(" ");
         let typed = typed.trim_start_matches('`');
         found.retain(|Candidate { text, .. }| {
@@ -269,6 +283,22 @@ impl<'a> Place<'a> {
             text.get(..typed.len()).is_some_and(|start| start.eq_ignore_ascii_case(typed))
         });
         found
+    }
+
+    fn continuations(&self, typed: &str) -> Vec<Candidate> {
+        let mut found = self.starts();
+        found.extend(self.operators());
+        found.extend(self.operands());
+        found.extend(self.offsets(typed));
+        found.extend(self.connectives());
+        found
+    }
+
+    /// The parenthesis after the name of a function. After another name that no field has, nothing is of use.
+    fn call(&self, name: &str) -> Vec<Candidate> {
+        let is_function = Part::FUNCTIONS.iter().any(|(function, _)| *function == name);
+        let is_call = is_function && self.expects(Rule::call_open);
+        is_call.then(|| Candidate::new("(", Kind::Keyword)).into_iter().collect()
     }
 
     /// The candidates for the start of a condition, or for the argument of a function.
@@ -388,15 +418,11 @@ impl<'a> Place<'a> {
         // A boolean field needs no operator.
         let is_finished = !self.expects(Rule::comparison)
             || self.term().is_some_and(|term| term.ty() == Type::Boolean);
-        let is_function = |(name, _): &(&str, Part)| {
-            self.base.trim_ascii_end().rsplit(|c| !is_of_word(c)).next() == Some(name)
-        };
-        let is_call = self.expects(Rule::call_open) && Part::FUNCTIONS.iter().any(is_function);
         let after_is = self.expects(Rule::kw_not) && self.expects(Rule::kw_null);
         let words = [
             ("null", self.expects(Rule::kw_null)),
             ("not null", after_is),
-            ("(", self.expects(Rule::list_open) || is_call),
+            ("(", self.expects(Rule::list_open)),
             (",", self.expects(Rule::comma)),
             ("and", self.expects(Rule::kw_and) || (is_finished && self.expects(Rule::connective))),
             ("or", is_finished && self.expects(Rule::connective)),

@@ -300,7 +300,8 @@ impl Misread {
     }
 }
 
-/// A problem of a query, or a warning, as clients see it.
+/// A problem of a query, or a warning, as clients see it. `start` and `end`, also those of the suggestion, are positions
+/// in bytes until they are converted for a client that counts in another unit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Diagnostic {
     /// A stable code to match on.

@@ -134,7 +134,7 @@ impl Store {
         }
     }
 
-    /// Removes the mark, unless another process serves the file.
+    /// Removes the mark from the file, unless another process serves it.
     pub(super) async fn clear_mark(&self) {
         let Engine::Sqlite { is_marked, in_use, .. } = &self.shared.engine else { return };
         if is_marked.get().is_none() || !in_use.as_ref().is_some_and(InUse::is_last) {
@@ -143,6 +143,16 @@ impl Store {
         let delete = format!("DELETE FROM cinequery_meta WHERE name = '{MARK}'");
         if let Err(error) = self.write::<(i64,)>(plain(&delete)).await {
             tracing::warn!(cause = error.cause, "the mark that the database is served stays in it");
+            return;
+        }
+        // SQLite moves the log into the file when its last connection is closed, and that may be one that only reads and
+        // cannot: of a request that was cancelled, or of another process.
+        let checkpoint = plain("PRAGMA wal_checkpoint(TRUNCATE)");
+        if let Err(error) = self.write::<(i64, i64, i64)>(checkpoint).await {
+            tracing::warn!(
+                cause = error.cause,
+                "the newest commits stay in the log of the database"
+            );
         }
     }
 

@@ -9,11 +9,11 @@ use uuid::Uuid;
 use super::{Revoked, Store, plain};
 use crate::clock::timestamp_now;
 use crate::error::{Error, Result};
-use crate::query::{Dialect, Statement, Value};
+use crate::query::{Dialect, Value};
 
 const TABLE: &str = "cinequery_sessions";
 
-/// The maximum number of sessions of a subject. A new one replaces the one that was not renewed for the longest time.
+/// The maximum number of sessions of a subject ([`Store::surplus_sessions`]).
 const MAX_SESSIONS: u64 = 100;
 
 /// The maximum number of sessions that one statement deletes.
@@ -41,7 +41,7 @@ pub struct Session {
     pub scope: String,
     /// The number of renewals, which the newest refresh token has.
     pub generation: i64,
-    /// The time since the last renewal, or since the sign-in.
+    /// The time since the last renewal, or since the sign-in. It is negative if the clock was set back since.
     pub idle: TimeDelta,
     /// The time until the session expires unless it is renewed. It is not positive if the session has expired.
     pub left: TimeDelta,
@@ -52,25 +52,12 @@ pub struct Session {
 }
 
 impl Store {
-    /// Stores a session. If its subject has too many, deletes the one that was not renewed for the longest time. Returns the
-    /// time until the session expires unless it is renewed.
+    /// Stores a session. Returns the time until it expires unless it is renewed.
     ///
     /// # Errors
     /// Any database error.
     pub async fn add_session(&self, session: &NewSession) -> Result<TimeDelta> {
         let now = Expr::val(self.timestamp(self.database_now().await?));
-        let mut kept = Sql::select();
-        kept.column("id")
-            .from(TABLE)
-            .and_where(Expr::col("subject").eq(session.subject.as_str()))
-            .order_by("renewed_at", Order::Desc)
-            .order_by("id", Order::Desc)
-            .limit(MAX_SESSIONS - 1);
-        let mut delete = Sql::delete();
-        delete
-            .from_table(TABLE)
-            .and_where(Expr::col("subject").eq(session.subject.as_str()))
-            .and_where(Expr::col("id").not_in_subquery(kept));
         let mut insert = Sql::insert();
         insert
             .into_table(TABLE)
@@ -94,12 +81,30 @@ impl Store {
             ])
             .map_err(Error::internal)?
             .returning(Sql::returning().column("generation"));
-        let [delete, insert]: [Statement; 2] =
-            [self.dialect().build(&delete).into(), self.dialect().build(&insert).into()];
-        let added: Option<(i64,)> = self.transact(vec![delete], insert).await?;
-        added.ok_or_else(|| Error::internal("the insert returned no row"))?;
+        let added: Vec<(i64,)> = self.write(self.dialect().build(&insert).into()).await?;
+        added.first().ok_or_else(|| Error::internal("the insert returned no row"))?;
         let (life, idle_life) = self.session_lives();
         Ok(life.min(idle_life))
+    }
+
+    /// Returns the sessions that a subject has too many after a new one was added: those that were not renewed for the
+    /// longest time.
+    ///
+    /// # Errors
+    /// Any database error.
+    pub async fn surplus_sessions(&self, added: &NewSession) -> Result<Vec<Uuid>> {
+        let mut select = Sql::select();
+        select
+            .column("id")
+            .from(TABLE)
+            .and_where(Expr::col("subject").eq(added.subject.as_str()))
+            .and_where(Expr::col("id").ne(added.id.to_string()))
+            .order_by("renewed_at", Order::Desc)
+            .order_by("id", Order::Desc)
+            .offset(MAX_SESSIONS - 1)
+            .limit(MAX_SESSIONS);
+        let ids = self.texts(self.dialect().build(&select).into()).await?;
+        ids.iter().map(|id| id.parse().map_err(Error::internal)).collect()
     }
 
     /// Returns the session of that id, also if it has expired or is revoked.
@@ -108,7 +113,6 @@ impl Store {
     /// Any database error.
     pub async fn session(&self, id: Uuid) -> Result<Option<Session>> {
         type Row = (String, String, i64, DateTime<Utc>, DateTime<Utc>, bool);
-        let now = self.database_now().await?;
         // Revocations are rows of their own, so that instances of earlier versions revoke sessions too.
         let mut revocation = Sql::select();
         revocation
@@ -124,6 +128,8 @@ impl Store {
             .and_where(Expr::col("id").eq(id.to_string()));
         let rows: Vec<Row> = self.read(self.dialect().build(&select).into()).await?;
         let found = rows.into_iter().next();
+        // After the row: a parallel renewal must not be later than now.
+        let now = self.database_now().await?;
         let (life, idle_life) = self.session_lives();
         Ok(found.map(|(subject, scope, generation, created_at, renewed_at, is_revoked)| {
             let (age, idle) = (now - created_at, now - renewed_at);

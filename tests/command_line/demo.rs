@@ -4,7 +4,10 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
+use serde_json::json;
+
 use super::{Service, cinequery, folder};
+use crate::support::Client;
 
 /// The requests that the demo prints work.
 #[tokio::test]
@@ -28,6 +31,21 @@ async fn the_requests_of_the_demo_work() {
         let allowed = headers.get("access-control-allow-origin");
         assert_eq!(allowed.is_some_and(|allowed| allowed == origin), expected, "{origin}");
     }
+    // A page stays signed in as with passwords: with a refresh token, or with a cookie.
+    let api = docs.strip_suffix("/docs").unwrap();
+    let client = Client::at(api.to_owned()).with_token(None);
+    let fields = [("grant_type", "password"), ("username", "joe"), ("scope", "offline_access")];
+    let token = client.send(client.request("POST", "/api/token").form(&fields)).await.json();
+    let token = token["refresh_token"].as_str().unwrap();
+    let fields = [("grant_type", "refresh_token"), ("refresh_token", token)];
+    let renewed = client.send(client.request("POST", "/api/token").form(&fields)).await;
+    assert_eq!((renewed.status, &renewed.json()["refresh_token"]), (200, &json!(token)));
+    let page = |path: &str| client.request("POST", path).header("origin", api);
+    let named = page("/api/v1/session/sign-in").json(&json!({"username": "joe"}));
+    let cookie = client.send(named).await.header("set-cookie").to_owned();
+    let cookie = cookie.split(';').next().unwrap();
+    let renewed = client.send(page("/api/v1/session/renew").header("cookie", cookie)).await;
+    assert_eq!(renewed.status, 200, "{renewed:?}");
     // Everything after the introduction is a shell script.
     let script = &printed[printed.find("TOKEN=").unwrap()..];
     let script = script.replace("\n\ncurl", "\necho\ncurl");

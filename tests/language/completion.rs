@@ -2,6 +2,7 @@
 
 use cinequery::query::complete::{Candidate, Continuation, Kind, complete};
 use cinequery::query::{Code, Diagnostic, Type, limits, prepare};
+use proptest::prelude::*;
 
 use crate::support::screenings;
 
@@ -242,6 +243,49 @@ fn every_candidate_leads_to_a_valid_filter() {
     }
 }
 
+/// Tokens that no candidate has: values, names of no field, and operators in wrong places.
+const OTHERS: [&str; 12] =
+    ["'x'", "5", "2024-01-01", "$q", "flim", "year(flim)", "today", "null", "=", "and", ")", "in"];
+
+/// Returns the candidates, and a value of the database if there may be some.
+fn candidates(text: &str) -> (usize, Vec<String>) {
+    let found = complete(text, text.len(), screenings());
+    let values = found.values.as_ref().and_then(|values| values.candidate("x"));
+    let candidates = found.candidates.into_iter().chain(values);
+    (found.start, candidates.map(|candidate| candidate.text).collect())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+    /// A walk that mostly follows the candidates. As long as the text can become a valid filter, each candidate keeps it so.
+    #[test]
+    fn candidates_of_any_start_of_a_valid_filter_lead_to_one(
+        steps in prop::collection::vec((any::<prop::sample::Index>(), any::<bool>(), 0..4_u8), 1..12),
+    ) {
+        let mut text = String::new();
+        for (choice, is_wide, kind) in steps {
+            let (start, offered) = candidates(&text);
+            for candidate in &offered {
+                let inserted = format!("{}{candidate}", &text[..start]);
+                prop_assert!(can_continue(&inserted), "{text:?} offers {candidate:?}");
+            }
+            if kind == 0 || offered.is_empty() {
+                text.push_str(OTHERS[choice.index(OTHERS.len())]);
+            } else {
+                text.truncate(start);
+                text.push_str(&offered[choice.index(offered.len())]);
+            }
+            if is_wide {
+                text.push(' ');
+            }
+            if !can_continue(&text) {
+                break;
+            }
+        }
+    }
+}
+
 /// A text with its caret `|`, the replaced text, the candidates in order, and for values of the
 /// database their field and their start.
 type Case =
@@ -312,6 +356,15 @@ const CASES: &[Case] = &[
         None,
     ),
     ("flim |", "", &[], None),
+    ("hall = 'x' and flim |", "", &[], None),
+    ("(flim |", "", &[], None),
+    ("not flim a|", "a", &[], None),
+    ("hall = flim |", "", &[], None),
+    ("hall = flim a|", "a", &[], None),
+    ("hall in ('x', flim |", "", &[], None),
+    ("seats between 1 and flim |", "", &[], None),
+    ("year(flim |", "", &[], None),
+    ("seats = year |", "", &["("], None),
     ("year |", "", &["("], None),
     ("year(|", "", &["sale_ends"], None),
     ("year(sale_ends|", "sale_ends", &["sale_ends"], None),
@@ -358,7 +411,9 @@ const CASES: &[Case] = &[
     ("film == 'x' and |", "", &[], None),
     ("film = = |", "", &[], None),
     ("film) and |", "", &[], None),
-    // Problems of values and names do not matter.
+    // Other problems of values and names do not matter.
+    ("flim is |", "", &["null", "not null"], None),
+    ("flim = 'x' |", "", &["and", "or"], None),
     ("sale_ends = 2024-02-30 and flim = 'x' and hall |", "", &OF_TEXT, None),
 ];
 

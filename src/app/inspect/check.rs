@@ -3,9 +3,9 @@
 use poem_openapi::Object;
 use serde::Serialize;
 
-use super::position::PositionEncoding;
 use super::readable;
 use super::tree::{self, SyntaxTree};
+use crate::app::position::PositionEncoding;
 use crate::error::Result;
 use crate::identity::Identity;
 use crate::query::plan::Parameter;
@@ -66,7 +66,7 @@ pub fn check(
     collection: Option<&str>,
     filter: Option<&str>,
     order_by: Option<&str>,
-    encoding: PositionEncoding,
+    positions: PositionEncoding,
 ) -> Result<Check> {
     let schema = readable(catalogue, caller, collection)?;
     // Checked separately, so that a problem of one does not hide those of the other.
@@ -76,14 +76,12 @@ pub fn check(
         Ok(prepared) => (prepared.warnings.clone(), parameters(&prepared.plan)),
         Err(_) => (Vec::new(), Vec::new()),
     };
-    let (filter_text, order_text) = (filter.unwrap_or_default(), order_by.unwrap_or_default());
-    encoding.convert_diagnostics(filter_text, &mut warnings);
-    let mut of_filter = of_filter.err().unwrap_or_default();
-    encoding.convert_diagnostics(filter_text, &mut of_filter);
-    let mut of_order = of_order.err().unwrap_or_default();
-    encoding.convert_diagnostics(order_text, &mut of_order);
-    let problems = of_filter.into_iter().chain(of_order);
-    let diagnostics: Vec<Diagnostic> = problems.take(limits::MAX_DIAGNOSTICS).collect();
+    let of_filter = of_filter.err().unwrap_or_default();
+    let problems = of_filter.into_iter().chain(of_order.err().unwrap_or_default());
+    let mut diagnostics: Vec<Diagnostic> = problems.take(limits::MAX_DIAGNOSTICS).collect();
+    let text = |parameter: &str| if parameter == "order_by" { order_by } else { filter };
+    positions.convert_diagnostics(&mut diagnostics, text);
+    positions.convert_diagnostics(&mut warnings, text);
     let read = |text| parse::filter(text).ok().map(|parsed| (parsed.expr, text));
     let parsed = filter.and_then(read);
     let keys = order_by.and_then(|text| parse::order_by(text).ok());
@@ -91,7 +89,7 @@ pub fn check(
         filter: parsed.as_ref().map(|(expr, text)| tree::filter(expr, text)),
         order_by: keys.as_deref().map(tree::order_by),
     };
-    encoding.convert_tree(filter_text, order_text, &mut ast);
+    ast.convert(filter.unwrap_or_default(), order_by.unwrap_or_default(), positions);
     Ok(Check {
         collection: schema.collection.to_owned(),
         valid: diagnostics.is_empty(),

@@ -3,8 +3,8 @@
 use poem_openapi::Object;
 use serde::Serialize;
 
-use super::position::PositionEncoding;
 use super::readable;
+use crate::app::position::PositionEncoding;
 use crate::error::{Error, Kind, Result};
 use crate::identity::Identity;
 use crate::query::compile::compile_frequent;
@@ -39,7 +39,7 @@ pub async fn complete(
     collection: Option<&str>,
     filter: &str,
     caret: Option<i64>,
-    encoding: PositionEncoding,
+    positions: PositionEncoding,
 ) -> Result<Completion> {
     let schema = readable(catalogue, caller, collection)?;
     if filter.len() > MAX_TEXT_BYTES {
@@ -49,7 +49,7 @@ pub async fn complete(
     }
     let caret = match caret {
         None => filter.len(),
-        Some(caret) => encoding.byte(filter, caret)?,
+        Some(caret) => positions.byte(filter, caret)?,
     };
     let Continuation { start, end, candidates, values } = continuation(filter, caret, schema);
     let mut all = Vec::new();
@@ -60,6 +60,6 @@ pub async fn complete(
         all.extend(found.iter().filter_map(|value| values.candidate(value)));
     }
     all.extend(candidates);
-    let position = |byte| encoding.position(filter, byte);
+    let position = |byte| positions.position(filter, byte);
     Ok(Completion { start: position(start), end: position(end), candidates: all })
 }

@@ -1,11 +1,12 @@
 //! The syntax tree of a query for clients. Its nodes have a type, a position and the members of their type.
 //!
-//! Positions count bytes of the text, like those of diagnostics.
+//! Positions count bytes of the text, like those of diagnostics, until they are converted.
 
 use poem_openapi::types::Any;
 use poem_openapi::{Enum, Object};
 use serde::Serialize;
 
+use crate::app::position::PositionEncoding;
 use crate::query::ast::{
     Direction, Expr, Literal, Offset, Operand, OrderKey, Spanned, Subject, Test,
 };
@@ -22,6 +23,34 @@ pub struct SyntaxTree {
     /// The keys of the order; absent if there is none or it cannot be parsed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub order_by: Option<Vec<OrderKeyNode>>,
+}
+
+impl SyntaxTree {
+    /// Converts the positions, which are those of bytes.
+    pub(super) fn convert(&mut self, filter: &str, order_by: &str, positions: PositionEncoding) {
+        if let Some(expression) = &mut self.filter {
+            expression.convert(filter, positions);
+        }
+        for key in self.order_by.iter_mut().flatten() {
+            positions.convert(order_by, [&mut key.start, &mut key.end]);
+        }
+    }
+}
+
+impl ExpressionNode {
+    fn convert(&mut self, text: &str, positions: PositionEncoding) {
+        positions.convert(text, [&mut self.start, &mut self.end]);
+        for term in self.terms.iter_mut().flatten() {
+            term.convert(text, positions);
+        }
+        if let Some(operator) = &mut self.operator {
+            positions.convert(text, [&mut operator.start, &mut operator.end]);
+        }
+        let operands = self.operands.iter_mut().flatten();
+        for OperandNode { start, end, .. } in self.subject.iter_mut().chain(operands) {
+            positions.convert(text, [start, end]);
+        }
+    }
 }
 
 /// The type of an expression.

@@ -1,14 +1,12 @@
-//! The unit of positions in a text, for editors.
+//! The unit of positions in the texts of a query.
 
 use poem_openapi::Enum;
 
-use super::tree::{ExpressionNode, OperandNode, SyntaxTree};
 use crate::error::{Error, Kind, Result};
 use crate::query::Diagnostic;
 use crate::query::diagnostic::count;
 
 /// The unit in which `start`, `end` and `caret` count, named as in the Language Server Protocol (`PositionEncodingKind`).
-/// The default is that of all other operations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Enum)]
 pub enum PositionEncoding {
     /// Bytes of UTF-8.
@@ -65,43 +63,24 @@ impl PositionEncoding {
     }
 
     /// Converts positions of bytes.
-    fn convert<'a>(self, text: &str, places: impl IntoIterator<Item = &'a mut i32>) {
+    pub(super) fn convert<'a>(self, text: &str, places: impl IntoIterator<Item = &'a mut i32>) {
         for place in places {
             *place = self.position(text, usize::try_from(*place).unwrap_or_default());
         }
     }
 
-    /// Converts the positions of diagnostics.
-    pub(super) fn convert_diagnostics(self, text: &str, diagnostics: &mut [Diagnostic]) {
-        for diagnostic in diagnostics {
-            self.convert(text, [&mut diagnostic.start, &mut diagnostic.end]);
-            if let Some(edit) = &mut diagnostic.suggestion {
+    /// Converts the positions of diagnostics. `text` returns the text that a diagnostic is about, by its name.
+    pub(super) fn convert_diagnostics<'t>(
+        self,
+        diagnostics: &mut [Diagnostic],
+        text: impl Fn(&str) -> Option<&'t str>,
+    ) {
+        for Diagnostic { parameter, start, end, suggestion, .. } in diagnostics {
+            let Some(text) = text(parameter) else { continue };
+            self.convert(text, [start, end]);
+            if let Some(edit) = suggestion {
                 self.convert(text, [&mut edit.start, &mut edit.end]);
             }
-        }
-    }
-
-    /// Converts the positions of a syntax tree.
-    pub(super) fn convert_tree(self, filter: &str, order_by: &str, tree: &mut SyntaxTree) {
-        if let Some(expression) = &mut tree.filter {
-            self.convert_expression(filter, expression);
-        }
-        for key in tree.order_by.iter_mut().flatten() {
-            self.convert(order_by, [&mut key.start, &mut key.end]);
-        }
-    }
-
-    fn convert_expression(self, text: &str, node: &mut ExpressionNode) {
-        self.convert(text, [&mut node.start, &mut node.end]);
-        for term in node.terms.iter_mut().flatten() {
-            self.convert_expression(text, term);
-        }
-        if let Some(operator) = &mut node.operator {
-            self.convert(text, [&mut operator.start, &mut operator.end]);
-        }
-        let operands = node.operands.iter_mut().flatten();
-        for OperandNode { start, end, .. } in node.subject.iter_mut().chain(operands) {
-            self.convert(text, [start, end]);
         }
     }
 }
