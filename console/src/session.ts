@@ -14,6 +14,9 @@ export type Session =
 
 export const session = signal<Session>({ state: "starting" });
 
+/** Set in the storage of the browser while there may be a cookie of a session, which scripts cannot see. */
+const KEPT = "cinequery.session";
+
 /** Whether a visitor has asked for the form to sign in. */
 export const isSigningIn = signal(false);
 
@@ -60,8 +63,9 @@ async function renewed(): Promise<boolean> {
     else token = (await post("api/v1/session/renew"))?.access_token;
     return true;
   } catch (error) {
-    if (error instanceof Failure && error.problem.status === 401) return false;
-    throw error;
+    if (!(error instanceof Failure) || error.problem.status !== 401) throw error;
+    localStorage.removeItem(KEPT);
+    return false;
   }
 }
 
@@ -76,7 +80,12 @@ export async function start(): Promise<void> {
   const [method, answered] = await Promise.all([json<SignInMethod>("api/v1/sign-in"), returnedFromIssuer()]);
   if (answered) token = answered;
   else if (method.method === "open") token = await openToken(session.value);
-  else if (method.method === "password") await renewed();
+  else if (method.method === "password" && localStorage.getItem(KEPT)) await renewed();
+  // Without these, the browser would log an error for a first visit.
+  if (!token && !method.anonymous) {
+    session.value = { state: "signed_out", method };
+    return;
+  }
   try {
     await enter(method);
   } catch (error) {
@@ -98,6 +107,7 @@ export async function signIn(method: SignInMethod, username: string, password: s
   const body = JSON.stringify({ username, password });
   const path = method.method === "open" ? "api/token" : "api/v1/session/sign-in";
   token = (await post(path, { headers, body }))?.access_token;
+  if (method.method === "password") localStorage.setItem(KEPT, "yes");
   await enter(method);
 }
 
@@ -105,6 +115,7 @@ export async function signOut(): Promise<void> {
   const current = session.value;
   if (current.state !== "signed_in") return;
   if (current.method.method === "password") await post("api/v1/session/sign-out");
+  localStorage.removeItem(KEPT);
   token = undefined;
   session.value = { state: "signed_out", method: current.method };
 }

@@ -81,7 +81,7 @@ test("without the service, the search says so and can be sent again", async ({ p
   await search(page, "release_year < 1930");
   await expect(page.getByText("the service cannot be reached; check the connection and try again").first()).toBeVisible();
   await context.setOffline(false);
-  await page.getByRole("button", { name: "Try again" }).first().click();
+  await page.getByRole("main").getByRole("button", { name: "Try again" }).click();
   await expect(page.getByRole("row", { name: /Safety Last!/ })).toBeVisible();
 });
 

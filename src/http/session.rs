@@ -21,7 +21,7 @@ use super::token::{Token, TokenRequest, note_user};
 use crate::app::App;
 use crate::app::session::{Refresh, Renewed};
 use crate::error::{Error, Kind, Result};
-use crate::identity::{Credentials, Identity, Method};
+use crate::identity::{AuthorizationServer, Credentials, Identity, Method};
 
 #[derive(Tags)]
 enum Tag {
@@ -42,7 +42,8 @@ impl Operations {
     /// other members say where a page obtains a token with an authorization code and PKCE; without them, it cannot.
     #[oai(path = "/sign-in", method = "get")]
     async fn method(&self, app: Data<&App>) -> Result<Json<SignInMethod>> {
-        app.method().await.map(|method| Json(SignInMethod::from(method)))
+        let anonymous = app.anonymous().map(|_| true);
+        app.method().await.map(|method| Json(SignInMethod::of(method, anonymous)))
     }
 
     /// Sign in on a page
@@ -240,6 +241,9 @@ impl<'a> ApiExtractor<'a> for Page {
 struct SignInMethod {
     /// The method.
     method: MethodName,
+    /// Whether requests without a token may read; absent if not. Then a page need not sign users in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    anonymous: Option<bool>,
     /// With `oidc`: the URL to which a page sends the user.
     #[serde(skip_serializing_if = "Option::is_none")]
     authorization_endpoint: Option<String>,
@@ -267,28 +271,21 @@ enum MethodName {
     Oidc,
 }
 
-impl From<Method> for SignInMethod {
-    fn from(method: Method) -> Self {
+impl SignInMethod {
+    fn of(method: Method, anonymous: Option<bool>) -> Self {
         let (method, server) = match method {
             Method::Open => (MethodName::Open, None),
             Method::Password => (MethodName::Password, None),
             Method::Elsewhere(server) => (MethodName::Oidc, server),
         };
-        let Some(server) = server else {
-            return Self {
-                method,
-                authorization_endpoint: None,
-                token_endpoint: None,
-                client_id: None,
-                scope: None,
-            };
-        };
+        let part = |of: fn(&AuthorizationServer) -> &String| server.as_ref().map(of).cloned();
         Self {
             method,
-            authorization_endpoint: Some(server.authorization_endpoint),
-            token_endpoint: Some(server.token_endpoint),
-            client_id: Some(server.client_id),
-            scope: Some(server.scope),
+            anonymous,
+            authorization_endpoint: part(|server| &server.authorization_endpoint),
+            token_endpoint: part(|server| &server.token_endpoint),
+            client_id: part(|server| &server.client_id),
+            scope: part(|server| &server.scope),
         }
     }
 }

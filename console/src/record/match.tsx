@@ -44,7 +44,7 @@ export function Match({ type, id }: { type: RecordType; id: string }) {
   const path = pathOf(type, `/${encodeURIComponent(id)}/match`);
   const result = useLoaded(tested ? `${id} ${writes.value} ${tested}` : undefined, async (signal) => ({
     filter: tested,
-    match: await json<FilterMatch>(path, { query: { filter: tested }, signal }),
+    match: await json<FilterMatch>(path, { query: { filter: tested, position_encoding: "utf-16" }, signal }),
   }));
   const set = (text: string) => {
     setFilter(text);
@@ -146,18 +146,16 @@ function Result({ type, filter, match, isOld }: ResultProps) {
   );
 }
 
-/** The filter as a sequence of tests and what is between them. Positions of tests count bytes of UTF-8. */
+/** The filter as a sequence of tests and what is between them. */
 function partsOf(filter: string, tests: Tested[]): { text: string; test?: Tested }[] {
-  const bytes = new TextEncoder().encode(filter);
-  const text = (start: number, end?: number) => new TextDecoder().decode(bytes.slice(start, end));
   const parts: { text: string; test?: Tested }[] = [];
   let end = 0;
   for (const test of tests) {
     if (test.start < end) continue;
-    parts.push({ text: text(end, test.start) }, { text: text(test.start, test.end), test });
+    parts.push({ text: filter.slice(end, test.start) }, { text: filter.slice(test.start, test.end), test });
     end = test.end;
   }
-  return [...parts, { text: text(end) }];
+  return [...parts, { text: filter.slice(end) }];
 }
 
 /** The number of records that a search for the missing one lists. */
