@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use poem_openapi::Object;
 use serde::Serialize;
 
+use super::Format;
 use super::cell::Cell;
 use super::columns::numbered;
 use super::csv::Table;
@@ -13,7 +14,6 @@ use super::encoding::{Encoding, Text};
 use super::json::{Elements, Lines};
 use super::row::{Row, Values};
 use super::workbook::Workbook;
-use super::{Format, read_error};
 use crate::error::{Error, Kind, Result};
 
 /// The most bytes at the start of a file by which its format is recognised.
@@ -255,5 +255,13 @@ fn format_of(start: &[u8], given: Option<Format>) -> Result<Format> {
         Some(b'{') => Format::Ndjson,
         Some(b'[') => Format::Json,
         _ => Format::Csv,
+    })
+}
+
+/// Returns the error of an input that cannot be read. It may wrap an [`Error`], such as that of an exceeded limit.
+pub(crate) fn read_error(error: std::io::Error) -> Error {
+    error.downcast::<Error>().unwrap_or_else(|error| Error {
+        cause: Some(error.into()),
+        ..Error::new(Kind::InvalidBody, "the input breaks off")
     })
 }
