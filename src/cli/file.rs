@@ -27,6 +27,10 @@ pub(super) struct FileSettings {
     /// Sheet of a workbook [default: the first one with a value]
     #[arg(long, value_name = "NAME")]
     sheet: Option<String>,
+    /// Row of a table that is its header, counted from 1, below a title; rows above it are ignored [default: the first one
+    /// that is not empty]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    header_row: Option<u32>,
     /// Order of day, month and year in dates such as 15/02/2030: dmy, mdy or ymd [default: such dates are rejected]
     #[arg(long, value_name = "ORDER")]
     dates: Option<Order>,
@@ -34,8 +38,9 @@ pub(super) struct FileSettings {
 
 impl FileSettings {
     pub(super) fn options(self) -> Options {
-        let Self { format, encoding, sheet, dates } = self;
-        Options { hints: Hints { format, encoding, sheet }, dates, ..Options::default() }
+        let Self { format, encoding, sheet, header_row, dates } = self;
+        let hints = Hints { format, encoding, sheet, header_row };
+        Options { hints, dates, ..Options::default() }
     }
 }
 

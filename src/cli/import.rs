@@ -186,6 +186,9 @@ fn print_dry_run(report: &Report) -> ExitCode {
         let facts = [encoding, delimiter, sheet].into_iter().flatten().collect::<String>();
         eprintln!("read as {}{facts}", file.format.as_str());
     }
+    if let Some(row) = report.header_row {
+        eprintln!("row {row} has the names of more fields than the header: add --header-row {row}");
+    }
     for column in &report.columns {
         let name = escaped(&column.name);
         match (column.fields.as_slice(), &column.guess) {
@@ -229,6 +232,7 @@ fn with_options(message: &str) -> String {
         .replace("; try dates=", "; add --dates ")
         .replace(" or dates=", " or --dates ")
         .replace("; perhaps with map ", "; perhaps with --map ")
+        .replace("; try header_row=", "; add --header-row ")
 }
 
 /// Prints the broken rules and returns the number of rows that they are about.

@@ -103,6 +103,12 @@ const WRONG: &[(&str, &str, &str)] = &[
     ),
     (
         "movies.csv",
+        "Movies\n\nTitle,Genre,Year\n",
+        "movies.csv: line 1 has no column for `title`, `genre`, `release_year`, `expiry_date`; it has: Movies; add \
+         --header-row 3",
+    ),
+    (
+        "movies.csv",
         "title,title,genre,release_year,expiry_date\n",
         "movies.csv: line 1 has the column \"title\" twice; map one of them, such as \"title (2)=FIELD\"",
     ),

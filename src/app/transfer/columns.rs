@@ -12,6 +12,7 @@ use crate::query::diagnostic::{did_you_mean, nearest};
 use crate::query::limits::MAX_DIAGNOSTICS;
 use crate::query::{Field, Schema};
 use crate::record::Author;
+use crate::record::declaration::MAX_FIELDS;
 
 /// The maximum number of columns of a file. JSON objects may have other names in each row; further ones are ignored.
 pub(super) const MAX_COLUMNS: usize = 1000;
@@ -353,6 +354,13 @@ impl Columns {
         let required =
             self.schema.declared().filter(|field| self.author.writes(field) && field.is_required());
         required.filter(|field| !is_read(field)).collect()
+    }
+
+    /// Returns how many fields a row has the names of, as if it were the header.
+    pub(super) fn matched(&self, names: &[String]) -> usize {
+        let names = names.iter().take(MAX_FIELDS);
+        let targets = names.flat_map(|name| self.targets(name).0);
+        targets.map(|target| target.field.name).collect::<HashSet<_>>().len()
     }
 
     /// Returns the field of a column that identifies the record of a row, as an export has them: `id` or `version`.

@@ -8,7 +8,7 @@ use csv_core::ReadRecordResult;
 use super::cell::Cell;
 use super::columns::MAX_COLUMNS;
 use super::formula::guarded;
-use super::row::{MAX_ROW_BYTES, Row, Values, too_long};
+use super::row::{MAX_ROW_BYTES, Row, TOP_ROWS, Values, no_header, too_long};
 use crate::error::{Error, Kind, Result};
 use crate::query::text::trimmed;
 use crate::query::{Field, Value};
@@ -83,12 +83,12 @@ pub(super) struct Table<I> {
 }
 
 impl<I: BufRead> Table<Chain<Cursor<Vec<u8>>, I>> {
-    /// Opens a file and reads its header line. A first line `sep=;`, as Excel reads it, names the delimiter; otherwise it
-    /// is the one that the header has most of.
+    /// Opens a file and reads its header: the given line, or the first that is not blank. A first line `sep=;`, as Excel
+    /// reads it, names the delimiter; otherwise it is the one that the header has most of.
     ///
     /// # Errors
     /// A file without a header line, or one that cannot be read; errors of the input.
-    pub(super) fn open(mut input: I) -> IoResult<Result<Self>> {
+    pub(super) fn open(mut input: I, header: Option<u64>) -> IoResult<Result<Self>> {
         let (mut line, mut start, mut given) = (1, first_line(&mut input)?, None);
         if let [b's' | b'S', b'e' | b'E', b'p' | b'P', b'=', delimiter, b'\r' | b'\n', ..] =
             start.as_slice()
@@ -97,9 +97,16 @@ impl<I: BufRead> Table<Chain<Cursor<Vec<u8>>, I>> {
             given = Some(*delimiter);
             (line, start) = (2, first_line(&mut input)?);
         }
-        while !start.is_empty() && start.trim_ascii().is_empty() && start.len() < MAX_ROW_BYTES {
+        let is_blank = |start: &[u8]| start.trim_ascii().is_empty() && start.len() < MAX_ROW_BYTES;
+        while !start.is_empty() && header.map_or_else(|| is_blank(&start), |header| line < header) {
+            if start.len() == MAX_ROW_BYTES && !start.ends_with(b"\n") {
+                input.skip_until(b'\n')?;
+            }
             line += 1;
             start = first_line(&mut input)?;
+        }
+        if let Some(header) = header.filter(|header| line != *header || is_blank(&start)) {
+            return Ok(Err(no_header(&format!("line {header}"))));
         }
         let delimiter = given.unwrap_or_else(|| delimiter_of(&start));
         let mut rows = Rows::new(Cursor::new(start).chain(input), delimiter);
@@ -151,6 +158,29 @@ impl<I: BufRead> Table<I> {
         });
         Ok(Some(Row { line, values }))
     }
+}
+
+/// Reads the first lines of a file, at most as many bytes as a row may have.
+pub(super) fn first_lines(mut input: impl BufRead) -> IoResult<Vec<u8>> {
+    let mut lines = Vec::new();
+    for _ in 0..TOP_ROWS {
+        let room = MAX_ROW_BYTES.saturating_sub(lines.len());
+        input.by_ref().take(room as u64).read_until(b'\n', &mut lines)?;
+    }
+    Ok(lines)
+}
+
+/// Returns the names that each of these lines would have as a header, with the delimiter that it has most of: a title above
+/// the header has none.
+pub(super) fn names_of(lines: &[u8]) -> IoResult<Vec<(u64, Vec<String>)>> {
+    let mut names = Vec::new();
+    for (number, line) in (1..).zip(lines.split_inclusive(|byte| *byte == b'\n')) {
+        if let Some((_, Ok(cells))) = Rows::new(line, delimiter_of(line)).next()? {
+            let cells = cells.into_iter().map(String::from_utf8_lossy);
+            names.push((number, cells.map(|name| trimmed_name(&name)).collect()));
+        }
+    }
+    Ok(names)
 }
 
 fn trimmed_name(name: &str) -> String {

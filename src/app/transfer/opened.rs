@@ -41,32 +41,41 @@ pub fn open(
     author: Author,
 ) -> Result<Opened> {
     let mut opened = open_any(input, options.into(), schema, author)?;
-    let missing = opened.missing();
-    let Some((line, names)) = opened.source.header.clone().filter(|_| !missing.is_empty()) else {
+    let (missing, header_row) = (opened.missing(), opened.likely_header());
+    let is_wrong = !missing.is_empty() || header_row.is_some();
+    let Some((line, names)) = opened.source.header.clone().filter(|_| is_wrong) else {
         return Ok(opened);
     };
     let fields: Vec<String> = missing.iter().map(|field| format!("`{}`", field.name)).collect();
+    let fields = if fields.is_empty() { "any field".to_owned() } else { fields.join(", ") };
     let names = names.iter().filter(|name| !name.is_empty()).take(MAX_DIAGNOSTICS);
     let names: Vec<String> = names.map(|name| name.chars().take(MAX_NAME).collect()).collect();
-    let mut sample = Sample::default();
-    opened.source.each(&mut |row| {
-        if let Ok(Values::Cells(cells)) = row.values {
-            sample.add(cells.into_iter().enumerate());
-        }
-        if sample.is_full() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })?;
-    let columns = opened.columns.shown(|column, field| sample.can_be(column, field, opened.dates));
-    let guesses: Vec<String> = columns.into_iter().filter_map(|column| column.guess).collect();
-    let help = match guesses.as_slice() {
-        [] => "rename or add it, or map another column to it".to_owned(),
-        guesses => format!("perhaps with map {:?}", guesses.join(",")),
+    let help = match header_row {
+        Some(row) => try_header(row),
+        None => match opened.guesses()?.as_slice() {
+            [] => "rename or add it, or map another column to it".to_owned(),
+            guesses => format!("perhaps with map {:?}", guesses.join(",")),
+        },
     };
-    let detail = format!(
-        "line {line} has no column for {}; it has: {}; {help}",
-        fields.join(", "),
-        names.join(", ")
-    );
+    let detail =
+        format!("line {line} has no column for {fields}; it has: {}; {help}", names.join(", "));
     Err(Error::new(Kind::InvalidBody, detail))
+}
+
+/// Advises to take another row as the header.
+fn try_header(row: u64) -> String {
+    format!("try header_row={row}")
+}
+
+/// Returns the row, among the first ones of a table, that has the names of two or more fields, and of more than the header
+/// has. It is probably the header, below a title.
+fn likely_header(source: &Source, columns: &Columns) -> Option<u64> {
+    let (_, names) = source.header.as_ref()?;
+    let own = columns.matched(names);
+    let rows = source.top.iter().map(|(row, names)| (*row, columns.matched(names)));
+    let likely = rows.filter(|(_, matched)| *matched >= 2 && *matched > own);
+    // The first of those with the most names.
+    likely.rev().max_by_key(|(_, matched)| *matched).map(|(row, _)| row)
 }
 
 /// Opens a file that may lack required fields.
@@ -94,8 +103,11 @@ pub(super) fn open_any(
     let values = values.collect::<Result<_>>()?;
     let source = Source::open(input, &hints)?;
     if let Some((line, names)) = &source.header {
-        let added = columns.add_header(names);
-        added.map_err(|detail| Error::new(Kind::InvalidBody, format!("line {line} {detail}")))?;
+        columns.add_header(names).map_err(|detail| {
+            let other = likely_header(&source, &columns).map(try_header);
+            let help = other.map(|help| format!("; {help}")).unwrap_or_default();
+            Error::new(Kind::InvalidBody, format!("line {line} {detail}{help}"))
+        })?;
     }
     Ok(Opened { source, columns, dates, values })
 }
@@ -106,6 +118,26 @@ impl Opened {
         let is_given =
             |field: &Field| self.values.iter().any(|(given, _)| given.name == field.name);
         self.columns.missing().into_iter().filter(|field| !is_given(field)).collect()
+    }
+
+    /// Returns the row that is probably the header, if the file has no column, or lacks one for a required field.
+    pub(super) fn likely_header(&self) -> Option<u64> {
+        let is_read = self.columns.list.iter().any(|column| !column.targets.is_empty());
+        let is_right = is_read && self.missing().is_empty();
+        if is_right { None } else { likely_header(&self.source, &self.columns) }
+    }
+
+    /// Reads the first rows and returns entries for the mapping that may be meant.
+    fn guesses(&mut self) -> Result<Vec<String>> {
+        let mut sample = Sample::default();
+        self.source.each(&mut |row| {
+            if let Ok(Values::Cells(cells)) = row.values {
+                sample.add(cells.into_iter().enumerate());
+            }
+            if sample.is_full() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        let columns = self.columns.shown(|column, field| sample.can_be(column, field, self.dates));
+        Ok(columns.into_iter().filter_map(|column| column.guess).collect())
     }
 }
 

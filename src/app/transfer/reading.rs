@@ -62,6 +62,7 @@ pub(super) struct Reading {
     /// The first valid records.
     preview: Vec<serde_json::Value>,
     missing: Vec<String>,
+    header_row: Option<u64>,
     /// In a dry run: the columns that no field takes.
     unknown: Option<Summary>,
     new_fields: Option<String>,
@@ -91,6 +92,7 @@ impl Reading {
             sample: Sample::default(),
             preview: Vec::new(),
             missing: Vec::new(),
+            header_row: None,
             unknown: None,
             new_fields: None,
             file: None,
@@ -137,6 +139,7 @@ impl Reading {
         if let Some(unknown) = &mut self.unknown {
             self.new_fields = std::mem::take(unknown).fields(self.schema);
         }
+        self.header_row = file.likely_header();
         let missing = file.missing();
         self.missing = missing.into_iter().map(|field| field.name.to_owned()).collect();
         Ok(())
@@ -289,6 +292,7 @@ impl Reading {
             file: self.file.clone(),
             columns: self.columns.clone(),
             missing: is_dry.then(|| self.missing.clone()),
+            header_row: self.header_row.filter(|_| is_dry).map(count),
             preview: is_dry.then(|| self.preview.clone()),
             new_fields: self.new_fields.clone(),
         }
