@@ -4,13 +4,12 @@ use std::process::ExitCode;
 
 use annotate_snippets::Level;
 use clap::Args;
-use comfy_table::{Table, presets};
 use serde_json::{Map, Value};
 
 use super::explain::describe;
 use super::{
     CollectionSettings, Given, Outcome, catalogue, explain_in, location, open_to_read, operator,
-    print,
+    print, table,
 };
 use crate::app::search::{About, Count, SearchRequest, page_shape, search};
 use crate::app::why::Reason;
@@ -18,7 +17,7 @@ use crate::clock::timestamp_now;
 use crate::config::DatabaseSettings;
 use crate::error::Error;
 use crate::query::compile::Bound;
-use crate::query::{Diagnostic, Dialect, Schema, compile};
+use crate::query::{Diagnostic, Dialect, Field, Schema, compile};
 use crate::record::Catalogue;
 use crate::store::{Location, Store};
 
@@ -121,7 +120,8 @@ async fn find(
         let help = instead.map(|instead| format!("; did you mean {instead}?")).unwrap_or_default();
         remark.push_str(&format!("\n{without}{or_more} without {condition}{help}"));
     }
-    Ok(Shown { output: table(schema, &records).to_string(), warnings, remark: Some(remark) })
+    let fields: Vec<&'static Field> = schema.declared().collect();
+    Ok(Shown { output: table::of_records(&fields, &records), warnings, remark: Some(remark) })
 }
 
 /// Compiles the statement instead of executing it.
@@ -141,20 +141,4 @@ fn show(
     });
     let output = format!("{}{}", statement.sql, values.collect::<String>());
     Ok(Shown { output, warnings: prepared.warnings, remark: None })
-}
-
-/// Returns the declared fields of the records as an aligned table.
-fn table(schema: &Schema, records: &[Map<String, Value>]) -> Table {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
-    table.set_header(schema.declared().map(|field| field.name));
-    for record in records {
-        let cells = schema.declared().map(|field| match record.get(field.name) {
-            None | Some(Value::Null) => String::new(),
-            Some(Value::String(text)) => text.clone(),
-            Some(value) => value.to_string(),
-        });
-        table.add_row(cells);
-    }
-    table
 }

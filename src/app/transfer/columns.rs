@@ -73,6 +73,11 @@ impl FromStr for Mapping {
 pub struct Defaults(pub(super) Vec<(String, String)>);
 
 impl Defaults {
+    /// Returns the names of the fields with their values.
+    pub fn into_entries(self) -> Vec<(String, String)> {
+        self.0
+    }
+
     /// Adds the values of other defaults.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
