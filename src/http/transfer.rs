@@ -78,7 +78,7 @@ impl Operations {
         format: Query<Option<Format>>,
     ) -> Result<Download> {
         let fields = fields.0.iter().flat_map(|fields| fields.split(','));
-        let fields: Vec<String> = fields.map(|field| field.trim().to_owned()).collect();
+        let fields: Vec<String> = fields.map(str::to_owned).collect();
         let selection = Selection {
             filters: Filters::of(filter.0),
             order_by: order_by.0,
