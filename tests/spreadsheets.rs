@@ -200,6 +200,17 @@ fn messy() -> Vec<Messy> {
             &[],
         ),
         table(
+            "quotes in cells",
+            "title,genre,release_year,expiry_date\n\"The \"\"Best\"\"\",g,2000,2030-01-01\n\"The \"Worst\" Movie\",g,2000,2030-01-01\n\
+             35\" Screen,g,2000,2030-01-01\n",
+            &[("on_conflict", "skip")],
+            &["The \"Best\"|g|2000|2030-01-01", "35\" Screen|g|2000|2030-01-01"],
+            &[(
+                3,
+                "has a text after the closing quote of a cell; write each quote in a quoted cell twice",
+            )],
+        ),
+        table(
             "a title and an empty line above the header",
             "Movies; all of them\n\ntitle;genre;release_year;expiry_date\nA;g;2000;2030-01-01\n;;;\nB;g;x;2030-01-01\n",
             &[("header_row", "3"), ("on_conflict", "skip")],
@@ -347,18 +358,8 @@ fn misplaced_headers() -> Vec<(Vec<u8>, Parameters, &'static str, Option<i64>)> 
             None,
         ),
         // The delimiter of each row is its own.
-        (
-            b"Movies, all\n\nGenre;Name\n".into(),
-            vec![map],
-            "; try header_row=3",
-            None,
-        ),
-        (
-            below(1).replace("title", "name").into(),
-            vec![map],
-            "; try header_row=2",
-            None,
-        ),
+        (b"Movies, all\n\nGenre;Name\n".into(), vec![map], "; try header_row=3", None),
+        (below(1).replace("title", "name").into(), vec![map], "; try header_row=2", None),
         (
             titled_workbook(),
             vec![],

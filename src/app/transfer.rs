@@ -12,6 +12,7 @@ mod infer;
 mod json;
 mod opened;
 mod options;
+mod quotes;
 mod reading;
 mod report;
 mod row;

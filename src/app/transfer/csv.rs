@@ -8,6 +8,7 @@ use csv_core::ReadRecordResult;
 use super::cell::Cell;
 use super::columns::MAX_COLUMNS;
 use super::formula::guarded;
+use super::quotes::Quotes;
 use super::row::{MAX_ROW_BYTES, Row, TOP_ROWS, Values, no_header, too_long};
 use crate::error::{Error, Kind, Result};
 use crate::query::text::trimmed;
@@ -223,6 +224,7 @@ pub(super) fn not_utf8(error: std::str::Utf8Error) -> String {
 pub(super) struct Rows<I> {
     input: I,
     reader: csv_core::Reader,
+    delimiter: u8,
     /// The number of the next line, counted from 1.
     line: u64,
     cells: Vec<u8>,
@@ -237,14 +239,15 @@ impl<I: BufRead> Rows<I> {
     pub(super) fn new(input: I, delimiter: u8) -> Self {
         let reader = csv_core::ReaderBuilder::new().delimiter(delimiter).build();
         let (cells, ends) = (vec![0; MAX_ROW_BYTES], vec![0; MAX_COLUMNS]);
-        Self { input, reader, line: 1, cells, ends }
+        Self { input, reader, delimiter, line: 1, cells, ends }
     }
 
     /// Returns the next row and its first line. Blank lines are ignored.
     pub(super) fn next(&mut self) -> IoResult<Option<(u64, Cells<'_>)>> {
         self.skip_blank_lines()?;
         let line = self.line;
-        let (mut filled, mut ended, mut quotes, mut problem) = (0, 0, 0, None);
+        let (mut filled, mut ended, mut problem) = (0, 0, None);
+        let mut quotes = Quotes::new(self.delimiter);
         loop {
             let input = self.input.fill_buf()?;
             let (result, read, written, ends) = self.reader.read_record(
@@ -252,9 +255,9 @@ impl<I: BufRead> Rows<I> {
                 self.cells.get_mut(filled..).unwrap_or_default(),
                 self.ends.get_mut(ended..).unwrap_or_default(),
             );
-            let count = |wanted| input.iter().take(read).filter(|byte| **byte == wanted).count();
-            self.line += count(b'\n') as u64;
-            quotes += count(b'"');
+            let bytes = input.get(..read).unwrap_or(input);
+            self.line += bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
+            quotes.follow(bytes);
             self.input.consume(read);
             filled += written;
             ended += ends;
@@ -273,11 +276,7 @@ impl<I: BufRead> Rows<I> {
                 ReadRecordResult::Record => break,
             }
         }
-        // The file may have been truncated inside a cell, whose start must not be taken for its value.
-        if problem.is_none() && quotes % 2 == 1 {
-            problem = Some("has an unclosed quote".to_owned());
-        }
-        if let Some(problem) = problem {
+        if let Some(problem) = problem.or_else(|| quotes.problem()) {
             return Ok(Some((line, Err(problem))));
         }
         let mut start = 0;
@@ -298,6 +297,106 @@ impl<I: BufRead> Rows<I> {
             }
             self.line += input.iter().take(blank).filter(|byte| **byte == b'\n').count() as u64;
             self.input.consume(blank);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Reads all rows, in small pieces, so that rows and quotes are split.
+    fn rows(file: &[u8], delimiter: u8) -> Vec<std::result::Result<Vec<Vec<u8>>, String>> {
+        let mut rows = Rows::new(std::io::BufReader::with_capacity(3, file), delimiter);
+        let mut found = Vec::new();
+        while let Some((_, cells)) = rows.next().expect("memory can be read") {
+            found.push(cells.map(|cells| cells.into_iter().map(<[u8]>::to_vec).collect()));
+        }
+        found
+    }
+
+    /// Reads all rows with the csv crate.
+    fn others(file: &[u8], delimiter: u8) -> Vec<Vec<Vec<u8>>> {
+        let mut reader = csv::ReaderBuilder::new();
+        let mut reader =
+            reader.delimiter(delimiter).has_headers(false).flexible(true).from_reader(file);
+        let records = reader.byte_records().map(|record| record.expect("memory can be read"));
+        records.map(|record| record.iter().map(<[u8]>::to_vec).collect()).collect()
+    }
+
+    /// Rows, and the cells or a part of the problem.
+    const ROWS: &[(&str, std::result::Result<&[&str], &str>)] = &[
+        ("a,b", Ok(&["a", "b"])),
+        ("\"a\",\"\"", Ok(&["a", ""])),
+        ("\"a \"\"b\"\" c\",\"\"\"\"", Ok(&["a \"b\" c", "\""])),
+        ("\"a\n,b\",c", Ok(&["a\n,b", "c"])),
+        // Quotes in a cell without quotes are as they are.
+        ("5\" disk,a \"b\" c", Ok(&["5\" disk", "a \"b\" c"])),
+        ("a,\"\"", Ok(&["a", ""])),
+        ("\"a \"b\" c\",d", Err("text after the closing quote")),
+        ("d,\"a\"b", Err("text after the closing quote")),
+        ("\"a\" ,b", Err("text after the closing quote")),
+        ("\"a\"\"\"b\"", Err("text after the closing quote")),
+        ("a,\"b", Err("unclosed quote")),
+        ("a,\"b\"\"", Err("unclosed quote")),
+    ];
+
+    #[test]
+    fn malformed_quotes_are_problems_of_their_row() {
+        for (row, expected) in ROWS {
+            for end in ["", "\n", "\r\n", "\nx,y\n"] {
+                let file = format!("x,y\n{row}{end}");
+                let found = rows(file.as_bytes(), b',');
+                let second = found.get(1).expect("there are two rows");
+                let is_right = match (expected, second) {
+                    (Ok(cells), Ok(found)) => {
+                        let cells = cells.iter().map(|cell| cell.as_bytes());
+                        found.iter().map(Vec::as_slice).eq(cells)
+                    }
+                    (Err(part), Err(problem)) => problem.contains(part),
+                    _ => false,
+                };
+                assert!(is_right, "{row}: {second:?}");
+                // Only an unclosed quote takes the rows that follow.
+                let takes_all = expected.is_err_and(|part| part.contains("unclosed"));
+                assert_eq!(found.len(), if end.len() > 2 && !takes_all { 3 } else { 2 }, "{row}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn well_formed_files_are_read_as_by_the_csv_crate(
+            table in prop::collection::vec(prop::collection::vec("[a\",;\r\n ]{0,6}|.{0,9}", 1..4), 1..6),
+            delimiter in prop::sample::select(DELIMITERS.to_vec()),
+            style in prop::sample::select(vec![csv::QuoteStyle::Always, csv::QuoteStyle::Necessary]),
+        ) {
+            let mut writer = csv::WriterBuilder::new();
+            let mut writer = writer.delimiter(delimiter).quote_style(style).flexible(true).from_writer(Vec::new());
+            for row in &table {
+                writer.write_record(row).expect("memory can be written");
+            }
+            let file = writer.into_inner().expect("memory can be written");
+            let found: std::result::Result<Vec<_>, _> = rows(&file, delimiter).into_iter().collect();
+            prop_assert_eq!(found.expect("it is well-formed"), others(&file, delimiter));
+        }
+
+        #[test]
+        fn accepted_rows_are_those_of_the_csv_crate(file in "[ab\",\n\r]{0,30}") {
+            let (found, others) = (rows(file.as_bytes(), b','), others(file.as_bytes(), b','));
+            prop_assert_eq!(found.len(), others.len());
+            for (found, other) in found.into_iter().zip(others) {
+                prop_assert!(found.is_err() || found == Ok(other.clone()));
+                // Without a quote at the start of a cell there is nothing to be malformed.
+                prop_assert!(found.is_ok() || file.contains('"'));
+            }
+        }
+
+        #[test]
+        fn a_text_after_a_closing_quote_is_a_problem(before in "[ab\n,]{0,9}", after in "[ab ][ab\"]{0,5}") {
+            let file = format!("x,\"{before}\"{after},y\n");
+            prop_assert!(rows(file.as_bytes(), b',').first().is_some_and(std::result::Result::is_err));
         }
     }
 }
