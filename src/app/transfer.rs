@@ -14,6 +14,7 @@ mod opened;
 mod options;
 mod quotes;
 mod reading;
+mod rejected;
 mod report;
 mod row;
 mod sheet;

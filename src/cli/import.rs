@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use tempfile::TempDir;
 
 use super::explain::{escaped, printable, rule};
-use super::file::{self, FileSettings};
+use super::file::{self, FileSettings, NewFile};
 use super::{
     CollectionSettings, Outcome, catalogue, explain, location, migrate, open, open_to_read,
     operator,
@@ -24,11 +24,15 @@ use crate::store::{Conflict, Location, Missing, Store};
 /// The exit code if rows were rejected.
 const REJECTED: u8 = 2;
 
+const NOTHING_KEPT: &str = "--rejected needs --on-conflict skip or update: with fail, a rejected row means that no row is \
+     imported";
+
 const EXAMPLES: &str = "\
 Examples:
   cinequery import movies.ndjson
   cinequery import movies.csv.gz --on-conflict skip
   cinequery import movies.xlsx --map 'Name=title,Licence ends=expiry_date' --dates dmy --dry-run
+  cinequery import movies.csv --on-conflict skip --rejected wrong.csv
   cat movies.csv | cinequery import -
 
 Exit codes:
@@ -53,6 +57,10 @@ pub(super) struct Import {
     /// Report what would be imported, with the first ten records, and change nothing
     #[arg(long)]
     dry_run: bool,
+    /// File to write rejected rows to, as CSV with their problems, to be corrected and imported again. It must not exist,
+    /// and is not written if no row is rejected. It needs --on-conflict skip or update
+    #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
+    rejected: Option<PathBuf>,
     /// What to do if a record with the same natural key exists (for movies: title and year)
     #[arg(long, value_enum, default_value = "fail")]
     on_conflict: Conflict,
@@ -99,13 +107,23 @@ impl Import {
             return report.map(|report| print_dry_run(&report)).map_err(failed);
         }
         // The header is checked first, so that a file that cannot be imported does not change the database.
-        let file = transfer::open(input, options, schema, Author::Operator).map_err(failed)?;
+        let mut file = transfer::open(input, options, schema, Author::Operator).map_err(failed)?;
+        let mut rejected = None;
+        if let Some(path) = self.rejected {
+            if self.on_conflict == Conflict::Fail {
+                return Err(NOTHING_KEPT.to_owned());
+            }
+            let (new, output) =
+                NewFile::create(path).map_err(|error| format!("--rejected: {error}"))?;
+            file = file.with_rejected(output).map_err(failed)?;
+            rejected = Some(new);
+        }
         let store = open(&self.database, Missing::Create).await?;
         migrate(&store, catalogue).await?;
         let report = load(&store, catalogue, schema, file, self.on_conflict).await;
         store.close().await;
-        match report {
-            Ok(report) => Ok(print(&report, schema.natural_key().is_empty())),
+        let code = match report {
+            Ok(report) => print(&report, schema.natural_key().is_empty()),
             Err(error) if matches!(error.kind, Kind::RowsRejected | Kind::EveryRowRejected) => {
                 list(&error.violations);
                 let detail = with_options(&escaped(&error.detail));
@@ -113,10 +131,18 @@ impl Import {
                 if error.kind == Kind::RowsRejected {
                     eprintln!("to import the other rows, use --on-conflict skip or update");
                 }
-                Ok(ExitCode::from(REJECTED))
+                ExitCode::from(REJECTED)
             }
-            Err(error) => Err(failed(error)),
+            Err(error) => return Err(failed(error)),
+        };
+        let rejected = rejected.map(NewFile::finish).transpose();
+        if let Some(path) = rejected.map_err(|error| format!("--rejected: {error}"))?.flatten() {
+            eprintln!(
+                "the rejected rows are in {}: correct them, and import that file",
+                path.display()
+            );
         }
+        Ok(code)
     }
 }
 

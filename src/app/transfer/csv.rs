@@ -21,8 +21,11 @@ const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
 /// The length of a line `sep=;` with its end.
 const SEPARATOR_LINE: usize = 7;
 
+/// The most bytes of a row that are kept: quotes can make a row longer than its cells.
+const MAX_KEPT_BYTES: usize = 4 * MAX_ROW_BYTES;
+
 /// The byte order mark, by which Excel recognises UTF-8.
-const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// How CSV is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,7 +115,7 @@ impl<I: BufRead> Table<Chain<Cursor<Vec<u8>>, I>> {
         let delimiter = given.unwrap_or_else(|| delimiter_of(&start));
         let mut rows = Rows::new(Cursor::new(start).chain(input), delimiter);
         rows.line = line;
-        let Some((line, cells)) = rows.next()? else {
+        let Some(Found { line, cells, .. }) = rows.next()? else {
             return Ok(Err(invalid(
                 "the file is empty; expected a header line with the names of the fields",
             )));
@@ -134,9 +137,14 @@ impl<I: BufRead> Table<I> {
         &self.rows.input
     }
 
+    /// Keeps the bytes of each further row.
+    pub(super) fn keep_bytes(&mut self) {
+        self.rows.bytes = Some(Vec::new());
+    }
+
     /// Returns the next row. Cells after the last column are dropped if they are empty, as spreadsheets write them.
     pub(super) fn next(&mut self) -> IoResult<Option<Row<'_>>> {
-        let Some((line, cells)) = self.rows.next()? else { return Ok(None) };
+        let Some(Found { line, bytes, cells }) = self.rows.next()? else { return Ok(None) };
         let expected = self.header.1.len();
         let values = cells.and_then(|mut cells| {
             while cells.len() > expected
@@ -157,8 +165,13 @@ impl<I: BufRead> Table<I> {
                 .collect::<std::result::Result<_, String>>()
                 .map(Values::Cells)
         });
-        Ok(Some(Row { line, values }))
+        Ok(Some(Row { line, bytes, values }))
     }
+}
+
+/// Writes a cell in double quotes.
+pub(super) fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('"', "\"\""))
 }
 
 /// Reads the first lines of a file, at most as many bytes as a row may have.
@@ -176,7 +189,7 @@ pub(super) fn first_lines(mut input: impl BufRead) -> IoResult<Vec<u8>> {
 pub(super) fn names_of(lines: &[u8]) -> IoResult<Vec<(u64, Vec<String>)>> {
     let mut names = Vec::new();
     for (number, line) in (1..).zip(lines.split_inclusive(|byte| *byte == b'\n')) {
-        if let Some((_, Ok(cells))) = Rows::new(line, delimiter_of(line)).next()? {
+        if let Some(Found { cells: Ok(cells), .. }) = Rows::new(line, delimiter_of(line)).next()? {
             let cells = cells.into_iter().map(String::from_utf8_lossy);
             names.push((number, cells.map(|name| trimmed_name(&name)).collect()));
         }
@@ -230,21 +243,30 @@ pub(super) struct Rows<I> {
     cells: Vec<u8>,
     /// The end of each cell in `cells`.
     ends: Vec<usize>,
+    /// The bytes of the row, if they are kept.
+    bytes: Option<Vec<u8>>,
 }
 
-/// The cells of a row, or the reason why they cannot be read.
-pub(super) type Cells<'a> = std::result::Result<Vec<&'a [u8]>, String>;
+/// A row: its first line, its bytes if they are kept, and its cells or the reason why they cannot be read.
+struct Found<'a> {
+    line: u64,
+    bytes: &'a [u8],
+    cells: std::result::Result<Vec<&'a [u8]>, String>,
+}
 
 impl<I: BufRead> Rows<I> {
     pub(super) fn new(input: I, delimiter: u8) -> Self {
         let reader = csv_core::ReaderBuilder::new().delimiter(delimiter).build();
         let (cells, ends) = (vec![0; MAX_ROW_BYTES], vec![0; MAX_COLUMNS]);
-        Self { input, reader, delimiter, line: 1, cells, ends }
+        Self { input, reader, delimiter, line: 1, cells, ends, bytes: None }
     }
 
-    /// Returns the next row and its first line. Blank lines are ignored.
-    pub(super) fn next(&mut self) -> IoResult<Option<(u64, Cells<'_>)>> {
+    /// Returns the next row. Blank lines are ignored.
+    fn next(&mut self) -> IoResult<Option<Found<'_>>> {
         self.skip_blank_lines()?;
+        if let Some(bytes) = &mut self.bytes {
+            bytes.clear();
+        }
         let line = self.line;
         let (mut filled, mut ended, mut problem) = (0, 0, None);
         let mut quotes = Quotes::new(self.delimiter);
@@ -258,6 +280,9 @@ impl<I: BufRead> Rows<I> {
             let bytes = input.get(..read).unwrap_or(input);
             self.line += bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
             quotes.follow(bytes);
+            if let Some(kept) = self.bytes.as_mut().filter(|kept| kept.len() < MAX_KEPT_BYTES) {
+                kept.extend_from_slice(bytes);
+            }
             self.input.consume(read);
             filled += written;
             ended += ends;
@@ -276,8 +301,11 @@ impl<I: BufRead> Rows<I> {
                 ReadRecordResult::Record => break,
             }
         }
+        // The start of a row would be taken for all of it.
+        let is_whole = |bytes: &&[u8]| bytes.len() < MAX_KEPT_BYTES;
+        let bytes = self.bytes.as_deref().filter(is_whole).unwrap_or_default();
         if let Some(problem) = problem.or_else(|| quotes.problem()) {
-            return Ok(Some((line, Err(problem))));
+            return Ok(Some(Found { line, bytes, cells: Err(problem) }));
         }
         let mut start = 0;
         let cells = self.ends.iter().take(ended).map(|end| {
@@ -285,7 +313,7 @@ impl<I: BufRead> Rows<I> {
             start = *end;
             cell
         });
-        Ok(Some((line, Ok(cells.collect()))))
+        Ok(Some(Found { line, bytes, cells: Ok(cells.collect()) }))
     }
 
     fn skip_blank_lines(&mut self) -> IoResult<()> {
@@ -310,7 +338,7 @@ mod tests {
     fn rows(file: &[u8], delimiter: u8) -> Vec<std::result::Result<Vec<Vec<u8>>, String>> {
         let mut rows = Rows::new(std::io::BufReader::with_capacity(3, file), delimiter);
         let mut found = Vec::new();
-        while let Some((_, cells)) = rows.next().expect("memory can be read") {
+        while let Some(Found { cells, .. }) = rows.next().expect("memory can be read") {
             found.push(cells.map(|cells| cells.into_iter().map(<[u8]>::to_vec).collect()));
         }
         found

@@ -8,13 +8,14 @@ use tokio::sync::mpsc;
 use super::opened::{Opened, open, open_any};
 use super::options::Options;
 use super::reading::Reading;
+use super::rejected::Rejected;
 use super::report::Report;
 use crate::error::{Error, Kind, Result};
 use crate::identity::{Access, Identity};
 use crate::query::Schema;
 use crate::record::Author;
 use crate::store::{
-    Conflict, IdempotencyKey, KeyedImport, Message, Once, Place, Reply, Store, Tally,
+    Committed, Conflict, IdempotencyKey, KeyedImport, Message, Once, Place, Reply, Store, Tally,
 };
 
 /// The most records that have been read and not yet been written.
@@ -75,7 +76,7 @@ impl Import {
     ) -> Result<Report> {
         let (schema, author, options) = (self.schema, self.author, options.into());
         let open = move || open(input, options, schema, author);
-        unkeyed(self.run_when_open(open, policy, progress, None).await?)
+        unkeyed(self.run_when_open(open, policy, progress, None, None).await?)
     }
 
     /// Does the same as [`Import::run`] for a file that has been opened for this record type.
@@ -88,7 +89,9 @@ impl Import {
         policy: Conflict,
         progress: impl Fn(u64) + Send + 'static,
     ) -> Result<Report> {
-        unkeyed(self.run_when_open(|| Ok(file), policy, progress, None).await?)
+        let rejected = file.rejected.clone();
+        let open = || Ok(file);
+        unkeyed(self.run_when_open(open, policy, progress, None, rejected).await?)
     }
 
     /// Does the same as [`Import::run`], once for an idempotency key.
@@ -104,7 +107,7 @@ impl Import {
     ) -> Result<Once<Report>> {
         let (schema, author, options) = (self.schema, self.author, options.into());
         let open = move || open(input, options, schema, author);
-        self.run_when_open(open, policy, |_| {}, key).await
+        self.run_when_open(open, policy, |_| {}, key, None).await
     }
 
     /// Reads a file and reports what an import would do, without changing anything. The file may lack required fields, so
@@ -141,9 +144,14 @@ impl Import {
         policy: Conflict,
         progress: impl Fn(u64) + Send + 'static,
         key: Option<ImportKey>,
+        rejected: Option<Rejected>,
     ) -> Result<Once<Report>> {
         let Self { store, schema, author, place } = self;
         check_key(schema, policy)?;
+        let rows = rejected.clone();
+        let committed = rows.map(|rows| -> Committed {
+            Box::new(move |last, conflicts| rows.settle(last, conflicts))
+        });
         let (sender, receiver) = mpsc::channel(QUEUE);
         let finished: Arc<OnceLock<Reading>> = Arc::default();
         let keyed = key.map(|ImportKey { key, digest, reply }| {
@@ -173,8 +181,11 @@ impl Import {
             Ok(())
         });
         // A database error returns at once. The reader notices the closed channel when it next sends a record.
-        let once = store.import_once(schema, policy, receiver, keyed).await?;
+        let once = store.import_once(schema, policy, receiver, keyed, committed).await?;
         let outcome: Result<()> = reading.await.map_err(Error::internal)?;
+        if let Some(rejected) = rejected {
+            rejected.finish()?;
+        }
         if let Some(read) = finished.get() {
             store.note_writes(schema, read.rows);
         }

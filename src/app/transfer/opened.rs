@@ -1,13 +1,14 @@
 //! Opening a file of records: its columns, and the values for fields without one.
 
 use std::borrow::Cow;
-use std::io::Read as Input;
+use std::io::{Read as Input, Write};
 use std::ops::ControlFlow;
 
 use super::cell::{Cell, Fit};
 use super::columns::Columns;
 use super::dates::Order;
 use super::options::Options;
+use super::rejected::Rejected;
 use super::row::{MAX_NAME, Values};
 use super::source::Source;
 use crate::error::{Error, Kind, Result};
@@ -25,6 +26,8 @@ pub struct Opened {
     pub(super) columns: Columns,
     pub(super) dates: Option<Order>,
     pub(super) values: Vec<(&'static Field, Argument)>,
+    pub(super) rejected: Option<Rejected>,
+    schema: &'static Schema,
 }
 
 /// Opens a file of records. The header of a table is read here, so that a wrong one is rejected before anything is
@@ -109,10 +112,24 @@ pub(super) fn open_any(
             Error::new(Kind::InvalidBody, format!("line {line} {detail}{help}"))
         })?;
     }
-    Ok(Opened { source, columns, dates, values })
+    Ok(Opened { source, columns, dates, values, rejected: None, schema })
 }
 
 impl Opened {
+    /// Writes the rows that the import will reject to a file of CSV: the header with a column for the problem, and the rows as
+    /// they are. Nothing is written if no row is rejected.
+    ///
+    /// # Errors
+    /// [`Kind::InvalidParameter`] for JSON, which has no header.
+    pub fn with_rejected(mut self, output: impl Write + Send + 'static) -> Result<Self> {
+        let Some(delimiter) = self.source.keep_bytes() else {
+            let detail = "rejected rows are written for CSV and workbooks only; JSON has no header";
+            return Err(Error::new(Kind::InvalidParameter, detail));
+        };
+        self.rejected = Some(Rejected::new(output, delimiter, self.schema, &self.columns));
+        Ok(self)
+    }
+
     /// Returns the required fields that have neither a column nor a given value.
     pub(super) fn missing(&self) -> Vec<&'static Field> {
         let is_given =

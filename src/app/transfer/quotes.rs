@@ -16,6 +16,17 @@ enum Place {
     Quote,
 }
 
+/// Returns the bytes of a row after its first cell.
+pub(super) fn after_first_cell(row: &[u8], delimiter: u8) -> &[u8] {
+    let mut quotes = Quotes::new(delimiter);
+    let end = row.iter().position(|byte| {
+        let is_end = *byte == delimiter && quotes.place != Place::Quoted;
+        quotes.follow(std::slice::from_ref(byte));
+        is_end
+    });
+    end.and_then(|end| row.get(end + 1..)).unwrap_or_default()
+}
+
 /// Follows the quotes of a row.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Quotes {

@@ -108,9 +108,12 @@ impl Reading {
         send: impl Fn(Message) -> bool,
         progress: impl Fn(u64),
     ) -> Result<()> {
-        let Opened { source, columns, dates, values } = file;
+        let Opened { source, columns, dates, values, rejected, .. } = file;
         let reader = RowReader { dates: *dates, values };
-        source.each(&mut |Row { line, values }| {
+        let mut unwritten = None;
+        source.each(&mut |row| {
+            let rejected = rejected.as_ref().map(|rejected| (rejected, rejected.original(&row)));
+            let Row { line, values, .. } = row;
             let Some(read) = self.read(&reader, columns, line, values) else {
                 return ControlFlow::Continue(());
             };
@@ -118,6 +121,9 @@ impl Reading {
             progress(self.rows);
             match read {
                 Ok(draft) => {
+                    if let Some((rejected, original)) = rejected {
+                        rejected.hold(line, original);
+                    }
                     // If the channel is closed, the database has failed, and its error is returned.
                     if !send(Message::Record(line, draft)) {
                         return ControlFlow::Break(());
@@ -125,6 +131,12 @@ impl Reading {
                 }
                 Err(violations) => {
                     self.rejected += 1;
+                    if let Some((rejected, original)) = rejected
+                        && let Err(error) = rejected.write(line, &original, &violations)
+                    {
+                        unwritten = Some(error);
+                        return ControlFlow::Break(());
+                    }
                     if self.rejected <= MAX_LISTED as u64 {
                         self.errors.extend(violations.into_iter().map(|v| v.on_line(line)));
                     }
@@ -132,6 +144,9 @@ impl Reading {
             }
             ControlFlow::Continue(())
         })?;
+        if let Some(error) = unwritten {
+            return Err(error);
+        }
         self.file = Some(source.facts());
         self.ignored = columns.ignored();
         self.columns = columns.shown(|column, field| self.sample.can_be(column, field, *dates));

@@ -178,7 +178,7 @@ impl Source {
     pub(super) fn each(&mut self, visit: &mut dyn FnMut(Row<'_>) -> ControlFlow<()>) -> Result<()> {
         let object = |(line, members): super::json::Object| {
             let values = members.map(|members| Values::Members(members.0));
-            Row { line, values }
+            Row { line, bytes: &[], values }
         };
         loop {
             let row = match &mut self.rows {
@@ -201,6 +201,18 @@ impl Source {
             if visit(row).is_break() {
                 return Ok(());
             }
+        }
+    }
+
+    /// Keeps the bytes of the rows of CSV from here on, and returns the delimiter of a table; `None` for JSON.
+    pub(super) fn keep_bytes(&mut self) -> Option<u8> {
+        match &mut self.rows {
+            Rows::Lines(_) | Rows::Elements(_) => None,
+            Rows::Table(table) => {
+                table.keep_bytes();
+                Some(table.delimiter)
+            }
+            Rows::Workbook(_) => Some(b','),
         }
     }
 
@@ -231,7 +243,7 @@ impl Source {
 
 /// Fills a row of a workbook, which has only the cells with a value, with empty ones.
 fn filled(row: Row<'_>, width: usize) -> Row<'_> {
-    let Row { line, values } = row;
+    let Row { line, bytes, values } = row;
     let values = values.map(|values| match values {
         Values::Cells(mut cells) => {
             for cell in &mut cells {
@@ -245,7 +257,7 @@ fn filled(row: Row<'_>, width: usize) -> Row<'_> {
         }
         other => other,
     });
-    Row { line, values }
+    Row { line, bytes, values }
 }
 
 /// Returns the names in a header of a workbook.
