@@ -437,6 +437,25 @@ async fn a_header_below_a_title_is_found() {
     .await;
 }
 
+/// An id or a time of an export fits a text, but is not meant for one.
+#[tokio::test]
+async fn columns_of_the_service_are_not_guessed() {
+    let client = Client::of(Database::sqlite()).await;
+    let id = "01890a5d-ac96-774b-bcce-b302099a8057";
+    let file = format!(
+        "id,Version,CREATED AT,updated-at,Name,Kind\n{id},2001,2030-01-01,2030-01-01,x,y\n"
+    );
+    let report = import(&client, &[("dry_run", "true")], file.as_bytes()).await.json();
+    let columns = report["columns"].as_array().unwrap().iter();
+    let guesses: Vec<&Value> = columns.map(|column| &column["guess"]).collect();
+    let none = &Value::Null;
+    assert_eq!(
+        guesses,
+        [none, none, none, none, &json!("Name=title"), &json!("Kind=genre")],
+        "{report}"
+    );
+}
+
 #[tokio::test]
 async fn files_of_spreadsheets_are_imported() {
     served_on_both(async |client| {

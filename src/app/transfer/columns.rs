@@ -412,12 +412,15 @@ impl Columns {
     ) -> HashMap<usize, &'static str> {
         let mut missing = self.missing();
         let mut guesses = HashMap::new();
-        let free: Vec<(usize, &Column)> = self
-            .list
-            .iter()
-            .enumerate()
-            .filter(|(_, column)| column.targets.is_empty() && !column.name.is_empty())
-            .collect();
+        // An id, a version or a time of the service is never the value of another field.
+        let is_managed = |name: &str| {
+            self.schema.fields.iter().any(|field| field.managed && is_same(field.name, name))
+        };
+        let is_free = |column: &Column| {
+            column.targets.is_empty() && !column.name.is_empty() && !is_managed(&column.name)
+        };
+        let columns = self.list.iter().enumerate();
+        let free: Vec<(usize, &Column)> = columns.filter(|(_, column)| is_free(column)).collect();
         for (position, column) in &free {
             let by_name = by_name(&column.name, &missing)
                 .filter(|field| can_be(*position, field) != Some(false));
