@@ -26,7 +26,7 @@ use std::str::FromStr;
 use poem_openapi::Enum;
 use serde::{Deserialize, Serialize};
 
-pub use self::columns::{Defaults, Mapping};
+pub use self::columns::{Defaults, Mapping, Shown as Column};
 pub use self::dates::Order;
 pub use self::encoding::Encoding;
 pub use self::export::{Export, Form, Part, export};

@@ -14,7 +14,9 @@ use super::{
     CollectionSettings, Outcome, catalogue, explain, location, migrate, open, open_to_read,
     operator,
 };
-use crate::app::transfer::{self, Defaults, Mapping, Opened, Options, Report, quoted_for_shell};
+use crate::app::transfer::{
+    self, Column, Defaults, Mapping, Opened, Options, Problem, Report, quoted_for_shell,
+};
 use crate::config::DatabaseSettings;
 use crate::error::{Error, Kind, Violation};
 use crate::query::Schema;
@@ -23,6 +25,9 @@ use crate::store::{Conflict, Location, Missing, Store};
 
 /// The exit code if rows were rejected.
 const REJECTED: u8 = 2;
+
+/// The most ignored columns that a dry run lists.
+const MAX_IGNORED: usize = 20;
 
 const NOTHING_KEPT: &str = "--rejected needs --on-conflict skip or update: with fail, a rejected row means that no row is \
      imported";
@@ -179,7 +184,7 @@ async fn load(
 }
 
 fn print(report: &Report, has_no_key: bool) -> ExitCode {
-    let Report { created, updated, skipped, rejected, errors, ignored, trimmed, .. } = report;
+    let Report { created, rejected, errors, ignored, trimmed, .. } = report;
     if !ignored.is_empty() {
         let names = escaped(&ignored.join(", "));
         eprintln!("warning: ignored unknown or read-only fields: {names}");
@@ -198,6 +203,12 @@ fn print(report: &Report, has_no_key: bool) -> ExitCode {
             "warning: the records have no natural key: importing the file again creates them again"
         );
     }
+    print_counts(report)
+}
+
+/// Prints the counts, and returns the exit code for them.
+fn print_counts(report: &Report) -> ExitCode {
+    let Report { created, updated, skipped, rejected, .. } = report;
     eprintln!("{created} created, {updated} updated, {skipped} skipped, {rejected} rejected");
     if *rejected > 0 { ExitCode::from(REJECTED) } else { ExitCode::SUCCESS }
 }
@@ -212,37 +223,78 @@ fn print_dry_run(report: &Report) -> ExitCode {
         let facts = [encoding, delimiter, sheet].into_iter().flatten().collect::<String>();
         eprintln!("read as {}{facts}", file.format.as_str());
     }
-    if let Some(row) = report.header_row {
-        eprintln!("row {row} has the names of more fields than the header: add --header-row {row}");
-    }
-    for column in &report.columns {
+    let missing = report.missing.as_deref().unwrap_or_default();
+    let is_unread = report.columns.iter().all(|column| column.fields.is_empty());
+    print_columns(&report.columns);
+    let code = if is_unread || !missing.is_empty() {
+        print_missing(report, missing);
+        print_counts(report)
+    } else {
+        for record in report.preview.iter().flatten() {
+            println!("{record}");
+        }
+        if let Some(fields) = &report.new_fields {
+            eprintln!(
+                "fields that would take the ignored columns, for the declaration:\n\n{}",
+                fields.trim_end()
+            );
+            eprintln!();
+        }
+        print(report, false)
+    };
+    eprintln!("nothing was imported: this was a dry run");
+    code
+}
+
+/// Prints the columns with their fields. Of the ignored ones only the first are listed.
+fn print_columns(columns: &[Column]) {
+    let mut ignored = 0;
+    for column in columns {
         let name = escaped(&column.name);
         match (column.fields.as_slice(), &column.guess) {
             ([], Some(guess)) => {
-                eprintln!("  {name} is ignored; perhaps --map {}", quoted_for_shell(guess))
+                let field = guess.rsplit_once('=').map_or("", |(_, field)| field);
+                eprintln!("  {name} is ignored; it could be {field}");
             }
-            ([], None) => eprintln!("  {name} is ignored"),
+            ([], None) => {
+                ignored += 1;
+                if ignored <= MAX_IGNORED {
+                    eprintln!("  {name} is ignored");
+                }
+            }
             (fields, _) => eprintln!("  {name} is read into {}", fields.join(", ")),
         }
     }
-    for field in report.missing.iter().flatten() {
+    if ignored > MAX_IGNORED {
+        eprintln!("  {} more are ignored", ignored - MAX_IGNORED);
+    }
+}
+
+/// Prints how required fields without a column could get one. Each row lacks them, so the rows are not listed: only their
+/// other problems are summarized.
+fn print_missing(report: &Report, missing: &[String]) {
+    if let Some(row) = report.header_row {
+        eprintln!("row {row} has the names of more fields than the header: add --header-row {row}");
+        return;
+    }
+    let is_other =
+        |problem: &&Problem| problem.field.as_ref().is_none_or(|field| !missing.contains(field));
+    for problem in report.problems.iter().filter(is_other) {
+        eprintln!("{}", with_options(&escaped(&problem.to_string())));
+    }
+    let guesses = report.columns.iter().filter_map(|column| column.guess.as_deref());
+    let guesses: Vec<&str> = guesses.collect();
+    let is_guessed = |field: &str| {
+        guesses.iter().any(|guess| guess.rsplit_once('=').is_some_and(|(_, name)| name == field))
+    };
+    for field in missing.iter().filter(|field| !is_guessed(field)) {
         eprintln!(
             "  {field} has no column: rename or map one, or give a value with --set {field}=VALUE"
         );
     }
-    for record in report.preview.iter().flatten() {
-        println!("{record}");
+    if !guesses.is_empty() {
+        eprintln!("perhaps add --map {}", quoted_for_shell(&escaped(&guesses.join(","))));
     }
-    if let Some(fields) = &report.new_fields {
-        eprintln!(
-            "fields that would take the ignored columns, for the declaration:\n\n{}",
-            fields.trim_end()
-        );
-        eprintln!();
-    }
-    let code = print(report, false);
-    eprintln!("nothing was imported: this was a dry run");
-    code
 }
 
 /// Prints the problems of several rows, with the options that may fix them.

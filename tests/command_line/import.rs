@@ -237,8 +237,14 @@ async fn a_truncated_file_is_reported_with_the_number_of_written_records() {
 #[test]
 fn a_file_with_other_names_is_imported_as_infer_says() {
     let file = "Movie Title,Seen,,Movie Title\nSolaris,yes,x,Солярис\nStalker,no,x,Сталкер\n";
+    check_inferred(file, &[]);
+    check_inferred(&format!("Movies, with a title\n\n{file}"), &["--header-row", "3"]);
+}
+
+fn check_inferred(file: &str, options: &[&str]) {
     let folder = folder_of(&[("movies.csv", file)]);
-    let (code, declaration, log) = run(folder.path(), &["records", "infer", "movies.csv"]);
+    let infer = [&["records", "infer", "movies.csv"], options].concat();
+    let (code, declaration, log) = run(folder.path(), &infer);
     assert_eq!(code, 0, "{log}");
     std::fs::write(folder.path().join("movies.toml"), &declaration).unwrap();
     let command = declaration.lines().find_map(|line| line.strip_prefix("# cinequery")).unwrap();
@@ -276,6 +282,64 @@ fn control_characters_of_a_file_do_not_reach_the_terminal() {
         &["import", "movies.ndjson", "--collection", "nothing", "--database", "sqlite:new.db"],
     );
     assert!(code == 1 && !folder.path().join("new.db").exists());
+}
+
+/// Files, and all that a dry run prints about them.
+const DRY_RUNS: &[(&str, &[&str])] = &[
+    (
+        "Name;Kind;Stars\nOne;drama;5\nTwo;war;4\n",
+        &[
+            "read as csv, utf-8, delimiter \";\"",
+            "  Name is ignored; it could be title",
+            "  Kind is ignored; it could be genre",
+            "  Stars is ignored",
+            "  release_year has no column: rename or map one, or give a value with --set release_year=VALUE",
+            "  expiry_date has no column: rename or map one, or give a value with --set expiry_date=VALUE",
+            "perhaps add --map 'Name=title,Kind=genre'",
+            "0 created, 0 updated, 0 skipped, 2 rejected",
+            "nothing was imported: this was a dry run",
+        ],
+    ),
+    (
+        "Movies\n\nTitle,Genre,Year\nOne,drama,2001\n",
+        &[
+            "read as csv, utf-8, delimiter \",\"",
+            "  Movies is ignored",
+            "row 3 has the names of more fields than the header: add --header-row 3",
+            "0 created, 0 updated, 0 skipped, 2 rejected",
+            "nothing was imported: this was a dry run",
+        ],
+    ),
+    (
+        "title,genre,release_year,x\nOne,drama,2001,1\nTwo,drama,soon,\n",
+        &[
+            "read as csv, utf-8, delimiter \",\"",
+            "  title is read into title",
+            "  genre is read into genre",
+            "  release_year is read into release_year",
+            "  x is ignored",
+            "release_year: 1 × expected an integer, like \"soon\" (line 3)",
+            "  expiry_date has no column: rename or map one, or give a value with --set expiry_date=VALUE",
+            "0 created, 0 updated, 0 skipped, 2 rejected",
+            "nothing was imported: this was a dry run",
+        ],
+    ),
+];
+
+#[test]
+fn a_dry_run_of_a_file_without_a_column_says_what_helps() {
+    for (file, lines) in DRY_RUNS {
+        let folder = folder_of(&[("movies.csv", file)]);
+        let (code, out, log) = run(folder.path(), &["import", "movies.csv", "--dry-run"]);
+        assert_eq!((code, out.as_str()), (2, ""), "{log}");
+        let printed = log.lines().filter(|line| !line.starts_with('{'));
+        assert_eq!(printed.collect::<Vec<_>>(), *lines);
+    }
+    // Ignored columns are counted.
+    let names: Vec<String> = (0..50).map(|number| format!("c{number}")).collect();
+    let folder = folder_of(&[("movies.csv", &format!("{}\n", names.join(",")))]);
+    let (_, _, log) = run(folder.path(), &["import", "movies.csv", "--dry-run"]);
+    assert!(log.contains("  c19 is ignored\n  30 more are ignored\n"), "{log}");
 }
 
 /// A record type with two unique keys and one field that has the name of the column of problems.
