@@ -4,15 +4,18 @@ mod backup;
 mod bind;
 mod changes;
 mod check;
+mod delete;
 mod demo;
 mod environment;
 mod explain;
 mod export;
+mod facets;
 mod file;
 mod guide;
 mod habits;
 mod healthcheck;
 mod import;
+mod matching;
 mod migrate;
 mod openapi;
 mod query;
@@ -21,7 +24,9 @@ mod restore;
 mod schedule;
 mod serve;
 mod settings_file;
+mod table;
 mod token;
+mod update;
 mod user;
 
 use std::io::{ErrorKind, Write};
@@ -85,6 +90,12 @@ enum Command {
     Export(export::Export),
     /// Search records, without a server
     Query(query::Query),
+    /// Count records by the values of a field
+    Facets(facets::FacetsCommand),
+    /// Set fields of all records that match a filter, if exactly as many match as expected
+    Update(update::Update),
+    /// Delete all records that match a filter, if exactly as many match as expected
+    Delete(delete::Delete),
     /// Print the changes of records from the journal, one JSON object per line
     Changes(changes::ChangesCommand),
     /// Validate, create and infer declarations of record types
@@ -166,6 +177,9 @@ async fn run(command: Command) -> Outcome {
         Command::Import(import) => import.run().await,
         Command::Export(export) => export.run().await,
         Command::Query(query) => query.run().await,
+        Command::Facets(facets) => facets.run().await,
+        Command::Update(update) => update.run().await,
+        Command::Delete(delete) => delete.run().await,
         Command::Changes(changes) => changes.run().await,
         Command::Records(records) => records.run(),
         Command::Token(token) => token.run().await,
@@ -204,6 +218,15 @@ async fn open_to_read(settings: &DatabaseSettings, catalogue: Catalogue) -> Resu
             Err("the tables do not belong to this version: run `cinequery check`".to_owned())
         }
     }
+}
+
+/// Opens a database for writing records, without creating or migrating it.
+///
+/// # Errors
+/// As [`open_to_read`].
+async fn open_to_write(settings: &DatabaseSettings, catalogue: Catalogue) -> Result<Store, String> {
+    open_to_read(settings, catalogue).await?.close().await;
+    open(settings, Missing::Create).await
 }
 
 async fn migrate(store: &Store, catalogue: Catalogue) -> Result<(), String> {

@@ -55,7 +55,7 @@ pub use self::explain::Explained;
 use self::failure::{Attempts, FailureClass, database_error};
 use self::group_commit::Queue;
 pub use self::idempotency::{IdempotencyKey, Keyed, Once, Reply, ToReply};
-pub use self::import::{Conflict, KeyedImport, MAX_LISTED, Message, Tally};
+pub use self::import::{Committed, Conflict, KeyedImport, MAX_LISTED, Message, Tally};
 pub use self::journal::{Change, Changes, Kept, Origin};
 pub use self::lease::CLIENT_GRACE;
 pub use self::location::Location;

@@ -200,6 +200,31 @@ fn messy() -> Vec<Messy> {
             &[],
         ),
         table(
+            "quotes in cells",
+            "title,genre,release_year,expiry_date\n\"The \"\"Best\"\"\",g,2000,2030-01-01\n\"The \"Worst\" Movie\",g,2000,2030-01-01\n\
+             35\" Screen,g,2000,2030-01-01\n",
+            &[("on_conflict", "skip")],
+            &["The \"Best\"|g|2000|2030-01-01", "35\" Screen|g|2000|2030-01-01"],
+            &[(
+                3,
+                "has a text after the closing quote of a cell; write each quote in a quoted cell twice",
+            )],
+        ),
+        table(
+            "a title and an empty line above the header",
+            "Movies; all of them\n\ntitle;genre;release_year;expiry_date\nA;g;2000;2030-01-01\n;;;\nB;g;x;2030-01-01\n",
+            &[("header_row", "3"), ("on_conflict", "skip")],
+            &["A|g|2000|2030-01-01"],
+            &[(6, "expected an integer")],
+        ),
+        table(
+            "a header below a line that names the delimiter",
+            "sep=|\na|b\ntitle|genre|release_year|expiry_date\nA, B;|g|2000|2030-01-01\n",
+            &[("header_row", "3")],
+            &["A, B;|g|2000|2030-01-01"],
+            &[],
+        ),
+        table(
             "names with commas and quotes",
             "\"Name, the\",\"a\"\"b=c\",year,end\nA,g,2000,2030-01-01\n",
             &[("map", "\"Name, the\"=title,\"a\"\"b=c\"=genre,year=release_year,end=expiry_date")],
@@ -238,6 +263,13 @@ fn messy() -> Vec<Messy> {
                 "= not a formula|g|2000|2030-01-01",
                 "Serial|g|2000|2030-01-01",
             ],
+            rejected: &[],
+        },
+        Messy {
+            what: "a header in a row of a workbook",
+            file: titled_workbook(),
+            query: &[("header_row", "4")],
+            stored: &["One|drama|2001|2030-02-15"],
             rejected: &[],
         },
         Messy {
@@ -282,6 +314,146 @@ fn workbook() -> Vec<u8> {
     sheet.write_with_format(2, 0, date("2012-12-12"), &day).unwrap();
     sheet.write_with_format(3, 3, date("2030-01-01T20:15:00"), &day).unwrap();
     book.save_to_buffer().unwrap()
+}
+
+/// Writes a workbook with two lines of a title, an empty row and a table.
+fn titled_workbook() -> Vec<u8> {
+    let mut book = Workbook::new();
+    let sheet = book.add_worksheet();
+    sheet.write_row(0, 0, ["Movies of", "title"]).unwrap();
+    sheet.write_row(1, 0, ["all years"]).unwrap();
+    sheet.write_row(3, 0, ["Title", "Genre", "Release Year", "Expiry Date"]).unwrap();
+    sheet.write_row(4, 0, ["One", "drama", "2001", "2030-02-15"]).unwrap();
+    book.save_to_buffer().unwrap()
+}
+
+type Parameters = Vec<(&'static str, &'static str)>;
+
+/// Files whose header is not where it is looked for: the parameters, the detail of the error, and the row that a dry run
+/// takes for the header.
+fn misplaced_headers() -> Vec<(Vec<u8>, Parameters, &'static str, Option<i64>)> {
+    let header = "title,genre,release_year,expiry_date\nA,g,2000,2030-01-01\n";
+    let below = |lines: usize| format!("Movies\n{}{header}", "of all years\n".repeat(lines - 1));
+    let all = "`title`, `genre`, `release_year`, `expiry_date`";
+    let detail = |text: String| -> &'static str { text.leak() };
+    let map = ("map", "Name=title");
+    vec![
+        (
+            below(1).into(),
+            vec![],
+            detail(format!("line 1 has no column for {all}; it has: Movies; try header_row=2")),
+            Some(2),
+        ),
+        (
+            below(9).into(),
+            vec![],
+            detail(format!("line 1 has no column for {all}; it has: Movies; try header_row=10")),
+            Some(10),
+        ),
+        // Only the first ten rows are looked at.
+        (
+            below(10).into(),
+            vec![],
+            detail(format!("line 1 has no column for {all}; it has: Movies; perhaps with map")),
+            None,
+        ),
+        // The delimiter of each row is its own.
+        (b"Movies, all\n\nGenre;Name\n".into(), vec![map], "; try header_row=3", None),
+        (below(1).replace("title", "name").into(), vec![map], "; try header_row=2", None),
+        (
+            titled_workbook(),
+            vec![],
+            "line 1 has no column for `genre`, `release_year`, `expiry_date`; it has: Movies of, title; try header_row=4",
+            Some(4),
+        ),
+        // A row with the name of one field could be anything.
+        (b"Movies\ntitle,x,y\n".into(), vec![], "it has: Movies; rename or add it", None),
+        (
+            header.into(),
+            vec![("header_row", "2")],
+            detail(format!(
+                "line 2 has no column for {all}; it has: A, g, 2000, 2030-01-01; try header_row=1"
+            )),
+            Some(1),
+        ),
+        (header.into(), vec![("header_row", "3")], "line 3 is empty; expected the header", None),
+        (
+            below(1).replacen('\n', "\n\n", 1).into(),
+            vec![("header_row", "2")],
+            "line 2 is empty",
+            None,
+        ),
+        (
+            header.into(),
+            vec![("header_row", "1000")],
+            "line 1000 is empty; expected the header",
+            None,
+        ),
+        (
+            b"sep=;\na;b\n".into(),
+            vec![("header_row", "1")],
+            "line 1 is empty; expected the header",
+            None,
+        ),
+        (
+            titled_workbook(),
+            vec![("header_row", "3")],
+            "row 3 of the sheet \"Sheet1\" is empty",
+            None,
+        ),
+        (
+            titled_workbook(),
+            vec![("header_row", "9")],
+            "row 9 of the sheet \"Sheet1\" is empty",
+            None,
+        ),
+        (header.into(), vec![("header_row", "0")], "header_row", None),
+        (header.into(), vec![("header_row", "1001")], "header_row", None),
+        (b"[]".into(), vec![("header_row", "1")], "only CSV and workbooks have a header", None),
+        (b"{}".into(), vec![("header_row", "1")], "only CSV and workbooks have a header", None),
+    ]
+}
+
+#[tokio::test]
+async fn a_header_below_a_title_is_found() {
+    served_on_both(async |client| {
+        for (file, query, detail, row) in misplaced_headers() {
+            let problem = import(&client, &query, &file).await;
+            assert_eq!(problem.status, 400, "{problem:?}");
+            let found = problem.json();
+            assert!(found["detail"].as_str().unwrap().contains(detail), "{found} is not {detail}");
+            let dry = import(&client, &[&query[..], &[("dry_run", "true")]].concat(), &file).await;
+            assert_eq!(dry.json()["header_row"].as_i64(), row, "{dry:?}");
+        }
+        // A long line above the header is skipped whatever its length.
+        let long = format!(
+            "{}\ntitle,genre,release_year,expiry_date\nA,g,2000,2030-01-01\n",
+            "x, ".repeat(100_000)
+        );
+        let report = import(&client, &[("header_row", "2")], long.as_bytes()).await;
+        assert_eq!(report.json()["created"], 1, "{report:?}");
+        assert_eq!(stored(&client).await, ["A|g|2000|2030-01-01"]);
+    })
+    .await;
+}
+
+/// An id or a time of an export fits a text, but is not meant for one.
+#[tokio::test]
+async fn columns_of_the_service_are_not_guessed() {
+    let client = Client::of(Database::sqlite()).await;
+    let id = "01890a5d-ac96-774b-bcce-b302099a8057";
+    let file = format!(
+        "id,Version,CREATED AT,updated-at,Name,Kind\n{id},2001,2030-01-01,2030-01-01,x,y\n"
+    );
+    let report = import(&client, &[("dry_run", "true")], file.as_bytes()).await.json();
+    let columns = report["columns"].as_array().unwrap().iter();
+    let guesses: Vec<&Value> = columns.map(|column| &column["guess"]).collect();
+    let none = &Value::Null;
+    assert_eq!(
+        guesses,
+        [none, none, none, none, &json!("Name=title"), &json!("Kind=genre")],
+        "{report}"
+    );
 }
 
 #[tokio::test]

@@ -28,6 +28,7 @@ fuzz_target!(|bytes: &[u8]| {
             encoding: [None, None, Some(Encoding::Utf16), Some(Encoding::Windows1252)]
                 [pick(*first / 16, 4)],
             sheet: None,
+            header_row: [None, Some(1), Some(3)][pick(*second / 4, 3)],
         },
         mapping: ["", "a=code", "year(a)=size,\"a,b\"=code"][pick(*second / 16, 3)]
             .parse()

@@ -1,11 +1,12 @@
-//! The records that a request is about: a filter, an order and the values of parameters.
+//! The records that a request is about: a filter, an order, the values of parameters, and the fields to show.
 
 use chrono::{DateTime, Utc};
 
 use super::position::PositionEncoding;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::query::ast::Expr;
-use crate::query::{Arguments, BoundQuery, Diagnostic, Parsed, Prepared, Schema, format};
+use crate::query::diagnostic::did_you_mean;
+use crate::query::{Arguments, BoundQuery, Diagnostic, Field, Parsed, Prepared, Schema, format};
 use crate::telemetry::account::{self, Stage, measure};
 
 /// Selects records and their order.
@@ -82,4 +83,25 @@ impl Selection {
         self.positions.convert_diagnostics(&mut problems, |name| self.text(name));
         Error::query(problems)
     }
+}
+
+/// Returns the fields with these names, in their order.
+///
+/// # Errors
+/// [`Kind::InvalidParameter`] for an unknown or repeated field.
+pub fn chosen_fields(schema: &'static Schema, names: &[String]) -> Result<Vec<&'static Field>> {
+    let mut fields: Vec<&'static Field> = Vec::new();
+    for name in names.iter().map(|name| name.trim()) {
+        let field = schema.field(name).ok_or_else(|| {
+            let help = did_you_mean(name, schema.names());
+            let detail = format!("{name:?} is not a field of {}; {help}", schema.name);
+            Error::new(Kind::InvalidParameter, detail)
+        })?;
+        if fields.contains(&field) {
+            let detail = format!("the field {name:?} is chosen twice; name it once");
+            return Err(Error::new(Kind::InvalidParameter, detail));
+        }
+        fields.push(field);
+    }
+    Ok(fields)
 }

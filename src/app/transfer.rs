@@ -10,7 +10,11 @@ mod formula;
 mod import;
 mod infer;
 mod json;
+mod opened;
 mod options;
+mod quotes;
+mod reading;
+mod rejected;
 mod report;
 mod row;
 mod sheet;
@@ -22,18 +26,20 @@ use std::str::FromStr;
 use poem_openapi::Enum;
 use serde::{Deserialize, Serialize};
 
-pub use self::columns::{Defaults, Mapping};
+pub use self::columns::{Defaults, Mapping, Shown as Column};
 pub use self::dates::Order;
 pub use self::encoding::Encoding;
 pub use self::export::{Export, Form, Part, export};
-pub(crate) use self::import::read_error;
-pub use self::import::{Import, ImportKey, Opened, begin, inspect, open};
+pub use self::import::{Import, ImportKey, begin};
 pub use self::infer::{infer, quoted_for_shell};
+pub use self::opened::{Opened, open};
 pub use self::options::Options;
+pub use self::reading::inspect;
 pub use self::report::{Problem, Report};
 pub use self::row::MAX_ROW_BYTES;
 pub(crate) use self::sheet::no_room;
 pub use self::source::Hints;
+pub(crate) use self::source::read_error;
 pub use self::workbook::MAX_WORKBOOK_BYTES;
 
 /// The format of a file of records: `ndjson` has one JSON object per line; `json` is an array of objects; `csv`

@@ -1,7 +1,7 @@
 //! Files of records on the command line. `-` is standard input or output, and `.gz` is compressed.
 
 use std::fs::{File, OpenOptions, Permissions};
-use std::io::{ErrorKind, IsTerminal, Read, Result as IoResult, Write};
+use std::io::{BufWriter, ErrorKind, IsTerminal, Read, Result as IoResult, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -27,6 +27,10 @@ pub(super) struct FileSettings {
     /// Sheet of a workbook [default: the first one with a value]
     #[arg(long, value_name = "NAME")]
     sheet: Option<String>,
+    /// Row of a table that is its header, counted from 1, below a title; rows above it are ignored [default: the first one
+    /// that is not empty]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    header_row: Option<u32>,
     /// Order of day, month and year in dates such as 15/02/2030: dmy, mdy or ymd [default: such dates are rejected]
     #[arg(long, value_name = "ORDER")]
     dates: Option<Order>,
@@ -34,13 +38,17 @@ pub(super) struct FileSettings {
 
 impl FileSettings {
     pub(super) fn options(self) -> Options {
-        let Self { format, encoding, sheet, dates } = self;
-        Options { hints: Hints { format, encoding, sheet }, dates, ..Options::default() }
+        let Self { format, encoding, sheet, header_row, dates } = self;
+        let hints = Hints { format, encoding, sheet, header_row };
+        Options { hints, dates, ..Options::default() }
     }
 }
 
 /// The name of standard input and output.
 pub(super) const STREAM: &str = "-";
+
+/// The problem of a file that must not exist.
+const EXISTS: &str = "the file exists and is not overwritten; remove it, or name another one";
 
 /// The number of rows between two updates of the progress.
 const STEP: u64 = 256;
@@ -115,15 +123,10 @@ impl Output {
         } else {
             // Write the target of a symbolic link instead of replacing the link.
             let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
             if let Some(message) = missing_folder(&path) {
                 return Err(format!("{}: {message}", path.display()));
             }
-            // The permissions of a file that a shell creates. The umask applies.
-            let file = tempfile::Builder::new()
-                .permissions(Permissions::from_mode(0o666))
-                .tempfile_in(folder.unwrap_or(Path::new(".")))
-                .map_err(failed)?;
+            let file = new_beside(&path).map_err(failed)?;
             if let Ok(old) = std::fs::metadata(&path) {
                 file.as_file().set_permissions(old.permissions()).map_err(failed)?;
             }
@@ -163,6 +166,58 @@ impl Output {
         });
         still_read(finished).map(|_| ())
     }
+}
+
+/// A file that must not exist. It gets its name only when it is complete.
+pub(super) struct NewFile {
+    file: NamedTempFile,
+    path: PathBuf,
+}
+
+impl NewFile {
+    /// Creates the file under a temporary name in its folder, and opens it for writing.
+    ///
+    /// # Errors
+    /// A message if a file with its name exists, or it cannot be created.
+    pub(super) fn create(path: PathBuf) -> Result<(Self, BufWriter<File>), String> {
+        let failed = |problem: &str| format!("{}: {problem}", path.display());
+        if path.symlink_metadata().is_ok() {
+            return Err(failed(EXISTS));
+        }
+        if let Some(problem) = missing_folder(&path) {
+            return Err(failed(&problem));
+        }
+        let file = new_beside(&path).map_err(|error| failed(&error.to_string()))?;
+        let output = file.reopen().map_err(|error| failed(&error.to_string()))?;
+        Ok((Self { file, path }, BufWriter::new(output)))
+    }
+
+    /// Gives the file its name, and returns it. Without content there is no file.
+    ///
+    /// # Errors
+    /// A message if a file with its name exists by now, or it cannot be completed.
+    pub(super) fn finish(self) -> Result<Option<PathBuf>, String> {
+        let Self { file, path } = self;
+        let failed = |error: std::io::Error| match error.kind() {
+            ErrorKind::AlreadyExists => format!("{}: {EXISTS}", path.display()),
+            _ => format!("{}: {error}", path.display()),
+        };
+        if file.as_file().metadata().map_err(failed)?.len() == 0 {
+            return Ok(None);
+        }
+        file.as_file().sync_all().map_err(failed)?;
+        file.persist_noclobber(&path).map_err(|error| failed(error.error))?;
+        Ok(Some(path))
+    }
+}
+
+/// Creates a file under a temporary name in the folder of another file.
+pub(super) fn new_beside(path: &Path) -> IoResult<NamedTempFile> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    // The permissions of a file that a shell creates. The umask applies.
+    tempfile::Builder::new()
+        .permissions(Permissions::from_mode(0o666))
+        .tempfile_in(folder.unwrap_or(Path::new(".")))
 }
 
 fn still_read(written: IoResult<()>) -> IoResult<bool> {

@@ -9,12 +9,14 @@ use clap::{Args, ValueEnum};
 use tempfile::TempDir;
 
 use super::explain::{escaped, printable, rule};
-use super::file::{self, FileSettings};
+use super::file::{self, FileSettings, NewFile};
 use super::{
     CollectionSettings, Outcome, catalogue, explain, location, migrate, open, open_to_read,
     operator,
 };
-use crate::app::transfer::{self, Defaults, Mapping, Opened, Options, Report, quoted_for_shell};
+use crate::app::transfer::{
+    self, Column, Defaults, Mapping, Opened, Options, Problem, Report, quoted_for_shell,
+};
 use crate::config::DatabaseSettings;
 use crate::error::{Error, Kind, Violation};
 use crate::query::Schema;
@@ -24,11 +26,18 @@ use crate::store::{Conflict, Location, Missing, Store};
 /// The exit code if rows were rejected.
 const REJECTED: u8 = 2;
 
+/// The most ignored columns that a dry run lists.
+const MAX_IGNORED: usize = 20;
+
+const NOTHING_KEPT: &str = "--rejected needs --on-conflict skip or update: with fail, a rejected row means that no row is \
+     imported";
+
 const EXAMPLES: &str = "\
 Examples:
   cinequery import movies.ndjson
   cinequery import movies.csv.gz --on-conflict skip
   cinequery import movies.xlsx --map 'Name=title,Licence ends=expiry_date' --dates dmy --dry-run
+  cinequery import movies.csv --on-conflict skip --rejected wrong.csv
   cat movies.csv | cinequery import -
 
 Exit codes:
@@ -53,6 +62,10 @@ pub(super) struct Import {
     /// Report what would be imported, with the first ten records, and change nothing
     #[arg(long)]
     dry_run: bool,
+    /// File to write rejected rows to, as CSV with their problems, to be corrected and imported again. It must not exist,
+    /// and is not written if no row is rejected. It needs --on-conflict skip or update
+    #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
+    rejected: Option<PathBuf>,
     /// What to do if a record with the same natural key exists (for movies: title and year)
     #[arg(long, value_enum, default_value = "fail")]
     on_conflict: Conflict,
@@ -99,13 +112,23 @@ impl Import {
             return report.map(|report| print_dry_run(&report)).map_err(failed);
         }
         // The header is checked first, so that a file that cannot be imported does not change the database.
-        let file = transfer::open(input, options, schema, Author::Operator).map_err(failed)?;
+        let mut file = transfer::open(input, options, schema, Author::Operator).map_err(failed)?;
+        let mut rejected = None;
+        if let Some(path) = self.rejected {
+            if self.on_conflict == Conflict::Fail {
+                return Err(NOTHING_KEPT.to_owned());
+            }
+            let (new, output) =
+                NewFile::create(path).map_err(|error| format!("--rejected: {error}"))?;
+            file = file.with_rejected(output).map_err(failed)?;
+            rejected = Some(new);
+        }
         let store = open(&self.database, Missing::Create).await?;
         migrate(&store, catalogue).await?;
         let report = load(&store, catalogue, schema, file, self.on_conflict).await;
         store.close().await;
-        match report {
-            Ok(report) => Ok(print(&report, schema.natural_key().is_empty())),
+        let code = match report {
+            Ok(report) => print(&report, schema.natural_key().is_empty()),
             Err(error) if matches!(error.kind, Kind::RowsRejected | Kind::EveryRowRejected) => {
                 list(&error.violations);
                 let detail = with_options(&escaped(&error.detail));
@@ -113,10 +136,18 @@ impl Import {
                 if error.kind == Kind::RowsRejected {
                     eprintln!("to import the other rows, use --on-conflict skip or update");
                 }
-                Ok(ExitCode::from(REJECTED))
+                ExitCode::from(REJECTED)
             }
-            Err(error) => Err(failed(error)),
+            Err(error) => return Err(failed(error)),
+        };
+        let rejected = rejected.map(NewFile::finish).transpose();
+        if let Some(path) = rejected.map_err(|error| format!("--rejected: {error}"))?.flatten() {
+            eprintln!(
+                "the rejected rows are in {}: correct them, and import that file",
+                path.display()
+            );
         }
+        Ok(code)
     }
 }
 
@@ -153,7 +184,7 @@ async fn load(
 }
 
 fn print(report: &Report, has_no_key: bool) -> ExitCode {
-    let Report { created, updated, skipped, rejected, errors, ignored, trimmed, .. } = report;
+    let Report { created, rejected, errors, ignored, trimmed, .. } = report;
     if !ignored.is_empty() {
         let names = escaped(&ignored.join(", "));
         eprintln!("warning: ignored unknown or read-only fields: {names}");
@@ -172,6 +203,12 @@ fn print(report: &Report, has_no_key: bool) -> ExitCode {
             "warning: the records have no natural key: importing the file again creates them again"
         );
     }
+    print_counts(report)
+}
+
+/// Prints the counts, and returns the exit code for them.
+fn print_counts(report: &Report) -> ExitCode {
+    let Report { created, updated, skipped, rejected, .. } = report;
     eprintln!("{created} created, {updated} updated, {skipped} skipped, {rejected} rejected");
     if *rejected > 0 { ExitCode::from(REJECTED) } else { ExitCode::SUCCESS }
 }
@@ -186,34 +223,78 @@ fn print_dry_run(report: &Report) -> ExitCode {
         let facts = [encoding, delimiter, sheet].into_iter().flatten().collect::<String>();
         eprintln!("read as {}{facts}", file.format.as_str());
     }
-    for column in &report.columns {
+    let missing = report.missing.as_deref().unwrap_or_default();
+    let is_unread = report.columns.iter().all(|column| column.fields.is_empty());
+    print_columns(&report.columns);
+    let code = if is_unread || !missing.is_empty() {
+        print_missing(report, missing);
+        print_counts(report)
+    } else {
+        for record in report.preview.iter().flatten() {
+            println!("{record}");
+        }
+        if let Some(fields) = &report.new_fields {
+            eprintln!(
+                "fields that would take the ignored columns, for the declaration:\n\n{}",
+                fields.trim_end()
+            );
+            eprintln!();
+        }
+        print(report, false)
+    };
+    eprintln!("nothing was imported: this was a dry run");
+    code
+}
+
+/// Prints the columns with their fields. Of the ignored ones only the first are listed.
+fn print_columns(columns: &[Column]) {
+    let mut ignored = 0;
+    for column in columns {
         let name = escaped(&column.name);
         match (column.fields.as_slice(), &column.guess) {
             ([], Some(guess)) => {
-                eprintln!("  {name} is ignored; perhaps --map {}", quoted_for_shell(guess))
+                let field = guess.rsplit_once('=').map_or("", |(_, field)| field);
+                eprintln!("  {name} is ignored; it could be {field}");
             }
-            ([], None) => eprintln!("  {name} is ignored"),
+            ([], None) => {
+                ignored += 1;
+                if ignored <= MAX_IGNORED {
+                    eprintln!("  {name} is ignored");
+                }
+            }
             (fields, _) => eprintln!("  {name} is read into {}", fields.join(", ")),
         }
     }
-    for field in report.missing.iter().flatten() {
+    if ignored > MAX_IGNORED {
+        eprintln!("  {} more are ignored", ignored - MAX_IGNORED);
+    }
+}
+
+/// Prints how required fields without a column could get one. Each row lacks them, so the rows are not listed: only their
+/// other problems are summarized.
+fn print_missing(report: &Report, missing: &[String]) {
+    if let Some(row) = report.header_row {
+        eprintln!("row {row} has the names of more fields than the header: add --header-row {row}");
+        return;
+    }
+    let is_other =
+        |problem: &&Problem| problem.field.as_ref().is_none_or(|field| !missing.contains(field));
+    for problem in report.problems.iter().filter(is_other) {
+        eprintln!("{}", with_options(&escaped(&problem.to_string())));
+    }
+    let guesses = report.columns.iter().filter_map(|column| column.guess.as_deref());
+    let guesses: Vec<&str> = guesses.collect();
+    let is_guessed = |field: &str| {
+        guesses.iter().any(|guess| guess.rsplit_once('=').is_some_and(|(_, name)| name == field))
+    };
+    for field in missing.iter().filter(|field| !is_guessed(field)) {
         eprintln!(
             "  {field} has no column: rename or map one, or give a value with --set {field}=VALUE"
         );
     }
-    for record in report.preview.iter().flatten() {
-        println!("{record}");
+    if !guesses.is_empty() {
+        eprintln!("perhaps add --map {}", quoted_for_shell(&escaped(&guesses.join(","))));
     }
-    if let Some(fields) = &report.new_fields {
-        eprintln!(
-            "fields that would take the ignored columns, for the declaration:\n\n{}",
-            fields.trim_end()
-        );
-        eprintln!();
-    }
-    let code = print(report, false);
-    eprintln!("nothing was imported: this was a dry run");
-    code
 }
 
 /// Prints the problems of several rows, with the options that may fix them.
@@ -229,6 +310,7 @@ fn with_options(message: &str) -> String {
         .replace("; try dates=", "; add --dates ")
         .replace(" or dates=", " or --dates ")
         .replace("; perhaps with map ", "; perhaps with --map ")
+        .replace("; try header_row=", "; add --header-row ")
 }
 
 /// Prints the broken rules and returns the number of rows that they are about.

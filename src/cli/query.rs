@@ -4,21 +4,21 @@ use std::process::ExitCode;
 
 use annotate_snippets::Level;
 use clap::Args;
-use comfy_table::{Table, presets};
 use serde_json::{Map, Value};
 
 use super::explain::describe;
 use super::{
-    CollectionSettings, Given, Outcome, catalogue, explain_in, location, open_to_read, operator,
-    print,
+    CollectionSettings, Given, Outcome, catalogue, explain, explain_in, location, open_to_read,
+    operator, print, table,
 };
 use crate::app::search::{About, Count, SearchRequest, page_shape, search};
+use crate::app::selection::chosen_fields;
 use crate::app::why::Reason;
 use crate::clock::timestamp_now;
 use crate::config::DatabaseSettings;
 use crate::error::Error;
 use crate::query::compile::Bound;
-use crate::query::{Diagnostic, Dialect, Schema, compile};
+use crate::query::{Diagnostic, Dialect, Field, Schema, compile};
 use crate::record::Catalogue;
 use crate::store::{Location, Store};
 
@@ -26,7 +26,7 @@ const EXAMPLES: &str = "\
 Examples:
   cinequery query 'genre = \"drama\" and expiry_date between 2024-01-01 and 2024-06-30'
   cinequery query 'title contains \"star\"' --order-by 'release_year desc' --limit 5 --count
-  cinequery query 'release_year = $y' --param y=1994
+  cinequery query 'release_year = $y' --param y=1994 --fields id,title,version
   cinequery query 'expiry_date <= today + 30d' --sql";
 
 #[derive(Args)]
@@ -42,6 +42,9 @@ pub(super) struct Query {
     /// Maximum number of records, 1 to 1000
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     limit: u32,
+    /// Fields to show, separated by commas, such as id,title,version [default: those of the declaration]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', conflicts_with = "sql")]
+    fields: Vec<String>,
     /// Also count all matching records
     #[arg(long)]
     count: bool,
@@ -66,6 +69,10 @@ impl Query {
         let selection = request.selection.clone();
         let catalogue = catalogue(&self.database.records)?;
         let schema = self.collection.find(catalogue)?;
+        let fields = match self.fields.as_slice() {
+            [] => schema.declared().collect(),
+            names => chosen_fields(schema, names).map_err(explain)?,
+        };
         let shown = if self.sql {
             let dialect = match location(&self.database)? {
                 Location::Sqlite(_) => Dialect::Sqlite,
@@ -76,7 +83,7 @@ impl Query {
             // A mistake in the filter is reported even if there is no database.
             selection.prepare(schema).map_err(|error| explain_in(error, &selection))?;
             let store = open_to_read(&self.database, catalogue).await?;
-            let found = find(&store, catalogue, schema, request).await;
+            let found = find(&store, catalogue, schema, request, &fields).await;
             store.close().await;
             found
         };
@@ -106,6 +113,7 @@ async fn find(
     catalogue: Catalogue,
     schema: &'static Schema,
     request: SearchRequest,
+    fields: &[&'static Field],
 ) -> Result<Shown, Error> {
     let page = search(store, &operator(catalogue), schema, request).await?;
     let records: Vec<Map<String, Value>> = page.read()?;
@@ -121,7 +129,7 @@ async fn find(
         let help = instead.map(|instead| format!("; did you mean {instead}?")).unwrap_or_default();
         remark.push_str(&format!("\n{without}{or_more} without {condition}{help}"));
     }
-    Ok(Shown { output: table(schema, &records).to_string(), warnings, remark: Some(remark) })
+    Ok(Shown { output: table::of_records(fields, &records), warnings, remark: Some(remark) })
 }
 
 /// Compiles the statement instead of executing it.
@@ -141,20 +149,4 @@ fn show(
     });
     let output = format!("{}{}", statement.sql, values.collect::<String>());
     Ok(Shown { output, warnings: prepared.warnings, remark: None })
-}
-
-/// Returns the declared fields of the records as an aligned table.
-fn table(schema: &Schema, records: &[Map<String, Value>]) -> Table {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
-    table.set_header(schema.declared().map(|field| field.name));
-    for record in records {
-        let cells = schema.declared().map(|field| match record.get(field.name) {
-            None | Some(Value::Null) => String::new(),
-            Some(Value::String(text)) => text.clone(),
-            Some(value) => value.to_string(),
-        });
-        table.add_row(cells);
-    }
-    table
 }

@@ -81,7 +81,7 @@ impl Operations {
         position_encoding: Query<Option<PositionEncoding>>,
     ) -> Result<Download> {
         let fields = fields.0.iter().flat_map(|fields| fields.split(','));
-        let fields: Vec<String> = fields.map(|field| field.trim().to_owned()).collect();
+        let fields: Vec<String> = fields.map(str::to_owned).collect();
         let selection = Selection {
             filters: Filters::of(filter.0),
             order_by: order_by.0,
@@ -138,6 +138,10 @@ impl Operations {
         encoding: Query<Option<Encoding>>,
         /// The sheet of a workbook. Default: the first one with a value.
         sheet: Query<Option<String>>,
+        /// The row that is the header, counted from 1, of CSV or a workbook with a title above its header. Rows above it are
+        /// ignored. In CSV it is a line. Default: the first row that is not empty.
+        #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
+        header_row: Query<Option<i32>>,
         /// Columns with the fields that they are for, such as `Name=title,Licence ends=expiry_date`. A name with a comma or
         /// an equals sign is in double quotes. `year(COLUMN)=FIELD` takes the year of dates.
         map: Query<Option<String>>,
@@ -152,8 +156,9 @@ impl Operations {
     ) -> Result<Retriable<Json<Report>>> {
         let format = upload.format(format.0)?;
         let Upload { file, key, .. } = upload;
+        let header_row = header_row.0.and_then(|row| u32::try_from(row).ok());
         let options = Options {
-            hints: Hints { format, encoding: encoding.0, sheet: sheet.0 },
+            hints: Hints { format, encoding: encoding.0, sheet: sheet.0, header_row },
             mapping: parsed("map", map.0)?,
             dates: dates.0,
             defaults: parsed("set", set.0)?,

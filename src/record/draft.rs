@@ -197,7 +197,26 @@ impl Patch {
         schema: &'static Schema,
         members: Members<V>,
     ) -> Result<Self, Vec<Violation>> {
-        let (read, unknown) = read(schema, members.into(), Absent::StaysAsItIs, Author::Client);
+        Self::read_by(Author::Client, schema, members)
+    }
+
+    /// Reads a patch of an operator, who writes read-only fields too.
+    ///
+    /// # Errors
+    /// Every rule that the patch breaks.
+    pub fn read_by_operator<V: Into<Argument>>(
+        schema: &'static Schema,
+        members: Members<V>,
+    ) -> Result<Self, Vec<Violation>> {
+        Self::read_by(Author::Operator, schema, members)
+    }
+
+    fn read_by<V: Into<Argument>>(
+        author: Author,
+        schema: &'static Schema,
+        members: Members<V>,
+    ) -> Result<Self, Vec<Violation>> {
+        let (read, unknown) = read(schema, members.into(), Absent::StaysAsItIs, author);
         let (row, _) = reject_unknown(schema, read, unknown)?;
         Ok(Self { schema, row })
     }

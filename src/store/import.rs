@@ -105,16 +105,32 @@ pub struct Tally {
     pub existing: Vec<Violation>,
 }
 
+/// Called after each commit with the line of its last record, and with all rows that it has rejected.
+pub type Committed = Box<dyn FnMut(u64, &[Violation]) -> Result<()> + Send>;
+
 impl Tally {
+    /// Adds what became of further rows, and keeps the first [`MAX_LISTED`] of the listed ones.
     fn add(&mut self, other: Tally) {
+        self.gather(other);
+        self.conflicts.truncate(MAX_LISTED);
+        self.existing.truncate(MAX_LISTED);
+    }
+
+    /// Adds what became of further rows of one batch, all of which are listed.
+    fn gather(&mut self, other: Tally) {
         self.inserted += other.inserted;
         self.updated += other.updated;
         self.skipped += other.skipped;
         self.conflicting += other.conflicting;
         self.conflicts.extend(other.conflicts);
-        self.conflicts.truncate(MAX_LISTED);
-        let room = MAX_LISTED.saturating_sub(self.existing.len());
-        self.existing.extend(other.existing.into_iter().take(room));
+        self.existing.extend(other.existing);
+    }
+
+    /// Returns the tally with the first [`MAX_LISTED`] of the listed rows.
+    fn listed(self) -> Self {
+        let mut tally = Self::default();
+        tally.add(self);
+        tally
     }
 
     /// Returns the outcome after a rollback, with the conflicts only.
@@ -134,35 +150,38 @@ impl Store {
         policy: Conflict,
         records: mpsc::Receiver<Message>,
     ) -> Result<Tally> {
-        match self.import_once(schema, policy, records, None).await? {
+        match self.import_once(schema, policy, records, None, None).await? {
             Once::Unkeyed(tally) => Ok(tally),
             Once::Stored(_) | Once::Replayed(_) => Err(Error::internal("a reply without a key")),
         }
     }
 
     /// Writes records as they arrive, once for an idempotency key. This runs as a separate task, so the transaction ends
-    /// normally even if the caller is cancelled. Imports of one process write one at a time.
+    /// normally even if the caller is cancelled. Imports of one process write one at a time. Under policies that commit before
+    /// the end of the file, `committed` is called after each commit.
     ///
     /// # Errors
     /// As [`Store::import`]; [`crate::error::Kind::IdempotencyKeyInUse`],
-    /// [`crate::error::Kind::IdempotencyKeyReused`].
+    /// [`crate::error::Kind::IdempotencyKeyReused`]; errors of `committed`.
     pub async fn import_once(
         &self,
         schema: &'static Schema,
         policy: Conflict,
         records: mpsc::Receiver<Message>,
         keyed: Option<KeyedImport>,
+        committed: Option<Committed>,
     ) -> Result<Once<Tally>> {
         let store = self.transfers();
         let run =
             keyed.map(|keyed| Run::new(keyed, self.origin.subject.to_string(), self.keys_kept()));
         let task = match &self.shared.engine {
             Engine::Sqlite { write, .. } => {
-                account::spawn(released(store, write.clone(), schema, policy, records, run))
+                let pool = write.clone();
+                account::spawn(released(store, pool, schema, policy, records, run, committed))
             }
             Engine::Postgres(lanes) => {
                 let pool = lanes.of(store.lane).clone();
-                account::spawn(released(store, pool, schema, policy, records, run))
+                account::spawn(released(store, pool, schema, policy, records, run, committed))
             }
         };
         task.await.map_err(Error::internal)?
@@ -200,8 +219,9 @@ async fn released<O: Begin>(
     policy: Conflict,
     records: mpsc::Receiver<Message>,
     run: Option<Run>,
+    committed: Option<Committed>,
 ) -> Result<Once<Tally>> {
-    let outcome = write(&store, &pool, schema, policy, records, run.as_ref()).await;
+    let outcome = write(&store, &pool, schema, policy, records, run.as_ref(), committed).await;
     if let (Ok(Once::Unkeyed(_)) | Err(_), Some(run)) = (&outcome, run)
         && let Err(error) = store.in_transaction(Release(run)).await
     {
@@ -219,6 +239,7 @@ async fn write<O: Begin>(
     policy: Conflict,
     mut records: mpsc::Receiver<Message>,
     run: Option<&Run>,
+    mut committed: Option<Committed>,
 ) -> Result<Once<Tally>> {
     let mut tally = Tally::default();
     let mut passed = Passed::default();
@@ -250,7 +271,12 @@ async fn write<O: Begin>(
         };
         passed = next.1;
         match written {
-            Outcome::Written(written) => tally.add(written),
+            Outcome::Written(written) => {
+                if let (Some(committed), Some((last, _))) = (&mut committed, first.last()) {
+                    committed(*last, &written.conflicts)?;
+                }
+                tally.add(written);
+            }
             Outcome::Ended(reply) => return Ok(reply),
             Outcome::Earlier(stored) => return replay(stored, next.0, records, run).await,
         }
@@ -379,7 +405,8 @@ async fn write_all(
         return Ok(Outcome::Written(tally));
     };
     let is_last = file.next == Next::End;
-    let once = run.leave(&mut transaction, open, &file.passed, tally.clone(), is_last).await?;
+    let once =
+        run.leave(&mut transaction, open, &file.passed, tally.clone().listed(), is_last).await?;
     transaction.commit().await?;
     note(written, audit);
     Ok(if is_last { Outcome::Ended(once) } else { Outcome::Written(tally) })

@@ -103,6 +103,12 @@ const WRONG: &[(&str, &str, &str)] = &[
     ),
     (
         "movies.csv",
+        "Movies\n\nTitle,Genre,Year\n",
+        "movies.csv: line 1 has no column for `title`, `genre`, `release_year`, `expiry_date`; it has: Movies; add \
+         --header-row 3",
+    ),
+    (
+        "movies.csv",
         "title,title,genre,release_year,expiry_date\n",
         "movies.csv: line 1 has the column \"title\" twice; map one of them, such as \"title (2)=FIELD\"",
     ),
@@ -231,8 +237,14 @@ async fn a_truncated_file_is_reported_with_the_number_of_written_records() {
 #[test]
 fn a_file_with_other_names_is_imported_as_infer_says() {
     let file = "Movie Title,Seen,,Movie Title\nSolaris,yes,x,Солярис\nStalker,no,x,Сталкер\n";
+    check_inferred(file, &[]);
+    check_inferred(&format!("Movies, with a title\n\n{file}"), &["--header-row", "3"]);
+}
+
+fn check_inferred(file: &str, options: &[&str]) {
     let folder = folder_of(&[("movies.csv", file)]);
-    let (code, declaration, log) = run(folder.path(), &["records", "infer", "movies.csv"]);
+    let infer = [&["records", "infer", "movies.csv"], options].concat();
+    let (code, declaration, log) = run(folder.path(), &infer);
     assert_eq!(code, 0, "{log}");
     std::fs::write(folder.path().join("movies.toml"), &declaration).unwrap();
     let command = declaration.lines().find_map(|line| line.strip_prefix("# cinequery")).unwrap();
@@ -270,4 +282,199 @@ fn control_characters_of_a_file_do_not_reach_the_terminal() {
         &["import", "movies.ndjson", "--collection", "nothing", "--database", "sqlite:new.db"],
     );
     assert!(code == 1 && !folder.path().join("new.db").exists());
+}
+
+/// Files, and all that a dry run prints about them.
+const DRY_RUNS: &[(&str, &[&str])] = &[
+    (
+        "Name;Kind;Stars\nOne;drama;5\nTwo;war;4\n",
+        &[
+            "read as csv, utf-8, delimiter \";\"",
+            "  Name is ignored; it could be title",
+            "  Kind is ignored; it could be genre",
+            "  Stars is ignored",
+            "  release_year has no column: rename or map one, or give a value with --set release_year=VALUE",
+            "  expiry_date has no column: rename or map one, or give a value with --set expiry_date=VALUE",
+            "perhaps add --map 'Name=title,Kind=genre'",
+            "0 created, 0 updated, 0 skipped, 2 rejected",
+            "nothing was imported: this was a dry run",
+        ],
+    ),
+    (
+        "Movies\n\nTitle,Genre,Year\nOne,drama,2001\n",
+        &[
+            "read as csv, utf-8, delimiter \",\"",
+            "  Movies is ignored",
+            "row 3 has the names of more fields than the header: add --header-row 3",
+            "0 created, 0 updated, 0 skipped, 2 rejected",
+            "nothing was imported: this was a dry run",
+        ],
+    ),
+    (
+        "title,genre,release_year,x\nOne,drama,2001,1\nTwo,drama,soon,\n",
+        &[
+            "read as csv, utf-8, delimiter \",\"",
+            "  title is read into title",
+            "  genre is read into genre",
+            "  release_year is read into release_year",
+            "  x is ignored",
+            "release_year: 1 × expected an integer, like \"soon\" (line 3)",
+            "  expiry_date has no column: rename or map one, or give a value with --set expiry_date=VALUE",
+            "0 created, 0 updated, 0 skipped, 2 rejected",
+            "nothing was imported: this was a dry run",
+        ],
+    ),
+];
+
+#[test]
+fn a_dry_run_of_a_file_without_a_column_says_what_helps() {
+    for (file, lines) in DRY_RUNS {
+        let folder = folder_of(&[("movies.csv", file)]);
+        let (code, out, log) = run(folder.path(), &["import", "movies.csv", "--dry-run"]);
+        assert_eq!((code, out.as_str()), (2, ""), "{log}");
+        let printed = log.lines().filter(|line| !line.starts_with('{'));
+        assert_eq!(printed.collect::<Vec<_>>(), *lines);
+    }
+    // Ignored columns are counted.
+    let names: Vec<String> = (0..50).map(|number| format!("c{number}")).collect();
+    let folder = folder_of(&[("movies.csv", &format!("{}\n", names.join(",")))]);
+    let (_, _, log) = run(folder.path(), &["import", "movies.csv", "--dry-run"]);
+    assert!(log.contains("  c19 is ignored\n  30 more are ignored\n"), "{log}");
+}
+
+/// A record type with two unique keys and one field that has the name of the column of problems.
+const BOOKS: &str = "name = \"Book\"\ncollection = \"books\"\nunique = [[\"name\"], [\"isbn\"]]\n[fields]\n\
+                     name = { type = \"text\" }\nisbn = { type = \"text\" }\n\
+                     pages = { type = \"integer\" }\n";
+
+/// Rows that are rejected by the rules, by the reader and by the database.
+const WRONG_BOOKS: &str = "Name;ISBN;Pages;Note\r\nA;1;100;=x\r\nB;2;many;\"a;b\"\r\nC;1;300;\r\n\"D \"x\" y\";4;400;\r\n\
+                           E;5\r\n\r\nF;6;600;é\r\n";
+
+/// The file of rejected rows that is written for them.
+const REJECTED_BOOKS: &str = "\u{feff}\"problem\";\"Name\";\"ISBN\";\"Pages\";\"Note\"\r\n\
+    \"line 3: pages: expected an integer, found \"\"many\"\"\";B;2;many;\"a;b\"\r\n\
+    \"line 5: has a text after the closing quote of a cell; write each quote in a quoted cell twice\";\"D \"x\" y\";4;400;\r\n\
+    \"line 6: has 2 cells, but the header line has 4 names\";E;5\r\n\
+    \"line 4: a record with isbn \"\"1\"\" already exists\";C;1;300;\r\n";
+
+#[tokio::test]
+async fn rejected_rows_are_corrected_and_imported_again() {
+    on_both(async |database| {
+        let folder = folder_of(&[("books.toml", BOOKS), ("books.csv", WRONG_BOOKS)]);
+        let url = database.url();
+        let import = |file: &str, more: &[&str]| {
+            let options = ["--records", "books.toml", "--database", &url, "--on-conflict", "skip"];
+            run(folder.path(), &[&["import", file], &options[..], more].concat())
+        };
+        let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+        let write =
+            |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        let (code, _, log) = import("books.csv", &["--rejected", "wrong.csv"]);
+        assert!(code == 2 && log.contains("2 created, 0 updated, 0 skipped, 4 rejected"), "{log}");
+        assert!(log.contains("the rejected rows are in wrong.csv: correct them"), "{log}");
+        assert_eq!(read("wrong.csv"), REJECTED_BOOKS);
+        // An existing file is not overwritten, and nothing is imported.
+        let (code, _, log) = import("books.csv", &["--rejected", "wrong.csv"]);
+        assert!(
+            code == 1 && log.contains("wrong.csv: the file exists and is not overwritten"),
+            "{log}"
+        );
+        assert_eq!(read("wrong.csv"), REJECTED_BOOKS);
+        // One row is corrected; the others are rejected again, with their new problems and the old columns.
+        write("wrong.csv", &REJECTED_BOOKS.replace("many;", "200;"));
+        let (code, _, log) = import("wrong.csv", &["--rejected", "again.csv"]);
+        assert!(code == 2 && log.contains("1 created, 0 updated, 0 skipped, 3 rejected"), "{log}");
+        let again = read("again.csv");
+        let mut lines = again.lines();
+        assert_eq!(lines.next(), REJECTED_BOOKS.lines().next());
+        let rows: Vec<&str> = lines.map(|line| line.split_once("\";").unwrap().1).collect();
+        assert_eq!(rows, ["\"D \"x\" y\";4;400;", "E;5", "C;1;300;"], "{again}");
+        // All are corrected: no file is written.
+        let corrected = again
+            .replace("\"D \"x\" y\"", "D")
+            .replace("E;5\r", "E;5;500;\r")
+            .replace("C;1;", "C;3;");
+        write("again.csv", &corrected);
+        let (code, _, log) = import("again.csv", &["--rejected", "none.csv"]);
+        assert!(code == 0 && log.contains("3 created, 0 updated, 0 skipped, 0 rejected"), "{log}");
+        assert!(!folder.path().join("none.csv").exists() && !log.contains("none.csv"), "{log}");
+    })
+    .await;
+}
+
+/// Options of an import of [`WRONG_BOOKS`] or of JSON, and a part of the error.
+const WRONG_REJECTED: &[(&str, &[&str], &str)] = &[
+    ("books.csv", &["--rejected", "wrong.csv"], "--rejected needs --on-conflict skip or update"),
+    (
+        "books.csv",
+        &["--rejected", "no/wrong.csv", "--on-conflict", "skip"],
+        "the folder no does not exist",
+    ),
+    (
+        "books.csv",
+        &["--rejected", "books.csv", "--on-conflict", "skip"],
+        "books.csv: the file exists",
+    ),
+    ("books.csv", &["--rejected", "wrong.csv", "--dry-run"], "cannot be used with"),
+    ("books.json", &["--rejected", "wrong.csv", "--on-conflict", "skip"], "JSON has no header"),
+];
+
+#[test]
+fn a_file_of_rejected_rows_must_be_new_and_useful() {
+    for (file, options, expected) in WRONG_REJECTED {
+        let files = [("books.toml", BOOKS), ("books.csv", WRONG_BOOKS), ("books.json", "[]")];
+        let folder = folder_of(&files);
+        let import = ["import", file, "--records", "books.toml"];
+        let (code, _, log) = run(folder.path(), &[&import[..], options].concat());
+        assert!(code != 0 && log.contains(expected), "{options:?}: {log}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), files.len(), "{options:?}");
+        assert_eq!(std::fs::read_to_string(folder.path().join("books.csv")).unwrap(), WRONG_BOOKS);
+    }
+}
+
+/// More rows than are listed in a report, and than one commit has, are all in the file; also those of a workbook, and those
+/// that were changed since their export.
+#[test]
+fn every_rejected_row_is_in_the_file() {
+    let folder = folder_of(&[("books.toml", BOOKS)]);
+    let run =
+        |command: &[&str]| run(folder.path(), &[command, &["--records", "books.toml"]].concat());
+    let at = |name: &str| folder.path().join(name);
+    let rows = |change: &str| {
+        (0..2500).fold("name,isbn,pages\n".to_owned(), |rows, n| {
+            rows + &format!("n{n},{n},{}\n", if n % 5 == 0 { change } else { "1" })
+        })
+    };
+    std::fs::write(at("books.csv"), rows("x")).unwrap();
+    let (code, _, log) =
+        run(&["import", "books.csv", "--on-conflict", "skip", "--rejected", "1.csv"]);
+    assert!(code == 2 && log.contains("2000 created, 0 updated, 0 skipped, 500 rejected"), "{log}");
+    assert_eq!(std::fs::read_to_string(at("1.csv")).unwrap().lines().count(), 501);
+    // Other names with a taken second key.
+    let taken = rows("1").replace("\nn", "\nm");
+    std::fs::write(at("taken.csv"), taken).unwrap();
+    let (code, _, log) =
+        run(&["import", "taken.csv", "--on-conflict", "skip", "--rejected", "2.csv"]);
+    assert!(code == 2 && log.contains("500 created, 0 updated, 0 skipped, 2000 rejected"), "{log}");
+    assert_eq!(std::fs::read_to_string(at("2.csv")).unwrap().lines().count(), 2001);
+    // A workbook of an export, of which all records have changed since.
+    let update = |filter: &str, set: &str, expect: &str| {
+        let (code, _, log) = run(&["update", "--filter", filter, "--set", set, "--expect", expect]);
+        assert_eq!(code, 0, "{log}");
+    };
+    update("name = 'n1'", "name==n1", "1");
+    assert_eq!(run(&["export", "books.xlsx"]).0, 0);
+    update("pages = 1", "pages=2", "2500");
+    let update = ["import", "books.xlsx", "--on-conflict", "update", "--rejected", "3.csv"];
+    let (code, _, log) = run(&update);
+    assert!(code == 2 && log.contains("all 2500 rows were rejected"), "{log}");
+    let file = std::fs::read_to_string(at("3.csv")).unwrap();
+    assert_eq!(file.lines().count(), 2501, "{log}");
+    let (header, first) = (file.lines().next().unwrap(), file.lines().nth(1).unwrap());
+    let names = "\u{feff}\"problem\",\"id\",\"name\",\"isbn\",\"pages\",\"version\"";
+    assert!(header.starts_with(names), "{header}");
+    assert!(first.contains("was changed after the file was written"), "{first}");
+    // A text that would be a formula is guarded, as in an export.
+    assert!(first.contains("\"'=n1\",\"1\",\"1\",\"2\""), "{first}");
 }

@@ -3,9 +3,11 @@
 mod check;
 mod demo;
 mod export;
+mod facets;
 mod guide;
 mod healthcheck;
 mod import;
+mod matching;
 mod openapi;
 mod query;
 mod serve;
@@ -143,7 +145,9 @@ pub const MOVIES: &str = concat!(
 
 #[test]
 fn help_has_examples() {
-    for command in ["", "serve", "import", "export", "query", "check", "token"] {
+    for command in
+        ["", "serve", "import", "export", "query", "facets", "update", "delete", "check", "token"]
+    {
         let arguments: Vec<&str> =
             [command, "--help"].into_iter().filter(|a| !a.is_empty()).collect();
         let (code, help, _) = run(folder().path(), &arguments);

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use super::{cinequery, folder, run};
+use super::{MOVIES, cinequery, folder, folder_of, run};
 
 #[test]
 fn sql_is_printed_and_not_executed() {
@@ -51,6 +51,40 @@ fn problems_are_shown_with_their_place() {
         }
         assert!(!log.contains('\u{1b}'), "only terminals get colours: {log:?}");
     }
+}
+
+/// Values of `--fields`, the names and the first row of the table; or a part of the error message.
+const FIELDS: &[(&str, Result<&[&str], &str>)] = &[
+    ("title,version", Ok(&["title", "version", "One", "1"])),
+    ("version, title", Ok(&["version", "title", "1", "One"])),
+    ("title,title", Err("the field \"title\" is chosen twice; name it once")),
+    ("titel", Err("\"titel\" is not a field of Movie; did you mean \"title\"?")),
+    ("", Err("\"\" is not a field of Movie")),
+];
+
+#[test]
+fn the_chosen_fields_are_shown() {
+    let folder = folder_of(&[("movies.ndjson", MOVIES)]);
+    assert_eq!(run(folder.path(), &["import", "movies.ndjson"]).0, 0);
+    for (names, expected) in FIELDS {
+        let query = ["query", "title = 'One'", "--fields", names];
+        let (code, table, log) = run(folder.path(), &query);
+        match expected {
+            Ok(cells) => {
+                assert_eq!(code, 0, "{log}");
+                assert_eq!(table.split_whitespace().collect::<Vec<_>>(), *cells);
+            }
+            Err(message) => assert!(code == 1 && log.contains(message), "{log}"),
+        }
+    }
+    let managed = ["query", "--fields", "id,created_at,updated_at", "--limit", "1"];
+    let (_, table, _) = run(folder.path(), &managed);
+    let (_, exported, _) =
+        run(folder.path(), &["export", "--fields", "id,created_at,updated_at", "--format", "csv"]);
+    let first = exported.lines().nth(1).unwrap().split(',').collect::<Vec<_>>();
+    assert_eq!(table.lines().nth(1).unwrap().split_whitespace().collect::<Vec<_>>(), first);
+    let (code, _, log) = run(folder.path(), &["query", "--sql", "--fields", "id"]);
+    assert!(code == 2 && log.contains("cannot be used with"), "{log}");
 }
 
 /// `script` of util-linux runs the command in a pseudo-terminal.

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, SecondsFormat, TimeDelta};
 
 use super::dates::{Form, Order, date};
-use super::formula::unguarded;
+use super::formula::{guarded, unguarded};
 use crate::query::text::{is_blank, trimmed};
 use crate::query::{Argument, Field, Type};
 
@@ -102,6 +102,21 @@ impl Cell<'_> {
             Cell::Number(number) => number.to_string(),
             Cell::Boolean(flag) => flag.to_string(),
             Cell::Moment(moment) => moment.date().to_string(),
+            Cell::Null | Cell::Other(_) => String::new(),
+        }
+    }
+
+    /// Returns the cell as one of CSV that an import reads as it does this one.
+    pub(super) fn to_csv(&self) -> String {
+        match self {
+            // An apostrophe would make a text of a negative number.
+            Cell::Text(text) if integer(text).is_none() => guarded(text),
+            Cell::Plain(text) | Cell::Text(text) => text.to_string(),
+            Cell::Integer(number) => number.to_string(),
+            Cell::Number(number) => number.to_string(),
+            Cell::Boolean(flag) => flag.to_string(),
+            Cell::Moment(moment) if moment.time() == NaiveTime::MIN => moment.date().to_string(),
+            Cell::Moment(moment) => rfc3339(*moment),
             Cell::Null | Cell::Other(_) => String::new(),
         }
     }

@@ -12,6 +12,7 @@ use crate::query::diagnostic::{did_you_mean, nearest};
 use crate::query::limits::MAX_DIAGNOSTICS;
 use crate::query::{Field, Schema};
 use crate::record::Author;
+use crate::record::declaration::MAX_FIELDS;
 
 /// The maximum number of columns of a file. JSON objects may have other names in each row; further ones are ignored.
 pub(super) const MAX_COLUMNS: usize = 1000;
@@ -72,6 +73,11 @@ impl FromStr for Mapping {
 pub struct Defaults(pub(super) Vec<(String, String)>);
 
 impl Defaults {
+    /// Returns the names of the fields with their values.
+    pub fn into_entries(self) -> Vec<(String, String)> {
+        self.0
+    }
+
     /// Adds the values of other defaults.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
@@ -355,6 +361,13 @@ impl Columns {
         required.filter(|field| !is_read(field)).collect()
     }
 
+    /// Returns how many fields a row has the names of, as if it were the header.
+    pub(super) fn matched(&self, names: &[String]) -> usize {
+        let names = names.iter().take(MAX_FIELDS);
+        let targets = names.flat_map(|name| self.targets(name).0);
+        targets.map(|target| target.field.name).collect::<HashSet<_>>().len()
+    }
+
     /// Returns the field of a column that identifies the record of a row, as an export has them: `id` or `version`.
     pub(super) fn claim(&self, column: &Column) -> Option<&'static Field> {
         let is_claim =
@@ -399,12 +412,15 @@ impl Columns {
     ) -> HashMap<usize, &'static str> {
         let mut missing = self.missing();
         let mut guesses = HashMap::new();
-        let free: Vec<(usize, &Column)> = self
-            .list
-            .iter()
-            .enumerate()
-            .filter(|(_, column)| column.targets.is_empty() && !column.name.is_empty())
-            .collect();
+        // An id, a version or a time of the service is never the value of another field.
+        let is_managed = |name: &str| {
+            self.schema.fields.iter().any(|field| field.managed && is_same(field.name, name))
+        };
+        let is_free = |column: &Column| {
+            column.targets.is_empty() && !column.name.is_empty() && !is_managed(&column.name)
+        };
+        let columns = self.list.iter().enumerate();
+        let free: Vec<(usize, &Column)> = columns.filter(|(_, column)| is_free(column)).collect();
         for (position, column) in &free {
             let by_name = by_name(&column.name, &missing)
                 .filter(|field| can_be(*position, field) != Some(false));

@@ -3,11 +3,10 @@
 use std::fs::File;
 use std::io::Read;
 
-use crate::app::selection::Selection;
+use crate::app::selection::{Selection, chosen_fields};
 use crate::clock::timestamp_now;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::identity::{Access, Identity};
-use crate::query::diagnostic::did_you_mean;
 use crate::query::{BoundQuery, Field, Schema, Shape, Statement, Value};
 use crate::store::{Documents, Place, Record, Store};
 use crate::telemetry::metrics::{EXPORT, METRICS};
@@ -79,7 +78,10 @@ pub async fn export(
     fields: &[String],
 ) -> Result<Export> {
     caller.require(Access::Read, schema)?;
-    let fields = chosen(schema, fields)?;
+    let fields = match fields {
+        [] => schema.fields.iter().collect(),
+        names => chosen_fields(schema, names)?,
+    };
     let query = selection.bind(&selection.prepare(schema)?, timestamp_now())?;
     let mut export = Export {
         store: store.clone(),
@@ -104,27 +106,6 @@ pub async fn export(
         export.store = store.transfers();
     }
     Ok(export)
-}
-
-/// Returns the fields with these names, or all.
-fn chosen(schema: &'static Schema, names: &[String]) -> Result<Vec<&'static Field>> {
-    if names.is_empty() {
-        return Ok(schema.fields.iter().collect());
-    }
-    let mut fields: Vec<&'static Field> = Vec::new();
-    for name in names {
-        let field = schema.field(name).ok_or_else(|| {
-            let help = did_you_mean(name, schema.names());
-            let detail = format!("{name:?} is not a field of {}; {help}", schema.name);
-            Error::new(Kind::InvalidParameter, detail)
-        })?;
-        if fields.contains(&field) {
-            let detail = format!("the field {name:?} is chosen twice; name it once");
-            return Err(Error::new(Kind::InvalidParameter, detail));
-        }
-        fields.push(field);
-    }
-    Ok(fields)
 }
 
 impl Export {

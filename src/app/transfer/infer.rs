@@ -32,7 +32,8 @@ pub fn infer(
 ) -> Result<String> {
     let Options { hints, dates, .. } = options.into();
     let mut source = Source::open(input, &hints)?;
-    let mut file = Summary { dates, ..Summary::default() };
+    let header_row = hints.header_row;
+    let mut file = Summary { dates, header_row, ..Summary::default() };
     if let Some((_, names)) = &source.header {
         file.columns = names.iter().map(|name| Column::new(name)).collect();
         file.more_columns = file.columns.len().saturating_sub(MAX_COLUMNS);
@@ -70,6 +71,7 @@ pub(super) struct Summary {
     /// The number of ignored columns, which follow the first [`MAX_COLUMNS`].
     more_columns: usize,
     dates: Option<Order>,
+    header_row: Option<u32>,
 }
 
 impl Summary {
@@ -196,6 +198,9 @@ impl Summary {
         let mut options = String::new();
         if !entries.is_empty() {
             options.push_str(&format!(" --map {}", quoted_for_shell(&entries.join(","))));
+        }
+        if let Some(row) = self.header_row {
+            options.push_str(&format!(" --header-row {row}"));
         }
         if let Some(order) = self.dates {
             options.push_str(&format!(" --dates {}", order.as_str()));

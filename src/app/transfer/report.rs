@@ -50,6 +50,11 @@ pub struct Report {
     #[oai(skip_serializing_if_is_none)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub missing: Option<Vec<String>>,
+    /// In a dry run of a table that lacks a required field: the row that has the names of more fields than its header, and is
+    /// the value for `header_row`.
+    #[oai(skip_serializing_if_is_none)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub header_row: Option<i64>,
     /// In a dry run: the first ten valid records as they would be; with `update`, the fields that would be set.
     #[oai(skip_serializing_if_is_none)]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -6,14 +6,14 @@ use std::ops::ControlFlow;
 use poem_openapi::Object;
 use serde::Serialize;
 
+use super::Format;
 use super::cell::Cell;
 use super::columns::numbered;
-use super::csv::Table;
+use super::csv::{Table, first_lines, names_of};
 use super::encoding::{Encoding, Text};
 use super::json::{Elements, Lines};
-use super::row::{Row, Values};
+use super::row::{Row, TOP_ROWS, Values, no_header};
 use super::workbook::Workbook;
-use super::{Format, read_error};
 use crate::error::{Error, Kind, Result};
 
 /// The most bytes at the start of a file by which its format is recognised.
@@ -34,6 +34,9 @@ pub struct Hints {
     pub encoding: Option<Encoding>,
     /// The sheet of a workbook. Without it, the first one that is not empty is read.
     pub sheet: Option<String>,
+    /// The line of CSV or the row of a sheet that is the header, counted from 1; what is above it is ignored. Without it,
+    /// the first one that is not empty is the header.
+    pub header_row: Option<u32>,
 }
 
 /// How a file was read.
@@ -58,14 +61,19 @@ pub struct FileFacts {
 
 type Input = Box<dyn BufRead + Send>;
 
-/// A text file after its first line, which has been read to find the delimiter.
+/// A text file whose first lines have been read, to know which could be the header.
 type Started = Chain<Cursor<Vec<u8>>, Text<Input>>;
+
+/// A table after its header, which has been read to find the delimiter.
+type Headed = Chain<Cursor<Vec<u8>>, Started>;
 
 /// The rows of a file.
 pub(super) struct Source {
     rows: Rows,
     /// The line of the header and the names of the columns; `None` for JSON.
     pub(super) header: Option<(u64, Vec<String>)>,
+    /// The lines of the first rows of a table, and the names that they would have as a header.
+    pub(super) top: Vec<(u64, Vec<String>)>,
     /// The first row after the header of a workbook.
     first_row: u64,
 }
@@ -73,7 +81,7 @@ pub(super) struct Source {
 enum Rows {
     Lines(Lines<Text<Input>>),
     Elements(Elements<Text<Input>>),
-    Table(Box<Table<Started>>),
+    Table(Box<Table<Headed>>),
     Workbook(Box<Workbook>),
 }
 
@@ -90,38 +98,63 @@ impl Source {
         let format = format_of(&start, hints.format)?;
         let input = Cursor::new(start).chain(input);
         if format == Format::Xlsx {
-            return Self::workbook(Workbook::open(input, hints.sheet.as_deref())?);
+            let book = Workbook::open(input, hints.sheet.as_deref())?;
+            return Self::workbook(book, hints.header_row.map(u64::from));
         }
         if hints.sheet.is_some() {
             let detail = "only a workbook has sheets; send no sheet for other files";
             return Err(Error::new(Kind::InvalidParameter, detail));
         }
         let is_json = matches!(format, Format::Ndjson | Format::Json);
-        let text = Text::new(Box::new(input) as Input, hints.encoding, is_json);
-        let (rows, header) = match format {
-            Format::Ndjson => (Rows::Lines(Lines::new(text)), None),
-            Format::Json => (Rows::Elements(Elements::new(text)), None),
+        if is_json && hints.header_row.is_some() {
+            let detail = "only CSV and workbooks have a header; send no header row for JSON";
+            return Err(Error::new(Kind::InvalidParameter, detail));
+        }
+        let mut text = Text::new(Box::new(input) as Input, hints.encoding, is_json);
+        let json = |rows| Self { rows, header: None, top: Vec::new(), first_row: 0 };
+        match format {
+            Format::Ndjson => Ok(json(Rows::Lines(Lines::new(text)))),
+            Format::Json => Ok(json(Rows::Elements(Elements::new(text)))),
             Format::Csv | Format::ExcelCsv | Format::Xlsx => {
-                let table = Table::open(text).map_err(read_error)??;
+                let start = first_lines(&mut text).map_err(read_error)?;
+                let top = names_of(&start).map_err(read_error)?;
+                let started = Cursor::new(start).chain(text);
+                let table = Table::open(started, hints.header_row.map(u64::from));
+                let table = table.map_err(read_error)??;
                 let (line, names) = table.header.clone();
-                let header = (line, numbered(names));
-                (Rows::Table(Box::new(table)), Some(header))
+                let header = Some((line, numbered(names)));
+                Ok(Self { rows: Rows::Table(Box::new(table)), header, top, first_row: 0 })
             }
-        };
-        Ok(Self { rows, header, first_row: 0 })
+        }
     }
 
-    /// Takes the first row of a sheet as its header.
-    fn workbook(mut book: Workbook) -> Result<Self> {
-        let mut header = None;
+    /// Takes the given row of a sheet as its header, or the first one that is not empty.
+    fn workbook(mut book: Workbook, header_row: Option<u64>) -> Result<Self> {
+        let (mut header, mut top) = (None, Vec::new());
         book.each(&mut |row| {
             if row.is_empty() {
                 return ControlFlow::Continue(());
             }
-            header = Some((row.line, row.values.map(names)));
-            ControlFlow::Break(())
+            let line = row.line;
+            let names = row.values.map(names);
+            if top.len() < TOP_ROWS {
+                top.extend(names.as_ref().ok().map(|names| (line, names.clone())));
+            }
+            if header.is_none() && header_row.is_none_or(|header_row| line == header_row) {
+                header = Some((line, names));
+            }
+            let is_found =
+                header.is_some() || header_row.is_some_and(|header_row| line > header_row);
+            if is_found && top.len() == TOP_ROWS {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
         })?;
         let Some((line, names)) = header else {
+            if let Some(row) = header_row {
+                return Err(no_header(&format!("row {row} of the sheet {:?}", book.sheet)));
+            }
             let detail = format!(
                 "the sheet {:?} is empty; expected a row with the names of the fields",
                 book.sheet
@@ -135,7 +168,7 @@ impl Source {
             )
         })?;
         let (header, first_row) = (Some((line, numbered(names))), line + 1);
-        Ok(Self { rows: Rows::Workbook(Box::new(book)), header, first_row })
+        Ok(Self { rows: Rows::Workbook(Box::new(book)), header, top, first_row })
     }
 
     /// Calls `visit` with each row.
@@ -145,7 +178,7 @@ impl Source {
     pub(super) fn each(&mut self, visit: &mut dyn FnMut(Row<'_>) -> ControlFlow<()>) -> Result<()> {
         let object = |(line, members): super::json::Object| {
             let values = members.map(|members| Values::Members(members.0));
-            Row { line, values }
+            Row { line, bytes: &[], values }
         };
         loop {
             let row = match &mut self.rows {
@@ -171,6 +204,18 @@ impl Source {
         }
     }
 
+    /// Keeps the bytes of the rows of CSV from here on, and returns the delimiter of a table; `None` for JSON.
+    pub(super) fn keep_bytes(&mut self) -> Option<u8> {
+        match &mut self.rows {
+            Rows::Lines(_) | Rows::Elements(_) => None,
+            Rows::Table(table) => {
+                table.keep_bytes();
+                Some(table.delimiter)
+            }
+            Rows::Workbook(_) => Some(b','),
+        }
+    }
+
     /// Returns how the file was read so far.
     pub(super) fn facts(&self) -> FileFacts {
         let plain = |format, encoding| FileFacts {
@@ -184,7 +229,7 @@ impl Source {
             Rows::Elements(elements) => plain(Format::Json, elements.input().encoding()),
             Rows::Table(table) => FileFacts {
                 delimiter: Some(char::from(table.delimiter).to_string()),
-                ..plain(Format::Csv, table.input().get_ref().1.encoding())
+                ..plain(Format::Csv, table.input().get_ref().1.get_ref().1.encoding())
             },
             Rows::Workbook(book) => FileFacts {
                 format: Format::Xlsx,
@@ -198,7 +243,7 @@ impl Source {
 
 /// Fills a row of a workbook, which has only the cells with a value, with empty ones.
 fn filled(row: Row<'_>, width: usize) -> Row<'_> {
-    let Row { line, values } = row;
+    let Row { line, bytes, values } = row;
     let values = values.map(|values| match values {
         Values::Cells(mut cells) => {
             for cell in &mut cells {
@@ -212,7 +257,7 @@ fn filled(row: Row<'_>, width: usize) -> Row<'_> {
         }
         other => other,
     });
-    Row { line, values }
+    Row { line, bytes, values }
 }
 
 /// Returns the names in a header of a workbook.
@@ -255,5 +300,13 @@ fn format_of(start: &[u8], given: Option<Format>) -> Result<Format> {
         Some(b'{') => Format::Ndjson,
         Some(b'[') => Format::Json,
         _ => Format::Csv,
+    })
+}
+
+/// Returns the error of an input that cannot be read. It may wrap an [`Error`], such as that of an exceeded limit.
+pub(crate) fn read_error(error: std::io::Error) -> Error {
+    error.downcast::<Error>().unwrap_or_else(|error| Error {
+        cause: Some(error.into()),
+        ..Error::new(Kind::InvalidBody, "the input breaks off")
     })
 }

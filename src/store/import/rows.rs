@@ -173,7 +173,7 @@ impl Writer<'_> {
         }
         for rows in batch.chunks(ROWS) {
             let Some(select) = with_ids(self.schema, rows, transaction.dialect()) else {
-                tally.add(self.write_by_key(transaction, rows).await?);
+                tally.gather(self.write_by_key(transaction, rows).await?);
                 continue;
             };
             let found = transaction.records(self.schema, select).await?;
@@ -183,18 +183,18 @@ impl Writer<'_> {
             for (line, draft) in rows {
                 let record = id_of(draft).and_then(|id| found.get(&id));
                 match record.map(|record| (record, Known::of(self.schema, draft, record))) {
-                    Some((_, Known::Stale(version))) => tally.add(Tally {
+                    Some((_, Known::Stale(version))) => tally.gather(Tally {
                         conflicting: 1,
                         conflicts: vec![Known::stale(draft, version).on_line(*line)],
                         ..Tally::default()
                     }),
                     Some((record, Known::Renamed)) => {
-                        tally.add(self.rename(transaction, *line, draft, record).await?);
+                        tally.gather(self.rename(transaction, *line, draft, record).await?);
                     }
                     Some((_, Known::Usual)) | None => others.push((*line, draft.clone())),
                 }
             }
-            tally.add(self.write_by_key(transaction, &others).await?);
+            tally.gather(self.write_by_key(transaction, &others).await?);
         }
         Ok(tally)
     }
@@ -238,14 +238,14 @@ impl Writer<'_> {
             let new = |(_, draft): &(u64, Draft)| NewRecord::of(draft.row().clone());
             let records: Vec<NewRecord> = rows.iter().map(new).collect();
             if let Some(written) = self.attempt(transaction, rows, &records, now).await? {
-                tally.add(self.count(rows, &records, &written));
+                tally.gather(self.count(rows, &records, &written));
                 continue;
             }
             // One of the rows, or several.
             for (row, record) in rows.chunks(1).zip(records.chunks(1)) {
                 match self.attempt(transaction, row, record, now).await? {
-                    Some(written) => tally.add(self.count(row, record, &written)),
-                    None => tally.add(Tally {
+                    Some(written) => tally.gather(self.count(row, record, &written)),
+                    None => tally.gather(Tally {
                         conflicting: 1,
                         conflicts: row
                             .iter()
