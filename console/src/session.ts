@@ -77,8 +77,8 @@ async function openToken(current: Session): Promise<string | undefined> {
 
 /** Starts with the session of the cookie, without a token where the service allows that, or with the form to sign in. */
 export async function start(): Promise<void> {
-  const [method, answered] = await Promise.all([json<SignInMethod>("api/v1/sign-in"), returnedFromIssuer()]);
-  if (answered) token = answered;
+  const [method, returned] = await Promise.all([json<SignInMethod>("api/v1/sign-in"), returnedFromIssuer()]);
+  if (returned) token = returned;
   else if (method.method === "open") token = await openToken(session.value);
   else if (method.method === "password" && localStorage.getItem(KEPT)) await renewed();
   // Without these, the browser would log an error for a first visit.

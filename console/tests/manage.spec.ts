@@ -25,7 +25,7 @@ test.describe("import", () => {
     const title = unique("Imported");
     await open(page, "#/movies?view=import");
     await accessible(page);
-    await choose(page, "films.csv", `Name;Main genre;Release Year;Licence ends;Rating\n${title};;1972;31/01/2030;5\n`);
+    await choose(page, "movies.csv", `Name;Main genre;Release Year;Licence ends;Rating\n${title};;1972;31/01/2030;5\n`);
     // Guesses are taken and marked.
     await expect(page.getByLabel("Field for Name")).toHaveValue("value title");
     await expect(page.getByRole("row", { name: /^Name/ })).toContainText("guess");

@@ -17,8 +17,8 @@ export interface Step {
   details: string[];
 }
 
-type Told = Pick<Step, "sentence" | "kind">;
-type Pattern = [RegExp, (...parts: string[]) => Told];
+type Sentence = Pick<Step, "sentence" | "kind">;
+type Pattern = [RegExp, (...parts: string[]) => Sentence];
 
 /** The columns in `(genre=? AND expiry_date>?)`, each once. */
 function columns(terms: string): string {
@@ -66,7 +66,7 @@ const POSTGRES: Pattern[] = [
   [/^Result$/, () => ({ sentence: "Return nothing: the conditions exclude each other." })],
 ];
 
-function told(patterns: Pattern[], text: string): Told {
+function sentenceOf(patterns: Pattern[], text: string): Sentence {
   for (const [pattern, tell] of patterns) {
     const match = pattern.exec(text);
     if (match) return tell(...match.slice(1));
@@ -87,7 +87,7 @@ function sqliteSteps(lines: string[]): Step[] {
     const step = { depth, text, details: [] };
     // Outside of the subquery there are only the records of the page.
     if (isPaged && depth === 0 && text.startsWith("USE TEMP B-TREE")) return { ...step, sentence: "Sort the page." };
-    return { ...step, ...told(SQLITE, text) };
+    return { ...step, ...sentenceOf(SQLITE, text) };
   });
 }
 
@@ -105,7 +105,7 @@ function postgresSteps(lines: string[]): Step[] {
     }
     const [, space = "", text = "", rows = "0"] = match;
     while ((indents.at(-1) ?? -1) >= space.length) indents.pop();
-    const { sentence, kind } = told(POSTGRES, text);
+    const { sentence, kind } = sentenceOf(POSTGRES, text);
     const about = `About ${count(Number(rows))} ${rows === "1" ? "record" : "records"}.`;
     steps.push({
       depth: indents.length,

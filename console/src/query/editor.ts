@@ -18,7 +18,7 @@ import { Annotation, EditorState } from "@codemirror/state";
 import { Decoration, EditorView, MatchDecorator, ViewPlugin, drawSelection, keymap, placeholder } from "@codemirror/view";
 import type { DecorationSet, ViewUpdate } from "@codemirror/view";
 import { json } from "../api/client";
-import type { Candidate, Completion as Answer, Diagnostic } from "../api/document";
+import type { Candidate, Completion as Completed, Diagnostic } from "../api/document";
 import { catalogue, recordType } from "../schema";
 import { amend, draft, run } from "./state";
 
@@ -70,12 +70,12 @@ async function candidates(context: CompletionContext): Promise<CompletionResult 
   try {
     const query = { filter, caret: context.pos, collection, position_encoding: "utf-16" };
     // `caret` has to be sent also if it is 0, and the filter if it is empty.
-    const answer = await json<Answer>(`api/v1/query/complete?filter=${encodeURIComponent(filter)}`, {
+    const completed = await json<Completed>(`api/v1/query/complete?filter=${encodeURIComponent(filter)}`, {
       query: { ...query, filter: undefined },
       signal: abort.signal,
     });
-    const options = answer.candidates.map((candidate, index) => option(candidate, index));
-    return { from: answer.start, to: answer.end, options, filter: false };
+    const options = completed.candidates.map((candidate, index) => option(candidate, index));
+    return { from: completed.start, to: completed.end, options, filter: false };
   } catch {
     // Completion is a convenience: problems of the text are reported by the check.
     return null;
