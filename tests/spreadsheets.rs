@@ -367,7 +367,14 @@ fn misplaced_headers() -> Vec<(Vec<u8>, Parameters, &'static str, Option<i64>)> 
             Some(4),
         ),
         // A row with the name of one field could be anything.
-        (b"Movies\ntitle,x,y\n".into(), vec![], "it has: Movies; rename or add it", None),
+        (b"Movies,of\ntitle,x,y\n".into(), vec![], "it has: Movies, of; rename or add it", None),
+        // A title is alone in its row.
+        (
+            b"List 2026;;\n;;\nName;Main genre;Rating\n".into(),
+            vec![],
+            "; try header_row=3",
+            Some(3),
+        ),
         (
             header.into(),
             vec![("header_row", "2")],

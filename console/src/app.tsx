@@ -119,10 +119,19 @@ function Header() {
         )}
       </nav>
       <span class="spring" />
-      <a href="docs/guide">Manual</a>
-      <a href="docs">API</a>
+      <Documents />
       {current.state === "signed_in" && <Caller {...current} />}
     </header>
+  );
+}
+
+/** The documents of the service. Narrow windows have them in the menu. */
+function Documents() {
+  return (
+    <span class="documents">
+      <a href="docs/guide">Manual</a>
+      <a href="docs">API</a>
+    </span>
   );
 }
 
@@ -134,12 +143,14 @@ function Caller({ method, me, isVisitor }: { method: SignInMethod; me: CurrentUs
         <button type="button" onClick={() => (isSigningIn.value = true)}>
           Sign in
         </button>
+        <Documents />
       </Menu>
     );
   }
   return (
     <Menu label={me.subject} title="Account">
       <a href={fragmentOf(elsewhere("account"))}>Account</a>
+      <Documents />
       {method.method !== "open" && (
         <button type="button" onClick={() => void signOut().catch(notifyProblem)}>
           Sign out

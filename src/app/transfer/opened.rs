@@ -70,15 +70,19 @@ fn try_header(row: u64) -> String {
     format!("try header_row={row}")
 }
 
-/// Returns the row, among the first ones of a table, that has the names of two or more fields, and of more than the header
-/// has. It is probably the header, below a title.
+/// Returns the row, among the first ones of a table, that is probably the header, below a title. It has the names of two or
+/// more fields, and of more than the header has. Or the header is a title alone in its row; then its names need a mapping.
 fn likely_header(source: &Source, columns: &Columns) -> Option<u64> {
     let (_, names) = source.header.as_ref()?;
     let own = columns.matched(names);
     let rows = source.top.iter().map(|(row, names)| (*row, columns.matched(names)));
     let likely = rows.filter(|(_, matched)| *matched >= 2 && *matched > own);
     // The first of those with the most names.
-    likely.rev().max_by_key(|(_, matched)| *matched).map(|(row, _)| row)
+    let likely = likely.rev().max_by_key(|(_, matched)| *matched).map(|(row, _)| row);
+    let filled = |names: &[String]| names.iter().filter(|name| !name.trim().is_empty()).count();
+    let is_title = own == 0 && filled(names) == 1;
+    let mut below = source.top.iter().filter(|(_, names)| is_title && filled(names) > 1);
+    likely.or_else(|| below.next().map(|(row, _)| *row))
 }
 
 /// Opens a file that may lack required fields.
