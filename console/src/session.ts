@@ -95,7 +95,15 @@ export async function start(): Promise<void> {
 }
 
 async function enter(method: SignInMethod): Promise<void> {
+  const before = session.value.state === "signed_out" ? session.value.me : undefined;
   const me = await json<CurrentUser>("api/v1/me");
+  if (before && before.subject !== me.subject) {
+    // What is on the page belongs to another user, and so do the requests that wait.
+    forget();
+    if (method.method === "password") localStorage.setItem(KEPT, "yes");
+    location.reload();
+    return;
+  }
   session.value = { state: "signed_in", method, me, isVisitor: token === undefined };
   isSigningIn.value = false;
   for (const done of waiting.splice(0)) done();
@@ -111,13 +119,21 @@ export async function signIn(method: SignInMethod, username: string, password: s
   await enter(method);
 }
 
+/** Signs out, and starts the page again: nothing that the user has typed or seen stays for the next one. */
 export async function signOut(): Promise<void> {
   const current = session.value;
   if (current.state !== "signed_in") return;
   if (current.method.method === "password") await post("api/v1/session/sign-out");
-  localStorage.removeItem(KEPT);
-  token = undefined;
-  session.value = { state: "signed_out", method: current.method };
+  forget();
+  location.hash = "";
+  location.reload();
+}
+
+/** Removes what this page has stored in the browser. */
+function forget(): void {
+  for (const storage of [localStorage, sessionStorage]) {
+    for (const name of Object.keys(storage)) if (name.startsWith("cinequery.")) storage.removeItem(name);
+  }
 }
 
 /** Replaces the token after a change of the password, which ends all sessions of the user. */

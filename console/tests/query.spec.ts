@@ -130,6 +130,9 @@ test("the table is used with the keyboard alone", async ({ page }) => {
   await expect(rows.nth(1)).toBeFocused();
   await page.keyboard.press("Space");
   await expect(rows.nth(1)).toHaveAttribute("aria-selected", "true");
+  await page.reload();
+  await expect(rows.nth(1)).toHaveAttribute("aria-selected", "true");
+  await rows.nth(1).focus();
   await page.keyboard.press("End");
   await expect(page.locator("tr:focus")).toHaveAttribute("data-index", "199");
   // The next page arrives meanwhile.

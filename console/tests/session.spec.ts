@@ -62,15 +62,35 @@ test.describe("with users", () => {
     await expect(page.getByRole("row", { name: /Safety Last!/ })).toBeVisible();
   });
 
-  test("signing out ends the session", async ({ page, api }) => {
+  test("signing out ends the session and leaves nothing for the next user", async ({ page, api }) => {
     await page.goto("./");
     const name = await user(api, "viewer");
     await signIn(page, name);
+    await search(page, "release_year < 1930");
+    await page.getByRole("row", { name: /Safety Last!/ }).getByRole("checkbox").check();
     await page.getByText(name, { exact: true }).click();
     await page.getByRole("button", { name: "Sign out" }).click();
     await expect(page.getByRole("dialog", { name: "Sign in" })).toBeVisible();
     await page.reload();
     await expect(page.getByRole("dialog", { name: "Sign in" })).toBeVisible();
+    expect(page.url()).not.toContain("1930");
+    expect(await page.evaluate(() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }]))).toBe("[{},{}]");
+  });
+
+  test("another user after an ended session starts anew", async ({ page, api }) => {
+    const [name, other] = [await user(api, "editor"), await user(api, "viewer")];
+    await page.goto("./");
+    await signIn(page, name);
+    await search(page, "release_year < 1930");
+    await expect(page.getByRole("row", { name: /Safety Last!/ })).toBeVisible();
+    await api.json("POST", "api/v1/revocations", { data: { subject: name } });
+    await expect(async () => {
+      await page.getByRole("button", { name: "Search", exact: true }).click();
+      await expect(page.getByText("Your session has ended.")).toBeVisible({ timeout: 500 });
+    }).toPass();
+    await signIn(page, other);
+    await expect(page.getByText(other, { exact: true })).toBeVisible();
+    expect(await page.evaluate(() => localStorage.getItem("cinequery.history"))).toBeNull();
   });
 });
 

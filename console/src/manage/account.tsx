@@ -10,7 +10,7 @@ import { useAction, useLoaded } from "../ui/loading";
 import { notify } from "../ui/notices";
 import { ProblemNote } from "../ui/problem";
 import { Code, copy } from "./code";
-import { Confirm } from "./confirm";
+import { Confirm } from "../ui/confirm";
 import { Labelled, problemAt, unlessShown } from "./form";
 import { NewPassword, passwordProblem } from "./people/password";
 import { revokeTokens } from "./people/requests";
@@ -195,7 +195,7 @@ function SigningOut({ me, method }: { me: CurrentUser; method: MethodName }) {
         <Confirm
           title={`${name}?`}
           action={name}
-          onClose={close}
+          onCancel={close}
           onConfirm={async () => {
             await revokeTokens(me.subject);
             close();

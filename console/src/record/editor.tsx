@@ -9,7 +9,7 @@ import type { Item } from "../schema";
 import { allows } from "../session";
 import { failureFrom, useAction, useLoaded } from "../ui/loading";
 import { ProblemNote } from "../ui/problem";
-import { Confirm } from "./confirm";
+import { Confirm } from "../ui/confirm";
 import { changesOf, draftOf, forget, isSame, keep, kept, valuesOf, writableFields } from "./draft";
 import type { Draft } from "./draft";
 import { Facts } from "./facts";

@@ -9,7 +9,7 @@ import { allows } from "../session";
 import { useAction, useLoaded } from "../ui/loading";
 import { notify } from "../ui/notices";
 import { ProblemNote } from "../ui/problem";
-import { Confirm } from "./confirm";
+import { Confirm } from "../ui/confirm";
 import { Shown } from "./facts";
 import { hasJournal, restore, writes } from "./writes";
 

@@ -8,7 +8,7 @@ import { allows } from "../session";
 import { Dialog } from "../ui/dialog";
 import { useLoaded } from "../ui/loading";
 import { ProblemNote } from "../ui/problem";
-import { Confirm } from "./confirm";
+import { Confirm } from "../ui/confirm";
 import { forget, kept } from "./draft";
 import { Editor } from "./editor";
 import { Gone } from "./gone";

@@ -1,17 +1,14 @@
 // The rows that are shown, and the selected ones.
 
-import { computed, effect, signal } from "@preact/signals";
+import { effect, signal } from "@preact/signals";
 import { applied } from "../query/state";
 import type { Item } from "../schema";
 import { Rows } from "./rows";
 
 export const rows = signal<Rows | undefined>(undefined);
 
-
 /** The selected records by id, as they were when they were selected. */
 export const selected = signal<ReadonlyMap<string, Item>>(new Map());
-
-export const selectedCount = computed(() => selected.value.size);
 
 /** The number of records that can be selected: a batch has at most that many. */
 export const MAX_SELECTED = 1000;
@@ -30,6 +27,31 @@ effect(() => {
   if (!search) return;
   const before = rows.peek();
   before?.close();
-  if (before?.search.key !== search.key) selected.value = new Map();
+  if (before?.search.key !== search.key) selected.value = kept(search.key);
   rows.value = new Rows(search);
+});
+
+// A reload keeps the selection, for the search in which it was made.
+
+const SELECTION = "cinequery.selection";
+
+function kept(key: string): ReadonlyMap<string, Item> {
+  try {
+    const stored = JSON.parse(sessionStorage.getItem(SELECTION) ?? "{}") as { key?: string; items?: Item[] };
+    return new Map(stored.key === key ? stored.items?.map((item) => [item.id, item]) : []);
+  } catch {
+    return new Map();
+  }
+}
+
+effect(() => {
+  const items = [...selected.value.values()];
+  const key = rows.value?.search.key;
+  if (key === undefined) return;
+  try {
+    if (items.length > 0) sessionStorage.setItem(SELECTION, JSON.stringify({ key, items }));
+    else sessionStorage.removeItem(SELECTION);
+  } catch {
+    // The storage is full: the selection is kept until the page is closed.
+  }
 });

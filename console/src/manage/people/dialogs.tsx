@@ -6,7 +6,7 @@ import { session } from "../../session";
 import { Dialog } from "../../ui/dialog";
 import { useAction } from "../../ui/loading";
 import { ProblemNote } from "../../ui/problem";
-import { Confirm } from "../confirm";
+import { Confirm } from "../../ui/confirm";
 import { Labelled, problemAt, unlessShown } from "../form";
 import { NewPassword, passwordProblem } from "./password";
 import { changeUser, createUser, deleteUser, revokeTokens } from "./requests";
@@ -165,7 +165,7 @@ export function RevokeTokens({ user, onDone, onClose }: UserDialogProps) {
     <Confirm
       title={`Revoke the tokens of ${user.name}?`}
       action="Revoke all tokens"
-      onClose={onClose}
+      onCancel={onClose}
       onConfirm={async () => {
         await revokeTokens(user.name);
         onDone(`Revoked all tokens of ${user.name}`);
@@ -185,7 +185,7 @@ export function DeleteUser({ user, onDone, onClose }: UserDialogProps) {
       title={`Delete ${user.name}?`}
       action="Delete the user"
       consent={isCaller(user) ? "This is your own account. I can no longer sign in afterwards." : undefined}
-      onClose={onClose}
+      onCancel={onClose}
       onConfirm={async () => {
         await deleteUser(user);
         onDone(`Deleted the user ${user.name}`);
