@@ -70,15 +70,25 @@ export async function request(path: string, options: Options = {}): Promise<Resp
       if (!(await tokens.renew())) await tokens.ended(failure);
       continue;
     }
-    if ([429, 503].includes(response.status) && attempt < MAX_ATTEMPTS && !options.signal?.aborted) {
-      const seconds = Number(response.headers.get("Retry-After") ?? 1);
-      if (seconds <= MAX_WAIT) {
-        await new Promise((done) => setTimeout(done, 1000 * seconds));
-        continue;
-      }
-    }
-    throw failure;
+    const seconds = Number(response.headers.get("Retry-After") ?? 1);
+    if (!isRepeatable(response.status, options) || attempt === MAX_ATTEMPTS || seconds > MAX_WAIT) throw failure;
+    await pause(seconds, options.signal);
   }
+}
+
+/** Whether a rejected request can be sent again without being carried out twice: a 503 can follow a write that has begun. */
+function isRepeatable(status: number, { method, headers }: Options): boolean {
+  return status === 429 || (status === 503 && ((method ?? "GET") === "GET" || headers?.["Idempotency-Key"] !== undefined));
+}
+
+function pause(seconds: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((done, fail) => {
+    const timer = setTimeout(done, 1000 * seconds);
+    signal?.addEventListener("abort", () => {
+      clearTimeout(timer);
+      fail(signal.reason);
+    });
+  });
 }
 
 async function sendOnce(path: string, options: Options): Promise<Response> {
