@@ -37,12 +37,13 @@ ldd "$binary" | grep -o '/[^ ]*' | while read -r library; do
 done
 cp -L /etc/os-release "$root/etc/os-release"
 
-# The licences of this crate, of Swagger UI and the sample, and of the crates in the binary: one list
+# The licences of this crate, of Swagger UI, the console and the sample, and of the crates in the binary: one list
 # of all crates, and the licence files that the crates contain.
 licenses=$root/usr/share/licenses
 install -D -m 644 -t "$licenses/cinequery" LICENSE
 install -D -m 644 -t "$licenses/swagger-ui" openapi/swagger-ui/LICENSE openapi/swagger-ui/NOTICE \
     openapi/swagger-ui/swagger-ui-bundle.js.LICENSE.txt
+install -D -m 644 -t "$licenses/console" console/dist/licenses.txt
 install -D -m 644 -t "$licenses/sample" sample/README.md
 cargo tree --locked --edges normal --prefix none --no-dedupe --format '{p}: {l}' |
     sed -e '/^cinequery /d' -e 's/ (proc-macro)//' | sort -u >"$licenses/crates"
