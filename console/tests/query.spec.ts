@@ -1,6 +1,6 @@
 // The query bar and the table.
 
-import { accessible, expect, filter, open, search, test, type } from "./console";
+import { accessible, expect, filter, open, search, test, type, unique } from "./console";
 
 test("the first page is the sample, in a table", async ({ page }) => {
   await open(page, "");
@@ -166,4 +166,19 @@ test("a narrow window has no horizontal scroll bar", async ({ page }) => {
   await expect(page.getByRole("row", { name: /Safety Last!/ })).toBeVisible();
   expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(390);
   await accessible(page);
+});
+
+test("a saved query is a candidate", async ({ page, api }) => {
+  const name = unique("tested").replace(" ", "-");
+  const data = { name, filter: "release_year between $from and $to", parameters: [{ name: "from", default: 1920 }, { name: "to", default: 1925 }] };
+  await api.json("POST", "api/v1/queries/movies", { data });
+  await open(page);
+  await type(page, name);
+  await page.getByRole("listbox").getByRole("option").filter({ hasText: "saved query" }).waitFor();
+  await page.keyboard.press("ArrowUp");
+  await page.keyboard.press("Enter");
+  await expect(filter(page)).toHaveText("release_year between $from and $to");
+  await expect(page.getByLabel("$from")).toHaveValue("1920");
+  await expect(page.getByRole("row", { name: /Safety Last!/ })).toBeVisible();
+  await api.send("DELETE", `api/v1/queries/movies/${name}`, { headers: { "If-Match": "*" } });
 });

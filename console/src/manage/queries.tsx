@@ -2,8 +2,9 @@
 
 import { useState } from "preact/hooks";
 import type { SavedQuery } from "../api/document";
-import { elsewhere, fragmentOf, go, place } from "../place";
+import { fragmentOf, go, place } from "../place";
 import { messageOf } from "../query/editor";
+import { placeOf } from "../query/saved";
 import { label, recordType } from "../schema";
 import { allows } from "../session";
 import { Dialog } from "../ui/dialog";
@@ -101,13 +102,6 @@ interface QueryProps {
 
 function Query({ query, mayWrite, onDelete }: QueryProps) {
   const { name, description, filter = "", order_by: orderBy = "", parameters, built_in: isBuiltIn, valid, diagnostics } = query;
-  const defaults = parameters.map((parameter): [string, string] => [parameter.name, defaultText(parameter)]);
-  const target = {
-    ...elsewhere("records"),
-    filter,
-    orderBy,
-    parameters: Object.fromEntries(defaults.filter(([, value]) => value)),
-  };
   return (
     <li class="card">
       <div class="heading">
@@ -117,7 +111,7 @@ function Query({ query, mayWrite, onDelete }: QueryProps) {
         </h2>
         <div class="actions">
           {valid && (
-            <a class="button" href={fragmentOf(target)} aria-label={`Run ${name}`}>
+            <a class="button" href={fragmentOf(placeOf(query))} aria-label={`Run ${name}`}>
               Run
             </a>
           )}

@@ -18,8 +18,10 @@ import { Annotation, EditorState } from "@codemirror/state";
 import { Decoration, EditorView, MatchDecorator, ViewPlugin, drawSelection, keymap, placeholder } from "@codemirror/view";
 import type { DecorationSet, ViewUpdate } from "@codemirror/view";
 import { json } from "../api/client";
-import type { Candidate, Completion as Completed, Diagnostic } from "../api/document";
+import type { Candidate, Completion as Completed, Diagnostic, SavedQuery } from "../api/document";
+import { go } from "../place";
 import { catalogue, recordType } from "../schema";
+import { placeOf, savedQueries } from "./saved";
 import { amend, draft, run } from "./state";
 
 /** Marks changes that come from outside the editor. */
@@ -64,17 +66,20 @@ const TYPES: Partial<Record<Candidate["kind"], string>> = { field: "property", v
 
 async function candidates(context: CompletionContext): Promise<CompletionResult | null> {
   const filter = context.state.doc.toString();
-  const collection = recordType.peek()?.collection;
+  const collection = recordType.peek()?.collection ?? "";
   const abort = new AbortController();
   context.addEventListener("abort", () => abort.abort());
   try {
     const query = { filter, caret: context.pos, collection, position_encoding: "utf-16" };
     // `caret` has to be sent also if it is 0, and the filter if it is empty.
-    const completed = await json<Completed>(`api/v1/query/complete?filter=${encodeURIComponent(filter)}`, {
-      query: { ...query, filter: undefined },
-      signal: abort.signal,
-    });
-    const options = completed.candidates.map((candidate, index) => option(candidate, index));
+    const [completed, saved] = await Promise.all([
+      json<Completed>(`api/v1/query/complete?filter=${encodeURIComponent(filter)}`, {
+        query: { ...query, filter: undefined },
+        signal: abort.signal,
+      }),
+      savedQueries(collection, filter, abort.signal).catch(() => []),
+    ]);
+    const options = [...completed.candidates.map(option), ...saved.map(savedOption)];
     return { from: completed.start, to: completed.end, options, filter: false };
   } catch {
     // Completion is a convenience: problems of the text are reported by the check.
@@ -96,6 +101,17 @@ function option({ text, kind, detail }: Candidate, index: number): Completion {
       view.dispatch({ changes: { from, to, insert }, selection: { anchor: from + insert.length }, userEvent: "input.complete" });
       setTimeout(() => startCompletion(view));
     },
+  };
+}
+
+/** An option that shows what a saved query finds. */
+function savedOption(query: SavedQuery): Completion {
+  return {
+    label: query.name,
+    boost: -99,
+    detail: "saved query",
+    ...(query.description ? { info: query.description } : {}),
+    apply: () => go(placeOf(query)),
   };
 }
 
