@@ -289,7 +289,7 @@ def make_consistent(case):
             # A movie of the file may already exist.
             query["on_conflict"] = "skip"
         # Names and values of columns depend on the file.
-        for name in query.keys() & {"map", "set", "sheet", "encoding"}:
+        for name in query.keys() & {"map", "set", "sheet", "header_row", "encoding"}:
             del query[name]
         movies = [json.loads(line) for line in case.body.splitlines()]
         if query.get("format") in ("csv", "excel-csv"):

@@ -182,3 +182,13 @@ test("a saved query is a candidate", async ({ page, api }) => {
   await expect(page.getByRole("row", { name: /Safety Last!/ })).toBeVisible();
   await api.send("DELETE", `api/v1/queries/movies/${name}`, { headers: { "If-Match": "*" } });
 });
+
+test("words without an operator are searched in the texts", async ({ page }) => {
+  await open(page);
+  await type(page, "jazz singer");
+  await page.keyboard.press("Escape");
+  const offer = page.locator(".examples", { hasText: "Search for “jazz singer” in" });
+  await offer.getByRole("button", { name: "Title" }).click();
+  await expect(filter(page)).toHaveText("title contains 'jazz singer'");
+  await expect(page.getByRole("row", { name: /The Jazz Singer/ })).toBeVisible();
+});

@@ -133,9 +133,6 @@ impl Import {
                 list(&error.violations);
                 let detail = with_options(&escaped(&error.detail));
                 eprintln!("nothing was imported from {}: {detail}", self.file.display());
-                if error.kind == Kind::RowsRejected {
-                    eprintln!("to import the other rows, use --on-conflict skip or update");
-                }
                 ExitCode::from(REJECTED)
             }
             Err(error) => return Err(failed(error)),
@@ -311,6 +308,7 @@ fn with_options(message: &str) -> String {
         .replace(" or dates=", " or --dates ")
         .replace("; perhaps with map ", "; perhaps with --map ")
         .replace("; try header_row=", "; add --header-row ")
+        .replace("; try on_conflict=", "; add --on-conflict ")
 }
 
 /// Prints the broken rules and returns the number of rows that they are about.

@@ -303,7 +303,8 @@ async fn check(report: &mut Report, database: &str, case: &Case, times: &Times) 
     let until = Instant::now() + held + Duration::from_micros(250 * case.connections as u64);
     let beyond = async {
         // All connections are open by now.
-        tokio::time::sleep(until - Instant::now() - held / 2).await;
+        let left = until.saturating_duration_since(Instant::now());
+        tokio::time::sleep(left.saturating_sub(held / 2)).await;
         let request = get("/api/v1/schema", "");
         exchange(to, &request, Duration::from_secs(5)).await
     };

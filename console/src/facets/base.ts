@@ -7,6 +7,7 @@ import type { Facets, SyntaxTree } from "../api/document";
 import { withoutField } from "../query/clauses";
 import { applied, check } from "../query/state";
 import type { Applied } from "../query/state";
+import { writes } from "../results/state";
 import { failureFrom } from "../ui/loading";
 
 export interface Base {
@@ -26,12 +27,14 @@ export const base = signal<Base | undefined>(undefined);
 export const baseFailure = signal<Failure | undefined>(undefined);
 
 let before: Applied | undefined;
+let written = 0;
 let turn = 0;
 
 effect(() => {
   const search = applied.value;
   if (!search) return;
-  const isAgain = before?.key === search.key;
+  const isAgain = before?.key === search.key && (before !== search || written !== writes.value);
+  written = writes.value;
   if (isAgain) turn++;
   const isSame = before?.collection === search.collection && before.filter === search.filter;
   before = search;

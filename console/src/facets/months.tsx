@@ -49,16 +49,17 @@ export function Months({ field, controls }: { field: FieldSchema; controls: prea
   const counted = useCounts(field, `months ${today()}`, (collection, filter, abort) => load(field, collection, filter, abort));
   const spans = counted.value ?? [];
   const chosen = base.value && conditionText(base.value, field);
-  // Those before today and after the months can be so many that the bars of the months vanish.
+  // Those before today and after the months have no bars: they can be so many that the bars of the months vanish.
   const most = Math.max(1, ...spans.slice(1, -1).map((span) => span.count));
+  const share = (span: Span, index: number) => (index > 0 && index < spans.length - 1 ? span.count / most : 0);
   return (
     <Box field={field} counted={counted} controls={controls}>
       <ul class="long">
-        {spans.map((span) => (
+        {spans.map((span, index) => (
           <Choice
             key={span.label}
             count={count(span.count)}
-            share={Math.min(1, span.count / most)}
+            share={share(span, index)}
             isPressed={span.condition === chosen}
             onToggle={() => select(field, span.condition === chosen ? undefined : span.condition)}
           >

@@ -3,7 +3,8 @@
 import { effect } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { go, place } from "../place";
-import { recordType } from "../schema";
+import { label, recordType } from "../schema";
+import { quoted } from "./clauses";
 import { apply, amend, amendAll, checkFailure, checked, diagnostics, draft, missing, parameters, remembered, run, warnings } from "./state";
 import { createEditor, messageOf } from "./editor";
 import { ValueInput } from "../ui/input";
@@ -73,6 +74,7 @@ function Problems() {
           Apply all
         </button>
       )}
+      <AsWords />
       {remarks.map((it) => (
         <p key={`${it.start} ${it.message}`} class="warning">
           <span>{messageOf(it)}</span>
@@ -82,6 +84,26 @@ function Problems() {
             </button>
           )}
         </p>
+      ))}
+    </div>
+  );
+}
+
+/** What people type who do not know that this is a filter: words without an operator. */
+const WORDS = /^[^=<>!()$]+$/;
+
+/** Offers to search for the words that were typed in the texts of the records. */
+function AsWords() {
+  const words = draft.value.trim().replace(/^["']|["']$/g, "");
+  const texts = recordType.value?.fields.filter((field) => field.writable && field.type === "text") ?? [];
+  if (diagnostics.value.length === 0 || !WORDS.test(words)) return null;
+  return (
+    <div class="examples">
+      <span class="quiet">Search for “{words}” in</span>
+      {texts.slice(0, MAX_EXAMPLES).map(({ name }) => (
+        <button type="button" key={name} onClick={() => apply(`${name} contains ${quoted(words)}`)}>
+          {label(name)}
+        </button>
       ))}
     </div>
   );

@@ -11,7 +11,8 @@ import { notify } from "../ui/notices";
 import { ProblemNote } from "../ui/problem";
 import { Confirm } from "../ui/confirm";
 import { Shown } from "./facts";
-import { hasJournal, restore, writes } from "./writes";
+import { writes } from "../results/state";
+import { hasJournal, restore } from "./writes";
 
 /** The number of versions that are loaded at once. */
 const PAGE = 20;

@@ -13,7 +13,7 @@ import { useLater, useLoaded } from "../ui/loading";
 import { ProblemNote } from "../ui/problem";
 import { writableFields } from "./draft";
 import { Shown } from "./facts";
-import { writes } from "./writes";
+import { writes } from "../results/state";
 
 const VERDICTS: Record<Verdict, [symbol: string, text: string]> = {
   true: ["✓", "true"],

@@ -14,7 +14,8 @@ import { Editor } from "./editor";
 import { Gone } from "./gone";
 import { History } from "./history";
 import { Match } from "./match";
-import { read, writes } from "./writes";
+import { writes } from "../results/state";
+import { read } from "./writes";
 import "./record.css";
 
 export function RecordPanel() {

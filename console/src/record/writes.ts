@@ -1,18 +1,14 @@
 // Writes of single records. Each one is reported with a way to undo it, and is in the table at once.
 
-import { signal } from "@preact/signals";
 import { Failure, json } from "../api/client";
 import type { ChangePage, RecordType } from "../api/document";
 import { refresh } from "../query/state";
-import { rows } from "../results/state";
+import { rows, writes } from "../results/state";
 import { pathOf, titleOf } from "../schema";
 import type { Item, Value } from "../schema";
 import { notify } from "../ui/notices";
 
 export type Values = Record<string, Value>;
-
-/** The number of writes so far. An open record is loaded again when it changes. */
-export const writes = signal(0);
 
 /**
  * The headers of a write. `request` repeats one for which the service was too busy; with the key of the first attempt

@@ -33,13 +33,24 @@ export class Rows {
   loading = false;
   private readonly cursors: (string | undefined)[] = [undefined];
   private readonly pages = new Map<number, Item[]>();
+  /** Whether the rows are those of an earlier object for the same search, until the first page arrives. */
+  private isStale = false;
   private readonly abort = new AbortController();
   private wanted: [number, number] = [0, 0];
 
+  /** The time of the search, to which relative dates refer. */
+  readonly now = new Date();
+
   constructor(
     readonly search: Applied,
-    private readonly asOf = new Date(),
+    before?: Rows,
   ) {
+    if (before?.search.key === search.key) {
+      this.isStale = true;
+      this.pages = new Map(before.pages);
+      this.known = before.known;
+      this.total = before.total;
+    }
     this.show(0, 1);
     this.count();
   }
@@ -66,6 +77,7 @@ export class Rows {
   }
 
   private missingPage(): number | undefined {
+    if (this.isStale) return 0;
     const [from, to] = this.wanted;
     for (let page = from; page <= to; page++) {
       const isReachable = page < this.cursors.length;
@@ -91,6 +103,11 @@ export class Rows {
     const { collection, filter, orderBy } = this.search;
     const query = { filter, order_by: orderBy, limit: PAGE, cursor: this.cursors[page], why: page === 0 };
     const found = await json<Page>(`api/v1/${collection}`, { query, signal: this.abort.signal });
+    if (this.isStale) {
+      this.isStale = false;
+      this.pages.clear();
+      this.known = 0;
+    }
     this.pages.set(page, found.items);
     if (page === 0) this.why = found.why ?? [];
     if (found.next_cursor) this.cursors[page + 1] = found.next_cursor;
@@ -128,10 +145,5 @@ export class Rows {
       if (index >= 0) page[index] = item;
     }
     this.changes.value++;
-  }
-
-  /** The time of the search, to which relative dates refer. */
-  get now(): Date {
-    return this.asOf;
   }
 }

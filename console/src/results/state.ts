@@ -7,6 +7,9 @@ import { Rows } from "./rows";
 
 export const rows = signal<Rows | undefined>(undefined);
 
+/** The number of writes so far. An open record and the facets are loaded again when it changes. */
+export const writes = signal(0);
+
 /** The selected records by id, as they were when they were selected. */
 export const selected = signal<ReadonlyMap<string, Item>>(new Map());
 
@@ -28,7 +31,7 @@ effect(() => {
   const before = rows.peek();
   before?.close();
   if (before?.search.key !== search.key) selected.value = kept(search.key);
-  rows.value = new Rows(search);
+  rows.value = new Rows(search, before);
 });
 
 // A reload keeps the selection, for the search in which it was made.

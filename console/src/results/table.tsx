@@ -123,6 +123,12 @@ function Table({ rows: source, columns }: TableProps) {
   return (
     <div class="table" ref={scroll} onScroll={measure} onKeyDown={onKeyDown}>
       <table aria-rowcount={source.isComplete ? source.known + 1 : (source.total ?? -2) + 1} aria-busy={source.loading}>
+        <colgroup>
+          <col class="choice" />
+          {columns.map((field) => (
+            <col key={field.name} class={field.type} />
+          ))}
+        </colgroup>
         <thead>
           <tr aria-rowindex={1}>
             <th class="choice">

@@ -170,6 +170,14 @@ pub enum Match {
     None,
 }
 
+/// The name of the column with the problems. A number follows it if a field or another column has the name.
+pub(super) const PROBLEM: &str = "problem";
+
+/// Whether a column has the problems of a file of rejected rows, which comes back corrected.
+fn is_note(position: usize, name: &str) -> bool {
+    position == 0 && name == PROBLEM
+}
+
 /// A column of a file, as a report shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Object, Serialize)]
 #[oai(rename = "ImportColumn")]
@@ -375,10 +383,16 @@ impl Columns {
         self.schema.field(&column.name).filter(|field| is_claim && field.managed)
     }
 
-    /// Returns the names of columns that are not read, sorted, at most [`MAX_DIAGNOSTICS`].
-    pub(super) fn ignored(&self) -> Vec<String> {
-        let ignored = self.list.iter().filter(|column| column.targets.is_empty());
-        let names = ignored.map(|column| column.name.chars().take(MAX_NAME).collect::<String>());
+    /// Returns the names of columns that are not read, sorted, at most [`MAX_DIAGNOSTICS`]. `finds` says whether the import
+    /// finds records by the columns of [`Self::claim`].
+    pub(super) fn ignored(&self, finds: bool) -> Vec<String> {
+        let is_used = |column: &Column| finds && self.claim(column).is_some();
+        let columns = self.list.iter().enumerate();
+        let ignored = columns.filter(|(position, column)| {
+            column.targets.is_empty() && !is_used(column) && !is_note(*position, &column.name)
+        });
+        let names =
+            ignored.map(|(_, column)| column.name.chars().take(MAX_NAME).collect::<String>());
         let mut names: Vec<String> = names.filter(|name| !name.is_empty()).collect();
         names.sort();
         names.dedup();
@@ -416,11 +430,11 @@ impl Columns {
         let is_managed = |name: &str| {
             self.schema.fields.iter().any(|field| field.managed && is_same(field.name, name))
         };
-        let is_free = |column: &Column| {
-            column.targets.is_empty() && !column.name.is_empty() && !is_managed(&column.name)
+        let is_free = |(position, column): &(usize, &Column)| {
+            let is_named = column.targets.is_empty() && !column.name.is_empty();
+            is_named && !is_managed(&column.name) && !is_note(*position, &column.name)
         };
-        let columns = self.list.iter().enumerate();
-        let free: Vec<(usize, &Column)> = columns.filter(|(_, column)| is_free(column)).collect();
+        let free: Vec<(usize, &Column)> = self.list.iter().enumerate().filter(is_free).collect();
         for (position, column) in &free {
             let by_name = by_name(&column.name, &missing)
                 .filter(|field| can_be(*position, field) != Some(false));

@@ -148,7 +148,7 @@ impl Reading {
             return Err(error);
         }
         self.file = Some(source.facts());
-        self.ignored = columns.ignored();
+        self.ignored = columns.ignored(self.policy == Conflict::Update);
         self.columns = columns.shown(|column, field| self.sample.can_be(column, field, *dates));
         self.columns.truncate(MAX_SHOWN_COLUMNS);
         if let Some(unknown) = &mut self.unknown {
@@ -264,7 +264,8 @@ impl Reading {
         }
         if policy == Conflict::Fail && rejected > 0 {
             let rows = if rejected == 1 { "row was" } else { "rows were" };
-            let detail = format!("{rejected} {rows} rejected{listed}{}", kinds());
+            let help = "; try on_conflict=skip, which imports the other rows";
+            let detail = format!("{rejected} {rows} rejected{listed}{}{help}", kinds());
             return Err(Error {
                 violations: report.errors,
                 ..Error::new(Kind::RowsRejected, detail)

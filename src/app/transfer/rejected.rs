@@ -8,15 +8,12 @@ use std::io::{Result as IoResult, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::cell::Cell;
-use super::columns::{Columns, is_same};
+use super::columns::{Columns, PROBLEM, is_same};
 use super::csv::{BYTE_ORDER_MARK, quoted};
 use super::quotes::after_first_cell;
 use super::row::{Row, Values};
 use crate::error::{Error, Result, Violation};
 use crate::query::Schema;
-
-/// The name of the column with the problems. A number follows it if a field or another column has the name.
-const PROBLEM: &str = "problem";
 
 /// The end of a row.
 const END: &[u8] = b"\r\n";
