@@ -22,6 +22,7 @@ import { Toolbar } from "./results/toolbar";
 import { catalogue, label, loadCatalogue, recordType } from "./schema";
 import { allows, isSigningIn, session, signOut, start } from "./session";
 import { SignIn } from "./sign_in";
+import { Boundary } from "./ui/boundary";
 import { ProblemNote } from "./ui/problem";
 import { useLoaded } from "./ui/loading";
 import { Menu } from "./ui/menu";
@@ -49,7 +50,11 @@ export function App() {
         <>
           <Header />
           <ProblemNote failure={schema.failure} />
-          {catalogue.value && <Page />}
+          {catalogue.value && (
+            <Boundary>
+              <Page />
+            </Boundary>
+          )}
         </>
       )}
       {current.state === "signed_out" && <SignIn {...current} />}
@@ -183,7 +188,7 @@ function Page() {
 }
 
 function Records() {
-  const { panel } = place.value;
+  const { panel, record } = place.value;
   return (
     <div class="records">
       <Facets />
@@ -196,7 +201,9 @@ function Records() {
         <Results />
         <SelectionBar />
       </main>
-      <RecordPanel />
+      <Boundary key={record}>
+        <RecordPanel />
+      </Boundary>
       {panel === "export" && <Export />}
     </div>
   );

@@ -42,7 +42,7 @@ function parse(fragment: string): Place {
   const parameters: Record<string, string> = {};
   for (const [name, value] of values) if (name.startsWith("$")) parameters[name.slice(1)] = value;
   return {
-    collection: decodeURIComponent(path),
+    collection: decoded(path),
     view,
     filter: values.get("filter") ?? "",
     orderBy: values.get("order_by") ?? "",
@@ -51,6 +51,20 @@ function parse(fragment: string): Place {
     panel: values.get("panel") ?? "",
     parameters,
   };
+}
+
+/** The value of a parameter as typed; empty if there is none. A parameter can be named like a property of every object. */
+export function typed(parameters: Place["parameters"], name: string): string {
+  return Object.hasOwn(parameters, name) ? (parameters[name] ?? "") : "";
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    // A malformed link names a collection that does not exist.
+    return text;
+  }
 }
 
 /** Returns the fragment of a place, for links. */

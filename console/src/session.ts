@@ -17,6 +17,9 @@ export const session = signal<Session>({ state: "starting" });
 /** Set in the storage of the browser while there may be a cookie of a session, which scripts cannot see. */
 const KEPT = "cinequery.session";
 
+/** The user to whom what is in a storage of the browser belongs. */
+const OWNER = "cinequery.owner";
+
 /** Whether a visitor has asked for the form to sign in. */
 export const isSigningIn = signal(false);
 
@@ -58,14 +61,31 @@ async function renewed(): Promise<boolean> {
   const method = current.state === "starting" ? undefined : current.method.method;
   if (current.state === "signed_in" && current.isVisitor) return false;
   try {
-    if (method === "open") token = await openToken(current);
-    else if (method === "oidc") return false;
-    else token = (await post("api/v1/session/renew"))?.access_token;
+    if (method === "oidc") return false;
+    const renewed = method === "open" ? await openToken(current) : (await post("api/v1/session/renew"))?.access_token;
+    const me = current.state === "starting" ? undefined : current.me;
+    if (me && renewed && subjectOf(renewed) !== me.subject) {
+      // Another tab has signed in another user, whose cookie it is. What this page would send belongs to the first one.
+      location.reload();
+      return await new Promise(() => {});
+    }
+    token = renewed;
     return true;
   } catch (error) {
     if (!(error instanceof Failure) || error.problem.status !== 401) throw error;
     localStorage.removeItem(KEPT);
     return false;
+  }
+}
+
+/** The subject of a token of this service (RFC 7519). */
+function subjectOf(jwt: string): string | undefined {
+  try {
+    const payload = atob((jwt.split(".")[1] ?? "").replace(/-/g, "+").replace(/_/g, "/"));
+    const claims: unknown = JSON.parse(new TextDecoder().decode(Uint8Array.from(payload, (char) => char.charCodeAt(0))));
+    return claims && typeof claims === "object" && "sub" in claims ? String(claims.sub) : undefined;
+  } catch {
+    return undefined;
   }
 }
 
@@ -97,10 +117,9 @@ export async function start(): Promise<void> {
 async function enter(method: SignInMethod): Promise<void> {
   const before = session.value.state === "signed_out" ? session.value.me : undefined;
   const me = await json<CurrentUser>("api/v1/me");
+  if (token !== undefined) own(me.subject);
   if (before && before.subject !== me.subject) {
     // What is on the page belongs to another user, and so do the requests that wait.
-    forget();
-    if (method.method === "password") localStorage.setItem(KEPT, "yes");
     location.reload();
     return;
   }
@@ -124,17 +143,33 @@ export async function signOut(): Promise<void> {
   const current = session.value;
   if (current.state !== "signed_in") return;
   if (current.method.method === "password") await post("api/v1/session/sign-out");
-  forget();
+  localStorage.removeItem(KEPT);
+  for (const storage of [localStorage, sessionStorage]) forget(storage);
   location.hash = "";
   location.reload();
 }
 
-/** Removes what this page has stored in the browser. */
-function forget(): void {
-  for (const storage of [localStorage, sessionStorage]) {
-    for (const name of Object.keys(storage)) if (name.startsWith("cinequery.")) storage.removeItem(name);
+/** Removes what this page has stored. */
+function forget(storage: Storage): void {
+  for (const name of Object.keys(storage)) {
+    if (name.startsWith("cinequery.") && name !== KEPT) storage.removeItem(name);
   }
 }
+
+/** Removes what belongs to another user. Each tab has a storage of its own, so another tab may not have done it. */
+function own(subject: string): void {
+  for (const storage of [localStorage, sessionStorage]) {
+    if (storage.getItem(OWNER) !== subject) forget(storage);
+    storage.setItem(OWNER, subject);
+  }
+}
+
+// Another tab has signed out, or in as another user: the page of the first one does not stay.
+addEventListener("storage", ({ key, newValue }) => {
+  const current = session.value;
+  const isOther = key === OWNER && current.state === "signed_in" && !current.isVisitor && newValue !== current.me.subject;
+  if (isOther) location.reload();
+});
 
 /** Replaces the token after a change of the password, which ends all sessions of the user. */
 export async function changePassword(current_password: string, new_password: string): Promise<void> {
@@ -152,7 +187,8 @@ export function accessToken(): string | undefined {
 /** Returns whether the token has a scope, such as `admin` or `movies:write`. */
 export function allows(scope: string): boolean {
   const current = session.value;
-  return current.state === "signed_in" && current.me.scopes.includes(scope);
+  // The page of a session that has ended stays as it was, below the form to sign in.
+  return current.state !== "starting" && (current.me?.scopes.includes(scope) ?? false);
 }
 
 // Authorization code with PKCE (RFC 7636), for `--auth oidc`.
@@ -165,6 +201,14 @@ interface Attempt {
   state: string;
   verifier: string;
   fragment: string;
+}
+
+function pendingAttempt(): Attempt | undefined {
+  try {
+    return (JSON.parse(sessionStorage.getItem(ATTEMPT) ?? "null") as Attempt | null) ?? undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** The page that passes the code on, here and for Swagger UI: an issuer accepts only URLs that it knows. */
@@ -202,15 +246,18 @@ export async function signInElsewhere(method: SignInMethod): Promise<void> {
 /** Returns the token if the browser comes from the issuer, and restores the place from which it went there. */
 async function returnedFromIssuer(): Promise<string | undefined> {
   const [, returned] = location.hash.split(RETURNED);
-  const stored = sessionStorage.getItem(ATTEMPT);
-  if (!returned || !stored) return undefined;
-  sessionStorage.removeItem(ATTEMPT);
+  const attempt = pendingAttempt();
+  if (!returned || !attempt) return undefined;
   const parameters = new URLSearchParams(returned);
-  const { state, verifier, fragment } = JSON.parse(stored) as Attempt;
-  history.replaceState(null, "", `${location.pathname}${fragment || "#/"}`);
+  if (parameters.get("state") !== attempt.state) {
+    // Any page can send a browser here. The right response may still come.
+    throw new Failure({ code: "sign_in_failed", detail: "the response of the issuer does not belong to this sign-in; sign in again" });
+  }
+  sessionStorage.removeItem(ATTEMPT);
+  history.replaceState(null, "", `${location.pathname}${attempt.fragment || "#/"}`);
   dispatchEvent(new HashChangeEvent("hashchange"));
   const code = parameters.get("code");
-  if (parameters.get("state") !== state || !code) {
+  if (!code) {
     const reason = parameters.get("error_description") ?? parameters.get("error") ?? "no code was returned";
     throw new Failure({ code: "sign_in_failed", detail: `signing in failed: ${reason}` });
   }
@@ -222,7 +269,7 @@ async function returnedFromIssuer(): Promise<string | undefined> {
       client_id: method.client_id ?? "",
       redirect_uri: redirectUri(),
       code,
-      code_verifier: verifier,
+      code_verifier: attempt.verifier,
     }),
   });
   if (!response.ok) throw await failureOf(response);

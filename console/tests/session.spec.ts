@@ -77,6 +77,23 @@ test.describe("with users", () => {
     expect(await page.evaluate(() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }]))).toBe("[{},{}]");
   });
 
+  test("a tab does not go on as the user of another tab", async ({ page, api, context }) => {
+    const [name, other] = [await user(api, "editor"), await user(api, "viewer")];
+    await page.goto("./");
+    await signIn(page, name);
+    await expect(page.getByText(name, { exact: true })).toBeVisible();
+    const second = await context.newPage();
+    await second.goto("./");
+    await second.getByText(name, { exact: true }).click();
+    await second.getByRole("button", { name: "Sign out" }).click();
+    await signIn(second, other);
+    await expect(second.getByText(other, { exact: true })).toBeVisible();
+    // The page of the first user is gone.
+    await expect(page.getByText(name, { exact: true })).toHaveCount(0);
+    await expect(page.getByText(other, { exact: true })).toBeVisible();
+    await second.close();
+  });
+
   test("another user after an ended session starts anew", async ({ page, api }) => {
     const [name, other] = [await user(api, "editor"), await user(api, "viewer")];
     await page.goto("./");
@@ -110,4 +127,24 @@ test("an unknown collection is named, with a way out", async ({ page }) => {
   await expect(page.getByRole("alert")).toContainText("cinemas");
   await page.getByRole("link", { name: "Show the first one" }).click();
   await expect(page.getByRole("row", { name: /Safety Last!/ })).toBeVisible();
+});
+
+test("malformed links and storages do not break the page", async ({ page }) => {
+  await page.addInitScript(() => {
+    localStorage.setItem("cinequery.history", '{"movies":"x"}');
+    sessionStorage.setItem("cinequery.selection", "{");
+    sessionStorage.setItem("cinequery.match", "{");
+    sessionStorage.setItem("cinequery.sign-in", "{");
+  });
+  await open(page, "#/%E0%A4%A");
+  await page.getByRole("link", { name: "Show the first one" }).click();
+  await expect(page.getByRole("row", { name: /Safety Last!/ })).toBeVisible();
+  await search(page, "title = $constructor");
+  await expect(page.getByText("Enter the values to search.")).toBeVisible();
+  await page.getByLabel("$constructor").fill("Safety Last!");
+  await page.getByLabel("$constructor").press("Enter");
+  await expect(page.getByText("1 record", { exact: true })).toBeVisible();
+  await page.getByRole("row", { name: /Safety Last!/ }).click();
+  await page.getByRole("tab", { name: "Match" }).click();
+  await expect(page.getByRole("dialog", { name: "Safety Last!" })).toBeVisible();
 });

@@ -70,7 +70,8 @@ export async function request(path: string, options: Options = {}): Promise<Resp
       if (!(await tokens.renew())) await tokens.ended(failure);
       continue;
     }
-    const seconds = Number(response.headers.get("Retry-After") ?? 1);
+    // A proxy may send a date instead of seconds.
+    const seconds = Number(response.headers.get("Retry-After")) || 1;
     if (!isRepeatable(response.status, options) || attempt === MAX_ATTEMPTS || seconds > MAX_WAIT) throw failure;
     await pause(seconds, options.signal);
   }

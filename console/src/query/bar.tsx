@@ -2,7 +2,7 @@
 
 import { effect } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
-import { go, place } from "../place";
+import { go, place, typed } from "../place";
 import { label, recordType } from "../schema";
 import { quoted } from "./clauses";
 import { apply, amend, amendAll, checkFailure, checked, diagnostics, draft, missing, parameters, remembered, run, warnings } from "./state";
@@ -123,7 +123,7 @@ function Parameters() {
       {known.map(({ name, type }) => (
         <label key={name}>
           ${name}
-          <ValueInput type={type} value={values[name] ?? ""} onValue={(value) => set(name, value)} />
+          <ValueInput type={type} value={typed(values, name)} onValue={(value) => set(name, value)} />
         </label>
       ))}
       {missing.value.length > 0 && <span class="quiet">Enter the values to search.</span>}

@@ -3,7 +3,7 @@
 import { computed, effect, signal } from "@preact/signals";
 import { Failure, json } from "../api/client";
 import type { Diagnostic, NamedParameter, QueryCheck, Suggestion, SyntaxTree } from "../api/document";
-import { go, place } from "../place";
+import { go, place, typed } from "../place";
 import { recordType } from "../schema";
 import { session } from "../session";
 import { failureFrom } from "../ui/loading";
@@ -111,7 +111,7 @@ effect(() => {
   check(filter).then(
     (result) => {
       if (!isCurrent) return;
-      const literals = new Map(result.parameters.map(({ name, type }) => [name, written(type, values[name] ?? "")]));
+      const literals = new Map(result.parameters.map(({ name, type }) => [name, written(type, typed(values, name))]));
       const bound = bind(filter, result.ast, literals);
       if ("filter" in bound) apply(bound.filter);
       else missing.value = bound.missing;
@@ -201,26 +201,28 @@ const HISTORY = "cinequery.history";
 /** The number of filters that are remembered for a collection. */
 const MAX_HISTORY = 50;
 
-function allRemembered(): Record<string, string[]> {
+function allRemembered(): Map<string, string[]> {
   try {
-    return JSON.parse(localStorage.getItem(HISTORY) ?? "{}") as Record<string, string[]>;
+    const stored: unknown = JSON.parse(localStorage.getItem(HISTORY) ?? "{}");
+    const lists = Object.entries(stored ?? {}).filter(([, list]) => Array.isArray(list));
+    return new Map(lists.map(([collection, list]) => [collection, (list as unknown[]).map(String)]));
   } catch {
-    return {};
+    return new Map();
   }
 }
 
 /** The filters that were run before, without the present one. */
 export function remembered(collection: string, present: string): string[] {
-  return (allRemembered()[collection] ?? []).filter((filter) => filter !== present);
+  return (allRemembered().get(collection) ?? []).filter((filter) => filter !== present);
 }
 
 function remember(collection: string, filter: string): void {
   if (!filter.trim()) return;
   const all = allRemembered();
-  const others = (all[collection] ?? []).filter((text) => text !== filter);
-  all[collection] = [filter, ...others].slice(0, MAX_HISTORY);
+  const others = (all.get(collection) ?? []).filter((text) => text !== filter);
+  all.set(collection, [filter, ...others].slice(0, MAX_HISTORY));
   try {
-    localStorage.setItem(HISTORY, JSON.stringify(all));
+    localStorage.setItem(HISTORY, JSON.stringify(Object.fromEntries(all)));
   } catch {
     // The storage is full or not allowed: the history is a convenience.
   }

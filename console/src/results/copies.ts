@@ -72,7 +72,8 @@ function shell(text: string): string {
   return `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
-/** JSON writes `\\u0007` where Rust writes `\\u{0007}`. */
+/** A literal of Rust. Characters that control the terminal, or the direction of a text, are escaped. */
 function rust(text: string): string {
-  return JSON.stringify(text).replace(/\\u([0-9a-f]{4})/g, "\\u{$1}");
+  const escaped = text.replace(/[\\"]/g, "\\$&").replace(/[\p{Cc}\p{Cf}\p{Cs}]/gu, (char) => `\\u{${char.codePointAt(0)?.toString(16)}}`);
+  return `"${escaped}"`;
 }
