@@ -90,7 +90,7 @@ test.describe("with users", () => {
     await expect(second.getByText(other, { exact: true })).toBeVisible();
     // The page of the first user is gone.
     await expect(page.getByText(name, { exact: true })).toHaveCount(0);
-    await expect(page.getByText(other, { exact: true })).toBeVisible();
+    await expect(page.getByRole("dialog", { name: "Sign in" })).toBeVisible();
     await second.close();
   });
 
