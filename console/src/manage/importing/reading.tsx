@@ -97,7 +97,7 @@ export function ReadingOptions({ type, report }: ReadingOptionsProps) {
             )}
           </Labelled>
         )}
-        {isTable && headerRow && (
+        {isTable && (
           <Labelled label="Row with the names of the columns" hint="Rows above it are ignored.">
             {(attributes) => (
               <input
@@ -105,8 +105,9 @@ export function ReadingOptions({ type, report }: ReadingOptionsProps) {
                 type="number"
                 min="1"
                 max="1000"
-                value={headerRow}
-                onChange={(event) => change({ headerRow: event.currentTarget.value })}
+                value={headerRow || "1"}
+                // The first row is what the service reads without the option.
+                onChange={(event) => change({ headerRow: headerOf(event.currentTarget.value) })}
               />
             )}
           </Labelled>
@@ -114,6 +115,11 @@ export function ReadingOptions({ type, report }: ReadingOptionsProps) {
       </div>
     </section>
   );
+}
+
+/** The option for a row that was entered: none for the default, the first row. */
+function headerOf(entered: string): string {
+  return entered === "1" ? "" : entered;
 }
 
 function Conflicts({ type }: { type: RecordType }) {
