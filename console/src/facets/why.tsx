@@ -1,7 +1,7 @@
 // Why no record matches, and how to change the filter so that some do.
 
 import type { MoviePage } from "../api/document";
-import { go, place } from "../place";
+import { elsewhere, fragmentOf, go, place } from "../place";
 import { amended } from "../query/clauses";
 import { check } from "../query/state";
 import { rows } from "../results/state";
@@ -26,7 +26,8 @@ export function WhyNothing() {
           <p>
             <button type="button" onClick={() => go({ record: "new", panel: "" })}>
               Create the first one
-            </button>
+            </button>{" "}
+            <a href={fragmentOf({ ...elsewhere("import"), collection: type.collection })}>Import a file</a>
           </p>
         )}
       </section>
