@@ -43,7 +43,9 @@ function Form({ search }: { search: Applied }) {
   const type = recordType.value;
   const { busy, failure, run } = useAction();
   const [format, setFormat] = useState<FileFormat>(remembered);
-  const [allFields, setAllFields] = useState(false);
+  const [chosenAll, setAllFields] = useState<boolean>();
+  // Files that are edited and imported again need `id` and `version`.
+  const allFields = chosenAll ?? (format === "xlsx" || format === "excel-csv");
   const [received, setReceived] = useState(0);
   const abort = useRef<AbortController>(undefined);
   // A dialog that is closed ends its download.
@@ -124,7 +126,7 @@ function Form({ search }: { search: Applied }) {
           <input type="radio" name="columns" checked={allFields} onChange={() => setAllFields(true)} />
           <span>
             All fields
-            <span class="quiet hint">With id and version, an import finds the records again and overwrites no newer change.</span>
+            <span class="quiet hint">The default for Excel: an import of the edited file needs id and version to find the records again and to overwrite no newer change.</span>
           </span>
         </label>
       </fieldset>
