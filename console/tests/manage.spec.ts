@@ -59,7 +59,7 @@ test.describe("import", () => {
     await open(page, "#/movies?view=import");
     await choose(page, "mixed.csv", `title,genre,release_year,expiry_date\n${title},drama,1999,2031-01-01\n${bad}\n`);
     await expect(page.getByRole("button", { name: "Import records" })).toBeDisabled();
-    await page.getByRole("button", { name: "Leave out the rejected rows" }).click();
+    await page.getByRole("button", { name: "Leave out wrong rows" }).click();
     await expect(page.getByRole("radio", { name: /^Keep the existing record/ })).toBeChecked();
     await page.getByRole("button", { name: "Import 1 record" }).click();
     await expect(status(page)).toContainText("1 created, 0 updated, 0 left as they are, 1 rejected");

@@ -9,7 +9,7 @@ import { ProblemNote } from "../ui/problem";
 import { size } from "./files";
 import { Columns } from "./importing/columns";
 import { ReadingOptions } from "./importing/reading";
-import { Problems } from "./importing/problems";
+import { Problems, conflictsOf } from "./importing/problems";
 import { Preview } from "./importing/preview";
 import { Outcome } from "./importing/outcome";
 import { Values } from "./importing/values";
@@ -134,7 +134,7 @@ function Dry({ type, file }: { type: RecordType; file: File }) {
       {current.state === "rejected" && <ProblemNote failure={current.failure} />}
       <div aria-busy={isChecking.value}>
         {report && <Decision type={type} />}
-        {report && <Problems type={type} report={report} />}
+        {report && <Problems report={report} />}
         {report && <Columns type={type} report={report} />}
         {report && <Preview type={type} report={report} />}
         <ReadingOptions type={type} report={report} />
@@ -174,6 +174,7 @@ function Decision({ type }: { type: RecordType }) {
   const { created, updated, skipped, rejected } = report;
   const written = created + updated;
   const isAllOrNothing = options.value.onConflict === "fail";
+  const conflicts = conflictsOf(report);
   const isPrevented = isAllOrNothing && rejected > 0;
   const parts = [
     created > 0 && `${count(created)} created`,
@@ -189,9 +190,23 @@ function Decision({ type }: { type: RecordType }) {
       {isPrevented && !isChecking.value && (
         <p class="warning">
           One rejected row prevents the import of all.
-          {written > 0 && (
+          {conflicts > 0 && (
+            <>
+              <button
+                type="button"
+                class={conflicts * 2 > rejected ? "primary" : undefined}
+                onClick={() => change({ onConflict: "update" })}
+              >
+                Update existing records
+              </button>
+              <button type="button" onClick={() => change({ onConflict: "skip" })}>
+                Keep existing records
+              </button>
+            </>
+          )}
+          {written > 0 && conflicts < rejected && (
             <button type="button" onClick={() => change({ onConflict: "skip" })}>
-              Leave out the rejected rows
+              Leave out wrong rows
             </button>
           )}
         </p>

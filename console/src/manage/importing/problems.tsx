@@ -1,13 +1,13 @@
 // The problems of a file by column, with the options that solve them.
 
-import type { ImportProblem, ImportReport, RecordType } from "../../api/document";
+import type { ImportProblem, ImportReport } from "../../api/document";
 import { count, label } from "../../schema";
 import { grouped } from "../grouped";
 import { changeOf } from "./options";
 import { change, options } from "./state";
 import { inputId } from "./values";
 
-export function Problems({ type, report }: { type: RecordType; report: ImportReport }) {
+export function Problems({ report }: { report: ImportReport }) {
   const groups = grouped(report.problems, ({ field }) => field ?? "");
   const header = headerRow(report);
   return (
@@ -28,7 +28,7 @@ export function Problems({ type, report }: { type: RecordType; report: ImportRep
               <li key={field}>
                 <h3>{field ? titleOf(field, report) : "Whole rows"}</h3>
                 {problems.map((problem) => (
-                  <Problem key={problem.detail} problem={problem} type={type} report={report} />
+                  <Problem key={problem.detail} problem={problem} />
                 ))}
               </li>
             ))}
@@ -53,11 +53,9 @@ function titleOf(field: string, report: ImportReport): string {
 
 interface ProblemProps {
   problem: ImportProblem;
-  type: RecordType;
-  report: ImportReport;
 }
 
-function Problem({ problem, type, report }: ProblemProps) {
+function Problem({ problem }: ProblemProps) {
   const { detail, count: rows, example, line, parameters, field } = problem;
   const changes = parameters.flatMap((parameter) => {
     const changes = changeOf(parameter);
@@ -65,7 +63,6 @@ function Problem({ problem, type, report }: ProblemProps) {
   });
   // A problem without an example is that of cells without a value.
   const isMissing = field !== undefined && example === undefined && parameters.length === 0 && !options.value.values[field];
-  const isConflict = field === undefined && report.existing.length === 0 && options.value.onConflict === "fail" && type.natural_key.length > 0;
   return (
     <p class="warning">
       {count(rows)} × {detail}
@@ -80,18 +77,14 @@ function Problem({ problem, type, report }: ProblemProps) {
           Set a value for empty cells
         </button>
       )}
-      {isConflict && (
-        <>
-          <button type="button" onClick={() => change({ onConflict: "skip" })}>
-            Keep existing records
-          </button>
-          <button type="button" onClick={() => change({ onConflict: "update" })}>
-            Update existing records
-          </button>
-        </>
-      )}
     </p>
   );
+}
+
+/** The number of rejected rows whose record exists. */
+export function conflictsOf(report: ImportReport): number {
+  const conflicts = report.problems.filter(({ field, detail }) => field === undefined && detail === "the record exists");
+  return conflicts.reduce((sum, problem) => sum + problem.count, 0);
 }
 
 /** The number of lines that are shown. The service reports up to a hundred. */
