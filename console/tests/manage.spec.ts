@@ -76,12 +76,16 @@ test.describe("import", () => {
   test("offers what to do with existing records", async ({ page, api }) => {
     const { title, id } = await api.movie({ genre: "drama" });
     await open(page, "#/movies?view=import");
-    await choose(page, "again.csv", `title,genre,release_year,expiry_date\n${title},comedy,1999,2031-12-31\n`);
+    await choose(page, "again.csv", `id,title,genre,release_year,expiry_date\n${id},${title},comedy,1999,2031-12-31\n`);
+    await expect(page.getByLabel("Row with the names of the columns")).toHaveValue("1");
+    await expect(page.getByRole("button", { name: "Update existing records" })).toHaveClass("primary");
+    await expect(page.getByRole("button", { name: "Leave out wrong rows" })).toHaveCount(0);
     await page.getByRole("button", { name: "Keep existing records" }).click();
     await expect(status(page)).toHaveText("Would be: 1 left as they are.");
     await page.getByText("1 rows of existing records").click();
     await expect(page.getByText(/^Line 2: .*already exists/)).toBeVisible();
     await page.getByRole("radio", { name: /^Update the existing record/ }).check();
+    await expect(page.getByRole("row", { name: /^id / })).toContainText("finds the record");
     await page.getByRole("button", { name: "Import 1 record" }).click();
     await expect(status(page)).toContainText("0 created, 1 updated");
     expect(await api.json("GET", `api/v1/movies/${id}`)).toMatchObject({ genre: "comedy" });
@@ -195,7 +199,7 @@ test.describe("export", () => {
     await open(page, new URL(page.url()).hash);
     const dialog = page.getByRole("dialog", { name: "Export" });
     await dialog.getByRole("radio", { name: /^Excel workbook/ }).check();
-    await dialog.getByRole("radio", { name: /^All fields/ }).check();
+    await expect(dialog.getByRole("radio", { name: /^All fields/ })).toBeChecked();
     const requested = page.waitForRequest(/\/export\?/);
     const downloaded = page.waitForEvent("download");
     await dialog.getByRole("button", { name: "Download" }).click();

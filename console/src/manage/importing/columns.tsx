@@ -78,6 +78,7 @@ function Column({ column, type }: { column: ImportColumn; type: RecordType }) {
   const isIgnored = entries.length === 0;
   const set = (position: number, entry: Entry | undefined) =>
     assign(column.name, entry ? entries.toSpliced(position, 1, entry) : entries.toSpliced(position, 1));
+  const findsRecord = options.value.onConflict === "update" && ["id", "version"].includes(column.name);
   const isByName = column.match === "same" || column.match === "similar";
   return (
     <tr class={isIgnored ? "ignored" : undefined}>
@@ -113,7 +114,7 @@ function Column({ column, type }: { column: ImportColumn; type: RecordType }) {
           )}
         </div>
       </td>
-      <td>{isGuess ? <span class="tag warn">guess</span> : isIgnored ? <span class="quiet">ignored</span> : MATCHES[column.match]}</td>
+      <td>{isGuess ? <span class="tag warn">guess</span> : isIgnored ? <span class="quiet">{findsRecord ? "finds the record" : "ignored"}</span> : MATCHES[column.match]}</td>
     </tr>
   );
 }
