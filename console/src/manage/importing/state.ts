@@ -131,11 +131,11 @@ effect(() => {
   };
 });
 
-/** Takes the guesses of the first dry run of a file. */
+/** Takes the guesses of the first dry run of a file, but none for `problem`, the column of a list of rejected rows. */
 function takeGuesses(report: ImportReport): void {
   if (!takesGuesses) return;
   takesGuesses = false;
-  const entries = report.columns.flatMap(({ guess }) => (guess ? parseMapping(guess) : []));
+  const entries = report.columns.flatMap(({ name, guess }) => (guess && name !== "problem" ? parseMapping(guess) : []));
   if (entries.length === 0) return;
   guessed.value = new Set(entries.map(({ column }) => column));
   options.value = { ...options.peek(), mapping: entries };
