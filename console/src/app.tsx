@@ -19,7 +19,7 @@ import { RecordPanel } from "./record/panel";
 import { SelectionBar } from "./record/selection";
 import { Results } from "./results/table";
 import { Toolbar } from "./results/toolbar";
-import { catalogue, label, loadCatalogue, recordType } from "./schema";
+import { catalogue, label, recordType } from "./schema";
 import { allows, isSigningIn, session, signOut, start } from "./session";
 import { SignIn } from "./sign_in";
 import { Boundary } from "./ui/boundary";
@@ -31,8 +31,6 @@ import { Notices, notifyProblem } from "./ui/notices";
 export function App() {
   const starting = useLoaded("start", start);
   const current = session.value;
-  const user = current.state === "starting" ? undefined : current.me?.subject;
-  const schema = useLoaded(user, loadCatalogue);
   if (current.state === "starting") {
     return (
       <main class="start">
@@ -49,12 +47,9 @@ export function App() {
       {current.me && (
         <>
           <Header />
-          <ProblemNote failure={schema.failure} />
-          {catalogue.value && (
-            <Boundary>
-              <Page />
-            </Boundary>
-          )}
+          <Boundary>
+            <Page />
+          </Boundary>
         </>
       )}
       {current.state === "signed_out" && <SignIn {...current} />}

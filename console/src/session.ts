@@ -4,6 +4,7 @@
 import { signal } from "@preact/signals";
 import { Failure, failureOf, json, urlOf, useTokens } from "./api/client";
 import type { CurrentUser, SignInMethod, Token } from "./api/document";
+import { loadCatalogue } from "./schema";
 
 export type Session =
   | { state: "starting" }
@@ -116,7 +117,7 @@ export async function start(): Promise<void> {
 
 async function enter(method: SignInMethod): Promise<void> {
   const before = session.value.state === "signed_out" ? session.value.me : undefined;
-  const me = await json<CurrentUser>("api/v1/me");
+  const [me] = await Promise.all([json<CurrentUser>("api/v1/me"), loadCatalogue()]);
   if (token !== undefined) own(me.subject);
   if (before && before.subject !== me.subject) {
     // What is on the page belongs to another user, and so do the requests that wait.
