@@ -100,7 +100,7 @@ docs:  ## Write the manual into target/guide, as /docs/guide of the service serv
 pictures: tools  ## Draw the pictures of README.md from the program
 	$(CARGO) build --profile demo --bin cinequery
 	contract/tools.sh chromium
-	target/tools/python/bin/python docs/pictures/draw.py target/demo/cinequery
+	PATH="$(CURDIR)/target/tools/python/bin:$$PATH" python docs/pictures/draw.py target/demo/cinequery
 
 image:  ## Build the container image with docker or buildah, run it, and check that it is ready
 	@deploy/image.sh

@@ -68,10 +68,10 @@ def on_a_terminal(*command):
     return printed.decode().replace("\r\n", "\n")
 
 
-# Pages: the name of the picture, the URL, the size of the window.
+# Pages: the name of the picture, the path, the width and the height of the window.
 PAGES = [
-    ("console", "/#/movies?filter=genre+in+('drama','comedy')+and+release_year+>+1960&order_by=expiry_date", "1280,860"),
-    ("docs", "/docs", "1200,1100"),
+    ("console", "/#/movies?filter=genre+in+('drama','comedy')+and+release_year+>+1960&order_by=expiry_date", ("1280", "860")),
+    ("docs", "/docs", ("1200", "1100")),
 ]
 
 
@@ -102,13 +102,8 @@ def draw_pages(program):
                 except OSError:
                     time.sleep(0.1)
             for name, path, size in PAGES:
-                chromium = [
-                    "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--hide-scrollbars",
-                    "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-                    f"--user-data-dir={folder}/browser", f"--window-size={size}", "--virtual-time-budget=10000",
-                    f"--screenshot={HERE.resolve()}/{name}.png", f"http://{listen}{path}",
-                ]  # fmt: skip
-                subprocess.run(chromium, check=True, timeout=120, stderr=subprocess.DEVNULL)
+                shoot = ["node", HERE / "shoot.mjs", f"http://{listen}{path}", HERE / f"{name}.png", *size]
+                subprocess.run(shoot, check=True, timeout=120)
         finally:
             service.terminate()
             service.wait()
