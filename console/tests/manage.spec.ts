@@ -68,8 +68,9 @@ test.describe("import", () => {
     const download = await downloaded;
     expect(download.suggestedFilename()).toBe("mixed-rejected.csv");
     const text = await readFile(await download.path(), "utf8");
-    expect(text).toContain("title,genre,release_year,expiry_date,rejected line,rejected because");
-    expect(text).toContain(`${bad},3,"release_year expected an integer`);
+    expect(text).toContain("problem,title,genre,release_year,expiry_date\r\n");
+    expect(text).toContain(`"line 3: release_year: expected an integer`);
+    expect(text).toContain(`,${bad}\r\n`);
     expect((await api.json("GET", "api/v1/movies", { params: { ...matching(title), count: "exact" } })).total).toBe(1);
   });
 

@@ -16,7 +16,7 @@ export async function rejectedRows(
   const isCsv = how?.format === "csv" || how?.format === "excel-csv";
   const text =
     isCsv && how.delimiter && file.size <= MAX_READ
-      ? withProblems(linesOf(await decoded(file, how.encoding)), Number(headerRow), how.delimiter, errors)
+      ? withProblems(await decoded(file, how.encoding), Number(headerRow), how.delimiter, errors)
       : listed(errors);
   // Excel takes a file without the mark for Windows-1252.
   return new Blob(["\ufeff", text], { type: "text/csv" });
@@ -29,28 +29,60 @@ async function decoded(file: File, encoding: ImportedFile["encoding"]): Promise<
   return new TextDecoder(name).decode(bytes);
 }
 
-function linesOf(text: string): string[] {
-  return text.split(/\r\n|\n|\r/);
+interface Row {
+  /** The line on which the row starts, counted from 1. */
+  line: number;
+  /** The row as it is in the file, without its end. */
+  text: string;
+  /** The length of the first cell. */
+  first: number;
 }
 
-/** The header and the rows of the errors, with two columns that an import ignores. */
-function withProblems(lines: string[], headerRow: number, delimiter: string, errors: Violation[]): string {
-  const byLine = grouped(errors, ({ line }) => line ?? 0);
-  const isSeparator = /^sep=/i.test(lines[0] ?? "");
-  const first = lines.findIndex((line, index) => line.trim() !== "" && !(isSeparator && index === 0));
-  const rows = [[rowAt(lines, headerRow || first + 1), "rejected line", "rejected because"].join(delimiter)];
-  for (const [line, problems] of byLine) {
-    const because = problems.map(({ pointer, detail }) => `${pointer.replace(/^\//, "")} ${detail}`.trim()).join("; ");
-    rows.push([rowAt(lines, line), String(line), quoted(because)].join(delimiter));
+/** The rows of CSV. A quote is special only at the start of a cell (RFC 4180), so that `6" nail` is a plain cell. */
+function rowsOf(text: string, delimiter: string): Row[] {
+  const rows: Row[] = [];
+  let state: "start" | "plain" | "quoted" | "closed" = "start";
+  let [line, begin, first] = [1, 0, -1];
+  let start = line;
+  for (let at = 0; at <= text.length; at++) {
+    const char = text[at] ?? "\n";
+    if (char === "\n") line++;
+    if (state === "quoted" && at < text.length) {
+      if (char === '"') state = "closed";
+    } else if (char === '"' && state !== "plain") {
+      state = "quoted";
+    } else if (char === "\n" || char === "\r") {
+      const row = text.slice(begin, at);
+      rows.push({ line: start, text: row, first: first < 0 ? row.length : first });
+      if (char === "\r" && text[at + 1] === "\n") (at++, line++);
+      [state, begin, start, first] = ["start", at + 1, line, -1];
+    } else {
+      if (char === delimiter && first < 0) first = at - begin;
+      state = char === delimiter ? "start" : "plain";
+    }
   }
-  return `${rows.join("\r\n")}\r\n`;
+  return rows;
 }
 
-/** The row that starts on a line, counted from 1. A cell in quotes may have line breaks. */
-function rowAt(lines: string[], line: number): string {
-  let row = lines[line - 1] ?? "";
-  for (let next = line; (row.split('"').length - 1) % 2 === 1 && next < lines.length; next++) row += `\n${lines[next]}`;
-  return row;
+/** The name of the column with the problems, which an import ignores if it is the first one. */
+const PROBLEM = "problem";
+
+/** The header and the rows of the errors, after a column with their problems. */
+function withProblems(text: string, headerRow: number, delimiter: string, errors: Violation[]): string {
+  const rows = rowsOf(text, delimiter);
+  const isSeparator = ({ line, text }: Row) => line === 1 && /^sep=/i.test(text);
+  const isHeader = (row: Row) => (headerRow ? row.line === headerRow : row.text.trim() !== "" && !isSeparator(row));
+  const header = rows.find(isHeader) ?? { line: 0, text: "", first: 0 };
+  // A file of rejected rows that is rejected again has the column already.
+  const hasColumn = header.text.slice(0, header.first) === PROBLEM;
+  const cells = ({ text, first }: Row) => (hasColumn ? text.slice(first + 1) : text);
+  const byLine = grouped(errors, ({ line }) => line ?? 0);
+  const rejected = [...byLine].map(([line, problems]) => {
+    const details = problems.map(({ pointer, detail }) => `${pointer.replace(/^\//, "")}: ${detail}`.replace(/^: /, ""));
+    const row = rows.find((row) => row.line === line);
+    return [quoted(`line ${line}: ${details.join("; ")}`), row ? cells(row) : ""].join(delimiter);
+  });
+  return `${[[PROBLEM, cells(header)].join(delimiter), ...rejected].join("\r\n")}\r\n`;
 }
 
 function listed(errors: Violation[]): string {
