@@ -28,7 +28,7 @@ export function valueOf(field: FieldSchema, typed: string | null): Value {
   const text = typed.trim();
   if (text === "") return null;
   if (field.type === "boolean") return text === "true";
-  if (field.type === "integer" && Number.isSafeInteger(Number(text))) return Number(text);
+  if (field.type === "integer" && /^[+-]?\d+$/.test(text) && Number.isSafeInteger(Number(text))) return Number(text);
   return text;
 }
 

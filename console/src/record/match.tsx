@@ -31,8 +31,12 @@ interface Tried {
 }
 
 function tried(key: string | undefined): string | undefined {
-  const known = JSON.parse(sessionStorage.getItem(TRIED) ?? "null") as Tried | null;
-  return known && known.key === key ? known.filter : undefined;
+  try {
+    const known = JSON.parse(sessionStorage.getItem(TRIED) ?? "null") as Tried | null;
+    return known?.key === key && typeof known?.filter === "string" ? known.filter : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 export function Match({ type, id }: { type: RecordType; id: string }) {

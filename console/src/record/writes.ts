@@ -21,6 +21,54 @@ export function writing(version?: number): Record<string, string> {
   return headers;
 }
 
+/** The keys of writes without a definite response yet, by what is written. */
+const KEYS = "cinequery.draft.key.";
+const open = new Map<string, string>();
+
+/**
+ * Sends a POST with a key that stays the same for the same path, version and values until there is a definite
+ * response (2xx or 4xx). Otherwise a second click after a lost response would carry out the write twice.
+ */
+async function post<T>(path: string, values: unknown, version?: number): Promise<T> {
+  const what = `${KEYS}${JSON.stringify([path, version, values])}`;
+  const headers = writing(version);
+  const key = open.get(what) ?? stored(what) ?? headers["Idempotency-Key"] ?? "";
+  headers["Idempotency-Key"] = key;
+  open.set(what, key);
+  try {
+    sessionStorage.setItem(what, key);
+  } catch {
+    // The storage is full or not allowed: the key is still known until a reload.
+  }
+  const settle = () => {
+    open.delete(what);
+    try {
+      sessionStorage.removeItem(what);
+    } catch {
+      // The storage is not allowed, so it has no key.
+    }
+  };
+  try {
+    const result = await json<T>(path, { method: "POST", headers, json: values });
+    settle();
+    return result;
+  } catch (error) {
+    const status = error instanceof Failure ? (error.problem.status ?? 0) : 0;
+    const isDefinite = status >= 400 && status < 500 && ![401, 408, 425, 429].includes(status);
+    const isInProgress = status === 409 && error instanceof Failure && error.code !== "duplicate";
+    if (isDefinite && !isInProgress) settle();
+    throw error;
+  }
+}
+
+function stored(name: string): string | undefined {
+  try {
+    return sessionStorage.getItem(name) ?? undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 function recordPath(type: RecordType, id: string, rest = ""): string {
   return pathOf(type, `/${encodeURIComponent(id)}${rest}`);
 }
@@ -48,8 +96,7 @@ async function removed(type: RecordType, id: string, version: number): Promise<v
 
 /** Sets the fields to those of an earlier version. A version that is replaced must be named, unless the record is deleted. */
 export async function restored(type: RecordType, id: string, version: number, replaced?: number): Promise<Restored> {
-  const options = { method: "POST", headers: writing(replaced), json: { version } };
-  return json<Restored>(recordPath(type, id, "/restore"), options);
+  return post<Restored>(recordPath(type, id, "/restore"), { version }, replaced);
 }
 
 export interface Restored {
@@ -65,7 +112,7 @@ async function patched(type: RecordType, id: string, version: number, changes: V
 }
 
 export async function create(type: RecordType, values: Values): Promise<Item> {
-  const item = await json<Item>(pathOf(type), { method: "POST", headers: writing(), json: values });
+  const item = await post<Item>(pathOf(type), values);
   showAnew();
   reportCreated(type, item, "Created");
   return item;
