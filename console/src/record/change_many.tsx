@@ -36,7 +36,7 @@ export function ChangeMany({ type, scope: initial, onClose }: ManyProps) {
   const [violations, setViolations] = useState<Violation[]>([]);
   const [rejected, setRejected] = useState<Rejected[]>([]);
   const action = useAction();
-  const fields = writableFields(type).filter(({ name }) => name in draft);
+  const fields = writableFields(type).filter(({ name }) => Object.hasOwn(draft, name));
   const changes: Values = Object.fromEntries(fields.map((field) => [field.name, valueOf(field, draft[field.name] ?? null)]));
   /** A field that must have a value and has none yet: the service would reject it. */
   const isOpen = ({ name, nullable, min_length }: FieldSchema) => draft[name] === "" && !nullable && min_length !== 0;
@@ -76,7 +76,7 @@ export function ChangeMany({ type, scope: initial, onClose }: ManyProps) {
             <label key={field.name} class="choice">
               <input
                 type="checkbox"
-                checked={field.name in draft}
+                checked={Object.hasOwn(draft, field.name)}
                 onChange={(event) => {
                   if (event.currentTarget.checked) return set(field.name, startOf(field, undefined));
                   setDraft(Object.fromEntries(Object.entries(draft).filter(([name]) => name !== field.name)));
@@ -181,7 +181,7 @@ interface PreviewTableProps {
 /** The values before and after, for the first records. */
 function Preview({ type, items, all, changes }: PreviewTableProps) {
   const shown = items.slice(0, PREVIEW);
-  const fields = type.fields.filter(({ name }) => name in changes);
+  const fields = type.fields.filter(({ name }) => Object.hasOwn(changes, name));
   return (
     <>
       <h3>Preview</h3>

@@ -43,6 +43,7 @@ function Form({ type, id, item, onDone }: EditorProps) {
   const [theirs, setTheirs] = useState<Item>();
   const [isGone, setGone] = useState(false);
   const [asksToDelete, setAsksToDelete] = useState(false);
+  const [asksToCopy, setAsksToCopy] = useState(false);
   const action = useAction();
   const fields = writableFields(type);
   const isDirty = !isSame(type, draft, start);
@@ -62,6 +63,10 @@ function Form({ type, id, item, onDone }: EditorProps) {
     setDraft(next);
     if (isSame(type, next, start)) forget(type.collection, id);
     else keep(type.collection, id, base ? { base, draft: next } : { draft: next });
+  };
+  const copy = () => {
+    keep(type.collection, "new", { draft });
+    go({ record: "new", panel: "" });
   };
   const done = () => {
     forget(type.collection, id);
@@ -161,10 +166,7 @@ function Form({ type, id, item, onDone }: EditorProps) {
             <button
               type="button"
               title="Open the form of a new record with these values"
-              onClick={() => {
-                keep(type.collection, "new", { draft });
-                go({ record: "new", panel: "" });
-              }}
+              onClick={() => (kept(type.collection, "new") ? setAsksToCopy(true) : copy())}
             >
               Copy
             </button>
@@ -180,6 +182,11 @@ function Form({ type, id, item, onDone }: EditorProps) {
           {action.busy ? "Saving …" : base ? "Save" : "Create"}
         </button>
       </div>
+      {asksToCopy && (
+        <Confirm title="Discard the unsaved new record?" action="Discard" onCancel={() => setAsksToCopy(false)} onConfirm={async () => copy()}>
+          <p>There is a new record that is not saved. The copy replaces its values.</p>
+        </Confirm>
+      )}
       {asksToDelete && item && <Delete type={type} item={item} onCancel={() => setAsksToDelete(false)} onDone={done} />}
     </form>
   );

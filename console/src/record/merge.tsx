@@ -26,7 +26,7 @@ function differencesOf(type: RecordType, base: Item, changes: Values, theirs: It
   return writableFields(type).flatMap((field) => {
     const before = base[field.name] ?? null;
     const other = theirs[field.name] ?? null;
-    const own = changes[field.name] ?? (field.name in changes ? null : before);
+    const own = Object.hasOwn(changes, field.name) ? (changes[field.name] ?? null) : before;
     if (own === other) return [];
     const only = own === before ? "theirs" : other === before ? "mine" : undefined;
     return [{ field, before, mine: own, theirs: other, only }];
