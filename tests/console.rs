@@ -20,9 +20,25 @@ fn script(name: &str) -> Command {
     command
 }
 
-/// The records of a service with a second collection, which has fields of all types.
+/// A record type with integers of any size.
+const TALLIES: &str = r#"
+name = "Tally"
+collection = "tallies"
+description = "A number."
+
+[fields.title]
+type = "text"
+description = "What was counted."
+
+[fields.amount]
+type = "integer"
+description = "How many there are."
+"#;
+
+/// The records of a service with a second collection, which has fields of all types, and a third one.
 fn records() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("tallies.toml"), TALLIES).unwrap();
     for file in ["records/movies.toml", "examples/screenings/screenings.toml"] {
         let file = root().join(file);
         std::fs::copy(&file, folder.path().join(file.file_name().unwrap())).unwrap();

@@ -7,7 +7,7 @@ import { place } from "./place";
 
 /** A record as the service returns it. */
 export type Item = Record<string, Value> & { id: string; version: number };
-export type Value = string | number | boolean | null;
+export type Value = string | number | bigint | boolean | null;
 
 export const catalogue = signal<CatalogueSchema | undefined>(undefined);
 

@@ -1,6 +1,7 @@
 // Requests to the service that serves this page. Everything in the console goes through `request`.
 
 import type { Problem } from "./document";
+import { parse, stringify } from "./exact";
 import { upload } from "./upload";
 
 /** A request that failed: a problem document of the service, or the same form for a network or a proxy. */
@@ -99,7 +100,7 @@ async function sendOnce(path: string, options: Options): Promise<Response> {
   let body = options.body ?? null;
   if (options.json !== undefined) {
     headers["Content-Type"] ??= "application/json";
-    body = JSON.stringify(options.json);
+    body = stringify(options.json);
   }
   const init: RequestInit = { method: options.method ?? "GET", headers, body };
   if (options.signal) init.signal = options.signal;
@@ -113,7 +114,7 @@ async function sendOnce(path: string, options: Options): Promise<Response> {
 }
 
 export async function failureOf(response: Response): Promise<Failure> {
-  const problem: unknown = await response.json().catch(() => undefined);
+  const problem: unknown = await response.text().then(parse).catch(() => undefined);
   if (problem && typeof problem === "object" && "detail" in problem) return new Failure(problem as Problem);
   return new Failure({ status: response.status, detail: `${response.status} ${response.statusText}` });
 }
@@ -121,5 +122,5 @@ export async function failureOf(response: Response): Promise<Failure> {
 /** Sends a request and returns the JSON of its response; `undefined` without a body. */
 export async function json<T>(path: string, options: Options = {}): Promise<T> {
   const response = await request(path, options);
-  return (response.status === 204 ? undefined : await response.json()) as T;
+  return (response.status === 204 ? undefined : parse(await response.text())) as T;
 }

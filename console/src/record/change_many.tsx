@@ -1,5 +1,6 @@
 // The dialog that changes fields of many records, with what it will do before it does it.
 
+import { stringify } from "../api/exact";
 import { useState } from "preact/hooks";
 import type { FieldSchema, RecordType, Violation } from "../api/document";
 import type { Applied } from "../query/state";
@@ -139,7 +140,7 @@ function SelectedPreview({ type, items, changes, busy, onRun }: PreviewProps & {
 
 function MatchingPreview(props: PreviewProps & { search: Applied }) {
   const { type, search, changes, busy, onRun } = props;
-  const typed = JSON.stringify(changes);
+  const typed = stringify(changes);
   const key = useLater(typed);
   const tried = useLoaded(`${search.key} ${key}`, (signal) => tryMatching(type, search, changes, signal));
   if (tried.failure) return <ProblemNote failure={tried.failure} />;

@@ -1,5 +1,6 @@
 // The values of a form as they are typed, and what they change. Unsaved ones survive a reload.
 
+import { integerOf, parse, stringify } from "../api/exact";
 import type { FieldSchema, RecordType } from "../api/document";
 import type { Item, Value } from "../schema";
 import type { Values } from "./writes";
@@ -28,8 +29,7 @@ export function valueOf(field: FieldSchema, typed: string | null): Value {
   const text = typed.trim();
   if (text === "") return null;
   if (field.type === "boolean") return text === "true";
-  if (field.type === "integer" && /^[+-]?\d+$/.test(text) && Number.isSafeInteger(Number(text))) return Number(text);
-  return text;
+  return field.type === "integer" ? integerOf(text) : text;
 }
 
 /** The fields whose typed values differ from those of the record. */
@@ -70,7 +70,7 @@ function nameOf(collection: string, id: string): string {
 
 export function kept(collection: string, id: string): Kept | undefined {
   try {
-    return (JSON.parse(sessionStorage.getItem(nameOf(collection, id)) ?? "null") as Kept | null) ?? undefined;
+    return (parse(sessionStorage.getItem(nameOf(collection, id)) ?? "null") as Kept | null) ?? undefined;
   } catch {
     return undefined;
   }
@@ -78,7 +78,7 @@ export function kept(collection: string, id: string): Kept | undefined {
 
 export function keep(collection: string, id: string, form: Kept): void {
   try {
-    sessionStorage.setItem(nameOf(collection, id), JSON.stringify(form));
+    sessionStorage.setItem(nameOf(collection, id), stringify(form));
   } catch {
     // The storage is full or not allowed: the form itself still has the values.
   }

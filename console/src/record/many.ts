@@ -1,5 +1,6 @@
 // Writes of many records: selected ones in batches, each with the version that was seen, or all that match a filter.
 
+import { stringify } from "../api/exact";
 import { signal } from "@preact/signals";
 import { json } from "../api/client";
 import type { BatchItem, BatchReport, BatchResult, MovieBulkReport, RecordType } from "../api/document";
@@ -66,7 +67,7 @@ function partsOf(operations: Operation[]): Operation[][] {
   const parts: Operation[][] = [];
   let size = Infinity;
   for (const operation of operations) {
-    const length = JSON.stringify(operation.operation).length;
+    const length = stringify(operation.operation).length;
     const last = parts.at(-1);
     if (!last || last.length >= BATCH || size + length > MAX_CHARACTERS) {
       parts.push([operation]);

@@ -1,5 +1,6 @@
 // Writes of single records. Each one is reported with a way to undo it, and is in the table at once.
 
+import { stringify } from "../api/exact";
 import { Failure, json } from "../api/client";
 import type { ChangePage, RecordType } from "../api/document";
 import { refresh } from "../query/state";
@@ -30,7 +31,7 @@ const open = new Map<string, string>();
  * response (2xx or 4xx). Otherwise a second click after a lost response would carry out the write twice.
  */
 async function post<T>(path: string, values: unknown, version?: number): Promise<T> {
-  const what = `${KEYS}${JSON.stringify([path, version, values])}`;
+  const what = `${KEYS}${stringify([path, version, values])}`;
   const headers = writing(version);
   const key = open.get(what) ?? stored(what) ?? headers["Idempotency-Key"] ?? "";
   headers["Idempotency-Key"] = key;

@@ -1,5 +1,6 @@
 // The rows that are shown, and the selected ones.
 
+import { parse, stringify } from "../api/exact";
 import { effect, signal } from "@preact/signals";
 import { applied } from "../query/state";
 import type { Item } from "../schema";
@@ -40,7 +41,7 @@ const SELECTION = "cinequery.selection";
 
 function kept(key: string): ReadonlyMap<string, Item> {
   try {
-    const stored = JSON.parse(sessionStorage.getItem(SELECTION) ?? "{}") as { key?: string; items?: Item[] };
+    const stored = parse(sessionStorage.getItem(SELECTION) ?? "{}") as { key?: string; items?: Item[] };
     return new Map(stored.key === key ? stored.items?.map((item) => [item.id, item]) : []);
   } catch {
     return new Map();
@@ -52,7 +53,7 @@ effect(() => {
   const key = rows.value?.search.key;
   if (key === undefined) return;
   try {
-    if (items.length > 0) sessionStorage.setItem(SELECTION, JSON.stringify({ key, items }));
+    if (items.length > 0) sessionStorage.setItem(SELECTION, stringify({ key, items }));
     else sessionStorage.removeItem(SELECTION);
   } catch {
     // The storage is full: the selection is kept until the page is closed.
