@@ -406,6 +406,8 @@ mod tests {
                 writer.write_record(row).expect("memory can be written");
             }
             let file = writer.into_inner().expect("memory can be written");
+            // Decoding removes a byte order mark, so that no reader of rows sees one.
+            prop_assume!(!file.starts_with("\u{feff}".as_bytes()));
             let found: std::result::Result<Vec<_>, _> = rows(&file, delimiter).into_iter().collect();
             prop_assert_eq!(found.expect("it is well-formed"), others(&file, delimiter));
         }
