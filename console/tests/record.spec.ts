@@ -425,6 +425,30 @@ test.describe("selected records", () => {
     expect(await api.json("GET", `api/v1/movies/${movies[2]!.id}`)).toMatchObject({ release_year: 1999, version: 3 });
   });
 
+  test("that match are not written over changes in between", async ({ page, api }) => {
+    const { title, movies } = await several(api);
+    await open(page, only(title));
+    await row(page, `${title} a`).getByRole("checkbox").check();
+    const bar = page.getByRole("region", { name: "Selection" });
+    await bar.getByRole("button", { name: "Select all 3 that match" }).click();
+    await bar.getByRole("button", { name: "Change fields …" }).click();
+    const dialog = panel(page, "Change all 3 that match");
+    await dialog.getByRole("checkbox", { name: "Release year" }).check();
+    await dialog.getByRole("textbox", { name: "Release year" }).fill("1888");
+    // Another user is faster, after the records were read and before they are written.
+    const [first] = movies;
+    await page.route("**/api/v1/movies/batch", async (route) => {
+      await api.json("PATCH", `api/v1/movies/${first!.id}`, {
+        data: { genre: "theirs" },
+        headers: { "If-Match": "*", "Content-Type": "application/merge-patch+json" },
+      });
+      await route.continue();
+    }, { times: 1 });
+    await dialog.getByRole("button", { name: "Change all 3" }).click();
+    await expect(page.getByText("Changed 2 records")).toBeVisible();
+    expect(await api.json("GET", `api/v1/movies/${first!.id}`)).toMatchObject({ genre: "theirs", release_year: 1999 });
+  });
+
   test("can be all that match: deleted and restored", async ({ page, api }) => {
     const { title } = await several(api);
     await open(page, only(title));

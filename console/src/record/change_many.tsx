@@ -13,7 +13,7 @@ import { startOf, valueOf, writableFields } from "./draft";
 import type { Draft } from "./draft";
 import { Shown } from "./facts";
 import { FieldInput } from "./field";
-import { MAX_MATCHED, changeMatching, changeSelected, differs, progress, tryMatching } from "./many";
+import { MAX_MATCHED, changeSelected, differs, progress, readMatching, tryMatching } from "./many";
 import type { Outcome, Rejected } from "./many";
 import { Progress } from "./progress";
 import type { Values } from "./writes";
@@ -54,11 +54,8 @@ export function ChangeMany({ type, scope: initial, onClose }: ManyProps) {
       setViolations([]);
       setRejected([]);
       try {
-        if ("items" in scope) take(await changeSelected(type, scope.items, changes));
-        else {
-          await changeMatching(type, scope.search, changes, expect);
-          onClose();
-        }
+        const items = "items" in scope ? scope.items : await readMatching(type, scope.search, expect);
+        take(await changeSelected(type, items, changes));
       } catch (error) {
         const failure = failureFrom(error);
         if (failure.code !== "invalid_record") throw failure;

@@ -8,7 +8,7 @@ import { useAction, useLoaded } from "../ui/loading";
 import { ProblemNote } from "../ui/problem";
 import { Meant, Report } from "./change_many";
 import type { Scope } from "./change_many";
-import { MAX_MATCHED, deleteMatching, deleteSelected, tryMatching } from "./many";
+import { MAX_MATCHED, deleteSelected, readMatching, tryMatching } from "./many";
 import type { Rejected } from "./many";
 import { Progress } from "./progress";
 import { hasJournal } from "./writes";
@@ -29,17 +29,11 @@ export function DeleteMany({ type, scope: initial, onClose }: { type: RecordType
   });
   const run = (matched: number, canUndo: boolean) =>
     action.run(async () => {
-      if ("items" in scope) {
-        const outcome = await deleteSelected(type, scope.items, canUndo);
-        if (outcome.rejected.length > 0) {
-          setRejected(outcome.rejected);
-          setScope({ items: outcome.rejected.map(({ item }) => item) });
-          return;
-        }
-      } else {
-        await deleteMatching(type, scope.search, matched, canUndo);
-      }
-      onClose();
+      const items = "items" in scope ? scope.items : await readMatching(type, scope.search, matched);
+      const outcome = await deleteSelected(type, items, canUndo);
+      if (outcome.rejected.length === 0) return onClose();
+      setRejected(outcome.rejected);
+      setScope({ items: outcome.rejected.map(({ item }) => item) });
     });
   const number = plan.value?.matched ?? ("items" in scope ? scope.items.length : scope.total);
   const isTooMany = !("items" in scope) && number > MAX_MATCHED;

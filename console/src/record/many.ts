@@ -2,10 +2,10 @@
 
 import { stringify } from "../api/exact";
 import { signal } from "@preact/signals";
-import { json } from "../api/client";
+import { Failure, json } from "../api/client";
 import type { BatchItem, BatchReport, BatchResult, MovieBulkReport, RecordType } from "../api/document";
 import type { Applied } from "../query/state";
-import { select, selected } from "../results/state";
+import { select } from "../results/state";
 import { count, pathOf } from "../schema";
 import type { Item } from "../schema";
 import { failureFrom } from "../ui/loading";
@@ -202,8 +202,11 @@ export function tryMatching(type: RecordType, search: Applied, changes?: Values,
 /** The number of records of a page. */
 const PAGE = 1000;
 
-/** Reads all records that match, as they are before they are changed. An undo needs them. */
-async function readMatching(type: RecordType, search: Applied, all: number): Promise<Item[]> {
+/**
+ * Reads all records that match. Each is then written in the version that was read: with a single write of all, an undo
+ * could overwrite what others have changed in between. Rejects if they are not as many as were shown.
+ */
+export async function readMatching(type: RecordType, search: Applied, all: number): Promise<Item[]> {
   const items: Item[] = [];
   let cursor: string | undefined;
   try {
@@ -217,27 +220,8 @@ async function readMatching(type: RecordType, search: Applied, all: number): Pro
   } finally {
     progress.value = undefined;
   }
+  if (items.length !== all) {
+    throw new Failure({ detail: `${records(items.length)} match by now instead of ${count(all)}; look at them again` });
+  }
   return items;
-}
-
-/** Changes all records that match, if they are as many as `expect`. */
-export async function changeMatching(type: RecordType, search: Applied, changes: Values, expect: number): Promise<void> {
-  const before = await readMatching(type, search, expect);
-  const query = { filter: filterOf(search), expect };
-  const options = { method: "PATCH", headers: writing(), query, json: changes };
-  const { written } = await json<Report>(pathOf(type), options);
-  selected.value = new Map();
-  showAnew();
-  const changed = before.filter((item) => differs(item, changes)).map((item) => ({ item, version: item.version + 1 }));
-  notify(`Changed ${records(written)}`, () => changeBack(type, changed, Object.keys(changes)));
-}
-
-/** Deletes all records that match, if they are as many as `expect`. */
-export async function deleteMatching(type: RecordType, search: Applied, expect: number, canUndo: boolean): Promise<void> {
-  const before = canUndo ? await readMatching(type, search, expect) : [];
-  await json<Report>(pathOf(type), { method: "DELETE", query: { filter: filterOf(search), expect } });
-  selected.value = new Map();
-  showAnew();
-  if (canUndo) reportDeleted(type, before, true);
-  else notify(`Deleted ${records(expect)}`);
 }
