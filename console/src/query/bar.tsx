@@ -2,6 +2,7 @@
 
 import { effect } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
+import type { Diagnostic } from "../api/document";
 import { go, place, typed } from "../place";
 import { label, recordType } from "../schema";
 import { quoted } from "./clauses";
@@ -60,14 +61,7 @@ function Problems() {
     <div class="problems" aria-live="polite">
       {failure && <p class="problem">{failure.message}</p>}
       {found.map((it) => (
-        <p key={`${it.start} ${it.message}`} class="problem">
-          <span>{messageOf(it)}</span>
-          {it.suggestion && (
-            <button type="button" onClick={() => it.suggestion && amend(it.suggestion)}>
-              Apply
-            </button>
-          )}
-        </p>
+        <Remark key={`${it.start} ${it.message}`} kind="problem" diagnostic={it} />
       ))}
       {corrected > 1 && (
         <button type="button" onClick={() => void amendAll().catch(notifyProblem)}>
@@ -76,16 +70,24 @@ function Problems() {
       )}
       <AsWords />
       {remarks.map((it) => (
-        <p key={`${it.start} ${it.message}`} class="warning">
-          <span>{messageOf(it)}</span>
-          {it.suggestion && (
-            <button type="button" onClick={() => it.suggestion && amend(it.suggestion)}>
-              Apply
-            </button>
-          )}
-        </p>
+        <Remark key={`${it.start} ${it.message}`} kind="warning" diagnostic={it} />
       ))}
     </div>
+  );
+}
+
+/** A problem or a warning, with its correction. */
+function Remark({ kind, diagnostic }: { kind: "problem" | "warning"; diagnostic: Diagnostic }) {
+  const { suggestion } = diagnostic;
+  return (
+    <p class={kind}>
+      <span>{messageOf(diagnostic)}</span>
+      {suggestion && (
+        <button type="button" onClick={() => amend(suggestion)}>
+          Apply
+        </button>
+      )}
+    </p>
   );
 }
 
