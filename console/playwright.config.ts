@@ -10,7 +10,9 @@ export default defineConfig({
   testDir: "tests",
   outputDir: "test-results",
   reporter: [["line"]],
-  timeout: 30_000,
+  // Machines that run the tests are slow: a test waits for what the screen has to show, and these only end it.
+  timeout: 90_000,
+  expect: { timeout: 20_000 },
   // The tests share one service, and some change its records.
   workers: 1,
   use: {

@@ -43,17 +43,18 @@ test("fields, operators and values are completed", async ({ page, api }) => {
   await expect(page.locator(".total")).toHaveText(`${total} records`);
 });
 
-test("the place is in the URL, and the browser goes back to it", async ({ page }) => {
+test("the place is in the URL, and the browser goes back to it", async ({ page, api }) => {
   await open(page);
   await search(page, "release_year < 1930");
-  await expect(page.getByRole("row", { name: /Safety Last!/ })).toBeVisible();
-  const total = await page.locator(".total").textContent();
+  const params = { filter: "release_year < 1930", limit: "1", count: "exact" };
+  const { total } = await api.json("GET", "api/v1/movies", { params });
+  await expect(page.locator(".total")).toHaveText(`${total} records`);
   await page.getByRole("button", { name: /^Release year/ }).click();
   await page.getByRole("button", { name: /^Release year/ }).click();
   await expect(page.getByRole("columnheader", { name: /Release year/ })).toHaveAttribute("aria-sort", "descending");
   await page.reload();
   await expect(filter(page)).toHaveText("release_year < 1930");
-  await expect(page.locator(".total")).toHaveText(total ?? "");
+  await expect(page.locator(".total")).toHaveText(`${total} records`);
   await expect(page.getByRole("columnheader", { name: /Release year/ })).toHaveAttribute("aria-sort", "descending");
   for (let step = 0; step < 3; step++) await page.goBack();
   await expect(filter(page)).toHaveText(/^Filter, such as|^$/);
