@@ -1,15 +1,17 @@
 //! Settings. A flag takes precedence over an environment variable, this one over the file of settings, and that one over
 //! the default. Secrets can also be read from a file.
 
-use std::fmt;
-use std::net::SocketAddr;
+mod listen;
+mod values;
+
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
+
+pub use self::listen::Listen;
 
 /// Settings of the log.
 #[derive(Debug, Clone, Args)]
@@ -82,7 +84,7 @@ pub struct TokenSettings {
         value_name = "DURATION",
         env = "CINEQUERY_TOKEN_TTL",
         default_value = "30m",
-        value_parser = ttl
+        value_parser = values::ttl
     )]
     pub token_ttl: Duration,
 }
@@ -166,7 +168,7 @@ pub struct ServeSettings {
         value_name = "DURATION",
         env = "CINEQUERY_SHUTDOWN_DELAY",
         allow_negative_numbers = true,
-        value_parser = shutdown_delay,
+        value_parser = values::shutdown_delay,
         help_heading = "Listening"
     )]
     pub shutdown_delay: Option<Duration>,
@@ -203,7 +205,7 @@ pub struct ObservabilitySettings {
         value_name = "DURATION",
         env = "CINEQUERY_SLOW_STATEMENT",
         default_value = "1s",
-        value_parser = slow_statement
+        value_parser = values::slow_statement
     )]
     pub slow_statement: Duration,
 }
@@ -222,7 +224,7 @@ pub struct BackupSettings {
         value_name = "DURATION",
         env = "CINEQUERY_BACKUP_INTERVAL",
         default_value = "1d",
-        value_parser = backup_interval
+        value_parser = values::backup_interval
     )]
     pub backup_interval: Duration,
 
@@ -246,7 +248,7 @@ pub struct LimitSettings {
         value_name = "DURATION",
         env = "CINEQUERY_STATEMENT_TIMEOUT",
         default_value = "5s",
-        value_parser = statement_timeout
+        value_parser = values::statement_timeout
     )]
     pub statement_timeout: Duration,
 
@@ -256,7 +258,7 @@ pub struct LimitSettings {
         value_name = "DURATION",
         env = "CINEQUERY_QUEUE_TIMEOUT",
         default_value = "1s",
-        value_parser = queue_timeout
+        value_parser = values::queue_timeout
     )]
     pub queue_timeout: Duration,
 
@@ -267,7 +269,7 @@ pub struct LimitSettings {
         value_name = "NUMBER",
         env = "CINEQUERY_DATABASE_CONNECTIONS",
         default_value_t = 8,
-        value_parser = database_connections
+        value_parser = values::database_connections
     )]
     pub database_connections: u32,
 
@@ -317,7 +319,7 @@ pub struct LimitSettings {
         value_name = "DURATION",
         env = "CINEQUERY_JOURNAL_RETENTION",
         default_value = "90d",
-        value_parser = retention
+        value_parser = values::retention
     )]
     pub journal_retention: Duration,
 
@@ -327,7 +329,7 @@ pub struct LimitSettings {
         value_name = "DURATION",
         env = "CINEQUERY_IDEMPOTENCY_RETENTION",
         default_value = "24h",
-        value_parser = retention
+        value_parser = values::retention
     )]
     pub idempotency_retention: Duration,
 
@@ -358,7 +360,7 @@ pub struct LimitSettings {
         value_name = "DURATION",
         env = "CINEQUERY_HEADER_TIMEOUT",
         default_value = "10s",
-        value_parser = client_timeout
+        value_parser = values::client_timeout
     )]
     pub header_timeout: Duration,
 
@@ -368,7 +370,7 @@ pub struct LimitSettings {
         value_name = "DURATION",
         env = "CINEQUERY_WRITE_TIMEOUT",
         default_value = "30s",
-        value_parser = client_timeout
+        value_parser = values::client_timeout
     )]
     pub write_timeout: Duration,
 
@@ -398,7 +400,7 @@ pub struct LimitSettings {
         value_name = "MIB",
         env = "CINEQUERY_MAX_BUFFERED",
         default_value_t = 16,
-        value_parser = mebibytes
+        value_parser = values::mebibytes
     )]
     pub max_buffered: u16,
 }
@@ -440,7 +442,7 @@ pub struct SessionSettings {
         value_name = "DURATION",
         env = "CINEQUERY_SESSION_TTL",
         default_value = "30d",
-        value_parser = session
+        value_parser = values::session
     )]
     pub session_ttl: Duration,
 
@@ -450,7 +452,7 @@ pub struct SessionSettings {
         value_name = "DURATION",
         env = "CINEQUERY_SESSION_IDLE",
         default_value = "7d",
-        value_parser = session
+        value_parser = values::session
     )]
     pub session_idle: Duration,
 }
@@ -485,7 +487,7 @@ pub struct OidcSettings {
     pub oidc_roles: Option<String>,
 
     /// How far the clock of the issuer may be ahead, at most 5m [default: 60s]
-    #[arg(long, value_name = "DURATION", env = "CINEQUERY_OIDC_CLOCK_SKEW", value_parser = leeway)]
+    #[arg(long, value_name = "DURATION", env = "CINEQUERY_OIDC_CLOCK_SKEW", value_parser = values::leeway)]
     pub oidc_clock_skew: Option<Duration>,
 
     /// How long a token is accepted after it has expired, at most 5m. It also extends the life of a stolen token
@@ -494,7 +496,7 @@ pub struct OidcSettings {
         long,
         value_name = "DURATION",
         env = "CINEQUERY_OIDC_EXPIRY_LEEWAY",
-        value_parser = leeway
+        value_parser = values::leeway
     )]
     pub oidc_expiry_leeway: Option<Duration>,
 
@@ -516,66 +518,6 @@ pub const DEFAULT_BACKLOG: u16 = 4096;
 
 /// Environment variables that [`TokenSettings::given_secret`] reads. All other variables belong to a flag.
 pub const SECRET_VARIABLES: [&str; 2] = ["CINEQUERY_JWT_SECRET", "CINEQUERY_JWT_SECRET_FILE"];
-
-/// Where to listen: a host name or an IP address with a port, or a Unix socket.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Listen {
-    /// `HOST:PORT`.
-    Host(String),
-    /// `unix:PATH`.
-    Unix(PathBuf),
-}
-
-impl Listen {
-    /// Returns the socket addresses of the host, in the order of the resolver; at least one, and none for a Unix socket. `setting` is the flag. An IPv4-mapped one, such as
-    /// `[::ffff:127.0.0.1]:8080`, becomes that of IPv4, whose rules apply to it.
-    ///
-    /// # Errors
-    /// A message if the host name cannot be resolved.
-    pub async fn resolve(&self, setting: &str) -> Result<Vec<SocketAddr>, String> {
-        let Self::Host(host) = self else { return Ok(Vec::new()) };
-        let failed = |error| format!("{setting}: cannot resolve the host of {self}: {error}");
-        let found = tokio::net::lookup_host(host.as_str()).await.map_err(failed)?;
-        let canonical =
-            |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
-        let addresses: Vec<_> = found.map(canonical).collect();
-        if addresses.is_empty() {
-            return Err(format!("{setting}: the host of {self} has no IP address"));
-        }
-        Ok(addresses)
-    }
-}
-
-impl FromStr for Listen {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let is_host = |host: &str| {
-            let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
-            !host.is_empty() && host.chars().all(is_part)
-        };
-        let is_named = text
-            .rsplit_once(':')
-            .is_some_and(|(host, port)| is_host(host) && port.parse::<u16>().is_ok());
-        if is_named || text.parse::<SocketAddr>().is_ok() {
-            return Ok(Self::Host(text.to_owned()));
-        }
-        match text.strip_prefix("unix:") {
-            Some(path) if !path.is_empty() => Ok(Self::Unix(path.into())),
-            _ => Err("expected HOST:PORT, such as 127.0.0.1:8080, localhost:8080 or [::1]:8080, or unix:PATH"
-                .to_owned()),
-        }
-    }
-}
-
-impl fmt::Display for Listen {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Host(host) => f.write_str(host),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
 
 /// The ways to sign in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -613,78 +555,4 @@ impl TokenSettings {
             },
         }
     }
-}
-
-/// Rejects 0, which PostgreSQL would take as no limit.
-fn statement_timeout(text: &str) -> Result<Duration, String> {
-    duration(text, Duration::from_millis(100), Duration::from_secs(600), "100ms to 10m")
-}
-
-fn queue_timeout(text: &str) -> Result<Duration, String> {
-    duration(text, Duration::ZERO, Duration::from_secs(60), "0s to 1m")
-}
-
-fn client_timeout(text: &str) -> Result<Duration, String> {
-    duration(text, Duration::from_secs(1), Duration::from_secs(3600), "1s to 1h")
-}
-
-fn leeway(text: &str) -> Result<Duration, String> {
-    duration(text, Duration::ZERO, Duration::from_secs(300), "0s to 5m")
-}
-
-fn slow_statement(text: &str) -> Result<Duration, String> {
-    duration(text, Duration::ZERO, Duration::from_secs(600), "0s to 10m")
-}
-
-fn backup_interval(text: &str) -> Result<Duration, String> {
-    let (minute, year) = (Duration::from_secs(60), Duration::from_secs(366 * 24 * 60 * 60));
-    duration(text, minute, year, "1m to 366d")
-}
-
-fn shutdown_delay(text: &str) -> Result<Duration, String> {
-    duration(text, Duration::ZERO, Duration::from_secs(600), "0s to 10m")
-}
-
-fn duration(text: &str, least: Duration, most: Duration, range: &str) -> Result<Duration, String> {
-    let duration = humantime::parse_duration(text).ok();
-    let expected = || format!("expected a duration from {range}, such as 5s or 500ms");
-    duration.filter(|duration| (least..=most).contains(duration)).ok_or_else(expected)
-}
-
-/// Parses a number of connections that leaves at least one for requests.
-fn database_connections(text: &str) -> Result<u32, String> {
-    text.parse().ok().filter(|number| (5..=1000).contains(number)).ok_or_else(|| {
-        "expected a number from 5 to 1000: two connections are for imports and exports, and two for \
-         probes and revocations"
-            .to_owned()
-    })
-}
-
-/// Parses a size in MiB.
-fn mebibytes(text: &str) -> Result<u16, String> {
-    let expected = || "expected a number of MiB from 4 to 65535, such as 16".to_owned();
-    text.parse().ok().filter(|number| *number >= 4).ok_or_else(expected)
-}
-
-/// Parses how long something is kept, from one minute to 100 years.
-fn retention(text: &str) -> Result<Duration, String> {
-    const MINUTE: Duration = Duration::from_secs(60);
-    const CENTURY: Duration = Duration::from_secs(36_525 * 24 * 60 * 60);
-    let expected = || "expected a duration such as 24h, 90d, 2y, from 1m to 100y".to_owned();
-    let kept = humantime::parse_duration(text).ok();
-    kept.filter(|kept| (MINUTE..=CENTURY).contains(kept)).ok_or_else(expected)
-}
-
-/// Parses a lifetime of sessions from one minute to one year. Revocations are kept longer than that.
-fn session(text: &str) -> Result<Duration, String> {
-    let (minute, year) = (Duration::from_secs(60), Duration::from_secs(366 * 24 * 60 * 60));
-    duration(text, minute, year, "1m to 366d")
-}
-
-/// Parses a token lifetime from one second to one year.
-fn ttl(text: &str) -> Result<Duration, String> {
-    const YEAR: Duration = Duration::from_secs(366 * 24 * 60 * 60);
-    let expected = || "expected a duration such as 15m, 12h, 30d, from 1s to 1y".to_owned();
-    let ttl = humantime::parse_duration(text).ok();
-    ttl.filter(|ttl| (Duration::from_secs(1)..=YEAR).contains(ttl)).ok_or_else(expected)
 }
