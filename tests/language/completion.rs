@@ -191,6 +191,7 @@ const ENDINGS: &[&str] = &[
     "$p)",
     " null",
     " 1d",
+    " 1d and $p",
     " subtitled",
     " in ($p)",
     " = $p",
