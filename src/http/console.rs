@@ -14,6 +14,11 @@ const PAGE: &str = include_str!("../../console/dist/index.html");
 /// The files of the page.
 const FILES: &[File] = &[
     ("console.js", SCRIPT, include_bytes!("../../console/dist/console/console.js")),
+    ("shared.js", SCRIPT, include_bytes!("../../console/dist/console/shared.js")),
+    ("editor.js", SCRIPT, include_bytes!("../../console/dist/console/editor.js")),
+    ("plot.js", SCRIPT, include_bytes!("../../console/dist/console/plot.js")),
+    ("dialogs.js", SCRIPT, include_bytes!("../../console/dist/console/dialogs.js")),
+    ("views.js", SCRIPT, include_bytes!("../../console/dist/console/views.js")),
     ("console.css", STYLE, include_bytes!("../../console/dist/console/console.css")),
     ("licenses.txt", TEXT, include_bytes!("../../console/dist/licenses.txt")),
 ];
@@ -28,12 +33,12 @@ pub(super) fn page() -> impl IntoEndpoint<Endpoint = RouteMethod> {
     }))
 }
 
-/// `GET /console/{file}`
+/// `GET /console/{hash}/{file}`
 pub(super) fn file() -> impl IntoEndpoint<Endpoint = RouteMethod> {
     read_only(serve_file)
 }
 
 #[handler]
-fn serve_file(Path(name): Path<String>, request: &Request) -> Response {
-    CONSOLE.file(&name, request)
+fn serve_file(Path((hash, name)): Path<(String, String)>, request: &Request) -> Response {
+    CONSOLE.file(&hash, &name, request)
 }

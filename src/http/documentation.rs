@@ -89,12 +89,12 @@ pub(super) fn redirect() -> impl IntoEndpoint<Endpoint = RouteMethod> {
     }))
 }
 
-/// `GET /docs/{file}`
+/// `GET /docs/{hash}/{file}`
 pub(super) fn file() -> impl IntoEndpoint<Endpoint = RouteMethod> {
     read_only(serve_file)
 }
 
 #[handler]
-fn serve_file(Path(name): Path<String>, request: &Request) -> Response {
-    SWAGGER_UI.file(&name, request)
+fn serve_file(Path((hash, name)): Path<(String, String)>, request: &Request) -> Response {
+    SWAGGER_UI.file(&hash, &name, request)
 }

@@ -39,40 +39,50 @@ pub(super) const TEXT: &str = "text/plain; charset=utf-8";
 /// A file of a page: its name in the page, its media type, its content.
 pub(super) type File = (&'static str, &'static str, &'static [u8]);
 
-/// Pages with the files that they load from one folder. The file names contain a hash of the content, so that browsers can
-/// cache the files forever and still load the files of a new version.
+/// Pages with the files that they load from one folder. The URLs of the files contain a hash of all of them, so that
+/// browsers can cache the files forever and still load the files of a new version. A script finds the others beside it.
 pub(super) struct Site<const PAGES: usize> {
     pub(super) pages: [Fixed; PAGES],
-    files: Vec<(String, Fixed)>,
+    hash: String,
+    files: Vec<(&'static str, Fixed)>,
 }
 
 impl<const PAGES: usize> Site<PAGES> {
     /// Creates a site. The pages name the files in quotes, after one of the prefixes, such as `docs/`.
     pub(super) fn new(pages: [&str; PAGES], prefixes: &[&str], files: &[File]) -> Self {
-        let mut pages = pages.map(str::to_owned);
-        let mut hashed_files = Vec::new();
-        for (name, media_type, content) in files {
-            let file = Fixed::new(media_type, "public, max-age=31536000, immutable", *content);
-            let (stem, extension) = name.rsplit_once('.').unwrap_or((name, ""));
-            let hashed = format!("{stem}.{}.{extension}", file.hash);
-            for page in &mut pages {
+        let hash = hash_of(files.iter().flat_map(|(name, _, content)| [name.as_bytes(), content]));
+        let pages = pages.map(|page| {
+            let mut page = page.to_owned();
+            for (name, ..) in files {
                 for prefix in prefixes {
-                    let [from, to] = [name, &*hashed].map(|name| format!("\"{prefix}{name}\""));
-                    *page = page.replace(&from, &to);
+                    let from = format!("\"{prefix}{name}\"");
+                    page = page.replace(&from, &format!("\"{prefix}{hash}/{name}\""));
                 }
             }
-            hashed_files.push((hashed, file));
-        }
-        Self { pages: pages.map(|page| Fixed::new(HTML, "no-cache", page)), files: hashed_files }
+            Fixed::new(HTML, "no-cache", page)
+        });
+        let files = files.iter().map(|(name, media_type, content)| {
+            (*name, Fixed::new(media_type, "public, max-age=31536000, immutable", *content))
+        });
+        Self { pages, hash, files: files.collect() }
     }
 
-    /// Returns a file by its name with the hash.
-    pub(super) fn file(&self, name: &str, request: &Request) -> Response {
-        match self.files.iter().find(|(known, _)| known == name) {
+    /// Returns a file by the hash of the site and its name.
+    pub(super) fn file(&self, hash: &str, name: &str, request: &Request) -> Response {
+        match self.files.iter().find(|(known, _)| hash == self.hash && *known == name) {
             Some((_, file)) => file.respond(request),
             None => error_response(Error::new(Kind::UnknownRoute, "unknown file; reload the page")),
         }
     }
+}
+
+/// Returns the start of the SHA-256 of parts, in hexadecimal digits.
+fn hash_of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
+    let mut digest = Sha256::new();
+    for part in parts {
+        digest.update(part);
+    }
+    digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Content that is constant while the process runs: compressed once, with a hash as its ETag.
@@ -95,8 +105,7 @@ impl Fixed {
         // Writing to memory cannot fail.
         let compressed = encoder.write_all(&content).and_then(|()| encoder.finish());
         let compressed = compressed.unwrap_or_default().into();
-        let digest = Sha256::digest(&content);
-        let hash = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let hash = hash_of([&*content]);
         Self { media_type, caching, content, compressed, hash }
     }
 
@@ -153,4 +162,28 @@ async fn policy_of(app: &App) -> HeaderValue {
         .unwrap_or_default()
         .replace("connect-src 'self'", &format!("connect-src 'self' {origin}"));
     HeaderValue::from_str(&policy).unwrap_or(POLICY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_change_with_every_file() {
+        let page = |files: &[File]| {
+            let site = Site::new([r#"<script src="./start.js">"#], &["./"], files);
+            let [page] = site.pages;
+            (page.content, site.hash)
+        };
+        let (content, hash) = page(&[("start.js", SCRIPT, b"import"), ("more.js", SCRIPT, b"1")]);
+        assert_eq!(content, format!(r#"<script src="./{hash}/start.js">"#));
+        for other in [
+            &[("start.js", SCRIPT, &b"import"[..]), ("more.js", SCRIPT, &b"2"[..])][..],
+            &[("start.js", SCRIPT, b"imports"), ("more.js", SCRIPT, b"1")],
+            &[("start.js", SCRIPT, b"import"), ("other.js", SCRIPT, b"1")],
+            &[("start.js", SCRIPT, b"import")],
+        ] {
+            assert_ne!(page(other).1, hash);
+        }
+    }
 }

@@ -15,7 +15,6 @@ use cinequery::query::Facet;
 use cinequery::record::Catalogue;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use crate::support::records::declared;
 use crate::support::{Client, Database, catalogue, served_on_both};
@@ -338,10 +337,6 @@ async fn the_documentation_is_cached_until_it_changes() {
         let file = &*format!("/{file}");
         let response = client.get(file).await;
         assert_eq!(response.header("cache-control"), "public, max-age=31536000, immutable");
-        let digest = Sha256::digest(&response.body);
-        let hash: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(file.split('.').rev().nth(1), Some(&*hash), "{file}");
-
         let packed = client.send(client.request("GET", file).header("accept-encoding", "gzip"));
         let packed = packed.await;
         assert_eq!(packed.header("content-encoding"), "gzip", "{file}");

@@ -10,10 +10,10 @@ use crate::support::{Client, Database, catalogue};
 /// Routes that are not operations: the pattern of the path, and why the document does not list it.
 const UNDOCUMENTED: &[(&str, &str)] = &[
     ("/", "the console"),
-    ("/console/:file", "the files of the console"),
+    ("/console/:hash/:file", "the files of the console"),
     ("/docs", "a page for humans"),
     ("/docs/", "a redirect to the page"),
-    ("/docs/:file", "the files of the page"),
+    ("/docs/:hash/:file", "the files of the page"),
     ("/docs/guide", "a redirect to the manual"),
     ("/docs/guide/", "a redirect to the manual"),
     ("/docs/guide/:file", "the pages of the manual"),

@@ -41,16 +41,15 @@ export function startOf(unit: Unit, day: number, later = 0): number {
   return firstDayOf((Math.floor(monthOf(day) / months) + later) * months);
 }
 
-const names = {
-  day: new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", year: "numeric", timeZone: "UTC" }),
-  month: new Intl.DateTimeFormat(undefined, { month: "short", year: "numeric", timeZone: "UTC" }),
-};
+const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /** A unit for people, by its first day. */
 export function nameOf(unit: Unit, day: number): string {
-  const year = textOf(day).slice(0, 4);
-  if (unit === "day" || unit === "month") return names[unit].format(day * DAY);
-  if (unit === "week") return `Week of ${names.day.format(day * DAY)}`;
+  const [year = "", month, dayOfMonth] = textOf(day).split("-");
+  const name = `${MONTHS[Number(month) - 1]} ${year}`;
+  if (unit === "month") return name;
+  if (unit === "day") return `${Number(dayOfMonth)} ${name}`;
+  if (unit === "week") return `Week of ${Number(dayOfMonth)} ${name}`;
   if (unit === "quarter") return `Q${1 + (monthOf(day) % 12) / 3} ${year}`;
   return unit === "year" ? year : `${year}s`;
 }

@@ -11,7 +11,6 @@ import type { Bucket, Buckets } from "./buckets";
 import { chosenRange, chosenValues, conditionIn, conditionOn } from "./conditions";
 import type { Range } from "./conditions";
 import { dayOf, textOf } from "./days";
-import { drawBars } from "./plot";
 
 export function Histogram({ field, controls }: { field: FieldSchema; controls?: preact.ComponentChildren }) {
   const counted = useCounts(field, "histogram", (collection, filter, abort) => loadBuckets(field, collection, filter, abort));
@@ -66,12 +65,21 @@ function Bars({ field, buckets, range }: BarsProps) {
   useEffect(() => {
     const element = host.current;
     if (!element || items.length === 0) return;
-    return drawBars(element, {
-      items,
-      isSelected: (item) => item.to >= from && item.from <= to,
-      onHover: setHovered,
-      onBrush: (first, last) => select(field, conditionIn(field, { from: first.from, to: last.to })),
+    let remove: (() => void) | undefined;
+    let isCurrent = true;
+    void import("./plot").then(({ drawBars }) => {
+      if (!isCurrent) return;
+      remove = drawBars(element, {
+        items,
+        isSelected: (item) => item.to >= from && item.from <= to,
+        onHover: setHovered,
+        onBrush: (first, last) => select(field, conditionIn(field, { from: first.from, to: last.to })),
+      });
     });
+    return () => {
+      isCurrent = false;
+      remove?.();
+    };
   }, [items, from, to, isDark]);
   const [first, last] = [items[0], items.at(-1)];
   if (!first || !last) return <p class="quiet">No values</p>;

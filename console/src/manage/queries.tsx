@@ -3,7 +3,7 @@
 import { useState } from "preact/hooks";
 import type { SavedQuery } from "../api/document";
 import { fragmentOf, go, place } from "../place";
-import { messageOf } from "../query/editor";
+import { messageOf } from "../query/state";
 import { placeOf } from "../query/saved";
 import { label, recordType } from "../schema";
 import { allows } from "../session";

@@ -1,14 +1,14 @@
 // The query bar: the filter, its problems, its parameters, and its history.
 
 import { effect } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import type { Diagnostic } from "../api/document";
 import { go, place, typed } from "../place";
 import { label, recordType } from "../schema";
 import { quoted } from "./clauses";
-import { apply, amend, amendAll, checkFailure, checked, diagnostics, draft, missing, parameters, remembered, run, warnings } from "./state";
-import { createEditor, messageOf } from "./editor";
+import { apply, amend, amendAll, checkFailure, checked, diagnostics, draft, messageOf, missing, parameters, remembered, run, warnings } from "./state";
 import { ValueInput } from "../ui/input";
+import { firstRows } from "../results/state";
 import { Menu } from "../ui/menu";
 import { notifyProblem } from "../ui/notices";
 
@@ -29,11 +29,22 @@ export function QueryBar() {
   );
 }
 
+/** How long the editor waits for the first rows at most, in milliseconds. */
+const LATEST = 500;
+
+type CreateEditor = typeof import("./editor").createEditor;
+
 function FilterEditor() {
   const host = useRef<HTMLDivElement>(null);
+  const [createEditor, setCreateEditor] = useState<CreateEditor>();
+  useEffect(() => {
+    // Starting the editor takes longer than drawing the first rows.
+    const isTime = Promise.race([firstRows, new Promise((done) => setTimeout(done, LATEST))]);
+    void isTime.then(() => import("./editor")).then((it) => setCreateEditor(() => it.createEditor));
+  }, []);
   useEffect(() => {
     const element = host.current;
-    if (!element) return;
+    if (!element || !createEditor) return;
     const editor = createEditor(element, draft.peek());
     // Not with the next rendering: by then the user may have typed on.
     const stops = [
@@ -47,8 +58,13 @@ function FilterEditor() {
       for (const stop of stops) stop();
       editor.destroy();
     };
-  }, []);
-  return <div class="editor" ref={host} />;
+  }, [createEditor]);
+  // The text is seen until the editor takes the place of what is in its element.
+  return (
+    <div class="editor" ref={host}>
+      <code>{draft.peek()}</code>
+    </div>
+  );
 }
 
 /** What is wrong with the filter, and the corrections that the service has verified. */

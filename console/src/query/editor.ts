@@ -22,7 +22,7 @@ import type { Candidate, Completion as Completed, Diagnostic, SavedQuery } from 
 import { go } from "../place";
 import { catalogue, recordType } from "../schema";
 import { placeOf, savedQueries } from "./saved";
-import { amend, draft, run } from "./state";
+import { amend, draft, messageOf, run } from "./state";
 
 /** Marks changes that come from outside the editor. */
 const external = Annotation.define<true>();
@@ -148,11 +148,6 @@ const theme = EditorView.theme({
   },
   ".cm-lintRange-warning": { backgroundImage: "none", textDecoration: "underline wavy var(--warning)" },
 });
-
-/** The message of a diagnostic with what to do. */
-export function messageOf({ message, help }: Diagnostic): string {
-  return [message, help].filter(Boolean).join("; ");
-}
 
 export interface Editor {
   view: EditorView;

@@ -29,6 +29,11 @@ export const warnings = computed<Diagnostic[]>(() => {
   return known?.text === draft.value ? known.result.warnings : [];
 });
 
+/** The message of a diagnostic with what to do. */
+export function messageOf({ message, help }: Diagnostic): string {
+  return [message, help].filter(Boolean).join("; ");
+}
+
 /** The `$parameters` of the text that was checked last, with their types. */
 export const parameters = computed<NamedParameter[]>(() => checked.value?.result.parameters ?? []);
 

@@ -21,13 +21,8 @@ import "./record.css";
 export function RecordPanel() {
   const { record } = place.value;
   const type = recordType.value;
-  const isOpen = Boolean(record && type);
-  const wasOpen = useRef(false);
-  useEffect(() => {
-    // The row that opened the panel may be gone. The focus must not be lost.
-    if (wasOpen.current && !isOpen) requestAnimationFrame(focusContent);
-    wasOpen.current = isOpen;
-  }, [isOpen]);
+  // The row that opened the panel may be gone. The focus must not be lost.
+  useEffect(() => () => void requestAnimationFrame(focusContent), []);
   if (!record || !type) return null;
   return <Panel key={`${type.collection}/${record}`} type={type} id={record} />;
 }

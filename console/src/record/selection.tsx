@@ -5,11 +5,13 @@ import { applied } from "../query/state";
 import { MAX_SELECTED, rows, selected } from "../results/state";
 import { count, recordType } from "../schema";
 import { allows } from "../session";
-import { ChangeMany } from "./change_many";
-import { DeleteMany } from "./delete_many";
+import { lazy } from "../ui/lazy";
 import { progress } from "./many";
 import { Progress } from "./progress";
 import "./record.css";
+
+const ChangeMany = lazy(async () => (await import("./dialogs")).ChangeMany);
+const DeleteMany = lazy(async () => (await import("./dialogs")).DeleteMany);
 
 export function SelectionBar() {
   const type = recordType.value;

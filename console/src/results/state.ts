@@ -35,6 +35,16 @@ effect(() => {
   rows.value = new Rows(search, before);
 });
 
+/** Resolves when the first rows of the page are loaded, or could not be. */
+export const firstRows = new Promise<void>((done) => {
+  const stop = effect(() => {
+    const current = rows.value;
+    if (!current || current.changes.value === 0 || current.loading) return;
+    done();
+    queueMicrotask(() => stop());
+  });
+});
+
 // A reload keeps the selection, for the search in which it was made.
 
 const SELECTION = "cinequery.selection";

@@ -15,6 +15,8 @@ import { rows, select, selected } from "./state";
 const ROW = 36;
 /** The rows that are drawn above and below the visible ones. */
 const MARGIN = 12;
+/** The rows that are drawn before the height of the table is known. */
+const FIRST = 20;
 /** The rows that are loaded before they become visible. */
 const AHEAD = 60;
 /** The rows that the scrolled area represents. Browsers limit the height of an element to about 17 million pixels. */
@@ -49,7 +51,7 @@ interface TableProps {
 function Table({ rows: source, columns }: TableProps) {
   const scroll = useRef<HTMLDivElement>(null);
   const [base, setBase] = useState(0);
-  const [view, setView] = useState({ first: 0, last: 40 });
+  const [view, setView] = useState({ first: 0, last: FIRST });
   const [focused, setFocused] = useState(0);
   const represented = Math.min(source.known - base, WINDOW);
 

@@ -1,6 +1,6 @@
 import { applied } from "../query/state";
 import { go, place } from "../place";
-import { FindMissing } from "../record/match";
+import { FindMissing } from "../record/missing";
 import { columnsOf, count, label, recordType } from "../schema";
 import { allows } from "../session";
 import { Menu } from "../ui/menu";

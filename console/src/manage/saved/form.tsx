@@ -3,7 +3,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { Failure } from "../../api/client";
 import type { NamedParameter, QueryCheck, SavedQuery, SavedQueryDraft } from "../../api/document";
-import { messageOf } from "../../query/editor";
+import { messageOf } from "../../query/state";
 import { check } from "../../query/state";
 import { ValueInput } from "../../ui/input";
 import { useAction } from "../../ui/loading";
