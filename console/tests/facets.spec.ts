@@ -94,6 +94,26 @@ test("rare values can be shown", async ({ page }) => {
   await expect(genre.getByRole("listitem")).toHaveCount(8);
 });
 
+test("what is typed into a range stays when the filter changes meanwhile", async ({ page, api }) => {
+  const { only } = await sample(api);
+  await open(page, at(only));
+  const years = facet(page, "Release year");
+  const bars = years.locator(".u-over");
+  await bars.waitFor();
+  let release = () => {};
+  const released = new Promise<void>((done) => (release = done));
+  await page.route("**/api/v1/query/check*", async (route) => {
+    await released;
+    await route.continue();
+  });
+  await bars.click({ position: { x: 2, y: 30 } });
+  await years.getByLabel("From").fill("1962");
+  release();
+  await expect(filter(page)).toHaveText(`${only} and release_year = 1961`);
+  await expect(years.getByLabel("To")).toHaveValue("1961");
+  await expect(years.getByLabel("From")).toHaveValue("1962");
+});
+
 test("a range is brushed, typed and cleared", async ({ page, api }) => {
   const { only } = await sample(api);
   await open(page, at(only));

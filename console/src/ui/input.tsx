@@ -1,4 +1,4 @@
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import type { FieldType } from "../api/document";
 
 interface ValueInputProps {
@@ -18,10 +18,13 @@ const PLACEHOLDERS: Partial<Record<FieldType, string>> = {
   id: "0192c9a0-5e2b-7c1a-9f3e-6b1d2c3a4f50",
 };
 
-/** An input for a value of a type of the filter language. What is typed is kept when the page is drawn again. */
+/** An input for a value of a type of the filter language. What is being typed is kept when the value changes elsewhere. */
 export function ValueInput({ type, value, onValue, id, required, invalid, describedBy }: ValueInputProps) {
   const [text, setText] = useState(value);
-  useEffect(() => setText(value), [value]);
+  const isTyping = useRef(false);
+  useEffect(() => {
+    if (!isTyping.current) setText(value);
+  }, [value]);
   const common = {
     id,
     required,
@@ -31,8 +34,14 @@ export function ValueInput({ type, value, onValue, id, required, invalid, descri
   };
   const typed = {
     ...common,
-    onInput: (event: preact.TargetedEvent<HTMLInputElement>) => setText(event.currentTarget.value),
-    onChange: (event: preact.TargetedEvent<HTMLInputElement>) => onValue(event.currentTarget.value),
+    onInput: (event: preact.TargetedEvent<HTMLInputElement>) => {
+      isTyping.current = true;
+      setText(event.currentTarget.value);
+    },
+    onChange: (event: preact.TargetedEvent<HTMLInputElement>) => {
+      isTyping.current = false;
+      onValue(event.currentTarget.value);
+    },
   };
   switch (type) {
     case "boolean":
