@@ -758,8 +758,8 @@ fn the_json_schema_fits_the_format() {
 }
 
 /// Infers a declaration from a file, checks that it is valid, and returns it without comments and blank lines.
-fn inferred(file: &[u8], format: Format) -> String {
-    let text = infer(Cursor::new(file.to_vec()), format, "things").unwrap();
+fn inferred(file: &[u8]) -> String {
+    let text = infer(Cursor::new(file.to_vec()), Options::default(), "things").unwrap();
     let catalogue = Catalogue::parse([("x.toml", text.as_str())]);
     assert!(catalogue.is_ok(), "{}\n{text}", report(&catalogue.unwrap_err()));
     text
@@ -867,7 +867,7 @@ type = \"text\"
 length = [1, 10]
 example = \"a\"
 ";
-    assert_eq!(inferred(file.as_bytes(), Format::Csv), expected);
+    assert_eq!(inferred(file.as_bytes()), expected);
 }
 
 /// Headers, the names of the inferred fields, and the mapping that an import needs.
@@ -884,7 +884,7 @@ const NAMED: &[(&str, &[&str], &str)] = &[
 fn field_names_are_unique_and_the_mapping_for_an_import_is_printed() {
     for (header, expected, mapping) in NAMED {
         let cells: Vec<&str> = header.split(',').map(|_| "v").collect();
-        let text = inferred(format!("{header}\n{}\n", cells.join(",")).as_bytes(), Format::Csv);
+        let text = inferred(format!("{header}\n{}\n", cells.join(",")).as_bytes());
         let advice = format!("# cinequery import FILE --collection things --map '{mapping}'\n");
         assert!(text.contains(&advice), "{header}: {text}");
         for name in expected.iter().filter(|name| !name.is_empty()) {
@@ -893,7 +893,7 @@ fn field_names_are_unique_and_the_mapping_for_an_import_is_printed() {
     }
     // Names that an import accepts as they are.
     for header in ["a,b", "a,,", "A,Release Year"] {
-        let text = inferred(format!("{header}\n{header}\n").as_bytes(), Format::Csv);
+        let text = inferred(format!("{header}\n{header}\n").as_bytes());
         assert!(!text.contains("import"), "{text}");
     }
 }
@@ -915,10 +915,10 @@ const REMARKED: &[(&[&str], &str)] = &[
 #[test]
 fn texts_that_look_like_another_type_get_a_comment() {
     for (values, expected) in REMARKED {
-        let text = inferred(format!("a\n{}\n", values.join("\n")).as_bytes(), Format::Csv);
+        let text = inferred(format!("a\n{}\n", values.join("\n")).as_bytes());
         assert!(text.contains(&format!("{expected}\n[fields.a]\ntype = \"text\"\n")), "{text}");
         let mixed = format!("a\n{}\nother\n", values.join("\n"));
-        assert!(!inferred(mixed.as_bytes(), Format::Csv).contains(expected), "{values:?}");
+        assert!(!inferred(mixed.as_bytes()).contains(expected), "{values:?}");
     }
 }
 
@@ -930,10 +930,10 @@ fn a_column_with_few_exceptions_gets_a_comment() {
         let expected = format!(
             "# 19 of 20 values have the type {ty}; declare it to reject the others\n[fields.a]\n"
         );
-        let text = inferred(file.as_bytes(), Format::Csv);
+        let text = inferred(file.as_bytes());
         assert!(text.contains(&expected), "{text}");
         let mixed = format!("a\n{}", format!("{value}\n{other}\n").repeat(5));
-        assert!(!inferred(mixed.as_bytes(), Format::Csv).contains("declare it"));
+        assert!(!inferred(mixed.as_bytes()).contains("declare it"));
     }
 }
 
@@ -942,7 +942,7 @@ fn a_declaration_is_inferred_from_ndjson() {
     let file = "{\"a\": \"x\", \"n\": 1, \"list\": [1], \"mixed\": 1, \"empty\": \"\"}\n\n\
                 {\"n\": 3000000000, \"a\": \"x\", \"mixed\": \"1\", \"late\": true, \"f\": 1.5, \"empty\": \"b\"}\n\
                 nonsense\n";
-    let text = inferred(file.as_bytes(), Format::Ndjson);
+    let text = inferred(file.as_bytes());
     for part in [
         "# 1 row could not be read. The first: line 4: ",
         "[fields.n]\ntype = \"integer\"\nrange = [0, 9999999999]\nexample = 1\n",
@@ -962,10 +962,10 @@ fn keys_are_found_in_pairs_and_near_misses_are_named() {
     let rows = (0..100).map(|n| format!("t{},{},x\n", n / 2, 2000 + n % 2));
     let mut file = format!("title,year,other\n{}", rows.collect::<String>());
     assert!(
-        inferred(file.as_bytes(), Format::Csv).contains("\nunique = [[\"title\", \"year\"]]\n")
+        inferred(file.as_bytes()).contains("\nunique = [[\"title\", \"year\"]]\n")
     );
     file.push_str("t1,2000,x\n");
-    let text = inferred(file.as_bytes(), Format::Csv);
+    let text = inferred(file.as_bytes());
     assert!(
         text.contains(
             "# Nearly unique (1 repeated, of 101 rows); an import reports those.\n\
@@ -977,16 +977,16 @@ fn keys_are_found_in_pairs_and_near_misses_are_named() {
 
 #[test]
 fn messy_files_are_read() {
-    let semicolons = inferred(b"\xEF\xBB\xBFa;b,c;d\r\n1;x;y\r\n", Format::Csv);
+    let semicolons = inferred(b"\xEF\xBB\xBFa;b,c;d\r\n1;x;y\r\n");
     assert!(semicolons.contains("[fields.a]\ntype = \"integer\"\n"), "{semicolons}");
     assert!(semicolons.contains("[fields.b_c]\n"), "{semicolons}");
-    assert!(inferred(b"a\tb\n1\t2\n", Format::Csv).contains("[fields.b]\ntype = \"integer\"\n"));
+    assert!(inferred(b"a\tb\n1\t2\n").contains("[fields.b]\ntype = \"integer\"\n"));
     let dates = "day,seen\n15/02/2030,yes\n01/03/2030,no\n";
     let options = Options { dates: Some(Order::Dmy), ..Options::default() };
     let dated = infer(dates.as_bytes(), options, "days").unwrap();
     assert!(dated.contains("[fields.day]\ntype = \"date\"\n"), "{dated}");
     assert!(dated.contains("# cinequery import FILE --collection days --dates dmy\n"), "{dated}");
-    assert!(inferred(b"a\n\xFF\n", Format::Csv).contains("example = \"\u{ff}\"\n"));
+    assert!(inferred(b"a\n\xFF\n").contains("example = \"\u{ff}\"\n"));
     let failure = |file: &[u8], format| {
         let file = Cursor::new(file.to_vec());
         infer(file, format, "things").unwrap_err().detail.to_string()

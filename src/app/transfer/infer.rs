@@ -13,7 +13,7 @@ use super::columns::{entry, is_same, unnumbered};
 use super::dates::Order;
 use super::options::Options;
 use super::row::Values;
-use super::source::Source;
+use super::source::{Hints, Source};
 use crate::error::{Error, Kind, Result};
 use crate::query::{Argument, Schema};
 use crate::record::declaration::{MANAGED, MAX_FIELDS, record_name};
@@ -32,8 +32,7 @@ pub fn infer(
 ) -> Result<String> {
     let Options { hints, dates, .. } = options.into();
     let mut source = Source::open(input, &hints)?;
-    let header_row = hints.header_row;
-    let mut file = Summary { dates, header_row, ..Summary::default() };
+    let mut file = Summary { dates, hints, ..Summary::default() };
     if let Some((_, names)) = &source.header {
         file.columns = names.iter().map(|name| Column::new(name)).collect();
         file.more_columns = file.columns.len().saturating_sub(MAX_COLUMNS);
@@ -71,7 +70,7 @@ pub(super) struct Summary {
     /// The number of ignored columns, which follow the first [`MAX_COLUMNS`].
     more_columns: usize,
     dates: Option<Order>,
-    header_row: Option<u32>,
+    hints: Hints,
 }
 
 impl Summary {
@@ -199,7 +198,17 @@ impl Summary {
         if !entries.is_empty() {
             options.push_str(&format!(" --map {}", quoted_for_shell(&entries.join(","))));
         }
-        if let Some(row) = self.header_row {
+        let Hints { format, encoding, sheet, header_row } = &self.hints;
+        if let Some(format) = format {
+            options.push_str(&format!(" --format {}", format.as_str()));
+        }
+        if let Some(encoding) = encoding {
+            options.push_str(&format!(" --encoding {}", encoding.as_str()));
+        }
+        if let Some(sheet) = sheet.as_ref().filter(|sheet| !sheet.chars().any(char::is_control)) {
+            options.push_str(&format!(" --sheet {}", quoted_for_shell(sheet)));
+        }
+        if let Some(row) = header_row {
             options.push_str(&format!(" --header-row {row}"));
         }
         if let Some(order) = self.dates {
