@@ -178,9 +178,12 @@ impl NewFile {
     /// Creates the file under a temporary name in its folder, and opens it for writing.
     ///
     /// # Errors
-    /// A message if a file with its name exists, or it cannot be created.
+    /// A message if a file with its name exists, it cannot be created, or it is standard output.
     pub(super) fn create(path: PathBuf) -> Result<(Self, BufWriter<File>), String> {
         let failed = |problem: &str| format!("{}: {problem}", path.display());
+        if is_stream(&path) {
+            return Err(failed("expected the name of a file, such as rejected.csv"));
+        }
         if path.symlink_metadata().is_ok() {
             return Err(failed(EXISTS));
         }

@@ -235,7 +235,8 @@ async fn a_truncated_file_is_reported_with_the_number_of_written_records() {
 fn a_file_with_other_names_is_imported_as_infer_says() {
     let file = "Movie Title,Seen,,Movie Title\nSolaris,yes,x,Солярис\nStalker,no,x,Сталкер\n";
     check_inferred(file, &[]);
-    check_inferred(&format!("Movies, with a title\n\n{file}"), &["--header-row", "3"]);
+    let options = ["--format", "csv", "--encoding", "utf-8", "--header-row", "3"];
+    check_inferred(&format!("Movies, with a title\n\n{file}"), &options);
 }
 
 fn check_inferred(file: &str, options: &[&str]) {
@@ -245,6 +246,7 @@ fn check_inferred(file: &str, options: &[&str]) {
     assert_eq!(code, 0, "{log}");
     std::fs::write(folder.path().join("movies.toml"), &declaration).unwrap();
     let command = declaration.lines().find_map(|line| line.strip_prefix("# cinequery")).unwrap();
+    assert!(command.ends_with(&options.join(" ")), "{command}");
     let binary = env!("CARGO_BIN_EXE_cinequery");
     let command = format!("{binary}{}", command.replace("FILE", "movies.csv"));
     let mut shell = Command::new("sh");
@@ -412,6 +414,11 @@ const WRONG_REJECTED: &[(&str, &[&str], &str)] = &[
         "books.csv",
         &["--rejected", "books.csv", "--on-conflict", "skip"],
         "books.csv: the file exists",
+    ),
+    (
+        "books.csv",
+        &["--rejected", "-", "--on-conflict", "skip"],
+        "--rejected: -: expected the name of a file",
     ),
     ("books.csv", &["--rejected", "wrong.csv", "--dry-run"], "cannot be used with"),
     ("books.json", &["--rejected", "wrong.csv", "--on-conflict", "skip"], "JSON has no header"),
