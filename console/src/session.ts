@@ -18,8 +18,23 @@ export const session = signal<Session>({ state: "starting" });
 /** Set in the storage of the browser while there may be a cookie of a session, which scripts cannot see. */
 const KEPT = "cinequery.session";
 
-/** The user to whom what is in a storage of the browser belongs. */
+/** The service and the user to whom what is in a storage of the browser belongs. Services below two paths of a host share it. */
 const OWNER = "cinequery.owner";
+
+function ownerOf(subject: string): string {
+  return `${new URL(".", document.baseURI).pathname} ${subject}`;
+}
+
+/** The storages of the browser and of the tab; none if the browser does not allow them. */
+const storages = available();
+
+function available(): Storage[] {
+  try {
+    return [localStorage, sessionStorage];
+  } catch {
+    return [];
+  }
+}
 
 /** Whether a visitor has asked for the form to sign in. */
 export const isSigningIn = signal(false);
@@ -74,7 +89,7 @@ async function renewed(): Promise<boolean> {
     return true;
   } catch (error) {
     if (!(error instanceof Failure) || error.problem.status !== 401) throw error;
-    localStorage.removeItem(KEPT);
+    storages[0]?.removeItem(KEPT);
     return false;
   }
 }
@@ -98,10 +113,13 @@ async function openToken(current: Session): Promise<string | undefined> {
 
 /** Starts with the session of the cookie, without a token where the service allows that, or with the form to sign in. */
 export async function start(): Promise<void> {
+  // At the same time: only `--auth password` leaves this.
+  const renewing = storages[0]?.getItem(KEPT) ? renewed() : undefined;
+  renewing?.catch(() => undefined);
   const [method, returned] = await Promise.all([json<SignInMethod>("api/v1/sign-in"), returnedFromIssuer()]);
   if (returned) token = returned;
   else if (method.method === "open") token = await openToken(session.value);
-  else if (method.method === "password" && localStorage.getItem(KEPT)) await renewed();
+  else if (method.method === "password") await renewing;
   // Without these, the browser would log an error for a first visit.
   if (!token && !method.anonymous) {
     session.value = { state: "signed_out", method };
@@ -135,7 +153,7 @@ export async function signIn(method: SignInMethod, username: string, password: s
   const body = JSON.stringify({ username, password });
   const path = method.method === "open" ? "api/token" : "api/v1/session/sign-in";
   token = (await post(path, { headers, body }))?.access_token;
-  if (method.method === "password") localStorage.setItem(KEPT, "yes");
+  if (method.method === "password") storages[0]?.setItem(KEPT, "yes");
   await enter(method);
 }
 
@@ -144,32 +162,35 @@ export async function signOut(): Promise<void> {
   const current = session.value;
   if (current.state !== "signed_in") return;
   if (current.method.method === "password") await post("api/v1/session/sign-out");
-  localStorage.removeItem(KEPT);
-  for (const storage of [localStorage, sessionStorage]) forget(storage);
+  for (const storage of storages) {
+    forget(storage);
+    for (const name of [KEPT, OWNER]) storage.removeItem(name);
+  }
   location.hash = "";
   location.reload();
 }
 
-/** Removes what this page has stored. */
+/** Removes what this page has stored for its user. */
 function forget(storage: Storage): void {
   for (const name of Object.keys(storage)) {
-    if (name.startsWith("cinequery.") && name !== KEPT) storage.removeItem(name);
+    if (name.startsWith("cinequery.") && name !== KEPT && name !== OWNER) storage.removeItem(name);
   }
 }
 
 /** Removes what belongs to another user. Each tab has a storage of its own, so another tab may not have done it. */
 function own(subject: string): void {
-  for (const storage of [localStorage, sessionStorage]) {
-    if (storage.getItem(OWNER) !== subject) forget(storage);
-    storage.setItem(OWNER, subject);
+  for (const storage of storages) {
+    if (storage.getItem(OWNER) !== ownerOf(subject)) forget(storage);
+    storage.setItem(OWNER, ownerOf(subject));
   }
 }
 
 // Another tab has signed out, or in as another user: the page of the first one does not stay.
 addEventListener("storage", ({ key, newValue }) => {
   const current = session.value;
-  const isOther = key === OWNER && current.state === "signed_in" && !current.isVisitor && newValue !== current.me.subject;
-  if (isOther) location.reload();
+  if (key !== OWNER || current.state !== "signed_in" || current.isVisitor) return;
+  const isSameService = newValue === null || newValue.startsWith(ownerOf(""));
+  if (isSameService && newValue !== ownerOf(current.me.subject)) location.reload();
 });
 
 /** Replaces the token after a change of the password, which ends all sessions of the user. */
@@ -251,7 +272,8 @@ async function returnedFromIssuer(): Promise<string | undefined> {
   if (!returned || !attempt) return undefined;
   const parameters = new URLSearchParams(returned);
   if (parameters.get("state") !== attempt.state) {
-    // Any page can send a browser here. The right response may still come.
+    // Any page can send a browser here. The right response may still come. Starting again starts without this one.
+    history.replaceState(null, "", `${location.pathname}${attempt.fragment || "#/"}`);
     throw new Failure({ code: "sign_in_failed", detail: "the response of the issuer does not belong to this sign-in; sign in again" });
   }
   sessionStorage.removeItem(ATTEMPT);

@@ -79,9 +79,12 @@ effect(() => {
   };
 });
 
-// A filter that was set elsewhere, by a facet or the history of the browser, replaces what was typed.
+const chosen = computed(() => JSON.stringify([place.value.collection, place.value.filter]));
+
+// A filter that was set elsewhere, by a facet or the history of the browser, replaces what was typed. Another order or an
+// open record does not.
 effect(() => {
-  draft.value = place.value.filter;
+  if (chosen.value) draft.value = place.peek().filter;
 });
 
 /** The search that is shown: the filter with the values of its parameters, and the order. */
@@ -165,10 +168,12 @@ let edits: Promise<void> = Promise.resolve();
  */
 export function edit(field: string, conditionFor: (tree: SyntaxTree) => string | undefined | null): Promise<void> {
   const edited = edits.then(async () => {
-    const { filter } = place.peek();
+    const { filter, collection } = place.peek();
     const { ast } = await check(filter);
     const condition = conditionFor(ast);
-    if (condition === null) return;
+    // A search that was started meanwhile is what the user wants now.
+    const isOutdated = place.peek().filter !== filter || place.peek().collection !== collection;
+    if (condition === null || isOutdated) return;
     go({ filter: condition === undefined ? withoutField(filter, ast, field) : withCondition(filter, ast, condition, field) });
   });
   edits = edited.catch(() => undefined);
@@ -185,7 +190,8 @@ const MAX_ROUNDS = 10;
 
 /** Applies every suggestion, and those for what they uncover. */
 export async function amendAll(): Promise<void> {
-  let text = draft.peek();
+  const before = draft.peek();
+  let text = before;
   for (let round = 0; round < MAX_ROUNDS; round++) {
     const result = await check(text);
     const edits = result.diagnostics.flatMap(({ suggestion }) => (suggestion ? [suggestion] : []));
@@ -197,7 +203,8 @@ export async function amendAll(): Promise<void> {
       bound = edit.start;
     }
   }
-  draft.value = text;
+  // What was typed meanwhile stays.
+  if (draft.peek() === before) draft.value = text;
 }
 
 // The filters that were run, the newest first.

@@ -18,6 +18,9 @@ const PLACEHOLDERS: Partial<Record<FieldType, string>> = {
   id: "0192c9a0-5e2b-7c1a-9f3e-6b1d2c3a4f50",
 };
 
+/** How long typing a date has to pause before it counts as finished, in milliseconds. */
+const PAUSE = 1000;
+
 /** An input for a value of a type of the filter language. What is being typed is kept when the value changes elsewhere. */
 export function ValueInput({ type, value, onValue, id, required, invalid, describedBy }: ValueInputProps) {
   const [text, setText] = useState(value);
@@ -25,6 +28,14 @@ export function ValueInput({ type, value, onValue, id, required, invalid, descri
   useEffect(() => {
     if (!isTyping.current) setText(value);
   }, [value]);
+  const pause = useRef<ReturnType<typeof setTimeout>>(undefined);
+  useEffect(() => () => clearTimeout(pause.current), []);
+  const finish = (typed: string) => {
+    clearTimeout(pause.current);
+    isTyping.current = false;
+    if (typed === value) setText(value);
+    else onValue(typed);
+  };
   const common = {
     id,
     required,
@@ -38,9 +49,17 @@ export function ValueInput({ type, value, onValue, id, required, invalid, descri
       isTyping.current = true;
       setText(event.currentTarget.value);
     },
-    onChange: (event: preact.TargetedEvent<HTMLInputElement>) => {
-      isTyping.current = false;
-      onValue(event.currentTarget.value);
+    onChange: ({ currentTarget }: preact.TargetedEvent<HTMLInputElement>) => {
+      if (type !== "date") return finish(currentTarget.value);
+      // Browsers report a change with each digit of a date that makes it another one.
+      clearTimeout(pause.current);
+      pause.current = setTimeout(() => finish(currentTarget.value), PAUSE);
+    },
+    onBlur: (event: preact.TargetedEvent<HTMLInputElement>) => {
+      if (isTyping.current) finish(event.currentTarget.value);
+    },
+    onKeyDown: (event: preact.TargetedKeyboardEvent<HTMLInputElement>) => {
+      if (event.key === "Enter") finish(event.currentTarget.value);
     },
   };
   switch (type) {

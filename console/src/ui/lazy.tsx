@@ -4,21 +4,37 @@ import { signal } from "@preact/signals";
 import type { ComponentType, FunctionComponent } from "preact";
 import { useEffect } from "preact/hooks";
 
-/** A component that is loaded when it is first shown. If that fails, the `Boundary` around it says so. */
+/** A component that is loaded when it is first shown. If that fails, it says so and can be tried again. */
 export function lazy<P extends object>(load: () => Promise<ComponentType<P>>): FunctionComponent<P> {
-  const loaded = signal<{ part?: ComponentType<P>; failure?: Error }>({});
-  let isLoading = false;
+  const state = signal<"unknown" | "loading" | "failed" | { part: ComponentType<P> }>("unknown");
+  const start = () => {
+    state.value = "loading";
+    load().then(
+      (part) => (state.value = { part }),
+      () => (state.value = "failed"),
+    );
+  };
   return function Lazy(props: P) {
     useEffect(() => {
-      if (isLoading) return;
-      isLoading = true;
-      load().then(
-        (part) => (loaded.value = { part }),
-        () => (loaded.value = { failure: new Error("it could not be loaded. The service may have a new version") }),
-      );
+      if (state.peek() === "unknown" || state.peek() === "failed") start();
     }, []);
-    const { part: Part, failure } = loaded.value;
-    if (failure) throw failure;
-    return Part ? <Part {...props} /> : null;
+    const current = state.value;
+    if (typeof current === "object") return <current.part {...props} />;
+    return current === "failed" ? <NotLoaded onRetry={start} /> : null;
   };
+}
+
+/** A part that could not be loaded: the service cannot be reached, or has other files since it was updated. */
+export function NotLoaded({ onRetry }: { onRetry: () => void }) {
+  return (
+    <div class="problem" role="alert">
+      <p>This part of the console could not be loaded. Check the connection; after an update of the service, reload the page.</p>
+      <button type="button" onClick={onRetry}>
+        Try again
+      </button>{" "}
+      <button type="button" onClick={() => location.reload()}>
+        Reload
+      </button>
+    </div>
+  );
 }
