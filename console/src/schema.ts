@@ -39,8 +39,12 @@ export function columnsOf(type: RecordType, chosen: string[]): FieldSchema[] {
 }
 
 /** The field that names a record for people: the first text. */
+export function nameField(type: RecordType): FieldSchema | undefined {
+  return type.fields.find((field) => field.writable && field.type === "text");
+}
+
 export function titleOf(type: RecordType, item: Item): string {
-  const field = type.fields.find((field) => field.writable && field.type === "text");
+  const field = nameField(type);
   const title = field && item[field.name];
   return title ? String(title) : item.id;
 }

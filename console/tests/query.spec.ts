@@ -194,3 +194,25 @@ test("words without an operator are searched in the texts", async ({ page }) => 
   await expect(filter(page)).toHaveText("title contains 'jazz singer'");
   await expect(page.getByRole("row", { name: /The Jazz Singer/ })).toBeVisible();
 });
+
+test("all columns are wide enough, and the names stay in view", async ({ page, api }) => {
+  const { record_types } = await api.json("GET", "api/v1/schema");
+  const { fields } = record_types.find(({ collection }: { collection: string }) => collection === "movies");
+  const names = fields.map(({ name }: { name: string }) => name).join(",");
+  for (const [width, least] of [[1280, 210], [390, 150]] as const) {
+    await page.setViewportSize({ width, height: 800 });
+    await open(page, `#/movies?fields=${names}`);
+    const row = page.locator("tr[data-index]").first();
+    await expect(row).toBeVisible();
+    const title = row.locator("td.name");
+    expect((await title.boundingBox())?.width).toBeGreaterThanOrEqual(least);
+    const cut = await row.locator("td.date, td.timestamp").evaluateAll((cells) => cells.filter((cell) => cell.scrollWidth > cell.clientWidth).length);
+    expect(cut).toBe(0);
+    expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(width);
+    const table = page.locator(".table");
+    await table.evaluate((element) => element.scrollTo(element.scrollWidth, 0));
+    expect(await table.evaluate((element) => element.scrollLeft)).toBeGreaterThan(200);
+    await expect(title).toBeInViewport();
+    await accessible(page);
+  }
+});
