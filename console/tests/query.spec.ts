@@ -169,6 +169,59 @@ test("a narrow window has no horizontal scroll bar", async ({ page }) => {
   await accessible(page);
 });
 
+test("menus stay within the window, and their texts do not overlap", async ({ page }) => {
+  for (const width of [390, 1280]) {
+    await page.setViewportSize({ width, height: 700 });
+    await open(page);
+    for (const menu of [page.getByLabel("History and examples"), page.getByText("Columns", { exact: true }), page.getByText("Copy as", { exact: true }), page.getByLabel("Account")]) {
+      await menu.click();
+      const items = page.locator(".menu > .items");
+      const box = await items.boundingBox();
+      expect(box?.x).toBeGreaterThanOrEqual(0);
+      expect((box?.x ?? 0) + (box?.width ?? 0)).toBeLessThanOrEqual(width);
+      expect((box?.y ?? 0) + (box?.height ?? 0)).toBeLessThanOrEqual(700);
+      const cut = await items.evaluate((element) => [...element.children].filter((child) => child.scrollHeight > child.clientHeight + 1).length);
+      expect(cut).toBe(0);
+      await page.keyboard.press("Escape");
+      await expect(items).toHaveCount(0);
+    }
+  }
+});
+
+test("a narrow window shows records, and what can be done with the selected ones", async ({ page }) => {
+  await page.setViewportSize({ width: 390, height: 844 });
+  await open(page);
+  const rows = page.locator("tr[data-index]");
+  await expect(rows.first()).toBeVisible();
+  const visible = await rows.evaluateAll((all) => all.filter((row) => row.getBoundingClientRect().bottom <= innerHeight).length);
+  expect(visible).toBeGreaterThanOrEqual(8);
+  await page.getByLabel("Select the loaded records").check();
+  const bar = page.getByRole("region", { name: "Selection" });
+  await expect(bar).toBeInViewport({ ratio: 1 });
+  await page.getByRole("button", { name: "Facets" }).click();
+  await expect(bar).toBeInViewport({ ratio: 1 });
+  // Every view is in the window, without scrolling.
+  for (const link of await page.getByRole("navigation", { name: "Views" }).getByRole("link").all()) await expect(link).toBeInViewport({ ratio: 1 });
+  await bar.getByRole("button", { name: "Clear" }).click();
+});
+
+test("a notice covers neither rows nor fields", async ({ page, api }) => {
+  const movie = await api.movie();
+  await open(page, `#/movies?${new URLSearchParams({ filter: "release_year > 0", record: movie.id })}`);
+  await page.getByLabel("Genre", { exact: true }).fill("noticed");
+  await page.getByRole("button", { name: "Save", exact: true }).click();
+  const undo = page.getByRole("button", { name: "Undo" });
+  await expect(undo).toBeVisible();
+  const isBelow = async (text: string) => {
+    const [button, area] = [await undo.boundingBox(), await page.locator(text).boundingBox()];
+    return button && area && button.y >= area.y + area.height - 1;
+  };
+  expect(await isBelow(".table")).toBe(true);
+  await page.locator("tr[data-index]").first().click();
+  await expect(page.getByRole("button", { name: "Save", exact: true })).toBeVisible();
+  expect(await isBelow("dialog > .content")).toBe(true);
+});
+
 test("a saved query is a candidate", async ({ page, api }) => {
   const name = unique("tested").replace(" ", "-");
   const data = { name, filter: "release_year between $from and $to", parameters: [{ name: "from", default: 1920 }, { name: "to", default: 1925 }] };
