@@ -61,7 +61,7 @@ function Bars({ field, buckets, range }: BarsProps) {
   const [hovered, setHovered] = useState<Bucket | undefined>();
   const isDark = useScheme();
   const { from = -Infinity, to = Infinity } = range ?? {};
-  const { items } = buckets;
+  const { items, edges } = buckets;
   useEffect(() => {
     const element = host.current;
     if (!element || items.length === 0) return;
@@ -81,8 +81,7 @@ function Bars({ field, buckets, range }: BarsProps) {
       remove?.();
     };
   }, [items, from, to, isDark]);
-  const [first, last] = [items[0], items.at(-1)];
-  if (!first || !last) return <p class="quiet">No values</p>;
+  if (items.length === 0) return <p class="quiet">No values</p>;
   const total = items.reduce((sum, item) => sum + item.count, 0);
   return (
     <>
@@ -91,8 +90,8 @@ function Bars({ field, buckets, range }: BarsProps) {
       </p>
       <div class="plot" ref={host} aria-hidden="true" title="Drag to select a range, or click on a bar." />
       <p class="quiet edges" aria-hidden="true">
-        <span>{first.edges[0]}</span>
-        <span>{last.edges[1]}</span>
+        <span>{edges[0]}</span>
+        <span>{edges[1]}</span>
       </p>
       <ul class="hidden" aria-label={`Records by ${label(field.name)}`}>
         {items.map((item) => (
