@@ -269,3 +269,11 @@ test("all columns are wide enough, and the names stay in view", async ({ page, a
     await accessible(page);
   }
 });
+
+test("messages start with a capital letter", async ({ page }) => {
+  await open(page);
+  await type(page, "gnre = 'drama'");
+  const message = page.locator(".problems .problem span");
+  await expect(message).toHaveText(/^unknown field/);
+  expect(await message.evaluate((element) => getComputedStyle(element, "::first-letter").textTransform)).toBe("uppercase");
+});
