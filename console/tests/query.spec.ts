@@ -277,3 +277,23 @@ test("messages start with a capital letter", async ({ page }) => {
   await expect(message).toHaveText(/^unknown field/);
   expect(await message.evaluate((element) => getComputedStyle(element, "::first-letter").textTransform)).toBe("uppercase");
 });
+
+test("the rows stay until those of the next search arrive, but cannot be used", async ({ page }) => {
+  await open(page);
+  const first = page.getByRole("row", { name: /Safety Last!/ });
+  await expect(first).toBeVisible();
+  let release = () => {};
+  const isReleased = new Promise<void>((done) => (release = done));
+  await page.route(/movies\?filter=genre/, async (route) => {
+    await isReleased;
+    await route.continue();
+  });
+  await search(page, "genre = 'war'");
+  await expect(page.locator("tbody[inert]")).toBeVisible();
+  await expect(first).toBeVisible();
+  await expect(page.getByLabel("Select the loaded records")).toBeDisabled();
+  release();
+  await expect(page.getByRole("row", { name: /Wings/ })).toBeVisible();
+  await expect(first).toHaveCount(0);
+  await expect(page.locator("tbody[inert]")).toHaveCount(0);
+});

@@ -26,7 +26,7 @@ const WINDOW = 200_000;
 const STEP = WINDOW / 2;
 
 /** The widths of the columns in rem. Texts share what the others leave by these widths, and have at least as much. */
-const WIDTHS: Record<FieldType, number> = { text: 11, integer: 8.5, boolean: 8.5, date: 14, timestamp: 20, id: 21 };
+const WIDTHS: Record<FieldType, number> = { text: 11, integer: 8.5, boolean: 8.5, date: 15, timestamp: 20, id: 21 };
 /** The width of the column that names the record, and of the check boxes beside it. */
 const NAME_WIDTH = 14;
 const CHOICE_WIDTH = 2.6;
@@ -162,6 +162,7 @@ function Table({ rows: source, columns, name }: TableProps) {
                 type="checkbox"
                 aria-label="Select the loaded records"
                 checked={all}
+                disabled={source.isOther}
                 onChange={(event) => select(here, event.currentTarget.checked)}
               />
             </th>
@@ -170,7 +171,7 @@ function Table({ rows: source, columns, name }: TableProps) {
             ))}
           </tr>
         </thead>
-        <tbody>
+        <tbody inert={source.isOther}>
           <tr class="space" aria-hidden="true" style={{ height: `${first * ROW}px` }} />
           {indices.map((index) => (
             <Row
