@@ -246,6 +246,12 @@ test("words without an operator are searched in the texts", async ({ page }) => 
   await offer.getByRole("button", { name: "Title" }).click();
   await expect(filter(page)).toHaveText("title contains 'jazz singer'");
   await expect(page.getByRole("row", { name: /The Jazz Singer/ })).toBeVisible();
+  await type(page, "noir");
+  await page.keyboard.press("Escape");
+  const texts = page.locator(".examples", { hasText: "Search for “noir” in" }).getByRole("button");
+  await expect(texts).toHaveText(["all texts", "Title", "Genre"]);
+  await texts.first().click();
+  await expect(filter(page)).toHaveText("title contains 'noir' or genre contains 'noir'");
 });
 
 test("all columns are wide enough, and the names stay in view", async ({ page, api }) => {
@@ -296,4 +302,24 @@ test("the rows stay until those of the next search arrive, but cannot be used", 
   await expect(page.getByRole("row", { name: /Wings/ })).toBeVisible();
   await expect(first).toHaveCount(0);
   await expect(page.locator("tbody[inert]")).toHaveCount(0);
+});
+
+test("the filter is emptied with a click, and typing goes on", async ({ page }) => {
+  await open(page);
+  const clear = page.getByRole("button", { name: "Clear the filter" });
+  await expect(page.getByRole("row", { name: /Safety Last!/ })).toBeVisible();
+  await expect(clear).toHaveCount(0);
+  await search(page, "genre = 'noir'");
+  await expect(page).toHaveURL(/filter=/);
+  await accessible(page);
+  await clear.click();
+  await expect(page).not.toHaveURL(/filter=/);
+  await expect(page.getByRole("row", { name: /Safety Last!/ })).toBeVisible();
+  await expect(clear).toHaveCount(0);
+  await page.keyboard.type("gen");
+  await expect(filter(page)).toHaveText("gen");
+  // A text that was not searched for is emptied too.
+  await page.keyboard.press("Escape");
+  await clear.click();
+  await expect(filter(page)).toHaveText(/^Filter, such as|^$/);
 });

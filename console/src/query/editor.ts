@@ -123,7 +123,8 @@ function takeCandidate(view: EditorView): boolean {
 
 const theme = EditorView.theme({
   "&": { fontSize: "15px", color: "var(--text)", backgroundColor: "var(--surface)", borderRadius: "8px" },
-  "&.cm-focused": { outline: "2px solid var(--accent)", outlineOffset: "-1px" },
+  // Its element on the page has the outline, as it also has a button.
+  "&.cm-focused": { outline: "none" },
   ".cm-scroller": { fontFamily: "var(--mono)", lineHeight: "1.6", maxHeight: "12em", overflow: "auto" },
   ".cm-content": { padding: "9px 4px", caretColor: "var(--text)", minHeight: "24px", minWidth: "0" },
   ".cm-cursor": { borderLeftColor: "var(--text)" },
