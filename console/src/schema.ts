@@ -4,6 +4,7 @@ import { computed, signal } from "@preact/signals";
 import { json } from "./api/client";
 import type { CatalogueSchema, FieldSchema, FieldType, RecordType } from "./api/document";
 import { place } from "./place";
+import { rememberedColumns } from "./results/columns";
 
 /** A record as the service returns it. */
 export type Item = Record<string, Value> & { id: string; version: number };
@@ -32,9 +33,10 @@ export function defaultColumns(type: RecordType): FieldSchema[] {
   return type.fields.filter((field) => field.writable);
 }
 
-/** The chosen columns that exist, or the default ones. */
+/** The columns of the place that exist, those that were chosen last, or the default ones. */
 export function columnsOf(type: RecordType, chosen: string[]): FieldSchema[] {
-  const found = chosen.flatMap((name) => type.fields.filter((field) => field.name === name));
+  const names = chosen.length > 0 ? chosen : rememberedColumns(type.collection);
+  const found = names.flatMap((name) => type.fields.filter((field) => field.name === name));
   return found.length > 0 ? found : defaultColumns(type);
 }
 

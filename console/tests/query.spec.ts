@@ -102,6 +102,18 @@ test("columns are chosen and moved", async ({ page }) => {
   await expect(headings).toHaveText(["", "Release year", "Title", "Expiry date", "Updated at"]);
   await page.reload();
   await expect(headings).toHaveText(["", "Release year", "Title", "Expiry date", "Updated at"]);
+  // They are remembered where the place names none, until the default is chosen.
+  await page.getByRole("link", { name: "Import" }).click();
+  await page.getByRole("link", { name: "Records", exact: true }).click();
+  await expect(page).not.toHaveURL(/fields=/);
+  await expect(headings).toHaveText(["", "Release year", "Title", "Expiry date", "Updated at"]);
+  await page.reload();
+  await expect(headings).toHaveText(["", "Release year", "Title", "Expiry date", "Updated at"]);
+  await page.getByText("Columns", { exact: true }).click();
+  await page.getByRole("button", { name: "Default columns" }).click();
+  await expect(headings).toHaveText(["", "Title", "Genre", "Release year", "Expiry date"]);
+  await page.reload();
+  await expect(headings).toHaveText(["", "Title", "Genre", "Release year", "Expiry date"]);
 });
 
 test("a search is copied for programs", async ({ page, context }) => {
