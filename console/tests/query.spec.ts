@@ -266,34 +266,24 @@ test("words without an operator are searched in the texts", async ({ page }) => 
   await expect(filter(page)).toHaveText("title contains 'noir' or genre contains 'noir'");
 });
 
-test("all columns are wide enough, and the names stay in view", async ({ page, api }) => {
-  const { record_types } = await api.json("GET", "api/v1/schema");
-  const { fields } = record_types.find(({ collection }: { collection: string }) => collection === "movies");
-  const names = fields.map(({ name }: { name: string }) => name).join(",");
-  for (const [width, least] of [[1280, 210], [390, 150]] as const) {
-    await page.setViewportSize({ width, height: 800 });
-    await open(page, `#/movies?fields=${names}`);
-    const row = page.locator("tr[data-index]").first();
-    await expect(row).toBeVisible();
-    const title = row.locator("td.name");
-    expect((await title.boundingBox())?.width).toBeGreaterThanOrEqual(least);
-    const cut = await row.locator("td.date, td.timestamp").evaluateAll((cells) => cells.filter((cell) => cell.scrollWidth > cell.clientWidth).length);
-    expect(cut).toBe(0);
-    expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(width);
-    const table = page.locator(".table");
-    await table.evaluate((element) => element.scrollTo(element.scrollWidth, 0));
-    expect(await table.evaluate((element) => element.scrollLeft)).toBeGreaterThan(200);
-    await expect(title).toBeInViewport();
-    await accessible(page);
-  }
-});
-
-test("messages start with a capital letter", async ({ page }) => {
+test("the filter is emptied with a click, and typing goes on", async ({ page }) => {
   await open(page);
-  await type(page, "gnre = 'drama'");
-  const message = page.locator(".problems .problem span");
-  await expect(message).toHaveText(/^unknown field/);
-  expect(await message.evaluate((element) => getComputedStyle(element, "::first-letter").textTransform)).toBe("uppercase");
+  const clear = page.getByRole("button", { name: "Clear the filter" });
+  await expect(page.getByRole("row", { name: /Safety Last!/ })).toBeVisible();
+  await expect(clear).toHaveCount(0);
+  await search(page, "genre = 'noir'");
+  await expect(page).toHaveURL(/filter=/);
+  await accessible(page);
+  await clear.click();
+  await expect(page).not.toHaveURL(/filter=/);
+  await expect(page.getByRole("row", { name: /Safety Last!/ })).toBeVisible();
+  await expect(clear).toHaveCount(0);
+  await page.keyboard.type("gen");
+  await expect(filter(page)).toHaveText("gen");
+  // A text that was not searched for is emptied too.
+  await page.keyboard.press("Escape");
+  await clear.click();
+  await expect(filter(page)).toHaveText(/^Filter, such as|^$/);
 });
 
 test("the rows stay until those of the next search arrive, but cannot be used", async ({ page }) => {
@@ -316,22 +306,62 @@ test("the rows stay until those of the next search arrive, but cannot be used", 
   await expect(page.locator("tbody[inert]")).toHaveCount(0);
 });
 
-test("the filter is emptied with a click, and typing goes on", async ({ page }) => {
+test("distances are in days, months and years without jumps", async ({ page, api }) => {
+  const day = 24 * 60 * 60 * 1000;
+  const expected = {
+    "-900": "2 years ago",
+    "-60": "60 days ago",
+    "-1": "yesterday",
+    0: "today",
+    44: "in 44 days",
+    45: "in 45 days",
+    60: "in 60 days",
+    61: "in 2 months",
+    548: "in 18 months",
+    730: "in 24 months",
+    1060: "in 2 years",
+    1100: "in 3 years",
+  };
+  const title = unique("Distance");
+  const today = Math.floor(Date.now() / day) * day;
+  for (const days of Object.keys(expected)) {
+    const expiry_date = new Date(today + Number(days) * day).toISOString().slice(0, 10);
+    await api.movie({ title: `${title} ${days}`, expiry_date });
+  }
+  await open(page, `#/movies?${new URLSearchParams({ filter: `title starts with '${title}'`, fields: "title,expiry_date,created_at" })}`);
+  for (const [days, text] of Object.entries(expected)) {
+    const row = page.getByRole("row", { name: `${title} ${days} `, exact: false });
+    await expect(row.locator("td.date .distance")).toHaveText(text);
+  }
+  await expect(page.locator("tr[data-index] .timestamp .distance").first()).toHaveText(/^(just now|1 minute ago)$/);
+});
+
+test("messages start with a capital letter", async ({ page }) => {
   await open(page);
-  const clear = page.getByRole("button", { name: "Clear the filter" });
-  await expect(page.getByRole("row", { name: /Safety Last!/ })).toBeVisible();
-  await expect(clear).toHaveCount(0);
-  await search(page, "genre = 'noir'");
-  await expect(page).toHaveURL(/filter=/);
-  await accessible(page);
-  await clear.click();
-  await expect(page).not.toHaveURL(/filter=/);
-  await expect(page.getByRole("row", { name: /Safety Last!/ })).toBeVisible();
-  await expect(clear).toHaveCount(0);
-  await page.keyboard.type("gen");
-  await expect(filter(page)).toHaveText("gen");
-  // A text that was not searched for is emptied too.
-  await page.keyboard.press("Escape");
-  await clear.click();
-  await expect(filter(page)).toHaveText(/^Filter, such as|^$/);
+  await type(page, "gnre = 'drama'");
+  const message = page.locator(".problems .problem span");
+  await expect(message).toHaveText(/^unknown field/);
+  expect(await message.evaluate((element) => getComputedStyle(element, "::first-letter").textTransform)).toBe("uppercase");
+});
+
+test("all columns are wide enough, and the names stay in view", async ({ page, api }) => {
+  const { record_types } = await api.json("GET", "api/v1/schema");
+  const { fields } = record_types.find(({ collection }: { collection: string }) => collection === "movies");
+  const names = fields.map(({ name }: { name: string }) => name).join(",");
+  for (const [width, least] of [[1280, 210], [390, 150]] as const) {
+    await page.setViewportSize({ width, height: 800 });
+    await open(page, `#/movies?fields=${names}`);
+    const row = page.locator("tr[data-index]").first();
+    await expect(row).toBeVisible();
+    const title = row.locator("td.name");
+    expect((await title.boundingBox())?.width).toBeGreaterThanOrEqual(least);
+    const cut = await row.locator("td.date, td.timestamp").evaluateAll((cells) => cells.filter((cell) => cell.scrollWidth > cell.clientWidth).length);
+    expect(cut).toBe(0);
+    expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(width);
+    const table = page.locator(".table");
+    await table.evaluate((element) => element.scrollTo(element.scrollWidth, 0));
+    expect(await table.evaluate((element) => element.scrollLeft)).toBeGreaterThan(200);
+    await expect(title).toBeInViewport();
+    await accessible(page);
+  }
 });
