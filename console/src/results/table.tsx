@@ -8,6 +8,7 @@ import { columnsOf, distance, label, nameField, recordType, shown, titleOf } fro
 import type { Item } from "../schema";
 import { ProblemNote } from "../ui/problem";
 import { clicked, keysOf } from "./order";
+import "./results.css";
 import type { Rows } from "./rows";
 import { rows, select, selected } from "./state";
 

@@ -1,5 +1,6 @@
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { ComponentChildren } from "preact";
+import "./menu.css";
 
 /** The least distance of the box from the edges of the window, in pixels. */
 const EDGE = 6;
