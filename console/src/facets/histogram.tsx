@@ -67,7 +67,7 @@ function Bars({ field, buckets, range }: BarsProps) {
     if (!element || items.length === 0) return;
     let remove: (() => void) | undefined;
     let isCurrent = true;
-    void import("./plot").then(({ drawBars }) => {
+    const loading = import("./plot").then(({ drawBars }) => {
       if (!isCurrent) return;
       remove = drawBars(element, {
         items,
@@ -76,6 +76,8 @@ function Bars({ field, buckets, range }: BarsProps) {
         onBrush: (first, last) => select(field, conditionIn(field, { from: first.from, to: last.to })),
       });
     });
+    // Without the service, the search says so. The next counts load it again.
+    loading.catch(() => undefined);
     return () => {
       isCurrent = false;
       remove?.();
