@@ -4,6 +4,7 @@ import { computed, signal } from "@preact/signals";
 import { json } from "./api/client";
 import type { CatalogueSchema, FieldSchema, FieldType, RecordType } from "./api/document";
 import { place } from "./place";
+import { rememberedColumns } from "./results/columns";
 
 /** A record as the service returns it. */
 export type Item = Record<string, Value> & { id: string; version: number };
@@ -32,15 +33,20 @@ export function defaultColumns(type: RecordType): FieldSchema[] {
   return type.fields.filter((field) => field.writable);
 }
 
-/** The chosen columns that exist, or the default ones. */
+/** The columns of the place that exist, those that were chosen last, or the default ones. */
 export function columnsOf(type: RecordType, chosen: string[]): FieldSchema[] {
-  const found = chosen.flatMap((name) => type.fields.filter((field) => field.name === name));
+  const names = chosen.length > 0 ? chosen : rememberedColumns(type.collection);
+  const found = names.flatMap((name) => type.fields.filter((field) => field.name === name));
   return found.length > 0 ? found : defaultColumns(type);
 }
 
 /** The field that names a record for people: the first text. */
+export function nameField(type: RecordType): FieldSchema | undefined {
+  return type.fields.find((field) => field.writable && field.type === "text");
+}
+
 export function titleOf(type: RecordType, item: Item): string {
-  const field = type.fields.find((field) => field.writable && field.type === "text");
+  const field = nameField(type);
   const title = field && item[field.name];
   return title ? String(title) : item.id;
 }
@@ -78,12 +84,19 @@ export function distance(type: FieldType, value: Value | undefined, now = new Da
   const size = Math.abs(days);
   if (size < 1 && type === "timestamp") {
     const minutes = Math.trunc(days * 24 * 60);
+    if (minutes === 0) return "just now";
     return Math.abs(minutes) < 60 ? away(minutes, "minute") : away(Math.trunc(minutes / 60), "hour");
   }
-  if (size < 45) return NEAR[Math.round(days)] ?? away(Math.round(days), "day");
-  if (size < 548) return away(Math.round(days / 30.44), "month");
-  return away(Math.round(days / 365.25), "year");
+  if (Math.round(size) <= MAX_DAYS) return NEAR[Math.round(days)] ?? away(Math.round(days), "day");
+  const months = Math.round(days / 30.44);
+  if (Math.abs(months) <= MAX_MONTHS) return away(months, "month");
+  // Full years: what ended 35 months ago is not yet 3 years past.
+  return away(Math.trunc(days / 365.25), "year");
 }
+
+/** Up to so many days and months a distance is written in them; a year and a half is neither 1 nor 2 years. */
+const MAX_DAYS = 60;
+const MAX_MONTHS = 24;
 
 const NEAR: Record<number, string> = { [-1]: "yesterday", 0: "today", 1: "tomorrow" };
 

@@ -19,7 +19,7 @@ export function SignIn({ method, reason, me, onClose }: SignInProps) {
   const action = useAction();
   const isElsewhere = method.method === "oidc";
   return (
-    <Dialog title="Sign in" {...(onClose ? { onClose } : {})}>
+    <Dialog title="Sign in" program="cinequery" {...(onClose ? { onClose } : {})}>
       {reason && <p>{reason}</p>}
       <form
         onSubmit={(event) => {

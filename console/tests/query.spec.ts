@@ -102,6 +102,18 @@ test("columns are chosen and moved", async ({ page }) => {
   await expect(headings).toHaveText(["", "Release year", "Title", "Expiry date", "Updated at"]);
   await page.reload();
   await expect(headings).toHaveText(["", "Release year", "Title", "Expiry date", "Updated at"]);
+  // They are remembered where the place names none, until the default is chosen.
+  await page.getByRole("link", { name: "Import" }).click();
+  await page.getByRole("link", { name: "Records", exact: true }).click();
+  await expect(page).not.toHaveURL(/fields=/);
+  await expect(headings).toHaveText(["", "Release year", "Title", "Expiry date", "Updated at"]);
+  await page.reload();
+  await expect(headings).toHaveText(["", "Release year", "Title", "Expiry date", "Updated at"]);
+  await page.getByText("Columns", { exact: true }).click();
+  await page.getByRole("button", { name: "Default columns" }).click();
+  await expect(headings).toHaveText(["", "Title", "Genre", "Release year", "Expiry date"]);
+  await page.reload();
+  await expect(headings).toHaveText(["", "Title", "Genre", "Release year", "Expiry date"]);
 });
 
 test("a search is copied for programs", async ({ page, context }) => {
@@ -169,6 +181,59 @@ test("a narrow window has no horizontal scroll bar", async ({ page }) => {
   await accessible(page);
 });
 
+test("menus stay within the window, and their texts do not overlap", async ({ page }) => {
+  for (const width of [390, 1280]) {
+    await page.setViewportSize({ width, height: 700 });
+    await open(page);
+    for (const menu of [page.getByLabel("History and examples"), page.getByText("Columns", { exact: true }), page.getByText("Copy as", { exact: true }), page.getByLabel("Account")]) {
+      await menu.click();
+      const items = page.locator(".menu > .items");
+      const box = await items.boundingBox();
+      expect(box?.x).toBeGreaterThanOrEqual(0);
+      expect((box?.x ?? 0) + (box?.width ?? 0)).toBeLessThanOrEqual(width);
+      expect((box?.y ?? 0) + (box?.height ?? 0)).toBeLessThanOrEqual(700);
+      const cut = await items.evaluate((element) => [...element.children].filter((child) => child.scrollHeight > child.clientHeight + 1).length);
+      expect(cut).toBe(0);
+      await page.keyboard.press("Escape");
+      await expect(items).toHaveCount(0);
+    }
+  }
+});
+
+test("a narrow window shows records, and what can be done with the selected ones", async ({ page }) => {
+  await page.setViewportSize({ width: 390, height: 844 });
+  await open(page);
+  const rows = page.locator("tr[data-index]");
+  await expect(rows.first()).toBeVisible();
+  const visible = await rows.evaluateAll((all) => all.filter((row) => row.getBoundingClientRect().bottom <= innerHeight).length);
+  expect(visible).toBeGreaterThanOrEqual(8);
+  await page.getByLabel("Select the loaded records").check();
+  const bar = page.getByRole("region", { name: "Selection" });
+  await expect(bar).toBeInViewport({ ratio: 1 });
+  await page.getByRole("button", { name: "Facets" }).click();
+  await expect(bar).toBeInViewport({ ratio: 1 });
+  // Every view is in the window, without scrolling.
+  for (const link of await page.getByRole("navigation", { name: "Views" }).getByRole("link").all()) await expect(link).toBeInViewport({ ratio: 1 });
+  await bar.getByRole("button", { name: "Clear" }).click();
+});
+
+test("a notice covers neither rows nor fields", async ({ page, api }) => {
+  const movie = await api.movie();
+  await open(page, `#/movies?${new URLSearchParams({ filter: "release_year > 0", record: movie.id })}`);
+  await page.getByLabel("Genre", { exact: true }).fill("noticed");
+  await page.getByRole("button", { name: "Save", exact: true }).click();
+  const undo = page.getByRole("button", { name: "Undo" });
+  await expect(undo).toBeVisible();
+  const isBelow = async (text: string) => {
+    const [button, area] = [await undo.boundingBox(), await page.locator(text).boundingBox()];
+    return button && area && button.y >= area.y + area.height - 1;
+  };
+  expect(await isBelow(".table")).toBe(true);
+  await page.locator("tr[data-index]").first().click();
+  await expect(page.getByRole("button", { name: "Save", exact: true })).toBeVisible();
+  expect(await isBelow("dialog > .content")).toBe(true);
+});
+
 test("a saved query is a candidate", async ({ page, api }) => {
   const name = unique("tested").replace(" ", "-");
   const data = { name, filter: "release_year between $from and $to", parameters: [{ name: "from", default: 1920 }, { name: "to", default: 1925 }] };
@@ -193,4 +258,110 @@ test("words without an operator are searched in the texts", async ({ page }) => 
   await offer.getByRole("button", { name: "Title" }).click();
   await expect(filter(page)).toHaveText("title contains 'jazz singer'");
   await expect(page.getByRole("row", { name: /The Jazz Singer/ })).toBeVisible();
+  await type(page, "noir");
+  await page.keyboard.press("Escape");
+  const texts = page.locator(".examples", { hasText: "Search for “noir” in" }).getByRole("button");
+  await expect(texts).toHaveText(["all texts", "Title", "Genre"]);
+  await texts.first().click();
+  await expect(filter(page)).toHaveText("title contains 'noir' or genre contains 'noir'");
+});
+
+test("the filter is emptied with a click, and typing goes on", async ({ page }) => {
+  await open(page);
+  const clear = page.getByRole("button", { name: "Clear the filter" });
+  await expect(page.getByRole("row", { name: /Safety Last!/ })).toBeVisible();
+  await expect(clear).toHaveCount(0);
+  await search(page, "genre = 'noir'");
+  await expect(page).toHaveURL(/filter=/);
+  await accessible(page);
+  await clear.click();
+  await expect(page).not.toHaveURL(/filter=/);
+  await expect(page.getByRole("row", { name: /Safety Last!/ })).toBeVisible();
+  await expect(clear).toHaveCount(0);
+  await page.keyboard.type("gen");
+  await expect(filter(page)).toHaveText("gen");
+  // A text that was not searched for is emptied too.
+  await page.keyboard.press("Escape");
+  await clear.click();
+  await expect(filter(page)).toHaveText(/^Filter, such as|^$/);
+});
+
+test("the rows stay until those of the next search arrive, but cannot be used", async ({ page }) => {
+  await open(page);
+  const first = page.getByRole("row", { name: /Safety Last!/ });
+  await expect(first).toBeVisible();
+  let release = () => {};
+  const isReleased = new Promise<void>((done) => (release = done));
+  await page.route(/movies\?filter=genre/, async (route) => {
+    await isReleased;
+    await route.continue();
+  });
+  await search(page, "genre = 'war'");
+  await expect(page.locator("tbody[inert]")).toBeVisible();
+  await expect(first).toBeVisible();
+  await expect(page.getByLabel("Select the loaded records")).toBeDisabled();
+  release();
+  await expect(page.getByRole("row", { name: /Wings/ })).toBeVisible();
+  await expect(first).toHaveCount(0);
+  await expect(page.locator("tbody[inert]")).toHaveCount(0);
+});
+
+test("distances are in days, months and years without jumps", async ({ page, api }) => {
+  const day = 24 * 60 * 60 * 1000;
+  const expected = {
+    "-900": "2 years ago",
+    "-60": "60 days ago",
+    "-1": "yesterday",
+    0: "today",
+    44: "in 44 days",
+    45: "in 45 days",
+    60: "in 60 days",
+    61: "in 2 months",
+    548: "in 18 months",
+    730: "in 24 months",
+    1060: "in 2 years",
+    1100: "in 3 years",
+  };
+  const title = unique("Distance");
+  const today = Math.floor(Date.now() / day) * day;
+  for (const days of Object.keys(expected)) {
+    const expiry_date = new Date(today + Number(days) * day).toISOString().slice(0, 10);
+    await api.movie({ title: `${title} ${days}`, expiry_date });
+  }
+  await open(page, `#/movies?${new URLSearchParams({ filter: `title starts with '${title}'`, fields: "title,expiry_date,created_at" })}`);
+  for (const [days, text] of Object.entries(expected)) {
+    const row = page.getByRole("row", { name: `${title} ${days} `, exact: false });
+    await expect(row.locator("td.date .distance")).toHaveText(text);
+  }
+  await expect(page.locator("tr[data-index] .timestamp .distance").first()).toHaveText(/^(just now|1 minute ago)$/);
+});
+
+test("messages start with a capital letter", async ({ page }) => {
+  await open(page);
+  await type(page, "gnre = 'drama'");
+  const message = page.locator(".problems .problem span");
+  await expect(message).toHaveText(/^unknown field/);
+  expect(await message.evaluate((element) => getComputedStyle(element, "::first-letter").textTransform)).toBe("uppercase");
+});
+
+test("all columns are wide enough, and the names stay in view", async ({ page, api }) => {
+  const { record_types } = await api.json("GET", "api/v1/schema");
+  const { fields } = record_types.find(({ collection }: { collection: string }) => collection === "movies");
+  const names = fields.map(({ name }: { name: string }) => name).join(",");
+  for (const [width, least] of [[1280, 210], [390, 150]] as const) {
+    await page.setViewportSize({ width, height: 800 });
+    await open(page, `#/movies?fields=${names}`);
+    const row = page.locator("tr[data-index]").first();
+    await expect(row).toBeVisible();
+    const title = row.locator("td.name");
+    expect((await title.boundingBox())?.width).toBeGreaterThanOrEqual(least);
+    const cut = await row.locator("td.date, td.timestamp").evaluateAll((cells) => cells.filter((cell) => cell.scrollWidth > cell.clientWidth).length);
+    expect(cut).toBe(0);
+    expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(width);
+    const table = page.locator(".table");
+    await table.evaluate((element) => element.scrollTo(element.scrollWidth, 0));
+    expect(await table.evaluate((element) => element.scrollLeft)).toBeGreaterThan(200);
+    await expect(title).toBeInViewport();
+    await accessible(page);
+  }
 });

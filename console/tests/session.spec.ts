@@ -24,6 +24,7 @@ test.describe("with users", () => {
   test("a wrong password is reported, and the right one opens the place of the URL", async ({ page, api }) => {
     const name = await user(api, "viewer");
     await page.goto("./#/movies?filter=release_year+%3C+1930");
+    await expect(page.getByRole("dialog", { name: "Sign in" }).getByText("cinequery")).toBeVisible();
     await signIn(page, name, "a wrong password of no use");
     await expect(page.getByRole("alert")).toContainText("password");
     await signIn(page, name);

@@ -71,7 +71,7 @@ export function Box({ field, counted, controls, children }: BoxProps) {
   const condition = base.value && conditionText(base.value, field);
   const heading = useRef<HTMLHeadingElement>(null);
   return (
-    <div ref={frame} role="group" class="facet" aria-label={`Facet ${title}`} aria-busy={loading}>
+    <div ref={frame} role="group" class={value === undefined && loading ? "facet waiting" : "facet"} aria-label={`Facet ${title}`} aria-busy={loading}>
       <header>
         <h3 ref={heading} tabIndex={-1} title={field.description}>
           {title}

@@ -12,21 +12,23 @@ export interface Bucket {
   to: number;
   count: number;
   label: string;
-  /** The label of its start and of its end. */
-  edges: [string, string];
 }
 
-type Span = Omit<Bucket, "label" | "edges">;
+type Span = Omit<Bucket, "label">;
 
 export interface Buckets {
   /** Ascending and without gaps. */
   items: Bucket[];
+  /** The labels of the start and the end. */
+  edges: [string, string];
   /** The number of records without a value. */
   missing: number;
 }
 
-/** The number of bars that fit beside the table. */
+/** The number of bars that fit well beside the table. */
 const MAX_BARS = 48;
+/** The number of bars that fit if each is one value, which is worth narrow ones: a pair of years has no name. */
+const MAX_SINGLE = 80;
 /** Months whose first days are less apart are drawn by day or by week: with the last month there are at most as many weeks as bars. */
 const MAX_DAYS = 300;
 /** The number of items of a response. */
@@ -53,16 +55,16 @@ async function days({ name }: FieldSchema, collection: string, filter: string, a
   else if ((months.last ?? 0) - (months.first ?? 0) < MAX_DAYS) found = await load((unit = "day"));
   const { pairs, first, last } = spread();
   const missing = missingIn(found.items);
-  if (first === undefined || last === undefined) return { items: [], missing };
+  if (first === undefined || last === undefined) return { items: [], edges: ["", ""], missing };
   const wide = (Object.keys(UNITS) as Unit[]).slice(Object.keys(UNITS).indexOf(unit));
   const fitting = wide.find((it) => startOf(it, first, MAX_BARS) > last) ?? "century";
   const items = filled(pairs, startOf(fitting, first), last, (start) => startOf(fitting, start, 1));
-  const named = (span: Span): Bucket => {
-    const label = nameOf(fitting, span.from);
-    const edges: [string, string] = fitting === "week" ? [nameOf("day", span.from), nameOf("day", span.to)] : [label, label];
-    return { ...span, label, edges };
+  const edge = (day: number | undefined) => (day === undefined ? "" : nameOf(fitting === "week" ? "day" : fitting, day));
+  return {
+    items: items.map((span) => ({ ...span, label: nameOf(fitting, span.from) })),
+    edges: [edge(items[0]?.from), edge(fitting === "week" ? items.at(-1)?.to : items.at(-1)?.from)],
+    missing,
   };
-  return { items: items.map(named), missing };
 }
 
 async function integers({ name }: FieldSchema, collection: string, filter: string, abort: AbortSignal): Promise<Buckets> {
@@ -80,7 +82,7 @@ async function integers({ name }: FieldSchema, collection: string, filter: strin
     };
     [first, last] = [await end("asc"), await end("desc")];
   }
-  if (first === undefined || last === undefined) return { items: [], missing };
+  if (first === undefined || last === undefined) return { items: [], edges: ["", ""], missing };
   const width = widthFor(first, last);
   if (found.rest.values > 0) {
     const wide = await counts(collection, { by: name, filter, interval: width, limit: MAX_ITEMS }, abort);
@@ -90,9 +92,10 @@ async function integers({ name }: FieldSchema, collection: string, filter: strin
   const items = filled(pairs, Math.floor(first / width) * width, last, (start) => start + width);
   const named = (span: Span): Bucket => {
     const [from, to] = [String(span.from), String(span.to)];
-    return { ...span, label: from === to ? from : `${from}–${to}`, edges: [from, to] };
+    return { ...span, label: from === to ? from : `${from}–${to}` };
   };
-  return { items: items.map(named), missing };
+  // The last bar can end after the greatest value.
+  return { items: items.map(named), edges: [String(first), String(last)], missing };
 }
 
 function valued(items: FacetItem[]): FacetItem[] {
@@ -108,7 +111,8 @@ function widthFor(first: number, last: number): number {
   for (let power = 1; ; power *= 10) {
     for (const width of [power, 2 * power, 5 * power]) {
       const isDistinct = last + width > last && first - width < first;
-      if (isDistinct && Math.floor(last / width) - Math.floor(first / width) < MAX_BARS) return width;
+      const most = width === 1 ? MAX_SINGLE : MAX_BARS;
+      if (isDistinct && Math.floor(last / width) - Math.floor(first / width) < most) return width;
     }
   }
 }

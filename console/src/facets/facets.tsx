@@ -89,10 +89,16 @@ function Facet({ type, field }: { type: RecordType; field: FieldSchema }) {
     case "date":
     case "timestamp": {
       const isOn = isByMonth(type, field.name);
-      const controls = (
-        <button type="button" class="link" aria-pressed={isOn} onClick={() => setByMonth(type, field.name, !isOn)}>
-          From today
+      const view = (name: string, byMonth: boolean, title: string) => (
+        <button type="button" title={title} aria-pressed={isOn === byMonth} onClick={() => setByMonth(type, field.name, byMonth)}>
+          {name}
         </button>
+      );
+      const controls = (
+        <span class="views" role="group" aria-label={`View of ${label(field.name)}`}>
+          {view("Chart", false, "All values as bars")}
+          {view("Months", true, "The coming months, from today")}
+        </span>
       );
       return isOn ? <Months field={field} controls={controls} /> : <Histogram field={field} controls={controls} />;
     }

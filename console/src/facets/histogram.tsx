@@ -61,13 +61,13 @@ function Bars({ field, buckets, range }: BarsProps) {
   const [hovered, setHovered] = useState<Bucket | undefined>();
   const isDark = useScheme();
   const { from = -Infinity, to = Infinity } = range ?? {};
-  const { items } = buckets;
+  const { items, edges } = buckets;
   useEffect(() => {
     const element = host.current;
     if (!element || items.length === 0) return;
     let remove: (() => void) | undefined;
     let isCurrent = true;
-    void import("./plot").then(({ drawBars }) => {
+    const loading = import("./plot").then(({ drawBars }) => {
       if (!isCurrent) return;
       remove = drawBars(element, {
         items,
@@ -76,13 +76,14 @@ function Bars({ field, buckets, range }: BarsProps) {
         onBrush: (first, last) => select(field, conditionIn(field, { from: first.from, to: last.to })),
       });
     });
+    // Without the service, the search says so. The next counts load it again.
+    loading.catch(() => undefined);
     return () => {
       isCurrent = false;
       remove?.();
     };
   }, [items, from, to, isDark]);
-  const [first, last] = [items[0], items.at(-1)];
-  if (!first || !last) return <p class="quiet">No values</p>;
+  if (items.length === 0) return <p class="quiet">No values</p>;
   const total = items.reduce((sum, item) => sum + item.count, 0);
   return (
     <>
@@ -91,8 +92,8 @@ function Bars({ field, buckets, range }: BarsProps) {
       </p>
       <div class="plot" ref={host} aria-hidden="true" title="Drag to select a range, or click on a bar." />
       <p class="quiet edges" aria-hidden="true">
-        <span>{first.edges[0]}</span>
-        <span>{last.edges[1]}</span>
+        <span>{edges[0]}</span>
+        <span>{edges[1]}</span>
       </p>
       <ul class="hidden" aria-label={`Records by ${label(field.name)}`}>
         {items.map((item) => (

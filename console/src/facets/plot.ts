@@ -6,6 +6,8 @@ import type { Bucket } from "./buckets";
 
 /** The height of the plot in pixels. */
 const HEIGHT = 76;
+/** The number of bars whose gaps are a share of their width. */
+const MAX_GAPS = 34;
 
 export interface PlotOptions {
   items: Bucket[];
@@ -31,7 +33,8 @@ export function drawBars(host: HTMLElement, { items, isSelected, onHover, onBrus
   const indices = items.map((_, index) => index);
   const selected = items.map((item) => (isSelected(item) ? item.count : null));
   const others = items.map((item) => (isSelected(item) ? null : item.count));
-  const paths = uPlot.paths.bars?.({ size: [0.86, 120], radius: 0.15 });
+  // Of many bars the gap would be less than a pixel.
+  const paths = uPlot.paths.bars?.(items.length > MAX_GAPS ? { size: [1, 120], gap: 1 } : { size: [0.86, 120], radius: 0.15 });
   const bars = (fill: string): uPlot.Series => ({ fill, stroke: fill, width: 0, points: { show: false }, ...(paths ? { paths } : {}) });
   const plot = new uPlot(
     {

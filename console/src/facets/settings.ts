@@ -16,6 +16,9 @@ const KEY = "cinequery.facets";
 
 const all = signal<Record<string, Settings>>(stored());
 
+/** The settings when the page was opened: a facet that turns out to be crowded stays to say so, and is left out next time. */
+const before = all.peek();
+
 function stored(): Record<string, Settings> {
   try {
     return JSON.parse(localStorage.getItem(KEY) ?? "{}") as Record<string, Settings>;
@@ -40,7 +43,8 @@ export function suitable(type: RecordType): FieldSchema[] {
 
 /** The fields that are shown: the chosen ones, or those that users write and that have few values. */
 export function shownFields(type: RecordType): FieldSchema[] {
-  const { shown, crowded = [] } = all.value[type.collection] ?? {};
+  const { shown } = all.value[type.collection] ?? {};
+  const crowded = before[type.collection]?.crowded ?? [];
   if (shown) return suitable(type).filter(({ name }) => shown.includes(name));
   return suitable(type).filter(({ name, writable }) => writable && !crowded.includes(name));
 }
@@ -48,6 +52,11 @@ export function shownFields(type: RecordType): FieldSchema[] {
 export function show(type: RecordType, name: string, isShown: boolean): void {
   const names = shownFields(type).map((field) => field.name);
   change(type.collection, { shown: isShown ? [...names, name] : names.filter((other) => other !== name) });
+}
+
+/** Whether the user has chosen a field. */
+export function isChosen(type: RecordType, name: string): boolean {
+  return all.value[type.collection]?.shown?.includes(name) ?? false;
 }
 
 /** Whether a field has too many values to choose from, as far as it is known. */

@@ -7,7 +7,7 @@ import type { Value } from "../schema";
 import { Box, Choice, change, useCounts } from "./box";
 import { base, counts } from "./base";
 import { chosenValues, conditionOn } from "./conditions";
-import { markCrowded } from "./settings";
+import { isChosen, markCrowded, show } from "./settings";
 
 /** The number of values at first, and after each click on "more". */
 const STEPS = [8, 100, 1000];
@@ -37,17 +37,27 @@ export function Values({ type, field }: { type: RecordType; field: FieldSchema }
       return conditionOn(field, values);
     });
   };
-  const items = (found?.items ?? []).map((item) => ({ value: item.value as Value, count: item.count }));
+  // A choice of the user is shown however many values it has.
+  const isTooMany = isCrowded && !isChosen(type, field.name);
+  const items = (isTooMany ? [] : (found?.items ?? [])).map((item) => ({ value: item.value as Value, count: item.count }));
   // Chosen values stay within reach, however rare they are.
   const others = chosen.filter((value) => !items.some((item) => item.value === value));
   const most = Math.max(1, ...items.map((item) => item.count));
-  const rest = found?.rest.values ?? 0;
+  const rest = isTooMany ? 0 : (found?.rest.values ?? 0);
   return (
     <Box field={field} counted={counted}>
-      {found && items.length + others.length === 0 && <p class="quiet">No values</p>}
+      {found && distinct === 0 && others.length === 0 && <p class="quiet">No values</p>}
+      {isTooMany && (
+        <p class="quiet">
+          Too many different values to list: {count(distinct)}. Narrow the filter, or{" "}
+          <button type="button" class="link" onClick={() => show(type, field.name, true)}>
+            show the most frequent
+          </button>
+        </p>
+      )}
       <ul class={step > 0 ? "long" : undefined}>
         {others.map((value) => (
-          <Choice key={String(value)} count={rest === 0 && found ? "0" : undefined} share={0} isPressed onToggle={() => toggle(value)}>
+          <Choice key={String(value)} count={rest === 0 && found && !isTooMany ? "0" : undefined} share={0} isPressed onToggle={() => toggle(value)}>
             <Name value={value} />
           </Choice>
         ))}

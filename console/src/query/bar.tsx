@@ -2,7 +2,7 @@
 
 import { effect } from "@preact/signals";
 import { useEffect, useRef, useState } from "preact/hooks";
-import type { Diagnostic } from "../api/document";
+import type { Diagnostic, FieldSchema } from "../api/document";
 import { go, place, typed } from "../place";
 import { label, recordType } from "../schema";
 import { quoted } from "./clauses";
@@ -33,9 +33,11 @@ export function QueryBar() {
 const LATEST = 500;
 
 type CreateEditor = typeof import("./editor").createEditor;
+type Editor = import("./editor").Editor;
 
 function FilterEditor() {
   const host = useRef<HTMLDivElement>(null);
+  const started = useRef<Editor | null>(null);
   const [createEditor, setCreateEditor] = useState<CreateEditor>();
   useEffect(() => {
     // Starting the editor takes longer than drawing the first rows.
@@ -46,6 +48,7 @@ function FilterEditor() {
     const element = host.current;
     if (!element || !createEditor) return;
     const editor = createEditor(element, draft.peek());
+    started.current = editor;
     // Not with the next rendering: by then the user may have typed on.
     const stops = [
       effect(() => editor.setText(draft.value)),
@@ -61,8 +64,25 @@ function FilterEditor() {
   }, [createEditor]);
   // The text is seen until the editor takes the place of what is in its element.
   return (
-    <div class="editor" ref={host}>
-      <code>{draft.peek()}</code>
+    <div class="editor">
+      <div ref={host}>
+        <code>{draft.peek()}</code>
+      </div>
+      {(draft.value || place.value.filter) && (
+        <button
+          type="button"
+          class="icon"
+          aria-label="Clear the filter"
+          title="Clear the filter"
+          onClick={() => {
+            // The button is about to disappear.
+            started.current?.focus();
+            apply("");
+          }}
+        >
+          ✕
+        </button>
+      )}
     </div>
   );
 }
@@ -115,12 +135,18 @@ function AsWords() {
   const words = draft.value.trim().replace(/^["']|["']$/g, "");
   const texts = recordType.value?.fields.filter((field) => field.writable && field.type === "text") ?? [];
   if (diagnostics.value.length === 0 || !WORDS.test(words)) return null;
+  const condition = ({ name }: FieldSchema) => `${name} contains ${quoted(words)}`;
   return (
-    <div class="examples">
+    <div class="examples words">
       <span class="quiet">Search for “{words}” in</span>
-      {texts.slice(0, MAX_EXAMPLES).map(({ name }) => (
-        <button type="button" key={name} onClick={() => apply(`${name} contains ${quoted(words)}`)}>
-          {label(name)}
+      {texts.length > 1 && (
+        <button type="button" onClick={() => apply(texts.map(condition).join(" or "))}>
+          all texts
+        </button>
+      )}
+      {texts.map((field) => (
+        <button type="button" key={field.name} onClick={() => apply(condition(field))}>
+          {label(field.name)}
         </button>
       ))}
     </div>
@@ -182,9 +208,6 @@ function PastFilters() {
         onClick={() => (draft.value = canonical ?? "")}
       >
         Write in canonical form
-      </button>
-      <button type="button" disabled={!draft.value} onClick={() => apply("")}>
-        Clear
       </button>
       {past.length > 0 && <h3>Recent</h3>}
       {past.map((filter) => (

@@ -123,11 +123,12 @@ function takeCandidate(view: EditorView): boolean {
 
 const theme = EditorView.theme({
   "&": { fontSize: "15px", color: "var(--text)", backgroundColor: "var(--surface)", borderRadius: "8px" },
-  "&.cm-focused": { outline: "2px solid var(--accent)", outlineOffset: "-1px" },
+  // Its element on the page has the outline, as it also has a button.
+  "&.cm-focused": { outline: "none" },
   ".cm-scroller": { fontFamily: "var(--mono)", lineHeight: "1.6", maxHeight: "12em", overflow: "auto" },
-  ".cm-content": { padding: "9px 4px", caretColor: "var(--text)", minHeight: "24px" },
+  ".cm-content": { padding: "9px 4px", caretColor: "var(--text)", minHeight: "24px", minWidth: "0" },
   ".cm-cursor": { borderLeftColor: "var(--text)" },
-  ".cm-placeholder": { color: "var(--quiet)" },
+  ".cm-placeholder": { color: "var(--quiet)", maxWidth: "100%", overflow: "hidden", textOverflow: "ellipsis", whiteSpace: "nowrap" },
   "&.cm-focused .cm-selectionBackground, .cm-selectionBackground": { backgroundColor: "var(--selection) !important" },
   ".token-keyword": { color: "var(--keyword)", fontWeight: "600" },
   ".token-operator": { color: "var(--keyword)" },

@@ -33,8 +33,10 @@ export class Rows {
   loading = false;
   private readonly cursors: (string | undefined)[] = [undefined];
   private readonly pages = new Map<number, Item[]>();
-  /** Whether the rows are those of an earlier object for the same search, until the first page arrives. */
+  /** Whether the rows are those of an earlier object, until the first page arrives. So the table does not jump. */
   private isStale = false;
+  /** Whether they are those of another search, which cannot be used. */
+  isOther = false;
   private readonly abort = new AbortController();
   private wanted: [number, number] = [0, 0];
 
@@ -45,11 +47,12 @@ export class Rows {
     readonly search: Applied,
     before?: Rows,
   ) {
-    if (before?.search.key === search.key) {
+    if (before?.search.collection === search.collection) {
       this.isStale = true;
+      this.isOther = before.isOther || before.search.key !== search.key;
       this.pages = new Map(before.pages);
       this.known = before.known;
-      this.total = before.total;
+      if (!this.isOther) this.total = before.total;
     }
     this.show(0, 1);
     this.count();
@@ -93,21 +96,25 @@ export class Rows {
     } catch (error) {
       if (this.abort.signal.aborted) return;
       this.failure = failureFrom(error);
+      if (this.isOther) this.clear();
     } finally {
       this.loading = false;
       this.changes.value++;
     }
   }
 
+  /** Forgets the rows of an earlier object. */
+  private clear(): void {
+    this.isStale = this.isOther = false;
+    this.pages.clear();
+    this.known = 0;
+  }
+
   private async loadPage(page: number): Promise<void> {
     const { collection, filter, orderBy } = this.search;
     const query = { filter, order_by: orderBy, limit: PAGE, cursor: this.cursors[page], why: page === 0 };
     const found = await json<Page>(`api/v1/${collection}`, { query, signal: this.abort.signal });
-    if (this.isStale) {
-      this.isStale = false;
-      this.pages.clear();
-      this.known = 0;
-    }
+    if (this.isStale) this.clear();
     this.pages.set(page, found.items);
     if (page === 0) this.why = found.why ?? [];
     if (found.next_cursor) this.cursors[page + 1] = found.next_cursor;

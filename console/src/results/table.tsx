@@ -1,13 +1,14 @@
 // The table of records. Only the visible rows are in the document.
 
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
-import type { FieldSchema } from "../api/document";
+import type { FieldSchema, FieldType } from "../api/document";
 import { refresh } from "../query/state";
 import { go, place } from "../place";
-import { columnsOf, distance, label, recordType, shown, titleOf } from "../schema";
+import { columnsOf, distance, label, nameField, recordType, shown, titleOf } from "../schema";
 import type { Item } from "../schema";
 import { ProblemNote } from "../ui/problem";
 import { clicked, keysOf } from "./order";
+import "./results.css";
 import type { Rows } from "./rows";
 import { rows, select, selected } from "./state";
 
@@ -25,6 +26,26 @@ const WINDOW = 200_000;
 /** How many rows the area moves when its end is near. */
 const STEP = WINDOW / 2;
 
+/** The widths of the columns in rem. Texts share what the others leave by these widths, and have at least as much. */
+const WIDTHS: Record<FieldType, number> = { text: 11, integer: 8.5, boolean: 8.5, date: 15, timestamp: 20, id: 21 };
+/** The width of the column that names the record, and of the check boxes beside it. */
+const NAME_WIDTH = 14;
+const CHOICE_WIDTH = 2.6;
+
+/** The width of each column as CSS. `100cqw` is the width of the box of the table. */
+function widthsOf(columns: FieldSchema[], name: FieldSchema | undefined): string[] {
+  const weight = (field: FieldSchema) => (field === name ? NAME_WIDTH : WIDTHS[field.type]);
+  const sum = (fields: FieldSchema[]) => fields.reduce((total, field) => total + weight(field), 0);
+  const texts = columns.filter(({ type }) => type === "text");
+  const fixed = CHOICE_WIDTH + sum(columns.filter(({ type }) => type !== "text"));
+  return columns.map((field) => {
+    if (field.type !== "text") return `${weight(field)}rem`;
+    // A name that stays in view must leave space for the other columns in a narrow window.
+    const least = field === name ? `min(${NAME_WIDTH}rem, 40vw)` : `${weight(field)}rem`;
+    return `max(${least}, (100cqw - ${fixed}rem) * ${weight(field) / sum(texts)})`;
+  });
+}
+
 export function Results() {
   const current = rows.value;
   const type = recordType.value;
@@ -38,7 +59,7 @@ export function Results() {
           Try again
         </button>
       </ProblemNote>
-      <Table key={current.search.key} rows={current} columns={columns} />
+      <Table key={current.search.key} rows={current} columns={columns} name={columns.find((field) => field === nameField(type))} />
     </>
   );
 }
@@ -46,9 +67,11 @@ export function Results() {
 interface TableProps {
   rows: Rows;
   columns: FieldSchema[];
+  /** The column that names the records, if it is shown. It stays in view beside the check boxes. */
+  name: FieldSchema | undefined;
 }
 
-function Table({ rows: source, columns }: TableProps) {
+function Table({ rows: source, columns, name }: TableProps) {
   const scroll = useRef<HTMLDivElement>(null);
   const [base, setBase] = useState(0);
   const [view, setView] = useState({ first: 0, last: FIRST });
@@ -58,6 +81,7 @@ function Table({ rows: source, columns }: TableProps) {
   const measure = () => {
     const element = scroll.current;
     if (!element) return;
+    element.classList.toggle("moved", element.scrollLeft > 0);
     const top = Math.floor(element.scrollTop / ROW);
     const visible = Math.ceil(element.clientHeight / ROW) + 1;
     if (top + visible > WINDOW - MARGIN && source.known > base + WINDOW) {
@@ -122,13 +146,14 @@ function Table({ rows: source, columns }: TableProps) {
   const chosen = selected.value;
   const here = [...source.loaded()];
   const all = here.length > 0 && here.every((item) => chosen.has(item.id));
+  const widths = widthsOf(columns, name);
   return (
     <div class="table" ref={scroll} onScroll={measure} onKeyDown={onKeyDown}>
       <table aria-rowcount={source.isComplete ? source.known + 1 : (source.total ?? -2) + 1} aria-busy={source.loading}>
         <colgroup>
-          <col class="choice" />
-          {columns.map((field) => (
-            <col key={field.name} class={field.type} />
+          <col style={{ width: `${CHOICE_WIDTH}rem` }} />
+          {columns.map((field, index) => (
+            <col key={field.name} style={{ width: widths[index] }} />
           ))}
         </colgroup>
         <thead>
@@ -138,15 +163,16 @@ function Table({ rows: source, columns }: TableProps) {
                 type="checkbox"
                 aria-label="Select the loaded records"
                 checked={all}
+                disabled={source.isOther}
                 onChange={(event) => select(here, event.currentTarget.checked)}
               />
             </th>
             {columns.map((field) => (
-              <Heading key={field.name} field={field} />
+              <Heading key={field.name} field={field} kind={kindOf(field, name)} />
             ))}
           </tr>
         </thead>
-        <tbody>
+        <tbody inert={source.isOther}>
           <tr class="space" aria-hidden="true" style={{ height: `${first * ROW}px` }} />
           {indices.map((index) => (
             <Row
@@ -154,6 +180,7 @@ function Table({ rows: source, columns }: TableProps) {
               index={index}
               item={source.at(index)}
               columns={columns}
+              name={name}
               now={source.now}
               isFocusable={index === focused || (index === base + first && (focused < base + first || focused >= base + last))}
               isSelected={chosen.has(source.at(index)?.id ?? "")}
@@ -168,14 +195,19 @@ function Table({ rows: source, columns }: TableProps) {
   );
 }
 
-function Heading({ field }: { field: FieldSchema }) {
+/** The class of the cells of a column. */
+function kindOf(field: FieldSchema, name: FieldSchema | undefined): string {
+  return field === name ? `${field.type} name` : field.type;
+}
+
+function Heading({ field, kind }: { field: FieldSchema; kind: string }) {
   const { orderBy } = place.value;
   const keys = keysOf(orderBy);
   const position = keys.findIndex((key) => key.name === field.name);
   const key = keys[position];
   const direction = key ? (key.descending ? "descending" : "ascending") : "none";
   return (
-    <th aria-sort={direction} class={field.type}>
+    <th aria-sort={direction} class={kind}>
       <button
         type="button"
         title={`${field.description}\n\nClick to sort; with Shift, as a further key.`}
@@ -197,13 +229,14 @@ interface RowProps {
   index: number;
   item: Item | undefined;
   columns: FieldSchema[];
+  name: FieldSchema | undefined;
   now: Date;
   isFocusable: boolean;
   isSelected: boolean;
   onFocus: () => void;
 }
 
-function Row({ index, item, columns, now, isFocusable, isSelected, onFocus }: RowProps) {
+function Row({ index, item, columns, name, now, isFocusable, isSelected, onFocus }: RowProps) {
   const type = recordType.value;
   if (!item || !type) {
     return (
@@ -237,18 +270,18 @@ function Row({ index, item, columns, now, isFocusable, isSelected, onFocus }: Ro
         />
       </td>
       {columns.map((field) => (
-        <Cell key={field.name} field={field} item={item} now={now} />
+        <Cell key={field.name} field={field} kind={kindOf(field, name)} item={item} now={now} />
       ))}
     </tr>
   );
 }
 
-function Cell({ field, item, now }: { field: FieldSchema; item: Item; now: Date }) {
+function Cell({ field, kind, item, now }: { field: FieldSchema; kind: string; item: Item; now: Date }) {
   const value = item[field.name];
   const text = shown(field.type, value);
   const away = distance(field.type, value, now);
   return (
-    <td class={field.type} title={text}>
+    <td class={kind} title={text}>
       {value === null ? <span class="quiet">–</span> : text}
       {away && <span class="quiet distance">{away}</span>}
     </td>

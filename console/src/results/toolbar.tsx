@@ -5,6 +5,7 @@ import { columnsOf, count, label, recordType } from "../schema";
 import { allows } from "../session";
 import { Menu } from "../ui/menu";
 import { SaveQuery } from "../manage/saved/save";
+import { chooseColumns, rememberedColumns } from "./columns";
 import { copies } from "./copies";
 import { rows } from "./state";
 import { notify, notifyProblem } from "../ui/notices";
@@ -51,7 +52,8 @@ function Columns() {
   if (!type) return null;
   const chosen = columnsOf(type, place.value.columns).map(({ name }) => name);
   const others = type.fields.map(({ name }) => name).filter((name) => !chosen.includes(name));
-  const set = (columns: string[]) => go({ columns }, { replace: true });
+  const isDefault = place.value.columns.length === 0 && rememberedColumns(type.collection).length === 0;
+  const set = (columns: string[]) => chooseColumns(type.collection, columns);
   const move = (name: string) => {
     const at = chosen.indexOf(name);
     const next = chosen.toSpliced(at, 1);
@@ -83,7 +85,7 @@ function Columns() {
           </label>
         </div>
       ))}
-      <button type="button" disabled={place.value.columns.length === 0} onClick={() => set([])}>
+      <button type="button" disabled={isDefault} onClick={() => set([])}>
         Default columns
       </button>
     </Menu>

@@ -4,6 +4,8 @@ import { Notices } from "./notices";
 
 interface DialogProps {
   title: string;
+  /** The name of the program, where there is no page that has it. */
+  program?: string;
   children: ComponentChildren;
   /** Called by Escape, the button and a click beside the dialog. A dialog without it cannot be closed. */
   onClose?: () => void;
@@ -12,7 +14,7 @@ interface DialogProps {
 }
 
 /** A modal dialog. The browser keeps the focus inside and gives it back afterwards. */
-export function Dialog({ title, children, onClose, kind = "dialog" }: DialogProps) {
+export function Dialog({ title, program, children, onClose, kind = "dialog" }: DialogProps) {
   const element = useRef<HTMLDialogElement>(null);
   const heading = useId();
   // Not a plain effect: its cleanup runs when the dialog has left the document, and then the focus is not given back.
@@ -38,6 +40,7 @@ export function Dialog({ title, children, onClose, kind = "dialog" }: DialogProp
       }}
       onMouseDown={(event) => event.target === element.current && onClose?.()}
     >
+      {program && <p class="name">{program}</p>}
       <header>
         <h2 id={heading}>{title}</h2>
         {onClose && (

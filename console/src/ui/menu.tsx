@@ -1,5 +1,21 @@
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { ComponentChildren } from "preact";
+import "./menu.css";
+
+/** The least distance of the box from the edges of the window, in pixels. */
+const EDGE = 6;
+
+/** Puts the box below its button and within the window, whatever scrolls around the button. */
+function position(menu: HTMLElement): void {
+  const [button, box] = [menu.querySelector("summary"), menu.querySelector<HTMLElement>(".items")];
+  if (!button || !box) return;
+  const { right, bottom } = button.getBoundingClientRect();
+  const { clientWidth, clientHeight } = document.documentElement;
+  const top = bottom + 4;
+  box.style.top = `${top}px`;
+  box.style.left = `${Math.max(EDGE, Math.min(right, clientWidth - EDGE) - box.offsetWidth)}px`;
+  box.style.maxHeight = `${clientHeight - top - EDGE}px`;
+}
 
 /** A button that opens a box below it, whose content is in the page while it is open. Escape and a click elsewhere close it. */
 export function Menu({ label, title, children }: { label: ComponentChildren; title?: string; children: ComponentChildren }) {
@@ -21,6 +37,17 @@ export function Menu({ label, title, children }: { label: ComponentChildren; tit
     return () => {
       removeEventListener("keydown", close);
       removeEventListener("pointerdown", close);
+    };
+  }, [isOpen]);
+  useLayoutEffect(() => {
+    if (!isOpen) return;
+    const update = () => element.current && position(element.current);
+    update();
+    addEventListener("resize", update);
+    addEventListener("scroll", update, true);
+    return () => {
+      removeEventListener("resize", update);
+      removeEventListener("scroll", update, true);
     };
   }, [isOpen]);
   return (
