@@ -66,6 +66,12 @@ test("rules that are broken are shown at their fields", async ({ page }) => {
   await expect(form.getByRole("textbox", { name: "Title" })).not.toHaveAttribute("aria-invalid");
   await expect(form.getByRole("alert")).toHaveText("Not saved: 3 values are not valid.");
   await accessible(page);
+  // What is corrected is no longer marked, and the focus stays where the user types.
+  await form.getByRole("combobox", { name: "Genre" }).pressSequentially("dr");
+  await expect(form.getByRole("combobox", { name: "Genre" })).toHaveValue("dr");
+  await expect(form.getByRole("combobox", { name: "Genre" })).not.toHaveAttribute("aria-invalid");
+  await expect(form.getByText(/is missing/)).toHaveCount(1);
+  await expect(form.getByRole("alert")).toHaveText("Not saved: 2 values are not valid.");
 });
 
 test("a duplicate leads to the record that exists", async ({ page, api }) => {
