@@ -263,6 +263,15 @@ test("the history shows each change, and restores a version", async ({ page, api
   await expect(history.getByRole("textbox", { name: "Release year" })).toHaveValue("1971");
 });
 
+test("the history is not in the future if the clock of the browser is behind", async ({ page, api }) => {
+  await page.clock.setFixedTime(Date.now() - 2 * 60 * 60 * 1000);
+  const movie = await create(api);
+  await open(page, place(movie.id, "history"));
+  const version = panel(page, movie.title).getByRole("listitem", { name: "Version 1" });
+  await expect(version).toContainText("Created by");
+  await expect(version.getByRole("time")).not.toContainText(/in [1-9]/);
+});
+
 test("a deleted record is restored from its history", async ({ page, api }) => {
   const movie = await create(api);
   await api.send("DELETE", `api/v1/movies/${movie.id}`);
