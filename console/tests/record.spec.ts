@@ -298,12 +298,13 @@ test("the history is erased by an administrator only", async ({ page, api }) => 
   await expect(history.getByText("Created")).toBeHidden();
 });
 
-test("match shows why the filter does not match the record", async ({ page, api }) => {
+test("a tab shows why the filter does not match the record", async ({ page, api }) => {
   const movie = await create(api);
   const filter = `(title contains "é ü" or genre = "${GENRE}") and release_year > 2000`;
   await open(page, `#/movies?${new URLSearchParams({ filter, record: movie.id, panel: "match" })}`);
   const match = panel(page, movie.title);
   await expect(match.getByText("The filter does not match this record.")).toBeVisible();
+  await expect(match.getByRole("tab", { name: "Why not found?" })).toHaveAttribute("aria-selected", "true");
   const tests = match.getByRole("table").getByRole("row");
   await expect(tests).toHaveCount(4);
   await expect(tests.nth(1)).toContainText(/title contains 'é ü'.*false/);
@@ -313,6 +314,7 @@ test("match shows why the filter does not match the record", async ({ page, api 
   await accessible(page);
   await match.getByLabel("Filter").fill("release_year < 2000");
   await expect(match.getByText("The filter matches this record.")).toBeVisible();
+  await expect(match.getByRole("tab", { name: "Why found?" })).toBeVisible();
   await page.reload();
   await expect(match.getByLabel("Filter")).toHaveValue("release_year < 2000");
   await match.getByLabel("Filter").fill("release_yer < 2000");
