@@ -134,6 +134,7 @@ test("malformed links and storages do not break the page", async ({ page }) => {
     localStorage.setItem("cinequery.history", '{"movies":"x"}');
     sessionStorage.setItem("cinequery.selection", "{");
     sessionStorage.setItem("cinequery.match", "{");
+    sessionStorage.setItem("cinequery.recent", "[");
     sessionStorage.setItem("cinequery.sign-in", "{");
   });
   await open(page, "#/%E0%A4%A");
