@@ -232,13 +232,18 @@ test.describe("export", () => {
 
 test.describe("saved queries", () => {
   test("saves the search that is shown and runs it with its parameters", async ({ page, api }) => {
-    const name = word("saved");
+    const typed = unique("Expiring soon –");
+    const name = typed.toLowerCase().replace(" –", "").replaceAll(" ", "-");
     const { title } = await api.movie();
     await open(page, `#/movies?${new URLSearchParams({ filter: "title = $title", $title: title, order_by: "title" })}`);
     await page.getByRole("button", { name: "Save query" }).click();
     const dialog = page.getByRole("dialog", { name: "Save this query" });
     await expect(dialog.getByLabel("Name", { exact: true })).toBeFocused();
-    await dialog.getByLabel("Name", { exact: true }).fill(name);
+    await dialog.getByLabel("Name", { exact: true }).fill("–");
+    await expect(dialog.getByRole("alert")).toHaveText("expected letters from a to z or digits");
+    await expect(dialog.getByRole("button", { name: "Save" })).toBeDisabled();
+    await dialog.getByLabel("Name", { exact: true }).fill(typed);
+    await expect(dialog.getByText(`Links and scripts have it as ${name}.`)).toBeVisible();
     await dialog.getByLabel("Description", { exact: true }).fill("One title");
     await dialog.getByLabel("Description of $title").fill("The exact title");
     await expect(dialog.getByLabel("Default of $title")).toHaveValue(title);
