@@ -514,6 +514,37 @@ test.describe("account", () => {
 });
 
 test.describe("record type", () => {
+  test("makes the name of a new field from a label, and a message for the operator", async ({ page, context, api }) => {
+    test.skip(!hasUsers, "an administrator adds fields");
+    await context.grantPermissions(["clipboard-read", "clipboard-write"]);
+    await open(page, "#/movies?view=declaration");
+    const label = page.getByLabel("Label", { exact: true });
+    const name = page.getByLabel("Name of the field");
+    for (const [typed, made] of [["Last screened", "last_screened"], ["releaseDate (UK)", "release_date_uk"], ["Todáy", "today_value"], ["2nd run", "nd_run"]] as const) {
+      await label.fill(typed);
+      await expect(name).toHaveValue(made);
+    }
+    await label.fill("Title");
+    await expect(page.getByText("there is a field of that name")).toBeVisible();
+    await expect(page.getByRole("button", { name: "Copy for the operator" })).toBeDisabled();
+    await label.fill("Last screened");
+    await name.fill("screened_on");
+    await label.fill("Last screening");
+    await expect(name).toHaveValue("screened_on");
+    await accessible(page);
+    await page.getByRole("button", { name: "Copy for the operator" }).click();
+    const message = await page.evaluate(() => navigator.clipboard.readText());
+    expect(message).toContain("[fields.screened_on]\ntype = \"text\"\n");
+    expect(message).toContain("\n   test -e records/movies.toml || cinequery records init movies > records/movies.toml\n");
+    expect(message).toContain("\n4. Restart the service");
+    const { record_types: types } = await api.json("GET", "api/v1/schema");
+    const other = types.find(({ collection }: any) => collection !== "movies");
+    test.skip(!other, "there is one collection only");
+    await open(page, `#/${other.collection}?view=declaration`);
+    await expect(page.getByRole("button", { name: "Copy for the operator" })).toBeVisible();
+    await expect(page.getByText("cinequery records init")).toHaveCount(0);
+  });
+
   test("lists the fields, and runs an example", async ({ page, api }) => {
     const { record_types: types } = await api.json("GET", "api/v1/schema");
     const [type] = types;
