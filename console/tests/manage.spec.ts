@@ -514,6 +514,18 @@ test.describe("account", () => {
 });
 
 test.describe("record type", () => {
+  test("is loaded again when its view opens", async ({ page }) => {
+    await open(page, "#/movies");
+    await page.route("**/api/v1/schema", async (route) => {
+      const response = await route.fetch();
+      const schema = await response.json();
+      schema.record_types.find(({ collection }: any) => collection === "movies").description = "As it is by now.";
+      await route.fulfill({ response, json: schema });
+    });
+    await page.getByRole("link", { name: "Record type" }).click();
+    await expect(page.getByText("As it is by now.", { exact: true })).toBeVisible();
+  });
+
   test("makes the name of a new field from a label, and a message for the operator", async ({ page, context, api }) => {
     test.skip(!hasUsers, "an administrator adds fields");
     await context.grantPermissions(["clipboard-read", "clipboard-write"]);

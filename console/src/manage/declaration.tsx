@@ -2,8 +2,10 @@
 
 import type { FieldSchema, RecordType } from "../api/document";
 import { elsewhere, fragmentOf } from "../place";
-import { recordType } from "../schema";
+import { loadCatalogue, recordType } from "../schema";
 import { allows } from "../session";
+import { useLoaded } from "../ui/loading";
+import { ProblemNote } from "../ui/problem";
 import { Code } from "./code";
 import { NewField } from "./declared/new_field";
 import { MANAGED, declarationText } from "./declared/toml";
@@ -11,6 +13,8 @@ import "./manage.css";
 
 export function Declaration() {
   const type = recordType.value;
+  // The service may have been started again with another declaration since the page was loaded.
+  const { failure, reload } = useLoaded("schema", loadCatalogue);
   if (!type) return null;
   const others = type.unique.slice(1);
   return (
@@ -19,6 +23,11 @@ export function Declaration() {
         {type.name} <span class="quiet">in {type.collection}</span>
       </h1>
       {type.description && <p>{type.description}</p>}
+      <ProblemNote failure={failure}>
+        <button type="button" onClick={reload}>
+          Try again
+        </button>
+      </ProblemNote>
       <dl class="facts">
         <dt>Natural key</dt>
         <dd>
