@@ -33,7 +33,8 @@ export function Declaration() {
         <dd>
           {type.natural_key.length > 0 ? (
             <>
-              <Names names={type.natural_key} /> <span class="quiet">Imports find existing records by it.</span>
+              <Names names={type.natural_key} />{" "}
+              <span class="quiet">These values identify a record: no two have the same. Imports find existing records by them.</span>
             </>
           ) : (
             "none: imports cannot find existing records"
@@ -48,6 +49,7 @@ export function Declaration() {
                   <Names names={names} />
                 </div>
               ))}
+              <span class="quiet">No two records have the same values in them.</span>
             </dd>
           </>
         )}
@@ -88,6 +90,7 @@ function Fields({ type }: { type: RecordType }) {
   return (
     <section aria-labelledby="fields">
       <h2 id="fields">Fields</h2>
+      <p class="quiet">Operators of filters are the comparisons that a search can make with the values, such as = or contains.</p>
       <div class="scroll" role="group" aria-labelledby="fields" tabIndex={0}>
         <table class="list broad">
           <thead>
