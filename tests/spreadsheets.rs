@@ -1,7 +1,7 @@
 //! Files as people have them: tables of spreadsheets and other programs, workbooks, and what is exported to them.
 
 use std::fmt::Write as _;
-use std::io::{Cursor, Write as _};
+use std::io::{Cursor, Read as _, Write as _};
 use std::process::Command;
 
 use cinequery::app::selection::Selection;
@@ -736,6 +736,9 @@ fn what_is_exported_comes_back_as_it_was() {
     });
 }
 
+/// Semicolons, quotes, UTF-8, and cells as they are shown.
+const SHOWN_AS_CSV: &str = "csv:Text - txt - csv (StarCalc):59,34,76,1,,0,false,true,false";
+
 /// Opens a file with LibreOffice and saves it in another format.
 fn saved_by_libre_office(file: &[u8], to: &str, extension: &str) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
@@ -790,16 +793,47 @@ fn delicate_shows() -> Vec<Value> {
 async fn libre_office_keeps_what_is_exported() {
     let own = exchanged(lines(&delicate_shows()), None, Format::Ndjson).await;
     let workbook = exchanged(own.clone(), None, Format::Xlsx).await;
-    let formats = [
-        ("xlsx:Calc MS Excel 2007 XML", "xlsx"),
-        // Semicolons, quotes, UTF-8, and cells as they are shown.
-        ("csv:Text - txt - csv (StarCalc):59,34,76,1,,0,false,true,false", "csv"),
-    ];
+    let formats = [("xlsx:Calc MS Excel 2007 XML", "xlsx"), (SHOWN_AS_CSV, "csv")];
     for (filter, extension) in formats {
         let saved = saved_by_libre_office(&workbook, filter, extension);
         let back = exchanged(saved, None, Format::Ndjson).await;
         assert_eq!(String::from_utf8_lossy(&back), String::from_utf8_lossy(&own), "{extension}");
     }
+}
+
+/// What a reader sees first comes first, and the columns for an import last. The file is still imported without a change.
+#[tokio::test]
+async fn an_export_for_a_spreadsheet_is_made_for_its_reader() {
+    served_on_both(async |client| {
+        let movie =
+            json!({"title": "One", "genre": "g", "release_year": 2000, "expiry_date": "2030-01-01"});
+        let created = client.create(&movie).await;
+        let csv = client.get("/api/v1/movies/export?format=excel-csv").await.body;
+        let header = "\u{feff}title;genre;release_year;expiry_date;created_at;updated_at;id;version\r\n";
+        assert!(csv.starts_with(header.as_bytes()), "{}", String::from_utf8_lossy(&csv));
+        let chosen = client.get("/api/v1/movies/export?format=excel-csv&fields=id,title").await.body;
+        assert!(chosen.starts_with("\u{feff}id;title\r\n".as_bytes()));
+
+        let workbook = client.get("/api/v1/movies/export?format=xlsx").await.body;
+        let mut archive = zip::ZipArchive::new(Cursor::new(&workbook)).unwrap();
+        let mut sheet = String::new();
+        archive.by_name("xl/worksheets/sheet1.xml").unwrap().read_to_string(&mut sheet).unwrap();
+        assert!(sheet.contains("<autoFilter ref=\"A1:H2\"/>"), "{sheet}");
+        assert!(sheet.contains("<pane ySplit=\"1\""), "{sheet}");
+        // Times are shown as times, in UTC.
+        let shown = saved_by_libre_office(&workbook, SHOWN_AS_CSV, "csv");
+        let at = created["created_at"].as_str().unwrap().replace('T', " ");
+        let row = format!("One;g;2000;2030-01-01;{};", &at[..19]);
+        let shown = String::from_utf8(shown).unwrap();
+        assert!(shown.contains(&row), "{shown}, not {row}");
+
+        let saved = saved_by_libre_office(&workbook, "xlsx:Calc MS Excel 2007 XML", "xlsx");
+        for file in [csv, workbook, saved] {
+            let report = import(&client, &[("on_conflict", "update")], &file).await.json();
+            assert_eq!((&report["skipped"], &report["rejected"]), (&json!(1), &json!(0)), "{report}");
+        }
+    })
+    .await;
 }
 
 /// Parts of a workbook with one sheet: its cells, and the shared texts.

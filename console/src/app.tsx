@@ -8,6 +8,7 @@ import { WhyNothing } from "./facets/why";
 import { elsewhere, fragmentOf, go, place } from "./place";
 import type { View } from "./place";
 import { QueryBar } from "./query/bar";
+import { RecentChanges } from "./record/recent_button";
 import { SelectionBar } from "./record/selection";
 import { Results } from "./results/table";
 import { Toolbar } from "./results/toolbar";
@@ -22,6 +23,7 @@ import { Menu } from "./ui/menu";
 import { Notices, notifyProblem } from "./ui/notices";
 
 const RecordPanel = lazy(async () => (await import("./record/dialogs")).RecordPanel);
+const RecentList = lazy(async () => (await import("./record/dialogs")).RecentList);
 const views = () => import("./manage/views");
 const Export = lazy(async () => (await views()).Export);
 
@@ -126,6 +128,7 @@ function Header() {
         )}
       </nav>
       <span class="spring" />
+      {view === "records" && <RecentChanges />}
       <Documents />
       {current.state === "signed_in" && <Caller {...current} />}
     </header>
@@ -209,6 +212,7 @@ function Records() {
         </Boundary>
       )}
       {panel === "export" && <Export />}
+      {panel === "recent" && <RecentList />}
     </div>
   );
 }

@@ -66,6 +66,12 @@ test("rules that are broken are shown at their fields", async ({ page }) => {
   await expect(form.getByRole("textbox", { name: "Title" })).not.toHaveAttribute("aria-invalid");
   await expect(form.getByRole("alert")).toHaveText("Not saved: 3 values are not valid.");
   await accessible(page);
+  // What is corrected is no longer marked, and the focus stays where the user types.
+  await form.getByRole("combobox", { name: "Genre" }).pressSequentially("dr");
+  await expect(form.getByRole("combobox", { name: "Genre" })).toHaveValue("dr");
+  await expect(form.getByRole("combobox", { name: "Genre" })).not.toHaveAttribute("aria-invalid");
+  await expect(form.getByText(/is missing/)).toHaveCount(1);
+  await expect(form.getByRole("alert")).toHaveText("Not saved: 2 values are not valid.");
 });
 
 test("a duplicate leads to the record that exists", async ({ page, api }) => {
@@ -100,6 +106,23 @@ test("only what was changed is sent, and the undo changes it back", async ({ pag
   await expect(row(page, movie.title)).toBeFocused();
   await page.getByRole("button", { name: "Undo" }).click();
   await expect(row(page, movie.title)).toContainText("1999");
+  expect(await api.json("GET", `api/v1/movies/${movie.id}`)).toMatchObject({ release_year: 1999, version: 3 });
+});
+
+test("changes of this tab are undone once, also by the list", async ({ page, api }) => {
+  const movie = await create(api);
+  await open(page, `${only(movie.title)}&record=${movie.id}`);
+  const form = panel(page, movie.title);
+  await form.getByRole("textbox", { name: "Release year" }).fill("2002");
+  await form.getByRole("button", { name: "Save" }).click();
+  await expect(row(page, movie.title)).toContainText("2002");
+  await page.getByRole("button", { name: "Recent changes" }).click();
+  const list = panel(page, "Recent changes");
+  await list.getByRole("button", { name: `Undo: Changed “${movie.title}”` }).click();
+  await panel(page, "Undo this change?").getByRole("button", { name: "Undo the change" }).click();
+  await expect(list.getByRole("listitem")).toContainText([/Undone/]);
+  await list.getByRole("button", { name: "Undo", exact: true }).click();
+  await expect(page.getByText("This was undone already")).toBeVisible();
   expect(await api.json("GET", `api/v1/movies/${movie.id}`)).toMatchObject({ release_year: 1999, version: 3 });
 });
 
@@ -257,6 +280,15 @@ test("the history shows each change, and restores a version", async ({ page, api
   await expect(history.getByRole("textbox", { name: "Release year" })).toHaveValue("1971");
 });
 
+test("the history is not in the future if the clock of the browser is behind", async ({ page, api }) => {
+  await page.clock.setFixedTime(Date.now() - 2 * 60 * 60 * 1000);
+  const movie = await create(api);
+  await open(page, place(movie.id, "history"));
+  const version = panel(page, movie.title).getByRole("listitem", { name: "Version 1" });
+  await expect(version).toContainText("Created by");
+  await expect(version.getByRole("time")).not.toContainText(/in [1-9]/);
+});
+
 test("a deleted record is restored from its history", async ({ page, api }) => {
   const movie = await create(api);
   await api.send("DELETE", `api/v1/movies/${movie.id}`);
@@ -283,12 +315,13 @@ test("the history is erased by an administrator only", async ({ page, api }) => 
   await expect(history.getByText("Created")).toBeHidden();
 });
 
-test("match shows why the filter does not match the record", async ({ page, api }) => {
+test("a tab shows why the filter does not match the record", async ({ page, api }) => {
   const movie = await create(api);
   const filter = `(title contains "é ü" or genre = "${GENRE}") and release_year > 2000`;
   await open(page, `#/movies?${new URLSearchParams({ filter, record: movie.id, panel: "match" })}`);
   const match = panel(page, movie.title);
   await expect(match.getByText("The filter does not match this record.")).toBeVisible();
+  await expect(match.getByRole("tab", { name: "Why not found?" })).toHaveAttribute("aria-selected", "true");
   const tests = match.getByRole("table").getByRole("row");
   await expect(tests).toHaveCount(4);
   await expect(tests.nth(1)).toContainText(/title contains 'é ü'.*false/);
@@ -298,6 +331,7 @@ test("match shows why the filter does not match the record", async ({ page, api 
   await accessible(page);
   await match.getByLabel("Filter").fill("release_year < 2000");
   await expect(match.getByText("The filter matches this record.")).toBeVisible();
+  await expect(match.getByRole("tab", { name: "Why found?" })).toBeVisible();
   await page.reload();
   await expect(match.getByLabel("Filter")).toHaveValue("release_year < 2000");
   await match.getByLabel("Filter").fill("release_yer < 2000");
@@ -460,6 +494,69 @@ test.describe("selected records", () => {
     await page.getByRole("button", { name: "Undo" }).click();
     await expect(page.getByText("Restored 3 records")).toBeVisible();
     await expect(row(page, title)).toHaveCount(3);
+  });
+
+  test("are changed back after a reload, except those that others have changed", async ({ page, api }) => {
+    const { title, movies } = await several(api);
+    await open(page, only(title));
+    await expect(page.getByRole("button", { name: "Recent changes" })).toBeHidden();
+    await expect(row(page, `${title} c`)).toBeVisible();
+    await selectAll(page);
+    await page.getByRole("button", { name: "Change fields …" }).click();
+    const change = panel(page, "Change 3 selected");
+    await change.getByRole("checkbox", { name: "Release year" }).check();
+    await change.getByRole("textbox", { name: "Release year" }).fill("1888");
+    await change.getByRole("button", { name: "Change 3" }).click();
+    await expect(page.getByText("Changed 3 records: Release year")).toBeVisible();
+    await changeElsewhere(api, movies[0]!.id, 2, { genre: "theirs" });
+    await page.reload();
+    await page.getByRole("button", { name: "Recent changes" }).click();
+    const list = panel(page, "Recent changes");
+    await expect(list.getByRole("listitem")).toContainText([/Changed 3 records: Release year/]);
+    await accessible(page);
+    await list.getByRole("button", { name: "Undo: Changed 3 records: Release year" }).click();
+    const question = panel(page, "Undo this change?");
+    await expect(question).toContainText("Records that were changed since then stay as they are");
+    await accessible(page);
+    await question.getByRole("button", { name: "Undo the change" }).click();
+    await expect(page.getByText(`Restored 2 records; “${title} a” changed since then and stayed as it is`)).toBeVisible();
+    await expect(list.getByRole("listitem")).toContainText([/Undone/]);
+    await expect(list.getByRole("button", { name: /^Undo/ })).toHaveCount(0);
+    expect(await api.json("GET", `api/v1/movies/${movies[0]!.id}`)).toMatchObject({ genre: "theirs", release_year: 1888 });
+    expect(await api.json("GET", `api/v1/movies/${movies[1]!.id}`)).toMatchObject({ release_year: 1999, version: 3 });
+    await list.getByRole("button", { name: "Close" }).click();
+    await expect(row(page, `${title} c`)).toContainText("1999");
+  });
+
+  test("are restored after a reload if they were deleted", async ({ page, api }) => {
+    const { title } = await several(api);
+    await open(page, only(title));
+    await expect(row(page, `${title} c`)).toBeVisible();
+    await selectAll(page);
+    await page.getByRole("button", { name: "Delete …" }).click();
+    await panel(page, "Delete 3 records?").getByRole("button", { name: "Delete 3" }).click();
+    await expect(page.getByText("Deleted 3 records")).toBeVisible();
+    await page.reload();
+    await page.getByRole("button", { name: "Recent changes" }).click();
+    await page.getByRole("button", { name: "Undo: Deleted 3 records" }).click();
+    await panel(page, "Undo this change?").getByRole("button", { name: "Undo the change" }).click();
+    await expect(page.getByText("Restored 3 records")).toBeVisible();
+    await panel(page, "Recent changes").getByRole("button", { name: "Close" }).click();
+    await expect(row(page, title)).toHaveCount(3);
+  });
+
+  test("are listed without an undo if they are too many to be kept", async ({ page, api }) => {
+    const { title } = await several(api);
+    await open(page, only(title));
+    await page.evaluate(() => {
+      const change = { id: 1, at: new Date().toISOString(), collection: "movies", text: "Deleted 2,001 records", kind: "deleted", records: [], isUndone: false };
+      sessionStorage.setItem("cinequery.recent", JSON.stringify([change]));
+    });
+    await page.reload();
+    await page.getByRole("button", { name: "Recent changes" }).click();
+    const list = panel(page, "Recent changes");
+    await expect(list.getByRole("listitem")).toContainText([/more than 2,000 records are not kept/]);
+    await expect(list.getByRole("button", { name: /^Undo/ })).toHaveCount(0);
   });
 
   test("can be cleared", async ({ page, api }) => {

@@ -135,6 +135,7 @@ test("malformed links and storages do not break the page", async ({ page }) => {
     localStorage.setItem("cinequery.history", '{"movies":"x"}');
     sessionStorage.setItem("cinequery.selection", "{");
     sessionStorage.setItem("cinequery.match", "{");
+    sessionStorage.setItem("cinequery.recent", "[");
     sessionStorage.setItem("cinequery.sign-in", "{");
   });
   await open(page, "#/%E0%A4%A");
@@ -146,6 +147,6 @@ test("malformed links and storages do not break the page", async ({ page }) => {
   await page.getByLabel("$constructor").press("Enter");
   await expect(page.getByText("1 record", { exact: true })).toBeVisible();
   await page.getByRole("row", { name: /Safety Last!/ }).click();
-  await page.getByRole("tab", { name: "Match" }).click();
+  await page.getByRole("tab", { name: "Why found?" }).click();
   await expect(page.getByRole("dialog", { name: "Safety Last!" })).toBeVisible();
 });

@@ -2,8 +2,10 @@
 
 import type { FieldSchema, RecordType } from "../api/document";
 import { elsewhere, fragmentOf } from "../place";
-import { recordType } from "../schema";
+import { loadCatalogue, recordType } from "../schema";
 import { allows } from "../session";
+import { useLoaded } from "../ui/loading";
+import { ProblemNote } from "../ui/problem";
 import { Code } from "./code";
 import { NewField } from "./declared/new_field";
 import { MANAGED, declarationText } from "./declared/toml";
@@ -11,6 +13,8 @@ import "./manage.css";
 
 export function Declaration() {
   const type = recordType.value;
+  // The service may have been started again with another declaration since the page was loaded.
+  const { failure, reload } = useLoaded("schema", loadCatalogue);
   if (!type) return null;
   const others = type.unique.slice(1);
   return (
@@ -19,12 +23,18 @@ export function Declaration() {
         {type.name} <span class="quiet">in {type.collection}</span>
       </h1>
       {type.description && <p>{type.description}</p>}
+      <ProblemNote failure={failure}>
+        <button type="button" onClick={reload}>
+          Try again
+        </button>
+      </ProblemNote>
       <dl class="facts">
         <dt>Natural key</dt>
         <dd>
           {type.natural_key.length > 0 ? (
             <>
-              <Names names={type.natural_key} /> <span class="quiet">Imports find existing records by it.</span>
+              <Names names={type.natural_key} />{" "}
+              <span class="quiet">These values identify a record: no two have the same. Imports find existing records by them.</span>
             </>
           ) : (
             "none: imports cannot find existing records"
@@ -39,6 +49,7 @@ export function Declaration() {
                   <Names names={names} />
                 </div>
               ))}
+              <span class="quiet">No two records have the same values in them.</span>
             </dd>
           </>
         )}
@@ -79,6 +90,7 @@ function Fields({ type }: { type: RecordType }) {
   return (
     <section aria-labelledby="fields">
       <h2 id="fields">Fields</h2>
+      <p class="quiet">Operators of filters are the comparisons that a search can make with the values, such as = or contains.</p>
       <div class="scroll" role="group" aria-labelledby="fields" tabIndex={0}>
         <table class="list broad">
           <thead>

@@ -63,7 +63,11 @@ export function ChangeMany({ type, scope: initial, onClose }: ManyProps) {
       }
     });
   const title = "items" in scope ? `Change ${count(all)} selected` : `Change all ${count(all)} that match`;
-  const set = (name: string, value: string | null) => setDraft((before) => ({ ...before, [name]: value }));
+  const problemsOf = (name: string) => violations.filter(({ pointer }) => pointer.endsWith(`/${name}`));
+  const set = (name: string, value: string | null) => {
+    setDraft((before) => ({ ...before, [name]: value }));
+    setViolations(violations.filter((violation) => !problemsOf(name).includes(violation)));
+  };
   return (
     <Dialog title={title} kind="wide" onClose={() => !action.busy && onClose()}>
       <form class="many" noValidate onSubmit={(event) => event.preventDefault()}>
@@ -90,9 +94,7 @@ export function ChangeMany({ type, scope: initial, onClose }: ManyProps) {
             field={field}
             value={draft[field.name] ?? null}
             onValue={(value) => set(field.name, value)}
-            problems={violations
-              .filter(({ pointer }) => pointer.endsWith(`/${field.name}`))
-              .map(({ detail }) => detail)}
+            problems={problemsOf(field.name).map(({ detail }) => detail)}
           />
         ))}
         <Report rejected={rejected} type={type} />

@@ -3,3 +3,4 @@
 export { ChangeMany } from "./change_many";
 export { DeleteMany } from "./delete_many";
 export { RecordPanel } from "./panel";
+export { RecentList } from "./recent_list";

@@ -40,6 +40,8 @@ function Form({ type, id, item, onDone }: EditorProps) {
   const start = draftOf(type, base);
   const [draft, setDraft] = useState<Draft>({ ...start, ...restored?.draft });
   const [violations, setViolations] = useState<Violation[]>([]);
+  /** The number of rejections: each one puts the focus on the first wrong value. A correction does not. */
+  const [rejections, setRejections] = useState(0);
   const [theirs, setTheirs] = useState<Item>();
   const [isGone, setGone] = useState(false);
   const [asksToDelete, setAsksToDelete] = useState(false);
@@ -49,8 +51,8 @@ function Form({ type, id, item, onDone }: EditorProps) {
   const isDirty = !isSame(type, draft, start);
 
   useEffect(() => {
-    if (violations.length > 0) form.current?.querySelector<HTMLElement>("[aria-invalid=true]")?.focus();
-  }, [violations]);
+    if (rejections > 0) form.current?.querySelector<HTMLElement>("[aria-invalid=true]")?.focus();
+  }, [rejections]);
 
   useEffect(() => {
     // The dialog has put the focus on its button to close. On a touch screen, a focus here would open the keyboard.
@@ -84,6 +86,7 @@ function Form({ type, id, item, onDone }: EditorProps) {
       if (failure.code === "invalid_record") {
         setTheirs(undefined);
         setViolations(failure.problem.errors ?? []);
+        setRejections((before) => before + 1);
         if (failure.problem.errors?.every((it) => fields.some(({ name }) => it.pointer === `/${name}`))) return;
       }
       if (against && failure.code === "not_found") setGone(true);
@@ -141,7 +144,10 @@ function Form({ type, id, item, onDone }: EditorProps) {
           key={field.name}
           field={field}
           value={draft[field.name] ?? null}
-          onValue={(value) => set({ ...draft, [field.name]: value })}
+          onValue={(value) => {
+            set({ ...draft, [field.name]: value });
+            setViolations(violations.filter(({ pointer }) => pointer !== `/${field.name}`));
+          }}
           problems={violations.filter(({ pointer }) => pointer === `/${field.name}`).map(({ detail }) => detail)}
           isChanged={Boolean(base) && draft[field.name] !== start[field.name]}
         />

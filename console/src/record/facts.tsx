@@ -1,12 +1,16 @@
 import type { FieldSchema, RecordType } from "../api/document";
 import { distance, label, shown } from "../schema";
 import type { Item, Value } from "../schema";
+import { ago } from "./past";
 
 interface FactsProps {
   type: RecordType;
   item: Item;
   fields: FieldSchema[];
 }
+
+/** The times of the service, which have passed. */
+const TIMES = ["created_at", "updated_at"];
 
 /** Values that the user cannot change. */
 export function Facts({ item, fields }: FactsProps) {
@@ -16,7 +20,10 @@ export function Facts({ item, fields }: FactsProps) {
         <div key={field.name} title={field.description}>
           <dt>{label(field.name)}</dt>
           <dd class={field.type}>
-            <Shown field={field} value={item[field.name]} /> <span class="quiet">{distance(field.type, item[field.name])}</span>
+            <Shown field={field} value={item[field.name]} />{" "}
+            <span class="quiet">
+              {TIMES.includes(field.name) ? ago(item[field.name]) : distance(field.type, item[field.name])}
+            </span>
           </dd>
         </div>
       ))}

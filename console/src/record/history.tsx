@@ -3,7 +3,7 @@
 import { useState } from "preact/hooks";
 import { json } from "../api/client";
 import type { ChangeKind, HistoryPage, RecordType, Revision } from "../api/document";
-import { distance, label, pathOf, shown } from "../schema";
+import { label, pathOf, shown } from "../schema";
 import type { Item, Value } from "../schema";
 import { allows } from "../session";
 import { useAction, useLoaded } from "../ui/loading";
@@ -11,6 +11,7 @@ import { notify } from "../ui/notices";
 import { ProblemNote } from "../ui/problem";
 import { Confirm } from "../ui/confirm";
 import { Shown } from "./facts";
+import { ago } from "./past";
 import { writes } from "../results/state";
 import { hasJournal, restore } from "./writes";
 
@@ -123,7 +124,7 @@ function Version({ type, id, item, revision }: { type: RecordType; id: string; i
       <p class="what">
         <b>{KINDS[kind] ?? label(kind)}</b> by <b>{subject}</b>{" "}
         <time dateTime={changed_at} title={`${shown("timestamp", changed_at)}${request_id ? `, request ${request_id}` : ""}`}>
-          {distance("timestamp", changed_at)}
+          {ago(changed_at)}
         </time>
         <span class="spring" />
         <span class="quiet">

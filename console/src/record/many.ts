@@ -6,11 +6,13 @@ import { Failure, json } from "../api/client";
 import type { BatchItem, BatchReport, BatchResult, MovieBulkReport, RecordType } from "../api/document";
 import type { Applied } from "../query/state";
 import { select } from "../results/state";
-import { count, pathOf } from "../schema";
+import { count, label, pathOf, titleOf } from "../schema";
 import type { Item } from "../schema";
 import { failureFrom } from "../ui/loading";
 import { notify } from "../ui/notices";
-import { pick, restored, showAnew, writing } from "./writes";
+import { report, settle } from "./recent";
+import type { Change, Touched } from "./recent";
+import { pick, removed, restored, showAnew, writing } from "./writes";
 import type { Values } from "./writes";
 
 /** The number of operations of a request: few enough that the progress is seen, and far below the limit of 1,000. */
@@ -113,7 +115,10 @@ export async function changeSelected(type: RecordType, items: Item[], changes: V
   const outcome = await patch(type, `Changing ${records(changed.length)}`, changed, () => changes);
   showOutcome(outcome);
   if (outcome.written.length > 0) {
-    notify(`Changed ${records(outcome.written.length)}`, () => changeBack(type, outcome.written, Object.keys(changes)));
+    const fields = Object.keys(changes);
+    const touched = outcome.written.map(({ item, version }): Touched => [item.id, item.version, version ?? item.version]);
+    const text = `Changed ${records(touched.length)}: ${fields.map(label).join(", ")}`;
+    report(type, "changed", text, touched, () => changeBack(type, outcome.written, fields));
   }
   return outcome;
 }
@@ -135,11 +140,20 @@ async function changeBack(type: RecordType, written: Outcome["written"], fields:
     return pick(item, fields);
   });
   showAnew();
-  notify(`Changed ${records(outcome.written.length)} back${left(outcome.rejected.length)}`, undefined, outcome.rejected.length > 0);
+  const others = outcome.rejected.map(({ item }) => item);
+  notify(`Changed ${records(outcome.written.length)} back${left(type, others)}`, undefined, others.length > 0);
 }
 
-function left(number: number): string {
-  return number > 0 ? `; ${records(number)} changed since then and stayed as they are` : "";
+/** The number of records that a notice names. */
+const NAMED = 3;
+
+/** What is said about records that an undo has left as they are; `undefined` for one that is deleted. */
+function left(type: RecordType, items: (Item | undefined)[]): string {
+  if (items.length === 0) return "";
+  const named = items.flatMap((item) => (item ? [`“${titleOf(type, item)}”`] : [])).slice(0, NAMED);
+  const others = items.length - named.length;
+  if (others > 0) named.push(named.length > 0 ? `${count(others)} more` : records(others));
+  return `; ${named.join(", ")} changed since then and stayed as ${items.length === 1 ? "it is" : "they are"}`;
 }
 
 /** Deletes records, each in the version that was seen. */
@@ -155,18 +169,48 @@ export async function deleteSelected(type: RecordType, items: Item[], canUndo: b
 }
 
 function reportDeleted(type: RecordType, items: Item[], canUndo: boolean): void {
-  if (items.length > 0) notify(`Deleted ${records(items.length)}`, canUndo ? () => restoreAll(type, items) : undefined);
+  if (items.length === 0) return;
+  const touched = items.map(({ id, version }): Touched => [id, version, 0]);
+  const undo = async () => void (await restoreAll(type, "deleted", touched));
+  report(type, "deleted", `Deleted ${records(items.length)}`, touched, canUndo ? undo : undefined);
 }
 
-/** Restores deleted records with their ids. There is no such operation in a batch. */
-async function restoreAll(type: RecordType, items: Item[]): Promise<void> {
-  const waiting = items.values();
+/** Undoes a change by the journal, after a reload. */
+export async function undoByJournal(type: RecordType, { id, kind, records: touched }: Change): Promise<void> {
+  settle(id, await restoreAll(type, kind, touched));
+}
+
+/** Whether an undo failed because the record is not as the change has left it. */
+function isChanged(kind: Change["kind"], { code = "" }: Failure): boolean {
+  return code.startsWith("precondition_") || (kind === "created" && code === "not_found");
+}
+
+/**
+ * Restores the versions before a change, each if the record is still as the change has left it. There is no such
+ * operation in a batch. Returns the records that could not be restored but can be tried again.
+ */
+async function restoreAll(type: RecordType, kind: Change["kind"], touched: Touched[]): Promise<Touched[]> {
+  const waiting = touched.values();
+  const rest: Touched[] = [];
+  const failures: Failure[] = [];
+  const changed: (Item | undefined)[] = [];
   let done = 0;
-  const failures: string[] = [];
   const work = async () => {
-    for (const { id, version } of waiting) {
-      await restored(type, id, version).catch((error: unknown) => failures.push(failureFrom(error).message));
-      progress.value = { text: `Restoring ${records(items.length)}`, done: ++done, all: items.length };
+    for (const one of waiting) {
+      const [id, before, after] = one;
+      try {
+        if (kind === "created") await removed(type, id, after);
+        else await restored(type, id, before, after || undefined);
+      } catch (error) {
+        const failure = failureFrom(error);
+        if (isChanged(kind, failure)) {
+          changed.push(failure.problem.current as Item | undefined);
+        } else {
+          failures.push(failure);
+          rest.push(one);
+        }
+      }
+      progress.value = { text: `Restoring ${records(touched.length)}`, done: ++done, all: touched.length };
     }
   };
   try {
@@ -175,9 +219,13 @@ async function restoreAll(type: RecordType, items: Item[]): Promise<void> {
     progress.value = undefined;
     showAnew();
   }
-  const failed = failures.length;
-  const note = failed > 0 ? `; ${records(failed)} could not be restored: ${failures[0]}` : "";
-  notify(`Restored ${records(items.length - failed)}${note}`, undefined, failed > 0);
+  const [first] = failures;
+  if (first && rest.length === touched.length) throw first;
+  const failed = first ? `; ${records(rest.length)} could not be restored: ${first.message}` : "";
+  const number = records(touched.length - changed.length - rest.length);
+  const text = `${kind === "created" ? `Deleted ${number} again` : `Restored ${number}`}${left(type, changed)}${failed}`;
+  notify(text, undefined, changed.length > 0 || rest.length > 0);
+  return rest;
 }
 
 /** A change by filter has to name one. This one matches every record. */

@@ -36,7 +36,14 @@ function tried(key: string | undefined): string | undefined {
   }
 }
 
-export function Match({ type, id }: { type: RecordType; id: string }) {
+interface MatchProps {
+  type: RecordType;
+  id: string;
+  /** Called with whether the filter matches the record. */
+  onTested: (isMatch: boolean) => void;
+}
+
+export function Match({ type, id, onTested }: MatchProps) {
   const search = applied.value;
   const current = search?.filter ?? "";
   const [filter, setFilter] = useState(() => tried(search?.key) ?? current);
@@ -47,6 +54,8 @@ export function Match({ type, id }: { type: RecordType; id: string }) {
     filter: tested,
     match: await json<FilterMatch>(path, { query: { filter: tested, position_encoding: "utf-16" }, signal }),
   }));
+  const isMatch = !tested || !result.value || result.value.match.verdict === "true";
+  useEffect(() => onTested(isMatch), [isMatch]);
   const set = (text: string) => {
     setFilter(text);
     sessionStorage.setItem(TRIED, JSON.stringify({ key: search?.key, filter: text } satisfies Tried));

@@ -2,12 +2,13 @@
 
 import { useState } from "preact/hooks";
 import type { FieldSchema, RecordType } from "../api/document";
-import { distance, label } from "../schema";
+import { label } from "../schema";
 import type { Item, Value } from "../schema";
 import { useAction } from "../ui/loading";
 import { ProblemNote } from "../ui/problem";
 import { writableFields } from "./draft";
 import { Shown } from "./facts";
+import { ago } from "./past";
 import type { Values } from "./writes";
 
 type Side = "mine" | "theirs";
@@ -59,7 +60,7 @@ export function Merge({ type, base, mine, theirs, onSave, onBack, onTakeTheirs }
   return (
     <section class="merge" aria-label="Versions">
       <p class="warning" role="alert">
-        The record was changed {distance("timestamp", theirs["updated_at"])} while you edited it (version {base.version} is
+        The record was changed {ago(theirs["updated_at"])} while you edited it (version {base.version} is
         version {theirs.version} now). Choose the values to save.
       </p>
       <div class="actions" role="group" aria-label="Choose all values">

@@ -34,12 +34,13 @@ function focusContent(): void {
 const TABS = [
   ["", "Form"],
   ["history", "History"],
-  ["match", "Match"],
+  ["match", "Why found?"],
 ] as const;
 
 function Panel({ type, id }: { type: RecordType; id: string }) {
   const isNew = id === "new";
   const [asks, setAsks] = useState(false);
+  const [isFound, setFound] = useState(true);
   const loaded = useLoaded(isNew ? undefined : `${id} ${writes.value}`, (signal) => read(type, id, signal));
   const { value: item, failure } = loaded;
   const isGone = failure?.code === "not_found";
@@ -50,7 +51,7 @@ function Panel({ type, id }: { type: RecordType; id: string }) {
   const title = isNew ? `New ${type.name.toLowerCase()}` : item ? titleOf(type, item) : type.name;
   return (
     <Dialog title={title} kind="panel" onClose={close}>
-      {!isNew && <Tabs selected={panel} />}
+      {!isNew && <Tabs selected={panel} isFound={isFound} />}
       <div class="record" role={isNew ? undefined : "tabpanel"} aria-labelledby={isNew ? undefined : `tab-${panel}`}>
         {failure && !isGone && (
           <ProblemNote failure={failure}>
@@ -66,7 +67,8 @@ function Panel({ type, id }: { type: RecordType; id: string }) {
           <Editor key={isNew ? "new" : String(item?.version)} type={type} id={id} item={item} onDone={leave} />
         )}
         {panel === "history" && <History type={type} id={id} item={isGone ? undefined : item} />}
-        {panel === "match" && (isGone ? <p class="quiet">A deleted record matches no filter.</p> : <Match type={type} id={id} />)}
+        {panel === "match" &&
+          (isGone ? <p class="quiet">A deleted record matches no filter.</p> : <Match type={type} id={id} onTested={setFound} />)}
       </div>
       {asks && (
         <Confirm
@@ -85,7 +87,7 @@ function Panel({ type, id }: { type: RecordType; id: string }) {
   );
 }
 
-function Tabs({ selected }: { selected: string }) {
+function Tabs({ selected, isFound }: { selected: string; isFound: boolean }) {
   const list = useRef<HTMLDivElement>(null);
   const show = (index: number) => {
     const [name] = TABS[(index + TABS.length) % TABS.length] ?? TABS[0];
@@ -113,7 +115,7 @@ function Tabs({ selected }: { selected: string }) {
             show(target);
           }}
         >
-          {text}
+          {name === "match" && !isFound ? "Why not found?" : text}
         </button>
       ))}
     </div>

@@ -8,6 +8,8 @@ import { rows, writes } from "../results/state";
 import { pathOf, titleOf } from "../schema";
 import type { Item, Value } from "../schema";
 import { notify } from "../ui/notices";
+import { report } from "./recent";
+import type { Touched } from "./recent";
 
 export type Values = Record<string, Value>;
 
@@ -90,7 +92,7 @@ export function showAnew(): void {
   writes.value++;
 }
 
-async function removed(type: RecordType, id: string, version: number): Promise<void> {
+export async function removed(type: RecordType, id: string, version: number): Promise<void> {
   await json(recordPath(type, id), { method: "DELETE", headers: { "If-Match": `"${version}"` } });
   showAnew();
 }
@@ -120,7 +122,7 @@ export async function create(type: RecordType, values: Values): Promise<Item> {
 }
 
 function reportCreated(type: RecordType, item: Item, what: string): void {
-  notify(`${what} “${titleOf(type, item)}”`, async () => {
+  report(type, "created", `${what} “${titleOf(type, item)}”`, [[item.id, 0, item.version]], async () => {
     await removed(type, item.id, item.version);
     notify(`Deleted “${titleOf(type, item)}” again`);
   });
@@ -130,7 +132,10 @@ function reportCreated(type: RecordType, item: Item, what: string): void {
 export async function change(type: RecordType, base: Item, changes: Values): Promise<Item> {
   const item = await patched(type, base.id, base.version, changes);
   if (item.version === base.version) notify("The record has these values already");
-  else notify(`Changed “${titleOf(type, item)}”`, () => changeBack(type, base, item, Object.keys(changes)));
+  else {
+    const touched: Touched[] = [[item.id, base.version, item.version]];
+    report(type, "changed", `Changed “${titleOf(type, item)}”`, touched, () => changeBack(type, base, item, Object.keys(changes)));
+  }
   return item;
 }
 
@@ -152,7 +157,7 @@ export async function remove(type: RecordType, item: Item): Promise<void> {
     showAnew();
     notify(`Restored “${titleOf(type, record)}”`);
   };
-  notify(`Deleted “${titleOf(type, item)}”`, isKept ? undo : undefined);
+  report(type, "deleted", `Deleted “${titleOf(type, item)}”`, [[item.id, item.version, 0]], isKept ? undo : undefined);
 }
 
 /** Sets the fields to those of an earlier version. `current` is the version that is replaced; none if the record is deleted. */
@@ -165,7 +170,8 @@ export async function restore(type: RecordType, id: string, version: number, cur
     return;
   }
   showChanged(record);
-  notify(`Restored version ${version} of “${titleOf(type, record)}”${note}`, async () => {
+  const text = `Restored version ${version} of “${titleOf(type, record)}”${note}`;
+  report(type, "changed", text, [[id, current.version, record.version]], async () => {
     const { record: back } = await restored(type, id, current.version, record.version);
     showChanged(back);
     notify(`Changed “${titleOf(type, back)}” back`);

@@ -61,8 +61,8 @@ pub struct Part {
     pub count: usize,
 }
 
-/// Starts an export of the selected records, with these fields or with all. In tables, they have this order. A workbook
-/// is written here, to its end.
+/// Starts an export of the selected records, with these fields or with all. In tables, chosen ones have this order. A
+/// workbook is written here, to its end.
 ///
 /// # Errors
 /// [`crate::error::Kind::InvalidParameter`] for an unknown or repeated field, or for more records than a workbook has room
@@ -79,7 +79,7 @@ pub async fn export(
 ) -> Result<Export> {
     caller.require(Access::Read, schema)?;
     let fields = match fields {
-        [] => schema.fields.iter().collect(),
+        [] => all_fields(schema, form),
         names => chosen_fields(schema, names)?,
     };
     let query = selection.bind(&selection.prepare(schema)?, timestamp_now())?;
@@ -106,6 +106,16 @@ pub async fn export(
         export.store = store.transfers();
     }
     Ok(export)
+}
+
+/// Returns all fields in the order of the file. In one for spreadsheets, `id` and `version` come last: they are for an
+/// import, which finds columns by their names, and not for the reader.
+fn all_fields(schema: &'static Schema, form: Form) -> Vec<&'static Field> {
+    let mut fields: Vec<&Field> = schema.fields.iter().collect();
+    if matches!(form, Form::File(Format::Xlsx | Format::ExcelCsv)) {
+        fields.sort_by_key(|field| field.managed && matches!(field.name, "id" | "version"));
+    }
+    fields
 }
 
 impl Export {

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{BufWriter, ErrorKind, Seek, Write};
 
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use rust_xlsxwriter::{Format, Workbook, Worksheet, XlsxError};
 
 use crate::error::{Error, Kind, Result, retry_after};
@@ -30,17 +30,26 @@ pub(super) struct Sheet {
     book: Workbook,
     fields: Vec<&'static Field>,
     row: u32,
+    styles: Styles,
+}
+
+/// How numbers are shown that are dates and times.
+struct Styles {
     day: Format,
+    moment: Format,
 }
 
 impl Sheet {
-    /// Starts a workbook with the names of the fields. Dates are numbers that are shown as YYYY-MM-DD.
+    /// Starts a workbook with the names of the fields, which stay in view.
     ///
     /// # Errors
     /// [`Kind::Unavailable`] if no temporary file can be written.
     pub(super) fn new(schema: &Schema, fields: &[&'static Field]) -> Result<Self> {
         let mut book = Workbook::new();
-        let day = Format::new().set_num_format("yyyy-mm-dd");
+        let styles = Styles {
+            day: Format::new().set_num_format("yyyy-mm-dd"),
+            moment: Format::new().set_num_format("yyyy-mm-dd hh:mm:ss"),
+        };
         let bold = Format::new().set_bold();
         let sheet = book.add_worksheet_with_constant_memory().map_err(failed)?;
         let name: String = schema.collection.chars().take(MAX_SHEET_NAME).collect();
@@ -49,6 +58,7 @@ impl Sheet {
             let width = match field.ty {
                 Type::Text => 30,
                 Type::Id => 38,
+                Type::Timestamp if field.managed => 20,
                 Type::Timestamp => 28,
                 _ => 12,
             };
@@ -63,7 +73,7 @@ impl Sheet {
             sheet.write_string_with_format(0, column, field.name, &bold).map_err(failed)?;
         }
         sheet.set_freeze_panes(1, 0).map_err(failed)?;
-        Ok(Self { book, fields: fields.to_vec(), row: 1, day })
+        Ok(Self { book, fields: fields.to_vec(), row: 1, styles })
     }
 
     /// Adds records.
@@ -82,7 +92,8 @@ impl Sheet {
             }
             for (column, field) in (0..).zip(&self.fields) {
                 if let Some(value) = record.value(field.name) {
-                    write(sheet, (self.row, column), value, &self.day).map_err(failed)?;
+                    write(sheet, (self.row, column), (field, value), &self.styles)
+                        .map_err(failed)?;
                 }
             }
             self.row += 1;
@@ -90,11 +101,14 @@ impl Sheet {
         Ok(())
     }
 
-    /// Returns the file, at its start.
+    /// Returns the file, at its start. Its rows can be filtered and sorted by their columns.
     ///
     /// # Errors
     /// [`Kind::Unavailable`] if there is no room for it.
     pub(super) fn finish(mut self) -> Result<File> {
+        let last_column = u16::try_from(self.fields.len().saturating_sub(1)).unwrap_or(u16::MAX);
+        let sheet = self.book.worksheet_from_index(0).map_err(failed)?;
+        sheet.autofilter(0, 0, self.row - 1, last_column).map_err(failed)?;
         let mut writer = BufWriter::new(tempfile::tempfile().map_err(no_room)?);
         self.book.save_to_writer(&mut writer).map_err(failed)?;
         writer.flush().map_err(no_room)?;
@@ -107,8 +121,8 @@ impl Sheet {
 fn write(
     sheet: &mut Worksheet,
     (row, column): (u32, u16),
-    value: &Value,
-    day: &Format,
+    (field, value): (&Field, &Value),
+    styles: &Styles,
 ) -> std::result::Result<(), XlsxError> {
     match value {
         Value::Integer(number) if number.abs() <= MAX_NUMBER =>
@@ -119,11 +133,31 @@ fn write(
         Value::Boolean(flag) => sheet.write_boolean(row, column, *flag)?,
         Value::Date(date) if FIRST_DAY.is_some_and(|first| *date >= first) => {
             let days = DAY_ZERO.map_or(0, |zero| (*date - zero).num_days());
-            sheet.write_number_with_format(row, column, i32::try_from(days).unwrap_or(0), day)?
+            sheet.write_number_with_format(
+                row,
+                column,
+                i32::try_from(days).unwrap_or(0),
+                &styles.day,
+            )?
+        }
+        // An import ignores the times of the service, so their fractions of a second may be lost. Those of
+        // other fields must survive: they are texts.
+        Value::Timestamp(instant) if field.managed => {
+            sheet.write_number_with_format(row, column, serial(*instant), &styles.moment)?
         }
         other => sheet.write_string(row, column, other.to_string())?,
     };
     Ok(())
+}
+
+/// Returns the number of a moment in UTC: days since [`DAY_ZERO`]. It is one of whole seconds, because some spreadsheets
+/// round what they do not show.
+fn serial(instant: DateTime<Utc>) -> f64 {
+    const DAY: f64 = 86_400.0;
+    let since = DAY_ZERO.map(|zero| instant.naive_utc() - zero.and_time(NaiveTime::MIN));
+    #[allow(clippy::cast_precision_loss, reason = "the seconds of ten thousand years are exact")]
+    let seconds = since.map_or(0, |since| since.num_seconds()) as f64;
+    seconds / DAY
 }
 
 fn failed(error: XlsxError) -> Error {

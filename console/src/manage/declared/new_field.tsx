@@ -4,9 +4,9 @@ import { useState } from "preact/hooks";
 import type { FieldType, RecordType } from "../../api/document";
 import { catalogue } from "../../schema";
 import { ValueInput } from "../../ui/input";
-import { Code } from "../code";
+import { Code, copy } from "../code";
 import { Labelled } from "../form";
-import { EMPTY, faultsOf, fieldOf } from "./rules";
+import { EMPTY, faultsOf, fieldName, fieldOf } from "./rules";
 import type { FieldDraft } from "./rules";
 import { fieldText } from "./toml";
 
@@ -22,17 +22,34 @@ const TYPES: [FieldType, string][] = [
 export function NewField({ type }: { type: RecordType }) {
   const [draft, setDraft] = useState(EMPTY);
   const set = (change: Partial<FieldDraft>) => setDraft({ ...draft, ...change });
-  const faults = faultsOf(draft, type, catalogue.value?.keywords ?? []);
-  const isStarted = draft.name !== "";
+  const [label, setLabel] = useState("");
+  const keywords = catalogue.value?.keywords ?? [];
+  const faults = faultsOf(draft, type, keywords);
+  const isStarted = draft.name !== "" || label.trim() !== "";
   const fault = (member: keyof FieldDraft) => (isStarted ? faults[member] : undefined);
   const hasBounds = draft.type === "text" || draft.type === "integer";
   const words = draft.type === "text" ? ["Fewest characters", "Most characters"] : ["Least value", "Greatest value"];
-  const isValid = Object.keys(faults).length === 0;
+  const lines = Object.keys(faults).length === 0 ? fieldText(fieldOf(draft)) : undefined;
   return (
     <section aria-labelledby="new-field">
       <h2 id="new-field">Add a field</h2>
       <div class="fields">
-        <Labelled label="Name of the field" hint="Such as running_time." problem={fault("name")}>
+        <Labelled label="Label" hint="Such as Last screened.">
+          {(attributes) => (
+            <input
+              {...attributes}
+              autocomplete="off"
+              value={label}
+              onInput={(event) => {
+                const { value } = event.currentTarget;
+                setLabel(value);
+                // A name that was typed stays.
+                if (draft.name === fieldName(label, keywords)) set({ name: fieldName(value, keywords) });
+              }}
+            />
+          )}
+        </Labelled>
+        <Labelled label="Name of the field" hint="In filters and files. It is made of the label, and you can change it." problem={fault("name")}>
           {(attributes) => (
             <input
               {...attributes}
@@ -129,35 +146,69 @@ export function NewField({ type }: { type: RecordType }) {
         </label>
       )}
       <h3>The lines for the declaration</h3>
-      {isValid ? (
-        <Code text={fieldText(fieldOf(draft))} name="the lines of the field" />
+      {lines ? (
+        <Code text={lines} name="the lines of the field" />
       ) : (
-        <p class="quiet">{isStarted ? "Correct the fields above first." : "Enter a name to see the lines."}</p>
+        <p class="quiet">{isStarted ? "Correct the fields above first." : "Enter a label to see the lines."}</p>
       )}
-      <Steps collection={type.collection} />
+      <h3>Apply them</h3>
+      <p>An operator, who has access to the files and the command line of the service, applies the lines.</p>
+      <p>
+        <button type="button" disabled={!lines} onClick={() => copy(messageFor(type, lines ?? ""), "the message for the operator")}>
+          Copy for the operator
+        </button>
+      </p>
+      <ol>
+        {stepsFor(type).map(({ text, commands, name }) => (
+          <li key={text}>
+            {text}
+            {commands && <Code text={commands} name={name} />}
+          </li>
+        ))}
+      </ol>
     </section>
   );
 }
 
+interface Step {
+  text: string;
+  commands?: string;
+  /** What the commands are. */
+  name: string;
+}
+
+/** The collection whose record type a service without declarations has. */
+const BUILT_IN = "movies";
+
 /** Where the lines belong, and how they are applied. */
-function Steps({ collection }: { collection: string }) {
-  return (
-    <>
-      <h3>Apply them</h3>
-      <ol>
-        <li>
-          Add the lines to the declaration of {collection} in the folder that <code>--records</code> (<code>CINEQUERY_RECORDS</code>)
-          names. If the service runs without a folder, its record type is built in: write its file first.
-          <Code text={`mkdir -p records\ncinequery records init ${collection} > records/${collection}.toml\n`} name="the command that writes the file" />
-        </li>
-        <li>
-          Check the declaration, and see the steps of the migration.
-          <Code text={"cinequery records check records\ncinequery migrate --plan --records records\n"} name="the commands that check the declaration" />
-        </li>
-        <li>
-          Restart the service with <code>--records records</code>. It adds the field at start; existing records get the default, or null.
-        </li>
-      </ol>
-    </>
-  );
+function stepsFor({ collection }: RecordType): Step[] {
+  const file = `records/${collection}.toml`;
+  const initial: Step = {
+    text: "Only if the service runs without --records (CINEQUERY_RECORDS): write the file of its built-in record type. A file that exists stays as it is.",
+    commands: `mkdir -p records\ntest -e ${file} || cinequery records init ${collection} > ${file}\n`,
+    name: "the commands that write the file",
+  };
+  return [
+    ...(collection === BUILT_IN ? [initial] : []),
+    {
+      text: `Add the lines to the declaration of ${collection} in the folder that --records names. Here it is the folder records.`,
+      name: "",
+    },
+    {
+      text: "Check the declaration, and see the steps of the migration.",
+      commands: "cinequery records check records\ncinequery migrate --plan --records records\n",
+      name: "the commands that check the declaration",
+    },
+    {
+      text: "Restart the service with --records records. It adds the field at start; existing records get the default, or null.",
+      name: "",
+    },
+  ];
+}
+
+/** The lines with all steps, for the operator. */
+function messageFor(type: RecordType, lines: string): string {
+  const indented = (commands: string) => commands.replace(/^(?=.)/gm, "   ");
+  const steps = stepsFor(type).map(({ text, commands }, index) => `${index + 1}. ${text}\n${commands ? `\n${indented(commands)}\n` : ""}`);
+  return `Please add this field to the record type ${type.name} (${type.collection}) of cinequery:\n\n${lines}\n${steps.join("")}`;
 }

@@ -1,6 +1,7 @@
 // The rules of the service for a new field, so that the lines are accepted when it starts.
 
 import type { FieldType, RecordType } from "../../api/document";
+import { identifier } from "../identifier";
 import { MANAGED } from "./toml";
 import type { Declared } from "./toml";
 
@@ -65,7 +66,25 @@ export function faultsOf(draft: FieldDraft, type: RecordType, keywords: string[]
   return faults;
 }
 
+/** A label, such as "Last screened", as the name of a field. `records infer` makes the same of the header of a column. */
+export function fieldName(label: string, keywords: string[]): string {
+  const shortened = (most: number) => identifier(label, "_").replace(/^[^a-z]+/, "").slice(0, most).replace(/_$/, "");
+  const name = shortened(MAX_NAME);
+  const other = `${shortened(MAX_NAME - "_value".length)}_value`;
+  return name && reserved(name, keywords) ? other : name;
+}
+
 function nameFault(name: string, type: RecordType, keywords: string[]): string | undefined {
+  const fault = reserved(name, keywords);
+  if (fault) return fault;
+  if (type.fields.some((field) => field.name === name)) return "there is a field of that name";
+  const own = type.fields.filter((field) => !MANAGED.includes(field.name));
+  if (own.length >= MAX_FIELDS) return `a record type has at most ${MAX_FIELDS} fields`;
+  return undefined;
+}
+
+/** Why no field can have a name. */
+function reserved(name: string, keywords: string[]): string | undefined {
   if (!/^[a-z][a-z0-9_]*$/.test(name)) return "start with a small letter, then small letters, digits and _";
   if (name.length > MAX_NAME) return `at most ${MAX_NAME} characters, found ${name.length}`;
   if (name.includes("__")) return "__ is reserved";
@@ -73,9 +92,6 @@ function nameFault(name: string, type: RecordType, keywords: string[]): string |
   if (keywords.includes(name)) return "it is a keyword of the filter language";
   if (MANAGED.includes(name)) return "the service adds a field of that name itself";
   if (SYSTEM_COLUMNS.includes(name)) return "PostgreSQL has a column of that name in every table";
-  if (type.fields.some((field) => field.name === name)) return "there is a field of that name";
-  const own = type.fields.filter((field) => !MANAGED.includes(field.name));
-  if (own.length >= MAX_FIELDS) return `a record type has at most ${MAX_FIELDS} fields`;
   return undefined;
 }
 

@@ -9,6 +9,7 @@ import { ValueInput } from "../../ui/input";
 import { useAction } from "../../ui/loading";
 import { ProblemNote } from "../../ui/problem";
 import { Labelled, problemAt, unlessShown } from "../form";
+import { identifier } from "../identifier";
 import { createQuery, defaultOf, getQuery, replaceQuery } from "./requests";
 
 /** What the form starts with. */
@@ -22,7 +23,8 @@ export interface Start {
   defaults: Record<string, string>;
 }
 
-const NAME = "[a-z0-9]+(-[a-z0-9]+)*";
+/** The number of characters of a name. */
+const MAX_NAME = 60;
 const MEMBERS = ["name", "description", "order_by"];
 
 interface QueryFormProps {
@@ -47,17 +49,20 @@ export function QueryForm({ collection, start, replaced, onSaved, onReload, onCl
   // The form may come after the dialog, when the query has been loaded: then it cannot get the focus by an attribute.
   const first = useRef<HTMLInputElement>(null);
   useEffect(() => first.current?.focus(), []);
+  const name = nameOf(values);
   const parameters = checked?.parameters ?? [];
   const problems = checked?.diagnostics ?? [];
 
-  const save = (version: number | undefined, name = values.name) =>
+  const save = () =>
     run(async () => {
       const draft = draftFrom(values, parameters);
-      onSaved(version === undefined ? await createQuery(collection, draft) : await replaceQuery(collection, name, version, draft));
+      const version = replaced?.version;
+      const isNew = !replaced || version === undefined;
+      onSaved(isNew ? await createQuery(collection, draft) : await replaceQuery(collection, replaced.name, version, draft));
     });
   const replaceOther = () =>
     run(async () => {
-      const other = await getQuery(collection, values.name);
+      const other = await getQuery(collection, name);
       if (other.version === undefined) throw new Failure({ detail: "a built-in query cannot be replaced; choose another name" });
       onSaved(await replaceQuery(collection, other.name, other.version, draftFrom(values, parameters)));
     });
@@ -67,18 +72,28 @@ export function QueryForm({ collection, start, replaced, onSaved, onReload, onCl
       class="saved"
       onSubmit={(event) => {
         event.preventDefault();
-        void save(replaced?.version, replaced?.name);
+        void save();
       }}
     >
-      <Labelled label="Name" hint="Small letters and digits, joined by “-”, such as by-title." problem={problemAt(failure, "name")}>
+      <Labelled
+        label="Name"
+        hint={
+          name ? (
+            <>
+              Links and scripts have it as <code>{name}</code>.
+            </>
+          ) : (
+            "Such as Expiring soon."
+          )
+        }
+        problem={problemAt(failure, "name") ?? (values.name.trim() && !name ? "expected letters from a to z or digits" : undefined)}
+      >
         {(attributes) => (
           <input
             {...attributes}
             ref={first}
             required
-            maxLength={60}
-            pattern={NAME}
-            title="Small letters and digits, joined by -"
+            maxLength={MAX_NAME}
             value={values.name}
             onInput={(event) => set({ name: event.currentTarget.value })}
           />
@@ -151,7 +166,7 @@ export function QueryForm({ collection, start, replaced, onSaved, onReload, onCl
         <button type="button" onClick={onClose}>
           Cancel
         </button>
-        <button class="primary" disabled={busy || problems.length > 0}>
+        <button class="primary" disabled={busy || problems.length > 0 || (values.name !== "" && !name)}>
           Save
         </button>
       </div>
@@ -176,10 +191,15 @@ function useCheck(filter: string): QueryCheck | undefined {
   return checked;
 }
 
+/** The typed name in the form that the service accepts. */
+function nameOf({ name }: Start): string {
+  return identifier(name, "-").slice(0, MAX_NAME).replace(/-$/, "");
+}
+
 function draftFrom(values: Start, parameters: NamedParameter[]): SavedQueryDraft {
-  const { name, description, filter, orderBy } = values;
+  const { description, filter, orderBy } = values;
   return {
-    name,
+    name: nameOf(values),
     ...(description.trim() ? { description: description.trim() } : {}),
     ...(filter.trim() ? { filter: filter.trim() } : {}),
     ...(orderBy.trim() ? { order_by: orderBy.trim() } : {}),
