@@ -2,7 +2,7 @@
 
 import type { ImportReport, RecordType } from "../../api/document";
 import { elsewhere, fragmentOf } from "../../place";
-import { count } from "../../schema";
+import { count, label } from "../../schema";
 import { notifyProblem } from "../../ui/notices";
 import { ProblemNote } from "../../ui/problem";
 import { save } from "../files";
@@ -58,7 +58,8 @@ function Done({ type, report }: { type: RecordType; report: ImportReport }) {
           <ul class="bounded">
             {errors.map(({ line, pointer, detail }) => (
               <li key={`${line} ${pointer} ${detail}`}>
-                Line {line}: {pointer.replace(/^\//, "")} {detail}
+                Line {line}: {pointer && `${label(pointer.slice(1))}: `}
+                {detail}
               </li>
             ))}
           </ul>
