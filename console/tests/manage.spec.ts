@@ -64,7 +64,7 @@ test.describe("import", () => {
     await open(page, "#/movies?view=import");
     await choose(page, "mixed.csv", `title,genre,release_year,expiry_date\n${title},drama,1999,2031-01-01\n${bad}\n`);
     await expect(page.getByRole("button", { name: "Import records" })).toBeDisabled();
-    await expect(page.getByText("1 × expected an integer, found \"abc\" (first in line 3)")).toBeVisible();
+    await expect(page.getByText("1 × expected an integer, found \"abc\" (in line 3, “Bad row")).toBeVisible();
     await page.getByRole("button", { name: "Leave out 1 row" }).click();
     await expect(page.getByRole("radio", { name: /^Leave out wrong and repeated rows/ })).toBeChecked();
     await page.getByRole("button", { name: "Import 1 row, leave out 1" }).click();
@@ -111,14 +111,34 @@ test.describe("import", () => {
     await expect(page.getByText("of an export of this service")).toHaveCount(0);
   });
 
+  test("names rows as a spreadsheet counts them, and those that are repeated", async ({ page }) => {
+    const title = unique("Counted");
+    const row = (name: string, day: string, note = "") => `${name};drama;1999;${day};${note}\n`;
+    const days = ["12/25/2027", "11/25/2027", "tbc"].map((day, index) => row(`${title} ${index}`, day)).join("");
+    const file = `title;genre;release_year;expiry_date;note\n${row(title, "31/01/2030", '"two\nlines"')}${row(title, "30/01/2030")}${days}`;
+    await open(page, "#/movies?view=import");
+    await choose(page, "rows.csv", file);
+    await page.getByLabel("Dates such as 03/04/2030").selectOption("dmy");
+    await expect(page.getByText(`1 × repeated in this file: "${title}" (1999) is also in line 2 (in row 3 (line 4))`)).toBeVisible();
+    const months = page.getByText("2 × expected a month from 1 to 12 in day/month/year");
+    await expect(months.getByRole("listitem")).toHaveText([`"12/25/2027" in row 4 (line 5), “${title} 0”`, `"11/25/2027" in row 5 (line 6), “${title} 1”`]);
+    await expect(page.getByRole("button", { name: /^Read dates as/ })).toHaveCount(0);
+    await page.getByRole("button", { name: "Leave out 4 rows" }).click();
+    await expect(status(page)).toHaveText("Would be: 1 created, 1 repeated in this file, 3 rejected.");
+    await expect(page.getByRole("button", { name: "Import 1 row, leave out 4" })).toBeEnabled();
+    await page.getByText("1 row repeated in this file").click();
+    await expect(page.getByText(`Row 3 (line 4): "${title}" (1999) is also in line 2`)).toBeVisible();
+  });
+
   test("advises the row below a title, and says why an order of dates fits", async ({ page }) => {
     const title = unique("Titled");
     await open(page, "#/movies?view=import");
-    await choose(page, "title.csv", `Spring season;;;\nName;Main genre;Year;Licence ends\n${title};drama;1999;31/01/2030\n${title} 2;drama;1999;02/01/2030\n`);
+    await choose(page, "title.csv", `Spring season, printed 03/02/2025\nName;Main genre;Year;Licence ends\n${title};drama;1999;31/01/2030\n${title} 2;drama;1999;02/01/2030\n`);
     await expect(page.getByRole("heading", { name: "Problems" })).toHaveCount(0);
     await accessible(page);
     await page.getByRole("button", { name: "Use row 2 as the header" }).click();
     await expect(page.getByLabel("Field for Name")).toHaveValue("value title");
+    await expect(page.getByText("all 2 dates fit day/month/year, and 1 of them has a day above 12")).toBeVisible();
     // A number is applied while the input has the focus.
     const header = page.getByLabel("Row with the names of the columns");
     await header.fill("1");
@@ -212,7 +232,7 @@ test.describe("import", () => {
     await page.route(/\/import\?/, async (route) => {
       const isCorrected = route.request().url().includes("header_row=3");
       const problem = { status: 400, code: "invalid_body", detail: "line 1 has no column for any field; it has: Movies; try header_row=3" };
-      const report = { created: 1, updated: 0, skipped: 0, rejected: 0, errors: [], existing: [], ignored: [], problems: [], trimmed: 0, columns: [] };
+      const report = { created: 1, updated: 0, skipped: 0, rejected: 0, errors: [], existing: [], ignored: [], problems: [], repeated: 0, trimmed: 0, columns: [] };
       if (isCorrected) await route.fulfill({ json: report });
       else await route.fulfill({ status: 400, contentType: "application/problem+json", json: problem });
     });

@@ -175,17 +175,20 @@ function DryFailure({ file }: { file: File }) {
 function Decision({ type }: { type: RecordType }) {
   const report = preview.value;
   if (!report) return null;
-  const { created, updated, skipped, rejected } = report;
+  const { created, updated, skipped, rejected, repeated } = report;
   const written = created + updated;
   const { onConflict } = options.value;
   const conflicts = conflictsOf(report);
   const isPrevented = onConflict === "fail" && rejected > 0;
   const otherHeader = report.header_row;
   const wrong = rejected - conflicts;
+  // An update has the values of the last row of several for a record.
+  const left = onConflict === "skip" ? repeated : 0;
   const parts = [
     created > 0 && `${count(created)} created`,
     updated > 0 && `${count(updated)} updated`,
-    skipped > 0 && `${count(skipped)} left as they are`,
+    skipped > left && `${count(skipped - left)} left as they are`,
+    left > 0 && `${count(left)} repeated in this file`,
     rejected > 0 && `${count(rejected)} rejected`,
   ].filter(Boolean);
   const omitted = rejected + (onConflict === "skip" ? skipped : 0);
@@ -210,7 +213,7 @@ function Decision({ type }: { type: RecordType }) {
       {isPrevented && otherHeader === undefined && !isChecking.value && (
         <p class="warning">
           One rejected row prevents the import of all.
-          {conflicts > 0 && (
+          {conflicts > repeated && (
             <button type="button" onClick={() => change({ onConflict: "update" })}>
               Update existing records{wrong > 0 && `, leave out ${rowsOf(wrong)}`}
             </button>

@@ -19,7 +19,7 @@ export function Problems({ report }: { report: ImportReport }) {
               <li key={field}>
                 <h3>{field ? titleOf(field, report) : "Whole rows"}</h3>
                 {problems.map((problem) => (
-                  <Problem key={problem.detail} problem={problem} />
+                  <Problem key={problem.detail} problem={problem} report={report} />
                 ))}
               </li>
             ))}
@@ -49,15 +49,26 @@ function titleOf(field: string, report: ImportReport): string {
   return column && column !== field ? `${label(field)}, from the column “${column}”` : label(field);
 }
 
-function Problem({ problem }: { problem: ImportProblem }) {
-  const { count: rows, example, line, parameters, field } = problem;
+interface ProblemProps {
+  problem: ImportProblem;
+  report: ImportReport;
+}
+
+function Problem({ problem, report }: ProblemProps) {
+  const { count: rows, examples, parameters, reason, field } = problem;
   const proposals = parameters.flatMap((parameter) => proposalOf(parameter) ?? []);
   // A problem without a value is that of cells without one.
-  const isMissing = field !== undefined && example === undefined && parameters.length === 0 && !options.value.values[field];
+  const isMissing = field !== undefined && problem.example === undefined && parameters.length === 0 && !options.value.values[field];
+  const [first] = examples;
   return (
     <div class="warning">
-      {count(rows)} × {problem.detail}
-      {example && `${field ? ", found" : ":"} ${found(example)}`} <span class="quiet">(first in line {count(line)})</span>
+      {count(rows)} × {isConflict(problem) ? conflictText(report) : problem.detail}
+      {examples.length === 1 && first && (
+        <>
+          {first.found && `${field ? ", found" : ":"} ${found(first.found)}`} <span class="quiet">(in {placeOf(first)})</span>
+        </>
+      )}
+      {reason && ` – ${reason}`}
       {proposals.map(({ text, changes }) => (
         <button type="button" key={text} onClick={() => change(changes)}>
           {text}
@@ -68,8 +79,25 @@ function Problem({ problem }: { problem: ImportProblem }) {
           Set a value for empty cells
         </button>
       )}
+      {examples.length > 1 && (
+        <ul>
+          {examples.map((example) => (
+            <li key={example.line}>
+              {example.found && `${found(example.found)} `}
+              <span class="quiet">in {placeOf(example)}</span>
+            </li>
+          ))}
+          {rows > examples.length && <li class="quiet">and in {count(rows - examples.length)} more</li>}
+        </ul>
+      )}
     </div>
   );
+}
+
+/** Where a row is: its number as a spreadsheet counts it, and the value that names its record. */
+export function placeOf({ line, row, title }: { line?: number | undefined; row?: number | undefined; title?: string }): string {
+  const place = row === undefined ? `line ${count(line ?? 0)}` : `row ${count(row)} (line ${count(line ?? 0)})`;
+  return title ? `${place}, “${title}”` : place;
 }
 
 /** Whether it is the problem of rows whose record exists, also by an earlier row of the file. */
@@ -80,6 +108,12 @@ function isConflict({ field, detail }: ImportProblem): boolean {
 /** The number of rejected rows whose record exists. */
 export function conflictsOf(report: ImportReport): number {
   return report.problems.filter(isConflict).reduce((sum, problem) => sum + problem.count, 0);
+}
+
+function conflictText(report: ImportReport): string {
+  const others = conflictsOf(report) - report.repeated;
+  if (others === 0) return "repeated in this file";
+  return report.repeated === 0 ? "the record exists already" : `${count(others)} exist already, ${count(report.repeated)} repeated in this file`;
 }
 
 /** The number of lines that are shown. The service reports up to a hundred. */
@@ -116,7 +150,7 @@ function Rows({ rows, text, isCut }: { rows: Violation[]; text: string; isCut: b
       <ul>
         {rows.map((row) => (
           <li key={`${row.line} ${row.detail}`}>
-            Line {row.line}: {found(row.detail)}
+            {label(placeOf(row))}: {found(row.detail)}
           </li>
         ))}
       </ul>
