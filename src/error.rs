@@ -154,6 +154,9 @@ pub struct Violation {
     /// In a file of records, the line on which the record starts, counted from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<i64>,
+    /// Its row as a spreadsheet counts it, if line breaks in cells of CSV make it another number than the line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub row: Option<i64>,
     /// The member of the record, as a JSON Pointer (RFC 6901); empty for the record as a whole.
     pub pointer: String,
     /// What is wrong with the value and what is expected.
@@ -164,17 +167,17 @@ impl Violation {
     /// Creates a violation by a member of the record.
     pub fn new(member: &str, detail: impl Into<String>) -> Self {
         let escaped = member.replace('~', "~0").replace('/', "~1");
-        Self { line: None, pointer: format!("/{escaped}"), detail: detail.into() }
+        Self::at(format!("/{escaped}"), detail)
     }
 
     /// Creates a violation by the value at a JSON Pointer (RFC 6901).
     pub fn at(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { line: None, pointer: pointer.into(), detail: detail.into() }
+        Self { line: None, row: None, pointer: pointer.into(), detail: detail.into() }
     }
 
     /// Creates a violation by the record as a whole.
     pub fn of_all(detail: impl Into<String>) -> Self {
-        Self { line: None, pointer: String::new(), detail: detail.into() }
+        Self::at(String::new(), detail)
     }
 
     /// Returns whether it is about this member of the record.
@@ -187,13 +190,20 @@ impl Violation {
     pub fn on_line(self, line: u64) -> Self {
         Self { line: i64::try_from(line).ok(), ..self }
     }
+
+    /// Returns its place in a file of records, such as `row 26 (line 31): `; empty for a record of its own.
+    pub fn place(&self) -> String {
+        match (self.line, self.row) {
+            (Some(line), Some(row)) => format!("row {row} (line {line}): "),
+            (Some(line), None) => format!("line {line}: "),
+            (None, _) => String::new(),
+        }
+    }
 }
 
 impl std::fmt::Display for Violation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if let Some(line) = self.line {
-            write!(f, "line {line}: ")?;
-        }
+        f.write_str(&self.place())?;
         match self.pointer.strip_prefix('/') {
             Some(member) => write!(f, "{member} {}", self.detail),
             None => f.write_str(&self.detail),

@@ -961,9 +961,7 @@ fn a_declaration_is_inferred_from_ndjson() {
 fn keys_are_found_in_pairs_and_near_misses_are_named() {
     let rows = (0..100).map(|n| format!("t{},{},x\n", n / 2, 2000 + n % 2));
     let mut file = format!("title,year,other\n{}", rows.collect::<String>());
-    assert!(
-        inferred(file.as_bytes()).contains("\nunique = [[\"title\", \"year\"]]\n")
-    );
+    assert!(inferred(file.as_bytes()).contains("\nunique = [[\"title\", \"year\"]]\n"));
     file.push_str("t1,2000,x\n");
     let text = inferred(file.as_bytes());
     assert!(

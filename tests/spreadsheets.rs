@@ -6,7 +6,7 @@ use std::process::Command;
 
 use cinequery::app::selection::Selection;
 use cinequery::app::transfer::Form;
-use cinequery::app::transfer::{Format, Hints, Options, begin, export, inspect};
+use cinequery::app::transfer::{Format, Hints, Options, Order, Report, begin, export, inspect};
 use cinequery::record::Author;
 use cinequery::store::Conflict;
 use proptest::prelude::*;
@@ -1058,6 +1058,132 @@ async fn the_movies_of_vega_are_imported_with_one_request() {
             let found = client.search(&[("filter", filter.as_str())]).await.json();
             assert!(!found["items"].as_array().unwrap().is_empty(), "{filter}");
         }
+    })
+    .await;
+}
+
+/// Files, the header row that a dry run advises, and the delimiter that was recognised.
+const TITLED: &[(&str, Option<i64>, &str)] = &[
+    ("Season 2025;;;\nName;Kind;Made;Ends\nA;g;2000;2030-01-01\n", Some(2), ";"),
+    ("Season;;;;printed\nName;Kind;Made;Ends;Country\nA;g;2000;2030-01-01;x\n", Some(2), ";"),
+    // A title without the delimiter, or with another one.
+    ("Season 2025\nName;Kind;Made;Ends\nA;g;2000;2030-01-01\n", Some(2), ","),
+    ("Season, printed 03/02/2025\nName;Kind;Made;Ends\nA;g;2000;8,5\n", Some(2), ","),
+    // Rows of values are no header.
+    ("Season 2025;;;\nA;g;2000;2030-01-01\nB;g;2000;2030-01-01\n", None, ";"),
+    ("Season 2025;;;\nA;A;A;A\n", None, ";"),
+    // A header with a name without commas, and values with as many.
+    ("Name, original;Kind\nA;g\nB;g\n", None, ";"),
+    ("Name;Notes\nA;one, two, three\nB;one, two, three\n", None, ";"),
+    ("title;;;\nA;g;Drama;France\n", None, ";"),
+];
+
+#[test]
+fn a_title_is_recognised_by_its_shape() {
+    for (file, row, delimiter) in TITLED {
+        let report = inspected(file, Options::default());
+        assert_eq!(report.header_row, *row, "{report:?}");
+        assert_eq!(report.file.unwrap().delimiter.as_deref(), Some(*delimiter));
+    }
+}
+
+/// A title that was mapped, as a guess may do it, is still one.
+#[test]
+fn a_mapped_title_is_recognised() {
+    let (file, row, _) = TITLED[0];
+    let mapping = "Season 2025=title".parse().unwrap();
+    assert_eq!(inspected(file, Options { mapping, ..Options::default() }).header_row, row);
+}
+
+fn inspected(file: &str, options: Options) -> Report {
+    let file = Cursor::new(file.as_bytes().to_vec());
+    inspect(file, options, movies(), Author::Client).unwrap()
+}
+
+const NAMES: &str = "title,genre,release_year,expiry_date\n";
+
+/// Dates, the order that is given, the parameters that are proposed, and the reason.
+type Dated =
+    (&'static [&'static str], Option<Order>, &'static [&'static str], Option<&'static str>);
+
+const DATED: &[Dated] = &[
+    (
+        &["31/01/2030", "02/01/2030", "tbc"],
+        None,
+        &["dates=dmy"],
+        Some("all 2 dates fit day/month/year, and 1 of them has a day above 12"),
+    ),
+    (&["01/31/2030"], None, &["dates=mdy"], Some("the date fits month/day/year only")),
+    (
+        &["31/01/2030", "02/01/2030", "01/31/2030", "30/01/2030"],
+        None,
+        &["dates=dmy"],
+        Some("3 of 4 dates fit day/month/year"),
+    ),
+    (&["02/01/2030"], None, &["dates=dmy", "dates=mdy"], None),
+    (&["31/01/2030", "01/31/2030"], None, &["dates=dmy", "dates=mdy"], None),
+    // An order that was given is not in doubt.
+    (&["12/25/2027", "11/25/2027", "31/01/2030"], Some(Order::Dmy), &[], None),
+];
+
+#[test]
+fn an_order_of_dates_is_proposed_with_its_reason() {
+    for (days, dates, parameters, reason) in DATED {
+        let rows = days.iter().map(|day| format!("{day} x,g,2000,{day}\n"));
+        let file = format!("{NAMES}{}", rows.collect::<String>());
+        let report = inspected(&file, Options { dates: *dates, ..Options::default() });
+        let problem = report.problems.first().unwrap();
+        assert_eq!(
+            (problem.parameters.as_slice(), problem.reason.as_deref()),
+            (&strings(parameters)[..], *reason)
+        );
+        let found: Vec<Option<&str>> =
+            problem.examples.iter().map(|example| example.title.as_deref()).collect();
+        let titles: Vec<String> = days.iter().map(|day| format!("{day} x")).collect();
+        let expected: Vec<Option<&str>> =
+            titles.iter().take(found.len()).map(|title| Some(title.as_str())).collect();
+        assert_eq!(found, expected);
+        if dates.is_some() {
+            let expected = "expected a month from 1 to 12 in day/month/year";
+            assert_eq!((problem.count, problem.detail.as_str()), (2, expected));
+        }
+    }
+}
+
+fn strings(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|text| (*text).to_owned()).collect()
+}
+
+/// A spreadsheet has a row for a line without a cell, but none for a line break in a cell.
+#[tokio::test]
+async fn rows_are_counted_as_spreadsheets_do() {
+    served_on_both(async |client| {
+        let row = "A,g,2000,2030-01-01";
+        let broken = "\"B\r\nC\",g,2000,2030-01-01";
+        for end in ["\n", "\r\n"] {
+            let rows = [broken, "", row, "D,g,x,2030-01-01", row, "E,g"];
+            let file = format!("{}{end}{}", NAMES.trim_end(), rows.join(end));
+            for dry in ["true", "false"] {
+                let query = [("dry_run", dry), ("on_conflict", "skip")];
+                let report = import(&client, &query, file.as_bytes()).await.json();
+                let place = |row: &Value| json!([row["line"], row["row"]]);
+                let errors: Vec<Value> = report["errors"].as_array().unwrap().iter().map(place).collect();
+                assert_eq!(errors, [json!([6, 5]), json!([8, 7])], "{report}");
+                assert_eq!(place(&report["existing"][0]), json!([7, 6]));
+                assert_eq!((&report["repeated"], &report["skipped"]), (&json!(1), &json!(1)));
+                let problem = &report["problems"][0];
+                let example = json!({"found": "\"x\"", "line": 6, "row": 5, "title": "D"});
+                assert_eq!((place(problem), &problem["examples"]), (json!([6, 5]), &json!([example])));
+                let detail = "has 2 cells, but the header line has 4 names";
+                assert_eq!(report["errors"][1]["detail"], detail);
+            }
+            clear(&client).await;
+        }
+        // The line that names the delimiter is no row, and the lines of a workbook are its rows.
+        let file = b"sep=;\ntitle;genre;release_year;expiry_date\nA\n".to_vec();
+        let report = import(&client, &[("dry_run", "true")], &file).await.json();
+        let error = json!({"line": 3, "row": 2, "pointer": "", "detail": "has 1 cell, but the header line has 4 names"});
+        assert_eq!(report["errors"], json!([error]));
     })
     .await;
 }

@@ -31,8 +31,8 @@ test.describe("import", () => {
     await expect(page.getByRole("row", { name: /^Name/ })).toContainText("guess");
     await expect(page.getByRole("row", { name: /^Rating/ })).toContainText("ignored");
     // The option that the service proposes.
-    await page.getByRole("button", { name: "Add dates=dmy" }).click();
-    await expect(page.getByLabel("Dates with the year last")).toHaveValue("dmy");
+    await page.getByRole("button", { name: "Read dates as day/month/year" }).click();
+    await expect(page.getByLabel("Dates such as 03/04/2030")).toHaveValue("dmy");
     await page.getByRole("button", { name: "Set a value for empty cells" }).click();
     await expect(page.getByLabel("Genre", { exact: true })).toBeFocused();
     await page.keyboard.type("drama");
@@ -40,10 +40,15 @@ test.describe("import", () => {
     await expect(status(page)).toHaveText("Would be: 1 created.");
     await expect(page.getByRole("cell", { name: "2030-01-31" })).toBeVisible();
     await accessible(page);
-    await page.getByText("Fields for the ignored columns").click();
-    await expect(page.getByLabel("the fields for the ignored columns", { exact: true })).toContainText("[fields.rating]");
+    await expect(page.getByText("1 column is not imported: Rating.")).toBeVisible();
+    await page.getByRole("button", { name: "Ask for new fields" }).click();
+    const message = page.getByLabel("the message for the operator", { exact: true });
+    await expect(message).toContainText("Please add fields for these columns to the record type Movie: Rating");
+    await expect(message).toContainText("[fields.rating]");
+    await page.getByRole("button", { name: "Choose fields for columns" }).click();
+    await expect(page.getByLabel("Field for Name")).toBeFocused();
     const requested = page.waitForRequest((request) => request.url().includes("/import?") && !request.url().includes("dry_run"));
-    await page.getByRole("button", { name: "Import 1 record" }).click();
+    await page.getByRole("button", { name: "Import 1 row", exact: true }).click();
     expect((await requested).headers()["idempotency-key"]).toBeTruthy();
     await expect(status(page)).toContainText("1 created, 0 updated");
     await accessible(page);
@@ -59,10 +64,12 @@ test.describe("import", () => {
     await open(page, "#/movies?view=import");
     await choose(page, "mixed.csv", `title,genre,release_year,expiry_date\n${title},drama,1999,2031-01-01\n${bad}\n`);
     await expect(page.getByRole("button", { name: "Import records" })).toBeDisabled();
-    await page.getByRole("button", { name: "Leave out wrong rows" }).click();
-    await expect(page.getByRole("radio", { name: /^Keep the existing record/ })).toBeChecked();
-    await page.getByRole("button", { name: "Import 1 record" }).click();
+    await expect(page.getByText("1 × expected an integer, found \"abc\" (in line 3, “Bad row")).toBeVisible();
+    await page.getByRole("button", { name: "Leave out 1 row" }).click();
+    await expect(page.getByRole("radio", { name: /^Leave out wrong and repeated rows/ })).toBeChecked();
+    await page.getByRole("button", { name: "Import 1 row, leave out 1" }).click();
     await expect(status(page)).toContainText("1 created, 0 updated, 0 left as they are, 1 rejected");
+    await expect(page.getByText('Line 3: Release year: expected an integer, found "abc"')).toBeVisible();
     const downloaded = page.waitForEvent("download");
     await page.getByRole("button", { name: "Download the rejected rows" }).click();
     const download = await downloaded;
@@ -79,17 +86,79 @@ test.describe("import", () => {
     await open(page, "#/movies?view=import");
     await choose(page, "again.csv", `id,title,genre,release_year,expiry_date\n${id},${title},comedy,1999,2031-12-31\n`);
     await expect(page.getByLabel("Row with the names of the columns")).toHaveValue("1");
-    await expect(page.getByRole("button", { name: "Update existing records" })).toHaveClass("primary");
-    await expect(page.getByRole("button", { name: "Leave out wrong rows" })).toHaveCount(0);
+    await expect(page.getByRole("button", { name: "Update existing records" })).toBeVisible();
+    await expect(page.getByRole("button", { name: /^Leave out/ })).toHaveCount(0);
     await page.getByRole("button", { name: "Keep existing records" }).click();
     await expect(status(page)).toHaveText("Would be: 1 left as they are.");
-    await page.getByText("1 rows of existing records").click();
+    await page.getByText("1 row whose records exist already").click();
     await expect(page.getByText(/^Line 2: .*already exists/)).toBeVisible();
-    await page.getByRole("radio", { name: /^Update the existing record/ }).check();
+    await page.getByRole("radio", { name: /update records that exist/ }).check();
     await expect(page.getByRole("row", { name: /^id / })).toContainText("finds the record");
-    await page.getByRole("button", { name: "Import 1 record" }).click();
+    await page.getByRole("button", { name: "Import 1 row", exact: true }).click();
     await expect(status(page)).toContainText("0 created, 1 updated");
     expect(await api.json("GET", `api/v1/movies/${id}`)).toMatchObject({ genre: "comedy" });
+  });
+
+  test("updates by an export of the service, and says so", async ({ page, api }) => {
+    const { title, id } = await api.movie({ genre: "drama" });
+    await open(page, "#/movies?view=import");
+    await choose(page, "export.csv", `id,title,genre,release_year,expiry_date,version\n${id},${title},comedy,1999,2031-12-31,1\n`);
+    await expect(page.getByRole("radio", { name: /update records that exist/ })).toBeChecked();
+    await expect(page.getByText("The file has the columns id and version of an export of this service")).toBeVisible();
+    await expect(status(page)).toHaveText("Would be: 1 updated.");
+    await page.getByRole("radio", { name: /^Import all rows or none/ }).check();
+    await expect(status(page)).toHaveText("Would be: 1 rejected.");
+    await expect(page.getByText("of an export of this service")).toHaveCount(0);
+  });
+
+  test("names rows as a spreadsheet counts them, and those that are repeated", async ({ page }) => {
+    const title = unique("Counted");
+    const row = (name: string, day: string, note = "") => `${name};drama;1999;${day};${note}\n`;
+    const days = ["12/25/2027", "11/25/2027", "tbc"].map((day, index) => row(`${title} ${index}`, day)).join("");
+    const file = `title;genre;release_year;expiry_date;note\n${row(title, "31/01/2030", '"two\nlines"')}${row(title, "30/01/2030")}${days}`;
+    await open(page, "#/movies?view=import");
+    await choose(page, "rows.csv", file);
+    await page.getByLabel("Dates such as 03/04/2030").selectOption("dmy");
+    await expect(page.getByText(`1 × repeated in this file: "${title}" (1999) is also in line 2 (in row 3 (line 4))`)).toBeVisible();
+    const months = page.getByText("2 × expected a month from 1 to 12 in day/month/year");
+    await expect(months.getByRole("listitem")).toHaveText([`"12/25/2027" in row 4 (line 5), “${title} 0”`, `"11/25/2027" in row 5 (line 6), “${title} 1”`]);
+    await expect(page.getByRole("button", { name: /^Read dates as/ })).toHaveCount(0);
+    await page.getByRole("button", { name: "Leave out 4 rows" }).click();
+    await expect(status(page)).toHaveText("Would be: 1 created, 1 repeated in this file, 3 rejected.");
+    await expect(page.getByRole("button", { name: "Import 1 row, leave out 4" })).toBeEnabled();
+    await page.getByText("1 row repeated in this file").click();
+    await expect(page.getByText(`Row 3 (line 4): "${title}" (1999) is also in line 2`)).toBeVisible();
+  });
+
+  test("advises the row below a title, and says why an order of dates fits", async ({ page }) => {
+    const title = unique("Titled");
+    await open(page, "#/movies?view=import");
+    await choose(page, "title.csv", `Spring season, printed 03/02/2025\nName;Main genre;Year;Licence ends\n${title};drama;1999;31/01/2030\n${title} 2;drama;1999;02/01/2030\n`);
+    await expect(page.getByRole("heading", { name: "Problems" })).toHaveCount(0);
+    await accessible(page);
+    await page.getByRole("button", { name: "Use row 2 as the header" }).click();
+    await expect(page.getByLabel("Field for Name")).toHaveValue("value title");
+    await expect(page.getByText("all 2 dates fit day/month/year, and 1 of them has a day above 12")).toBeVisible();
+    // A number is applied while the input has the focus.
+    const header = page.getByLabel("Row with the names of the columns");
+    await header.fill("1");
+    await expect(page.getByRole("button", { name: "Use row 2 as the header" })).toBeVisible();
+    await header.fill("2");
+    await expect(page.getByLabel("Field for Name")).toBeVisible();
+  });
+
+  test("loads the record type again", async ({ page }) => {
+    await open(page, "#/movies");
+    await page.route("**/api/v1/schema", async (route) => {
+      const response = await route.fetch();
+      const schema = await response.json();
+      schema.record_types[0].fields.push({ ...schema.record_types[0].fields[1], name: "rating", type: "integer", writable: true, required: false });
+      await route.fulfill({ response, json: schema });
+    });
+    await page.getByRole("link", { name: "Import" }).click();
+    await choose(page, "rated.csv", "title,other\nA,5\n");
+    await expect(page.getByLabel("Field for other").locator("option", { hasText: /^Rating$/ })).toHaveCount(1);
+    await page.unrouteAll({ behavior: "wait" });
   });
 
   test("changes the mapping, also as text and to two fields", async ({ page }) => {
@@ -142,7 +211,7 @@ test.describe("import", () => {
     });
     await open(page, "#/movies?view=import");
     await choose(page, "lost.csv", `title,genre,release_year,expiry_date\n${title},drama,1999,2031-01-01\n`);
-    await page.getByRole("button", { name: "Import 1 record" }).click();
+    await page.getByRole("button", { name: "Import 1 row", exact: true }).click();
     await page.getByRole("button", { name: "Continue the import" }).click();
     await expect(status(page)).toContainText("1 created");
     expect(keys).toHaveLength(2);
@@ -163,7 +232,7 @@ test.describe("import", () => {
     await page.route(/\/import\?/, async (route) => {
       const isCorrected = route.request().url().includes("header_row=3");
       const problem = { status: 400, code: "invalid_body", detail: "line 1 has no column for any field; it has: Movies; try header_row=3" };
-      const report = { created: 1, updated: 0, skipped: 0, rejected: 0, errors: [], existing: [], ignored: [], problems: [], trimmed: 0, columns: [] };
+      const report = { created: 1, updated: 0, skipped: 0, rejected: 0, errors: [], existing: [], ignored: [], problems: [], repeated: 0, trimmed: 0, columns: [] };
       if (isCorrected) await route.fulfill({ json: report });
       else await route.fulfill({ status: 400, contentType: "application/problem+json", json: problem });
     });

@@ -10,6 +10,7 @@ mod formula;
 mod import;
 mod infer;
 mod json;
+mod numbers;
 mod opened;
 mod options;
 mod quotes;

@@ -40,11 +40,10 @@ pub(super) fn explain_in(error: Error, selection: &Selection) -> String {
 
 /// Describes a broken rule, such as `line 2: title: is missing`.
 pub(super) fn rule(violation: &Violation) -> String {
-    let Violation { line, pointer, detail } = violation;
-    let line = line.map(|line| format!("line {line}: ")).unwrap_or_default();
-    match pointer.strip_prefix('/') {
-        Some(member) => format!("{line}{member}: {detail}"),
-        None => format!("{line}{detail}"),
+    let (place, detail) = (violation.place(), &violation.detail);
+    match violation.pointer.strip_prefix('/') {
+        Some(member) => format!("{place}{member}: {detail}"),
+        None => format!("{place}{detail}"),
     }
 }
 

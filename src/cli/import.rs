@@ -271,7 +271,7 @@ fn print_columns(columns: &[Column]) {
 /// other problems are summarized.
 fn print_missing(report: &Report, missing: &[String]) {
     if let Some(row) = report.header_row {
-        eprintln!("row {row} has the names of more fields than the header: add --header-row {row}");
+        eprintln!("row {row} looks like the header: add --header-row {row}");
         return;
     }
     let is_other =

@@ -103,6 +103,9 @@ pub struct Tally {
     /// Under [`Conflict::Skip`], the first [`MAX_LISTED`] rows whose record exists, by line.
     #[serde(default)]
     pub existing: Vec<Violation>,
+    /// The number of records whose natural key an earlier one of the same import has.
+    #[serde(default)]
+    pub repeated: u64,
 }
 
 /// Called after each commit with the line of its last record, and with all rows that it has rejected.
@@ -122,6 +125,7 @@ impl Tally {
         self.updated += other.updated;
         self.skipped += other.skipped;
         self.conflicting += other.conflicting;
+        self.repeated += other.repeated;
         self.conflicts.extend(other.conflicts);
         self.existing.extend(other.existing);
     }

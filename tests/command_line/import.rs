@@ -304,7 +304,7 @@ const DRY_RUNS: &[(&str, &[&str])] = &[
         &[
             "read as csv, utf-8, delimiter \",\"",
             "  Movies is ignored",
-            "row 3 has the names of more fields than the header: add --header-row 3",
+            "row 3 looks like the header: add --header-row 3",
             "0 created, 0 updated, 0 skipped, 2 rejected",
             "nothing was imported: this was a dry run",
         ],

@@ -1,19 +1,20 @@
 // The import of a file: choose it, look at what would happen, correct how it is read, import it.
 
 import { useEffect, useRef, useState } from "preact/hooks";
-import { count, label, recordType } from "../schema";
+import { count, label, loadCatalogue, recordType } from "../schema";
 import { allows } from "../session";
 import type { RecordType } from "../api/document";
 import { Failure } from "../api/client";
+import { notifyProblem } from "../ui/notices";
 import { ProblemNote } from "../ui/problem";
 import { size } from "./files";
-import { Columns } from "./importing/columns";
+import { Columns, UnreadColumns } from "./importing/columns";
 import { ReadingOptions } from "./importing/reading";
-import { Problems, conflictsOf } from "./importing/problems";
+import { OtherHeader, Problems, conflictsOf } from "./importing/problems";
 import { Preview } from "./importing/preview";
 import { Outcome } from "./importing/outcome";
 import { Values } from "./importing/values";
-import { change, choose, forget, isChecking, options, preview, previewFailure, run, source, start } from "./importing/state";
+import { change, choose, forget, isChecking, isExport, options, preview, previewFailure, run, source, start } from "./importing/state";
 import "./manage.css";
 
 export function Import() {
@@ -23,6 +24,9 @@ export function Import() {
     // The file was for another collection.
     if (source.peek() && source.peek()?.collection !== type?.collection && run.peek().state !== "running") forget();
   }, [type?.collection]);
+  // The record type may have changed on the service since the page was opened.
+  const chosenFile = source.value?.file;
+  useEffect(() => void loadCatalogue().catch(notifyProblem), [chosenFile]);
   if (!type) return null;
   if (!allows(`${type.collection}:write`)) {
     return <p class="warning">Your token does not allow importing {label(type.collection).toLowerCase()}.</p>;
@@ -77,7 +81,7 @@ function Choice({ type }: { type: RecordType }) {
         you see how the file is read.
       </p>
       <p class="quiet">
-        Columns are matched with {type.fields.filter(({ writable }) => writable).map(({ name }) => name).join(", ")}. An export
+        Columns are matched with {type.fields.filter(({ writable }) => writable).map(({ name }) => label(name)).join(", ")}. An export
         of these records can be edited and imported again.
       </p>
     </>
@@ -134,7 +138,7 @@ function Dry({ type, file }: { type: RecordType; file: File }) {
       {current.state === "rejected" && <ProblemNote failure={current.failure} />}
       <div aria-busy={isChecking.value}>
         {report && <Decision type={type} />}
-        {report && <Problems report={report} />}
+        {report && report.header_row === undefined && <Problems report={report} />}
         {report && <Columns type={type} report={report} />}
         {report && <Preview type={type} report={report} />}
         <ReadingOptions type={type} report={report} />
@@ -167,62 +171,79 @@ function DryFailure({ file }: { file: File }) {
   );
 }
 
-/** What the import would do, and the button that does it. */
+/** What the import would do, and the button that does it. What it leaves out follows, and does not stay in sight. */
 function Decision({ type }: { type: RecordType }) {
   const report = preview.value;
   if (!report) return null;
-  const { created, updated, skipped, rejected } = report;
+  const { created, updated, skipped, rejected, repeated } = report;
   const written = created + updated;
-  const isAllOrNothing = options.value.onConflict === "fail";
+  const { onConflict } = options.value;
   const conflicts = conflictsOf(report);
-  const isPrevented = isAllOrNothing && rejected > 0;
+  const isPrevented = onConflict === "fail" && rejected > 0;
+  const otherHeader = report.header_row;
+  const wrong = rejected - conflicts;
+  // An update has the values of the last row of several for a record.
+  const left = onConflict === "skip" ? repeated : 0;
   const parts = [
     created > 0 && `${count(created)} created`,
     updated > 0 && `${count(updated)} updated`,
-    skipped > 0 && `${count(skipped)} left as they are`,
+    skipped > left && `${count(skipped - left)} left as they are`,
+    left > 0 && `${count(left)} repeated in this file`,
     rejected > 0 && `${count(rejected)} rejected`,
   ].filter(Boolean);
+  const omitted = rejected + (onConflict === "skip" ? skipped : 0);
   return (
-    <section class="decision" aria-label="Import">
-      <p role="status">
-        {isChecking.value ? "Reading the file …" : parts.length > 0 ? `Would be: ${parts.join(", ")}.` : "The file has no rows."}
-      </p>
-      {isPrevented && !isChecking.value && (
+    <>
+      <section class="decision" aria-label="Import">
+        <p role="status">
+          {isChecking.value ? "Reading the file …" : parts.length > 0 ? `Would be: ${parts.join(", ")}.` : "The file has no rows."}
+        </p>
+        <button
+          type="button"
+          class="primary"
+          disabled={isChecking.value || previewFailure.value !== undefined || isPrevented || written === 0}
+          onClick={() => void start()}
+        >
+          {isPrevented || written === 0
+            ? "Import records"
+            : `Import ${rowsOf(written)}${omitted > 0 ? `, leave out ${count(omitted)}` : ""}`}
+        </button>
+      </section>
+      {otherHeader !== undefined && <OtherHeader row={otherHeader} />}
+      {isPrevented && otherHeader === undefined && !isChecking.value && (
         <p class="warning">
           One rejected row prevents the import of all.
-          {conflicts > 0 && (
-            <>
-              <button
-                type="button"
-                class={conflicts * 2 > rejected ? "primary" : undefined}
-                onClick={() => change({ onConflict: "update" })}
-              >
-                Update existing records
-              </button>
-              <button type="button" onClick={() => change({ onConflict: "skip" })}>
-                Keep existing records
-              </button>
-            </>
+          {conflicts > repeated && (
+            <button type="button" onClick={() => change({ onConflict: "update" })}>
+              Update existing records{wrong > 0 && `, leave out ${rowsOf(wrong)}`}
+            </button>
           )}
-          {written > 0 && conflicts < rejected && (
+          {written > 0 && (
             <button type="button" onClick={() => change({ onConflict: "skip" })}>
-              Leave out wrong rows
+              Leave out {rowsOf(rejected)}
+            </button>
+          )}
+          {written === 0 && conflicts > 0 && (
+            <button type="button" onClick={() => change({ onConflict: "skip" })}>
+              Keep existing records
             </button>
           )}
         </p>
       )}
-      <button
-        type="button"
-        class="primary"
-        disabled={isChecking.value || previewFailure.value !== undefined || isPrevented || written === 0}
-        onClick={() => void start()}
-      >
-        Import {isPrevented || written === 0 ? "records" : `${count(written)} ${written === 1 ? "record" : "records"}`}
-      </button>
+      {isExport.value && (
+        <p class="quiet">
+          The file has the columns id and version of an export of this service, so existing records are updated.
+        </p>
+      )}
+      {otherHeader === undefined && <UnreadColumns type={type} report={report} />}
       <p class="quiet">
         An import cannot be undone as a whole. {type.natural_key.length > 0 ? "Updated records keep" : "Records keep"} their earlier
         versions in the journal, if the record type has one; created records have to be deleted.
       </p>
-    </section>
+    </>
   );
+}
+
+function rowsOf(number: number): string {
+  return `${count(number)} ${number === 1 ? "row" : "rows"}`;
 }

@@ -272,6 +272,11 @@ impl Cell<'_> {
                         let misfit = self.misfit("expected a date (YYYY-MM-DD)");
                         return Err(Misfit { orders, ..misfit });
                     }
+                    Form::NoMonth(order) => {
+                        let expected =
+                            format!("expected a month from 1 to 12 in {}", order.words());
+                        return Err(self.misfit(&expected));
+                    }
                     Form::ShortYear => {
                         return Err(self.misfit("expected a year with four digits"));
                     }

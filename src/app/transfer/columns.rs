@@ -376,6 +376,12 @@ impl Columns {
         targets.map(|target| target.field.name).collect::<HashSet<_>>().len()
     }
 
+    /// Returns whether one of these has the name of a field, without the mapping.
+    pub(super) fn has_name(&self, names: &[String]) -> bool {
+        let is_named = |name: &String| matches!(self.targets(name).1, Match::Same | Match::Similar);
+        names.iter().take(MAX_FIELDS).any(is_named)
+    }
+
     /// Returns the field of a column that identifies the record of a row, as an export has them: `id` or `version`.
     pub(super) fn claim(&self, column: &Column) -> Option<&'static Field> {
         let is_claim =

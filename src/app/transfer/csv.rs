@@ -88,7 +88,7 @@ pub(super) struct Table<I> {
 
 impl<I: BufRead> Table<Chain<Cursor<Vec<u8>>, I>> {
     /// Opens a file and reads its header: the given line, or the first that is not blank. A first line `sep=;`, as Excel
-    /// reads it, names the delimiter; otherwise it is the one that the header has most of.
+    /// reads it, names the delimiter; otherwise it is that of [`delimiter_of`].
     ///
     /// # Errors
     /// A file without a header line, or one that cannot be read; errors of the input.
@@ -112,9 +112,15 @@ impl<I: BufRead> Table<Chain<Cursor<Vec<u8>>, I>> {
         if let Some(header) = header.filter(|header| line != *header || is_blank(&start)) {
             return Ok(Err(no_header(&format!("line {header}"))));
         }
-        let delimiter = given.unwrap_or_else(|| delimiter_of(&start));
+        start.extend(first_lines(&mut input)?);
+        let delimiter = match given {
+            Some(delimiter) => delimiter,
+            None => delimiter_of(&start)?,
+        };
         let mut rows = Rows::new(Cursor::new(start).chain(input), delimiter);
         rows.line = line;
+        // A spreadsheet does not show the line that names the delimiter.
+        rows.breaks = u64::from(given.is_some());
         let Some(Found { line, cells, .. }) = rows.next()? else {
             return Ok(Err(invalid(
                 "the file is empty; expected a header line with the names of the fields",
@@ -144,7 +150,9 @@ impl<I: BufRead> Table<I> {
 
     /// Returns the next row. Cells after the last column are dropped if they are empty, as spreadsheets write them.
     pub(super) fn next(&mut self) -> IoResult<Option<Row<'_>>> {
-        let Some(Found { line, bytes, cells }) = self.rows.next()? else { return Ok(None) };
+        let Some(Found { line, breaks, bytes, cells }) = self.rows.next()? else {
+            return Ok(None);
+        };
         let expected = self.header.1.len();
         let values = cells.and_then(|mut cells| {
             while cells.len() > expected
@@ -154,8 +162,11 @@ impl<I: BufRead> Table<I> {
             }
             let is_empty = cells.iter().all(|cell| cell.trim_ascii().is_empty());
             if cells.len() != expected && !is_empty {
-                let found = cells.len();
-                return Err(format!("has {found} cells, but the header line has {expected} names"));
+                return Err(format!(
+                    "has {}, but the header line has {}",
+                    counted(cells.len(), "cell"),
+                    counted(expected, "name")
+                ));
             }
             let text = |cell| std::str::from_utf8(cell).map_err(not_utf8);
             let cell = |cell| Ok(Cell::Plain(Cow::Borrowed(text(cell)?)));
@@ -165,8 +176,12 @@ impl<I: BufRead> Table<I> {
                 .collect::<std::result::Result<_, String>>()
                 .map(Values::Cells)
         });
-        Ok(Some(Row { line, bytes, values }))
+        Ok(Some(Row { line, breaks, bytes, values }))
     }
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
 /// Writes a cell in double quotes.
@@ -184,12 +199,14 @@ pub(super) fn first_lines(mut input: impl BufRead) -> IoResult<Vec<u8>> {
     Ok(lines)
 }
 
-/// Returns the names that each of these lines would have as a header, with the delimiter that it has most of: a title above
-/// the header has none.
+/// Returns the names that each of these lines would have as a header, with the delimiter of the rows from there on: a title
+/// above the header has none, or another one.
 pub(super) fn names_of(lines: &[u8]) -> IoResult<Vec<(u64, Vec<String>)>> {
-    let mut names = Vec::new();
+    let (mut names, mut rest) = (Vec::new(), lines);
     for (number, line) in (1..).zip(lines.split_inclusive(|byte| *byte == b'\n')) {
-        if let Some(Found { cells: Ok(cells), .. }) = Rows::new(line, delimiter_of(line)).next()? {
+        let delimiter = delimiter_of(rest)?;
+        rest = rest.get(line.len()..).unwrap_or_default();
+        if let Some(Found { cells: Ok(cells), .. }) = Rows::new(line, delimiter).next()? {
             let cells = cells.into_iter().map(String::from_utf8_lossy);
             names.push((number, cells.map(|name| trimmed_name(&name)).collect()));
         }
@@ -208,8 +225,28 @@ fn first_line(input: &mut impl BufRead) -> IoResult<Vec<u8>> {
     Ok(line)
 }
 
-/// The delimiter that the first line has most of, outside quotes.
-fn delimiter_of(line: &[u8]) -> u8 {
+/// Returns the delimiter of a table: of those in its header, the one with which most of the first rows have as many cells as
+/// the header, or else the one that the header has most of. A header without any has one name, for which a comma does.
+fn delimiter_of(start: &[u8]) -> IoResult<u8> {
+    let header = start.split_inclusive(|byte| *byte == b'\n').next().unwrap_or_default();
+    let mut best = (b',', (0, 0));
+    for (delimiter, count) in DELIMITERS.into_iter().zip(counts_of(header)) {
+        let mut rows = Rows::new(start, delimiter);
+        let (mut width, mut even) = (None, 0);
+        for _ in 0..TOP_ROWS {
+            let Some(Found { cells, .. }) = rows.next()?.filter(|_| count > 0) else { break };
+            let cells = cells.map_or(0, |cells| cells.len());
+            even += usize::from(*width.get_or_insert(cells) == cells);
+        }
+        if (even, count) > best.1 {
+            best = (delimiter, (even, count));
+        }
+    }
+    Ok(best.0)
+}
+
+/// Counts each of the delimiters in a line, outside quotes.
+fn counts_of(line: &[u8]) -> [usize; DELIMITERS.len()] {
     let mut counts = [0_usize; DELIMITERS.len()];
     let mut is_quoted = false;
     for byte in line {
@@ -219,9 +256,7 @@ fn delimiter_of(line: &[u8]) -> u8 {
             *count += 1;
         }
     }
-    // The first of those that are equal: a comma where there is none.
-    let best = DELIMITERS.into_iter().zip(counts).rev().max_by_key(|(_, count)| *count);
-    best.map_or(b',', |(delimiter, _)| delimiter)
+    counts
 }
 
 fn invalid(detail: &str) -> Error {
@@ -240,6 +275,8 @@ pub(super) struct Rows<I> {
     delimiter: u8,
     /// The number of the next line, counted from 1.
     line: u64,
+    /// The lines before it that are no row of a spreadsheet, because they continue a cell.
+    breaks: u64,
     cells: Vec<u8>,
     /// The end of each cell in `cells`.
     ends: Vec<usize>,
@@ -247,9 +284,11 @@ pub(super) struct Rows<I> {
     bytes: Option<Vec<u8>>,
 }
 
-/// A row: its first line, its bytes if they are kept, and its cells or the reason why they cannot be read.
+/// A row: its first line, the line breaks in cells before it, its bytes if they are kept, and its cells or the reason why
+/// they cannot be read.
 struct Found<'a> {
     line: u64,
+    breaks: u64,
     bytes: &'a [u8],
     cells: std::result::Result<Vec<&'a [u8]>, String>,
 }
@@ -258,7 +297,7 @@ impl<I: BufRead> Rows<I> {
     pub(super) fn new(input: I, delimiter: u8) -> Self {
         let reader = csv_core::ReaderBuilder::new().delimiter(delimiter).build();
         let (cells, ends) = (vec![0; MAX_ROW_BYTES], vec![0; MAX_COLUMNS]);
-        Self { input, reader, delimiter, line: 1, cells, ends, bytes: None }
+        Self { input, reader, delimiter, line: 1, breaks: 0, cells, ends, bytes: None }
     }
 
     /// Returns the next row. Blank lines are ignored.
@@ -267,7 +306,8 @@ impl<I: BufRead> Rows<I> {
         if let Some(bytes) = &mut self.bytes {
             bytes.clear();
         }
-        let line = self.line;
+        let (line, breaks) = (self.line, self.breaks);
+        let mut ends_line = false;
         let (mut filled, mut ended, mut problem) = (0, 0, None);
         let mut quotes = Quotes::new(self.delimiter);
         loop {
@@ -279,6 +319,7 @@ impl<I: BufRead> Rows<I> {
             );
             let bytes = input.get(..read).unwrap_or(input);
             self.line += bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
+            ends_line = bytes.last().map_or(ends_line, |last| *last == b'\n');
             quotes.follow(bytes);
             if let Some(kept) = self.bytes.as_mut().filter(|kept| kept.len() < MAX_KEPT_BYTES) {
                 kept.extend_from_slice(bytes);
@@ -301,11 +342,12 @@ impl<I: BufRead> Rows<I> {
                 ReadRecordResult::Record => break,
             }
         }
+        self.breaks += self.line - line - u64::from(ends_line);
         // The start of a row would be taken for all of it.
         let is_whole = |bytes: &&[u8]| bytes.len() < MAX_KEPT_BYTES;
         let bytes = self.bytes.as_deref().filter(is_whole).unwrap_or_default();
         if let Some(problem) = problem.or_else(|| quotes.problem()) {
-            return Ok(Some(Found { line, bytes, cells: Err(problem) }));
+            return Ok(Some(Found { line, breaks, bytes, cells: Err(problem) }));
         }
         let mut start = 0;
         let cells = self.ends.iter().take(ended).map(|end| {
@@ -313,7 +355,7 @@ impl<I: BufRead> Rows<I> {
             start = *end;
             cell
         });
-        Ok(Some(Found { line, bytes, cells: Ok(cells.collect()) }))
+        Ok(Some(Found { line, breaks, bytes, cells: Ok(cells.collect()) }))
     }
 
     fn skip_blank_lines(&mut self) -> IoResult<()> {

@@ -32,6 +32,15 @@ impl Order {
             Self::Ymd => "ymd",
         }
     }
+
+    /// Returns the order in words.
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Self::Dmy => "day/month/year",
+            Self::Mdy => "month/day/year",
+            Self::Ymd => "year/month/day",
+        }
+    }
 }
 
 impl FromStr for Order {
@@ -50,8 +59,11 @@ pub(super) enum Form {
     Day(NaiveDate),
     /// A day with a time other than midnight.
     Timed,
-    /// A date whose year comes last, without a known order or not in that order: the orders in which it is a day.
+    /// A date whose year comes last, without an order that is for such dates: the orders in which it is a day.
     Ordered(Vec<Order>),
+    /// A date whose month in this order is above 12. In the other one it is a day, but an order that was given is not in
+    /// doubt because of single dates.
+    NoMonth(Order),
     /// A year with two digits, whose century is not known.
     ShortYear,
     /// It has the form of a date, but there is no such day.
@@ -83,7 +95,9 @@ pub(super) fn date(text: &str, order: Option<Order>) -> Form {
     let form = numeric(day, order).or_else(|| compact(day)).or_else(|| named(day));
     let form = form.unwrap_or(Form::None);
     match (form, time) {
-        (Form::Day(_) | Form::Ordered(_), Some(time)) if !is_midnight(time) => Form::Timed,
+        (Form::Day(_) | Form::Ordered(_) | Form::NoMonth(_), Some(time)) if !is_midnight(time) => {
+            Form::Timed
+        }
         (form, _) => form,
     }
 }
@@ -143,6 +157,7 @@ fn numeric(text: &str, order: Option<Order>) -> Option<Form> {
                 (Some(Order::Dmy), Some(day), _) | (Some(Order::Mdy), _, Some(day)) => {
                     Form::Day(day)
                 }
+                (Some(order @ (Order::Dmy | Order::Mdy)), ..) => Form::NoMonth(order),
                 (_, dmy, mdy) => {
                     let orders = [(Order::Dmy, dmy), (Order::Mdy, mdy)].into_iter();
                     let orders = orders.filter(|(_, day)| day.is_some()).map(|(order, _)| order);
@@ -236,7 +251,8 @@ mod tests {
         ("02/15/2030", None, "mdy"),
         ("02/03/2030", None, "dmy mdy"),
         ("02/03/2030", Some(Order::Ymd), "dmy mdy"),
-        ("02/15/2030", Some(Order::Dmy), "mdy"),
+        ("02/15/2030", Some(Order::Dmy), "no month"),
+        ("15/02/2030", Some(Order::Mdy), "no month"),
         ("31/31/2030", None, "no day"),
         ("2030-02-30", None, "no day"),
         ("0000-01-01", None, "no day"),
@@ -271,6 +287,7 @@ mod tests {
                     orders.into_iter().map(Order::as_str).collect::<Vec<_>>().join(" ")
                 }
                 Form::ShortYear => "short year".to_owned(),
+                Form::NoMonth(_) => "no month".to_owned(),
                 Form::NoDay => "no day".to_owned(),
                 Form::None => "none".to_owned(),
             };

@@ -1,6 +1,7 @@
 //! Opening a file of records: its columns, and the values for fields without one.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::io::{Read as Input, Write};
 use std::ops::ControlFlow;
 
@@ -71,18 +72,32 @@ fn try_header(row: u64) -> String {
 }
 
 /// Returns the row, among the first ones of a table, that is probably the header, below a title. It has the names of two or
-/// more fields, and of more than the header has. Or the header is a title alone in its row; then its names need a mapping.
+/// more fields, and of more than the header has; or it looks like a header, whose names need a mapping, and the header like
+/// a title.
 fn likely_header(source: &Source, columns: &Columns) -> Option<u64> {
-    let (_, names) = source.header.as_ref()?;
+    let (line, names) = source.header.as_ref()?;
     let own = columns.matched(names);
     let rows = source.top.iter().map(|(row, names)| (*row, columns.matched(names)));
     let likely = rows.filter(|(_, matched)| *matched >= 2 && *matched > own);
     // The first of those with the most names.
     let likely = likely.rev().max_by_key(|(_, matched)| *matched).map(|(row, _)| row);
-    let filled = |names: &[String]| names.iter().filter(|name| !name.trim().is_empty()).count();
-    let is_title = own == 0 && filled(names) == 1;
-    let mut below = source.top.iter().filter(|(_, names)| is_title && filled(names) > 1);
+    let filled = |names: &[String]| names.iter().filter(|name| !name.is_empty()).count();
+    let width = source.top.iter().map(|(_, names)| filled(names)).max().unwrap_or(0);
+    // A title leaves half of its row empty. A mapping of it may be a guess.
+    let is_title = !columns.has_name(names) && 2 * filled(names) <= width;
+    let mut below = source.top.iter().filter(|(row, names)| {
+        is_title && row > line && 2 * filled(names) > width && are_names(names)
+    });
     likely.or_else(|| below.next().map(|(row, _)| *row))
+}
+
+/// Returns whether the texts of a row could be the names of columns: distinct and short ones, with letters.
+fn are_names(texts: &[String]) -> bool {
+    let mut known = HashSet::new();
+    texts.iter().filter(|text| !text.is_empty()).all(|text| {
+        let is_short = text.chars().nth(MAX_NAME).is_none();
+        is_short && text.contains(char::is_alphabetic) && known.insert(text)
+    })
 }
 
 /// Opens a file that may lack required fields.

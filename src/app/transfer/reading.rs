@@ -9,13 +9,14 @@ use super::cell::{Cell, Fit, Misfit};
 use super::columns::{Columns, Shown, Target};
 use super::dates::Order;
 use super::infer::Summary;
+use super::numbers::RowNumbers;
 use super::opened::{Opened, Sample, open_any};
 use super::options::Options;
 use super::report::{Problem, Problems, Report};
 use super::row::{Row, Values};
 use super::source::FileFacts;
 use crate::error::{Error, Kind, Result, Violation};
-use crate::query::{Argument, Field, Schema};
+use crate::query::{Argument, Field, Schema, Type};
 use crate::record::{Author, Draft, Fields, Row as Record};
 use crate::store::{Conflict, MAX_LISTED, Message, Tally};
 
@@ -68,6 +69,7 @@ pub(super) struct Reading {
     new_fields: Option<String>,
     /// How the file was read; known at its end.
     file: Option<FileFacts>,
+    numbers: RowNumbers,
     columns: Vec<Shown>,
     ignored: Vec<String>,
 }
@@ -96,6 +98,7 @@ impl Reading {
             unknown: None,
             new_fields: None,
             file: None,
+            numbers: RowNumbers::default(),
             columns: Vec::new(),
             ignored: Vec::new(),
         }
@@ -113,7 +116,8 @@ impl Reading {
         let mut unwritten = None;
         source.each(&mut |row| {
             let rejected = rejected.as_ref().map(|rejected| (rejected, rejected.original(&row)));
-            let Row { line, values, .. } = row;
+            let Row { line, breaks, values, .. } = row;
+            self.numbers.add(line, breaks);
             let Some(read) = self.read(&reader, columns, line, values) else {
                 return ControlFlow::Continue(());
             };
@@ -180,7 +184,7 @@ impl Reading {
                 // It may quote the file.
                 let detail: String = detail.chars().take(MAX_DETAIL).collect();
                 let violation = Violation::of_all(detail);
-                self.problems.add(line, &violation, &[]);
+                self.problems.add(line, &violation, &[], None);
                 return Some(Err(vec![violation]));
             }
         };
@@ -197,6 +201,9 @@ impl Reading {
         }
         let claims = reader.claims(columns, &cells);
         let (fields, misfits, trimmed) = reader.fields(columns, cells);
+        let name = self.schema.declared().find(|field| field.ty == Type::Text);
+        let title = fields.iter().find(|(field, _)| name.is_some_and(|name| name.name == field));
+        let title = title.and_then(|(_, value)| value.text()).map(str::to_owned);
         let (draft, _) = Draft::read_among_others(self.schema, fields, self.author);
         let violations = match draft {
             Ok(draft) if misfits.is_empty() => {
@@ -231,7 +238,7 @@ impl Reading {
             |violation: &Violation| self.schema.names().position(|name| violation.is_at(name));
         broken.sort_by_key(|(violation, _)| place(violation));
         for (violation, orders) in &broken {
-            self.problems.add(line, violation, orders);
+            self.problems.add(line, violation, orders, title.as_deref());
         }
         Some(Err(broken.into_iter().map(|(violation, _)| violation).collect()))
     }
@@ -283,7 +290,7 @@ impl Reading {
             match self.policy {
                 // Other conflicts are those of another unique key, or of a record that was changed.
                 Conflict::Fail => problems.add_existing(line, violation),
-                _ => problems.add(line, violation, &[]),
+                _ => problems.add(line, violation, &[], None),
             }
         }
         problems.count_existing(tally.conflicting);
@@ -292,6 +299,10 @@ impl Reading {
         let lines: BTreeSet<_> = errors.iter().map(|violation| violation.line).collect();
         if let Some(first_unlisted) = lines.iter().nth(MAX_LISTED) {
             errors.retain(|violation| violation.line < *first_unlisted);
+        }
+        let mut existing = tally.existing;
+        for violation in errors.iter_mut().chain(&mut existing) {
+            violation.row = violation.line.and_then(|line| self.numbers.of(line));
         }
         let count = |count| i64::try_from(count).unwrap_or(i64::MAX);
         let is_dry = self.unknown.is_some();
@@ -303,8 +314,9 @@ impl Reading {
             errors,
             ignored: self.ignored.clone(),
             trimmed: count(self.trimmed),
-            problems: problems.list(),
-            existing: tally.existing,
+            problems: problems.list(&self.numbers),
+            repeated: count(tally.repeated),
+            existing,
             file: self.file.clone(),
             columns: self.columns.clone(),
             missing: is_dry.then(|| self.missing.clone()),

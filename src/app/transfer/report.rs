@@ -1,5 +1,6 @@
 //! What an import did, or would do, and the problems of its rows.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use poem_openapi::Object;
@@ -7,12 +8,17 @@ use serde::Serialize;
 
 use super::columns::Shown;
 use super::dates::Order;
+use super::numbers::RowNumbers;
+use super::row::MAX_NAME;
 use super::source::FileFacts;
 use crate::error::Violation;
 use crate::record::declaration::MAX_FIELDS;
 
 /// The most kinds of problems that are listed. The rows of further ones are in the last.
 const MAX_PROBLEMS: usize = 2 * MAX_FIELDS;
+
+/// The most rows that are listed for a problem.
+const MAX_EXAMPLES: usize = 5;
 
 /// The problem of rows whose record exists.
 const EXISTING: &str = "the record exists";
@@ -37,6 +43,9 @@ pub struct Report {
     pub trimmed: i64,
     /// The problems of rejected rows, grouped by field and kind; the most frequent first.
     pub problems: Vec<Problem>,
+    /// The number of rows that were skipped or rejected because an earlier row of the file has their natural key, or with
+    /// `update`, that replace the values of that row. They are counted among the others, too.
+    pub repeated: i64,
     /// The rows that were skipped because their record exists or, with `update`, that are for the record of an earlier row;
     /// at most the first 100.
     pub existing: Vec<Violation>,
@@ -50,8 +59,8 @@ pub struct Report {
     #[oai(skip_serializing_if_is_none)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub missing: Option<Vec<String>>,
-    /// In a dry run of a table that lacks a required field: the row that has the names of more fields than its header, and is
-    /// the value for `header_row`.
+    /// In a dry run of a table that lacks a required field: the row that is probably its header, as the value for
+    /// `header_row`. It has the names of more fields than the header, or the header looks like a title.
     #[oai(skip_serializing_if_is_none)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub header_row: Option<i64>,
@@ -83,14 +92,44 @@ pub struct Problem {
     pub example: Option<String>,
     /// The line of the first of them.
     pub line: i64,
+    /// Its row as a spreadsheet counts it, if line breaks in cells of CSV make it another number than the line.
+    #[oai(skip_serializing_if_is_none)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub row: Option<i64>,
+    /// The first rows with different values; at most 5.
+    pub examples: Vec<Example>,
     /// Parameters one of which may fix the problem, such as `dates=dmy`.
     pub parameters: Vec<String>,
+    /// Why the parameters may fix it.
+    #[oai(skip_serializing_if_is_none)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// A row with a problem.
+#[derive(Debug, Clone, PartialEq, Eq, Object, Serialize)]
+#[oai(rename = "ImportExample")]
+pub struct Example {
+    /// What was found, if the message says so.
+    #[oai(skip_serializing_if_is_none)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub found: Option<String>,
+    /// The line.
+    pub line: i64,
+    /// The row as a spreadsheet counts it, if line breaks in cells of CSV make it another number than the line.
+    #[oai(skip_serializing_if_is_none)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub row: Option<i64>,
+    /// The value of the first field with texts, which names the record.
+    #[oai(skip_serializing_if_is_none)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
 }
 
 impl std::fmt::Display for Problem {
     /// Writes the problem on one line: `expiry_date: 500 × expected a date, like "15/02/2030" (line 2); try dates=dmy`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { field, detail, count, example, line, parameters } = self;
+        let Self { field, detail, count, example, line, row, parameters, reason, .. } = self;
         if let Some(field) = field {
             write!(f, "{field}: ")?;
         }
@@ -98,10 +137,16 @@ impl std::fmt::Display for Problem {
         if let Some(example) = example {
             write!(f, ", like {example}")?;
         }
-        write!(f, " (line {line})")?;
-        match parameters.as_slice() {
-            [] => Ok(()),
-            parameters => write!(f, "; try {}", parameters.join(" or ")),
+        match row {
+            Some(row) => write!(f, " (row {row}, line {line})")?,
+            None => write!(f, " (line {line})")?,
+        }
+        if !parameters.is_empty() {
+            write!(f, "; try {}", parameters.join(" or "))?;
+        }
+        match reason {
+            Some(reason) => write!(f, " ({reason})"),
+            None => Ok(()),
         }
     }
 }
@@ -115,12 +160,68 @@ pub(super) struct Problems {
 #[derive(Debug, Clone)]
 struct Group {
     problem: Problem,
+    /// The number of values that are dates in some order, and of those in each.
+    dates: u64,
     orders: HashMap<Order, u64>,
+}
+
+impl Group {
+    fn new(field: Option<String>, detail: &str, example: Option<String>, line: i64) -> Self {
+        let problem = Problem {
+            field,
+            detail: detail.to_owned(),
+            count: 0,
+            example,
+            line,
+            row: None,
+            examples: Vec::new(),
+            parameters: Vec::new(),
+            reason: None,
+        };
+        Self { problem, dates: 0, orders: HashMap::new() }
+    }
+
+    /// Counts a row, and lists it unless one with the same value is.
+    fn add(&mut self, found: Option<String>, line: i64, title: Option<&str>) {
+        self.problem.count += 1;
+        let examples = &mut self.problem.examples;
+        let is_known = |example: &Example| found.is_some() && example.found == found;
+        if examples.len() < MAX_EXAMPLES && !examples.iter().any(is_known) {
+            let title = title.map(|title| title.chars().take(MAX_NAME).collect());
+            examples.push(Example { found, line, row: None, title });
+        }
+    }
+
+    /// Returns the order in which most of the dates are days, and why it is probably meant; `None` if there are several.
+    fn likely_order(&self) -> Option<(Order, String)> {
+        let fit = |order| self.orders.get(&order).copied().unwrap_or(0);
+        let (order, other) = match fit(Order::Dmy).cmp(&fit(Order::Mdy)) {
+            Ordering::Greater => (Order::Dmy, Order::Mdy),
+            Ordering::Less => (Order::Mdy, Order::Dmy),
+            Ordering::Equal => return None,
+        };
+        let (words, fit, only) = (order.words(), fit(order), self.dates - fit(other));
+        let reason = match self.dates {
+            1 => format!("the date fits {words} only"),
+            dates if fit == dates => {
+                let have = if only == 1 { "has" } else { "have" };
+                format!("all {dates} dates fit {words}, and {only} of them {have} a day above 12")
+            }
+            dates => format!("{fit} of {dates} dates fit {words}"),
+        };
+        Some((order, reason))
+    }
 }
 
 impl Problems {
     /// Adds a broken rule of a row, with the orders in which its value would be a date.
-    pub(super) fn add(&mut self, line: u64, violation: &Violation, orders: &[Order]) {
+    pub(super) fn add(
+        &mut self,
+        line: u64,
+        violation: &Violation,
+        orders: &[Order],
+        title: Option<&str>,
+    ) {
         let line = i64::try_from(line).unwrap_or(i64::MAX);
         let (detail, example) = match violation.detail.split_once(", found ") {
             Some((detail, example)) => (detail, Some(example.to_owned())),
@@ -134,18 +235,15 @@ impl Problems {
             key = (String::new(), String::new());
         }
         let is_other = key.1.is_empty();
-        let group = self.groups.entry(key).or_insert_with(|| Group {
-            problem: Problem {
-                field: violation.pointer.strip_prefix('/').map(str::to_owned).filter(|_| !is_other),
-                detail: if is_other { "other problems".to_owned() } else { detail.to_owned() },
-                count: 0,
-                example: example.filter(|_| !is_other),
-                line,
-                parameters: Vec::new(),
-            },
-            orders: HashMap::new(),
+        let group = self.groups.entry(key).or_insert_with(|| {
+            let field = violation.pointer.strip_prefix('/').map(str::to_owned);
+            if is_other {
+                return Group::new(None, "other problems", None, line);
+            }
+            Group::new(field, detail, example.clone(), line)
         });
-        group.problem.count += 1;
+        group.add(example, line, title);
+        group.dates += u64::from(!orders.is_empty());
         for order in orders {
             *group.orders.entry(*order).or_default() += 1;
         }
@@ -154,18 +252,10 @@ impl Problems {
     /// Adds a row whose record exists.
     pub(super) fn add_existing(&mut self, line: u64, violation: &Violation) {
         let key = (String::new(), EXISTING.to_owned());
-        let group = self.groups.entry(key).or_insert_with(|| Group {
-            problem: Problem {
-                field: None,
-                detail: EXISTING.to_owned(),
-                count: 0,
-                example: Some(violation.detail.clone()),
-                line: i64::try_from(line).unwrap_or(i64::MAX),
-                parameters: Vec::new(),
-            },
-            orders: HashMap::new(),
-        });
-        group.problem.count += 1;
+        let line = i64::try_from(line).unwrap_or(i64::MAX);
+        let example = Some(violation.detail.clone());
+        let new = || Group::new(None, EXISTING, example.clone(), line);
+        self.groups.entry(key).or_insert_with(new).add(example.clone(), line, None);
     }
 
     /// Sets the number of rows whose record exists, of which only the first are listed.
@@ -176,15 +266,24 @@ impl Problems {
     }
 
     /// Returns the problems, the most frequent first.
-    pub(super) fn list(&self) -> Vec<Problem> {
+    pub(super) fn list(&self, rows: &RowNumbers) -> Vec<Problem> {
         let problem = |group: &Group| {
             let mut problem = group.problem.clone();
-            // The orders that fit most of the values.
-            let most = group.orders.values().max().copied().unwrap_or(0);
-            let orders = Order::ALL
-                .into_iter()
-                .filter(|order| most > 0 && group.orders.get(order) == Some(&most));
-            problem.parameters = orders.map(|order| format!("dates={}", order.as_str())).collect();
+            let parameter = |order: Order| format!("dates={}", order.as_str());
+            match group.likely_order() {
+                Some((order, reason)) => {
+                    problem.parameters = vec![parameter(order)];
+                    problem.reason = Some(reason);
+                }
+                None if group.dates > 0 => {
+                    problem.parameters = [Order::Dmy, Order::Mdy].map(parameter).into();
+                }
+                None => {}
+            }
+            problem.row = rows.of(problem.line);
+            for example in &mut problem.examples {
+                example.row = rows.of(example.line);
+            }
             problem
         };
         let mut problems: Vec<Problem> = self.groups.values().map(problem).collect();

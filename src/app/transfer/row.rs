@@ -15,6 +15,8 @@ pub(super) const MAX_NAME: usize = 100;
 /// A row of a file: its first line, and its values or the reason why they cannot be read.
 pub(super) struct Row<'a> {
     pub(super) line: u64,
+    /// The lines of CSV before it that are no row of a spreadsheet, because they continue a cell.
+    pub(super) breaks: u64,
     /// The bytes of a row of CSV, if they are kept; otherwise none.
     pub(super) bytes: &'a [u8],
     pub(super) values: Result<Values<'a>, String>,

@@ -178,7 +178,7 @@ impl Source {
     pub(super) fn each(&mut self, visit: &mut dyn FnMut(Row<'_>) -> ControlFlow<()>) -> Result<()> {
         let object = |(line, members): super::json::Object| {
             let values = members.map(|members| Values::Members(members.0));
-            Row { line, bytes: &[], values }
+            Row { line, breaks: 0, bytes: &[], values }
         };
         loop {
             let row = match &mut self.rows {
@@ -243,7 +243,7 @@ impl Source {
 
 /// Fills a row of a workbook, which has only the cells with a value, with empty ones.
 fn filled(row: Row<'_>, width: usize) -> Row<'_> {
-    let Row { line, bytes, values } = row;
+    let Row { line, breaks, bytes, values } = row;
     let values = values.map(|values| match values {
         Values::Cells(mut cells) => {
             for cell in &mut cells {
@@ -257,7 +257,7 @@ fn filled(row: Row<'_>, width: usize) -> Row<'_> {
         }
         other => other,
     });
-    Row { line, bytes, values }
+    Row { line, breaks, bytes, values }
 }
 
 /// Returns the names in a header of a workbook.

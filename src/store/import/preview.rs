@@ -82,7 +82,8 @@ fn one(
         return Tally { inserted: 1, ..Tally::default() };
     }
     let taken = || vec![lines.taken(line, &key)];
-    match policy {
+    let repeated = u64::from(lines.has(&key));
+    let tally = match policy {
         Conflict::Fail => Tally { conflicting: 1, conflicts: taken(), ..Tally::default() },
         Conflict::Skip => Tally { skipped: 1, existing: taken(), ..Tally::default() },
         Conflict::Update => {
@@ -97,5 +98,6 @@ fn one(
                 false => Tally { updated: 1, existing, ..Tally::default() },
             }
         }
-    }
+    };
+    Tally { repeated, ..tally }
 }

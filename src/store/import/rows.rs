@@ -299,6 +299,8 @@ impl Writer<'_> {
         let others = records.len() as u64 - created;
         let rows = rows.iter().zip(records);
         let taken = rows.clone().filter(|(_, record)| !is_created(record));
+        let is_repeated = |draft: &Draft| self.lines.has(&natural_key(schema, draft));
+        let repeated = taken.clone().filter(|((_, draft), _)| is_repeated(draft)).count() as u64;
         let tally = match policy {
             Conflict::Skip => Tally {
                 inserted: created,
@@ -331,6 +333,7 @@ impl Writer<'_> {
                 ..Tally::default()
             },
         };
+        let tally = Tally { repeated, ..tally };
         let is_of_file = |record: &NewRecord| policy == Conflict::Update || is_created(record);
         for ((line, draft), _) in rows.filter(|(_, record)| is_of_file(record)) {
             self.lines.remember(*line, &natural_key(schema, draft));

@@ -51,17 +51,61 @@ export function Columns({ type, report }: ColumnsProps) {
         </label>
       </details>
       {report.new_fields && (
-        <details>
-          <summary>Fields for the ignored columns</summary>
-          <p>
-            Add these lines to the declaration of the record type, so that an import reads {report.ignored.join(", ")}. The view
-            “Record type” says how.
-          </p>
-          <Code text={report.new_fields} name="the fields for the ignored columns" />
+        <details id={NEW_FIELDS}>
+          <summary>Fields for the columns that are not imported</summary>
+          <p>An operator of the service adds fields to a record type. Copy this message for them, then import the file again:</p>
+          <Code text={requestFor(report.new_fields, unread(type, report), type)} name="the message for the operator" />
         </details>
       )}
     </section>
   );
+}
+
+const NEW_FIELDS = "import-new-fields";
+
+/** The columns that are not imported, but for those that the service sets itself, such as `created_at`. */
+function unread(type: RecordType, report: ImportReport): string[] {
+  const isOwn = (name: string) => type.fields.some((field) => field.name === name && !field.writable);
+  const names = report.columns.map(({ name }) => name);
+  return names.filter((name) => report.ignored.includes(name) && !isOwn(name));
+}
+
+function requestFor(lines: string, names: string[], type: RecordType): string {
+  const columns = names.join(", ");
+  return `Please add fields for these columns to the record type ${type.name}: ${columns}\nThe lines for its declaration (${type.collection}.toml):\n\n${lines}`;
+}
+
+/** The number of names in the warning. */
+const MAX_NAMED = 4;
+
+/** The warning beside the button of the import, with the ways to import the columns nevertheless. */
+export function UnreadColumns({ type, report }: ColumnsProps) {
+  const names = unread(type, report);
+  if (names.length === 0) return null;
+  const more = names.length - MAX_NAMED;
+  return (
+    <p class="warning">
+      {names.length === 1 ? "1 column is" : `${names.length} columns are`} not imported: {names.slice(0, MAX_NAMED).join(", ")}
+      {more > 0 && ` and ${more} more`}.
+      <button type="button" onClick={() => show("import-columns")}>
+        Choose fields for columns
+      </button>
+      {report.new_fields && (
+        <button type="button" onClick={() => show(NEW_FIELDS)}>
+          Ask for new fields
+        </button>
+      )}
+    </p>
+  );
+}
+
+/** Brings a part of the page into sight, opened if it is closed. A link to it would leave the view. */
+function show(id: string): void {
+  const element = document.getElementById(id);
+  if (element instanceof HTMLDetailsElement) element.open = true;
+  element?.scrollIntoView();
+  const target = element?.querySelector("summary") ?? element?.parentElement?.querySelector("select");
+  target?.focus({ preventScroll: true });
 }
 
 /** How a match is called. */
@@ -100,16 +144,16 @@ function Column({ column, type }: { column: ImportColumn; type: RecordType }) {
           {!isIgnored && (
             <button
               type="button"
-              class="icon"
+              class="link"
               aria-label={`Read ${column.name} into another field, too`}
-              title="Read it into another field, too, such as the year of a date"
+              title="Such as the year of a date"
               disabled={!nextField(type, entries)}
               onClick={() => {
                 const field = nextField(type, entries);
                 if (field) assign(column.name, [...entries, { column: column.name, ...field }]);
               }}
             >
-              +
+              Another field, too
             </button>
           )}
         </div>

@@ -58,27 +58,17 @@ export function queryOf(options: ImportOptions): Query {
   };
 }
 
-/** A change of an option as the service proposes it, such as `dates=dmy`; `undefined` for an option that is unknown here. */
-export function changeOf(parameter: string): Partial<ImportOptions> | undefined {
-  const [name = "", value = ""] = parameter.split(/=(.*)/s);
-  switch (name) {
-    case "dates":
-      return { dates: value as DateOrder };
-    case "encoding":
-      return { encoding: value as FileEncoding };
-    case "format":
-      return { format: value as FileFormat };
-    case "on_conflict":
-      return { onConflict: value as OnConflict };
-    case "sheet":
-      return { sheet: value };
-    case "header_row":
-      return { headerRow: value };
-    case "map":
-      return { mapping: parseMapping(value) };
-    default:
-      return undefined;
-  }
+/** The orders of dates in words. */
+export const ORDERS: [DateOrder, string][] = [
+  ["dmy", "day/month/year"],
+  ["mdy", "month/day/year"],
+  ["ymd", "year/month/day"],
+];
+
+/** A change of the order of dates as the service proposes it, such as `dates=dmy`, in words. */
+export function proposalOf(parameter: string): { text: string; changes: Partial<ImportOptions> } | undefined {
+  const order = ORDERS.find(([name]) => parameter === `dates=${name}`);
+  return order && { text: `Read dates as ${order[1]}`, changes: { dates: order[0] } };
 }
 
 /** Writes a mapping as the parameter `map` has it. */

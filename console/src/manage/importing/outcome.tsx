@@ -2,11 +2,11 @@
 
 import type { ImportReport, RecordType } from "../../api/document";
 import { elsewhere, fragmentOf } from "../../place";
-import { count } from "../../schema";
+import { count, label } from "../../schema";
 import { notifyProblem } from "../../ui/notices";
 import { ProblemNote } from "../../ui/problem";
 import { save } from "../files";
-import { Existing } from "./problems";
+import { Existing, placeOf } from "./problems";
 import { rejectedRows } from "./rejected";
 import { options, run, source, start } from "./state";
 
@@ -45,20 +45,22 @@ export function Outcome({ type }: { type: RecordType }) {
 }
 
 function Done({ type, report }: { type: RecordType; report: ImportReport }) {
-  const { created, updated, skipped, rejected, errors, file: how } = report;
+  const { created, updated, skipped, rejected, repeated, errors, file: how } = report;
   const file = source.value?.file;
   const latest = { ...elsewhere("records"), collection: type.collection, orderBy: "updated_at desc" };
   return (
     <section aria-label="Result of the import">
       <p class="good" role="status">
-        Imported: {count(created)} created, {count(updated)} updated, {count(skipped)} left as they are, {count(rejected)} rejected.
+        Imported: {count(created)} created, {count(updated)} updated, {count(skipped)} left as they are, {count(rejected)} rejected
+        {repeated > 0 && ` (${count(repeated)} ${repeated === 1 ? "row is" : "rows are"} repeated in this file)`}.
       </p>
       {rejected > 0 && file && (
         <>
           <ul class="bounded">
-            {errors.map(({ line, pointer, detail }) => (
+            {errors.map(({ line, row, pointer, detail }) => (
               <li key={`${line} ${pointer} ${detail}`}>
-                Line {line}: {pointer.replace(/^\//, "")} {detail}
+                {label(placeOf({ line, row }))}: {pointer && `${label(pointer.slice(1))}: `}
+                {detail}
               </li>
             ))}
           </ul>

@@ -1,7 +1,7 @@
 // The first records as they would be.
 
 import type { ImportReport, RecordType } from "../../api/document";
-import { label, shown } from "../../schema";
+import { count, label, shown } from "../../schema";
 import type { Value } from "../../schema";
 
 export function Preview({ type, report }: { type: RecordType; report: ImportReport }) {
@@ -12,7 +12,7 @@ export function Preview({ type, report }: { type: RecordType; report: ImportRepo
     <section aria-labelledby="import-preview">
       <h2 id="import-preview">{records.length === 1 ? "The first record" : `The first ${records.length} records`} as they would be</h2>
       <div class="scroll" tabIndex={0} role="group" aria-labelledby="import-preview">
-        <table class="list brief">
+        <table class="list">
           <thead>
             <tr>
               {fields.map(({ name }) => (
@@ -26,14 +26,19 @@ export function Preview({ type, report }: { type: RecordType; report: ImportRepo
             {records.map((record, index) => (
               <tr key={index}>
                 {fields.map(({ name, type }) => (
-                  <td key={name}>{record[name] === null ? <span class="quiet">–</span> : shown(type, record[name])}</td>
+                  <td key={name} class={type === "date" ? "day" : undefined}>{record[name] === null ? <span class="quiet">–</span> : shown(type, record[name])}</td>
                 ))}
               </tr>
             ))}
           </tbody>
         </table>
       </div>
-      {report.trimmed > 0 && <p class="quiet">White space around {report.trimmed} texts is removed.</p>}
+      {report.trimmed > 0 && (
+        <p class="quiet">
+          {count(report.trimmed)} {report.trimmed === 1 ? "text has" : "texts have"} white space at the start or the end, which is
+          removed, or line breaks, which become spaces.
+        </p>
+      )}
     </section>
   );
 }

@@ -1,25 +1,16 @@
 // The problems of a file by column, with the options that solve them.
 
-import type { ImportProblem, ImportReport } from "../../api/document";
+import type { ImportProblem, ImportReport, Violation } from "../../api/document";
 import { count, label } from "../../schema";
 import { grouped } from "../grouped";
-import { changeOf } from "./options";
+import { proposalOf } from "./options";
 import { change, options } from "./state";
 import { inputId } from "./values";
 
 export function Problems({ report }: { report: ImportReport }) {
   const groups = grouped(report.problems, ({ field }) => field ?? "");
-  const header = headerRow(report);
   return (
     <>
-      {header && header !== options.value.headerRow && (
-        <p class="warning">
-          Row {header} looks like the row with the names of the columns.
-          <button type="button" onClick={() => change({ headerRow: header })}>
-            Use row {header} as the header
-          </button>
-        </p>
-      )}
       {groups.size > 0 && (
         <section aria-labelledby="import-problems">
           <h2 id="import-problems">Problems</h2>
@@ -28,7 +19,7 @@ export function Problems({ report }: { report: ImportReport }) {
               <li key={field}>
                 <h3>{field ? titleOf(field, report) : "Whole rows"}</h3>
                 {problems.map((problem) => (
-                  <Problem key={problem.detail} problem={problem} />
+                  <Problem key={problem.detail} problem={problem} report={report} />
                 ))}
               </li>
             ))}
@@ -40,9 +31,16 @@ export function Problems({ report }: { report: ImportReport }) {
   );
 }
 
-/** The row that is probably the header. Earlier versions of the service do not report it. */
-function headerRow(report: ImportReport & { header_row?: number }): string | undefined {
-  return report.header_row === undefined ? undefined : String(report.header_row);
+/** The proposal to read another row as the header. */
+export function OtherHeader({ row }: { row: number }) {
+  return (
+    <p class="warning">
+      Row {row} looks like the row with the names of the columns.
+      <button type="button" class="primary" onClick={() => change({ headerRow: String(row) })}>
+        Use row {row} as the header
+      </button>
+    </p>
+  );
 }
 
 /** A field with the column that is read into it. */
@@ -53,23 +51,27 @@ function titleOf(field: string, report: ImportReport): string {
 
 interface ProblemProps {
   problem: ImportProblem;
+  report: ImportReport;
 }
 
-function Problem({ problem }: ProblemProps) {
-  const { detail, count: rows, example, line, parameters, field } = problem;
-  const changes = parameters.flatMap((parameter) => {
-    const changes = changeOf(parameter);
-    return changes ? [{ parameter, changes }] : [];
-  });
-  // A problem without an example is that of cells without a value.
-  const isMissing = field !== undefined && example === undefined && parameters.length === 0 && !options.value.values[field];
+function Problem({ problem, report }: ProblemProps) {
+  const { count: rows, examples, parameters, reason, field } = problem;
+  const proposals = parameters.flatMap((parameter) => proposalOf(parameter) ?? []);
+  // A problem without a value is that of cells without one.
+  const isMissing = field !== undefined && problem.example === undefined && parameters.length === 0 && !options.value.values[field];
+  const [first] = examples;
   return (
-    <p class="warning">
-      {count(rows)} × {detail}
-      {example && (field ? `, found ${example}` : `: ${example}`)} <span class="quiet">(first in line {count(line)})</span>
-      {changes.map(({ parameter, changes }) => (
-        <button type="button" key={parameter} onClick={() => change(changes)}>
-          Add {parameter}
+    <div class="warning">
+      {count(rows)} × {isConflict(problem) ? conflictText(report) : problem.detail}
+      {examples.length === 1 && first && (
+        <>
+          {first.found && `${field ? ", found" : ":"} ${found(first.found)}`} <span class="quiet">(in {placeOf(first)})</span>
+        </>
+      )}
+      {reason && ` – ${reason}`}
+      {proposals.map(({ text, changes }) => (
+        <button type="button" key={text} onClick={() => change(changes)}>
+          {text}
         </button>
       ))}
       {isMissing && (
@@ -77,31 +79,78 @@ function Problem({ problem }: ProblemProps) {
           Set a value for empty cells
         </button>
       )}
-    </p>
+      {examples.length > 1 && (
+        <ul>
+          {examples.map((example) => (
+            <li key={example.line}>
+              {example.found && `${found(example.found)} `}
+              <span class="quiet">in {placeOf(example)}</span>
+            </li>
+          ))}
+          {rows > examples.length && <li class="quiet">and in {count(rows - examples.length)} more</li>}
+        </ul>
+      )}
+    </div>
   );
+}
+
+/** Where a row is: its number as a spreadsheet counts it, and the value that names its record. */
+export function placeOf({ line, row, title }: { line?: number | undefined; row?: number | undefined; title?: string }): string {
+  const place = row === undefined ? `line ${count(line ?? 0)}` : `row ${count(row)} (line ${count(line ?? 0)})`;
+  return title ? `${place}, “${title}”` : place;
+}
+
+/** Whether it is the problem of rows whose record exists, also by an earlier row of the file. */
+function isConflict({ field, detail }: ImportProblem): boolean {
+  return field === undefined && detail === "the record exists";
 }
 
 /** The number of rejected rows whose record exists. */
 export function conflictsOf(report: ImportReport): number {
-  const conflicts = report.problems.filter(({ field, detail }) => field === undefined && detail === "the record exists");
-  return conflicts.reduce((sum, problem) => sum + problem.count, 0);
+  return report.problems.filter(isConflict).reduce((sum, problem) => sum + problem.count, 0);
+}
+
+function conflictText(report: ImportReport): string {
+  const others = conflictsOf(report) - report.repeated;
+  if (others === 0) return "repeated in this file";
+  return report.repeated === 0 ? "the record exists already" : `${count(others)} exist already, ${count(report.repeated)} repeated in this file`;
 }
 
 /** The number of lines that are shown. The service reports up to a hundred. */
 const MAX_LINES = 100;
 
-/** The rows that are left out or combined because their record exists. */
+/** The rows that are left out or combined because their record exists, or because the file has it in an earlier row. */
 export function Existing({ report }: { report: ImportReport }) {
-  if (report.existing.length === 0) return null;
+  const isRepeated = ({ detail }: Violation) => REPEATED.test(detail);
+  const listed = report.existing.slice(0, MAX_LINES);
+  return (
+    <>
+      <Rows rows={listed.filter(isRepeated)} text="repeated in this file" isCut={listed.length === MAX_LINES} />
+      <Rows rows={listed.filter((row) => !isRepeated(row))} text="whose records exist already" isCut={listed.length === MAX_LINES} />
+    </>
+  );
+}
+
+/** The end of the message about a row that repeats an earlier one. */
+const REPEATED = / already exists \(line (\d+)\)$/;
+
+/** What was found. Of a row that repeats another one, the service says only that its record exists. */
+function found(detail: string): string {
+  return detail.replace(REPEATED, " is also in line $1");
+}
+
+function Rows({ rows, text, isCut }: { rows: Violation[]; text: string; isCut: boolean }) {
+  if (rows.length === 0) return null;
+  const number = rows.length === 1 ? "1 row" : `${rows.length} rows`;
   return (
     <details>
       <summary>
-        {report.existing.length >= MAX_LINES ? `The first ${MAX_LINES} rows` : `${report.existing.length} rows`} of existing records
+        {isCut ? `The first ${number}` : number} {text}
       </summary>
       <ul>
-        {report.existing.slice(0, MAX_LINES).map(({ line, detail }) => (
-          <li key={`${line} ${detail}`}>
-            Line {line}: {detail}
+        {rows.map((row) => (
+          <li key={`${row.line} ${row.detail}`}>
+            {label(placeOf(row))}: {found(row.detail)}
           </li>
         ))}
       </ul>

@@ -1,8 +1,11 @@
 // How the file is read, and what happens to records that exist.
 
+import { useEffect, useRef, useState } from "preact/hooks";
 import type { DateOrder, FileEncoding, FileFormat, ImportReport, OnConflict, RecordType } from "../../api/document";
 import { label } from "../../schema";
 import { Labelled } from "../form";
+import type { ControlAttributes } from "../form";
+import { ORDERS } from "./options";
 import { change, options } from "./state";
 
 const FORMATS: [FileFormat, string][] = [
@@ -18,16 +21,10 @@ const ENCODINGS: [FileEncoding, string][] = [
   ["windows-1252", "Windows-1252 (Western Europe)"],
 ];
 
-const ORDERS: [DateOrder, string][] = [
-  ["dmy", "day, month, year: 31/01/2030"],
-  ["mdy", "month, day, year: 01/31/2030"],
-  ["ymd", "year, month, day: 2030/01/31"],
-];
-
-const CONFLICTS: [OnConflict, string, string][] = [
-  ["fail", "Import nothing", "One existing record or one wrong row prevents the import of all rows."],
-  ["skip", "Keep the existing record", "Their rows are left out, and so are wrong rows. The other rows are imported."],
-  ["update", "Update the existing record", "The fields that the file has are set. Wrong rows are left out."],
+const CONFLICTS: [OnConflict, string][] = [
+  ["fail", "Import all rows or none: one wrong row, or one record that exists, prevents the import."],
+  ["skip", "Leave out wrong and repeated rows, and keep records that exist as they are."],
+  ["update", "Leave out wrong rows, and update records that exist with the values of the file."],
 ];
 
 const DELIMITERS: Record<string, string> = { "\t": "tab" };
@@ -47,10 +44,10 @@ export function ReadingOptions({ type, report }: ReadingOptionsProps) {
       <h2 id="import-reading">How to read it</h2>
       <Conflicts type={type} />
       <div class="fields">
-        <Labelled label="Dates with the year last">
+        <Labelled label="Dates such as 03/04/2030" hint={!dates && "Without their order, such dates are rejected."}>
           {(attributes) => (
             <select {...attributes} value={dates} onChange={(event) => change({ dates: event.currentTarget.value as DateOrder | "" })}>
-              <option value="">not known: reject them</option>
+              <option value="">order not known</option>
               {ORDERS.map(([name, text]) => (
                 <option key={name} value={name}>
                   {text}
@@ -99,17 +96,7 @@ export function ReadingOptions({ type, report }: ReadingOptionsProps) {
         )}
         {isTable && (
           <Labelled label="Row with the names of the columns" hint="Rows above it are ignored.">
-            {(attributes) => (
-              <input
-                {...attributes}
-                type="number"
-                min="1"
-                max="1000"
-                value={headerRow || "1"}
-                // The first row is what the service reads without the option.
-                onChange={(event) => change({ headerRow: headerOf(event.currentTarget.value) })}
-              />
-            )}
+            {(attributes) => <HeaderRow attributes={attributes} value={headerRow || "1"} />}
           </Labelled>
         )}
       </div>
@@ -117,9 +104,38 @@ export function ReadingOptions({ type, report }: ReadingOptionsProps) {
   );
 }
 
-/** The option for a row that was entered: none for the default, the first row. */
-function headerOf(entered: string): string {
-  return entered === "1" ? "" : entered;
+/** How long a number stays before it is applied, in milliseconds. */
+const TYPING = 500;
+
+function HeaderRow({ attributes, value }: { attributes: ControlAttributes; value: string }) {
+  const timer = useRef(0);
+  // What is typed stays while a dry run of before ends.
+  const [typed, setTyped] = useState<string>();
+  const apply = (entered: string) => {
+    clearTimeout(timer.current);
+    setTyped(undefined);
+    // The first row is what the service reads without the option.
+    const headerRow = entered === "1" ? "" : entered;
+    if (headerRow !== options.peek().headerRow) change({ headerRow });
+  };
+  useEffect(() => () => clearTimeout(timer.current), []);
+  return (
+    <input
+      {...attributes}
+      type="number"
+      min="1"
+      max="1000"
+      value={typed ?? value}
+      onInput={(event) => {
+        const { value: entered, validity } = event.currentTarget;
+        setTyped(entered);
+        clearTimeout(timer.current);
+        // An empty input is one whose number is replaced.
+        if (entered !== "" && validity.valid) timer.current = window.setTimeout(() => apply(entered), TYPING);
+      }}
+      onChange={(event) => apply(event.currentTarget.value)}
+    />
+  );
 }
 
 function Conflicts({ type }: { type: RecordType }) {
@@ -129,14 +145,11 @@ function Conflicts({ type }: { type: RecordType }) {
   const key = type.natural_key.map((name) => label(name).toLowerCase()).join(" and ");
   return (
     <fieldset>
-      <legend>If a record with the same {key} exists</legend>
-      {CONFLICTS.map(([name, text, hint]) => (
+      <legend>Wrong rows, and records with the same {key}</legend>
+      {CONFLICTS.map(([name, text]) => (
         <label class="check" key={name}>
           <input type="radio" name="on_conflict" checked={options.value.onConflict === name} onChange={() => change({ onConflict: name })} />
-          <span>
-            {text}
-            <span class="quiet hint">{hint}</span>
-          </span>
+          {text}
         </label>
       ))}
     </fieldset>

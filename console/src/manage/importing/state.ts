@@ -5,6 +5,7 @@ import { batch, effect, signal } from "@preact/signals";
 import { Failure, json } from "../../api/client";
 import type { ImportColumn, ImportReport } from "../../api/document";
 import { refresh } from "../../query/state";
+import { recordType } from "../../schema";
 import { session } from "../../session";
 import { failureFrom } from "../../ui/loading";
 import { DEFAULT, changesColumns, parseMapping, queryOf } from "./options";
@@ -21,6 +22,8 @@ export const isChecking = signal(false);
 
 /** The columns whose field is a guess that the user has neither confirmed nor changed. */
 export const guessed = signal<ReadonlySet<string>>(new Set());
+/** Whether existing records are updated because the file is an export of them, and not because the user chose it. */
+export const isExport = signal(false);
 /** Whether guesses of the next dry run are taken. */
 let takesGuesses = true;
 
@@ -39,7 +42,7 @@ export const run = signal<Run>({ state: "none" });
 export function choose(file: File, collection: string): void {
   batch(() => {
     source.value = { file, collection };
-    options.value = { ...DEFAULT, onConflict: options.peek().onConflict };
+    options.value = { ...DEFAULT, onConflict: isExport.peek() ? DEFAULT.onConflict : options.peek().onConflict };
     reset();
   });
 }
@@ -58,6 +61,7 @@ function reset(): void {
   previewFailure.value = undefined;
   run.value = { state: "none" };
   guessed.value = new Set();
+  isExport.value = false;
   takesGuesses = true;
 }
 
@@ -66,6 +70,7 @@ export function change(changes: Partial<ImportOptions>): void {
   batch(() => {
     // What was rejected had other options.
     if (run.peek().state === "rejected") run.value = { state: "none" };
+    if ("onConflict" in changes) isExport.value = false;
     if (changesColumns(changes)) {
       takesGuesses = true;
       guessed.value = new Set();
@@ -131,10 +136,19 @@ effect(() => {
   };
 });
 
-/** Takes the guesses of the first dry run of a file, but none for `problem`, the column of a list of rejected rows. */
+/**
+ * Takes the guesses of the first dry run of a file, but none for `problem`, the column of a list of rejected rows, and none
+ * for the words of a title above the header.
+ */
 function takeGuesses(report: ImportReport): void {
-  if (!takesGuesses) return;
+  if (!takesGuesses || report.header_row !== undefined) return;
   takesGuesses = false;
+  const isOfService = ["id", "version"].every((name) => report.columns.some((column) => column.name === name));
+  const hasKey = (recordType.peek()?.natural_key.length ?? 0) > 0;
+  if (isOfService && hasKey && options.peek().onConflict === "fail") {
+    change({ onConflict: "update" });
+    isExport.value = true;
+  }
   const entries = report.columns.flatMap(({ name, guess }) => (guess && name !== "problem" ? parseMapping(guess) : []));
   if (entries.length === 0) return;
   guessed.value = new Set(entries.map(({ column }) => column));

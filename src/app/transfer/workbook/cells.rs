@@ -241,6 +241,6 @@ impl Building {
             Some(problem) => Err(problem),
             None => Ok(Values::Cells(self.cells)),
         };
-        Row { line: self.number, bytes: &[], values }
+        Row { line: self.number, breaks: 0, bytes: &[], values }
     }
 }
