@@ -133,7 +133,7 @@ fn messy() -> Vec<Messy> {
             "title,genre,release_year,expiry_date\nA,g,2000,03/04/2030\nB,g,2000,31/12/2030\nC,g,2000,12/31/2030 12:00:00 AM\n",
             &[("on_conflict", "skip"), ("dates", "mdy")],
             &["A|g|2000|2030-03-04", "C|g|2000|2030-12-31"],
-            &[(3, "expected a date")],
+            &[(3, "expected a month from 1 to 12 in month/day/year")],
         ),
         table(
             "empty rows, empty columns and white space",

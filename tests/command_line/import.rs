@@ -476,9 +476,9 @@ fn every_rejected_row_is_in_the_file() {
     let file = std::fs::read_to_string(at("3.csv")).unwrap();
     assert_eq!(file.lines().count(), 2501, "{log}");
     let (header, first) = (file.lines().next().unwrap(), file.lines().nth(1).unwrap());
-    let names = "\u{feff}\"problem\",\"id\",\"name\",\"isbn\",\"pages\",\"version\"";
-    assert!(header.starts_with(names), "{header}");
+    let names = "\u{feff}\"problem\",\"name\",\"isbn\",\"pages\",";
+    assert!(header.starts_with(names) && header.ends_with("\"id\",\"version\""), "{header}");
     assert!(first.contains("was changed after the file was written"), "{first}");
     // A text that would be a formula is guarded, as in an export.
-    assert!(first.contains("\"'=n1\",\"1\",\"1\",\"2\""), "{first}");
+    assert!(first.contains("\"'=n1\",\"1\",\"1\",") && first.ends_with(",\"2\""), "{first}");
 }

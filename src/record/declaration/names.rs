@@ -80,6 +80,7 @@ const SCHEMAS: &[&str] = &[
     "Health",
     "HistoryPage",
     "ImportColumn",
+    "ImportExample",
     "ImportProblem",
     "ImportReport",
     "ImportedFile",
