@@ -133,6 +133,7 @@ pub(super) fn of_success(schema: &str, about: &Schema) -> Option<Value> {
             "rejected": 0,
             "errors": [],
             "ignored": [],
+            "repeated": 0,
             "trimmed": 0,
             "problems": [],
             "existing": [],
