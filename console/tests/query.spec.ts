@@ -60,6 +60,15 @@ test("the place is in the URL, and the browser goes back to it", async ({ page, 
   await expect(filter(page)).toHaveText(/^Filter, such as|^$/);
 });
 
+test("the problem of an earlier search goes when values are missing", async ({ page }) => {
+  await open(page);
+  await search(page, "gnre = 1");
+  await expect(page.getByRole("button", { name: "Try again" })).toBeVisible();
+  await search(page, "title contains $w");
+  await expect(page.getByText("Enter the values to search.")).toBeVisible();
+  await expect(page.getByRole("button", { name: "Try again" })).toBeHidden();
+});
+
 test("parameters are inputs of their types", async ({ page }) => {
   await open(page);
   await search(page, "release_year between $from and $to and genre = $genre");

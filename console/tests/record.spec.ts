@@ -142,6 +142,18 @@ test("a record is deleted, and the undo restores it with its id", async ({ page,
   expect((await api.json("GET", `api/v1/movies/${movie.id}`)).title).toBe(movie.title);
 });
 
+test("a date that is typed in part is not saved", async ({ page, api }) => {
+  const movie = await create(api);
+  await open(page, `${only(movie.title)}&record=${movie.id}`);
+  const form = panel(page, movie.title);
+  await form.getByLabel("Expiry date").focus();
+  await page.keyboard.press("Backspace");
+  await page.keyboard.press("Control+s");
+  await expect(form.getByLabel("Expiry date")).toBeFocused();
+  const { expiry_date } = await api.json("GET", `api/v1/movies/${movie.id}`);
+  expect(expiry_date).toBe("2031-12-31");
+});
+
 test("values of other records are suggested", async ({ page, api }) => {
   const movie = await create(api);
   await open(page, place(movie.id));

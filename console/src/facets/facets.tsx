@@ -66,8 +66,8 @@ export function Facets() {
 function Shown({ type }: { type: RecordType }) {
   const current = base.value;
   // After a change of the collection, the search of the one before is known until the filter has been checked.
+  if (missing.value.length > 0) return <p class="quiet">Enter the values of the parameters to count records.</p>;
   if (current?.collection !== type.collection) {
-    if (missing.value.length > 0) return <p class="quiet">Enter the values of the parameters to count records.</p>;
     return baseFailure.value ? <ProblemNote failure={baseFailure.value} /> : <p class="quiet">Loading …</p>;
   }
   if (!current.valid) return <p class="quiet">Correct the filter to see the values of its records.</p>;

@@ -1,7 +1,7 @@
 // The dialog that changes fields of many records, with what it will do before it does it.
 
 import { stringify } from "../api/exact";
-import { useState } from "preact/hooks";
+import { useRef, useState } from "preact/hooks";
 import type { FieldSchema, RecordType, Violation } from "../api/document";
 import type { Applied } from "../query/state";
 import { count, label, titleOf } from "../schema";
@@ -37,6 +37,7 @@ export function ChangeMany({ type, scope: initial, onClose }: ManyProps) {
   const [violations, setViolations] = useState<Violation[]>([]);
   const [rejected, setRejected] = useState<Rejected[]>([]);
   const action = useAction();
+  const form = useRef<HTMLFormElement>(null);
   const fields = writableFields(type).filter(({ name }) => Object.hasOwn(draft, name));
   const changes: Values = Object.fromEntries(fields.map((field) => [field.name, valueOf(field, draft[field.name] ?? null)]));
   /** A field that must have a value and has none yet: the service would reject it. */
@@ -51,6 +52,8 @@ export function ChangeMany({ type, scope: initial, onClose }: ManyProps) {
   };
   const run = (expect: number) =>
     action.run(async () => {
+      // A date that is typed in part has no value. It must not become none.
+      if (!form.current?.reportValidity()) return;
       setViolations([]);
       setRejected([]);
       try {
@@ -70,7 +73,7 @@ export function ChangeMany({ type, scope: initial, onClose }: ManyProps) {
   };
   return (
     <Dialog title={title} kind="wide" onClose={() => !action.busy && onClose()}>
-      <form class="many" noValidate onSubmit={(event) => event.preventDefault()}>
+      <form class="many" ref={form} noValidate onSubmit={(event) => event.preventDefault()}>
         {"items" in scope ? null : <Meant search={scope.search} />}
         <fieldset>
           <legend>Fields to change</legend>

@@ -122,6 +122,8 @@ function Form({ type, id, item, onDone }: EditorProps) {
       noValidate
       onSubmit={(event) => {
         event.preventDefault();
+        // A date that is typed in part has no value. It must not be saved as none.
+        if (!event.currentTarget.reportValidity()) return;
         if (!action.busy && (isDirty || !base)) void save();
       }}
       onKeyDown={(event) => {

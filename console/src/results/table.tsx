@@ -2,7 +2,7 @@
 
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { FieldSchema, FieldType } from "../api/document";
-import { refresh } from "../query/state";
+import { missing, refresh } from "../query/state";
 import { go, place } from "../place";
 import { columnsOf, distance, label, nameField, recordType, shown, titleOf } from "../schema";
 import type { Item } from "../schema";
@@ -54,7 +54,7 @@ export function Results() {
   const columns = columnsOf(type, place.value.columns);
   return (
     <>
-      <ProblemNote failure={current.failure}>
+      <ProblemNote failure={missing.value.length > 0 ? undefined : current.failure}>
         <button type="button" onClick={refresh}>
           Try again
         </button>
