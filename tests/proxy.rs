@@ -27,7 +27,7 @@ fn public(path: &str) -> Url {
 #[tokio::test]
 async fn the_pages_load_all_their_files() {
     let client = Client::of(Database::sqlite()).await.with_token(None);
-    for (at, number) in [("", 3), ("docs", 9)] {
+    for (at, number) in [("", 6), ("docs", 9)] {
         let at = public(at);
         let html = String::from_utf8(get(&client, &at).await.body).unwrap();
         let attributes = html.split([' ', '>']).filter_map(|part| {
