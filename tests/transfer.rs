@@ -104,7 +104,7 @@ fn files() -> Vec<(&'static str, Vec<u8>, i64, Vec<Wrong>)> {
             1,
             vec![
                 (2, "/title", "control character"),
-                (4, "", "1 cells, but the header line has 4 names"),
+                (4, "", "1 cell, but the header line has 4 names"),
             ],
         ),
         (
