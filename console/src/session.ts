@@ -177,12 +177,16 @@ function forget(storage: Storage): void {
   }
 }
 
+/** The event of the window after what another user has stored was removed. What was read before is that user's. */
+export const FORGOTTEN = "cinequery:forgotten";
+
 /** Removes what belongs to another user. Each tab has a storage of its own, so another tab may not have done it. */
 function own(subject: string): void {
   for (const storage of storages) {
     if (storage.getItem(OWNER) !== ownerOf(subject)) forget(storage);
     storage.setItem(OWNER, ownerOf(subject));
   }
+  dispatchEvent(new Event(FORGOTTEN));
 }
 
 // Another tab has signed out, or in as another user: the page of the first one does not stay.

@@ -150,3 +150,15 @@ test("malformed links and storages do not break the page", async ({ page }) => {
   await page.getByRole("tab", { name: "Why found?" }).click();
   await expect(page.getByRole("dialog", { name: "Safety Last!" })).toBeVisible();
 });
+
+test("changes that another user has left in the tab are not listed", async ({ page }) => {
+  await page.addInitScript(() => {
+    if (sessionStorage.getItem("cinequery.owner")) return;
+    sessionStorage.setItem("cinequery.owner", "/ another user");
+    const change = { id: 1, at: new Date().toISOString(), collection: "movies", text: "Changed “Another”", kind: "changed", records: [], isUndone: false };
+    sessionStorage.setItem("cinequery.recent", JSON.stringify([change]));
+  });
+  await open(page);
+  await expect(page.locator(".total")).toHaveText(/record/);
+  await expect(page.getByRole("button", { name: "Recent changes" })).toBeHidden();
+});

@@ -2,6 +2,7 @@
 
 import { signal } from "@preact/signals";
 import type { FieldSchema, RecordType } from "../api/document";
+import { FORGOTTEN } from "../session";
 
 interface Settings {
   /** The fields that the user has chosen; the default ones without a choice. */
@@ -18,6 +19,8 @@ const all = signal<Record<string, Settings>>(stored());
 
 /** The settings when the page was opened: a facet that turns out to be crowded stays to say so, and is left out next time. */
 const before = all.peek();
+
+addEventListener(FORGOTTEN, () => (all.value = stored()));
 
 function stored(): Record<string, Settings> {
   try {

@@ -3,6 +3,7 @@
 import { signal } from "@preact/signals";
 import { parse, stringify } from "../api/exact";
 import type { RecordType } from "../api/document";
+import { FORGOTTEN } from "../session";
 import { notify } from "../ui/notices";
 
 /** A record with its versions before and after a change; 0 if there was or is none. */
@@ -26,6 +27,8 @@ const MAX_CHANGES = 20;
 export const MAX_KEPT = 2000;
 
 export const recent = signal<Change[]>(stored());
+
+addEventListener(FORGOTTEN, () => (recent.value = stored()));
 
 function stored(): Change[] {
   try {

@@ -25,7 +25,7 @@ export function lazy<P extends object>(load: () => Promise<ComponentType<P>>): F
 }
 
 /** A part that could not be loaded: the service cannot be reached, or has other files since it was updated. */
-export function NotLoaded({ onRetry }: { onRetry: () => void }) {
+function NotLoaded({ onRetry }: { onRetry: () => void }) {
   return (
     <div class="problem" role="alert">
       <p>This part of the console could not be loaded. Check the connection; after an update of the service, reload the page.</p>
